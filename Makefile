@@ -1,0 +1,70 @@
+# Needs Python 3.11 or newer and make; everything else goes into $(VENV).
+#
+#   make serve                 the main example, on http://127.0.0.1:8000
+#   make test                  the whole test suite
+#   make test PYTHON=python3.13 VENV=.venv313
+#   make lint                  what may be said about the code without running it
+#   make soak STEPS=10000000 SEED=7    the simulation, for longer
+#   make bench                 side by side with bare Falcon
+#   make docs                  the generated parts of docs/
+#   make clean                 away with all that these made
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+STEPS ?= 1000000
+SEED ?= 1
+SERVE_OPTIONS ?=
+PYTEST_OPTIONS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SETUP := setup.cfg pyproject.toml requirements/runtime.txt
+
+.PHONY: serve test lint format soak bench docs clean
+.DEFAULT_GOAL := test
+
+# `exec`: Ctrl-C and SIGTERM reach the server itself, with no shell in between.
+serve: $(VENV)/.for-serve
+	@exec $(BIN)/penstock serve examples/filetype.py $(SERVE_OPTIONS)
+
+test: $(VENV)/.for-test
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+
+lint: $(VENV)/.for-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.for-test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+soak: $(VENV)/.for-test
+	$(BIN)/python -m penstock.testing.simulation --steps $(STEPS) --seed $(SEED)
+
+bench: $(VENV)/.for-test
+	$(BIN)/python bench/run.py
+
+docs: $(VENV)/.for-test
+	$(BIN)/python docs/make_state_diagrams.py
+
+clean:
+	rm -rf $(VENV) build dist core/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The stamps make the second run quick, and are older than their sources again when a pin or the metadata changes.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Penstock needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.for-serve: $(SETUP) requirements/examples.txt | $(BIN)/python
+	$(PIP) install -r requirements/runtime.txt -r requirements/examples.txt
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.for-test: $(SETUP) requirements/examples.txt requirements/dev.txt | $(BIN)/python
+	$(PIP) install -r requirements/dev.txt
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@

@@ -1,0 +1,141 @@
+"""``penstock check``: what an app declares, for people and for programs. Nothing is started."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+import penstock_falcon
+from penstock.app import App, Endpoint, Pool
+from penstock.worker.loader import load_app
+from penstock_cli.targets import TargetError, check_target, include_current_folder
+from penstock_gunicorn.failures import describe_failure
+
+LABEL_WIDTH = 10
+
+
+def check_app(target: str, *, as_json: bool) -> None:
+    """Load the app and print what it declares to stdout.
+
+    Raises
+    ------
+    TargetError
+        If there is no such app, or its module or a declaration in it fails.
+    """
+    include_current_folder()
+    check_target(target)
+    app = _load(target)
+    if as_json:
+        print(json.dumps(describe_app(app), indent=2))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for endpoint in app.endpoints:
+        console.print(_endpoint_text(describe_endpoint(endpoint), app.pools[endpoint.pool]))
+    console.print(Text(f"{app.import_name} is fine: {len(app.endpoints)} endpoints, {len(app.pools)} pools", "green"))
+
+
+def _load(target: str) -> App:
+    try:
+        # What a module prints when it is imported must not get into the JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            app = load_app(target)
+            # Both validate more than the declarations do by themselves; neither starts anything.
+            _ = app.pools
+            penstock_falcon.asgi(app)
+            return app
+    except BaseException as error:  # sys.exit() in an app's module is a failure like any other
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise TargetError(*describe_failure(error)) from None
+
+
+def describe_app(app: App) -> dict[str, Any]:
+    """Return what ``penstock check --json`` prints: ``app``, ``endpoints`` and ``pools``."""
+    return {
+        "app": app.import_name,
+        "endpoints": [describe_endpoint(endpoint) for endpoint in app.endpoints],
+        "pools": [describe_pool(pool) for pool in app.pools.values()],
+    }
+
+
+def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    """Return an endpoint's declaration with its effective policies; durations in seconds, null for no limit."""
+    return {
+        "name": endpoint.name,
+        "method": "POST",
+        "path": endpoint.path,
+        "kind": "class" if endpoint.is_class else "function",
+        "mode": endpoint.mode,
+        "stream": endpoint.is_stream,
+        "pool": endpoint.pool,
+        "concurrency": endpoint.concurrency,
+        "timeouts": dataclasses.asdict(endpoint.timeouts),
+        "retries": dataclasses.asdict(endpoint.retries),
+        "batching": None if endpoint.batching is None else dataclasses.asdict(endpoint.batching),
+        "max_queue": endpoint.max_queue,
+        "idempotent": endpoint.idempotent,
+        "reads": endpoint.codec.reads,
+        "input": endpoint.codec.input_schema(),
+        "output": endpoint.codec.output_schema(),
+    }
+
+
+def describe_pool(pool: Pool) -> dict[str, Any]:
+    """Return a pool's limits."""
+    return {
+        "name": pool.name,
+        "workers": pool.workers,
+        "devices": None if pool.devices is None else list(pool.devices),
+        "runtime": pool.runtime,
+        "endpoints": [endpoint.name for endpoint in pool.endpoints],
+    }
+
+
+def _endpoint_text(described: dict[str, Any], pool: Pool) -> Text:
+    text = Text(f"{described['method']} {described['path']}\n", style="bold")
+    for label, value in _endpoint_lines(described, pool):
+        text.append(f"  {label:<{LABEL_WIDTH}}", style="not bold dim").append(f"{value}\n", style="not bold")
+    return text
+
+
+def _endpoint_lines(described: dict[str, Any], pool: Pool) -> Iterator[tuple[str, str]]:
+    modes = {"inline": "one at a time", "task": "as async tasks", "thread": "in threads"}
+    result = "a stream" if described["stream"] else "one result"
+    yield "name", described["name"]
+    yield "kind", f"{described['kind']}, {result}, run {modes[described['mode']]}"
+    yield "pool", _pool_text(pool, described["concurrency"])
+    yield "input", _schema_text(described["input"], described["reads"])
+    yield "output", _schema_text(described["output"])
+    yield "timeouts", ", ".join(f"{name} {_seconds(value)}" for name, value in described["timeouts"].items())
+    yield "retries", _retries_text(described)
+    yield "queue", f"at most {described['max_queue']} jobs"
+    if described["batching"] is not None:
+        batching = described["batching"]
+        yield "batching", f"up to {batching['max_size']} jobs, waiting at most {_seconds(batching['max_wait'])}"
+
+
+def _pool_text(pool: Pool, concurrency: int) -> str:
+    devices = f" on {', '.join(pool.devices)}" if pool.devices else ""
+    workers = "1 worker" if pool.workers == 1 else f"{pool.workers} workers"
+    return f"{pool.name}: {workers}{devices}, {pool.runtime}, concurrency {concurrency}"
+
+
+def _retries_text(described: dict[str, Any]) -> str:
+    if not described["idempotent"]:
+        return "none: not idempotent"
+    return f"at most {described['retries']['max_attempts']} attempts"
+
+
+def _schema_text(schema: dict[str, Any], reads: str = "json") -> str:
+    return "the raw body" if reads == "bytes" else json.dumps(schema, separators=(",", ":"))
+
+
+def _seconds(value: float | None) -> str:
+    return "unbounded" if value is None else f"{value:g} s"

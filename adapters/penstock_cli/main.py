@@ -1,0 +1,104 @@
+"""``penstock``: its commands and their options.
+
+Exit codes: 0 fine; 1 the address cannot be listened on; 2 the command line, or what TARGET names, is wrong; for the end
+of a server that ran, see ``penstock_gunicorn``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import sys
+from typing import Any
+
+import click
+
+from penstock_cli.sizes import ByteSize
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("penstock")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout, by PYTHONPATH
+        return "(not installed)"
+
+
+def _finite_seconds(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter("give seconds as a number.")
+    return value
+
+
+def _one_http_worker(_context: click.Context, _parameter: click.Parameter, value: int) -> None:
+    if value > 1:
+        raise click.BadParameter(
+            "only 1 HTTP process is supported so far. It is seldom the bottleneck: more model workers are declared in "
+            "the app, with endpoint(workers=...)."
+        )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="penstock")
+def cli() -> None:
+    """Serve Python models over HTTP and keep their deadlines.
+
+    TARGET is MODULE:APP or path/to/file.py:APP. Where there is only one app, :APP may be left out. Modules are also
+    looked for in the current folder.
+    """
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
+@click.option("--debug", is_flag=True, help="Show clients the exceptions of handlers. Not for production.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_finite_seconds,
+    help="How long admitted work may take after SIGTERM or Ctrl-C; a second Ctrl-C stops at once.",
+)
+@click.option(
+    "--max-body",
+    type=ByteSize(),
+    default="16MiB",
+    show_default=True,
+    help="The largest request body: 1048576, 64KiB, 16MiB.",
+)
+@click.option(
+    "--http-workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    callback=_one_http_worker,
+    expose_value=False,
+    help="HTTP processes.",
+)
+def serve(**options: Any) -> None:
+    """Serve the app TARGET over HTTP."""
+    # gunicorn cannot even be imported everywhere, and `check` has no need of it.
+    from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415
+
+    serve_app(ServeOptions(**options))
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def check(target: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Validate the app TARGET and show its endpoints, without starting anything."""
+    from penstock_cli.checking import check_app  # noqa: PLC0415 - it needs rich, which `serve` does not
+
+    check_app(target, as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    if sys.platform == "win32":
+        print("penstock: Windows is not supported; use Linux, or the Windows Subsystem for Linux.", file=sys.stderr)
+        sys.exit(2)
+    cli(prog_name="penstock")

@@ -1,0 +1,102 @@
+"""``penstock serve``: from the options to a running server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import penstock_falcon
+from penstock import eventlog
+from penstock.app import App
+from penstock.worker.loader import load_app
+from penstock_cli.targets import check_target, include_current_folder
+from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
+
+EXIT_CANNOT_LISTEN = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """The options of ``penstock serve``; see its ``--help``. ``max_body`` is in bytes, ``drain_timeout`` in seconds."""
+
+    target: str
+    host: str
+    port: int
+    debug: bool
+    log_format: Literal["text", "json"]
+    drain_timeout: float
+    max_body: int
+
+
+def serve_app(options: ServeOptions) -> NoReturn:
+    """Listen and serve; ends in ``SystemExit``.
+
+    Raises
+    ------
+    TargetError
+        If there is no such file or module.
+    """
+    include_current_folder()
+    check_target(options.target)
+    server = Server(options)
+    server.configure_logging()
+    application = PenstockApplication(
+        server.load,
+        listener=None if inherits_listener() else _listen(options),
+        drain_timeout=options.drain_timeout,
+        on_listening=server.announce,
+        configure_logging=server.configure_logging,
+    )
+    application.run()
+
+
+def _listen(options: ServeOptions) -> Any:
+    try:
+        return open_listener(options.host, options.port)
+    except OSError as error:
+        eventlog.log_event(
+            logging.CRITICAL,
+            "cannot-listen",
+            f"cannot listen on {options.host} port {options.port}: {error.strerror or error}; "
+            "choose others with --host and --port",
+        )
+        sys.exit(EXIT_CANNOT_LISTEN)
+
+
+class Server:
+    """What the gunicorn worker calls back: it loads the app there, and introduces it."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        self._options = options
+        self._app: App
+
+    def configure_logging(self) -> None:
+        """Send everything to stderr in the format that was asked for."""
+        color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        eventlog.configure(self._options.log_format, color=color)
+
+    def load(self) -> Any:
+        """Import the app and put HTTP around it."""
+        self._app = load_app(self._options.target)
+        options = self._options
+        return penstock_falcon.asgi(
+            self._app, debug=options.debug, max_body=options.max_body, drain_timeout=options.drain_timeout
+        )
+
+    def announce(self, urls: Sequence[str]) -> None:
+        """Say where the app can be reached, and what it offers."""
+        for url in urls:
+            eventlog.log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
+        for endpoint in self._app.endpoints:
+            eventlog.log_event(
+                logging.INFO,
+                "endpoint",
+                f"POST {endpoint.path} -> pool {endpoint.pool}",
+                endpoint=endpoint.name,
+                path=endpoint.path,
+                pool=endpoint.pool,
+            )

@@ -1,0 +1,306 @@
+"""Endpoints as a Falcon ASGI application, on the server's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import falcon
+import falcon.asgi
+
+from penstock.engine import create_engine
+from penstock.errors import PenstockError
+from penstock_falcon.admission import Gate, request_id
+from penstock_falcon.answers import Answer, common_headers, server_timing, write
+from penstock_falcon.bodies import BodyOnDemand, Request, read_body, receive_of
+from penstock_falcon.formats import STREAM_HEADERS, choose_framing
+from penstock_falcon.hangups import Hangup
+from penstock_falcon.operations import ROUTES
+from penstock_falcon.outcome import answer_call
+from penstock_falcon.problems import internal_problem, problem
+from penstock_falcon.service import MAX_BODY, Service, Settings
+from penstock_falcon.streams import StreamBody
+
+if TYPE_CHECKING:
+    from penstock.app import App, Endpoint
+    from penstock.engine import Call, Engine
+
+# A drain ends at its own deadline; this is for an engine that does not report back.
+DRAIN_MARGIN_SECONDS = 5.0
+# Falcon's way to tell an HTTP status in the close code of a WebSocket.
+WEBSOCKET_STATUS_BASE = 3000
+
+
+class AsyncService(Service["Engine"]):
+    """The engine on the server's event loop: started with the application, or by the first request."""
+
+    def __init__(self, app: App, engine: Engine | None, settings: Settings) -> None:
+        super().__init__(app, engine, settings)
+        self._drained = asyncio.Event()
+        self._drain_has_begun = False
+
+    def start(self) -> Engine:
+        """Start the engine unless it runs; return at once, while its pools get ready in the background."""
+        if self.engine is None:
+            self.engine = create_engine(self.app)
+            self.engine.on_pools_failed = self.on_pools_failed
+            self.engine.start()
+        return self.engine
+
+    def begin_drain(self) -> None:
+        """Take nothing new from here on. What is admitted has ``drain_timeout`` seconds; harmless when repeated."""
+        if self.engine is not None and not self._drain_has_begun:
+            self._drain_has_begun = True
+            self.engine.drain(self.settings.drain_timeout, self._drained.set)
+
+    async def stop(self) -> None:
+        """Drain and close the engine, if it is ours."""
+        if self.engine is None or not self.is_ours:
+            return
+        self.begin_drain()
+        try:
+            await asyncio.wait_for(self._drained.wait(), self.settings.drain_timeout + DRAIN_MARGIN_SECONDS)
+        except TimeoutError:
+            pass
+        finally:
+            self.engine.close()
+
+
+class Lifespan:
+    """Middleware that runs at the two ends of the application's life, and never in between."""
+
+    def __init__(self, service: AsyncService) -> None:
+        self._service = service
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Start the engine. Models load in the background; ``/readyz`` tells when they have."""
+        self._service.start()
+
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Drain the engine and end its workers."""
+        await self._service.stop()
+
+
+class EndpointResource:
+    """``POST`` for one endpoint."""
+
+    def __init__(self, service: AsyncService, endpoint: Endpoint) -> None:
+        self._service = service
+        self._endpoint = endpoint
+        self._debug = service.settings.debug
+        self._gate = Gate(endpoint, service.settings.max_body)
+        self._wants_headers = endpoint.codec.context_parameter is not None
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Run one job and answer with what became of it."""
+        job_id = request_id(req.get_header("x-request-id"))
+        try:
+            call = await self._submit(req, job_id)
+            answer = await self._answer(call, job_id, req, resp)
+        except PenstockError as error:
+            answer = problem(error, job_id, debug=self._debug)
+        except Exception as error:
+            answer = internal_problem(error, job_id)
+        finish(resp, answer, self._service)
+
+    async def _submit(self, req: falcon.asgi.Request, job_id: str) -> Call:
+        """Everything that can be refused, cheapest first; the body is not touched before there is room for it."""
+        gate = self._gate
+        announced = gate.check_headers(
+            req.content_type, req.get_header("content-encoding"), req.get_header("content-length")
+        )
+        engine = self._service.start()
+        engine.check_room(self._endpoint)
+        body = await read_body(req, gate)
+        gate.check_body(body, announced)
+        if self._wants_headers:
+            return engine.submit(self._endpoint, body, request_id=job_id, headers=dict(req.headers_lower))
+        return engine.submit(self._endpoint, body, request_id=job_id)
+
+    async def _answer(self, call: Call, job_id: str, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> Answer:
+        if call.outcome is None:
+            hangup = Hangup(call, receive_of(req))
+            try:
+                while call.outcome is None:
+                    await wait_or_cancel(call)
+            finally:
+                hangup.stop()
+        return answer_call(call, job_id, debug=self._debug)
+
+
+class StreamResource(EndpointResource):
+    """``POST`` for an endpoint that streams: the response starts at the first chunk."""
+
+    async def _answer(self, call: Call, job_id: str, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> Answer:
+        hangup = Hangup(call, receive_of(req))
+        try:
+            chunks = call.take()
+            while not chunks and call.outcome is None:
+                await wait_or_cancel(call)
+                chunks = call.take()
+        except BaseException:
+            hangup.stop()
+            raise
+        if not chunks and isinstance(call.outcome, PenstockError):
+            hangup.stop()
+            return answer_call(call, job_id, debug=self._debug)
+        framing = choose_framing(req.get_header("Accept"))
+        resp.stream = StreamBody(call, framing, hangup, chunks, debug=self._debug)
+        timing = server_timing(call.queue_seconds, call.execution_seconds)
+        return Answer(200, [*common_headers(job_id, framing.media_type, timing), *STREAM_HEADERS], None)
+
+
+class OperationResource:
+    """``GET`` for one of the operators' routes."""
+
+    def __init__(self, service: AsyncService, path: str) -> None:
+        self._service = service
+        self._answer_with = ROUTES[path]
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer from what the engine knows now."""
+        job_id = request_id(req.get_header("X-Request-Id"))
+        try:
+            answer = self._answer_with(self._service.start(), job_id)
+        except Exception as error:
+            answer = internal_problem(error, job_id)
+        finish(resp, answer, self._service)
+
+    on_head = on_get
+
+
+class Application(falcon.asgi.App[Any, Any]):
+    """A complete application. ``penstock`` is the service behind it."""
+
+    penstock: AsyncService
+
+    async def __call__(  # type: ignore[override] # Falcon's own is another than its base class's
+        self, scope: dict[str, Any], receive: Any, send: Any
+    ) -> None:
+        """Serve one request, or the application's whole life."""
+        if scope["type"] == "http":
+            receive = BodyOnDemand(receive)
+            if not scope["query_string"].isascii():
+                # Falcon decodes it where no error handler reaches, and no endpoint reads it.
+                scope = {**scope, "query_string": b""}
+        await super().__call__(scope, receive, send)
+
+
+async def wait_or_cancel(call: Call) -> None:
+    """Wait for progress; whoever gives this wait up gives the job up."""
+    try:
+        await call.wait()
+    except asyncio.CancelledError:
+        call.cancel("the request was cancelled")
+        raise
+
+
+def finish(resp: falcon.asgi.Response, answer: Answer, service: AsyncService) -> None:
+    """Write the answer; while draining, ask kept-alive clients to leave."""
+    write(resp, answer)
+    if service.engine is not None and service.engine.draining:
+        resp.set_header("Connection", "close")
+
+
+def add_routes(application: falcon.asgi.App[Any, Any], service: AsyncService, prefix: str) -> None:
+    """Add every endpoint, and the operators' routes, under ``prefix``."""
+    for path, endpoint in service.endpoint_routes(prefix):
+        resource = (StreamResource if endpoint.is_stream else EndpointResource)(service, endpoint)
+        application.add_route(path, _refusing(resource, service, path, "POST, OPTIONS"))
+    for path in ROUTES:
+        operation = OperationResource(service, path)
+        application.add_route(prefix + path, _refusing(operation, service, prefix + path, "GET, HEAD, OPTIONS"))
+
+
+def asgi(
+    app: App,
+    *,
+    engine: Engine | None = None,
+    debug: bool = False,
+    max_body: int = MAX_BODY,
+    drain_timeout: float = 30.0,
+) -> Application:
+    """A complete ASGI application that serves ``app``.
+
+    Its ``penstock`` attribute is the service behind it, with the engine, the app and the settings. The engine is
+    started at the lifespan's start-up, or by the first request where the server has no lifespan; models load in the
+    background.
+
+    Parameters
+    ----------
+    app:
+        What to serve.
+    engine:
+        An engine that runs already, on the event loop that will serve; whoever started it ends it. Default: one of the
+        application's own.
+    debug:
+        Show the type, message and traceback of handler errors to clients.
+    max_body:
+        Most bytes of a request's body.
+    drain_timeout:
+        Seconds that admitted work has to finish at shutdown.
+    """
+    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout)
+    service = AsyncService(app, engine, settings)
+    application = Application(request_type=Request, middleware=[Lifespan(service)])
+    application.penstock = service
+    add_routes(application, service, "")
+    application.add_error_handler(falcon.HTTPError, _framework_error_handler(service))
+    application.add_error_handler(Exception, _exception_handler(service))
+    return application
+
+
+def mount_asgi(
+    application: falcon.asgi.App[Any, Any], app: App, prefix: str, engine: Engine | None, settings: Settings
+) -> AsyncService:
+    """Add the endpoints to an application that exists."""
+    service = AsyncService(app, engine, settings)
+    add_routes(application, service, prefix)
+    application.add_middleware(Lifespan(service))
+    return service
+
+
+Responder = Callable[..., Awaitable[None]]
+
+
+def _refusing(resource: Any, service: AsyncService, path: str, allowed: str) -> Any:
+    """Give a resource a responder for every method that it does not have.
+
+    A mounted resource answers its own errors, so it cannot leave these to the application's error handlers.
+    """
+
+    async def refuse(req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        finish(resp, service.answer_wrong_method(req.method, path, req.get_header("X-Request-Id")), service)
+
+    async def options(req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        headers = common_headers(request_id(req.get_header("X-Request-Id")), "text/plain")
+        finish(resp, Answer(200, [*headers, ("allow", allowed)], b""), service)
+
+    resource.on_options = options
+    for method in falcon.COMBINED_METHODS:
+        name = f"on_{method.lower()}"
+        if method != "WEBSOCKET" and not hasattr(resource, name):
+            setattr(resource, name, refuse)
+    return resource
+
+
+def _framework_error_handler(service: AsyncService) -> Responder:
+    async def handle(req: Any, resp: Any, error: falcon.HTTPError, params: Any, ws: Any = None) -> None:
+        if ws is not None:
+            await ws.close(WEBSOCKET_STATUS_BASE + error.status_code)
+            return
+        finish(resp, service.answer_framework_error(error, req), service)
+
+    return handle
+
+
+def _exception_handler(service: AsyncService) -> Responder:
+    async def handle(req: Any, resp: Any, error: Exception, params: Any, ws: Any = None) -> None:
+        answer = internal_problem(error, request_id(req.get_header("X-Request-Id")))
+        if ws is not None:
+            await ws.close()
+            return
+        finish(resp, answer, service)
+
+    return handle

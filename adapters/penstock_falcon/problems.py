@@ -1,0 +1,158 @@
+"""Errors as clients see them: RFC 9457 problem documents, with an ``error`` object for OpenAI-style clients."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import traceback
+from typing import Any
+
+import falcon
+import msgspec
+
+from penstock.errors import (
+    Forbidden,
+    HandlerError,
+    HookError,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PenstockError,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from penstock.eventlog import log_event
+from penstock_falcon.answers import NO_JOB_TIMING, Answer, common_headers
+
+PROBLEM = "application/problem+json"
+SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER = 1, 60
+# What a client is told when the error itself knows no better.
+USUAL_RETRY_AFTER = 1.0
+# A result that cannot be sent: its description names a type and holds no data, so it is no secret.
+UNENCODABLE = "UnencodableResult"
+
+_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+_BY_STATUS: dict[int, type[PenstockError]] = {
+    400: MalformedRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    413: PayloadTooLarge,
+    415: UnsupportedMediaType,
+    422: InvalidRequest,
+    429: RateLimited,
+    503: Unavailable,
+}
+_FRAMEWORK_HEADERS_DROPPED = frozenset({"content-type", "retry-after"})
+
+_encode = msgspec.json.Encoder().encode
+
+
+def retry_after(seconds: float | None) -> int:
+    """Whole seconds for ``Retry-After``: at least ``seconds``, at most 60.
+
+    Clients obey it exactly and without jitter, so those that were refused together are spread here.
+    """
+    base = USUAL_RETRY_AFTER if seconds is None else max(0.0, seconds)
+    spread = random.uniform(1.0, 2.0)  # noqa: S311 - to spread clients, not to keep a secret
+    jittered = math.ceil(min(base, LONGEST_RETRY_AFTER) * spread)
+    return max(SHORTEST_RETRY_AFTER, min(LONGEST_RETRY_AFTER, jittered))
+
+
+def error_type(status: int) -> str:
+    """The ``error.type`` that OpenAI-style clients know for a status."""
+    known = _ERROR_TYPES.get(status)
+    return known or ("invalid_request_error" if status < 500 else "server_error")
+
+
+def public_detail(error: PenstockError, *, debug: bool) -> str:
+    """What an outside caller may read: the words of the user's own exceptions only with ``debug``."""
+    if isinstance(error, HandlerError) and error.exception_type != UNENCODABLE:
+        if not debug:
+            return "The handler raised an exception. The server's log has it, under this request id."
+        return f"{error.exception_type}: {error.detail}" if error.exception_type else error.detail
+    if isinstance(error, HookError) and not debug:
+        return "A plug-in raised an exception. The server's log has it, under this request id."
+    return error.detail
+
+
+def error_object(error: PenstockError, *, debug: bool) -> dict[str, Any]:
+    """The ``error`` member: alone in a stream, beside the others in a problem document."""
+    return {
+        "message": public_detail(error, debug=debug),
+        "type": error_type(error.status),
+        "code": error.code,
+        "param": error.param,
+    }
+
+
+def problem(error: PenstockError, request_id: str, *, debug: bool, timing: str = NO_JOB_TIMING) -> Answer:
+    """The whole response for an error."""
+    inner = error_object(error, debug=debug)
+    document: dict[str, Any] = {
+        "type": f"urn:penstock:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": inner["message"],
+        "instance": request_id,
+        "error": inner,
+    }
+    if isinstance(error, InvalidRequest):
+        document["errors"] = error.errors
+    if debug and isinstance(error, HandlerError) and error.traceback:
+        document["traceback"] = error.traceback
+    headers = common_headers(request_id, PROBLEM, timing)
+    headers.append(("x-should-retry", "true" if error.retryable else "false"))
+    if error.status in (429, 503):
+        headers.append(("retry-after", str(retry_after(error.retry_after))))
+    headers.extend((name.lower(), value) for name, value in error.headers.items())
+    return Answer(error.status, headers, _encode(document))
+
+
+def framework_problem(error: falcon.HTTPError, request_id: str) -> Answer:
+    """The response for an error that Falcon, or a route that is not ours, has raised."""
+    status = error.status_code
+    detail = error.description or error.title or ""
+    own = _BY_STATUS.get(status)
+    if status == 405:
+        allowed = dict(error.headers or {}).get("Allow", "")
+        answer = problem(MethodNotAllowed(detail, allowed=tuple(allowed.split(", "))), request_id, debug=False)
+    elif own is not None:
+        answer = problem(own(detail), request_id, debug=False)
+    else:
+        answer = _other_problem(error, detail, request_id)
+    ours = {name for name, _ in answer.headers} | _FRAMEWORK_HEADERS_DROPPED
+    extra = ((name.lower(), value) for name, value in dict(error.headers or {}).items())
+    answer.headers.extend((name, value) for name, value in extra if name not in ours)
+    return answer
+
+
+def _other_problem(error: falcon.HTTPError, detail: str, request_id: str) -> Answer:
+    """A status that none of our own errors has: a teapot raised by somebody's route."""
+    title = error.title or error.status
+    code = "internal-error" if error.status_code == 500 else "http-error"
+    kind = type("HTTPProblem", (PenstockError,), {"status": error.status_code, "code": code, "title": title})
+    return problem(kind(detail), request_id, debug=False)
+
+
+def internal_problem(error: Exception, request_id: str) -> Answer:
+    """The response for an exception that nobody foresaw: logged in full, told to nobody."""
+    log_event(
+        logging.ERROR,
+        "internal-error",
+        f"request {request_id} failed inside the server: {type(error).__name__}: {error}",
+        request_id=request_id,
+        traceback="".join(traceback.format_exception(error)),
+    )
+    public = PenstockError("The server failed. Its log has the reason, under this request id.")
+    return problem(public, request_id, debug=False)

@@ -1,0 +1,291 @@
+"""The gunicorn worker: it starts the app, beats, and above all knows how to stop.
+
+How it stops (``Ending``):
+
+==================  ======================  ====================  =========
+told by             drain for               new connections       exit code
+==================  ======================  ====================  =========
+SIGTERM             the drain time-out      answered 503          0
+RETIRE (SIGUSR2)    the drain time-out      left to a successor   0
+its master's death  at most ORPHAN_DRAIN    refused               0
+pools that failed   not at all              refused               3
+SIGQUIT             not at all, or no more  refused               0
+==================  ======================  ====================  =========
+
+SIGINT reaches every process of a terminal's group; the master alone answers to it, so that one Ctrl-C counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.asgi.lifespan import LifespanManager
+from gunicorn.workers.gasgi import ASGIWorker
+
+from penstock.eventlog import log_event
+from penstock_gunicorn.connection import TrackedProtocol
+from penstock_gunicorn.failures import describe_failure
+
+# The arbiter sends it to a gunicorn worker that has a successor on the same listening socket.
+RETIRE = signal.SIGUSR2
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, RETIRE)
+
+# An exit code that makes the arbiter end the whole server, as does Arbiter.APP_LOAD_ERROR.
+EXIT_NOT_STARTED: int = Arbiter.WORKER_BOOT_ERROR
+HEARTBEAT = 1.0
+# Importing an app may take long; the heartbeat is the event loop's, which does not run meanwhile.
+LOAD_LIMIT = 600.0
+# Nobody supervises an orphan, and whoever starts the server anew wants the machine.
+ORPHAN_DRAIN = 5.0
+# After the drain's deadline the engine still climbs its ladder, up to the kill.
+LADDER_LIMIT = 3.0
+# From the drain's end: for responses that have been decided and not yet written. Only a client that is slow to
+# read gets more, the rest of the drain's time.
+SETTLE_LIMIT = 0.5
+LIFESPAN_LIMIT = 1.0
+# A user's thread that never ends would hold up the interpreter's exit for ever.
+EXIT_LIMIT = 1.0
+POLL_INTERVAL = 0.01
+
+
+class DrainableEngine(Protocol):
+    """What the worker asks of ``penstock.engine.Engine``."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` has been called."""
+
+    def drain(self, timeout: float, on_drained: Callable[[], None]) -> None:
+        """Refuse new work, finish or stop the rest within ``timeout`` seconds, then call ``on_drained``."""
+
+    def close(self) -> None:
+        """Kill and free everything, now."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a gunicorn worker ends.
+
+    Parameters
+    ----------
+    drain_timeout:
+        Seconds for what has been admitted.
+    keep_listening:
+        Whether new connections are accepted during the drain, to be answered 503.
+    exit_code:
+        Of this process.
+    """
+
+    drain_timeout: float
+    keep_listening: bool = False
+    exit_code: int = 0
+
+
+class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's ASGI worker with the engine's drain at its end. Its ``app`` is a ``PenstockApplication``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[TrackedProtocol] = set()
+        self._woken = asyncio.Event()
+        self._ending: Ending | None = None
+        self._hurried = False
+
+    # ---- signals
+
+    def init_signals(self) -> None:
+        """Before the event loop runs: stop at once. There is nothing to drain while the app is being imported."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGQUIT, RETIRE):
+            signal.signal(number, _leave)
+        # Not SIG_IGN, which would outlive an exec in the processes that the app or the engine starts.
+        signal.signal(signal.SIGINT, _do_nothing)
+        # The arbiter blocked these before the fork, so that none is lost between the fork and this line.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def _init_loop_signals(self) -> None:
+        drain_timeout = self.app.drain_timeout
+        add = self.loop.add_signal_handler
+        add(signal.SIGTERM, self._end, Ending(drain_timeout, keep_listening=True))
+        add(RETIRE, self._end, Ending(drain_timeout))
+        add(signal.SIGQUIT, self._hurry)
+        add(signal.SIGINT, _do_nothing)
+        add(signal.SIGUSR1, self.handle_usr1_signal)
+        add(signal.SIGWINCH, _do_nothing)
+        add(signal.SIGABRT, self.handle_abort_signal)
+
+    def _end(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._woken.set()
+
+    def _hurry(self) -> None:
+        self._hurried = True
+        self._end(Ending(0.0))
+
+    def _pools_failed(self, reason: str) -> None:
+        log_event(logging.CRITICAL, "pools-failed", "a pool cannot be started; stopping the server", traceback=reason)
+        self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED))
+
+    # ---- loading
+
+    def load_wsgi(self) -> None:
+        """Load the app; if that fails, say why and end the whole server."""
+        beats_until = time.monotonic() + LOAD_LIMIT
+        os.utime(self.tmp.fileno(), (beats_until, beats_until))
+        try:
+            self.asgi = self.app.wsgi()
+        except BaseException as error:  # sys.exit() in an app's module is a failure like any other
+            message, trace = describe_failure(error)
+            log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
+            sys.exit(Arbiter.APP_LOAD_ERROR)
+        self.notify()
+        self.app.configure_logging()  # again: the app's own logging set-up may have turned ours off
+        self.log.setup(self.cfg)
+        self.asgi.penstock.on_pools_failed = self._pools_failed
+
+    # ---- running
+
+    def run(self) -> None:
+        """Serve until told to stop, then leave with the exit code that the arbiter understands."""
+        self._init_loop_signals()
+        exit_code: int = 1
+        try:
+            exit_code = self.loop.run_until_complete(self._serve())
+        except Exception:
+            self.log.exception("The gunicorn worker failed")
+        finally:
+            self._quick_shutdown = True  # bounds what _cleanup() waits for
+            self._cleanup()
+        watchdog = threading.Timer(EXIT_LIMIT, os._exit, (exit_code,))
+        watchdog.daemon = True
+        watchdog.start()
+        sys.exit(exit_code)
+
+    async def _serve(self) -> int:
+        beat = self.loop.create_task(self._beat())
+        try:
+            if not await self._start_app():
+                return EXIT_NOT_STARTED
+            await self._listen()
+            await self._woken.wait()
+            assert self._ending is not None, "whoever wakes the worker says how it ends"
+            await self._stop(self._ending)
+            return self._ending.exit_code
+        finally:
+            beat.cancel()
+            self._close()
+
+    async def _beat(self) -> None:
+        """Tell the arbiter that the loop runs, also during a long drain; see whether there still is an arbiter."""
+        while True:
+            self.notify()
+            if os.getppid() != self.ppid and self._ending is None:
+                log_event(logging.ERROR, "orphaned", "the master process is gone; stopping")
+                self._end(Ending(min(ORPHAN_DRAIN, self.app.drain_timeout)))
+            await asyncio.sleep(HEARTBEAT)
+
+    async def _start_app(self) -> bool:
+        self.lifespan = LifespanManager(self.asgi, self.log, self.state)
+        try:
+            await self.lifespan.startup()
+        except Exception as error:
+            log_event(logging.CRITICAL, "app-failed", "the app did not start", traceback=str(error))
+            self.lifespan = None
+            return False
+        return True
+
+    async def _listen(self) -> None:
+        for listener in self.sockets:
+            server = await self.loop.create_server(
+                lambda: TrackedProtocol(self), sock=listener.sock, backlog=self.cfg.backlog
+            )
+            self.servers.append(server)
+        self.app.on_listening([_url(listener.getsockname()) for listener in self.sockets])
+
+    # ---- stopping
+
+    async def _stop(self, ending: Ending) -> None:
+        # From now on gunicorn says "Connection: close" with every response, so that clients go elsewhere.
+        self.alive = False
+        deadline = self.loop.time() + ending.drain_timeout
+        if not ending.keep_listening:
+            self._stop_listening()
+        await self._drain_engine(ending.drain_timeout)
+        self._stop_listening()
+        await self._until(self._connections_are_done, self.loop.time() + SETTLE_LIMIT)
+        await self._until(self._everything_is_sent, deadline)
+        await self._stop_app()
+
+    async def _drain_engine(self, drain_timeout: float) -> None:
+        engine = self._engine()
+        if engine is None or self._hurried:
+            return
+        drained = asyncio.Event()
+        engine.drain(drain_timeout, drained.set)
+        await self._until(drained.is_set, self.loop.time() + drain_timeout + LADDER_LIMIT)
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Wait for a condition, but not when in a hurry."""
+        # Polled, because the states of the engine, of gunicorn and of the transports have no event in common.
+        while not (condition() or self._hurried) and self.loop.time() < deadline:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(POLL_INTERVAL)
+
+    def _stop_listening(self) -> None:
+        for server in self.servers:
+            server.close()
+        self._connections_are_done()
+
+    def _connections_are_done(self) -> bool:
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        return not self.connections
+
+    def _everything_is_sent(self) -> bool:
+        return not any(connection.has_unsent for connection in self.connections)
+
+    async def _stop_app(self) -> None:
+        if self.lifespan is None or self._hurried:
+            return
+        try:
+            await asyncio.wait_for(self.lifespan.shutdown(), LIFESPAN_LIMIT)
+        except Exception:
+            self.log.exception("The app did not stop")
+
+    def _engine(self) -> DrainableEngine | None:
+        engine: DrainableEngine | None = self.asgi.penstock.engine
+        return engine
+
+    def _close(self) -> None:
+        engine = self._engine()
+        if engine is not None and not engine.closed:
+            engine.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    # Not sys.exit(): it would be raised inside the user's import, which may well catch it.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _do_nothing(*_: object) -> None:
+    pass
+
+
+def _url(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

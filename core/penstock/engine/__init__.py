@@ -1,0 +1,17 @@
+"""The engine: the I/O around the scheduler, and the calls that its users make."""
+
+from penstock.engine.calls import Call
+from penstock.engine.embedding import AsyncEngine, create_engine, open_engine
+from penstock.engine.engine import Engine
+from penstock.engine.threaded import ThreadedCall, ThreadedEngine, start_engine
+
+__all__ = [
+    "AsyncEngine",
+    "Call",
+    "Engine",
+    "ThreadedCall",
+    "ThreadedEngine",
+    "create_engine",
+    "open_engine",
+    "start_engine",
+]

@@ -1,0 +1,378 @@
+"""The engine: the thin loop around the scheduler. It performs the commands and turns readiness into events.
+
+Everything here runs in one thread, that of the reactor. There is no lock, and nothing waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from penstock.app import App, Endpoint
+from penstock.engine.calls import Call
+from penstock.engine.crew import Crew
+from penstock.engine.outcomes import results_of
+from penstock.engine.plan import lane_specs, pool_specs
+from penstock.engine.reactor import Reactor, TimerHandle
+from penstock.engine.reports import Reporter
+from penstock.engine.worker_link import WorkerLink
+from penstock.errors import Draining, EngineError, NotFound, PenstockError
+from penstock.policies import Timeouts
+from penstock.scheduler import Attempt, Job, Scheduler
+from penstock.scheduler import commands as do
+from penstock.scheduler import events as on
+from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
+
+STILL_LOADING_SECONDS = 10.0
+
+
+class Engine:
+    """Owns the scheduler and the workers of one app.
+
+    Parameters
+    ----------
+    app:
+        What to serve.
+    reactor:
+        The loop to live on.
+    target:
+        Where the worker processes find the app, as ``penstock.loader`` reads it.
+    on_pools_failed:
+        Called with the traceback when a pool could not be started, so that nothing will ever be served from it.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        reactor: Reactor,
+        target: str,
+        *,
+        on_pools_failed: Callable[[str], None] | None = None,
+    ) -> None:
+        self.app = app
+        self.reactor = reactor
+        self.failure: str | None = None
+        self.on_pools_failed = on_pools_failed
+        self.on_readiness: Callable[[], None] | None = None  # called whenever a worker has become ready
+        self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
+        self.scheduler = Scheduler(pool_specs(app), lane_specs(app))
+        self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
+        self._crew = Crew(reactor, target, self)
+        self._reporter = Reporter(self)
+        self._alarm: TimerHandle | None = None
+        self._alarm_at = math.inf
+        self._loading_alarm: TimerHandle | None = None
+        self._on_drained: list[Callable[[], None]] = []
+        self._is_started = False
+        self._is_closed = False
+        self._credit: dict[int, int] = {}  # attempt: bytes taken and not yet given back to the worker
+        self._perform: dict[type, Callable[[Any], None]] = {
+            do.Send: self._send,
+            do.Answer: self._answer,
+            do.StartWorker: self._start_worker,
+            do.Interrupt: self._interrupt,
+            do.Kill: self._kill,
+            do.StopWorker: self._stop_worker,
+            do.Report: self._report,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Engine of {self.app.import_name}: {self.scheduler!r}>"
+
+    # ---- life
+
+    def start(self) -> None:
+        """Start the processes; returns at once, while the models load. ``unready_reasons`` tells when they are there."""
+        if self._is_started:
+            raise EngineError("the engine is started already")
+        self._is_started = True
+        self._crew.start()
+        self._receive(on.StartRequested())
+        self._loading_alarm = self.reactor.call_at(self.reactor.time() + STILL_LOADING_SECONDS, self._still_loading)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether ``start`` has been called."""
+        return self._is_started
+
+    @property
+    def draining(self) -> bool:
+        """Whether a drain has begun: nothing new is taken."""
+        return self.scheduler.is_draining
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` has been called, or a drain has ended."""
+        return self._is_closed
+
+    def drain(self, timeout: float, on_drained: Callable[[], None] | None = None) -> None:
+        """Finish what is admitted and take nothing new.
+
+        Parameters
+        ----------
+        timeout:
+            Seconds after which what is left is answered ``draining``, and stopped.
+        on_drained:
+            Called when nothing is left, no job and no process; at once if that is so already.
+        """
+        if on_drained is not None:
+            self._on_drained.append(on_drained)
+        if self._is_closed:
+            self._tell_drained()
+        else:
+            self._receive(on.DrainRequested(self.reactor.time() + timeout))
+
+    def close(self) -> None:
+        """Kill what is left and free everything, before returning. What is unanswered is answered ``draining``."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._crew.close()
+        for alarm in (self._alarm, self._loading_alarm):
+            if alarm is not None:
+                alarm.cancel()
+        for job in self.scheduler.live_jobs():
+            job.payload.settle(Draining("the server has stopped"))
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        waiting, self._on_drained = self._on_drained, []
+        for callback in waiting:
+            callback()
+
+    # ---- what callers use
+
+    def endpoint(self, name: str) -> Endpoint:
+        """The endpoint of that name.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        try:
+            return self._endpoints[name]
+        except KeyError:
+            known = ", ".join(self._endpoints) or "none"
+            raise NotFound(f"there is no endpoint {name!r}; there are: {known}") from None
+
+    def check_room(self, endpoint: Endpoint) -> None:
+        """Return if a job would be admitted now.
+
+        Raises
+        ------
+        Draining, QueueFull, NotReady
+            If not.
+        """
+        refusal = self._refusal(endpoint)
+        if refusal is not None:
+            raise refusal
+
+    def _refusal(self, endpoint: Endpoint) -> PenstockError | None:
+        if self._is_closed or not self._is_started:
+            return Draining("the server has stopped") if self._is_closed else EngineError("the engine is not started")
+        return self.scheduler.refusal(self._lanes[endpoint.index])
+
+    def submit(
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        *,
+        request_id: str = "",
+        headers: dict[str, str] | None = None,
+        principal: str | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> Call:
+        """Submit a job; returns at once.
+
+        Parameters
+        ----------
+        endpoint:
+            What to call.
+        body:
+            The undecoded request.
+        request_id, headers, principal:
+            For the handler's context and for the log.
+        timeouts:
+            What the caller grants, where that is less than the endpoint's.
+
+        Raises
+        ------
+        Draining, QueueFull, NotReady
+            If there is no room for it.
+        EngineError
+            If the engine is not started.
+        """
+        if self._is_closed or not self._is_started:
+            self.check_room(endpoint)
+        call = Call(self, endpoint, body, request_id, headers, principal)
+        call.job = job = Job(self._lanes[endpoint.index], timeouts or endpoint.timeouts, len(body), call)
+        self._receive(on.Submitted(job))
+        if not job.admitted:
+            raise job.outcome
+        return call
+
+    def cancel(self, call: Call, reason: str) -> None:
+        """See ``Call.cancel``."""
+        if not self._is_closed:
+            self._receive(on.Cancelled(call.job, reason))
+
+    def taken(self, call: Call, size_bytes: int) -> None:
+        """See ``Call.take``."""
+        if self._is_closed or call.outcome is not None:
+            return
+        attempt = call.job.attempt
+        assert attempt is not None  # a job with chunks and no outcome is running
+        self._receive(on.ChunksTaken(call.job))
+        owed = self._credit.get(attempt.id, 0) + size_bytes
+        if owed >= WINDOW_BYTES // 4:  # not for every chunk: a message each would cost more than the chunks
+            self._crew.links[attempt.worker.id].send(Credit(attempt.id, owed))
+            owed = 0
+        self._credit[attempt.id] = owed
+
+    def unready_reasons(self) -> list[str]:
+        """Why work should not be sent here now; empty if it should."""
+        if self._is_closed or not self._is_started:
+            return ["stopped" if self._is_closed else "not started"]
+        return self.scheduler.unready_reasons()
+
+    def status(self) -> dict[str, Any]:
+        """What the status page shows, ready for JSON. Times are in seconds."""
+        return self._reporter.status()
+
+    @property
+    def links(self) -> dict[int, WorkerLink]:
+        """The worker processes, by the scheduler's id."""
+        return self._crew.links
+
+    # ---- the loop
+
+    def _receive(self, event: on.Event) -> None:
+        for command in self.scheduler.receive(event, self.reactor.time()):
+            self._perform[type(command)](command)
+        when = self.scheduler.next_wakeup()
+        if when is not None and when < self._alarm_at:
+            self._set_alarm(when)
+        if self._on_drained and self.scheduler.is_drained:
+            self.close()
+
+    def _set_alarm(self, when: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self.reactor.call_at(when, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._alarm_at = math.inf
+        self._receive(on.TimePassed())
+
+    def _still_loading(self) -> None:
+        self._loading_alarm = None
+        if self._reporter.still_loading():
+            self._loading_alarm = self.reactor.call_at(self.reactor.time() + STILL_LOADING_SECONDS, self._still_loading)
+
+    # ---- commands
+
+    def _send(self, command: do.Send) -> None:
+        attempt = command.attempt
+        endpoint = attempt.jobs[0].payload.endpoint
+        works = [Work(job.payload.body, self._about(job, attempt)) for job in attempt.jobs]
+        # Only async code watches the clock itself; for the rest the engine does.
+        deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
+        self._crew.links[command.worker].send(Run(attempt.id, endpoint.index, deadline, works))
+
+    def _about(self, job: Job, attempt: Attempt) -> About | None:
+        call: Call = job.payload
+        if call.endpoint.codec.context_parameter is None:
+            return None
+        return About(call.request_id, job.attempts, call.principal, call.headers or {}, attempt.deadline())
+
+    def _answer(self, command: do.Answer) -> None:
+        job = command.job
+        call: Call = job.payload
+        call.settle(job.outcome)
+        if isinstance(job.outcome, PenstockError):
+            self._reporter.failed(call, job.outcome)
+
+    def _start_worker(self, command: do.StartWorker) -> None:
+        device = self.app.pools[command.pool].device_of(command.place)
+        self._crew.spawn(command.worker, command.pool, command.place, device)
+
+    def _interrupt(self, command: do.Interrupt) -> None:
+        link = self._crew.links.get(command.worker)
+        attempt = self.scheduler.attempts.get(command.attempt)
+        if link is None or attempt is None:
+            return  # a later command of the same turn has killed it
+        link.send(Cancel(command.attempt))
+        if attempt.jobs[0].payload.endpoint.mode == "inline":
+            link.interrupt(command.attempt)
+
+    def _kill(self, command: do.Kill) -> None:
+        self._crew.kill(command.worker)
+
+    def _stop_worker(self, command: do.StopWorker) -> None:
+        self._crew.links[command.worker].send(Stop())
+
+    def _report(self, command: do.Report) -> None:
+        self._reporter.report(command.event, command.fields)
+        if command.event == "worker-ready" and self.on_readiness is not None:
+            self.on_readiness()
+        if command.event == "pool-failed":
+            self.failure = command.fields["error"]
+            if self.on_pools_failed is not None:
+                self.on_pools_failed(command.fields["error"])
+
+    # ---- what the crew tells
+
+    def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
+        """See ``CrewEvents``."""
+        arrived: dict[int, int] = {}
+        for message in messages:
+            kind = type(message)
+            if kind is Done:
+                if arrived:
+                    self._tell_chunks(arrived)
+                self._done(message)  # type: ignore[arg-type]
+            elif kind is Chunk:
+                self._chunk(message, arrived)  # type: ignore[arg-type]
+            elif kind is Ready:
+                self._receive(on.WorkerReady(link.worker, message.seconds))  # type: ignore[union-attr]
+            elif kind is SetupFailed:
+                link.setup_error = message.traceback  # type: ignore[union-attr]
+        if arrived:
+            self._tell_chunks(arrived)
+
+    def _done(self, message: Done) -> None:
+        attempt = self.scheduler.attempts.get(message.attempt)
+        if attempt is not None:
+            self._credit.pop(message.attempt, None)
+            results = results_of(message, len(attempt.jobs))
+            self._receive(on.AttemptEnded(message.attempt, message.seconds, results))
+
+    def _chunk(self, message: Chunk, arrived: dict[int, int]) -> None:
+        attempt = self.scheduler.attempts.get(message.attempt)
+        if attempt is not None and attempt.live:
+            attempt.jobs[0].payload.add_chunk(message.body)
+            arrived[message.attempt] = arrived.get(message.attempt, 0) + 1
+
+    def _tell_chunks(self, arrived: dict[int, int]) -> None:
+        """Chunks that arrived together are one event, however many they are."""
+        for attempt_id, count in arrived.items():
+            attempt = self.scheduler.attempts.get(attempt_id)
+            if attempt is not None:
+                call: Call = attempt.jobs[0].payload
+                self._receive(on.ChunksArrived(attempt_id, count))
+                if call.outcome is None:
+                    call.notify()
+        arrived.clear()
+
+    def on_exit(self, link: WorkerLink, reason: str) -> None:
+        """See ``CrewEvents``."""
+        if not self._is_closed:
+            self._receive(on.WorkerExited(link.worker, reason, error=link.setup_error))
+
+    def on_load_failure(self, error: str) -> None:
+        """See ``CrewEvents``."""
+        self._receive(on.LoadFailed(error))

@@ -1,0 +1,36 @@
+"""From what a worker says of a job to what its caller is told."""
+
+from __future__ import annotations
+
+from penstock.errors import Cancelled, HandlerError, InvalidRequest, MalformedRequest, PenstockError
+from penstock.response import Encoded
+from penstock.wire import FAILED_CANCELLED, FAILED_INVALID, Done, Failure
+
+Result = Encoded | PenstockError
+
+
+def results_of(done: Done, expected: int) -> list[Result]:
+    """The results of an attempt, one for each of its ``expected`` jobs."""
+    results = [result if type(result) is Encoded else _error_of(result) for result in done.results]
+    if len(results) != expected:
+        # The worker's fault and not the job's, but each must have its answer.
+        return [HandlerError(f"the worker sent {len(results)} results for {expected} jobs")] * expected
+    return results
+
+
+def _error_of(failure: Encoded | Failure) -> PenstockError:
+    assert isinstance(failure, Failure)
+    if failure.kind == FAILED_CANCELLED:
+        return Cancelled("the attempt was interrupted")
+    if failure.kind == FAILED_INVALID:
+        kind = MalformedRequest if failure.status == MalformedRequest.status else InvalidRequest
+        return kind(failure.detail, errors=failure.errors, param=_field_of(failure.errors))
+    return HandlerError(failure.detail, exception_type=failure.exception_type, traceback=failure.traceback)
+
+
+def _field_of(errors: list[dict[str, str]]) -> str | None:
+    """The top-level field that the first error is about: ``$.name...``."""
+    path = errors[0].get("path", "") if errors else ""
+    if not path.startswith("$."):
+        return None
+    return path[2:].split(".")[0].split("[")[0] or None

@@ -1,0 +1,75 @@
+"""Which limit stops a job next, and when. Pure functions of the job's record."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from penstock.errors import (
+    Cancelled,
+    ExecutionTimeout,
+    PenstockError,
+    QueueTimeout,
+    TotalTimeout,
+    WorkerLost,
+)
+from penstock.scheduler.jobs import Job
+from penstock.scheduler.states import QUEUED
+from penstock.scheduler.timers import NEVER
+
+QUEUE: Final = "queue"
+TOTAL: Final = "total"
+EXECUTION: Final = "execution"
+FIRST_CHUNK: Final = "first_chunk"
+IDLE: Final = "idle"
+UNREAD: Final = "unread"
+
+
+def after(start: float, seconds: float | None) -> float:
+    """The deadline of a time-out that began at ``start``."""
+    return NEVER if seconds is None else start + seconds
+
+
+def next_limit(job: Job) -> tuple[float, str]:
+    """The instant at which the job must be stopped as things stand, and the limit that says so."""
+    if job.state == QUEUED:
+        return (job.start_by, QUEUE) if job.start_by <= job.finish_by else (job.finish_by, TOTAL)
+    when, limit = after(job.started, job.timeouts.execution), EXECUTION
+    if job.finish_by < when:
+        when, limit = job.finish_by, TOTAL
+    if job.lane.is_stream:
+        return min((when, limit), _stream_limit(job))
+    return when, limit
+
+
+def _stream_limit(job: Job) -> tuple[float, str]:
+    """A stream's turn is with the model until a chunk is there, and with the caller until it has taken what is there.
+
+    ``job.progressed`` is when the turn last changed hands, or when a chunk came while it was the model's.
+    """
+    limits = job.timeouts
+    if job.untaken:
+        return after(job.progressed, limits.idle), UNREAD
+    if job.chunks:
+        return after(job.progressed, limits.idle), IDLE
+    return after(job.started, limits.first_chunk), FIRST_CHUNK
+
+
+def error_of(job: Job, limit: str) -> PenstockError:
+    """What the caller of a job that this limit stopped is told."""
+    name, limits = job.lane.name, job.timeouts
+    if job.state == QUEUED:
+        if job.attempts:  # it is queued again, which only what may safely run twice ever is
+            return WorkerLost(f"{name}: its worker was lost, and no other became free in time", retryable=True)
+        if limit == QUEUE:
+            return QueueTimeout(f"{name}: not started within {limits.queue:g} s")
+        return QueueTimeout(f"{name}: not started within its total time of {limits.total:g} s")
+    if limit == TOTAL:
+        return TotalTimeout(f"{name}: not finished within {limits.total:g} s of its arrival")
+    if limit == UNREAD:
+        return Cancelled(f"{name}: the caller has not read for {limits.idle:g} s")
+    seconds, what = {
+        EXECUTION: (limits.execution, "still running after"),
+        FIRST_CHUNK: (limits.first_chunk, "no first chunk after"),
+        IDLE: (limits.idle, "no further chunk for"),
+    }[limit]
+    return ExecutionTimeout(f"{name}: {what} {seconds:g} s")

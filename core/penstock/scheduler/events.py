@@ -1,0 +1,102 @@
+"""What has happened: the scheduler's input. Past tense, and always with the instant at which it happened beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock.errors import PenstockError
+from penstock.scheduler.jobs import Job
+
+
+class Submitted(msgspec.Struct, gc=False):
+    """A caller wants this job done. It is answered at once if there is no room for it."""
+
+    job: Job
+
+
+class Cancelled(msgspec.Struct, gc=False):
+    """The job's caller has gone, or has cancelled it. Harmless when it comes too late."""
+
+    job: Job
+    reason: str
+
+
+class ChunksArrived(msgspec.Struct, gc=False):
+    """A stream has got on: the caller has ``count`` more chunks to take."""
+
+    attempt: int
+    count: int
+
+
+class ChunksTaken(msgspec.Struct, gc=False):
+    """The caller has taken all the chunks that had arrived."""
+
+    job: Job
+
+
+class AttemptEnded(msgspec.Struct, gc=False):
+    """The worker has said the last word on an attempt: its slot is free.
+
+    ``results`` has one entry for each job of the attempt, in its order: what to answer, or the error.
+    """
+
+    attempt: int
+    seconds: float
+    results: list[Any | PenstockError]
+
+
+class WorkerReady(msgspec.Struct, gc=False):
+    """The worker has set up its models, in ``seconds``."""
+
+    worker: int
+    seconds: float
+
+
+class WorkerExited(msgspec.Struct, gc=False):
+    """The worker's process has ended, for whatever reason.
+
+    ``error`` is the traceback of a failed set-up. ``started`` is the id of the attempt that was inside the user's code,
+    0 if none was, or None where that is not known (async code and threads): every attempt is then taken to have been.
+    """
+
+    worker: int
+    reason: str
+    error: str = ""
+    started: int | None = None
+
+
+class StartRequested(msgspec.Struct, gc=False):
+    """Start the workers. Once, before anything else."""
+
+
+class LoadFailed(msgspec.Struct, gc=False):
+    """The app cannot be imported where the workers come from: there will be none."""
+
+    error: str
+
+
+class DrainRequested(msgspec.Struct, gc=False):
+    """Finish what is admitted, take nothing new; at the instant ``deadline`` give up on the rest."""
+
+    deadline: float
+
+
+class TimePassed(msgspec.Struct, gc=False):
+    """Nothing but that ``next_wakeup()`` has come."""
+
+
+Event = (
+    Submitted
+    | Cancelled
+    | ChunksArrived
+    | ChunksTaken
+    | AttemptEnded
+    | WorkerReady
+    | WorkerExited
+    | StartRequested
+    | LoadFailed
+    | DrainRequested
+    | TimePassed
+)

@@ -1,0 +1,121 @@
+"""Jobs and attempts: the records that the scheduler keeps of its work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from penstock.scheduler.states import JOB, QUEUED, RUNNING
+from penstock.scheduler.timers import NEVER, Timed
+
+if TYPE_CHECKING:
+    from penstock.policies import Timeouts
+    from penstock.scheduler.lanes import Lane
+    from penstock.scheduler.workforce import Worker
+
+
+class Job(Timed):
+    """One accepted unit of work.
+
+    Made by whoever submits it; from then on only the scheduler writes to it.
+
+    Parameters
+    ----------
+    lane:
+        The endpoint's place in the scheduler.
+    timeouts:
+        What this job may take: the endpoint's own, or tighter.
+    size_bytes:
+        What it holds of the queue's memory bound.
+    payload:
+        The submitter's own; the scheduler never looks at it.
+    """
+
+    __slots__ = (
+        "admitted",
+        "answered",
+        "arrived",
+        "attempt",
+        "attempts",
+        "chunks",
+        "deaths",
+        "execution_seconds",
+        "finish_by",
+        "lane",
+        "outcome",
+        "payload",
+        "progressed",
+        "sequence",
+        "size_bytes",
+        "spent",
+        "start_by",
+        "started",
+        "state",
+        "timeouts",
+        "untaken",
+    )
+
+    def __init__(self, lane: Lane, timeouts: Timeouts, size_bytes: int = 0, payload: Any = None) -> None:
+        self.due = NEVER
+        self.entry = None
+        self.lane = lane
+        self.timeouts = timeouts
+        self.size_bytes = size_bytes
+        self.payload = payload
+        self.state = QUEUED
+        self.admitted = False  # a refused job is never in any count
+        self.sequence = 0  # order of arrival; kept through a requeue, so that it returns to where it was
+        self.arrived = 0.0
+        self.start_by = NEVER  # moves only when the job is queued again
+        self.finish_by = NEVER
+        self.attempt: Attempt | None = None  # set exactly while running
+        self.attempts = 0  # tries in all, as the handler sees them
+        self.spent = 0  # tries that count against the retries: an innocent bystander's does not
+        self.deaths = 0  # workers that died under it
+        self.started = 0.0  # of the latest attempt
+        self.chunks = 0  # that have arrived; a job with any is never tried again
+        self.untaken = 0  # of those, how many the caller has not taken
+        self.progressed = 0.0  # when the stream's turn last changed hands: see deadlines.py
+        self.outcome: Any = None  # written once, with the final state
+        self.answered = 0.0
+        self.execution_seconds: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.sequence} of {self.lane.name}: {self.state}, attempts {self.attempts}, deaths {self.deaths}>"
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker has died under it: it runs alone from then on, and so can harm nobody else."""
+        return self.deaths > 0
+
+    def move(self, happening: str) -> None:
+        """Take the step of the state table."""
+        self.state = JOB[self.state][happening]
+
+
+class Attempt(Timed):
+    """One try of a job, or of a batch of jobs, on one worker."""
+
+    __slots__ = ("id", "jobs", "lane", "live", "started", "state", "units", "worker")
+
+    def __init__(self, id_: int, lane: Lane, worker: Worker, jobs: list[Job], units: int, now: float) -> None:
+        self.due = NEVER  # when stopping: the instant of the kill
+        self.entry = None
+        self.id = id_
+        self.lane = lane
+        self.worker = worker
+        self.jobs = jobs
+        self.units = units  # of the worker's capacity, until the worker has acknowledged the end
+        self.live = len(jobs)  # jobs that still wait for it; at zero it is interrupted
+        self.started = now
+        self.state = RUNNING
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.id} of {self.lane.name}: {self.state}, {self.live}/{len(self.jobs)} jobs live>"
+
+    def deadline(self) -> float:
+        """The instant at which its last member's time is over; ``NEVER`` if a member has no limit."""
+        latest = 0.0
+        for job in self.jobs:
+            limit = job.timeouts.execution
+            latest = max(latest, min(NEVER if limit is None else self.started + limit, job.finish_by))
+        return latest

@@ -1,0 +1,163 @@
+"""Pools, their places, and the workers that come and go in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from penstock.scheduler.jobs import Attempt
+from penstock.scheduler.lanes import Lane
+from penstock.scheduler.states import BUSY, READY, STARTING, WORKER
+from penstock.scheduler.timers import Timed
+
+MAX_START_TRIES: Final = 3
+LONGEST_RESTART_DELAY: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSpec:
+    """What the scheduler must know of a pool.
+
+    Parameters
+    ----------
+    name:
+        Its name.
+    workers:
+        How many workers it keeps.
+    capacity:
+        Units of concurrent work that one worker can hold; each attempt takes its lane's ``units``.
+    """
+
+    name: str
+    workers: int = 1
+    capacity: int = 1
+
+
+def restart_delay(failures: int) -> float:
+    """Seconds to wait before the next start, after so many failures in a row: 0, 1, 2, 4 ... 60."""
+    if failures <= 1:
+        return 0.0
+    return min(LONGEST_RESTART_DELAY, 2.0 ** (min(failures, 30) - 2))
+
+
+class Worker(Timed):
+    """One worker process, from its start to its exit; never used again after that. ``due`` bounds its tear-down."""
+
+    __slots__ = ("attempts", "free", "id", "place", "pool", "since", "state")
+
+    def __init__(self, id_: int, place: Place, now: float) -> None:
+        super().__init__()
+        self.id = id_
+        self.place = place
+        self.pool = place.pool
+        self.state = STARTING
+        self.since = now
+        self.free = place.pool.capacity
+        self.attempts: dict[int, Attempt] = {}  # that hold units of it: running or stopping
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id} ({self.place.name}): {self.state}, {len(self.attempts)} attempts, {self.free} free>"
+
+    def move(self, happening: str, now: float) -> None:
+        """Take the step of the state table."""
+        state = WORKER[self.state][happening]
+        if state is not self.state:
+            self.state = state
+            self.since = now
+
+    def take(self, attempt: Attempt, now: float) -> None:
+        """Give units to an attempt."""
+        self.attempts[attempt.id] = attempt
+        self.free -= attempt.units
+        self.move("take work", now)
+
+    def give_back(self, attempt: Attempt, now: float) -> None:
+        """Take an attempt's units back: the worker has acknowledged its end."""
+        del self.attempts[attempt.id]
+        self.free += attempt.units
+        if not self.attempts:
+            self.move("fall idle", now)
+
+
+class Place(Timed):
+    """One of a pool's places for a worker: what outlives the worker in it. ``due`` is when to start the next one."""
+
+    __slots__ = ("failures", "index", "name", "pool", "restarts", "worker")
+
+    def __init__(self, pool: Pool, index: int) -> None:
+        super().__init__()
+        self.pool = pool
+        self.index = index
+        self.name = f"{pool.name}/{index}"
+        self.worker: Worker | None = None
+        self.failures = 0  # exits in a row without a finished attempt
+        self.restarts = 0
+
+    def statistics(self) -> dict[str, Any]:
+        """What is in this place; an empty one is between two workers."""
+        worker = self.worker
+        return {
+            "name": self.name,
+            "restarts": self.restarts,
+            "id": worker.id if worker else None,
+            "state": worker.state if worker else "empty",
+            "since": worker.since if worker else None,
+            "attempts": sorted(worker.attempts) if worker else [],
+        }
+
+
+class Pool:
+    """The workers of some lanes."""
+
+    __slots__ = ("capacity", "failure", "lanes", "name", "places", "was_ready")
+
+    def __init__(self, spec: PoolSpec) -> None:
+        self.name = spec.name
+        self.capacity = spec.capacity
+        self.places = [Place(self, index) for index in range(spec.workers)]
+        self.lanes: list[Lane] = []
+        self.was_ready = False  # has ever had a ready worker
+        self.failure: str | None = None  # why it was given up, if it was
+
+    def __repr__(self) -> str:
+        states = ", ".join(place.worker.state if place.worker else "empty" for place in self.places)
+        return f"<Pool {self.name}: {states}>"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker could take work, now or when it has finished what it does."""
+        return any(place.worker is not None and place.worker.state in (READY, BUSY) for place in self.places)
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether any of its lanes has work that has not been started."""
+        return any(len(lane.queue) for lane in self.lanes)
+
+    def statistics(self) -> dict[str, Any]:
+        """Its workers and how they fare, ready for JSON; ``since`` is an instant of the scheduler's clock."""
+        return {"ready": self.is_ready, "failure": self.failure, "workers": [place.statistics() for place in self.places]}
+
+    def find_worker(self, units: int) -> Worker | None:
+        """A worker with so many units free: an idle one if there is one, else the one with the most room."""
+        best = None
+        most = units - 1
+        for place in self.places:
+            worker = place.worker
+            if worker is None or (worker.state is not READY and worker.state is not BUSY):
+                continue
+            if worker.free > most:
+                best, most = worker, worker.free
+                if most == self.capacity:
+                    break
+        return best
+
+    def next_lane(self, now: float) -> Lane | None:
+        """The lane whose head has waited longest of all those that should go now."""
+        best = None
+        oldest = 0
+        for lane in self.lanes:
+            if len(lane.queue) and lane.is_due(now):
+                sequence = lane.queue.head().sequence
+                if best is None or sequence < oldest:
+                    best, oldest = lane, sequence
+        return best

@@ -1,0 +1,11 @@
+"""What Penstock is tested with, for those who extend it: a clock that stands still, workers without processes, a simulation.
+
+``FakeEngine`` runs the real scheduler on all of these, in no time; ``check`` asserts what must hold after every event.
+"""
+
+from penstock.testing.clock import MockClock
+from penstock.testing.fake_engine import FakeEngine
+from penstock.testing.fake_worker import Agenda, Behaviour, FakeWorker
+from penstock.testing.invariants import InvariantBroken, check
+
+__all__ = ["Agenda", "Behaviour", "FakeEngine", "FakeWorker", "InvariantBroken", "MockClock", "check"]

@@ -1,0 +1,109 @@
+"""The real scheduler on a clock that stands still, with fake workers: what the engine does, without processes or sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from penstock.policies import Timeouts
+from penstock.scheduler import Job, LaneSpec, PoolSpec, Scheduler
+from penstock.scheduler import commands as do
+from penstock.scheduler import events as on
+from penstock.testing.clock import MockClock
+from penstock.testing.fake_worker import Agenda, Behaviour, FakeWorker
+from penstock.testing.invariants import check
+
+
+class FakeEngine:
+    """Performs the scheduler's commands on fake workers, and asserts the invariants after every event.
+
+    Parameters
+    ----------
+    pools, lanes:
+        As for the scheduler. Default: one pool of one worker, and one lane for it, called "lane".
+    clock:
+        The time, which only ``advance`` moves.
+    """
+
+    def __init__(
+        self,
+        pools: Iterable[PoolSpec] = (PoolSpec(name="default"),),
+        lanes: Iterable[LaneSpec] = (LaneSpec(name="lane"),),
+        *,
+        clock: MockClock | None = None,
+    ) -> None:
+        self.clock = clock or MockClock()
+        self.agenda = Agenda(self.clock)
+        self.scheduler = Scheduler(pools, lanes)
+        self.workers: dict[int, FakeWorker] = {}  # whose process is there
+        self.answered: list[Job] = []
+        self.reports: list[do.Report] = []
+        self._perform: dict[type, Callable[[Any], object]] = {
+            do.StartWorker: self.start_worker,
+            do.Send: lambda command: self.workers[command.worker].run(command.attempt),
+            do.Answer: lambda command: self.answered.append(command.job),
+            do.Interrupt: lambda command: self.workers[command.worker].interrupt(command.attempt),
+            do.Kill: lambda command: self.workers[command.worker].kill(),
+            do.StopWorker: lambda command: self.workers[command.worker].stop(),
+            do.Report: self.reports.append,
+        }
+
+    def start_worker(self, command: do.StartWorker) -> None:
+        """Make the process of a worker. Override it for workers that start slowly or not at all."""
+        self.workers[command.worker] = FakeWorker(command.worker, self.agenda, self.receive)
+
+    def receive(self, event: on.Event) -> list[do.Command]:
+        """Give the scheduler an event, perform its commands and return them."""
+        commands = self.scheduler.receive(event, self.clock.now)
+        for command in commands:
+            self._perform[type(command)](command)
+        if type(event) is on.WorkerExited:
+            self.workers.pop(event.worker, None)
+        check(self.scheduler)
+        return commands
+
+    def start(self) -> None:
+        """Start the workers; each is ready after its set-up time."""
+        self.receive(on.StartRequested())
+
+    def submit(
+        self,
+        lane: str = "lane",
+        behaviour: Behaviour = Behaviour.QUICK,
+        *,
+        timeouts: Timeouts | None = None,
+        size_bytes: int = 0,
+    ) -> Job:
+        """Submit a job that will behave like this."""
+        target = self.scheduler.lanes[lane]
+        job = Job(target, timeouts or target.timeouts, size_bytes, behaviour)
+        self.receive(on.Submitted(job))
+        return job
+
+    def cancel(self, job: Job, reason: str = "the client has gone") -> None:
+        """The job's caller has gone."""
+        self.receive(on.Cancelled(job, reason))
+
+    def take(self, job: Job) -> None:
+        """The job's caller takes the chunks that have arrived."""
+        self.receive(on.ChunksTaken(job))
+
+    def drain(self, seconds: float = 30.0) -> None:
+        """Begin to shut down, with so much patience."""
+        self.receive(on.DrainRequested(self.clock.now + seconds))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; everything that falls due happens at its own instant."""
+        end = self.clock.now + seconds
+        while (instant := self._next()) <= end:
+            self.clock.jump(max(instant, self.clock.now))
+            if self.agenda.next() <= instant:
+                self.agenda.pop()()
+            else:
+                self.receive(on.TimePassed())
+        self.clock.jump(end)
+
+    def _next(self) -> float:
+        wakeup = self.scheduler.next_wakeup()
+        happening = self.agenda.next()
+        return happening if wakeup is None else min(wakeup, happening)

@@ -1,0 +1,205 @@
+"""A worker process as a model: it is told what the engine would tell it, and says later what a worker would say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, ClassVar
+
+from penstock.errors import Cancelled, HandlerError
+from penstock.response import Encoded
+from penstock.scheduler import Attempt, Job
+from penstock.scheduler import events as on
+from penstock.testing.clock import MockClock
+
+Deliver = Callable[[on.Event], Any]
+_RESULT = Encoded(b"1")
+
+
+class Agenda:
+    """What is going to happen, by its time. Ties happen in the order in which they were planned."""
+
+    __slots__ = ("_heap", "_tie", "clock")
+
+    def __init__(self, clock: MockClock) -> None:
+        self.clock = clock
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
+        self._tie = count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def plan(self, seconds: float, action: Callable[[], object]) -> None:
+        """Have ``action`` called so many seconds from now; never, if they are infinite."""
+        if seconds != math.inf:
+            heappush(self._heap, (self.clock.now + seconds, next(self._tie), action))
+
+    def next(self) -> float:
+        """The instant of what comes first; infinite if nothing does."""
+        return self._heap[0][0] if self._heap else math.inf
+
+    def pop(self) -> Callable[[], object]:
+        """Take out what comes first. The agenda must not be empty."""
+        return heappop(self._heap)[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """What the user's code does with a job.
+
+    Parameters
+    ----------
+    seconds:
+        How long it takes to return, or to crash; infinite if it is stuck.
+    acknowledges:
+        Seconds from the interrupt to the end of the attempt; infinite if only a kill helps.
+    crashes:
+        Whether it takes its worker with it, instead of returning.
+    fails, cancels_itself:
+        Whether it raises, or gives up as if it had been cancelled, instead of returning.
+    chunks, every:
+        How many chunks a stream yields first, and the seconds between them.
+    """
+
+    seconds: float = 0.01
+    acknowledges: float = 0.001
+    crashes: bool = False
+    fails: bool = False
+    cancels_itself: bool = False
+    chunks: int = 0
+    every: float = 0.01
+
+    QUICK: ClassVar[Behaviour]
+    SLOW: ClassVar[Behaviour]
+    STUCK: ClassVar[Behaviour]
+    STUCK_HARD: ClassVar[Behaviour]
+    CRASHER: ClassVar[Behaviour]
+    FAILING: ClassVar[Behaviour]
+
+    def result(self) -> Encoded | HandlerError | Cancelled:
+        """What the worker says of the job, if it is not stopped."""
+        if self.cancels_itself:
+            return Cancelled("the handler gave up")
+        return HandlerError("it raised", exception_type="ValueError") if self.fails else _RESULT
+
+
+Behaviour.QUICK = Behaviour()
+Behaviour.SLOW = Behaviour(seconds=1.0)
+Behaviour.STUCK = Behaviour(seconds=math.inf)  # until it is interrupted
+Behaviour.STUCK_HARD = Behaviour(seconds=math.inf, acknowledges=math.inf)
+Behaviour.CRASHER = Behaviour(crashes=True)
+Behaviour.FAILING = Behaviour(fails=True)
+
+
+def _payload(job: Job) -> Behaviour:
+    return job.payload if isinstance(job.payload, Behaviour) else Behaviour.QUICK
+
+
+class FakeWorker:
+    """See the module's text.
+
+    Parameters
+    ----------
+    worker:
+        The scheduler's id of it.
+    agenda, deliver:
+        Where it writes down what it is going to do, and whom it tells then.
+    behaviour_of:
+        What the user's code does with a job. Default: the job's payload says.
+    setup_seconds, setup_fails:
+        How long the models take to set up, and whether they fail to.
+    exit_seconds:
+        From a kill or a stop to the exit.
+    knows_started:
+        Whether it can tell, when it dies, which attempt was inside the user's code. See ``events.WorkerExited``.
+    """
+
+    def __init__(
+        self,
+        worker: int,
+        agenda: Agenda,
+        deliver: Deliver,
+        *,
+        behaviour_of: Callable[[Job], Behaviour] = _payload,
+        setup_seconds: float = 0.1,
+        setup_fails: bool = False,
+        exit_seconds: float = 0.001,
+        knows_started: bool = False,
+    ) -> None:
+        self.worker = worker
+        self.attempts: dict[int, Attempt] = {}
+        self.is_alive = True
+        self.agenda = agenda
+        self._deliver = deliver
+        self._behaviour_of = behaviour_of
+        self._exit_seconds = exit_seconds
+        self._knows_started = knows_started
+        if setup_fails:
+            agenda.plan(setup_seconds, lambda: self.exit("exit code 1", error="Traceback: setup raised"))
+        else:
+            agenda.plan(setup_seconds, lambda: self._say(on.WorkerReady(worker, setup_seconds)))
+
+    def __repr__(self) -> str:
+        state = "alive" if self.is_alive else "gone"
+        return f"<FakeWorker {self.worker}: {state}, {len(self.attempts)} attempts>"
+
+    # ---- what it is told
+
+    def run(self, attempt: Attempt) -> None:
+        """Begin an attempt. A batch takes as long as its slowest member, and ends as its worst."""
+        self.attempts[attempt.id] = attempt
+        members = [self._behaviour_of(job) for job in attempt.jobs]
+        seconds = max(member.seconds for member in members)
+        for position in range(1, members[0].chunks + 1):
+            self.agenda.plan(position * members[0].every, lambda: self._chunk(attempt))
+        if any(member.crashes for member in members):
+            self.agenda.plan(seconds, lambda: self._crash(attempt))
+        else:
+            # A generator may also end before its last chunk: `seconds` decides.
+            self.agenda.plan(seconds, lambda: self._end(attempt, seconds, [member.result() for member in members]))
+
+    def interrupt(self, attempt_id: int) -> None:
+        """Stop an attempt, as far as its code lets itself be stopped. Harmless when it has ended."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is not None:
+            seconds = max(self._behaviour_of(job).acknowledges for job in attempt.jobs)
+            results = [Cancelled("interrupted") for _ in attempt.jobs]
+            self.agenda.plan(seconds, lambda: self._end(attempt, seconds, results))
+
+    def kill(self) -> None:
+        """SIGKILL. What it had said before may still arrive."""
+        self.agenda.plan(self._exit_seconds, lambda: self.exit("SIGKILL"))
+
+    def stop(self) -> None:
+        """Tear down and exit."""
+        self.agenda.plan(self._exit_seconds, lambda: self.exit("exit code 0"))
+
+    def exit(self, reason: str, *, error: str = "", started: int | None = None) -> None:
+        """The process ends, now."""
+        if not self.is_alive:
+            return
+        self.is_alive = False
+        if started is None and self._knows_started:
+            started = next(iter(self.attempts), 0)
+        self._deliver(on.WorkerExited(self.worker, reason, error, started))
+
+    # ---- what it says
+
+    def _say(self, event: on.Event) -> None:
+        if self.is_alive:
+            self._deliver(event)
+
+    def _chunk(self, attempt: Attempt) -> None:
+        if attempt.id in self.attempts:
+            self._say(on.ChunksArrived(attempt.id, 1))
+
+    def _end(self, attempt: Attempt, seconds: float, results: list[Any]) -> None:
+        if self.is_alive and self.attempts.pop(attempt.id, None) is not None:
+            self._deliver(on.AttemptEnded(attempt.id, seconds, results))
+
+    def _crash(self, attempt: Attempt) -> None:
+        if attempt.id in self.attempts:
+            self.exit("SIGSEGV", started=attempt.id if self._knows_started else None)

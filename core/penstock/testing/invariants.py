@@ -1,0 +1,154 @@
+"""What must hold after every event, recounted from nothing. Costs O(live jobs).
+
+What can only be seen over time (each admitted job is answered exactly once, at its time and with a legal error) is watched by
+``penstock.testing.simulation``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import NoReturn
+
+from penstock.scheduler import Attempt, Job, Lane, Scheduler
+from penstock.scheduler.deadlines import next_limit
+from penstock.scheduler.states import BUSY, DEAD, DRAINING, FINAL, QUEUED, READY, RUNNING, STARTING, STOPPING
+from penstock.scheduler.timers import Timed
+from penstock.scheduler.workforce import Pool, Worker
+
+
+class InvariantBroken(AssertionError):
+    """The scheduler is in a state that it must never be in. The message says which rule and where."""
+
+
+def check(scheduler: Scheduler) -> None:
+    """Recount everything.
+
+    Raises
+    ------
+    InvariantBroken
+        If a rule does not hold.
+    """
+    live = sum(_check_queue(lane, scheduler.now) for lane in scheduler.lanes.values())
+    running: Counter[Lane] = Counter()
+    for attempt in scheduler.attempts.values():
+        running[attempt.lane] += _check_attempt(attempt)
+    for lane in scheduler.lanes.values():
+        if lane.running != running[lane]:
+            _broken(f"{lane!r}: {running[lane]} jobs run")
+        live += running[lane]
+    if live != scheduler.jobs_live:
+        _broken(f"{scheduler!r} counts {scheduler.jobs_live} live jobs, and {live} are there")
+    held = sum(_check_worker(worker) for worker in scheduler.workers.values())
+    if held != len(scheduler.attempts):
+        _broken(f"{scheduler!r}: the workers hold {held} attempts")
+    for pool in scheduler.pools.values():
+        _check_idle(pool, scheduler.now)
+        _check_places(pool, is_draining=scheduler.is_draining)
+    if scheduler.is_drained and (live or held or scheduler.workers):
+        _broken(f"{scheduler!r} is drained, and not empty")
+
+
+def _broken(sentence: str) -> NoReturn:
+    raise InvariantBroken(sentence)
+
+
+def _check_armed(owner: Timed, limit: float) -> None:
+    if owner.armed > limit or owner.due > limit:
+        _broken(f"{owner!r} must be stopped at {limit}, and its timer is for {owner.due}, armed for {owner.armed}")
+
+
+def _check_queue(lane: Lane, now: float) -> int:
+    """Return how many jobs are queued."""
+    size_bytes = arrivals = 0
+    batch_due = math.inf
+    for job in lane.queue:
+        if job.state != QUEUED or job.attempt is not None or not job.admitted:
+            _broken(f"{job!r} is in the queue")
+        _check_armed(job, min(job.start_by, job.finish_by))
+        size_bytes += job.size_bytes
+        arrivals += not job.attempts  # a job that is queued again is not refused for want of room
+        if lane.batching is not None:
+            batch_due = min(batch_due, lane.batch_due(job))
+    if size_bytes != lane.queue.size_bytes:
+        _broken(f"{lane!r} counts {lane.queue.size_bytes} bytes, and holds {size_bytes}")
+    if arrivals > lane.max_queue:
+        _broken(f"{lane!r} may hold {lane.max_queue} jobs")
+    if batch_due < math.inf and lane.due > now and not lane.armed <= lane.due <= batch_due:
+        _broken(f"{lane!r} must send a batch at {batch_due}, and its timer is for {lane.due}, armed for {lane.armed}")
+    return len(lane.queue)
+
+
+def _check_attempt(attempt: Attempt) -> int:
+    """Return how many of its jobs still wait for it."""
+    worker = attempt.worker
+    if worker.attempts.get(attempt.id) is not attempt or worker.state not in (BUSY, DRAINING):
+        _broken(f"{attempt!r} is not held by {worker!r}")
+    live = 0
+    for job in attempt.jobs:
+        live += _check_running(job, attempt)
+    if live != attempt.live or attempt.state != (RUNNING if live else STOPPING):
+        _broken(f"{attempt!r}: {live} of its jobs are live")
+    if attempt.state == STOPPING and not attempt.armed <= attempt.due < math.inf and worker.state != DRAINING:
+        _broken(f"{attempt!r} is stopping, and nothing will end it")
+    return live
+
+
+def _check_running(job: Job, attempt: Attempt) -> bool:
+    """Return whether it is live."""
+    if job.attempt is not attempt:
+        if job.state not in FINAL:
+            _broken(f"{job!r} is in {attempt!r}, which it does not wait for")
+        return False
+    if job.state != RUNNING:
+        _broken(f"{job!r} is in {attempt!r}")
+    _check_armed(job, next_limit(job)[0])
+    if job.is_suspect and (len(attempt.jobs) > 1 or len(attempt.worker.attempts) > 1):
+        _broken(f"{job!r} is a suspect, and runs beside others on {attempt.worker!r}")
+    return True
+
+
+def _check_worker(worker: Worker) -> int:
+    """Return how many attempts it holds."""
+    units = sum([attempt.units for attempt in worker.attempts.values()])
+    state, is_used = worker.state, bool(worker.attempts)
+    if state != DEAD and (worker.free < 0 or worker.free + units != worker.pool.capacity):
+        _broken(f"{worker!r}: {units} of {worker.pool.capacity} units are taken")
+    if is_used != (state == BUSY) and not (is_used and state == DRAINING) and state in (STARTING, READY, BUSY, DEAD):
+        _broken(f"{worker!r} should not be {state}")
+    if state == DRAINING and not is_used:
+        _check_armed(worker, 1e300)  # it has been told to stop, and will be killed if it does not
+    if worker.place.worker is not worker:
+        _broken(f"{worker!r} is not in its place")
+    return len(worker.attempts)
+
+
+def _check_idle(pool: Pool, now: float) -> None:
+    """Nothing that could start is left waiting: the oldest head of those that are due fits nowhere."""
+    heads = [lane.queue.head() for lane in pool.lanes if len(lane.queue) and _is_due(lane, now)]
+    if not heads:
+        return
+    job = min(heads, key=lambda job: job.sequence)
+    units = pool.capacity if job.is_suspect else job.lane.units
+    for place in pool.places:
+        worker = place.worker
+        if worker is not None and worker.state in (READY, BUSY) and worker.free >= units:
+            _broken(f"{job!r} waits, and {worker!r} could run it")
+
+
+def _is_due(lane: Lane, now: float) -> bool:
+    if lane.batching is None or len(lane.queue) >= lane.batching.max_size or lane.queue.head().is_suspect:
+        return True
+    return any(lane.batch_due(job) <= now for job in lane.queue)
+
+
+def _check_places(pool: Pool, *, is_draining: bool) -> None:
+    """A place that has lost its worker gets another one; while draining, one is enough, and only if work is queued."""
+    if pool.failure is not None:
+        return
+    empty = [place for place in pool.places if place.worker is None and not place.armed <= place.due < math.inf]
+    if is_draining and (len(empty) < len(pool.places) or not pool.has_queued):
+        return
+    for place in empty:
+        if place.restarts or is_draining:
+            _broken(f"{pool!r}: place {place.name} is empty, and will stay so")

@@ -1,0 +1,119 @@
+"""Random pools, lanes, policies and misfortunes for the simulation."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from penstock.policies import Batching, Retries, Timeouts
+from penstock.scheduler import LaneSpec, PoolSpec
+from penstock.testing.fake_worker import Behaviour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weather:
+    """How often what goes wrong in one scenario.
+
+    Parameters
+    ----------
+    gap:
+        Mean seconds between two arrivals.
+    hang_up, crash, stuck, stuck_hard, slow, lazy_reader:
+        The shares of callers and jobs that do so.
+    outage:
+        Mean seconds between two kills of a worker from outside.
+    setup_failure:
+        The share of workers that do not start.
+    jump:
+        The share of steps after which the clock leaps.
+    """
+
+    gap: float
+    hang_up: float
+    crash: float
+    stuck: float
+    stuck_hard: float
+    slow: float
+    lazy_reader: float
+    outage: float
+    setup_failure: float
+    jump: float
+
+    @classmethod
+    def draw(cls, dice: random.Random) -> Weather:
+        """Draw one; each misfortune is absent from some scenarios, so that the others get their turn."""
+
+        def share(most: float) -> float:
+            return dice.choice((0.0, dice.uniform(0.0, most)))
+
+        return cls(
+            gap=dice.choice((0.002, 0.01, 0.02, 0.05, 0.1)),
+            hang_up=share(0.5),
+            crash=share(0.05),
+            stuck=share(0.1),
+            stuck_hard=share(0.05),
+            slow=share(0.3),
+            lazy_reader=share(0.3),
+            outage=dice.choice((math.inf, 0.5, 5.0)),
+            setup_failure=share(0.4),
+            jump=share(0.005),
+        )
+
+    def behaviour(self, dice: random.Random, *, is_stream: bool) -> Behaviour:
+        """Draw what the user's code does with one job."""
+        is_hard = dice.random() < self.stuck_hard
+        is_stuck = is_hard or dice.random() < self.stuck
+        seconds = dice.expovariate(1.0 if dice.random() < self.slow else 50.0)
+        return Behaviour(
+            seconds=math.inf if is_stuck else seconds,
+            acknowledges=math.inf if is_hard else dice.expovariate(100.0),
+            crashes=not is_stuck and dice.random() < self.crash,
+            fails=dice.random() < 0.05,
+            cancels_itself=dice.random() < 0.05,
+            chunks=dice.randint(0, 5) if is_stream else 0,
+            every=dice.expovariate(50.0),
+        )
+
+
+def draw_pools(dice: random.Random) -> list[PoolSpec]:
+    """Draw one or two pools."""
+    return [
+        PoolSpec(name=f"pool{index}", workers=dice.randint(1, 3), capacity=dice.choice((1, 1, 2, 6)))
+        for index in range(dice.randint(1, 2))
+    ]
+
+
+def draw_timeouts(dice: random.Random) -> Timeouts:
+    """Draw limits that are often reached, and sometimes absent or zero."""
+    return Timeouts(
+        queue=dice.choice((None, 0.0, 0.05, 0.5, 2.0)),
+        execution=dice.choice((None, 0.05, 0.2, 1.0)),
+        total=dice.choice((None, None, 0.1, 1.0)),
+        first_chunk=dice.choice((None, 0.1)),
+        idle=dice.choice((None, 0.05, 0.5)),
+        grace=dice.choice((0.0, 0.02, 0.1)),
+    )
+
+
+def draw_lanes(dice: random.Random, pools: list[PoolSpec]) -> list[LaneSpec]:
+    """Draw one to four lanes for these pools."""
+    return [_draw_lane(dice, f"lane{index}", dice.choice(pools)) for index in range(dice.randint(1, 4))]
+
+
+def _draw_lane(dice: random.Random, name: str, pool: PoolSpec) -> LaneSpec:
+    is_stream = dice.random() < 0.3
+    is_batching = not is_stream and dice.random() < 0.4
+    return LaneSpec(
+        name=name,
+        pool=pool.name,
+        units=dice.choice([units for units in (1, 2, 3, 6) if pool.capacity % units == 0]),
+        is_stream=is_stream,
+        is_interruptible=dice.random() < 0.7,
+        timeouts=draw_timeouts(dice),
+        retries=Retries(max_attempts=dice.randint(1, 4)),
+        batching=Batching(max_size=dice.randint(1, 4), max_wait=dice.choice((0.0, 0.005, 0.2))) if is_batching else None,
+        max_queue=dice.randint(1, 10),
+        max_queue_bytes=dice.choice((500, 1 << 20)),
+        idempotent=dice.random() < 0.7,
+    )

@@ -1,0 +1,353 @@
+"""A seeded simulation of the scheduler: random pools, lanes and policies, random callers and workers, and random misfortune.
+
+    python -m penstock.testing.simulation --steps 200000 --seed 1
+
+Every step is one event for the real scheduler. After each, everything is recounted (``invariants.check``), and a witness
+beside each job, who knows only what went in and what came out, sees to what takes time to see: that it is answered exactly
+once, by its deadline, with an error that is true, and that no success comes late. A failure names its seed, which
+reproduces it exactly. (The manner of TigerBeetle's VOPR.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from typing import Any, Final
+
+from penstock import errors
+from penstock.response import Encoded
+from penstock.scheduler import Attempt, Job
+from penstock.scheduler import commands as do
+from penstock.scheduler import events as on
+from penstock.scheduler.states import EXPIRED
+from penstock.testing.fake_engine import FakeEngine
+from penstock.testing.fake_worker import FakeWorker
+from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
+from penstock.testing.witness import Witness
+
+SCENARIO_STEPS: Final = 4000
+"""So many steps are made of one configuration before the next one is drawn."""
+
+DRAIN_STEPS: Final = 100_000
+"""A drain that takes more is taken never to end."""
+
+_SLACK: Final = 0.05 + 1e-9
+"""How much before a deadline a worker's own clock may end an attempt: the scheduler's ``_CLOCK_SLACK``."""
+
+
+class SimulationFailed(AssertionError):
+    """A rule was broken. The message has the seed and the step."""
+
+
+class Simulation(FakeEngine):
+    """One scenario, drawn from its seed.
+
+    Parameters
+    ----------
+    seed:
+        Decides everything.
+    steps:
+        After so many it drains, which takes some more.
+    """
+
+    def __init__(self, seed: int, steps: int = SCENARIO_STEPS) -> None:
+        self.seed = seed
+        self.steps = 0
+        self.dice = random.Random(seed)  # noqa: S311 - dice, not a secret
+        pools = draw_pools(self.dice)
+        super().__init__(pools, draw_lanes(self.dice, pools))
+        self.weather = Weather.draw(self.dice)
+        self.live: dict[int, Witness] = {}  # by number: submitted and not answered
+        self.outcomes: Counter[str] = Counter()
+        self.drain_deadline = math.inf
+        self._drain_after = steps
+        self._lanes = list(self.scheduler.lanes.values())
+        self._event: on.Event = on.StartRequested()
+        self._numbers = 0
+        self._latest_start: Counter[str] = Counter()  # of each lane: the number of the last job that began
+        self._lost: list[Witness] = []  # in this step
+        self._was_ready: set[str] = set()  # the pools that have had a ready worker
+        self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill}
+        self._notes: dict[type, Callable[[Any], None]] = {
+            on.WorkerExited: self._note_exit,
+            on.ChunksArrived: self._note_chunks,
+            on.ChunksTaken: self._note_taken,
+        }
+        self._is_true: dict[type, Callable[[Witness], bool]] = {
+            Encoded: self._may_conclude,
+            errors.HandlerError: self._may_conclude,
+            errors.QueueTimeout: lambda job: not job.attempts and job.is_over(("queue", "total"), self.clock.now),
+            errors.TotalTimeout: lambda job: self._may_time_out(job, "total"),
+            errors.ExecutionTimeout: lambda job: self._may_time_out(job, "execution", "first_chunk", "idle"),
+            errors.WorkerLost: self._may_be_lost,
+            errors.Cancelled: lambda job: job.hung_up or job.is_over(("unread",), self._slack_end()),
+            errors.Draining: lambda job: self.clock.now >= self.drain_deadline or self._is_refused(job),
+            errors.QueueFull: self._is_refused,
+            errors.NotReady: lambda job: job.job.lane.pool_name not in self._was_ready,
+        }
+
+    def run(self) -> None:
+        """Make all the steps, drain, and see that nothing is left.
+
+        Raises
+        ------
+        SimulationFailed
+            If a rule was broken.
+        """
+        try:
+            self.start()
+            self._arrive()
+            self._strike()
+            while not self.scheduler.is_drained:
+                self._happen()
+            self._require(not self.live and not self.scheduler.attempts, "it says that it is drained")
+        except SimulationFailed:
+            raise
+        except Exception as error:
+            raise SimulationFailed(self._sentence(f"{type(error).__name__}: {error}")) from error
+
+    def _sentence(self, problem: str) -> str:
+        return f"seed={self.seed} step={self.steps} now={self.clock.now:g} {self._event!r}: {problem}"
+
+    def _require(self, is_so: bool, problem: str, witness: Witness | None = None) -> None:  # noqa: FBT001 - as assert
+        if not is_so:
+            raise SimulationFailed(self._sentence(problem if witness is None else f"{problem}: {witness!r}"))
+
+    # ---- one step
+
+    def receive(self, event: on.Event) -> list[do.Command]:
+        """One step: tell the witnesses, ask the scheduler, check what it says."""
+        note = self._notes.get(type(event))
+        if note is not None:
+            wakeup = self.scheduler.next_wakeup()
+            if wakeup is not None and wakeup <= self.clock.now:
+                self.receive(on.TimePassed())  # the scheduler's timers go first, and so must what the witnesses see
+        self.steps += 1
+        self._event = event
+        if note is not None:
+            note(event)
+        commands = super().receive(event)
+        self._check_losses()
+        self._check_deadlines()
+        return commands
+
+    def _check_losses(self) -> None:
+        """Whoever must not run once more has been answered at once."""
+        for witness in self._lost:
+            self._require(witness.number not in self.live or not witness.is_spoilt, "must not run once more", witness)
+        self._lost.clear()
+
+    def _check_deadlines(self) -> None:
+        """Nobody's time is over, and the next wake-up comes before it is."""
+        soonest = min([witness.limit for witness in self.live.values()], default=math.inf)
+        if soonest == math.inf:
+            return
+        wakeup = self.scheduler.next_wakeup()
+        if soonest < self.clock.now or wakeup is None or wakeup > soonest:
+            late = next(witness for witness in self.live.values() if witness.limit == soonest)
+            raise SimulationFailed(self._sentence(f"the wake-up is {wakeup}, too late for {late!r} at {soonest}"))
+
+    def _happen(self) -> None:
+        """Let the next thing happen: what is planned first, or the scheduler's wake-up."""
+        self._require(self.steps < self._drain_after + DRAIN_STEPS, "the drain does not end")
+        wakeup = self.scheduler.next_wakeup()
+        instant = self.agenda.next()
+        # Where both are due at once either may come first; where the clock has leapt, the wake-up is late.
+        if wakeup is not None and (wakeup < instant or (wakeup == instant and self.dice.random() < 0.5)):
+            self.clock.jump(max(wakeup, self.clock.now))
+            self.receive(on.TimePassed())
+        else:
+            self.clock.jump(max(instant, self.clock.now))
+            self.agenda.pop()()
+        if self.dice.random() < self.weather.jump:
+            self.clock.advance(self.dice.choice((0.01, 1.0, 100.0)))
+        if self.steps >= self._drain_after and self.drain_deadline == math.inf:
+            seconds = self.dice.choice((0.0, 0.1, 5.0))
+            self.drain_deadline = self.clock.now + seconds
+            self.drain(seconds)
+
+    # ---- the callers
+
+    def _arrive(self) -> None:
+        """A caller submits a job, and the next one is on its way."""
+        dice = self.dice
+        # Refusals, while a drain waits for a worker to exit, are all alike.
+        gap = self.weather.gap if self.drain_deadline == math.inf else 0.2
+        self.agenda.plan(0.0 if dice.random() < 0.2 else dice.expovariate(1 / gap), self._arrive)
+        lane = dice.choice(self._lanes)
+        timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
+        job = Job(lane, timeouts, dice.choice((0, 10, 400)))
+        self._numbers += 1
+        behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream)
+        witness = job.payload = Witness(self._numbers, job, behaviour, self.clock.now)
+        self.live[witness.number] = witness
+        if dice.random() < self.weather.hang_up:
+            self.agenda.plan(dice.expovariate(5.0), lambda: self._hang_up(witness))
+        self.receive(on.Submitted(job))
+
+    def _hang_up(self, witness: Witness) -> None:
+        witness.hung_up = True
+        self.cancel(witness.job)
+
+    # ---- the workers
+
+    def start_worker(self, command: do.StartWorker) -> None:
+        """Start one that may be slow, or fail."""
+        dice = self.dice
+        self.workers[command.worker] = FakeWorker(
+            command.worker,
+            self.agenda,
+            self.receive,
+            behaviour_of=lambda job: job.payload.behaviour,
+            setup_seconds=dice.choice((0.0, 0.01, 0.2)),
+            setup_fails=dice.random() < self.weather.setup_failure,
+            exit_seconds=dice.choice((0.0, 0.001, 0.1, 1.0, 10.0)),
+            knows_started=dice.random() < 0.5,
+        )
+
+    def _strike(self) -> None:
+        """Somebody kills a worker from outside, whatever it is doing."""
+        if self.weather.outage < math.inf:
+            self.agenda.plan(self.dice.expovariate(1 / self.weather.outage), self._strike)
+            if self.workers:
+                self.workers[self.dice.choice(sorted(self.workers))].exit("SIGKILL")
+
+    # ---- what the witnesses learn from events
+
+    def _note_exit(self, event: on.WorkerExited) -> None:
+        for attempt in self.workers[event.worker].attempts.values():
+            self._lose(attempt, is_guilty=event.started in {None, attempt.id})
+
+    def _note_chunks(self, event: on.ChunksArrived) -> None:
+        witness = next((witness for witness in self.live.values() if witness.attempt == event.attempt), None)
+        if witness is not None:
+            witness.see_chunk(self.clock.now)
+            if self.dice.random() >= self.weather.lazy_reader:
+                self.agenda.plan(self.dice.choice((0.0, 0.001, 0.1)), lambda: self.take(witness.job))
+
+    def _note_taken(self, event: on.ChunksTaken) -> None:
+        event.job.payload.see_taken(self.clock.now)
+
+    def _lose(self, attempt: Attempt, *, is_guilty: bool) -> None:
+        """The attempt's worker has gone: whoever waits for it is queued again, or answered in this step."""
+        for job in attempt.jobs:
+            witness: Witness = job.payload
+            if witness.number in self.live and witness.attempt == attempt.id:
+                witness.deaths += is_guilty
+                witness.enter(None, self.clock.now)
+                self._lost.append(witness)
+
+    # ---- what they see of commands
+
+    def _send(self, command: do.Send) -> None:
+        attempt = command.attempt
+        for job in attempt.jobs:
+            witness: Witness = job.payload
+            self._require(witness.number in self.live, "sent, and has been answered", witness)
+            self._require(witness.attempt is None, "sent, and runs already", witness)
+            if not witness.attempts:
+                self._require(witness.number > self._latest_start[job.lane.name], "out of turn", witness)
+                self._latest_start[job.lane.name] = witness.number
+            witness.enter(attempt.id, self.clock.now)
+        self._was_ready.add(attempt.worker.pool.name)
+        self.workers[command.worker].run(attempt)
+
+    def _kill(self, command: do.Kill) -> None:
+        worker = self.workers[command.worker]
+        for attempt in worker.attempts.values():
+            self._lose(attempt, is_guilty=False)
+        worker.kill()
+
+    def _answer(self, command: do.Answer) -> None:
+        job = command.job
+        witness: Witness = job.payload
+        witness.answers += 1
+        self._require(witness.answers == 1, "answered again", witness)
+        self._require(self._is_true[type(job.outcome)](witness), f"{job.outcome!r} is not true", witness)
+        del self.live[witness.number]
+        self.outcomes[getattr(job.outcome, "code", "ok")] += 1
+
+    # ---- which answers are true
+
+    def _may_conclude(self, witness: Witness) -> bool:
+        """A result is that of the attempt that has just ended, and in time."""
+        event = self._event
+        return type(event) is on.AttemptEnded and event.attempt == witness.attempt and witness.limit > self.clock.now
+
+    def _may_time_out(self, witness: Witness, *names: str) -> bool:
+        return witness.attempt is not None and witness.is_over(names, self._slack_end())
+
+    def _slack_end(self) -> float:
+        """A worker's own clock may end an attempt a moment before the scheduler's does."""
+        return self.clock.now + (_SLACK if type(self._event) is on.AttemptEnded else 0.0)
+
+    def _may_be_lost(self, witness: Witness) -> bool:
+        """Either its worker has just died and it may not run again, or it may and no worker was free in time."""
+        if witness.job.state == EXPIRED:
+            return witness.attempts > 0 and witness.is_over(("queue", "total"), self.clock.now)
+        return witness in self._lost and witness.is_spoilt
+
+    def _is_refused(self, witness: Witness) -> bool:
+        return type(self._event) is on.Submitted and self._event.job is witness.job
+
+
+def scenario_seeds(seed: int) -> Iterator[int]:
+    """The seeds of the scenarios that a seed stands for."""
+    return map(random.Random(seed).randrange, repeat(1 << 32))  # noqa: S311 - dice, not a secret
+
+
+def simulate(steps: int, seed: int) -> Counter[str]:
+    """Run scenarios until so many steps have been made; return how the jobs ended, and ``steps`` and ``scenarios``.
+
+    Raises
+    ------
+    SimulationFailed
+        If a rule was broken.
+    """
+    totals: Counter[str] = Counter()
+    seeds = scenario_seeds(seed)
+    while totals["steps"] < steps:
+        simulation = Simulation(next(seeds))
+        simulation.run()
+        totals.update(simulation.outcomes)
+        totals.update(steps=simulation.steps, scenarios=1)
+    return totals
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m penstock.testing.simulation", description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=200_000, help="how many events to simulate")
+    parser.add_argument("--seed", type=int, default=1, help="where the dice begin")
+    parser.add_argument("--scenario", type=int, help="run one scenario again, by the seed that its failure named")
+    options = parser.parse_args(arguments)
+    began = time.perf_counter()
+    try:
+        if options.scenario is not None:
+            Simulation(options.scenario).run()
+            totals = Counter(scenarios=1)
+        else:
+            totals = simulate(options.steps, options.seed)
+    except SimulationFailed as failure:
+        traceback.print_exc()
+        print(f"{failure}\nAgain: python -m penstock.testing.simulation --scenario {str(failure).split()[0][5:]}")
+        return 1
+    _print_summary(totals, time.perf_counter() - began)
+    return 0
+
+
+def _print_summary(totals: Counter[str], seconds: float) -> None:
+    steps, scenarios = totals.pop("steps", 0), totals.pop("scenarios")
+    print(f"{steps} steps in {scenarios} scenarios, {steps / seconds:.0f} steps/s: nothing wrong")
+    print("answers:", ", ".join(f"{name} {number}" for name, number in totals.most_common()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

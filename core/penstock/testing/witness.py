@@ -1,0 +1,87 @@
+"""What an outsider can know of a job, to judge the scheduler by."""
+
+from __future__ import annotations
+
+import math
+
+from penstock.scheduler import Job
+from penstock.scheduler.scheduler import POISON_DEATHS
+from penstock.testing.fake_worker import Behaviour
+
+
+class Witness:
+    """Stands beside one job, and never reads what the scheduler has written down, only what went in and came out."""
+
+    __slots__ = ("answers", "arrived", "attempt", "attempts", "behaviour", "chunks", "deaths", "hung_up", "job")
+    __slots__ += ("limit", "limits", "number", "progressed", "since", "untaken")
+
+    def __init__(self, number: int, job: Job, behaviour: Behaviour, now: float) -> None:
+        self.number = number
+        self.job = job
+        self.behaviour = behaviour
+        self.arrived = now
+        self.attempt: int | None = None  # None while it is queued
+        self.since = now  # it is queued, or runs
+        self.attempts = 0
+        self.deaths = 0  # workers that died of it, as far as anybody can tell
+        self.hung_up = False
+        self.chunks = 0
+        self.untaken = 0
+        self.progressed = now
+        self.answers = 0
+        self.limits: dict[str, float] = {}
+        self.limit = math.inf  # the first of them
+        self._look()
+
+    def __repr__(self) -> str:
+        return f"job {self.number}, arrived {self.arrived:g}, in attempt {self.attempt} since {self.since:g} ({self.job!r})"
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether it must not run once more."""
+        lane = self.job.lane
+        tries = min(lane.retries.max_attempts, POISON_DEATHS)
+        return not lane.idempotent or self.chunks > 0 or self.deaths >= tries
+
+    def is_over(self, names: tuple[str, ...], now: float) -> bool:
+        """Whether one of these limits has been reached."""
+        return any(self.limits.get(name, math.inf) <= now for name in names)
+
+    def enter(self, attempt: int | None, now: float) -> None:
+        """Begin to run, or to wait."""
+        self.attempts += attempt is not None
+        self.attempt = attempt
+        self.since = self.progressed = now
+        self._look()
+
+    def see_chunk(self, now: float) -> None:
+        """A chunk has arrived."""
+        if not self.untaken:
+            self.progressed = now
+        self.chunks += 1
+        self.untaken += 1
+        self._look()
+
+    def see_taken(self, now: float) -> None:
+        """The caller has taken what there was."""
+        if self.untaken:
+            self.untaken = 0
+            self.progressed = now
+            self._look()
+
+    def _look(self) -> None:
+        """Work out the instants at which it must be stopped, from the definition of the time-outs alone."""
+        timeouts = self.job.timeouts
+        limits = [("total", self.arrived, timeouts.total)]
+        if self.attempt is None:
+            limits.append(("queue", self.since, timeouts.queue))
+        else:
+            limits.append(("execution", self.since, timeouts.execution))
+            if self.untaken:
+                limits.append(("unread", self.progressed, timeouts.idle))
+            elif self.chunks:
+                limits.append(("idle", self.progressed, timeouts.idle))
+            elif self.job.lane.is_stream:
+                limits.append(("first_chunk", self.since, timeouts.first_chunk))
+        self.limits = {name: start + seconds for name, start, seconds in limits if seconds is not None}
+        self.limit = min(self.limits.values(), default=math.inf)

@@ -1,0 +1,104 @@
+"""What a new process does to itself before it is a worker, or the zygote."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import io
+import os
+import signal
+import sys
+from typing import TextIO
+
+from penstock.worker.interrupts import ignore
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Be killed when the thread that started this process ends. Linux only; elsewhere the end of a socket must do.
+
+    Parameters
+    ----------
+    parent:
+        The parent's pid, if known: it may have died before this call, and would send no signal any more.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(0)
+
+
+def take_name(name: str) -> None:
+    """Be called this by ``top`` and ``ps``, as far as 15 bytes go. Linux only."""
+    _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def _prctl(option: int, argument: int | bytes) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+
+
+def ignore_stop_signals() -> None:
+    """Leave SIGINT and SIGTERM, which a terminal or a supervisor sends to all, to the engine."""
+    signal.signal(signal.SIGINT, ignore)
+    signal.signal(signal.SIGTERM, ignore)
+
+
+def occupy_standard_descriptors() -> None:
+    """Make sure that 0, 1 and 2 are open, so that no socket of ours ever gets one of these numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def become_worker(output: int, name: str, parent: int) -> None:
+    """Turn this process into one that only its engine speaks to.
+
+    Parameters
+    ----------
+    output:
+        The write end of the pipe that takes stdout and stderr.
+    name:
+        What the process is called.
+    parent:
+        The pid of the zygote.
+    """
+    # Its own group, so that the processes that user code starts can be killed with it.
+    os.setpgid(0, 0)
+    die_with_parent(parent)
+    take_name(name)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ignore_stop_signals()
+    _redirect(output)
+    # A crash in native code leaves its Python traceback in the output.
+    faulthandler.enable(file=2)
+    _reseed()
+
+
+def _redirect(output: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for the life of the process
+    sys.stdout = _line_buffered(sys.stdout, 1)
+    sys.stderr = _line_buffered(sys.stderr, 2)
+
+
+def _line_buffered(stream: TextIO | None, descriptor: int) -> TextIO:
+    """The stream itself where possible: logging handlers made at import hold on to it."""
+    if isinstance(stream, io.TextIOWrapper) and not stream.closed and stream.fileno() == descriptor:
+        stream.reconfigure(line_buffering=True)
+        return stream
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _reseed() -> None:
+    """Let workers of one zygote draw different numbers. ``random`` sees to itself after a fork; numpy does not."""
+    numpy_random = getattr(sys.modules.get("numpy"), "random", None)
+    if numpy_random is not None:
+        numpy_random.seed()

@@ -1,0 +1,83 @@
+"""From an exception to what is said about it: a text for the caller, a traceback of the user's frames for the log."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from pathlib import Path
+
+from penstock.errors import Cancelled, HandlerError, InvalidRequest
+from penstock.wire import FAILED_CANCELLED, FAILED_HANDLER, FAILED_INVALID, Failure
+from penstock.worker.interrupts import Interrupted
+
+# An exception may quote a whole input; neither log lines nor frames should.
+MAX_DETAIL_CHARACTERS = 8_192
+MAX_TRACEBACK_CHARACTERS = 65_536
+
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+_IMPORTLIB = f"{Path(importlib.__file__).parent}{os.sep}"
+_MACHINERY = (_PACKAGE, _IMPORTLIB, "<frozen importlib")
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What to report for an exception that came out of user code, or out of decoding and encoding for it."""
+    if isinstance(error, InvalidRequest):
+        return Failure(FAILED_INVALID, _clean(error.detail), errors=_plain(error.errors), status=error.status)
+    kind = FAILED_CANCELLED if isinstance(error, (Interrupted, Cancelled)) else FAILED_HANDLER
+    return Failure(kind, _detail(error), _type_name(error), user_traceback(error))
+
+
+def cancelled() -> Failure:
+    """Acknowledge a cancel of what was not in user code, so that there is no traceback."""
+    return Failure(FAILED_CANCELLED, "cancelled")
+
+
+def user_traceback(error: BaseException) -> str:
+    """Format the traceback from the user's first frame on, without the frames that led there.
+
+    Of an interrupt the last frames are ours as well (the signal handler), and say nothing.
+    """
+    report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    while report.stack and report.stack[0].filename.startswith(_MACHINERY):
+        del report.stack[0]
+    if isinstance(error, Interrupted):
+        while report.stack and report.stack[-1].filename.startswith(_PACKAGE):
+            del report.stack[-1]
+    text = "".join(report.format())
+    if len(text) > MAX_TRACEBACK_CHARACTERS:
+        half = MAX_TRACEBACK_CHARACTERS // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return _encodable(text)
+
+
+def _detail(error: BaseException) -> str:
+    if isinstance(error, Interrupted):
+        return "interrupted"
+    try:
+        return _clean(str(error))
+    except Exception as second:  # str() of a user's exception is the user's code
+        return f"{type(error).__name__}, whose str() raised {type(second).__name__}"
+
+
+def _type_name(error: BaseException) -> str:
+    if isinstance(error, HandlerError) and error.exception_type:
+        return error.exception_type
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _plain(errors: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Make them what the engine reads: user code may have put anything in."""
+    return [{_clean(str(key)): _clean(str(value)) for key, value in error.items()} for error in errors]
+
+
+def _clean(text: str) -> str:
+    if len(text) > MAX_DETAIL_CHARACTERS:
+        text = f"{text[:MAX_DETAIL_CHARACTERS]}... ({len(text)} characters)"
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which a file name in an exception may bring and UTF-8 cannot carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")

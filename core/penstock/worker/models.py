@@ -1,0 +1,94 @@
+"""The user's models in this worker: built before it is ready, torn down after the last attempt."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from penstock.app import Endpoint, Pool
+from penstock.worker.failures import user_traceback
+
+DEFAULT_DEVICE = "cpu"
+
+
+class SetupError(Exception):
+    """A model could not be built. ``traceback`` begins at the user's first frame."""
+
+    def __init__(self, endpoint: str, traceback: str) -> None:
+        super().__init__(endpoint)
+        self.endpoint = endpoint
+        self.traceback = traceback
+
+    @classmethod
+    def of(cls, endpoint: str, error: BaseException) -> SetupError:
+        """Turn what the user's code raised into one."""
+        return cls(endpoint, user_traceback(error))
+
+
+class Models:
+    """What the endpoints of one pool call in this worker.
+
+    Attributes
+    ----------
+    predictors:
+        For the index of an endpoint, what its attempts call: the function, or the bound ``predict``.
+    """
+
+    def __init__(self) -> None:
+        self.predictors: dict[int, Callable[..., Any]] = {}
+        self._instances: list[Any] = []
+
+    async def build(self, pool: Pool, device: str | None) -> None:
+        """Make an instance of each class and set it up, in the order of declaration.
+
+        Runs inside the worker's loop, so that an asynchronous ``setup`` may open what ``predict`` will use there.
+
+        Raises
+        ------
+        SetupError
+            If the user's code raises anything.
+        """
+        for endpoint in pool.endpoints:
+            try:
+                self.predictors[endpoint.index] = await self._predictor(endpoint, device)
+            except BaseException as error:  # SystemExit as well: whatever ended setup must be told
+                raise SetupError.of(endpoint.name, error) from error
+
+    async def _predictor(self, endpoint: Endpoint, device: str | None) -> Callable[..., Any]:
+        if not endpoint.is_class:
+            return endpoint.handler
+        instance = endpoint.handler()
+        self._instances.append(instance)
+        setup = getattr(instance, "setup", None)
+        if setup is not None:
+            await _finished(setup(*_device_argument(setup, device)))
+        predict: Callable[..., Any] = instance.predict
+        return predict
+
+    async def teardown(self) -> None:
+        """Tear the instances down, last built first. One that raises does not keep the others from their turn."""
+        for instance in reversed(self._instances):
+            teardown = getattr(instance, "teardown", None)
+            if teardown is None:
+                continue
+            try:
+                await _finished(teardown())
+            except BaseException as error:
+                sys.stderr.write(user_traceback(error))
+
+
+async def _finished(returned: Any) -> None:
+    if inspect.isawaitable(returned):
+        await returned
+
+
+def _device_argument(setup: Callable[..., Any], device: str | None) -> tuple[str, ...]:
+    """The device, if ``setup`` takes one; it is made up only for a parameter without a default."""
+    parameters = list(inspect.signature(setup).parameters.values())
+    if not parameters:
+        return ()
+    if device is not None:
+        return (device,)
+    return (DEFAULT_DEVICE,) if parameters[0].default is inspect.Parameter.empty else ()

@@ -1,0 +1,273 @@
+"""The command line: what it refuses and how it says so, what `check` shows, and how `serve` starts and ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from penstock_cli import main as command_line
+from penstock_cli.sizes import ByteSize
+from penstock_gunicorn import open_listener
+from tests.serving import HOST, Served, wait_until, write_app
+
+APP = """
+    from penstock import App, Batching, Retries, Timeouts
+
+    print("imported")
+    app = App(__name__)
+
+    @app.endpoint("/square")
+    def square(input: float) -> float:
+        return input**2
+
+    @app.endpoint("/score", workers=2, devices=["cpu"], batching=Batching(max_size=4, max_wait=0.5),
+                  timeouts=Timeouts(queue=2, execution=None), retries=Retries(max_attempts=3))
+    class Score:
+        def predict(self, batch: list[int]) -> list[int]:
+            return batch
+
+    @app.endpoint("/upload", name="keep", concurrency=4, idempotent=False, max_queue=7)
+    def upload(body: bytes) -> bytes:
+        return body
+"""
+PROMPT = 5.0  # seconds that "at once" may take on a busy machine
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``penstock`` in a folder, in a process of its own: it imports what it finds there."""
+    command = [sys.executable, "-m", "penstock_cli", *arguments]
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def invoke(*arguments: str) -> Result:
+    """Run ``penstock`` in this process, for what ends before any app is imported."""
+    return CliRunner().invoke(command_line.cli, arguments)
+
+
+# ---- the command line itself
+
+
+def test_version_and_help_are_there() -> None:
+    """``--version`` names the program; ``--help`` lists the commands and each one's options."""
+    assert invoke("--version").output.startswith("penstock, version ")
+    assert all(word in invoke("--help").output for word in ("serve", "check", "TARGET"))
+    options = ("--host", "--port", "--debug", "--log-format", "--drain-timeout", "--max-body", "--http-workers")
+    assert all(option in invoke("serve", "--help").output for option in options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--port", "http"], "not a valid integer"),
+        (["--port", "65536"], "0<=x<=65535"),
+        (["--http-workers", "2"], "only 1 HTTP process is supported"),
+        (["--http-workers", "0"], "x>=1"),
+        (["--log-format", "xml"], "'text', 'json'"),
+        (["--drain-timeout", "-1"], "x>=0"),
+        (["--drain-timeout", "nan"], "give seconds as a number"),
+        (["--max-body", "lots"], "64KiB"),
+        (["--prot", "8000"], "--port"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason: str) -> None:
+    """Every wrong option ends with exit code 2, before anything starts, and says what is wrong."""
+    result = invoke("serve", "demo:app", *arguments)
+    assert result.exit_code == 2
+    assert reason in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1048576", 2**20), ("1", 1), ("12b", 12), ("64KiB", 2**16), ("16 MiB", 2**24), ("2gib", 2**31)],
+)
+def test_sizes_are_bytes_or_binary_multiples(text: str, size: int) -> None:
+    """A size is a number of bytes, or of KiB, MiB or GiB, in any case."""
+    assert ByteSize().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5MiB", "16MB", "MiB", "1e6", "0KiB", "٣"])
+def test_other_sizes_are_refused(text: str) -> None:
+    """Nothing, zero, fractions and ambiguous units are no sizes."""
+    with pytest.raises(click.BadParameter, match="is not a size"):
+        ByteSize().convert(text, None, None)
+
+
+def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On Windows nothing is even parsed: one line, exit code 2."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# ---- check
+
+
+def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
+    """People see each endpoint with its path, kind, pool, schemas and policies, one line for each."""
+    write_app(tmp_path, APP, "demo.py")
+    result = run("check", "demo:app", folder=tmp_path)
+    assert result.returncode == 0
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for expected in (
+        "POST /square",
+        "kind function, one result, run one at a time",
+        'output {"type":"number"}',
+        "pool score: 2 workers on cpu, trio, concurrency 1",
+        "timeouts queue 2 s, execution unbounded, total unbounded, first_chunk unbounded, idle 60 s, grace 2 s",
+        "batching up to 4 jobs, waiting at most 0.5 s",
+        "retries at most 3 attempts",
+        "name keep",
+        "input the raw body",
+        "retries none: not idempotent",
+        "queue at most 7 jobs",
+        "demo is fine: 3 endpoints, 2 pools",
+    ):
+        assert expected in lines
+
+
+def test_check_json_is_one_document(tmp_path: Path) -> None:
+    """Programs get one JSON document on stdout, whatever the module prints while it is imported."""
+    write_app(tmp_path, APP, "demo.py")
+    result = run("check", "demo.py", "--json", folder=tmp_path)
+    described = json.loads(result.stdout)
+    assert described["app"] == "demo"
+    assert [endpoint["path"] for endpoint in described["endpoints"]] == ["/square", "/score", "/upload"]
+    score = described["endpoints"][1]
+    assert score["timeouts"]["execution"] is None
+    assert score["batching"] == {"max_size": 4, "max_wait": 0.5}
+    assert score["input"] == {"type": "integer"}
+    assert {pool["name"]: pool["workers"] for pool in described["pools"]} == {"default": 1, "score": 2}
+    assert "imported" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+@pytest.mark.parametrize(
+    ("target", "mend"),
+    [("demoo:app", "demo"), ("dem.py", "demo.py"), ("demo:ap", "app"), ("./nowhere/demo.py", "no file")],
+)
+def test_a_typo_in_the_target_is_told_with_the_near_match(tmp_path: Path, command: str, target: str, mend: str) -> None:
+    """A target that names nothing ends with exit code 2, what was probably meant, and no traceback."""
+    write_app(tmp_path, APP, "demo.py")
+    result = run(command, target, *(["--port", "0"] if command == "serve" else []), folder=tmp_path)
+    assert result.returncode == 2
+    assert mend in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_an_import_error_shows_the_users_frames(tmp_path: Path, command: str) -> None:
+    """When the app's module raises, its author sees that module's frames and none of Penstock's."""
+    write_app(tmp_path, "def helper():\n    return 1 / 0\n\nhelper()\n", "demo.py")
+    result = run(command, "demo:app", *(["--port", "0"] if command == "serve" else []), folder=tmp_path)
+    assert result.returncode == 2
+    assert "ZeroDivisionError: division by zero" in result.stderr
+    assert "in helper" in result.stderr
+    assert "penstock" not in result.stderr.replace("penstock_cli serve", "")
+
+
+def test_a_wrong_declaration_shows_its_line(tmp_path: Path) -> None:
+    """A declaration error names the endpoint, the mend, and the line of the user's that made it."""
+    write_app(
+        tmp_path,
+        """
+        from penstock import App, Timeouts
+
+        app = App(__name__)
+
+        @app.endpoint("/x", timeouts=Timeouts(queue=-1))
+        def x(a: int) -> int:
+            return a
+        """,
+        "demo.py",
+    )
+    result = run("check", "demo:app", folder=tmp_path)
+    assert result.returncode == 2
+    assert "Timeouts(queue=-1): seconds cannot be negative" in result.stderr
+    assert 'demo.py", line 6' in result.stderr
+
+
+# ---- serve
+
+
+@pytest.mark.e2e
+def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
+    """It prints the address with the real port, each endpoint, when each pool is ready; SIGTERM ends it with 0."""
+    write_app(tmp_path, APP, "demo.py")
+    with Served("demo:app", "--port", "0", "--log-format", "json", folder=tmp_path, ready_timeout=None) as served:
+        wait_until(lambda: len(served.events("pool-ready")) == 2, "the pools", timeout=30)
+        (listening,) = served.events("listening")
+        served.port = int(listening["url"].rpartition(":")[2])
+        assert listening["url"].startswith(f"http://{HOST}:")
+        assert served.post_json("/square", {"input": 4.0}).json() == 16.0
+        endpoints = served.events("endpoint")
+        assert [(event["path"], event["pool"]) for event in endpoints] == [
+            ("/square", "default"),
+            ("/score", "score"),
+            ("/upload", "default"),
+        ]
+        assert served.stop() == 0
+        assert served.survivors() == []
+
+
+@pytest.mark.e2e
+def test_serve_speaks_text_unless_told_otherwise(tmp_path: Path) -> None:
+    """The log of a person at a terminal starts with the address and the endpoints."""
+    write_app(tmp_path, APP, "demo.py")
+    with Served("demo.py:app", folder=tmp_path) as served:
+        assert f"INFO    listening  http://{HOST}:{served.port}" in served.output()
+        assert "INFO    endpoint  POST /square -> pool default" in served.output()
+        started = time.monotonic()
+        assert served.stop(signal.SIGINT) == 0
+        assert time.monotonic() - started < PROMPT
+        assert "gunicorn" not in served.output()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_taken_port_is_one_line_at_once(tmp_path: Path, log_format: str) -> None:
+    """If somebody listens there already, one line says so and the exit code is 1."""
+    write_app(tmp_path, APP, "demo.py")
+    with open_listener(HOST, 0) as taken:
+        port = str(taken.getsockname()[1])
+        result = run("serve", "demo:app", "--port", port, "--log-format", log_format, folder=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout + result.stderr == result.stderr
+    assert result.stderr.count("\n") == 1
+    assert f"cannot listen on {HOST} port {port}: Address already in use" in result.stderr
+
+
+@pytest.mark.e2e
+def test_a_setup_that_raises_ends_serve_with_3(tmp_path: Path) -> None:
+    """A model that cannot be set up ends the server with its traceback, a non-zero exit code, and nobody left."""
+    write_app(
+        tmp_path,
+        """
+        from penstock import App
+
+        app = App(__name__)
+
+        @app.endpoint("/x")
+        class X:
+            def setup(self) -> None:
+                raise RuntimeError("no weights")
+
+            def predict(self, a: int) -> int:
+                return a
+        """,
+        "demo.py",
+    )
+    with Served("demo:app", folder=tmp_path, ready_timeout=None) as served:
+        assert served.wait(60) == 3
+        assert "RuntimeError: no weights" in served.output()
+        assert served.survivors() == []

@@ -1,0 +1,407 @@
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.app import App, Endpoint
+from penstock.context import Context
+from penstock.errors import DeclarationError
+from penstock.policies import Batching, Retries, Timeouts
+
+
+@pytest.fixture
+def app() -> App:
+    return App("shop")
+
+
+def square(input: float) -> float:
+    return input**2
+
+
+async def sleep(seconds: float) -> float:
+    return seconds
+
+
+def count(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+async def tokens(n: int) -> AsyncIterator[int]:
+    yield n
+
+
+def batch(items: list[float]) -> list[float]:
+    return items
+
+
+class Model:
+    def setup(self, device: str) -> None: ...
+
+    def predict(self, x: int, context: Context) -> int:
+        return x
+
+    def teardown(self) -> None: ...
+
+
+def declare(app: App, handler: Any = square, path: str = "/square", **options: Any) -> Endpoint:
+    assert app.endpoint(path, **options)(handler) is handler
+    return app.endpoints[-1]
+
+
+# ---- what is declared
+
+
+def test_endpoints_keep_their_order_and_their_defaults(app: App) -> None:
+    """An endpoint is named after its path, and has the documented defaults; its index is its position."""
+    first, second = declare(app), declare(app, Model, "/v1/model", name="model")
+    assert app.endpoints == [first, second]
+    assert [(e.index, e.name, e.path) for e in app.endpoints] == [(0, "square", "/square"), (1, "model", "/v1/model")]
+    assert (first.timeouts, first.retries, first.batching) == (Timeouts(), Retries(), None)
+    assert (first.max_queue, first.idempotent, first.concurrency) == (1000, True, 1)
+    assert first.handler is square
+    assert second.is_class
+    assert declare(app, square, "/").name == "root"
+
+
+@pytest.mark.parametrize(
+    ("handler", "concurrency", "mode", "is_stream"),
+    [
+        (square, 1, "inline", False),
+        (square, 4, "thread", False),
+        (count, 1, "inline", True),
+        (count, 2, "thread", True),
+        (sleep, 1, "task", False),
+        (sleep, 8, "task", False),
+        (tokens, 8, "task", True),
+        (Model, 1, "inline", False),
+    ],
+)
+def test_the_mode_follows_from_the_handler(
+    app: App, handler: Any, concurrency: int, mode: str, *, is_stream: bool
+) -> None:
+    """``def`` runs inline in one slot and in threads in several; ``async def`` runs as a task."""
+    endpoint = declare(app, handler, concurrency=concurrency)
+    assert (endpoint.mode, endpoint.is_stream) == (mode, is_stream)
+    assert endpoint.is_async == (mode == "task")
+
+
+def test_the_self_of_a_method_is_no_field(app: App) -> None:
+    """``predict`` is seen as an instance has it, be it a plain, a static or a class method."""
+
+    class Static:
+        @staticmethod
+        def predict(x: int) -> int:
+            return x
+
+    class Klass:
+        @classmethod
+        async def predict(cls, x: int) -> int:
+            return x
+
+    for number, cls in enumerate((Model, Static, Klass)):
+        endpoint = declare(app, cls, f"/{number}")
+        instance = cls()
+        codec = endpoint.codec
+        assert set(codec.input_schema()["properties"]) == {"x"}
+        result = codec.call(instance.predict, codec.decode(b'{"x": 1}'), Context())
+        if endpoint.is_async:
+            result.close()
+        else:
+            assert result == 1
+    assert app.endpoints[0].codec.context_parameter == "context"
+    assert app.endpoints[2].is_async
+
+
+def test_local_types_and_those_of_the_class_body_are_found(app: App) -> None:
+    """Postponed annotations may name what stands beside the handler."""
+
+    class Local(msgspec.Struct):
+        a: int
+
+    @app.endpoint("/f")
+    def handler(x: Local, n: int) -> Local:
+        return x
+
+    @app.endpoint("/c")
+    class Holder:
+        class Inner(msgspec.Struct):
+            b: int
+
+        def predict(self, x: Inner) -> int:
+            return x.b
+
+    function, method = app.endpoints
+    assert handler(*dataclasses.astuple(dataclasses.make_dataclass("D", ["x", "n"])(1, 2))) == 1
+    assert function.codec.call(handler, function.codec.decode(b'{"x": {"a": 1}, "n": 2}')) == Local(1)
+    assert method.codec.call(Holder().predict, method.codec.decode(b'{"b": 3}')) == 3
+
+
+def test_status_lines(app: App) -> None:
+    """``repr`` says in one line what there is."""
+    assert repr(app) == "<App shop, 0 endpoints, 0 pools>"
+    assert repr(declare(app)) == "<Endpoint square POST /square inline, pool default>"
+    assert repr(declare(app, tokens, "/tokens", concurrency=8)) == (
+        "<Endpoint tokens POST /tokens task x 8, stream, pool default>"
+    )
+    assert repr(declare(app, batch, "/batch", batching=Batching(max_size=4), devices=["cpu"])) == (
+        "<Endpoint batch POST /batch inline, batches of 4, pool batch>"
+    )
+    assert repr(app) == "<App shop, 3 endpoints, 2 pools>"
+    assert repr(app.pools["default"]) == "<Pool default, 1 worker, trio: square, tokens>"
+    assert repr(app.pools["batch"]) == "<Pool batch, 1 worker on cpu, trio: batch>"
+
+
+# ---- pools
+
+
+def test_functions_share_and_classes_do_not(app: App) -> None:
+    """Functions share the default pool; a class, or workers, devices or a runtime of its own, makes a pool."""
+    declare(app, square, "/a")
+    declare(app, sleep, "/b", concurrency=3)
+    declare(app, Model, "/c")
+    declare(app, square, "/d", workers=2)
+    declare(app, square, "/e", devices=["x", "y", "z"])
+    declare(app, sleep, "/f", runtime="asyncio")
+    pools = app.pools
+    assert {name: [e.name for e in pool.endpoints] for name, pool in pools.items()} == {
+        "default": ["a", "b"],
+        "c": ["c"],
+        "d": ["d"],
+        "e": ["e"],
+        "f": ["f"],
+    }
+    assert (pools["default"].workers, pools["d"].workers, pools["e"].workers) == (1, 2, 3)
+    assert (pools["default"].runtime, pools["f"].runtime) == ("trio", "asyncio")
+    assert app.endpoints[3].pool == "d"
+
+
+def test_a_named_pool_is_shared_and_its_options_with_it(app: App) -> None:
+    """Within a pool, what one endpoint says holds for all; equal words do not clash."""
+    declare(app, Model, "/a", pool="gpu", workers=3)
+    declare(app, Model, "/b", pool="gpu", devices=["cuda:0", "cuda:1"])
+    declare(app, square, "/c", pool="gpu", workers=3, runtime="trio")
+    (pool,) = app.pools.values()
+    assert (pool.workers, pool.devices, pool.runtime) == (3, ("cuda:0", "cuda:1"), "trio")
+    assert [pool.device_of(place) for place in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_a_pool_without_devices_names_none(app: App) -> None:
+    """``device_of`` is None where there are no devices."""
+    declare(app)
+    assert app.pools["default"].device_of(5) is None
+
+
+def test_capacity_serves_every_concurrency(app: App) -> None:
+    """The units of a worker divide evenly by the concurrency of each endpoint."""
+    for path, concurrency in (("/a", 4), ("/b", 6), ("/c", 1)):
+        declare(app, sleep, path, concurrency=concurrency)
+    pool = app.pools["default"]
+    assert pool.capacity == 12
+    assert [pool.capacity // e.concurrency for e in pool.endpoints] == [3, 2, 12]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"workers": 1}, {"workers": 2}),
+        ({"devices": ["a"]}, {"devices": ["b"]}),
+        ({"runtime": "trio"}, {"runtime": "asyncio"}),
+    ],
+)
+def test_a_pool_cannot_be_two_things(app: App, one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Different words for one pool are refused, and the endpoint is not taken."""
+    declare(app, square, "/a", pool="p", **one)
+    option = next(iter(one))
+    with pytest.raises(DeclarationError, match=f"endpoint 'b': {option}=.*'a' in the same pool 'p'.*make them equal"):
+        declare(app, square, "/b", pool="p", **other)
+    assert len(app.endpoints) == len(app.pools["p"].endpoints) == 1
+
+
+# ---- what is refused
+
+
+class _NoPredict: ...
+
+
+class _Greedy:
+    def __init__(self, weights: str) -> None: ...
+
+    def predict(self, x: int) -> None: ...
+
+
+class _BigSetup(Model):
+    def setup(self, device: str, more: int) -> None: ...
+
+
+class _BigTeardown(Model):
+    def teardown(self, why: str) -> None: ...
+
+
+class _YieldingSetup(Model):
+    def setup(self) -> Iterator[None]:
+        yield
+
+
+class _Abstract(abc.ABC):
+    @abc.abstractmethod
+    def predict(self, x: int) -> None: ...
+
+
+class _Attribute:
+    predict = 5
+
+
+class _Callable:
+    def __call__(self, x: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (_NoPredict, "_NoPredict has no predict"),
+        (_Greedy, r"_Greedy\(\) demands weights.*setup"),
+        (_BigSetup, "setup demands device, more; it is given one argument"),
+        (_BigTeardown, "teardown demands why"),
+        (_YieldingSetup, "setup yields"),
+        (_Abstract, "abstract"),
+        (_Attribute, r"predict is 5, not a method"),
+        (_Callable(), "neither a function nor a class; write a `def`"),
+        (functools.partial(square, 1), "neither a function nor a class; write a `def`"),
+        (functools.lru_cache(square), "neither a function nor a class; write a `def`"),
+        (len, "neither a function nor a class; write a `def`"),
+        (None, "neither a function nor a class"),
+    ],
+    ids=repr,
+)
+def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, words: str) -> None:
+    """The refusal names the endpoint and the mend, and leaves the app as it was."""
+    with pytest.raises(DeclarationError, match=f"endpoint 'square'.*{words}"):
+        declare(app, handler)
+    assert app.endpoints == []
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("square", "starts with a slash; write '/square'"),
+        ("", "starts with a slash"),
+        ("/a/{id}", "'{' cannot be in a path"),
+        ("/a?b=1", "cannot be in a path"),
+        ("/a#b", "cannot be in a path"),
+        ("/a b", "cannot be in a path"),
+        ("/a%20b", "cannot be in a path"),
+        ("/a\n", "cannot be in a path"),
+        ("//a", "cannot be in a path"),
+        ("/livez", "Penstock's own"),
+        ("/readyz", "Penstock's own"),
+        ("/metrics", "Penstock's own"),
+        ("/-/status", "Penstock's own"),
+        ("/-", "Penstock's own"),
+        (5, "is not a path"),
+        (None, "is not a path"),
+    ],
+)
+def test_paths_that_cannot_be_served_are_refused(app: App, path: Any, words: str) -> None:
+    """A path is plain and not one of Penstock's own."""
+    with pytest.raises(DeclarationError, match=words):
+        app.endpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"workers": 0}, "workers=0"),
+        ({"workers": True}, "workers=True"),
+        ({"concurrency": 0}, "concurrency=0"),
+        ({"concurrency": None}, "concurrency=None"),
+        ({"concurrency": 1.5}, "concurrency=1.5"),
+        ({"max_queue": 0}, "max_queue=0; give a whole number of 1 or more"),
+        ({"devices": []}, r"devices=\[\]"),
+        ({"devices": "cuda:0"}, r"devices='cuda:0'; give a list, devices=\['cuda:0'\]"),
+        ({"devices": [0]}, "give a list of names"),
+        ({"devices": {"a"}}, "give a list of names"),
+        ({"runtime": "curio"}, "runtime='curio'; give one of 'trio', 'asyncio'"),
+        ({"runtime": []}, "runtime="),
+        ({"timeouts": 5}, r"timeouts=5; write timeouts=Timeouts\("),
+        ({"timeouts": None}, "timeouts=None"),
+        ({"retries": 3}, r"retries=3; write retries=Retries\("),
+        ({"batching": 8}, r"batching=8; write batching=Batching\("),
+        ({"idempotent": 1}, "idempotent=1; give True or False"),
+        ({"pool": ""}, "pool=''"),
+        ({"pool": "a b"}, "pool='a b'"),
+        ({"pool": 1}, "pool=1"),
+        ({"name": ""}, "name=''"),
+        ({"name": "a b"}, "name='a b'"),
+        ({"name": 7}, "name=7"),
+    ],
+    ids=repr,
+)
+def test_options_that_mean_nothing_are_refused(app: App, options: dict[str, Any], words: str) -> None:
+    """Each wrong option is told with its value and the mend, before the handler is looked at."""
+    with pytest.raises(DeclarationError, match=f"endpoint .*{words}"):
+        app.endpoint("/square", **options)
+
+
+def test_a_negative_timeout_never_reaches_an_endpoint() -> None:
+    """The policies refuse it themselves."""
+    with pytest.raises(DeclarationError, match="cannot be negative"):
+        Timeouts(execution=-1)
+
+
+def test_the_decorator_must_be_called(app: App) -> None:
+    """``@app.endpoint`` without a path is told what to write."""
+    bare: Callable[..., Any] = app.endpoint
+    with pytest.raises(DeclarationError, match=r'write @app\.endpoint\("/square"\)'):
+        bare(square)
+
+
+def test_batching_and_generators_do_not_mix(app: App) -> None:
+    """A stream has one caller."""
+    with pytest.raises(DeclarationError, match="batching and `yield`"):
+        declare(app, count, batching=Batching(max_size=2))
+
+
+def test_batching_takes_a_list(app: App) -> None:
+    """A batching handler without a list is refused with the endpoint's name; with one it may run in slots."""
+    with pytest.raises(DeclarationError, match=r"endpoint 'square': with batching"):
+        declare(app, square, batching=Batching(max_size=2))
+    assert declare(app, batch, "/b", batching=Batching(max_size=2), concurrency=2).mode == "thread"
+
+
+def test_no_two_endpoints_on_one_path_or_with_one_name(app: App) -> None:
+    """Paths and names are unique."""
+    declare(app)
+    with pytest.raises(DeclarationError, match="endpoint 'other': its path '/square' is that of 'square'"):
+        declare(app, name="other")
+    with pytest.raises(DeclarationError, match="endpoint 'square': the endpoint at '/square' has this name"):
+        declare(app, path="/other", name="square")
+
+
+def test_a_class_cannot_own_the_shared_pool(app: App) -> None:
+    """The pool that functions share belongs to no single endpoint, unless it is asked for by name."""
+    with pytest.raises(DeclarationError, match=r"endpoint 'default'.*another name="):
+        declare(app, Model, "/default")
+    assert declare(app, Model, "/default", pool="default").pool == "default"
+
+
+@pytest.mark.parametrize("import_name", ["", None, 5])
+def test_an_app_knows_its_module(import_name: Any) -> None:
+    """``App`` takes ``__name__``."""
+    with pytest.raises(DeclarationError, match=r"write App\(__name__\)"):
+        App(import_name)
+    assert App("shop").import_name == "shop"
+
+
+def test_what_is_declared_is_frozen(app: App) -> None:
+    """Nobody changes an endpoint or a pool behind the engine's back."""
+    endpoint = declare(app)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        endpoint.path = "/other"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        app.pools["default"].workers = 5

@@ -1,0 +1,103 @@
+"""A program as users write it. It is never run: mypy --strict must accept it, and infer what the asserts say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Annotated, assert_type
+
+import msgspec
+
+from penstock import App, Batching, Context, PenstockError, Response, Retries, Timeouts
+
+app = App(__name__)
+
+
+class Image(msgspec.Struct):
+    pixels: list[float]
+    scale: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
+@dataclass
+class Label:
+    name: str
+    score: float
+
+
+@app.endpoint("/square")
+def square(input: float) -> float:
+    return input**2
+
+
+@app.endpoint("/count", timeouts=Timeouts(first_chunk=1, idle=5))
+def count(n: int, delay: float = 0.0) -> Iterator[dict[str, int]]:
+    for token in range(n):
+        yield {"token": token}
+
+
+@app.endpoint("/fetch", concurrency=100, runtime="asyncio", idempotent=False)
+async def fetch(url: str, context: Context) -> str:
+    context.check()
+    return f"{url} for {context.principal}, {context.remaining():.1f} s left"
+
+
+@app.endpoint("/tokens", concurrency=8)
+async def tokens(prompt: str, *, context: Context | None = None) -> AsyncIterator[str]:
+    yield prompt
+
+
+@app.endpoint("/thumbnail", pool="images")
+def thumbnail(image: bytes) -> Response:
+    return Response(image[:100], media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+@app.endpoint("/embed", batching=Batching(max_size=8))
+async def embed(texts: list[str]) -> list[list[float]]:
+    return [[float(len(text))] for text in texts]
+
+
+@app.endpoint(
+    "/classify",
+    name="classify",
+    workers=2,
+    devices=["cuda:0", "cuda:1"],
+    batching=Batching(max_size=32, max_wait=0.005),
+    timeouts=Timeouts(queue=2, execution=10),
+    retries=Retries(max_attempts=3),
+    max_queue=64,
+)
+class Classify:
+    def __init__(self) -> None:
+        self.device = "cpu"
+
+    def setup(self, device: str) -> None:
+        self.device = device
+
+    def predict(self, batch: list[Image]) -> list[Label | Exception]:
+        return [Label(self.device, image.scale) for image in batch]
+
+    def teardown(self) -> None:
+        self.device = ""
+
+
+def main() -> None:
+    """What the decorator returns is what it was given."""
+    assert_type(square(2.0), float)
+    assert_type(next(count(3)), dict[str, int])
+    assert_type(thumbnail(b""), Response)
+    assert_type(Classify().predict([Image([1.0])]), list[Label | Exception])
+    assert_type(Classify().device, str)
+    for endpoint in app.endpoints:
+        assert_type(endpoint.name, str)
+        try:
+            endpoint.codec.validate(b"{}")
+        except PenstockError as error:
+            assert_type(error.status, int)
+    assert_type([pool.workers for pool in app.pools.values()], list[int])
+
+
+async def use() -> None:
+    """Coroutines stay coroutines, streams stay streams."""
+    assert_type(await fetch("http://localhost", Context()), str)
+    async for token in tokens("hello"):
+        assert_type(token, str)
