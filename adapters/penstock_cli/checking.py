@@ -14,7 +14,7 @@ from rich.text import Text
 
 import penstock_falcon
 from penstock.app import App, Endpoint, Pool
-from penstock.worker.loader import load_app
+from penstock.loader import load_app
 from penstock_cli.targets import TargetError, check_target, include_current_folder
 from penstock_gunicorn.failures import describe_failure
 

@@ -6,13 +6,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import penstock_falcon
 from penstock import eventlog
 from penstock.app import App
-from penstock.worker.loader import load_app
+from penstock.loader import load_app
+from penstock_cli.output import output_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
 
@@ -81,7 +83,9 @@ class Server:
 
     def load(self) -> Any:
         """Import the app and put HTTP around it."""
-        self._app = load_app(self._options.target)
+        # The zygote's import prints the same again, also marked.
+        with redirect_stdout(output_as_events("http")), redirect_stderr(output_as_events("http")):
+            self._app = load_app(self._options.target)
         options = self._options
         return penstock_falcon.asgi(
             self._app, debug=options.debug, max_body=options.max_body, drain_timeout=options.drain_timeout

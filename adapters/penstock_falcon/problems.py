@@ -12,6 +12,7 @@ import falcon
 import msgspec
 
 from penstock.errors import (
+    UNENCODABLE,
     Forbidden,
     HandlerError,
     HookError,
@@ -33,8 +34,6 @@ PROBLEM = "application/problem+json"
 SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER = 1, 60
 # What a client is told when the error itself knows no better.
 USUAL_RETRY_AFTER = 1.0
-# A result that cannot be sent: its description names a type and holds no data, so it is no secret.
-UNENCODABLE = "UnencodableResult"
 
 _ERROR_TYPES = {
     401: "authentication_error",

@@ -54,6 +54,8 @@ LADDER_LIMIT = 3.0
 # read gets more, the rest of the drain's time.
 SETTLE_LIMIT = 0.5
 LIFESPAN_LIMIT = 1.0
+# Even a stop at once tells those who wait that they wait in vain.
+LAST_WORDS = 0.05
 # A user's thread that never ends would hold up the interpreter's exit for ever.
 EXIT_LIMIT = 1.0
 POLL_INTERVAL = 0.01
@@ -227,7 +229,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self._stop_listening()
         await self._until(self._connections_are_done, self.loop.time() + SETTLE_LIMIT)
         await self._until(self._everything_is_sent, deadline)
-        await self._stop_app()
+        if self._hurried:
+            self._close_engine()  # which answers what is left
+            await asyncio.sleep(LAST_WORDS)
+        else:
+            await self._stop_app()
 
     async def _drain_engine(self, drain_timeout: float) -> None:
         engine = self._engine()
@@ -257,7 +263,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         return not any(connection.has_unsent for connection in self.connections)
 
     async def _stop_app(self) -> None:
-        if self.lifespan is None or self._hurried:
+        if self.lifespan is None:
             return
         try:
             await asyncio.wait_for(self.lifespan.shutdown(), LIFESPAN_LIMIT)
@@ -268,10 +274,13 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         engine: DrainableEngine | None = self.asgi.penstock.engine
         return engine
 
-    def _close(self) -> None:
+    def _close_engine(self) -> None:
         engine = self._engine()
         if engine is not None and not engine.closed:
             engine.close()
+
+    def _close(self) -> None:
+        self._close_engine()
         for connection in list(self.connections):
             connection.abort()
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from penstock.decoding import is_pydantic, type_name
-from penstock.errors import HandlerError, InvalidRequest
+from penstock.errors import UNENCODABLE, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response
 
 TEXT = "text/plain; charset=utf-8"
@@ -50,7 +50,7 @@ def encode_chunk(value: Any) -> bytes:
         If it has no JSON form. Bytes have none here: as base64 in a line of JSON they would surprise.
     """
     if isinstance(value, _NOT_PLAIN_JSON):
-        raise HandlerError(f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_mend(value)}")
+        raise _unencodable(f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_mend(value)}")
     return _to_json(value, "the chunk")
 
 
@@ -94,7 +94,11 @@ def _to_json(value: Any, what: str) -> bytes:
     try:
         return _encode(value)
     except Exception as error:  # properties and hooks of the user's types run in there, and may raise anything
-        raise HandlerError(_unsendable(value, error, what), exception_type=type_name(type(error))) from error
+        raise _unencodable(_unsendable(value, error, what)) from error
+
+
+def _unencodable(detail: str) -> HandlerError:
+    return HandlerError(detail, exception_type=UNENCODABLE)
 
 
 # ---- Response
@@ -105,8 +109,7 @@ def _encode_response(response: Response) -> Encoded:
     if response.status in _STATUSES_WITHOUT_BODY:
         body = b""
     headers = dict(response.headers) or None
-    if headers is not None:
-        _require_sane(headers)
+    _require_sane({**response.headers, "Content-Type": response.media_type or ""})
     return Encoded(body, response.media_type or media_type, response.status, headers)
 
 
@@ -117,7 +120,7 @@ def _encode_content(content: Any) -> tuple[bytes, str | None]:
         try:
             return content.encode(), TEXT
         except UnicodeEncodeError as error:
-            raise HandlerError(f"the text of the Response cannot be sent as UTF-8: {error}") from error
+            raise _unencodable(f"the text of the Response cannot be sent as UTF-8: {error}") from error
     return _to_json(content, "the content of the Response"), None
 
 
@@ -129,9 +132,9 @@ def _require_sane(headers: Mapping[Any, Any]) -> None:
     """A line break in a header would let whoever supplied the value write the rest of the response."""
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise HandlerError(f"{name!r} is no name of a response header")
+            raise _unencodable(f"{name!r} is no name of a response header")
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise HandlerError(f"the value of the response header {name} must be a str of one line in Latin-1")
+            raise _unencodable(f"the value of the response header {name} must be a str of one line in Latin-1")
 
 
 # ---- types that msgspec does not know

@@ -190,6 +190,10 @@ class RateLimited(PenstockError):
     default_retryable = True
 
 
+UNENCODABLE = "UnencodableResult"
+"""The ``exception_type`` of a result that cannot be sent. Its detail names types and no data, so callers may see it."""
+
+
 class HandlerError(PenstockError):
     """The user's code raised, or returned what cannot be sent.
 

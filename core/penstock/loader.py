@@ -1,17 +1,228 @@
+"""Finding the ``App`` that a target names, and the target that names an ``App``.
+
+A target is ``module``, ``module:attribute``, ``path/to/file.py``, ``path/to/file.py:attribute``, or
+``script:/path/to/file`` with an optional ``#attribute`` for a program that embeds an engine.
+"""
+
 from __future__ import annotations
 
+import difflib
+import importlib
+import importlib.util
+import os
 import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import ModuleType
+from typing import Any, NoReturn
 
 from penstock.app import App
-from penstock.errors import EngineError
-from penstock.worker.loader import loading, reached
+from penstock.errors import DeclarationError, EngineError
+from penstock.wire import Load
+
+SCRIPT_MODULE = "__penstock_main__"
+_SCRIPT_PREFIX = "script:"
+
+
+class AppReached(BaseException):
+    """Stops the import of a program at the point where it would open its engine."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self.app = app
+
+
+class LoadingState:
+    """Whether an app is being loaded right now, and what has been found.
+
+    Attributes
+    ----------
+    active:
+        True while the loader runs user code; opening an engine must call ``reached`` then.
+    app:
+        The app that such a call named.
+    """
+
+    def __init__(self) -> None:
+        self.active = False
+        self.app: App | None = None
+
+    def begin(self) -> None:
+        """Forget what an earlier load found."""
+        self.active = True
+        self.app = None
+
+
+loading = LoadingState()
+
+
+def reached(app: App) -> NoReturn:
+    """Stop the import here: the program would open an engine for this app, which is all that there is to find out.
+
+    Raises
+    ------
+    AppReached
+        Always. Should the program catch it, the loader knows the app all the same.
+    """
+    if loading.app is None:
+        loading.app = app
+    raise AppReached(app)
 
 
 def stop_if_loading(app: App) -> None:
     """Where an engine would be opened: if this is only the import of the program for a worker, it ends here."""
     if loading.active:
         reached(app)
+
+
+def load(message: Load) -> App:
+    """Load the app in a process that was started for it, with the module path and the arguments of the engine's."""
+    if message.sys_path:
+        sys.path[:] = message.sys_path
+    sys.argv[:] = message.argv or sys.argv[:1]
+    return load_app(message.target)
+
+
+def load_app(target: str) -> App:
+    """Import what a target names, and return its app.
+
+    Raises
+    ------
+    DeclarationError
+        If there is no such module, file or attribute, or none or several apps in it. What the user's own code raises
+        while it is imported comes through unchanged.
+    """
+    if target.startswith(_SCRIPT_PREFIX):
+        path, _, attribute = target.removeprefix(_SCRIPT_PREFIX).partition("#")
+        return _load(lambda: _run_script(Path(path)), attribute, target)
+    place, _, attribute = target.partition(":")
+    if not place:
+        raise DeclarationError(f"{target!r} names no app: write module:app or path/to/file.py:app")
+    _put_first(str(Path.cwd()))
+    if place.endswith(".py") or os.sep in place:
+        return _load(lambda: _import_file(Path(place)), attribute, target)
+    return _load(lambda: _import_module(place), attribute, target)
+
+
+def _load(run: Callable[[], ModuleType], attribute: str, target: str) -> App:
+    loading.begin()
+    try:
+        module = run()
+    except BaseException:
+        # Whatever the program made of being stopped there, the app is known.
+        if loading.app is None:
+            raise
+        return loading.app
+    finally:
+        loading.active = False
+    return loading.app or _find(module, attribute, target)
+
+
+# ---- running the user's code
+
+
+def _put_first(folder: str) -> None:
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # What is missing may also be something that the user's module imports; that error says enough.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        here = [path.stem for path in Path.cwd().glob("*.py")]
+        raise DeclarationError(
+            f"there is no module {error.name!r} in {Path.cwd()} or on sys.path{_did_you_mean(error.name, here)}"
+        ) from None
+
+
+def _import_file(path: Path) -> ModuleType:
+    path = _existing(path)
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        if getattr(known, "__file__", None) == str(path):
+            return known
+        raise DeclarationError(f"{path} would be imported as {path.stem!r}, which is another module; rename the file")
+    _put_first(str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise DeclarationError(f"{path} is no Python file: give one that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
+
+
+def _run_script(path: Path) -> ModuleType:
+    """Run a program under another name than ``__main__``, so that what it guards by that name does not run."""
+    path = _existing(path)
+    _put_first(str(path.parent))
+    module = ModuleType(SCRIPT_MODULE)
+    module.__file__ = str(path)
+    sys.modules[SCRIPT_MODULE] = module
+    exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  running it is the point
+    return module
+
+
+def _existing(path: Path) -> Path:
+    path = path.resolve()
+    if not path.is_file():
+        beside = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise DeclarationError(f"there is no file {path}{_did_you_mean(path.name, beside)}")
+    return path
+
+
+# ---- finding the app in it
+
+
+def _find(module: ModuleType, attribute: str, target: str) -> App:
+    found = {name: value for name, value in vars(module).items() if isinstance(value, App)}
+    if attribute:
+        return _named(module, attribute, found, target)
+    apps = {id(app): name for name, app in reversed(found.items())}
+    if len(apps) == 1:
+        return next(iter(found.values()))
+    where = getattr(module, "__file__", None) or module.__name__
+    if not apps:
+        raise DeclarationError(
+            f"{where} has no App at its top level: write `app = App(__name__)` there, outside functions and main guards"
+        )
+    names = sorted(apps.values())
+    choose = "#" if target.startswith(_SCRIPT_PREFIX) else ":"
+    raise DeclarationError(
+        f"{where} has several apps ({', '.join(names)}): say which one, for instance {target}{choose}{names[0]}"
+    )
+
+
+def _named(module: ModuleType, attribute: str, found: dict[str, App], target: str) -> App:
+    value: Any = module
+    for name in attribute.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError:
+            near = _did_you_mean(attribute, found)
+            raise DeclarationError(f"{target!r}: {module.__name__} has no attribute {attribute!r}{near}") from None
+    if not isinstance(value, App):
+        near = _did_you_mean(attribute, found)
+        raise DeclarationError(f"{target!r}: {attribute!r} is a {type(value).__name__} and no penstock.App{near}")
+    return value
+
+
+def _did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return a hint at what was probably meant; the only candidate is always worth naming."""
+    names = list(candidates)
+    near = names if len(names) == 1 else difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+# ---- the other way round
 
 
 def target_of(app: App) -> str:

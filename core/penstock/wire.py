@@ -15,11 +15,12 @@ from penstock.response import Encoded
 
 MAX_FRAME_BYTES = 1 << 30
 
-# What engine and worker share beside the socket: a page of 64-bit words, so that an interrupt takes effect between two
-# instructions of the user's code, with no message to be read first.
+# What engine and worker share beside the socket: a page of 64-bit words, for what must take effect between two
+# instructions of the user's code, with no message to be read first. Each word has one writer.
 SHARED_BYTES = 4096
-WORD_INTERRUPT = 0  # the attempt that is to stop; the engine writes it, and then sends SIGUSR1
-WORD_CURRENT = 1  # the attempt that is inside the user's code on the main thread, or 0; the worker writes it
+WORD_INTERRUPT = 0  # the engine's: the attempt that is to stop; SIGUSR1 follows
+WORD_RECALLED = 1  # the engine's: no inline attempt up to this one is to be started any more
+WORD_STARTED = 2  # the worker's: the last inline attempt that it has begun, written before it looks at WORD_RECALLED
 
 WINDOW_BYTES = 1 << 20  # of a stream's chunks that may be under way and not yet taken
 
@@ -115,6 +116,7 @@ class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
 FAILED_HANDLER = "handler"  # the user's code raised, or returned what cannot be sent
 FAILED_INVALID = "invalid"  # the body does not fit the schema (large bodies are looked at only in the worker)
 FAILED_CANCELLED = "cancelled"  # acknowledges an interrupt
+FAILED_RECALLED = "recalled"  # was never begun, because the engine wants it back
 
 
 class Done(msgspec.Struct, array_like=True, tag=12, gc=False):
@@ -140,7 +142,7 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
 
 
 class Load(msgspec.Struct, array_like=True, tag=20):
-    """Import the app. ``target`` is as ``penstock.worker.loader`` reads it."""
+    """Import the app. ``target`` is as ``penstock.loader`` reads it."""
 
     target: str
     sys_path: list[str]

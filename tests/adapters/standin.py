@@ -55,6 +55,7 @@ class Engine:
 
     def close(self) -> None:
         self.closed = True
+        self.end_jobs(503)
         eventlog.log_event(20, "engine-closed", "closed")
 
 

@@ -134,14 +134,15 @@ def test_an_upload_that_is_not_admitted_does_not_hold_up_the_end() -> None:
 
 
 def test_sigint_drains_and_a_second_one_stops_at_once() -> None:
-    """The first SIGINT is a drain; the second ends it, without a lifespan shutdown, with 130 and nobody left."""
+    """The first SIGINT is a drain; the second answers what is left and ends, with 130 and nobody left."""
     with StandIn() as served:
-        with served.request_in_background("/hold"):
+        with served.request_in_background("/hold") as answers:
             served.process.send_signal(signal.SIGINT)
             wait_until(served.is_draining, "the drain")
             started = time.monotonic()
             assert served.stop(signal.SIGINT) == 130
             assert time.monotonic() - started < PROMPT
+        assert [answer.status for answer in answers] == [503]
         assert served.survivors() == []
         assert (served.count("lifespan-over"), served.count("engine-closed")) == (0, 1)
 

@@ -22,6 +22,20 @@ def square(input: float) -> float:
     return input**2
 """
 
+DRAWING_APP = """
+import random
+import numpy
+from penstock.app import App
+
+random.seed(1)
+numpy.random.seed(1)
+app = App(__name__)
+
+@app.endpoint("/draw")
+def draw() -> list[float]:
+    return [random.random(), numpy.random.random()]
+"""
+
 
 @pytest.fixture(scope="module")
 def zygote():
@@ -80,9 +94,13 @@ def test_setup_that_fails(zygote):
     assert (zygote.exited().worker, worker.is_gone()) == (worker.number, True)
 
 
-def test_workers_draw_different_numbers(zygote):
-    """Workers forked from one zygote do not share the state of a random generator."""
-    assert zygote.spawn().ask("draw") != zygote.spawn().ask("draw")
+def test_workers_draw_different_numbers(tmp_path):
+    """Workers forked from one zygote do not share the state of a random generator, numpy's included."""
+    pytest.importorskip("numpy")
+    with zygote_of(tmp_path, DRAWING_APP) as zygote:
+        first, second = zygote.spawn().ask("0"), zygote.spawn().ask("0")
+    assert first[0] != second[0]
+    assert first[1] != second[1]
 
 
 # ---- output and input
@@ -196,7 +214,7 @@ if __name__ == "__main__":
 # `open_here` stands for penstock.start_engine: while a program is being loaded, that ends in `reached`.
 UNGUARDED = """
 from penstock.app import App
-from penstock.worker.loader import loading, reached
+from penstock.loader import loading, reached
 
 app = App(__name__)
 other = App(__name__)

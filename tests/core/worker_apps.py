@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import random
 import re
 import socket
 import sys
@@ -108,12 +107,6 @@ def brief() -> int:
 @app.endpoint("/die")
 def die(signal: int) -> None:
     os.kill(os.getpid(), signal)
-
-
-@app.endpoint("/draw")
-def draw() -> list[float]:
-    numpy = sys.modules.get("numpy")
-    return [random.random(), numpy.random.random() if numpy else random.random()]
 
 
 @app.endpoint("/speak")

@@ -83,11 +83,11 @@ class Call:
 
     def take(self) -> list[bytes]:
         """The chunks that have arrived since the last time, each one encoded value; gives the worker room for more."""
-        chunks = self._chunks
-        if chunks:
-            self._chunks = []
-            size_bytes, self._untaken_bytes = self._untaken_bytes, 0
-            self._engine.taken(self, size_bytes)
+        if not self._chunks:
+            return []  # never the list that chunks are still added to
+        chunks, self._chunks = self._chunks, []
+        size_bytes, self._untaken_bytes = self._untaken_bytes, 0
+        self._engine.taken(self, size_bytes)
         return chunks
 
     def cancel(self, reason: str = "the caller cancelled") -> None:

@@ -145,12 +145,14 @@ class Crew:
             self._exited(worker, "its zygote died")
 
     def _exited(self, worker: int, reason: str) -> None:
-        link = self._links.pop(worker, None)
+        link = self._links.get(worker)
         if link is None:
             return
         self._to_spawn.pop(worker, None)
         link.close()
         self._events.on_exit(link, reason)
+        # Only now: what is reported of the exit names the process.
+        self._links.pop(worker, None)
 
 
 def _reason(status: int) -> str:

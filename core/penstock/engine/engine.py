@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from penstock.app import App, Endpoint
@@ -25,6 +26,8 @@ from penstock.scheduler import events as on
 from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
 
 STILL_LOADING_SECONDS = 10.0
+FIRST_INTERRUPT_AGAIN_SECONDS = 0.01
+INTERRUPT_AGAIN_SECONDS = 0.05
 
 
 class Engine:
@@ -307,7 +310,20 @@ class Engine:
             return  # a later command of the same turn has killed it
         link.send(Cancel(command.attempt))
         if attempt.jobs[0].payload.endpoint.mode == "inline":
-            link.interrupt(command.attempt)
+            self._press(attempt, FIRST_INTERRUPT_AGAIN_SECONDS)
+
+    def _press(self, attempt: Attempt, pause: float) -> None:
+        """Signal, and again until the attempt has ended or its worker is killed.
+
+        A signal that comes after the interpreter's last look and before the system call that the user's code is about to
+        block in is not noticed until that call returns, or the next signal interrupts it.
+        """
+        link = self._crew.links.get(attempt.worker.id)
+        if link is None or attempt.id not in self.scheduler.attempts or self._is_closed:
+            return
+        link.interrupt(attempt.id)
+        again = partial(self._press, attempt, INTERRUPT_AGAIN_SECONDS)
+        self.reactor.call_at(self.reactor.time() + pause, again)
 
     def _kill(self, command: do.Kill) -> None:
         self._crew.kill(command.worker)

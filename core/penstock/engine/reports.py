@@ -88,7 +88,7 @@ class Reporter:
             f"worker {worker.place.name} ended by itself while {fields['was']}: {fields['reason']}",
             **self._worker_fields(worker),
             reason=fields["reason"],
-            jobs=[job.payload.request_id for attempt in fields["attempts"] for job in attempt.jobs],
+            **self._held_fields(fields["attempts"]),
             **({"traceback": fields["error"]} if fields["error"] else {}),
         )
 
@@ -137,12 +137,20 @@ class Reporter:
             "overstayed",
             f"{attempt.lane.name} has not stopped {attempt.lane.timeouts.grace:g} s after its interrupt",
             **self._attempt_fields(attempt),
+            jobs=_job_ids([attempt]),
         )
 
     def _kill(self, fields: Fields) -> None:
         worker: Worker = fields["worker"]
         message = f"worker {worker.place.name} is killed: {fields['reason']}"
-        log_event(logging.ERROR, "kill", message, **self._worker_fields(worker), reason=fields["reason"])
+        log_event(
+            logging.ERROR,
+            "kill",
+            message,
+            **self._worker_fields(worker),
+            reason=fields["reason"],
+            **self._held_fields(fields["attempts"]),
+        )
 
     def _drain(self, fields: Fields) -> None:
         jobs, seconds = fields["jobs"], fields["seconds"]
@@ -195,6 +203,15 @@ class Reporter:
             "running_seconds": _rounded(self._engine.reactor.time() - attempt.started),
         }
 
+    def _held_fields(self, attempts: list[Attempt]) -> Fields:
+        """What a worker that has come to its end still had in hand."""
+        now = self._engine.reactor.time()
+        return {
+            "endpoints": sorted({attempt.lane.name for attempt in attempts}),
+            "jobs": _job_ids(attempts),
+            "running_seconds": _rounded(max((now - attempt.started for attempt in attempts), default=None)),
+        }
+
     def status(self) -> Fields:
         """See ``Engine.status``."""
         scheduler = self._engine.scheduler
@@ -234,6 +251,10 @@ class Reporter:
             "jobs": [job.payload.request_id for job in attempt.jobs],
             "seconds": _rounded(self._engine.reactor.time() - attempt.started),
         }
+
+
+def _job_ids(attempts: list[Attempt]) -> list[str]:
+    return [job.payload.request_id for attempt in attempts for job in attempt.jobs]
 
 
 def _rounded(seconds: float | None) -> float | None:

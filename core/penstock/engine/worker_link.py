@@ -13,10 +13,15 @@ from collections.abc import Callable
 from penstock.engine.output import OutputPump
 from penstock.engine.reactor import Reactor
 from penstock.eventlog import log_event
-from penstock.wire import SHARED_BYTES, WORD_INTERRUPT, FrameReader, Message, ToWorker, WireError, pack
+from penstock.wire import SHARED_BYTES, WORD_INTERRUPT, WORD_RECALLED, WORD_STARTED, FrameReader, Message, ToWorker, WireError, pack
 
 _READ_BYTES = 1 << 18
 _MOST_LEFT_BYTES = 1 << 30  # a bound, should a process that the worker left behind write for ever
+
+# recv() would allocate as much for every small frame, at several times the cost of reading it. One for all links: what is
+# read is copied out before anything else runs.
+_buffer = bytearray(_READ_BYTES)
+_view = memoryview(_buffer)
 
 
 class WorkerLink:
@@ -93,9 +98,19 @@ class WorkerLink:
         self._words[WORD_INTERRUPT] = attempt
         self._signal(signal.SIGUSR1)
 
+    def recall(self, attempt: int) -> int:
+        """Take back what was sent ahead: the worker begins no attempt up to this one any more.
+
+        Returns
+        -------
+        The last attempt that it has begun: whatever was sent after that one is ours again.
+        """
+        self._words[WORD_RECALLED] = attempt
+        return self._words[WORD_STARTED]
+
     def _signal(self, number: int) -> None:
-        if self.pid is None:
-            return
+        if self.pid is None or self._socket.fileno() < 0:
+            return  # not born yet; or reaped, and its pid may be another process's by now
         try:
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -168,11 +183,12 @@ class WorkerLink:
     def _receive(self) -> bytes | None:
         """Take what is there: nothing (None), or the end (no bytes)."""
         try:
-            data = self._socket.recv(_READ_BYTES)
+            size = self._socket.recv_into(_buffer)
         except BlockingIOError:
             return None
         except OSError:
             return b""
+        data = bytes(_view[:size])
         try:
             messages = self._reader.feed(data)
         except WireError as error:

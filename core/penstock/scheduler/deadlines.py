@@ -33,7 +33,8 @@ def next_limit(job: Job) -> tuple[float, str]:
     """The instant at which the job must be stopped as things stand, and the limit that says so."""
     if job.state == QUEUED:
         return (job.start_by, QUEUE) if job.start_by <= job.finish_by else (job.finish_by, TOTAL)
-    when, limit = after(job.started, job.timeouts.execution), EXECUTION
+    execution = job.timeouts.execution
+    when, limit = NEVER if execution is None else job.started + execution, EXECUTION
     if job.finish_by < when:
         when, limit = job.finish_by, TOTAL
     if job.lane.is_stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.scheduler.states import JOB, QUEUED, RUNNING
+from penstock.scheduler.states import QUEUED, RUNNING
 from penstock.scheduler.timers import NEVER, Timed
 
 if TYPE_CHECKING:
@@ -80,16 +80,14 @@ class Job(Timed):
         self.execution_seconds: float | None = None
 
     def __repr__(self) -> str:
-        return f"<Job {self.sequence} of {self.lane.name}: {self.state}, attempts {self.attempts}, deaths {self.deaths}>"
+        return (
+            f"<Job {self.sequence} of {self.lane.name}: {self.state}, attempts {self.attempts}, deaths {self.deaths}>"
+        )
 
     @property
     def is_suspect(self) -> bool:
         """Whether a worker has died under it: it runs alone from then on, and so can harm nobody else."""
         return self.deaths > 0
-
-    def move(self, happening: str) -> None:
-        """Take the step of the state table."""
-        self.state = JOB[self.state][happening]
 
 
 class Attempt(Timed):

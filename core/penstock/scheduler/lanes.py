@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any
@@ -49,43 +50,43 @@ class LaneSpec:
 class FifoQueue:
     """Jobs in order of arrival. Every operation is O(1)."""
 
-    __slots__ = ("_jobs", "size_bytes")
+    __slots__ = ("jobs", "size_bytes")
 
     def __init__(self) -> None:
         # An OrderedDict and not a dict: finding the first key of a dict whose first keys were deleted is O(n).
-        self._jobs: OrderedDict[int, Job] = OrderedDict()
+        self.jobs: OrderedDict[int, Job] = OrderedDict()  # by sequence; read it, and write through the methods
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self.jobs)
 
-    def __iter__(self) -> Any:
-        return iter(self._jobs.values())
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.jobs.values())
 
     def push(self, job: Job) -> None:
         """Add a job that has just arrived."""
-        self._jobs[job.sequence] = job
+        self.jobs[job.sequence] = job
         self.size_bytes += job.size_bytes
 
     def push_front(self, job: Job) -> None:
         """Put back a job that had been taken out."""
-        self._jobs[job.sequence] = job
-        self._jobs.move_to_end(job.sequence, last=False)
+        self.jobs[job.sequence] = job
+        self.jobs.move_to_end(job.sequence, last=False)
         self.size_bytes += job.size_bytes
 
     def head(self) -> Job:
         """The job whose turn it is. The queue must not be empty."""
-        return next(iter(self._jobs.values()))
+        return next(iter(self.jobs.values()))
 
     def pop(self) -> Job:
         """Take out the job whose turn it is. The queue must not be empty."""
-        _, job = self._jobs.popitem(last=False)
+        _, job = self.jobs.popitem(last=False)
         self.size_bytes -= job.size_bytes
         return job
 
     def remove(self, job: Job) -> None:
         """Take out a job that is somewhere in the queue."""
-        del self._jobs[job.sequence]
+        del self.jobs[job.sequence]
         self.size_bytes -= job.size_bytes
 
 
@@ -153,7 +154,7 @@ class Lane(Timed):
         """Take out what goes into the next attempt: one job, or a batch. A suspect goes alone."""
         first = self.queue.pop()
         jobs = [first]
-        if self.batching is None or first.is_suspect:
+        if self.batching is None or first.deaths:
             return jobs
         while len(jobs) < self.batching.max_size and len(self.queue) and not self.queue.head().is_suspect:
             jobs.append(self.queue.pop())

@@ -32,7 +32,7 @@ from penstock.scheduler import events as on
 from penstock.scheduler.deadlines import after, error_of, next_limit
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
-from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, FINAL, QUEUED, READY, RUNNING, STARTING
+from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, FINAL, JOB, QUEUED, READY, RUNNING, STARTING
 from penstock.scheduler.timers import NEVER, Timed, Timers
 from penstock.scheduler.workforce import MAX_START_TRIES, Place, Pool, PoolSpec, Worker, restart_delay
 
@@ -117,7 +117,8 @@ class Scheduler:
         if now < self.now:
             now = self.now
         self.now = now
-        if self.timers.next() <= now:
+        heap = self.timers.heap
+        if heap and heap[0][0] <= now:
             self._run_timers(now)
         self._handlers[type(event)](event, now)
         if self.is_draining:
@@ -136,9 +137,9 @@ class Scheduler:
         if self.is_draining:
             return Draining("the server is shutting down")
         queue = lane.queue
-        if len(queue) >= lane.max_queue:
+        if len(queue.jobs) >= lane.max_queue:
             return QueueFull(f"{lane.name}: {len(queue)} jobs are queued, which is its limit")
-        if queue.size_bytes + size_bytes > lane.max_queue_bytes and len(queue):
+        if queue.size_bytes + size_bytes > lane.max_queue_bytes and queue.jobs:
             return QueueFull(f"{lane.name}: {queue.size_bytes} bytes are queued, and {size_bytes} more are too many")
         pool = self.pools[lane.pool_name]
         if pool.failure is not None:
@@ -202,7 +203,7 @@ class Scheduler:
 
     def _refuse(self, job: Job, refusal: PenstockError) -> None:
         """A refused request never becomes a job: it is in no count but that of the refusals."""
-        job.move("fail")
+        job.state = JOB[job.state]["fail"]
         job.outcome = refusal
         job.answered = job.arrived
         job.lane.outcomes[refusal.code] += 1
@@ -237,7 +238,7 @@ class Scheduler:
             job.attempt = None
             lane.running -= 1
             attempt.live -= 1
-        job.move(happening)
+        job.state = JOB[job.state][happening]
         job.outcome = outcome
         job.answered = now
         self.timers.disarm(job)
@@ -277,15 +278,15 @@ class Scheduler:
         small ones that would keep every worker partly busy for ever.
         """
         while True:
-            lane = pool.next_lane(now)
-            if lane is None:
+            job = pool.next_job(now)
+            if job is None:
                 return
             # A suspect gets a worker to itself, so that it cannot take others with it.
-            units = pool.capacity if lane.queue.head().is_suspect else lane.units
+            units = pool.capacity if job.deaths else job.lane.units
             worker = pool.find_worker(units)
             if worker is None:
                 return
-            self._run(lane, worker, units, now)
+            self._run(job.lane, worker, units, now)
 
     def _run(self, lane: Lane, worker: Worker, units: int, now: float) -> None:
         jobs = lane.take()
@@ -298,7 +299,7 @@ class Scheduler:
             job.started = now
             job.attempts += 1
             job.spent += 1
-            job.move("start")
+            job.state = JOB[job.state]["start"]
             self.timers.arm(job, next_limit(job)[0])
         if lane.batching is not None:
             self._plan_next_batch(lane, now)
@@ -318,12 +319,16 @@ class Scheduler:
         attempt = self.attempts.pop(event.attempt, None)
         if attempt is None:
             return  # its worker was killed or lost, and everything it owed has been settled then
-        self.timers.disarm(attempt)
+        if attempt.entry is not None:
+            self.timers.disarm(attempt)
         attempt.state = ATTEMPT[attempt.state]["finish"]
         for job, result in zip(attempt.jobs, event.results, strict=True):
             if job.attempt is attempt:
                 job.execution_seconds = event.seconds
-                self._conclude(job, result, now)
+                if isinstance(result, PenstockError):
+                    self._fail(job, result, now)
+                else:
+                    self._answer(job, "succeed", result, now)
         worker = attempt.worker
         worker.place.failures = 0
         worker.give_back(attempt, now)
@@ -331,15 +336,15 @@ class Scheduler:
             self._retire_when_done(worker, now)
         self._dispatch(worker.pool, now)
 
-    def _conclude(self, job: Job, result: Any, now: float) -> None:
-        if isinstance(result, CancelledError):
+    def _fail(self, job: Job, error: PenstockError, now: float) -> None:
+        if isinstance(error, CancelledError):
             # Nobody here has asked for it: the worker's own cancel scope was a moment faster than our timer.
             when, limit = next_limit(job)
             if when - now <= _CLOCK_SLACK:
                 self._expire(job, limit, now)
                 return
-            result = HandlerError(f"{job.lane.name}: the handler cancelled itself", exception_type="Cancelled")
-        self._answer(job, "fail" if isinstance(result, PenstockError) else "succeed", result, now)
+            error = HandlerError(f"{job.lane.name}: the handler cancelled itself", exception_type="Cancelled")
+        self._answer(job, "fail", error, now)
 
     def _stop(self, attempt: Attempt, job: Job, why: str, now: float) -> None:
         """Nobody waits for it: ask the user's code to stop, and give it ``grace`` for that."""
@@ -446,7 +451,7 @@ class Scheduler:
         """End the process. Whoever is still waited for in it is innocent of that."""
         worker.move("die", now)
         self._out.append(do.Kill(worker.id))
-        self._report("kill", worker=worker, reason=reason)
+        self._report("kill", worker=worker, attempts=list(worker.attempts.values()), reason=reason)
         self.timers.disarm(worker)
         self._lose_attempts(worker, now, started=0)
 
@@ -483,7 +488,7 @@ class Scheduler:
         attempt.live -= 1
         lane.running -= 1
         job.attempt = None
-        job.move("requeue")
+        job.state = JOB[job.state]["requeue"]
         job.start_by = after(now, job.timeouts.queue)
         lane.queue.push_front(job)
         self.timers.arm(job, min(job.start_by, job.finish_by))

@@ -92,7 +92,7 @@ WORKER: Final = _table(
     {
         STARTING: {"be ready": READY, "die": DEAD},
         READY: {"take work": BUSY, "drain": DRAINING, "die": DEAD},
-        BUSY: {"take work": BUSY, "fall idle": READY, "drain": DRAINING, "die": DEAD},
+        BUSY: {"fall idle": READY, "drain": DRAINING, "die": DEAD},
         DRAINING: {"fall idle": DRAINING, "drain": DRAINING, "exit": STOPPED, "die": DEAD},
         STOPPED: {},
         DEAD: {},

@@ -38,16 +38,16 @@ class Timed:
 class Timers:
     """The heap."""
 
-    __slots__ = ("_heap", "_limit", "_tie")
+    __slots__ = ("_limit", "_tie", "heap")
 
     def __init__(self) -> None:
-        self._heap: list[_Entry] = []
+        self.heap: list[_Entry] = []
         self._tie = count()
         self._limit = _SMALL
 
     def __len__(self) -> int:
         """How many entries the heap holds, empty ones included."""
-        return len(self._heap)
+        return len(self.heap)
 
     def arm(self, owner: Timed, when: float) -> None:
         """Call ``owner`` at ``when`` instead of at whatever it was."""
@@ -60,7 +60,7 @@ class Timers:
         elif when == NEVER:
             return
         owner.entry = entry = [when, next(self._tie), owner]
-        heap = self._heap
+        heap = self.heap
         heappush(heap, entry)
         if len(heap) > self._limit:
             self._rebuild()
@@ -74,7 +74,7 @@ class Timers:
 
     def next(self) -> float:
         """The instant at which ``pop_due`` may have something; ``NEVER`` if nothing is armed."""
-        heap = self._heap
+        heap = self.heap
         while heap:
             entry = heap[0]
             if entry[2] is not None:
@@ -84,7 +84,7 @@ class Timers:
 
     def pop_due(self, now: float) -> Timed | None:
         """The next owner whose time has come, disarmed, or None."""
-        heap = self._heap
+        heap = self.heap
         while heap and heap[0][0] <= now:
             owner: Timed | None = heappop(heap)[2]
             if owner is None:
@@ -97,6 +97,6 @@ class Timers:
         return None
 
     def _rebuild(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[2] is not None]
-        heapify(self._heap)
-        self._limit = max(_SMALL, 2 * len(self._heap))
+        self.heap = [entry for entry in self.heap if entry[2] is not None]
+        heapify(self.heap)
+        self._limit = max(_SMALL, 2 * len(self.heap))

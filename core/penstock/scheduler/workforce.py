@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from penstock.scheduler.jobs import Attempt
+from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane
 from penstock.scheduler.states import BUSY, READY, STARTING, WORKER
 from penstock.scheduler.timers import Timed
@@ -69,7 +69,8 @@ class Worker(Timed):
         """Give units to an attempt."""
         self.attempts[attempt.id] = attempt
         self.free -= attempt.units
-        self.move("take work", now)
+        if self.state is not BUSY:
+            self.move("take work", now)
 
     def give_back(self, attempt: Attempt, now: float) -> None:
         """Take an attempt's units back: the worker has acknowledged its end."""
@@ -131,11 +132,15 @@ class Pool:
     @property
     def has_queued(self) -> bool:
         """Whether any of its lanes has work that has not been started."""
-        return any(len(lane.queue) for lane in self.lanes)
+        return any(lane.queue.jobs for lane in self.lanes)
 
     def statistics(self) -> dict[str, Any]:
         """Its workers and how they fare, ready for JSON; ``since`` is an instant of the scheduler's clock."""
-        return {"ready": self.is_ready, "failure": self.failure, "workers": [place.statistics() for place in self.places]}
+        return {
+            "ready": self.is_ready,
+            "failure": self.failure,
+            "workers": [place.statistics() for place in self.places],
+        }
 
     def find_worker(self, units: int) -> Worker | None:
         """A worker with so many units free: an idle one if there is one, else the one with the most room."""
@@ -151,13 +156,12 @@ class Pool:
                     break
         return best
 
-    def next_lane(self, now: float) -> Lane | None:
-        """The lane whose head has waited longest of all those that should go now."""
+    def next_job(self, now: float) -> Job | None:
+        """The job that has waited longest of all those that are first in a queue that should go now."""
         best = None
-        oldest = 0
         for lane in self.lanes:
-            if len(lane.queue) and lane.is_due(now):
-                sequence = lane.queue.head().sequence
-                if best is None or sequence < oldest:
-                    best, oldest = lane, sequence
+            if lane.queue.jobs and (lane.batching is None or lane.is_due(now)):
+                head = lane.queue.head()
+                if best is None or head.sequence < best.sequence:
+                    best = head
         return best

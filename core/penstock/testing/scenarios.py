@@ -112,7 +112,9 @@ def _draw_lane(dice: random.Random, name: str, pool: PoolSpec) -> LaneSpec:
         is_interruptible=dice.random() < 0.7,
         timeouts=draw_timeouts(dice),
         retries=Retries(max_attempts=dice.randint(1, 4)),
-        batching=Batching(max_size=dice.randint(1, 4), max_wait=dice.choice((0.0, 0.005, 0.2))) if is_batching else None,
+        batching=Batching(max_size=dice.randint(1, 4), max_wait=dice.choice((0.0, 0.005, 0.2)))
+        if is_batching
+        else None,
         max_queue=dice.randint(1, 10),
         max_queue_bytes=dice.choice((500, 1 << 20)),
         idempotent=dice.random() < 0.7,

@@ -11,8 +11,9 @@ import subprocess
 import sys
 from typing import NoReturn
 
+from penstock import loader
 from penstock.wire import FrameReader, Load, Spawn, pack
-from penstock.worker import birth, loader
+from penstock.worker import birth
 from penstock.worker.life import Inheritance, live
 
 

@@ -15,12 +15,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
 
+from penstock.wire import WORD_INTERRUPT, WORD_RECALLED, WORD_STARTED
+
 Argument = TypeVar("Argument")
 Returned = TypeVar("Returned")
-
-# Words of the shared page.
-INTERRUPT_TARGET = 0  # the engine writes it
-CURRENT = 1  # the worker writes it
 
 
 class Interrupted(BaseException):
@@ -47,10 +45,9 @@ class Guard:
         signal.signal(signal.SIGUSR1, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._armed and self._words[INTERRUPT_TARGET] == self._armed:
+        if self._armed and self._words[WORD_INTERRUPT] == self._armed:
             # Disarmed first: one interrupt is raised at most once, so none can follow it out of the guarded call.
             self._armed = 0
-            self._words[CURRENT] = 0
             raise Interrupted
 
     def retire(self) -> None:
@@ -59,7 +56,16 @@ class Guard:
 
     def is_target(self, attempt: int) -> bool:
         """Whether the engine has asked for an interrupt of this attempt."""
-        return bool(self._words[INTERRUPT_TARGET] == attempt)
+        return bool(self._words[WORD_INTERRUPT] == attempt)
+
+    def may_begin(self, attempt: int) -> bool:
+        """Say that an attempt is about to begin; False if the engine has recalled it.
+
+        The order is the point: the engine writes its word and then reads ours, so one of the two sees the other's. (Their
+        stores could pass each other for some nanoseconds; an attempt that runs twice then is of an idempotent endpoint.)
+        """
+        self._words[WORD_STARTED] = attempt
+        return bool(self._words[WORD_RECALLED] < attempt)
 
     def run(self, attempt: int, function: Callable[[Argument], Returned], argument: Argument) -> Returned:
         """Call ``function(argument)`` where it can be interrupted.
@@ -73,15 +79,13 @@ class Guard:
             If the attempt was to stop, before it began or while it ran.
         """
         try:
-            self._words[CURRENT] = attempt
             self._armed = attempt
             # Looked at after arming: a signal from before was ignored, one from now on raises.
-            if self._words[INTERRUPT_TARGET] == attempt:
+            if self._words[WORD_INTERRUPT] == attempt:
                 raise Interrupted
             return function(argument)
         finally:
             self._armed = 0
-            self._words[CURRENT] = 0
 
 
 def ignore(_number: int, _frame: Any) -> None:

@@ -11,7 +11,19 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from penstock.wire import Cancel, Chunk, Credit, Done, FrameReader, Message, Run, Stop, WireError
+from penstock.wire import (
+    FAILED_RECALLED,
+    Cancel,
+    Chunk,
+    Credit,
+    Done,
+    Failure,
+    FrameReader,
+    Message,
+    Run,
+    Stop,
+    WireError,
+)
 from penstock.worker import inline
 from penstock.worker.attempts import Call, LiveEndpoint
 from penstock.worker.inline import InlineStream
@@ -147,6 +159,9 @@ class Program:
             self._run_thread(run, live)
 
     def _run_inline(self, run: Run, live: LiveEndpoint) -> None:
+        if not self._guard.may_begin(run.attempt):
+            self._outbox.post_done(Done(run.attempt, 0.0, [Failure(FAILED_RECALLED)] * len(run.works)))
+            return
         if live.endpoint.is_stream:
             self._stream = InlineStream(run, live, self._guard, self._outbox)
             return

@@ -18,9 +18,10 @@ from collections import deque
 from time import perf_counter
 from typing import NoReturn
 
+from penstock import loader
 from penstock.app import App
 from penstock.wire import Exited, FrameReader, FromZygote, Load, Loaded, LoadFailed, Message, Spawn, Spawned, pack
-from penstock.worker import birth, fresh, loader
+from penstock.worker import birth, fresh
 from penstock.worker.failures import user_traceback
 from penstock.worker.interrupts import ignore
 from penstock.worker.life import Inheritance, live, preload_runtime

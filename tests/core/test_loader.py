@@ -7,7 +7,7 @@ import pytest
 
 from penstock.app import App
 from penstock.errors import DeclarationError
-from penstock.worker.loader import AppReached, load_app, loading, reached
+from penstock.loader import AppReached, load_app, loading, reached
 
 ONE = "from penstock.app import App\nservice = App(__name__)\n"
 TWO = ONE + "second = App(__name__)\n"

@@ -1,0 +1,49 @@
+"""What an app prints while it is imported into the HTTP process, line by line and marked, as its workers' output is."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from penstock.eventlog import log_event
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+def output_as_events(worker: str) -> TextIO:
+    """Return a text stream that reports every line written to it as an ``output`` event of ``worker``."""
+    return io.TextIOWrapper(_EventSink(worker), encoding="utf-8", errors="backslashreplace", write_through=True)
+
+
+class _EventSink(io.BufferedIOBase):
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._partial = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        # For faulthandler and the like, which write past Python's streams.
+        assert sys.__stderr__ is not None
+        return sys.__stderr__.fileno()
+
+    def write(self, data: ReadableBuffer) -> int:
+        piece = bytes(data)
+        *lines, self._partial = (self._partial + piece).split(b"\n")
+        for line in lines:
+            self._report(line)
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed and self._partial:
+            self._report(self._partial)
+            self._partial = b""
+        super().close()
+
+    def _report(self, line: bytes) -> None:
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+        log_event(logging.INFO, "output", text, worker=self._worker)

@@ -1,0 +1,230 @@
+"""Handlers that kill, poison and vandalise their workers, and the good ones that must not be harmed by that."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import msgspec
+import trio
+from marks import folder, mark
+
+from penstock import App, Batching, Retries, Timeouts
+
+CHILD_LIVES_SECONDS = 60.0
+
+app = App(__name__)
+
+
+# ---- what random kills strike
+
+
+@app.endpoint("/echo", pool="load", workers=2)
+def echo(number: int, seconds: float = 0.02) -> int:
+    time.sleep(seconds)
+    return number
+
+
+@app.endpoint("/echo_async", pool="load_async", workers=2, runtime="trio", concurrency=4)
+async def echo_async(number: int, seconds: float = 0.02) -> int:
+    await trio.sleep(seconds)
+    return number
+
+
+@app.endpoint("/echo_stream", pool="load")
+def echo_stream(number: int) -> Iterator[int]:
+    yield number
+    time.sleep(CHILD_LIVES_SECONDS)
+
+
+# ---- poison
+
+
+def die(name: str, how: str) -> NoReturn:
+    """Leave a line for this death, and die."""
+    with (folder() / f"{name}.deaths").open("a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()}\n")
+    if how == "signal":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "segfault":
+        ctypes.string_at(0)
+    os._exit(0)
+
+
+class Item(msgspec.Struct):
+    name: str
+    how: str = ""
+
+
+@app.endpoint("/poison", pool="poison", workers=2)
+def poison(name: str, how: str) -> str:
+    die(name, how)
+
+
+@app.endpoint("/good", pool="poison")
+def good(number: int) -> int:
+    return number
+
+
+@app.endpoint("/poison_batch", workers=1, batching=Batching(max_size=4, max_wait=20.0))
+def poison_batch(batch: list[Item]) -> list[str]:
+    for item in batch:
+        if item.how:
+            die(item.name, item.how)
+    return [item.name for item in batch]
+
+
+@app.endpoint("/poison_async", workers=1, runtime="trio", concurrency=4)
+async def poison_async(name: str, how: str = "", until: str = "") -> str:
+    if how:
+        die(name, how)
+    mark(f"{name}.began")
+    while not (folder() / until).exists():
+        await trio.sleep(0.005)
+    return name
+
+
+@app.endpoint("/once", workers=1, idempotent=False)
+def once(name: str, how: str) -> str:
+    die(name, how)
+
+
+# ---- stuck in C code, where nothing but a SIGKILL helps
+
+
+@app.endpoint("/stuck", workers=1, timeouts=Timeouts(grace=60.0))
+def stuck(name: str) -> bool:
+    mark(f"{name}.began")
+    return re.match(r"(a+)+$", "a" * 60 + "b") is not None
+
+
+# ---- vandals, all in one worker
+
+
+def print_garbage() -> None:
+    os.write(1, b'\x00\xff\xfe{"event": "worker-lost"\n\x1b[31m\x80\n')
+    os.write(2, b"\x07" * 100_000 + b"no newline at the end")
+    print("a line of its own")
+    print("and one to stderr", file=sys.stderr)
+
+
+def close_stdin() -> None:
+    sys.stdin.close()
+    os.close(0)
+
+
+def fork_and_return() -> None:
+    """The child goes on into the server's code as if it were the worker."""
+    os.fork()
+
+
+def fork_a_survivor() -> None:
+    """The child leaves the worker's session and process group, and keeps its output pipe."""
+    if os.fork() == 0:
+        os.setsid()
+        mark("survivor", str(os.getpid()))
+        time.sleep(CHILD_LIVES_SECONDS)
+        os._exit(0)
+
+
+def fork_in_c() -> None:
+    """The child keeps every descriptor, that of the engine's socket too: Python is not told of this fork."""
+    libc = ctypes.CDLL(None)
+    if libc.fork() == 0:
+        libc.setsid()
+        libc.sleep(int(CHILD_LIVES_SECONDS))
+        libc._exit(0)
+
+
+def start_a_program() -> None:
+    with contextlib.suppress(FileNotFoundError):
+        process = subprocess.Popen(["sleep", str(CHILD_LIVES_SECONDS)])
+        mark("program", str(process.pid))
+
+
+def close_sockets() -> None:
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                os.close(int(name))
+
+
+def close_everything() -> None:
+    os.closerange(3, 1024)
+
+
+def write_to_the_engine() -> None:
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                socket.socket(fileno=os.dup(int(name))).send(b"\xff" * 1000)
+
+
+def call_sys_exit() -> None:
+    sys.exit("enough")
+
+
+def raise_system_exit() -> None:
+    raise SystemExit(0)
+
+
+def raise_keyboard_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def call_os_exit() -> None:
+    os._exit(0)
+
+
+VANDALS: dict[str, Callable[[], None]] = {
+    function.__name__: function
+    for function in (
+        print_garbage,
+        close_stdin,
+        fork_and_return,
+        fork_a_survivor,
+        fork_in_c,
+        start_a_program,
+        close_sockets,
+        close_everything,
+        write_to_the_engine,
+        call_sys_exit,
+        raise_system_exit,
+        raise_keyboard_interrupt,
+        call_os_exit,
+    )
+}
+
+
+@app.endpoint("/vandal", pool="vandals", workers=1, retries=Retries(max_attempts=1))
+def vandal(kind: str) -> str:
+    VANDALS[kind]()
+    return kind
+
+
+@app.endpoint("/neighbour", pool="vandals")
+def neighbour(number: int) -> int:
+    return number
+
+
+# ---- a model that cannot always be set up
+
+
+@app.endpoint("/fickle")
+class Fickle:
+    def setup(self) -> None:
+        if (folder() / "setup.fails").exists():
+            raise RuntimeError("the weights are gone")
+
+    def predict(self, number: int) -> int:
+        return number

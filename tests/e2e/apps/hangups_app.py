@@ -1,0 +1,112 @@
+"""Work for clients that do not stay: each handler tells by marks that it began, that it was stopped, that it ended.
+
+Their ``grace`` is longer than any test: a slot that is free sooner was freed by the interrupt, not by a kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import trio
+from marks import folder, mark
+
+from penstock import App, Timeouts
+
+PATIENT = Timeouts(grace=60.0)
+FOREVER = 60.0
+CHUNK_BYTES = 1 << 16
+
+app = App(__name__)
+
+
+@contextmanager
+def watched(name: str) -> Iterator[None]:
+    mark(f"{name}.began")
+    try:
+        yield
+    except BaseException as error:
+        mark(f"{name}.stopped", type(error).__name__)
+        raise
+    mark(f"{name}.ended")
+
+
+def count_token(name: str) -> None:
+    with (folder() / f"{name}.tokens").open("a", encoding="utf-8") as file:
+        file.write(".")
+
+
+@app.endpoint("/square")
+def square(input: float) -> float:
+    return input**2
+
+
+@app.endpoint("/sleep", timeouts=PATIENT)
+def sleep(name: str) -> str:
+    with watched(name):
+        time.sleep(FOREVER)
+    return name
+
+
+@app.endpoint("/loop", timeouts=PATIENT)
+def loop(name: str) -> str:
+    give_up_at = time.monotonic() + FOREVER
+    with watched(name):
+        while time.monotonic() < give_up_at:
+            pass
+    return name
+
+
+@app.endpoint("/rest", runtime="trio", pool="trio", timeouts=PATIENT)
+async def rest(name: str) -> str:
+    with watched(name):
+        await trio.sleep(FOREVER)
+    return name
+
+
+@app.endpoint("/rest_asyncio", runtime="asyncio", pool="asyncio", timeouts=PATIENT)
+async def rest_asyncio(name: str) -> str:
+    with watched(name):
+        await asyncio.sleep(FOREVER)
+    return name
+
+
+@app.endpoint("/tokens", timeouts=PATIENT)
+def tokens(name: str) -> Iterator[str]:
+    try:
+        while True:
+            count_token(name)
+            yield "token"
+            time.sleep(0.005)
+    finally:
+        mark(f"{name}.stopped")
+
+
+@app.endpoint("/tokens_async", runtime="trio", pool="trio", timeouts=PATIENT)
+async def tokens_async(name: str) -> AsyncIterator[str]:
+    try:
+        while True:
+            count_token(name)
+            yield "token"
+            await trio.sleep(0.005)
+    finally:
+        mark(f"{name}.stopped")
+
+
+@app.endpoint("/flood", timeouts=Timeouts(idle=1.0, grace=60.0))
+def flood(name: str) -> Iterator[str]:
+    """Yield as fast as the reader takes it."""
+    try:
+        while True:
+            count_token(name)
+            yield "x" * CHUNK_BYTES
+    finally:
+        mark(f"{name}.stopped")
+
+
+@app.endpoint("/upload")
+def upload(body: bytes) -> int:
+    mark(f"uploaded.{len(body)}")
+    return len(body)

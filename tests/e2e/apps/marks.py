@@ -1,0 +1,30 @@
+"""How handlers tell the tests what happened inside them: files in a folder that both know."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+FOLDER_VARIABLE = "PENSTOCK_TEST_MARKS"
+LONGEST_WAIT_SECONDS = 20.0
+
+
+def folder() -> Path:
+    return Path(os.environ[FOLDER_VARIABLE])
+
+
+def mark(name: str, text: str = "") -> None:
+    """Write the mark whole or not at all: a test that sees it may read it."""
+    draft = folder() / f".{name}.{os.getpid()}"
+    draft.write_text(text, encoding="utf-8")
+    draft.rename(folder() / name)
+
+
+def wait_for_marks(pattern: str, count: int = 1) -> None:
+    """Return when there are so many marks whose names fit; a barrier for handlers that must run side by side."""
+    give_up_at = time.monotonic() + LONGEST_WAIT_SECONDS
+    while len(list(folder().glob(pattern))) < count:
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"waited in vain for {count} marks {pattern}")
+        time.sleep(0.005)
