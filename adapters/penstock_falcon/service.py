@@ -85,6 +85,11 @@ class Service(Generic[EngineT]):
         error = MethodNotAllowed(f"{path} does not take {method}", allowed=self._allowed[path])
         return problem(error, request_id(given_id), debug=self.settings.debug)
 
+    def answer_unreadable(self, status: int, detail: str) -> tuple[list[tuple[str, str]], bytes]:
+        """The headers and the body for a request that the server itself could not read, and so has not passed on."""
+        answer = framework_problem(falcon.HTTPError(status, description=detail), request_id(None))
+        return answer.headers, answer.body or b""
+
     def answer_framework_error(self, error: falcon.HTTPError, req: falcon.Request) -> Answer:
         """The answer to an error that Falcon raised, for whichever path."""
         given_id = req.get_header("X-Request-Id")

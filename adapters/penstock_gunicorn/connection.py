@@ -1,18 +1,28 @@
-"""One client's connection, which can say whether it is in use."""
+"""One client's connection: it can say whether it is in use, and makes sure that its last answer arrives."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
+
+# How long a client may go on sending a body that nobody wants, after it has been told so.
+LINGER_LIMIT = 5.0
 
 
 class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's HTTP connection, registered in ``worker.connections`` while it is open.
 
-    gunicorn itself only counts connections, and at its end waits for idle ones as long as for busy ones.
+    gunicorn itself only counts connections, and at its end waits for idle ones as long as for busy ones. It answers
+    what it cannot parse in plain text, and closes a connection over a body that is still coming: the reset that the
+    kernel sends then may overtake the answer.
     """
+
+    _has_refused = False
+    _client_has_finished = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register, then serve."""
@@ -23,6 +33,14 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         """Clean up, then forget."""
         super().connection_lost(exc)
         self.worker.connections.discard(self)
+
+    def eof_received(self) -> bool:
+        """Keep the connection if an upload is cut short, so that the client can still be told; else close it."""
+        self._client_has_finished = True
+        if not self._is_amid_body:
+            return False
+        self._body_receiver.signal_disconnect()
+        return True
 
     @property
     def is_idle(self) -> bool:
@@ -44,3 +62,64 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         """Close at once, whatever is unsent."""
         if self.transport is not None:
             self.transport.abort()
+
+    @property
+    def _is_amid_body(self) -> bool:
+        receiver = self._body_receiver
+        return receiver is not None and not receiver._complete
+
+    # ---- what gunicorn answers by itself
+
+    def _feed_callback_parser(self, data: bytes) -> bool:
+        try:
+            return bool(super()._feed_callback_parser(data))
+        except ValueError:  # of its int(), for thousands of digits
+            self._send_error_response(HTTPStatus.BAD_REQUEST, "A number in the headers is too long")
+            self._close_transport()
+            return False
+
+    def _send_error_response(self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Answer in the form of all other errors, if the application knows it."""
+        self._has_refused = True
+        answer = getattr(getattr(self.worker.asgi, "penstock", None), "answer_unreadable", None)
+        if answer is None:
+            super()._send_error_response(status, message, extra_headers)
+            return
+        headers, body = answer(status, message)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in [*headers, *extra_headers]]
+        lines += [f"content-length: {len(body)}", "connection: close", "", ""]
+        self._safe_write("\r\n".join(lines).encode("latin-1") + body)
+
+    # ---- its end
+
+    def _close_transport(self) -> None:
+        is_unread = self._has_refused or self._is_amid_body
+        if self.transport is None or self._closed or self._client_has_finished or not is_unread:
+            super()._close_transport()
+            return
+        self._closed = True
+        lingering = LingeringProtocol(self)
+        self.transport.write_eof()
+        self.transport.set_protocol(lingering)
+        self._resume_reading()
+        self.worker.loop.call_later(LINGER_LIMIT, self.transport.close)
+
+
+class LingeringProtocol(asyncio.Protocol):
+    """Reads what nobody wants any more, until the client has read its answer and closes."""
+
+    def __init__(self, connection: TrackedProtocol) -> None:
+        self._connection = connection
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the connection that was."""
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Tell the connection that was."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the connection that was."""
+        self._connection.resume_writing()

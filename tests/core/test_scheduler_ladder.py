@@ -112,7 +112,7 @@ def test_innocents_run_again_first_and_for_free() -> None:
 
 
 def test_a_lost_job_runs_again() -> None:
-    """kill -9 of a worker costs its job a retry, and not its answer."""
+    """A killed worker costs its job a retry, and not its answer."""
     engine = ready(workers=2)
     job = engine.submit(behaviour=Behaviour.SLOW)
     kill_worker(engine)
@@ -131,7 +131,7 @@ def test_a_job_whose_code_had_not_begun_is_innocent() -> None:
 
 
 def test_a_poison_job_fails_after_two_workers() -> None:
-    """A job that has seen two workers die is not tried on a third, whatever its retries allow; nobody else is harmed."""
+    """A job that has seen two workers die is not tried on a third, and nobody else is harmed."""
     engine = ready(lane(retries=Retries(max_attempts=9)), workers=2)
     poison = engine.submit(behaviour=Behaviour.CRASHER)
     others = [engine.submit() for _ in range(5)]

@@ -7,7 +7,16 @@ import time
 import pytest
 
 from penstock.response import Encoded
-from penstock.wire import FAILED_CANCELLED, Chunk, Done
+from penstock.wire import (
+    FAILED_CANCELLED,
+    FAILED_RECALLED,
+    WORD_INTERRUPT,
+    WORD_RECALLED,
+    WORD_STARTED,
+    Chunk,
+    Done,
+    Failure,
+)
 from tests.core.zygote_client import ZygoteClient
 
 
@@ -52,7 +61,7 @@ def test_interrupt_of_a_regular_expression(zygote):
     """Matching that backtracks without end looks for signals, and is stopped."""
     worker = zygote.spawn("regex")
     attempt = worker.run("regex")
-    while worker.words[1] != attempt:
+    while worker.words[WORD_STARTED] != attempt:
         time.sleep(0.001)
     worker.interrupt(attempt)
     assert worker.failure().kind == FAILED_CANCELLED
@@ -70,20 +79,27 @@ def test_user_code_that_swallows_an_interrupt(zygote):
 
 def test_interrupt_before_the_attempt(worker):
     """An attempt that is to stop before it begins does not begin."""
-    worker.words[0] = worker.attempt + 1
+    worker.words[WORD_INTERRUPT] = worker.attempt + 1
     worker.run("stuck", {"how": "sleep"})
     assert worker.failure().kind == FAILED_CANCELLED
 
 
-def test_current_word(zygote):
-    """The shared page tells which attempt is inside user code, and 0 when none is."""
+def test_started_word(zygote):
+    """The shared page tells which attempt was begun last, also after its end."""
     worker = zygote.spawn()
     attempt = worker.run("stuck", {"how": "sleep"})
     worker.output_until("stuck")
-    assert worker.words[1] == attempt
+    assert worker.words[WORD_STARTED] == attempt
     worker.interrupt(attempt)
     worker.failure()
-    assert worker.words[1] == 0
+    assert worker.words[WORD_STARTED] == attempt
+
+
+def test_recalled_attempt(worker):
+    """An attempt that the engine has recalled before it was begun is given back, and the next one runs."""
+    worker.words[WORD_RECALLED] = worker.attempt + 1
+    assert worker.done(worker.run("square", {"input": 3})).results == [Failure(FAILED_RECALLED)]
+    assert worker.ask("square", {"input": 5}) == 25.0
 
 
 def test_racing_interrupts(worker):
@@ -91,7 +107,7 @@ def test_racing_interrupts(worker):
     for round_ in range(300):
         attempt = worker.run("brief")
         if round_ % 3:
-            worker.words[0] = attempt
+            worker.words[WORD_INTERRUPT] = attempt
         for _ in range(round_ % 50):
             pass
         os.kill(worker.pid, signal.SIGUSR1)
@@ -107,7 +123,7 @@ def test_stale_interrupt(worker):
     for _ in range(300):
         old = worker.run("brief")
         worker.done(old)
-        worker.words[0] = old
+        worker.words[WORD_INTERRUPT] = old
         new = worker.run("brief")
         os.kill(worker.pid, signal.SIGUSR1)
         assert isinstance(worker.done(new).results[0], Encoded)
@@ -118,7 +134,7 @@ def test_interrupt_inside_a_stream(zygote):
     worker = zygote.spawn()
     attempt = worker.run("slow-stream")
     assert worker.chunk() == 1
-    while worker.words[1] != attempt:
+    while worker.words[WORD_STARTED] != attempt:
         time.sleep(0.001)
     worker.interrupt(attempt)
     assert worker.failure().kind == FAILED_CANCELLED
@@ -130,7 +146,7 @@ def test_cancel_of_a_running_stream(zygote):
     worker = zygote.spawn()
     attempt = worker.run("count", {"n": 10**9})
     worker.wire.expect(Chunk)
-    worker.words[0] = attempt
+    worker.words[WORD_INTERRUPT] = attempt
     worker.cancel(attempt)
     while not isinstance(message := worker.wire.receive(), Done):
         assert isinstance(message, Chunk)

@@ -104,12 +104,12 @@ def requeued_jobs_have_no_timer(patch: pytest.MonkeyPatch) -> None:
 
 def deaths_are_not_counted(patch: pytest.MonkeyPatch) -> None:
     lose = Scheduler._lose
-    patch.setattr(Scheduler, "_lose", lambda self, job, is_innocent, now: lose(self, job, True, now))
+    patch.setattr(Scheduler, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=True))
 
 
 def innocents_pay_for_others(patch: pytest.MonkeyPatch) -> None:
     lose = Scheduler._lose
-    patch.setattr(Scheduler, "_lose", lambda self, job, is_innocent, now: lose(self, job, False, now))
+    patch.setattr(Scheduler, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=False))
 
 
 def streams_run_twice(patch: pytest.MonkeyPatch) -> None:

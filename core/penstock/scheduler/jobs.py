@@ -95,11 +95,11 @@ class Attempt(Timed):
 
     __slots__ = ("id", "jobs", "lane", "live", "started", "state", "units", "worker")
 
-    def __init__(self, id_: int, lane: Lane, worker: Worker, jobs: list[Job], units: int, now: float) -> None:
+    def __init__(self, id_: int, worker: Worker, jobs: list[Job], units: int, now: float) -> None:
         self.due = NEVER  # when stopping: the instant of the kill
         self.entry = None
         self.id = id_
-        self.lane = lane
+        self.lane = jobs[0].lane
         self.worker = worker
         self.jobs = jobs
         self.units = units  # of the worker's capacity, until the worker has acknowledged the end

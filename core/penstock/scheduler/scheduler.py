@@ -1,12 +1,12 @@
 """The scheduler: events in, commands out, and the instant at which it wants to be called again.
 
-It is the only thing that changes the state of jobs, attempts, workers and queues, and it has no clock, socket, thread or
-randomness of its own: ``now`` is an argument, an instant of a monotonic clock. Each event costs O(log n) or less in the
-number of queued jobs. The rules that hold after every step are in ``penstock.testing.invariants``.
+It is the only thing that changes the state of jobs, attempts, workers and queues, and it has no clock, socket, thread
+or randomness of its own: ``now`` is an argument, an instant of a monotonic clock. Each event costs O(log n) or less in
+the number of queued jobs. The rules that hold after every step are in ``penstock.testing.invariants``.
 
 The ladder by which a slot is taken back (queued: removed; running: interrupted; not acknowledged within ``grace``:
-killed) is one mechanism for every cause: a deadline, a caller who has gone, a caller who cancels, the end of a drain. Each
-of them answers the job and nothing more; an attempt whose last job has been answered is stopped.
+killed) is one mechanism for every cause: a deadline, a caller who has gone, a caller who cancels, the end of a drain.
+Each of them answers the job and nothing more; an attempt whose last job has been answered is stopped.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Scheduler:
         Timers that are due by then go first, so that nothing is answered after its deadline however late the caller is.
         A ``now`` that lies before the last one counts as the last one.
         """
-        if now < self.now:
+        if now < self.now:  # noqa: PLR1730 - `max` is a call, and this is the hottest path there is
             now = self.now
         self.now = now
         heap = self.timers.heap
@@ -274,8 +274,8 @@ class Scheduler:
     def _dispatch(self, pool: Pool, now: float) -> None:
         """Give work to the pool's workers while there is some of each.
 
-        Strictly in order of arrival, over all lanes of the pool: an attempt that needs a whole worker is not overtaken by
-        small ones that would keep every worker partly busy for ever.
+        Strictly in order of arrival, over all lanes of the pool: an attempt that needs a whole worker is not overtaken
+        by small ones that would keep every worker partly busy for ever.
         """
         while True:
             job = pool.next_job(now)
@@ -290,7 +290,7 @@ class Scheduler:
 
     def _run(self, lane: Lane, worker: Worker, units: int, now: float) -> None:
         jobs = lane.take()
-        attempt = Attempt(next(self._attempt_ids), lane, worker, jobs, units, now)
+        attempt = Attempt(next(self._attempt_ids), worker, jobs, units, now)
         self.attempts[attempt.id] = attempt
         worker.take(attempt, now)
         lane.running += len(jobs)
@@ -373,7 +373,7 @@ class Scheduler:
 
     # ---- workers
 
-    def _start_requested(self, event: on.StartRequested, now: float) -> None:
+    def _start_requested(self, _event: on.StartRequested, now: float) -> None:
         for pool in self.pools.values():
             for place in pool.places:
                 self._start_worker(place, now)
@@ -466,9 +466,9 @@ class Scheduler:
             is_innocent = started is not None and attempt.id != started
             for job in reversed(attempt.jobs):
                 if job.attempt is attempt:
-                    self._lose(job, is_innocent, now)
+                    self._lose(job, now, is_innocent=is_innocent)
 
-    def _lose(self, job: Job, is_innocent: bool, now: float) -> None:
+    def _lose(self, job: Job, now: float, *, is_innocent: bool) -> None:
         """The job's worker is gone: queue the job again if that is safe and allowed, else answer it."""
         lane = job.lane
         if is_innocent:
@@ -512,7 +512,7 @@ class Scheduler:
         self._report("drain", jobs=self.jobs_live, seconds=event.deadline - now)
         self.timers.arm(self._drain, event.deadline)
 
-    def _drain_due(self, drain: _Drain, now: float) -> None:
+    def _drain_due(self, _drain: _Drain, now: float) -> None:
         """Patience has ended: what is left is answered, and stopped by the ladder."""
         self._report("drain-timeout", jobs=self.jobs_live)
         for lane in self.lanes.values():
@@ -540,7 +540,7 @@ class Scheduler:
 
     # ---- the rest
 
-    def _time_passed(self, event: on.TimePassed, now: float) -> None:
+    def _time_passed(self, _event: on.TimePassed, now: float) -> None:
         """The timers have run; nothing else has happened."""
 
     def _run_timers(self, now: float) -> None:

@@ -1,10 +1,10 @@
 """Many deadlines, one heap.
 
-Nearly every timer is cancelled or moved before it is due: a job is answered long before its time-out. So nothing is ever
-taken out of the middle of the heap. Moving a timer later only writes ``due``, and an entry that comes up before its owner
-is due is put back. Cancelling it, or moving it earlier, empties the entry, so that the heap keeps no answered job (and its
-body) alive. When many entries may be empty, the heap is rebuilt, which costs O(1) for each entry that was ever pushed.
-(Lazy deletion: Varghese and Lauck, "Hashed and hierarchical timing wheels", section 4; asyncio's own timers.)
+Nearly every timer is cancelled or moved before it is due: a job is answered long before its time-out. So nothing is
+ever taken out of the middle of the heap. Moving a timer later only writes ``due``, and an entry that comes up before
+its owner is due is put back. Cancelling it, or moving it earlier, empties the entry, so that the heap keeps no answered
+job (and its body) alive. When many entries may be empty, the heap is rebuilt, which costs O(1) for each entry that was
+ever pushed. (Lazy deletion, as in asyncio's own timers.)
 """
 
 from __future__ import annotations

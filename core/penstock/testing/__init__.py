@@ -1,6 +1,7 @@
-"""What Penstock is tested with, for those who extend it: a clock that stands still, workers without processes, a simulation.
+"""What Penstock is tested with, for those who extend it: a clock that stands still, workers without processes.
 
-``FakeEngine`` runs the real scheduler on all of these, in no time; ``check`` asserts what must hold after every event.
+``FakeEngine`` runs the real scheduler on these, in no time; ``check`` asserts what must hold after every event; the
+module ``simulation`` throws everything at it that a seed can think of.
 """
 
 from penstock.testing.clock import MockClock

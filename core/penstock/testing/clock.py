@@ -18,6 +18,7 @@ class MockClock:
         self.now = now
 
     def __call__(self) -> float:
+        """Tell the time."""
         return self.now
 
     def __repr__(self) -> str:

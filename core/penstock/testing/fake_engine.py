@@ -1,4 +1,4 @@
-"""The real scheduler on a clock that stands still, with fake workers: what the engine does, without processes or sockets."""
+"""The real scheduler with fake workers, on a clock that stands still: no processes, no sockets, no waiting."""
 
 from __future__ import annotations
 

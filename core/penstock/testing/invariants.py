@@ -1,7 +1,7 @@
 """What must hold after every event, recounted from nothing. Costs O(live jobs).
 
-What can only be seen over time (each admitted job is answered exactly once, at its time and with a legal error) is watched by
-``penstock.testing.simulation``.
+What can only be seen over time (each admitted job is answered exactly once, at its time and with an error that is true)
+is watched by ``penstock.testing.simulation``.
 """
 
 from __future__ import annotations

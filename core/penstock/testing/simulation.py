@@ -1,11 +1,11 @@
-"""A seeded simulation of the scheduler: random pools, lanes and policies, random callers and workers, and random misfortune.
+"""A seeded simulation of the scheduler: random pools, lanes and policies, callers, workers and misfortunes.
 
     python -m penstock.testing.simulation --steps 200000 --seed 1
 
-Every step is one event for the real scheduler. After each, everything is recounted (``invariants.check``), and a witness
-beside each job, who knows only what went in and what came out, sees to what takes time to see: that it is answered exactly
-once, by its deadline, with an error that is true, and that no success comes late. A failure names its seed, which
-reproduces it exactly. (The manner of TigerBeetle's VOPR.)
+Every step is one event for the real scheduler. After each, everything is recounted (``invariants.check``), and a
+witness beside each job, who knows only what went in and what came out, sees to what takes time to see: that it is
+answered exactly once, by its deadline, with an error that is true, and that no success comes late. A failure names its
+seed, which reproduces it exactly. (The manner of TigerBeetle's VOPR.)
 """
 
 from __future__ import annotations
@@ -337,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
             totals = simulate(options.steps, options.seed)
     except SimulationFailed as failure:
         traceback.print_exc()
-        print(f"{failure}\nAgain: python -m penstock.testing.simulation --scenario {str(failure).split()[0][5:]}")
+        print(f"{failure}\nAgain: python -m penstock.testing.simulation --scenario {str(failure).split()[0][5:]}")  # noqa: T201 - a command line
         return 1
     _print_summary(totals, time.perf_counter() - began)
     return 0
@@ -345,8 +345,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _print_summary(totals: Counter[str], seconds: float) -> None:
     steps, scenarios = totals.pop("steps", 0), totals.pop("scenarios")
-    print(f"{steps} steps in {scenarios} scenarios, {steps / seconds:.0f} steps/s: nothing wrong")
-    print("answers:", ", ".join(f"{name} {number}" for name, number in totals.most_common()))
+    print(f"{steps} steps in {scenarios} scenarios, {steps / seconds:.0f} steps/s: nothing wrong")  # noqa: T201 - likewise
+    print("answers:", ", ".join(f"{name} {number}" for name, number in totals.most_common()))  # noqa: T201 - likewise
 
 
 if __name__ == "__main__":

@@ -12,8 +12,23 @@ from penstock.testing.fake_worker import Behaviour
 class Witness:
     """Stands beside one job, and never reads what the scheduler has written down, only what went in and came out."""
 
-    __slots__ = ("answers", "arrived", "attempt", "attempts", "behaviour", "chunks", "deaths", "hung_up", "job")
-    __slots__ += ("limit", "limits", "number", "progressed", "since", "untaken")
+    __slots__ = (
+        "answers",
+        "arrived",
+        "attempt",
+        "attempts",
+        "behaviour",
+        "chunks",
+        "deaths",
+        "hung_up",
+        "job",
+        "limit",
+        "limits",
+        "number",
+        "progressed",
+        "since",
+        "untaken",
+    )
 
     def __init__(self, number: int, job: Job, behaviour: Behaviour, now: float) -> None:
         self.number = number
@@ -34,7 +49,8 @@ class Witness:
         self._look()
 
     def __repr__(self) -> str:
-        return f"job {self.number}, arrived {self.arrived:g}, in attempt {self.attempt} since {self.since:g} ({self.job!r})"
+        where = f"in attempt {self.attempt} since {self.since:g}"
+        return f"job {self.number}, arrived {self.arrived:g}, {where} ({self.job!r})"
 
     @property
     def is_spoilt(self) -> bool:

@@ -34,21 +34,34 @@ def cancelled() -> Failure:
 
 
 def user_traceback(error: BaseException) -> str:
-    """Format the traceback from the user's first frame on, without the frames that led there.
+    """Format the traceback from the user's first frame to the user's last, of the exception and of its causes.
 
-    Of an interrupt the last frames are ours as well (the signal handler), and say nothing.
+    The frames before led there; those behind are ours where an interrupt is raised, a result cannot be encoded, or user
+    code calls Penstock. None of them tells the user anything.
     """
     report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
-    while report.stack and report.stack[0].filename.startswith(_MACHINERY):
-        del report.stack[0]
-    if isinstance(error, Interrupted):
-        while report.stack and report.stack[-1].filename.startswith(_PACKAGE):
-            del report.stack[-1]
+    link: traceback.TracebackException | None = report
+    while link is not None:
+        _keep_user_frames(link)
+        link = link.__cause__ or link.__context__
     text = "".join(report.format())
     if len(text) > MAX_TRACEBACK_CHARACTERS:
         half = MAX_TRACEBACK_CHARACTERS // 2
         text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
     return _encodable(text)
+
+
+def _keep_user_frames(report: traceback.TracebackException) -> None:
+    stack = report.stack
+    while stack and stack[0].filename.startswith(_MACHINERY):
+        del stack[0]
+    while stack and stack[-1].filename.startswith(_PACKAGE):
+        del stack[-1]
+    # A cause that comes from our own code alone says nothing that the exception does not.
+    for name in ("__cause__", "__context__"):
+        inner = getattr(report, name)
+        if inner is not None and all(frame.filename.startswith(_PACKAGE) for frame in inner.stack):
+            setattr(report, name, None)
 
 
 def _detail(error: BaseException) -> str:

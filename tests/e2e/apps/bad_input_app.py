@@ -32,13 +32,13 @@ def person(value: Person) -> int:
     return value.age
 
 
-@app.endpoint("/tree")
-def tree(value: dict[str, Any]) -> int:
-    return len(value)
-
-
 @app.endpoint("/raw")
 def raw(body: bytes) -> int:
+    return len(body)
+
+
+@app.endpoint("/large")
+def large(body: bytes) -> int:
     return len(body)
 
 

@@ -113,9 +113,9 @@ def stuck(name: str) -> bool:
 
 def print_garbage() -> None:
     os.write(1, b'\x00\xff\xfe{"event": "worker-lost"\n\x1b[31m\x80\n')
-    os.write(2, b"\x07" * 100_000 + b"no newline at the end")
     print("a line of its own")
     print("and one to stderr", file=sys.stderr)
+    os.write(2, b"\x07" * 100_000 + b"no newline at the end")
 
 
 def close_stdin() -> None:

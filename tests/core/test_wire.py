@@ -1,0 +1,189 @@
+"""The frames: whatever happens to the bytes, messages come out whole or not at all."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from struct import pack as pack_struct
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock import wire
+from penstock.response import Encoded
+from penstock.wire import FrameReader, WireError, pack
+
+IDS = st.integers(min_value=0, max_value=2**63 - 1)
+SECONDS = st.floats(allow_nan=False)
+HEADERS = st.dictionaries(st.text(), st.text(), max_size=3)
+STATUSES = st.integers(min_value=100, max_value=599)
+ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS)
+WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT)
+ENCODED = st.builds(Encoded, st.binary(), st.none() | st.text(), STATUSES, st.none() | HEADERS)
+ERRORS = st.lists(HEADERS, max_size=2)
+FAILURE = st.builds(wire.Failure, st.text(), st.text(), st.text(), st.text(), ERRORS, STATUSES)
+
+MESSAGES: dict[type, st.SearchStrategy[Any]] = {
+    wire.Run: st.builds(wire.Run, IDS, IDS, SECONDS, st.lists(WORK, max_size=4)),
+    wire.Cancel: st.builds(wire.Cancel, IDS),
+    wire.Credit: st.builds(wire.Credit, IDS, IDS),
+    wire.Stop: st.builds(wire.Stop),
+    wire.Ready: st.builds(wire.Ready, SECONDS),
+    wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text()),
+    wire.Done: st.builds(wire.Done, IDS, SECONDS, st.lists(ENCODED | FAILURE, max_size=4)),
+    wire.Chunk: st.builds(wire.Chunk, IDS, st.binary()),
+    wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text())),
+    wire.Loaded: st.builds(wire.Loaded, SECONDS, st.lists(st.text())),
+    wire.LoadFailed: st.builds(wire.LoadFailed, st.text()),
+    wire.Spawn: st.builds(wire.Spawn, IDS, st.text(), st.text(), st.none() | st.text()),
+    wire.Spawned: st.builds(wire.Spawned, IDS, IDS),
+    wire.Exited: st.builds(wire.Exited, IDS, st.integers(min_value=-64, max_value=255)),
+}
+ANY_MESSAGES = st.lists(st.one_of(*MESSAGES.values()), max_size=8)
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    """Cut the bytes at these places."""
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:stop] for start, stop in pairwise(places)]
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+def test_each_message_comes_out_as_it_went_in(kind: type) -> None:
+    """Packed and read, a message of each kind is equal to what it was, and of its own kind."""
+
+    @given(MESSAGES[kind])
+    def check(message: Any) -> None:
+        (received,) = FrameReader().feed(pack(message))
+        assert type(received) is kind
+        assert received == message
+
+    check()
+
+
+def test_every_kind_of_message_is_tested() -> None:
+    """The list above is that of the module."""
+    kinds = set()
+    for value in vars(wire).values():
+        is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
+        if is_struct and value.__module__ == wire.__name__ and value not in {wire.About, wire.Work, wire.Failure}:
+            kinds.add(value)
+    assert kinds == set(MESSAGES)
+
+
+@given(ANY_MESSAGES, st.lists(st.integers(min_value=0), max_size=20))
+def test_bytes_may_be_split_anywhere(messages: list[Any], cuts: list[int]) -> None:
+    """However the bytes arrive, the same messages come out, in order, each as soon as it is whole."""
+    reader = FrameReader()
+    stream = b"".join(pack(message) for message in messages)
+    received = [message for piece in split(stream, cuts) for message in reader.feed(piece)]
+    assert received == messages
+
+
+@given(ANY_MESSAGES)
+def test_bytes_may_come_one_by_one(messages: list[Any]) -> None:
+    """A message comes out with its last byte, not before and not later."""
+    reader = FrameReader()
+    for message in messages:
+        *pieces, last = [bytes([byte]) for byte in pack(message)]
+        assert all(reader.feed(piece) == [] for piece in pieces)
+        assert reader.feed(last) == [message]
+
+
+def test_many_frames_may_come_in_one_piece() -> None:
+    """All that has arrived is read at once, and the beginning of the next frame is kept."""
+    reader = FrameReader()
+    messages = [wire.Cancel(number) for number in range(5000)]
+    stream = b"".join(map(pack, messages))
+    assert reader.feed(stream[:-1]) == messages[:-1]
+    assert reader.feed(stream[-1:]) == messages[-1:]
+
+
+def test_nothing_is_no_news() -> None:
+    """Empty bytes change nothing, at the start and in the middle of a frame."""
+    reader, frame = FrameReader(), pack(wire.Cancel(7))
+    assert reader.feed(b"") == []
+    assert reader.feed(frame[:3]) == []
+    assert reader.feed(b"") == []
+    assert reader.feed(frame[3:]) == [wire.Cancel(7)]
+
+
+@given(st.binary(min_size=1, max_size=64))
+def test_garbage_is_refused(payload: bytes) -> None:
+    """A payload that is none of our messages raises ``WireError``, and nothing else does."""
+    try:
+        messages = FrameReader().feed(pack_struct(">I", len(payload)) + payload)
+    except WireError:
+        return
+    (message,) = messages
+    assert type(message) in MESSAGES
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(min_value=0), max_size=5))
+def test_no_bytes_raise_anything_but_wire_errors(data: bytes, cuts: list[int]) -> None:
+    """Bytes from somebody who is not what we think do not crash the engine."""
+    reader = FrameReader()
+    try:
+        for piece in split(data, cuts):
+            assert all(type(message) in MESSAGES for message in reader.feed(piece))
+    except WireError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xc0",  # nil
+        msgspec.msgpack.encode([99, 1]),  # no such tag
+        msgspec.msgpack.encode([2]),  # a Cancel of nothing
+        msgspec.msgpack.encode([2, "x"]),  # of the wrong type
+        b"\x92\x16\xa1\xff",  # not UTF-8
+        b"\x91" * 100_000,  # nested too deeply
+        pack(wire.Cancel(1))[4:] + b"\x00",  # something after the message
+    ],
+)
+def test_each_kind_of_garbage_is_refused(payload: bytes) -> None:
+    """An empty frame, an unknown tag, missing or wrong fields, bad UTF-8, deep nesting, trailing bytes."""
+    with pytest.raises(WireError, match="no message of ours"):
+        FrameReader().feed(pack_struct(">I", len(payload)) + payload)
+
+
+def test_an_oversize_frame_is_refused_at_its_header() -> None:
+    """A length beyond the bound raises before a byte of the payload is waited for or kept."""
+    with pytest.raises(WireError, match="a frame of 1073741825 bytes is announced; the most is 1073741824"):
+        FrameReader().feed(pack_struct(">I", wire.MAX_FRAME_BYTES + 1))
+
+
+def test_an_oversize_message_is_refused_by_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other end would refuse is not sent."""
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 100)
+    assert len(pack(wire.Chunk(1, b"x" * 90))) <= 104
+    with pytest.raises(WireError, match="larger than a frame may be"):
+        pack(wire.Chunk(1, b"x" * 101))
+
+
+def test_whole_messages_before_an_error_are_lost_with_the_stream() -> None:
+    """After an error the stream has lost its framing: the reader says so instead of guessing."""
+    with pytest.raises(WireError):
+        FrameReader().feed(pack(wire.Cancel(1)) + b"\xff\xff\xff\xff")
+
+
+def test_a_large_frame_in_small_pieces_takes_linear_time() -> None:
+    """The pieces of a large frame are joined and looked at once, and not anew with every piece."""
+    scanned = 0
+
+    class Counting(FrameReader):
+        def _split(self, data: bytes) -> Any:
+            nonlocal scanned
+            scanned += len(data)
+            return super()._split(data)
+
+    chunk = wire.Chunk(1, bytes(1 << 20))
+    frame = pack(chunk)
+    reader = Counting()
+    pieces = [frame[start : start + 1024] for start in range(0, len(frame), 1024)]
+    assert [message for piece in pieces for message in reader.feed(piece)] == [chunk]
+    assert scanned <= 2 * len(frame)
