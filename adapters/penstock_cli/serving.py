@@ -88,7 +88,11 @@ class Server:
             self._app = load_app(self._options.target)
         options = self._options
         return penstock_falcon.asgi(
-            self._app, debug=options.debug, max_body=options.max_body, drain_timeout=options.drain_timeout
+            self._app,
+            debug=options.debug,
+            max_body=options.max_body,
+            drain_timeout=options.drain_timeout,
+            target=options.target,
         )
 
     def announce(self, urls: Sequence[str]) -> None:

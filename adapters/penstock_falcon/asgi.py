@@ -43,7 +43,7 @@ class AsyncService(Service["Engine"]):
     def start(self) -> Engine:
         """Start the engine unless it runs; return at once, while its pools get ready in the background."""
         if self.engine is None:
-            self.engine = create_engine(self.app)
+            self.engine = create_engine(self.app, target=self.settings.target)
             self.engine.on_pools_failed = self.on_pools_failed
             self.engine.start()
         return self.engine
@@ -220,6 +220,7 @@ def asgi(
     debug: bool = False,
     max_body: int = MAX_BODY,
     drain_timeout: float = 30.0,
+    target: str | None = None,
 ) -> Application:
     """A complete ASGI application that serves ``app``.
 
@@ -240,8 +241,10 @@ def asgi(
         Most bytes of a request's body.
     drain_timeout:
         Seconds that admitted work has to finish at shutdown.
+    target:
+        Where the workers find the app, such as ``module:attr``; by default found out from the app.
     """
-    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout)
+    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout, target=target)
     service = AsyncService(app, engine, settings)
     application = Application(request_type=Request, middleware=[Lifespan(service)])
     application.penstock = service

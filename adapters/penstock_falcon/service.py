@@ -35,11 +35,14 @@ class Settings:
         Most bytes of a request's body.
     drain_timeout:
         Seconds that admitted work has to finish at shutdown.
+    target:
+        Where the workers find the app, such as ``module:attr``; by default found out from the app.
     """
 
     debug: bool = False
     max_body: int = MAX_BODY
     drain_timeout: float = 30.0
+    target: str | None = None
 
 
 class Service(Generic[EngineT]):

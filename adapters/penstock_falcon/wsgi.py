@@ -48,7 +48,9 @@ class ThreadService(Service[ThreadedEngine]):
         if self.engine is None:
             with self._starting:
                 if self.engine is None:
-                    self.engine = ThreadedEngine(self.app, drain_timeout=self.settings.drain_timeout)
+                    self.engine = ThreadedEngine(
+                        self.app, drain_timeout=self.settings.drain_timeout, target=self.settings.target
+                    )
                     # WSGI has no end of life; the process has.
                     atexit.register(self.stop)
         return self.engine
@@ -306,13 +308,14 @@ def wsgi(
     debug: bool = False,
     max_body: int = MAX_BODY,
     drain_timeout: float = 30.0,
+    target: str | None = None,
 ) -> Application:
     """A complete WSGI application that serves ``app``.
 
     The engine runs on a thread of its own, started by the first request in the process that serves it. The parameters
     are those of ``asgi``.
     """
-    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout)
+    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout, target=target)
     service = ThreadService(app, engine, settings)
     application = Application()
     application.penstock = service

@@ -141,7 +141,7 @@ def test_a_wrong_number_of_results_is_refused() -> None:
     job = engine.submit()
     engine.submit()
     assert job.attempt is not None
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="has ended with 1 results"):
         engine.receive(on.AttemptEnded(job.attempt.id, 0.1, [HandlerError()]))
 
 

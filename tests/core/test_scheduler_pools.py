@@ -164,6 +164,30 @@ def test_a_hang_up_after_a_refusal_is_harmless() -> None:
     assert code(refused) == "queue-full"
 
 
+def test_an_app_that_cannot_be_imported_fails_its_pools() -> None:
+    """Those who wait are answered at once, and nothing is started any more."""
+    engine = Unstartable()
+    engine.start()
+    job = engine.submit()
+    engine.receive(on.LoadFailed("Traceback: the import raised"))
+    assert (code(job), engine.reports[-1].fields["error"]) == ("not-ready", "Traceback: the import raised")
+    engine.advance(60.0)
+    assert not engine.workers
+    assert engine.scheduler.next_wakeup() is None
+
+
+def test_the_last_workers_of_a_failed_pool_finish_what_is_queued() -> None:
+    """Jobs are answered only when nobody is left to run them; one that had run may be sent again."""
+    engine = ready(workers=2)
+    jobs = [engine.submit(behaviour=Behaviour(seconds=seconds)) for seconds in (1.0, 9.0, 1.0)]
+    engine.receive(on.LoadFailed("Traceback: the import raised"))
+    engine.advance(3.0)
+    assert codes(*jobs) == ["ok", None, "ok"]
+    engine.workers[1].exit("SIGKILL")
+    engine.workers[2].exit("SIGKILL")
+    assert (code(jobs[1]), jobs[1].outcome.retryable) == ("worker-lost", True)
+
+
 @pytest.mark.parametrize("position", [1, 2])
 def test_the_commands_of_a_start(position: int) -> None:
     """Each place of each pool gets a worker, with its place's number for the device."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock import wire
@@ -41,6 +41,9 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Spawned: st.builds(wire.Spawned, IDS, IDS),
     wire.Exited: st.builds(wire.Exited, IDS, st.integers(min_value=-64, max_value=255)),
 }
+# The machine may be busy with other tests, and how long an example takes proves nothing.
+at_leisure = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 ANY_MESSAGES = st.lists(st.one_of(*MESSAGES.values()), max_size=8)
 
 
@@ -54,6 +57,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 def test_each_message_comes_out_as_it_went_in(kind: type) -> None:
     """Packed and read, a message of each kind is equal to what it was, and of its own kind."""
 
+    @at_leisure
     @given(MESSAGES[kind])
     def check(message: Any) -> None:
         (received,) = FrameReader().feed(pack(message))
@@ -73,6 +77,7 @@ def test_every_kind_of_message_is_tested() -> None:
     assert kinds == set(MESSAGES)
 
 
+@at_leisure
 @given(ANY_MESSAGES, st.lists(st.integers(min_value=0), max_size=20))
 def test_bytes_may_be_split_anywhere(messages: list[Any], cuts: list[int]) -> None:
     """However the bytes arrive, the same messages come out, in order, each as soon as it is whole."""
@@ -82,6 +87,7 @@ def test_bytes_may_be_split_anywhere(messages: list[Any], cuts: list[int]) -> No
     assert received == messages
 
 
+@at_leisure
 @given(ANY_MESSAGES)
 def test_bytes_may_come_one_by_one(messages: list[Any]) -> None:
     """A message comes out with its last byte, not before and not later."""
@@ -110,6 +116,7 @@ def test_nothing_is_no_news() -> None:
     assert reader.feed(frame[3:]) == [wire.Cancel(7)]
 
 
+@at_leisure
 @given(st.binary(min_size=1, max_size=64))
 def test_garbage_is_refused(payload: bytes) -> None:
     """A payload that is none of our messages raises ``WireError``, and nothing else does."""
@@ -121,6 +128,7 @@ def test_garbage_is_refused(payload: bytes) -> None:
     assert type(message) in MESSAGES
 
 
+@at_leisure
 @given(st.binary(max_size=200), st.lists(st.integers(min_value=0), max_size=5))
 def test_no_bytes_raise_anything_but_wire_errors(data: bytes, cuts: list[int]) -> None:
     """Bytes from somebody who is not what we think do not crash the engine."""

@@ -216,9 +216,9 @@ def test_a_client_that_sends_too_much_reads_its_413(server: Served, size: int) -
 
 
 def read_answer(client: socket.socket, started: float) -> Answer:
-    response = http.client.HTTPResponse(client)
-    response.begin()
-    body = response.read()
+    with contextlib.closing(http.client.HTTPResponse(client)) as response:
+        response.begin()
+        body = response.read()
     names = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, names, body, time.monotonic() - started)
 
@@ -282,7 +282,6 @@ BROKEN = {
     "two lengths": (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", 400),
     "a length of 5000 digits": (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
     "a chunk of no size": (CHUNKED + b"zz\r\nxx\r\n0\r\n\r\n", 400),
-    "an endless chunk size": (CHUNKED + b"f" * 40 + b"\r\n", 400),
     "a length and chunks": (CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\n") + b"0\r\n\r\n", 400),
     "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "an unknown version": (b"POST /square HTTP/9.9\r\nHost: test\r\n\r\n", 400),

@@ -203,9 +203,7 @@ def wait_live(served: Served, endpoint: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["held", "held_async"])
-def test_a_batch_goes_on_without_a_member_that_left(
-    served: Served, marks: Path, name: str, endpoint: str
-) -> None:
+def test_a_batch_goes_on_without_a_member_that_left(served: Served, marks: Path, name: str, endpoint: str) -> None:
     """A member whose client goes away takes nothing from the others: its result is thrown away, they get theirs."""
     with in_background() as run, leave_early(served, endpoint, name) as first:
         second = run(served.post_json, f"/{endpoint}", "second")

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,6 @@ from tests.e2e.watching import (
     new_id,
     read_stream,
     wait_event,
-    wait_idle,
     wait_running,
     worker_pid,
 )
@@ -126,6 +123,24 @@ def test_stuck_sync_code_is_interrupted(served: Served, marks: Path, how: str) -
     assert seen_by(marks, job) == "Interrupted"
 
 
+@pytest.mark.parametrize("how", ["loop", "sleep", "recv"])
+def test_stuck_sync_code_is_interrupted_under_asyncio(served: Served, marks: Path, how: str) -> None:
+    """Sync code in a pool that runs on asyncio is interrupted just the same."""
+    with worker_is_reused(served, "asyncio"):
+        job = time_out(served, "/stuck-inline-asyncio", how=how)
+    assert seen_by(marks, job) == "Interrupted"
+
+
+def test_a_stuck_batch_is_interrupted_once(served: Served, marks: Path) -> None:
+    """When the deadline of its last member has passed, a batch is interrupted as one, and each member has its 504."""
+    names = sorted(new_id() for _ in range(2))
+    with worker_is_reused(served, "inline"), in_background() as submit:
+        answers = [future.result() for future in [submit(served.post_json, "/stuck-batch", name) for name in names]]
+    for answer in answers:
+        assert_problem(answer, "execution-timeout", 504, retry=False)
+    assert seen_by(marks, "+".join(names)) == "Interrupted"
+
+
 def test_a_model_keeps_what_it_has_loaded(served: Served, marks: Path) -> None:
     """After an interrupt the same instance serves on: nothing is loaded anew."""
     first = time_out(served, "/stuck-model")
@@ -158,17 +173,24 @@ def test_a_generator_is_interrupted_before_its_first_chunk(served: Served, marks
     assert seen_by(marks, job) == "Interrupted"
 
 
-def test_a_generator_is_interrupted_inside_a_chunk(served: Served, marks: Path) -> None:
+both_loops = pytest.mark.parametrize(
+    ("path", "pool"), [("/stuck-stream", "inline"), ("/stuck-stream-asyncio", "asyncio")]
+)
+
+
+@both_loops
+def test_a_generator_is_interrupted_inside_a_chunk(served: Served, marks: Path, path: str, pool: str) -> None:
     """A generator that is stuck on the way to its next chunk is interrupted there."""
-    with worker_is_reused(served, "inline"):
-        job = time_out_stream(served, "/stuck-stream", how="inside")
+    with worker_is_reused(served, pool):
+        job = time_out_stream(served, path, how="inside")
     assert seen_by(marks, job) == "Interrupted"
 
 
-def test_a_generator_that_is_never_silent_is_stopped(served: Served, marks: Path) -> None:
+@both_loops
+def test_a_generator_that_is_never_silent_is_stopped(served: Served, marks: Path, path: str, pool: str) -> None:
     """One that yields without end is stopped wherever it is: at a ``yield``, or on the way to the next."""
-    with worker_is_reused(served, "inline"):
-        job = time_out_stream(served, "/stuck-stream", how="never_silent")
+    with worker_is_reused(served, pool):
+        job = time_out_stream(served, path, how="never_silent")
     assert seen_by(marks, job) in ("Interrupted", "GeneratorExit")
 
 
@@ -221,9 +243,9 @@ def test_a_stuck_async_generator_is_cancelled(served: Served, marks: Path, path:
 # ---- what only a kill stops
 
 
-@pytest.mark.parametrize("how", ["long_numpy_call", "swallow"])
+@pytest.mark.parametrize("how", ["long_numpy_call", "swallow", "clean_up_for_ever"])
 def test_sync_code_that_does_not_stop_is_killed(served: Served, how: str) -> None:
-    """One long call of C, and code that swallows every exception, cost the worker its life after the grace."""
+    """One long call of C, a swallowed interrupt and an endless ``finally`` cost the worker its life after the grace."""
     with worker_is_replaced(served, "inline"):
         time_out(served, "/hopeless", how=how)
 
@@ -283,6 +305,13 @@ def test_a_thread_that_looks_is_stopped_by_its_context(served: Served, marks: Pa
     with worker_is_reused(served, "threads"):
         job = time_out(served, "/willing-thread")
     assert seen_by(marks, job) == "Cancelled"
+
+
+def test_a_generator_in_a_thread_is_closed_between_chunks(served: Served, marks: Path) -> None:
+    """A stream that runs in a thread is stopped at its next ``yield``, and the worker goes on."""
+    with worker_is_reused(served, "threads"):
+        job = time_out_stream(served, "/stream-thread")
+    assert seen_by(marks, job) == "GeneratorExit"
 
 
 def test_a_stuck_thread_retires_its_worker(served: Served) -> None:

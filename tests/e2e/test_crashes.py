@@ -10,14 +10,14 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.apps.marks import FOLDER_VARIABLE
-from tests.e2e.watching import assert_problem, in_background, instant, new_id, wait_idle, worker_pid, worker_pids
+from tests.e2e.watching import assert_problem, in_background, instant, new_id, worker_pid, worker_pids
 from tests.serving import ROOT, Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -173,7 +173,7 @@ def ask_many(served: Served, path: str, count: int) -> list[Answer]:
 
 @pytest.mark.parametrize("how", ["signal", "exit", "segfault"])
 def test_poison_fails_after_two_workers(served: Served, marks: Path, name: str, how: str) -> None:
-    """A request that kills its worker each time fails with ``worker-lost`` at the second, and harms nobody beside it."""
+    """A request that kills its worker each time is ``worker-lost`` at the second, and harms nobody beside it."""
     worker_pids(served, "poison")
     with in_background() as run:
         others = [run(ask_many, served, "/good", 10) for _ in range(3)]
@@ -262,7 +262,7 @@ def test_exit_by_exception_fails_the_request_only(served: Served, kind: str) -> 
 
 @pytest.mark.parametrize("kind", ["close_sockets", "close_everything", "write_to_the_engine", "call_os_exit"])
 def test_a_worker_that_breaks_its_lifeline_is_replaced(served: Served, kind: str) -> None:
-    """A worker that exits, or that closes or breaks its connection to the engine, costs its own request and no other."""
+    """A worker that exits, or closes or breaks its connection to the engine, costs its own request and no other."""
     pid = worker_pid(served, "vandals")
     with in_background() as run:
         vandal = run(served.post_json, "/vandal", {"kind": kind})
@@ -331,7 +331,7 @@ def one_is_stuck(served: Served, marks: Path, name: str) -> Iterator[None]:
 
 
 def test_a_killed_zygote_is_replaced(served: Served) -> None:
-    """kill -9 of the process that forks the workers: there is another, and what was running runs again."""
+    """After kill -9 of the process that forks the workers there is another, and what was running runs again."""
     before = set(all_worker_pids(served))
     zygote = parent_of(worker_pid(served, "vandals"))
     with in_background() as run:
@@ -347,7 +347,7 @@ def test_a_killed_zygote_is_replaced(served: Served) -> None:
 
 
 def test_a_killed_http_process_is_replaced(served: Served, marks: Path, name: str) -> None:
-    """kill -9 of the HTTP process: gunicorn starts another, and no worker of the old one survives a second."""
+    """After kill -9 of the HTTP process gunicorn starts another, and no worker of the old one survives a second."""
     before = all_worker_pids(served)
     http_process = parent_of(parent_of(before[0]))
     assert parent_of(http_process) == served.process.pid
@@ -360,7 +360,7 @@ def test_a_killed_http_process_is_replaced(served: Served, marks: Path, name: st
 
 
 def test_nothing_survives_the_master(marks: Path, name: str) -> None:
-    """kill -9 of gunicorn's master: the orphans notice, drain and go, even with a worker that is stuck."""
+    """After kill -9 of gunicorn's master the orphans notice, drain and go, even with a worker that is stuck."""
     with Served(TARGET, "--log-format", "json", environment={FOLDER_VARIABLE: str(marks)}) as served:
         with one_is_stuck(served, marks, name):
             served.process.kill()

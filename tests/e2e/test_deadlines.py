@@ -143,7 +143,7 @@ def test_total_is_counted_from_the_arrival(served: Served, marks: Path) -> None:
 
 
 def test_total_ends_the_wait_in_the_queue(served: Served, marks: Path) -> None:
-    """A job whose total time ends before it was started is refused like one that waited too long: it is safe to retry."""
+    """A job whose total time ends before it was started is refused like one that waited too long, as safe to retry."""
     gate = new_id()
     with in_background() as submit:
         submit(served.post_json, "/hold", {"until": gate})
@@ -205,9 +205,7 @@ def test_idle_is_counted_from_chunk_to_chunk(served: Served) -> None:
     assert (stream.values(), stream.is_whole) == ([0, 1, 2, 3, 4], True)
 
 
-@pytest.mark.parametrize(
-    ("path", "code"), [("/endless", "execution-timeout"), ("/endless-total", "total-timeout")]
-)
+@pytest.mark.parametrize(("path", "code"), [("/endless", "execution-timeout"), ("/endless-total", "total-timeout")])
 def test_a_stream_that_never_falls_silent_is_stopped_too(served: Served, path: str, code: str) -> None:
     """``execution`` and ``total`` hold for a stream however many chunks it sends."""
     stream = read_stream(served, path, {})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import http.client
 import contextlib
+import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path

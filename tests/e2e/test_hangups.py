@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.apps.marks import FOLDER_VARIABLE
-from tests.e2e.watching import new_id, wait_event, wait_idle, wait_running, worker_pid
+from tests.e2e.watching import new_id, wait_event, wait_idle, worker_pid
 from tests.serving import ROOT, Served, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -47,11 +48,12 @@ def half_close(client: socket.socket) -> None:
 
 
 Leaving = Callable[[socket.socket], None]
+Work = tuple[str, str]  # an endpoint, and its pool
 every_way = pytest.mark.parametrize("leave", [close, reset, half_close])
 waiting_work = pytest.mark.parametrize(
-    ("endpoint", "pool"), [("sleep", "default"), ("loop", "default"), ("rest", "trio"), ("rest_asyncio", "asyncio")]
+    "work", [("sleep", "default"), ("loop", "default"), ("rest", "trio"), ("rest_asyncio", "asyncio")]
 )
-streaming_work = pytest.mark.parametrize(("endpoint", "pool"), [("tokens", "default"), ("tokens_async", "trio")])
+streaming_work = pytest.mark.parametrize("work", [("tokens", "default"), ("tokens_async", "trio")])
 
 
 # ---- the server and what is asked of it
@@ -144,10 +146,9 @@ def test_who_leaves_the_queue_never_reaches_a_worker(served: Served, marks: Path
 
 @every_way
 @waiting_work
-def test_who_stops_waiting_stops_the_work(
-    served: Served, marks: Path, name: str, endpoint: str, pool: str, leave: Leaving
-) -> None:
-    """The work of a client that goes away while it waits is interrupted; the same worker serves the next one at once."""
+def test_who_stops_waiting_stops_the_work(served: Served, marks: Path, name: str, work: Work, leave: Leaving) -> None:
+    """The work of a client that goes away while it waits is interrupted; the same worker serves the next one."""
+    endpoint, pool = work
     pid = worker_pid(served, pool)
     with served.connect() as client:
         post(client, f"/{endpoint}", {"name": name})
@@ -162,9 +163,10 @@ def test_who_stops_waiting_stops_the_work(
 @every_way
 @streaming_work
 def test_who_stops_reading_a_stream_stops_its_generator(
-    served: Served, marks: Path, name: str, endpoint: str, pool: str, leave: Leaving
+    served: Served, marks: Path, name: str, work: Work, leave: Leaving
 ) -> None:
     """Generation ends when the client of a stream goes away, and the generator's ``finally`` block has run."""
+    endpoint, pool = work
     pid = worker_pid(served, pool)
     with served.connect() as client:
         post(client, f"/{endpoint}", {"name": name})
@@ -215,36 +217,49 @@ def test_a_half_closed_connection_is_ended_without_an_answer(served: Served, mar
         assert client.recv(1) == b""
 
 
-def test_a_client_that_does_not_read_is_given_up(served: Served, marks: Path, name: str) -> None:
-    """The generator blocks once the window is full, and ``idle`` later its work is stopped, and the worker free."""
-    pid = worker_pid(served, "default")
+@contextlib.contextmanager
+def unread_flood(served: Served, marks: Path, name: str, endpoint: str) -> Iterator[socket.socket]:
+    """Have a stream whose client reads no further, until its window is full and the generator blocked."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK_BYTES)
     with client:
         client.settimeout(10)
         client.connect((served.host, served.port))
-        post(client, "/flood", {"name": name})
+        post(client, f"/{endpoint}", {"name": name})
         read_until(client, b"xxx")
-        wait_running(served, "flood")
         wait_until(lambda: tokens(marks, name) * CHUNK_BYTES >= WINDOW_BYTES, "a full window")
+        yield client
+
+
+def test_a_client_that_does_not_read_is_given_up(served: Served, marks: Path, name: str) -> None:
+    """The generator blocks once the window is full, and ``idle`` later its work is stopped, and the worker free."""
+    pid = worker_pid(served, "default")
+    with unread_flood(served, marks, name, "flood_impatient"):
         wait_mark(marks, f"{name}.stopped")
         assert tokens(marks, name) * CHUNK_BYTES < WINDOW_BYTES + BUFFERS_BYTES
-        event = wait_event(served, "interrupt", endpoint="flood", why="unread")
+        event = wait_event(served, "interrupt", endpoint="flood_impatient", why="unread")
         assert event["running_seconds"] >= 1.0
         ask_again(served, "default", pid)
-    assert totals(served, "flood") == {"cancelled": 1}
+    assert totals(served, "flood_impatient")["cancelled"] == 1
+
+
+@pytest.mark.parametrize("leave", [close, reset])
+def test_a_client_that_leaves_a_blocked_stream_frees_its_worker(
+    served: Served, marks: Path, name: str, leave: Leaving
+) -> None:
+    """A client that goes away while the server cannot write to it is noticed as soon as any other."""
+    pid = worker_pid(served, "default")
+    with unread_flood(served, marks, name, "flood") as client:
+        leave(client)
+        wait_mark(marks, f"{name}.stopped", SOON_SECONDS)
+    ask_again(served, "default", pid)
 
 
 def test_a_client_that_reads_slowly_is_served(served: Served, marks: Path, name: str) -> None:
     """A reader that is slower than the generator, but goes on reading, keeps its stream for longer than ``idle``."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK_BYTES)
-    with client:
-        client.settimeout(10)
-        client.connect((served.host, served.port))
-        post(client, "/flood", {"name": name})
-        began = time.monotonic()
-        while time.monotonic() < began + 3.0:
+    with unread_flood(served, marks, name, "flood_impatient") as client:
+        ends_at = time.monotonic() + 3.0
+        while time.monotonic() < ends_at:
             assert client.recv(CHUNK_BYTES), "the stream was cut"
             time.sleep(0.02)  # this is the rule: slow, and never silent
         assert not (marks / f"{name}.stopped").exists()
@@ -253,9 +268,7 @@ def test_a_client_that_reads_slowly_is_served(served: Served, marks: Path, name:
 
 @every_way
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_broken_upload_submits_nothing(
-    served: Served, marks: Path, name: str, framing: str, leave: Leaving
-) -> None:
+def test_a_broken_upload_submits_nothing(served: Served, marks: Path, name: str, framing: str, leave: Leaving) -> None:
     """A client that goes away in the middle of its upload never becomes a job."""
     before = served.status()["endpoints"]["upload"]
     part = b"a" * 1000

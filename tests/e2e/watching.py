@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from tests.serving import Answer, Served, wait_until
 
@@ -191,7 +191,7 @@ class SteadyClient:
         self._statuses.add(response.status)
         self._seconds.append(time.monotonic() - started)
 
-    def __enter__(self) -> SteadyClient:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

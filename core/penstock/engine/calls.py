@@ -30,8 +30,19 @@ class Call:
         Called whenever there is an outcome or a chunk; None if nobody wants to know.
     """
 
-    __slots__ = ("_chunks", "_engine", "_untaken_bytes", "body", "endpoint", "headers", "job", "on_progress", "outcome")
-    __slots__ += ("principal", "request_id")
+    __slots__ = (
+        "_chunks",
+        "_engine",
+        "_untaken_bytes",
+        "body",
+        "endpoint",
+        "headers",
+        "job",
+        "on_progress",
+        "outcome",
+        "principal",
+        "request_id",
+    )
 
     def __init__(
         self,

@@ -344,7 +344,7 @@ class Engine:
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """See ``CrewEvents``."""
-        arrived: dict[int, int] = {}
+        arrived: dict[int, list[bytes]] = {}
         for message in messages:
             kind = type(message)
             if kind is Done:
@@ -352,7 +352,7 @@ class Engine:
                     self._tell_chunks(arrived)
                 self._done(message)  # type: ignore[arg-type]
             elif kind is Chunk:
-                self._chunk(message, arrived)  # type: ignore[arg-type]
+                arrived.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr]
             elif kind is Ready:
                 self._receive(on.WorkerReady(link.worker, message.seconds))  # type: ignore[union-attr]
             elif kind is SetupFailed:
@@ -367,21 +367,23 @@ class Engine:
             results = results_of(message, len(attempt.jobs))
             self._receive(on.AttemptEnded(message.attempt, message.seconds, results))
 
-    def _chunk(self, message: Chunk, arrived: dict[int, int]) -> None:
-        attempt = self.scheduler.attempts.get(message.attempt)
-        if attempt is not None and attempt.live:
-            attempt.jobs[0].payload.add_chunk(message.body)
-            arrived[message.attempt] = arrived.get(message.attempt, 0) + 1
+    def _tell_chunks(self, arrived: dict[int, list[bytes]]) -> None:
+        """Chunks that arrived together are one event, however many they are.
 
-    def _tell_chunks(self, arrived: dict[int, int]) -> None:
-        """Chunks that arrived together are one event, however many they are."""
-        for attempt_id, count in arrived.items():
+        The caller has them only if the attempt still counts after that event. What was due goes first, and may have
+        queued the job again, as one of which no chunk was ever seen: the next attempt will send them all.
+        """
+        for attempt_id, bodies in arrived.items():
             attempt = self.scheduler.attempts.get(attempt_id)
-            if attempt is not None:
-                call: Call = attempt.jobs[0].payload
-                self._receive(on.ChunksArrived(attempt_id, count))
-                if call.outcome is None:
-                    call.notify()
+            if attempt is None:
+                continue
+            self._receive(on.ChunksArrived(attempt_id, len(bodies)))
+            job = attempt.jobs[0]
+            if job.attempt is attempt:
+                call: Call = job.payload
+                for body in bodies:
+                    call.add_chunk(body)
+                call.notify()
         arrived.clear()
 
     def on_exit(self, link: WorkerLink, reason: str) -> None:

@@ -24,10 +24,10 @@ class Reactor(Protocol):
     def call_at(self, when: float, callback: Callback) -> TimerHandle:
         """Call back at the instant ``when``, or shortly after it."""
 
-    def call_soon(self, callback: Callback) -> None:
+    def call_soon(self, callback: Callback, /) -> object:
         """Call back when what is ready now has been dealt with. In the loop's own thread only."""
 
-    def call_soon_threadsafe(self, callback: Callback) -> None:
+    def call_soon_threadsafe(self, callback: Callback, /) -> object:
         """The same, from any thread."""
 
     def watch_readable(self, fd: int, callback: Callback | None) -> None:

@@ -13,7 +13,17 @@ from collections.abc import Callable
 from penstock.engine.output import OutputPump
 from penstock.engine.reactor import Reactor
 from penstock.eventlog import log_event
-from penstock.wire import SHARED_BYTES, WORD_INTERRUPT, WORD_RECALLED, WORD_STARTED, FrameReader, Message, ToWorker, WireError, pack
+from penstock.wire import (
+    SHARED_BYTES,
+    WORD_INTERRUPT,
+    WORD_RECALLED,
+    WORD_STARTED,
+    FrameReader,
+    Message,
+    ToWorker,
+    WireError,
+    pack,
+)
 
 _READ_BYTES = 1 << 18
 _MOST_LEFT_BYTES = 1 << 30  # a bound, should a process that the worker left behind write for ever
@@ -52,6 +62,7 @@ class WorkerLink:
         self._out: list[bytes] = []
         self._is_flush_planned = False
         self._is_blocked = False
+        self._is_garbled = False  # it has broken the protocol: nothing that comes after that can be trusted
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         memory = _shared_memory()
@@ -192,6 +203,7 @@ class WorkerLink:
         try:
             messages = self._reader.feed(data)
         except WireError as error:
+            self._is_garbled = True
             log_event(logging.ERROR, "garbage", f"worker {self.name} broke the protocol: {error}", worker=self.name)
             return b""
         if messages:
@@ -199,7 +211,9 @@ class WorkerLink:
         return data
 
     def _drain_socket(self) -> None:
-        """The worker is dead: what it had sent before still counts."""
+        """The worker is dead: what it had sent before still counts, up to where it broke the protocol."""
+        if self._is_garbled:
+            return
         for _ in range(_MOST_LEFT_BYTES // _READ_BYTES):
             if not self._receive():
                 return

@@ -114,7 +114,7 @@ class Scheduler:
         Timers that are due by then go first, so that nothing is answered after its deadline however late the caller is.
         A ``now`` that lies before the last one counts as the last one.
         """
-        if now < self.now:  # noqa: PLR1730 - `max` is a call, and this is the hottest path there is
+        if now < self.now:  # noqa: PLR1730 - max() is a call, and this is the hottest path
             now = self.now
         self.now = now
         heap = self.timers.heap
@@ -316,15 +316,19 @@ class Scheduler:
         lane.due = now  # overdue, until a worker is free
 
     def _attempt_ended(self, event: on.AttemptEnded, now: float) -> None:
-        attempt = self.attempts.pop(event.attempt, None)
+        attempt = self.attempts.get(event.attempt)
         if attempt is None:
             return  # its worker was killed or lost, and everything it owed has been settled then
+        if len(event.results) != len(attempt.jobs):
+            raise ValueError(f"{attempt!r} has ended with {len(event.results)} results")
+        del self.attempts[attempt.id]
         if attempt.entry is not None:
             self.timers.disarm(attempt)
         attempt.state = ATTEMPT[attempt.state]["finish"]
-        for job, result in zip(attempt.jobs, event.results, strict=True):
+        for position, job in enumerate(attempt.jobs):
             if job.attempt is attempt:
                 job.execution_seconds = event.seconds
+                result = event.results[position]
                 if isinstance(result, PenstockError):
                     self._fail(job, result, now)
                 else:
@@ -379,7 +383,7 @@ class Scheduler:
                 self._start_worker(place, now)
 
     def _place_due(self, place: Place, now: float) -> None:
-        if not self.is_draining or place.pool.has_queued:
+        if place.pool.failure is None and (not self.is_draining or place.pool.has_queued):
             self._start_worker(place, now)
 
     def _load_failed(self, event: on.LoadFailed, now: float) -> None:
@@ -396,12 +400,14 @@ class Scheduler:
         worker = self.workers.get(event.worker)
         if worker is None or worker.state is DEAD:
             return  # killed in the same moment
+        started = worker.since
         worker.move("be ready", now)
         pool = worker.pool
         self._report("worker-ready", worker=worker, seconds=event.seconds)
         if not pool.was_ready:
             pool.was_ready = True
-            self._report("pool-ready", pool=pool, seconds=event.seconds)
+            # The import counts as well: this is how long an operator has waited.
+            self._report("pool-ready", pool=pool, seconds=now - started)
         self._dispatch(pool, now)
 
     def _worker_exited(self, event: on.WorkerExited, now: float) -> None:
@@ -429,6 +435,7 @@ class Scheduler:
         if place.failures >= MAX_START_TRIES and not pool.was_ready:
             self._fail_pool(pool, error, now)
         if pool.failure is not None:
+            self._answer_stranded(pool, now)
             return
         delay = restart_delay(place.failures)
         place.restarts += 1
@@ -443,9 +450,17 @@ class Scheduler:
             return
         pool.failure = error or "its workers end before they are ready"
         self._report("pool-failed", pool=pool, error=pool.failure)
+        self._answer_stranded(pool, now)
+
+    def _answer_stranded(self, pool: Pool, now: float) -> None:
+        """Nothing starts in a pool that has failed, but workers that it still has finish what is queued."""
+        if pool.is_ready:
+            return
         for lane in pool.lanes:
+            sentence = f"{lane.name}: pool {pool.name} could not be started"
             for job in list(lane.queue):
-                self._answer(job, "fail", NotReady(f"{lane.name}: pool {pool.name} could not be started"), now)
+                error = WorkerLost(sentence, retryable=True) if job.attempts else NotReady(sentence)
+                self._answer(job, "fail", error, now)
 
     def _kill(self, worker: Worker, now: float, reason: str) -> None:
         """End the process. Whoever is still waited for in it is innocent of that."""

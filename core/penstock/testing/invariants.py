@@ -145,6 +145,8 @@ def _is_due(lane: Lane, now: float) -> bool:
 def _check_places(pool: Pool, *, is_draining: bool) -> None:
     """A place that has lost its worker gets another one; while draining, one is enough, and only if work is queued."""
     if pool.failure is not None:
+        if pool.has_queued and all(place.worker is None for place in pool.places):
+            _broken(f"{pool!r} has failed, and jobs wait for it")
         return
     empty = [place for place in pool.places if place.worker is None and not place.armed <= place.due < math.inf]
     if is_draining and (len(empty) < len(pool.places) or not pool.has_queued):

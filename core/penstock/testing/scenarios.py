@@ -27,6 +27,8 @@ class Weather:
         The share of workers that do not start.
     jump:
         The share of steps after which the clock leaps.
+    load_failure:
+        Seconds after which no worker can be started any more.
     """
 
     gap: float
@@ -39,6 +41,7 @@ class Weather:
     outage: float
     setup_failure: float
     jump: float
+    load_failure: float
 
     @classmethod
     def draw(cls, dice: random.Random) -> Weather:
@@ -56,8 +59,9 @@ class Weather:
             slow=share(0.3),
             lazy_reader=share(0.3),
             outage=dice.choice((math.inf, 0.5, 5.0)),
-            setup_failure=share(0.4),
+            setup_failure=dice.choice((0.0, 0.0, 0.1, 0.3, 0.8)),
             jump=share(0.005),
+            load_failure=dice.choice((math.inf, math.inf, math.inf, dice.uniform(0.0, 50.0))),
         )
 
     def behaviour(self, dice: random.Random, *, is_stream: bool) -> Behaviour:

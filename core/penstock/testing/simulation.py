@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from penstock import errors
 from penstock.response import Encoded
-from penstock.scheduler import Attempt, Job
+from penstock.scheduler import Job
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.states import EXPIRED
@@ -73,8 +73,9 @@ class Simulation(FakeEngine):
         self._numbers = 0
         self._latest_start: Counter[str] = Counter()  # of each lane: the number of the last job that began
         self._lost: list[Witness] = []  # in this step
-        self._was_ready: set[str] = set()  # the pools that have had a ready worker
-        self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill}
+        self._have_run: set[str] = set()  # the pools that have been sent work
+        self._has_failed = False  # whether no worker can be started any more
+        self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill, do.Report: self._hear}
         self._notes: dict[type, Callable[[Any], None]] = {
             on.WorkerExited: self._note_exit,
             on.ChunksArrived: self._note_chunks,
@@ -90,7 +91,7 @@ class Simulation(FakeEngine):
             errors.Cancelled: lambda job: job.hung_up or job.is_over(("unread",), self._slack_end()),
             errors.Draining: lambda job: self.clock.now >= self.drain_deadline or self._is_refused(job),
             errors.QueueFull: self._is_refused,
-            errors.NotReady: lambda job: job.job.lane.pool_name not in self._was_ready,
+            errors.NotReady: lambda job: not job.attempts and (self._has_failed or self._never_ran(job)),
         }
 
     def run(self) -> None:
@@ -105,6 +106,7 @@ class Simulation(FakeEngine):
             self.start()
             self._arrive()
             self._strike()
+            self.agenda.plan(self.weather.load_failure, self._fail_load)
             while not self.scheduler.is_drained:
                 self._happen()
             self._require(not self.live and not self.scheduler.attempts, "it says that it is drained")
@@ -200,6 +202,7 @@ class Simulation(FakeEngine):
 
     def start_worker(self, command: do.StartWorker) -> None:
         """Start one that may be slow, or fail."""
+        self._require(not self._has_failed, "a worker is started, which cannot be")
         dice = self.dice
         self.workers[command.worker] = FakeWorker(
             command.worker,
@@ -219,11 +222,19 @@ class Simulation(FakeEngine):
             if self.workers:
                 self.workers[self.dice.choice(sorted(self.workers))].exit("SIGKILL")
 
+    def _fail_load(self) -> None:
+        self._has_failed = True
+        self.receive(on.LoadFailed("Traceback: the import raised"))
+
     # ---- what the witnesses learn from events
 
     def _note_exit(self, event: on.WorkerExited) -> None:
-        for attempt in self.workers[event.worker].attempts.values():
-            self._lose(attempt, is_guilty=event.started in {None, attempt.id})
+        for witness in self._running_in(event.worker):
+            witness.lose(self.clock.now, is_guilty=event.started in {None, witness.attempt})
+            self._lost.append(witness)
+
+    def _running_in(self, worker: int) -> list[Witness]:
+        return [witness for witness in self.live.values() if witness.worker == worker]
 
     def _note_chunks(self, event: on.ChunksArrived) -> None:
         witness = next((witness for witness in self.live.values() if witness.attempt == event.attempt), None)
@@ -234,15 +245,6 @@ class Simulation(FakeEngine):
 
     def _note_taken(self, event: on.ChunksTaken) -> None:
         event.job.payload.see_taken(self.clock.now)
-
-    def _lose(self, attempt: Attempt, *, is_guilty: bool) -> None:
-        """The attempt's worker has gone: whoever waits for it is queued again, or answered in this step."""
-        for job in attempt.jobs:
-            witness: Witness = job.payload
-            if witness.number in self.live and witness.attempt == attempt.id:
-                witness.deaths += is_guilty
-                witness.enter(None, self.clock.now)
-                self._lost.append(witness)
 
     # ---- what they see of commands
 
@@ -255,15 +257,15 @@ class Simulation(FakeEngine):
             if not witness.attempts:
                 self._require(witness.number > self._latest_start[job.lane.name], "out of turn", witness)
                 self._latest_start[job.lane.name] = witness.number
-            witness.enter(attempt.id, self.clock.now)
-        self._was_ready.add(attempt.worker.pool.name)
+            witness.begin(attempt.id, command.worker, self.clock.now)
+        self._have_run.add(attempt.worker.pool.name)
         self.workers[command.worker].run(attempt)
 
     def _kill(self, command: do.Kill) -> None:
-        worker = self.workers[command.worker]
-        for attempt in worker.attempts.values():
-            self._lose(attempt, is_guilty=False)
-        worker.kill()
+        for witness in self._running_in(command.worker):
+            witness.lose(self.clock.now, is_guilty=False)
+            self._lost.append(witness)
+        self.workers[command.worker].kill()
 
     def _answer(self, command: do.Answer) -> None:
         job = command.job
@@ -273,6 +275,11 @@ class Simulation(FakeEngine):
         self._require(self._is_true[type(job.outcome)](witness), f"{job.outcome!r} is not true", witness)
         del self.live[witness.number]
         self.outcomes[getattr(job.outcome, "code", "ok")] += 1
+
+    def _hear(self, command: do.Report) -> None:
+        self.reports.append(command)
+        if command.event == "pool-failed":
+            self._drain_after = min(self._drain_after, self.steps + 300)  # soon there will be nothing but refusals
 
     # ---- which answers are true
 
@@ -292,7 +299,10 @@ class Simulation(FakeEngine):
         """Either its worker has just died and it may not run again, or it may and no worker was free in time."""
         if witness.job.state == EXPIRED:
             return witness.attempts > 0 and witness.is_over(("queue", "total"), self.clock.now)
-        return witness in self._lost and witness.is_spoilt
+        return (witness in self._lost and witness.is_spoilt) or (witness.attempts > 0 and self._has_failed)
+
+    def _never_ran(self, witness: Witness) -> bool:
+        return witness.job.lane.pool_name not in self._have_run
 
     def _is_refused(self, witness: Witness) -> bool:
         return type(self._event) is on.Submitted and self._event.job is witness.job
@@ -331,8 +341,9 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     try:
         if options.scenario is not None:
-            Simulation(options.scenario).run()
-            totals = Counter(scenarios=1)
+            scenario = Simulation(options.scenario)
+            scenario.run()
+            totals = scenario.outcomes + Counter(steps=scenario.steps, scenarios=1)
         else:
             totals = simulate(options.steps, options.seed)
     except SimulationFailed as failure:

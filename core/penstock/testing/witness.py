@@ -28,6 +28,7 @@ class Witness:
         "progressed",
         "since",
         "untaken",
+        "worker",
     )
 
     def __init__(self, number: int, job: Job, behaviour: Behaviour, now: float) -> None:
@@ -36,6 +37,7 @@ class Witness:
         self.behaviour = behaviour
         self.arrived = now
         self.attempt: int | None = None  # None while it is queued
+        self.worker: int | None = None
         self.since = now  # it is queued, or runs
         self.attempts = 0
         self.deaths = 0  # workers that died of it, as far as anybody can tell
@@ -63,10 +65,18 @@ class Witness:
         """Whether one of these limits has been reached."""
         return any(self.limits.get(name, math.inf) <= now for name in names)
 
-    def enter(self, attempt: int | None, now: float) -> None:
-        """Begin to run, or to wait."""
-        self.attempts += attempt is not None
+    def begin(self, attempt: int, worker: int, now: float) -> None:
+        """It runs from now on."""
+        self.attempts += 1
         self.attempt = attempt
+        self.worker = worker
+        self.since = self.progressed = now
+        self._look()
+
+    def lose(self, now: float, *, is_guilty: bool) -> None:
+        """Its worker has gone: it waits again, unless it is answered."""
+        self.deaths += is_guilty
+        self.attempt = self.worker = None
         self.since = self.progressed = now
         self._look()
 

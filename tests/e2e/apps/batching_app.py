@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import trio
-from marks import folder, mark, wait_for_marks
 
 from penstock import App, Batching, Timeouts
+from tests.e2e.apps.marks import folder, mark, wait_for_marks
 
 HOURS = 3600.0  # longer than any test: a batch that goes sooner has another reason
 MEMBER_TOTAL = 4.0
@@ -93,7 +92,7 @@ async def meeting(batch: list[str]) -> list[int]:
     """Two batches must be in here at the same time, or neither ever ends."""
     mark(f"meeting.{batch[0]}")
     with trio.fail_after(10.0):
-        while len(list(folder().glob("meeting.*"))) < 2:
+        while len(list(folder().glob("meeting.*"))) < 2:  # noqa: ASYNC110 - marks are all there is
             await trio.sleep(0.005)
     return [len(batch) for _ in batch]
 
@@ -140,6 +139,6 @@ def mortal(batch: list[str]) -> list[str]:
 )
 async def held_async(batch: list[str]) -> list[str]:
     with watched(batch[0]):
-        while not (folder() / f"{batch[0]}.release").exists():
+        while not (folder() / f"{batch[0]}.release").exists():  # noqa: ASYNC110 - the event is in another process
             await trio.sleep(0.005)
     return batch

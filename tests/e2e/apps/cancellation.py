@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Iterator
 import numpy
 import trio
 
-from penstock import App, Context, Timeouts
+from penstock import App, Batching, Context, Timeouts
 from tests.e2e.apps.marks import mark
 
 app = App(__name__)
@@ -113,6 +113,20 @@ def stuck(how: str, ctx: Context) -> None:
         getattr(Stuck(), how)()
 
 
+@app.endpoint("/stuck-inline-asyncio", pool="asyncio", timeouts=INTERRUPTIBLE)
+def stuck_inline_asyncio(how: str, ctx: Context) -> None:
+    stuck(how, ctx)
+
+
+@app.endpoint("/stuck-batch", pool="inline", batching=Batching(max_size=2, max_wait=20.0), timeouts=INTERRUPTIBLE)
+def stuck_batch(names: list[str]) -> list[str]:
+    try:
+        time.sleep(FOR_EVER)
+    finally:
+        mark("+".join(sorted(names)), type(sys.exception()).__name__)
+    return names
+
+
 @app.endpoint("/swallow-once", pool="inline", timeouts=INTERRUPTIBLE)
 def swallow_once(ctx: Context) -> str:
     try:
@@ -157,6 +171,11 @@ class StuckStream:
 
 @app.endpoint("/stuck-stream", pool="inline", timeouts=INTERRUPTIBLE)
 def stuck_stream(how: str, ctx: Context) -> Iterator[int]:
+    yield from getattr(StuckStream(), how)(ctx)
+
+
+@app.endpoint("/stuck-stream-asyncio", pool="asyncio", timeouts=INTERRUPTIBLE)
+def stuck_stream_asyncio(how: str, ctx: Context) -> Iterator[int]:
     yield from getattr(StuckStream(), how)(ctx)
 
 
@@ -225,6 +244,12 @@ class Hopeless:
             except BaseException:
                 continue
 
+    def clean_up_for_ever(self) -> None:
+        try:
+            time.sleep(FOR_EVER)
+        finally:
+            time.sleep(FOR_EVER)
+
 
 @app.endpoint("/hopeless", pool="inline", timeouts=HOPELESS)
 def hopeless(how: str) -> None:
@@ -280,6 +305,14 @@ def willing_thread(ctx: Context) -> None:
     with cleaning_up(ctx):
         while True:
             ctx.check()
+            time.sleep(0.01)
+
+
+@app.endpoint("/stream-thread", pool="threads", concurrency=2, timeouts=INTERRUPTIBLE)
+def stream_thread(ctx: Context) -> Iterator[int]:
+    with cleaning_up(ctx):
+        while True:
+            yield 0
             time.sleep(0.01)
 
 

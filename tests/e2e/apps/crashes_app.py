@@ -7,19 +7,19 @@ import ctypes
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 import trio
-from marks import folder, mark
 
 from penstock import App, Batching, Retries, Timeouts
+from tests.e2e.apps.marks import folder, mark
 
 CHILD_LIVES_SECONDS = 60.0
 
@@ -89,8 +89,9 @@ async def poison_async(name: str, how: str = "", until: str = "") -> str:
     if how:
         die(name, how)
     mark(f"{name}.began")
-    while not (folder() / until).exists():
+    while not (folder() / until).exists():  # noqa: ASYNC110 - the event is in another process
         await trio.sleep(0.005)
+    await trio.sleep(0.1)  # whoever ran beside poison now would be dead before this is over
     return name
 
 
@@ -152,11 +153,18 @@ def start_a_program() -> None:
         mark("program", str(process.pid))
 
 
+def own_sockets() -> list[int]:
+    descriptors = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the folder's own descriptor is listed, and closed by now
+            if stat.S_ISSOCK(os.fstat(int(path.name)).st_mode):
+                descriptors.append(int(path.name))
+    return descriptors
+
+
 def close_sockets() -> None:
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                os.close(int(name))
+    for descriptor in own_sockets():
+        os.close(descriptor)
 
 
 def close_everything() -> None:
@@ -164,10 +172,8 @@ def close_everything() -> None:
 
 
 def write_to_the_engine() -> None:
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                socket.socket(fileno=os.dup(int(name))).send(b"\xff" * 1000)
+    for descriptor in own_sockets():
+        os.write(descriptor, b"\xff" * 1000)
 
 
 def call_sys_exit() -> None:

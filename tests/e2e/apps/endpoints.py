@@ -44,14 +44,14 @@ def count_marked(names: list[str]) -> Iterator[str]:
 
 @app.endpoint("/async-power")
 async def async_power(base: float) -> float:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     return base**2
 
 
 @app.endpoint("/async-count")
 async def async_count(n: int) -> AsyncIterator[dict[str, int]]:
     for i in range(n):
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         yield {"token": i}
 
 

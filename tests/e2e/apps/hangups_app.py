@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import trio
-from marks import folder, mark
 
 from penstock import App, Timeouts
+from tests.e2e.apps.marks import folder, mark
 
 PATIENT = Timeouts(grace=60.0)
 FOREVER = 60.0
@@ -95,8 +95,7 @@ async def tokens_async(name: str) -> AsyncIterator[str]:
         mark(f"{name}.stopped")
 
 
-@app.endpoint("/flood", timeouts=Timeouts(idle=1.0, grace=60.0))
-def flood(name: str) -> Iterator[str]:
+def chunks(name: str) -> Iterator[str]:
     """Yield as fast as the reader takes it."""
     try:
         while True:
@@ -104,6 +103,16 @@ def flood(name: str) -> Iterator[str]:
             yield "x" * CHUNK_BYTES
     finally:
         mark(f"{name}.stopped")
+
+
+@app.endpoint("/flood", timeouts=PATIENT)
+def flood(name: str) -> Iterator[str]:
+    yield from chunks(name)
+
+
+@app.endpoint("/flood_impatient", timeouts=Timeouts(idle=1.0, grace=60.0))
+def flood_impatient(name: str) -> Iterator[str]:
+    yield from chunks(name)
 
 
 @app.endpoint("/upload")

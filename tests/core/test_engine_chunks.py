@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from penstock.app import App
+from penstock.engine.calls import Call
+from penstock.engine.engine import Engine
+from penstock.policies import Timeouts
+from penstock.response import Encoded
+from penstock.testing.clock import MockClock
+from penstock.wire import Chunk, Done, Message, Ready, Run
+
+GRACE = 2.0
+
+app = App(__name__)
+
+
+@app.endpoint("/stream", pool="shared", concurrency=2)
+async def stream() -> AsyncIterator[int]:
+    yield 0
+
+
+@app.endpoint("/stubborn", pool="shared", concurrency=2, timeouts=Timeouts(execution=1.0, grace=GRACE))
+async def stubborn() -> None: ...
+
+
+class Timer:
+    def cancel(self) -> None:
+        """Nothing rings here unless the test says so."""
+
+
+class FakeReactor:
+    """A loop in which time passes, and nobody is called: as in a real one that is late."""
+
+    def __init__(self) -> None:
+        self.time = MockClock()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        return Timer()
+
+
+class FakeLink:
+    """A worker that remembers what it was sent."""
+
+    name = "shared/0"
+    setup_error = ""
+    pid = 1
+
+    def __init__(self, worker: int) -> None:
+        self.worker = worker
+        self.sent: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def attempts(self) -> list[int]:
+        return [message.attempt for message in self.sent if isinstance(message, Run)]
+
+
+class FakeCrew:
+    """Workers that are there as soon as they are asked for."""
+
+    def __init__(self) -> None:
+        self.links: dict[int, FakeLink] = {}
+
+    def start(self) -> None: ...
+
+    def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
+        self.links[worker] = FakeLink(worker)
+
+    def kill(self, worker: int) -> None: ...
+
+
+@pytest.fixture
+def engine() -> Engine:
+    engine = Engine(app, FakeReactor(), "no such target")
+    engine._crew = FakeCrew()
+    engine.start()
+    return engine
+
+
+def start(engine: Engine) -> tuple[FakeLink, Call]:
+    """Let a stream and a stubborn neighbour run in the same worker, past the neighbour's deadline."""
+    (link,) = engine.links.values()
+    engine.on_messages(link, [Ready(0.0)])
+    call = engine.submit(engine.endpoint("stream"), b"")
+    engine.submit(engine.endpoint("stubborn"), b"")
+    engine.reactor.time.advance(1.0)
+    engine._on_alarm()
+    return link, call
+
+
+def test_chunks_that_come_in_time_are_the_callers(engine: Engine) -> None:
+    """What has arrived before the worker's end can be taken, and then the job is never run again."""
+    link, call = start(engine)
+    (attempt, _) = link.attempts()
+    engine.on_messages(link, [Chunk(attempt, b"0"), Chunk(attempt, b"1")])
+    assert call.take() == [b"0", b"1"]
+    engine.on_messages(link, [Done(attempt, 0.0, [Encoded(b"")])])
+    assert call.outcome == Encoded(b"")
+
+
+def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -> None:
+    """First chunks that arrive in the very turn in which the worker is killed are not seen: the job runs again.
+
+    Otherwise the caller would have them twice, from this attempt and from the next one.
+    """
+    link, call = start(engine)
+    (attempt, _) = link.attempts()
+    engine.reactor.time.advance(GRACE)
+    engine.on_messages(link, [Chunk(attempt, b"0")])
+    assert call.take() == []
+    assert call.outcome is None
+
+    engine.on_exit(engine.links.pop(link.worker), "killed")
+    (replacement,) = engine.links.values()
+    engine.on_messages(replacement, [Ready(0.0)])
+    (another,) = replacement.attempts()
+    engine.on_messages(replacement, [Chunk(another, b"0")])
+    assert call.take() == [b"0"]
