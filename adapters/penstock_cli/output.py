@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 def output_as_events(worker: str) -> TextIO:
     """Return a text stream that reports every line written to it as an ``output`` event of ``worker``."""
-    return io.TextIOWrapper(_EventSink(worker), encoding="utf-8", errors="backslashreplace", write_through=True)
+    sink = io.BufferedWriter(_EventSink(worker))
+    return io.TextIOWrapper(sink, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
-class _EventSink(io.BufferedIOBase):
+class _EventSink(io.RawIOBase):
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._partial = b""

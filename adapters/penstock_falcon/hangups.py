@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 GONE = "the client went away"
 # Most jobs are over sooner, and pay for a timer only; a hang-up before that is still reported to a late listener.
-PATIENCE_SECONDS = 0.005
+PATIENCE_SECONDS = 0.02
 
 
 class Hangup:

@@ -21,6 +21,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     kernel sends then may overtake the answer.
     """
 
+    _closed: bool  # gunicorn's
     _has_refused = False
     _client_has_finished = False
 

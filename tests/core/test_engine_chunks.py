@@ -10,7 +10,7 @@ from penstock.engine.engine import Engine
 from penstock.policies import Timeouts
 from penstock.response import Encoded
 from penstock.testing.clock import MockClock
-from penstock.wire import Chunk, Done, Message, Ready, Run
+from penstock.wire import WINDOW_BYTES, Chunk, Credit, Done, Message, Ready, Run
 
 GRACE = 2.0
 
@@ -54,6 +54,9 @@ class FakeLink:
 
     def send(self, message: Message) -> None:
         self.sent.append(message)
+
+    def last_started(self) -> int:
+        return 0  # it has begun no inline attempt
 
     def attempts(self) -> list[int]:
         return [message.attempt for message in self.sent if isinstance(message, Run)]
@@ -120,3 +123,16 @@ def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -
     (another,) = replacement.attempts()
     engine.on_messages(replacement, [Chunk(another, b"0")])
     assert call.take() == [b"0"]
+
+
+def test_room_is_given_back_by_the_quarter(engine: Engine) -> None:
+    """What the caller takes becomes room for the worker again, in few messages that together miss no byte."""
+    link, call = start(engine)
+    (attempt, _) = link.attempts()
+    half = b"x" * (WINDOW_BYTES // 8)  # of a quarter
+    for _ in range(5):
+        engine.on_messages(link, [Chunk(attempt, half)])
+        call.take()
+    given_back = [message for message in link.sent if isinstance(message, Credit)]
+    assert given_back == [Credit(attempt, 2 * len(half))] * 2
+    assert call.owed_bytes == len(half)

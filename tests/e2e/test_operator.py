@@ -178,7 +178,9 @@ def test_a_long_line_comes_whole(server: Served) -> None:
     ask(server, "/say", {"text": "long " + "x" * 60_000})
     wait_outputs(server, "long " + "x" * 60_000)
     ask(server, "/say", {"text": "y" * 300_000})
-    wait_until(lambda: sum(len(e["message"]) for e in server.events("output") if e["message"][:1] == "y") == 300_000, "y")
+    wait_until(
+        lambda: sum(len(e["message"]) for e in server.events("output") if e["message"][:1] == "y") == 300_000, "y"
+    )
 
 
 def test_many_lines_keep_their_order(server: Served) -> None:
@@ -224,7 +226,10 @@ def test_a_traceback_ends_where_the_users_code_calls_penstock(server: Served) ->
 # ---- nobody can write lines of his own
 
 
-FORGED = 'x\n{"time": "now", "level": "info", "event": "forged", "message": "x"}\r\n09:00:00.000 INFO    forged  \u2028y\x1b[2J'
+FORGED = (
+    'x\n{"time": "now", "level": "info", "event": "forged", "message": "x"}'
+    "\r\n09:00:00.000 INFO    forged  \u2028y\x1b[2J"
+)
 
 
 @pytest.mark.parametrize("mode", ["json", "text"])

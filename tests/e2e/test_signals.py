@@ -64,7 +64,7 @@ def serving(marks: Marks, *options: str, target: Path = APP, ready: bool = True)
 def assert_nothing_is_left(served: Served, temporary: Path) -> None:
     assert served.survivors() == []
     assert list(temporary.iterdir()) == []
-    assert not [name for name in os.listdir("/dev/shm") if "penstock" in name or "gunicorn" in name]
+    assert not [path for path in Path("/dev/shm").iterdir() if "penstock" in path.name or "gunicorn" in path.name]
     with pytest.raises(ConnectionRefusedError):
         served.connect()
 
@@ -82,7 +82,7 @@ def post_kept_alive(connection: http.client.HTTPConnection, path: str) -> Answer
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_drain_finishes_what_is_admitted_and_refuses_the_rest(marks: Marks, number: signal.Signals) -> None:
-    """Running, queued and streaming jobs end as if nothing were; readiness is gone, new work gets 503 draining; exit 0."""
+    """Running, queued and streaming jobs end as ever; readiness is gone, new work gets 503 draining; exit code 0."""
     kept_alive = http.client.HTTPConnection(HOST, 0, timeout=10)
     with serving(marks) as served, in_background() as start, contextlib.closing(kept_alive):
         kept_alive.port = served.port

@@ -26,8 +26,15 @@ class Call:
         The undecoded request; kept until the job is answered, as it may have to be run again.
     outcome:
         None while it is undecided; then what to answer, or the error. A finished stream has an outcome with no body.
+    queue_seconds:
+        From arrival to the start of the latest attempt, or to the answer if it never started; None until the outcome.
+    execution_seconds:
+        In the user's code, or until the caller was answered without waiting for it; None if it never started.
     on_progress:
         Called whenever there is an outcome or a chunk; None if nobody wants to know.
+    owed_bytes:
+        Of the chunks that were taken, what the worker has not been given back as room yet. Only the engine writes it.
+        It is of one attempt: a job whose chunks somebody has seen is never run again.
     """
 
     __slots__ = (
@@ -36,11 +43,14 @@ class Call:
         "_untaken_bytes",
         "body",
         "endpoint",
+        "execution_seconds",
         "headers",
         "job",
         "on_progress",
         "outcome",
+        "owed_bytes",
         "principal",
+        "queue_seconds",
         "request_id",
     )
 
@@ -56,33 +66,21 @@ class Call:
         self._engine = engine
         self._chunks: list[bytes] = []
         self._untaken_bytes = 0
+        self.owed_bytes = 0
         self.endpoint = endpoint
         self.body = body
         self.request_id = request_id
         self.headers = headers
         self.principal = principal
-        self.job: Job
+        self.job: Job | None = None  # until the outcome
+        self.queue_seconds: float | None = None
+        self.execution_seconds: float | None = None
         self.outcome: Encoded | PenstockError | None = None
         self.on_progress: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Call {self.request_id} of {self.endpoint.name}: {self.job.state}>"
-
-    @property
-    def queue_seconds(self) -> float | None:
-        """From arrival to the start of the latest attempt, or to the answer if it never started."""
-        job = self.job
-        if job.attempts:
-            return job.started - job.arrived
-        return job.answered - job.arrived if self.outcome is not None else None
-
-    @property
-    def execution_seconds(self) -> float | None:
-        """In the user's code, or until the caller was answered without waiting for it; None if it never started."""
-        job = self.job
-        if job.execution_seconds is not None:
-            return job.execution_seconds
-        return job.answered - job.started if job.attempts and self.outcome is not None else None
+        state = self.job.state if self.job is not None else "decided"
+        return f"<Call {self.request_id} of {self.endpoint.name}: {state}>"
 
     async def wait(self) -> None:
         """Wait until there is an outcome, or a chunk to take. To cancel the wait is not to cancel the job."""
@@ -108,16 +106,26 @@ class Call:
 
     # ---- the engine's side
 
-    def add_chunk(self, body: bytes) -> None:
-        """A chunk has arrived; ``notify`` follows."""
-        self._chunks.append(body)
-        self._untaken_bytes += len(body)
+    def add_chunks(self, bodies: list[bytes]) -> None:
+        """Chunks have arrived."""
+        self._chunks += bodies
+        self._untaken_bytes += sum(map(len, bodies))
+        self.notify()
 
-    def settle(self, outcome: Encoded | PenstockError) -> None:
+    def settle(self, job: Job, outcome: Encoded | PenstockError) -> None:
         """The job has been decided."""
         self.outcome = outcome
+        if job.attempts:
+            self.queue_seconds = job.started - job.arrived
+            ran = job.execution_seconds
+            self.execution_seconds = job.answered - job.started if ran is None else ran
+        else:
+            self.queue_seconds = job.answered - job.arrived
         self.body = b""
-        self.notify()
+        # The two would keep each other alive until a garbage collection, for every single request.
+        self.job = None
+        if self.on_progress is not None:
+            self.on_progress()
 
     def notify(self) -> None:
         """Tell the caller that there is something to see."""

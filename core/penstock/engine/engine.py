@@ -20,6 +20,7 @@ from penstock.engine.reports import Reporter
 from penstock.engine.worker_link import WorkerLink
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
 from penstock.policies import Timeouts
+from penstock.registry import Registry
 from penstock.scheduler import Attempt, Job, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
@@ -41,6 +42,8 @@ class Engine:
         The loop to live on.
     target:
         Where the worker processes find the app, as ``penstock.loader`` reads it.
+    registry:
+        The plug-ins. Default: the core's own decisions.
     on_pools_failed:
         Called with the traceback when a pool could not be started, so that nothing will ever be served from it.
     """
@@ -51,6 +54,7 @@ class Engine:
         reactor: Reactor,
         target: str,
         *,
+        registry: Registry | None = None,
         on_pools_failed: Callable[[str], None] | None = None,
     ) -> None:
         self.app = app
@@ -59,7 +63,7 @@ class Engine:
         self.on_pools_failed = on_pools_failed
         self.on_readiness: Callable[[], None] | None = None  # called whenever a worker has become ready
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
-        self.scheduler = Scheduler(pool_specs(app), lane_specs(app))
+        self.scheduler = Scheduler(pool_specs(app), lane_specs(app, registry or Registry()))
         self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
         self._crew = Crew(reactor, target, self)
         self._reporter = Reporter(self)
@@ -69,12 +73,12 @@ class Engine:
         self._on_drained: list[Callable[[], None]] = []
         self._is_started = False
         self._is_closed = False
-        self._credit: dict[int, int] = {}  # attempt: bytes taken and not yet given back to the worker
         self._perform: dict[type, Callable[[Any], None]] = {
             do.Send: self._send,
             do.Answer: self._answer,
             do.StartWorker: self._start_worker,
             do.Interrupt: self._interrupt,
+            do.Recall: self._recall,
             do.Kill: self._kill,
             do.StopWorker: self._stop_worker,
             do.Report: self._report,
@@ -136,7 +140,7 @@ class Engine:
             if alarm is not None:
                 alarm.cancel()
         for job in self.scheduler.live_jobs():
-            job.payload.settle(Draining("the server has stopped"))
+            job.payload.settle(job, Draining("the server has stopped"))
         self._tell_drained()
 
     def _tell_drained(self) -> None:
@@ -218,21 +222,21 @@ class Engine:
 
     def cancel(self, call: Call, reason: str) -> None:
         """See ``Call.cancel``."""
-        if not self._is_closed:
+        if call.job is not None and not self._is_closed:
             self._receive(on.Cancelled(call.job, reason))
 
     def taken(self, call: Call, size_bytes: int) -> None:
         """See ``Call.take``."""
-        if self._is_closed or call.outcome is not None:
+        job = call.job
+        if self._is_closed or job is None:
             return
-        attempt = call.job.attempt
-        assert attempt is not None  # a job with chunks and no outcome is running
-        self._receive(on.ChunksTaken(call.job))
-        owed = self._credit.get(attempt.id, 0) + size_bytes
-        if owed >= WINDOW_BYTES // 4:  # not for every chunk: a message each would cost more than the chunks
-            self._crew.links[attempt.worker.id].send(Credit(attempt.id, owed))
-            owed = 0
-        self._credit[attempt.id] = owed
+        attempt = job.attempt
+        assert attempt is not None  # an undecided job with chunks is running
+        self._receive(on.ChunksTaken(job))
+        call.owed_bytes += size_bytes
+        if call.owed_bytes >= WINDOW_BYTES // 4:  # not for every chunk: a message each would cost more than the chunks
+            self._crew.links[attempt.worker.id].send(Credit(attempt.id, call.owed_bytes))
+            call.owed_bytes = 0
 
     def unready_reasons(self) -> list[str]:
         """Why work should not be sent here now; empty if it should."""
@@ -269,6 +273,9 @@ class Engine:
     def _on_alarm(self) -> None:
         self._alarm = None
         self._alarm_at = math.inf
+        # The loop may have been busy with other things: what has arrived in time must not count as late.
+        for link in list(self._crew.links.values()):
+            link.poll()
         self._receive(on.TimePassed())
 
     def _still_loading(self) -> None:
@@ -295,9 +302,9 @@ class Engine:
     def _answer(self, command: do.Answer) -> None:
         job = command.job
         call: Call = job.payload
-        call.settle(job.outcome)
+        call.settle(job, job.outcome)
         if isinstance(job.outcome, PenstockError):
-            self._reporter.failed(call, job.outcome)
+            self._reporter.failed(call, job, job.outcome)
 
     def _start_worker(self, command: do.StartWorker) -> None:
         device = self.app.pools[command.pool].device_of(command.place)
@@ -325,6 +332,11 @@ class Engine:
         again = partial(self._press, attempt, INTERRUPT_AGAIN_SECONDS)
         self.reactor.call_at(self.reactor.time() + pause, again)
 
+    def _recall(self, command: do.Recall) -> None:
+        link = self._crew.links.get(command.worker)
+        if link is not None:
+            self._receive(on.Recalled(command.worker, link.recall(command.attempt)))
+
     def _kill(self, command: do.Kill) -> None:
         self._crew.kill(command.worker)
 
@@ -344,52 +356,48 @@ class Engine:
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """See ``CrewEvents``."""
-        arrived: dict[int, list[bytes]] = {}
+        chunks: dict[int, list[bytes]] = {}
         for message in messages:
             kind = type(message)
             if kind is Done:
-                if arrived:
-                    self._tell_chunks(arrived)
+                if chunks:
+                    self._chunks_arrived(chunks)
                 self._done(message)  # type: ignore[arg-type]
             elif kind is Chunk:
-                arrived.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr]
+                chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr]
             elif kind is Ready:
                 self._receive(on.WorkerReady(link.worker, message.seconds))  # type: ignore[union-attr]
             elif kind is SetupFailed:
                 link.setup_error = message.traceback  # type: ignore[union-attr]
-        if arrived:
-            self._tell_chunks(arrived)
+        if chunks:
+            self._chunks_arrived(chunks)
 
     def _done(self, message: Done) -> None:
         attempt = self.scheduler.attempts.get(message.attempt)
         if attempt is not None:
-            self._credit.pop(message.attempt, None)
             results = results_of(message, len(attempt.jobs))
             self._receive(on.AttemptEnded(message.attempt, message.seconds, results))
 
-    def _tell_chunks(self, arrived: dict[int, list[bytes]]) -> None:
-        """Chunks that arrived together are one event, however many they are.
-
-        The caller has them only if the attempt still counts after that event. What was due goes first, and may have
-        queued the job again, as one of which no chunk was ever seen: the next attempt will send them all.
-        """
-        for attempt_id, bodies in arrived.items():
-            attempt = self.scheduler.attempts.get(attempt_id)
-            if attempt is None:
-                continue
+    def _chunks_arrived(self, chunks: dict[int, list[bytes]]) -> None:
+        """Chunks that arrived together are one event, however many they are."""
+        for attempt_id, bodies in chunks.items():
             self._receive(on.ChunksArrived(attempt_id, len(bodies)))
-            job = attempt.jobs[0]
-            if job.attempt is attempt:
-                call: Call = job.payload
-                for body in bodies:
-                    call.add_chunk(body)
-                call.notify()
-        arrived.clear()
+            # Only now: what is due by now may have settled the job, or queued it again from its beginning.
+            attempt = self.scheduler.attempts.get(attempt_id)
+            if attempt is not None and attempt.live:
+                attempt.jobs[0].payload.add_chunks(bodies)
+        chunks.clear()
 
     def on_exit(self, link: WorkerLink, reason: str) -> None:
         """See ``CrewEvents``."""
         if not self._is_closed:
-            self._receive(on.WorkerExited(link.worker, reason, error=link.setup_error))
+            started = link.last_started() if self._runs_in_turn(link.worker) else None
+            self._receive(on.WorkerExited(link.worker, reason, link.setup_error, started))
+
+    def _runs_in_turn(self, worker_id: int) -> bool:
+        """Whether all that the worker holds is inline, so that it can be told which of it had been begun."""
+        worker = self.scheduler.workers[worker_id]
+        return all(attempt.lane.runs_in_turn for attempt in worker.attempts.values())
 
     def on_load_failure(self, error: str) -> None:
         """See ``CrewEvents``."""

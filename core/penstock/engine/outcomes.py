@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from penstock.errors import Cancelled, HandlerError, InvalidRequest, MalformedRequest, PenstockError
 from penstock.response import Encoded
-from penstock.wire import FAILED_CANCELLED, FAILED_INVALID, Done, Failure
+from penstock.scheduler.events import NOT_BEGUN
+from penstock.wire import FAILED_CANCELLED, FAILED_INVALID, FAILED_RECALLED, Done, Failure
 
-Result = Encoded | PenstockError
+Result = Encoded | PenstockError | object  # the last is NOT_BEGUN
 
 
 def results_of(done: Done, expected: int) -> list[Result]:
     """The results of an attempt, one for each of its ``expected`` jobs."""
-    results = [result if type(result) is Encoded else _error_of(result) for result in done.results]
+    results = [result if type(result) is Encoded else _failed(result) for result in done.results]
     if len(results) != expected:
         # The worker's fault and not the job's, but each must have its answer.
         return [HandlerError(f"the worker sent {len(results)} results for {expected} jobs")] * expected
     return results
 
 
-def _error_of(failure: Encoded | Failure) -> PenstockError:
+def _failed(failure: Encoded | Failure) -> Result:
     assert isinstance(failure, Failure)
+    if failure.kind == FAILED_RECALLED:
+        return NOT_BEGUN
     if failure.kind == FAILED_CANCELLED:
         return Cancelled("the attempt was interrupted")
     if failure.kind == FAILED_INVALID:

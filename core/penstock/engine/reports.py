@@ -163,7 +163,7 @@ class Reporter:
 
     # ---- jobs
 
-    def failed(self, call: Call, error: PenstockError) -> None:
+    def failed(self, call: Call, job: Job, error: PenstockError) -> None:
         """A job has been answered with an error. Most are the caller's affair, and no line is written."""
         if isinstance(error, HandlerError):
             log_event(
@@ -172,17 +172,17 @@ class Reporter:
                 f"{call.endpoint.name} raised {error.exception_type}: {error.detail}",
                 endpoint=call.endpoint.name,
                 job=call.request_id,
-                attempt=call.job.attempts,
+                attempt=job.attempts,
                 traceback=error.traceback,
             )
         elif isinstance(error, (DeadlineExceeded, WorkerLost)):
             log_event(
                 logging.WARNING,
-                error.code,
+                "job-lost" if isinstance(error, WorkerLost) else error.code,
                 error.detail,
                 endpoint=call.endpoint.name,
                 job=call.request_id,
-                attempt=call.job.attempts,
+                attempt=job.attempts,
                 queue_seconds=_rounded(call.queue_seconds),
                 execution_seconds=_rounded(call.execution_seconds),
             )

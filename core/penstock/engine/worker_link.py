@@ -54,6 +54,8 @@ class WorkerLink:
         self.name = name
         self.pid: int | None = None
         self.setup_error = ""
+        self._last_started = 0
+        self._is_closed = False
         self._pidfd = -1
         self._is_doomed = False  # to be killed as soon as its pid is known
         self._reactor = reactor
@@ -117,7 +119,13 @@ class WorkerLink:
         The last attempt that it has begun: whatever was sent after that one is ours again.
         """
         self._words[WORD_RECALLED] = attempt
-        return self._words[WORD_STARTED]
+        return self.last_started()
+
+    def last_started(self) -> int:
+        """The last inline attempt that the worker has begun, or 0."""
+        if not self._is_closed:
+            self._last_started = self._words[WORD_STARTED]
+        return self._last_started
 
     def _signal(self, number: int) -> None:
         if self.pid is None or self._socket.fileno() < 0:
@@ -132,9 +140,11 @@ class WorkerLink:
 
     def close(self) -> None:
         """Take what the worker has left behind, and free everything. Idempotent."""
-        if self._socket.fileno() < 0:
+        if self._is_closed:
             return
         self._drain_socket()
+        self.last_started()
+        self._is_closed = True
         self._reactor.watch_readable(self._socket.fileno(), None)
         self._stop_waiting_to_write()
         self._socket.close()
@@ -184,6 +194,11 @@ class WorkerLink:
     def _on_writable(self) -> None:
         self._stop_waiting_to_write()
         self._flush()
+
+    def poll(self) -> None:
+        """Take what has arrived, without waiting for the loop to say that something has."""
+        if not self._is_closed:
+            self._on_readable()
 
     def _on_readable(self) -> None:
         if self._receive() == b"":

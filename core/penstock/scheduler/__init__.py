@@ -1,8 +1,9 @@
 """The scheduler: sans-I/O. See ``scheduler.py``."""
 
 from penstock.scheduler.jobs import Attempt, Job
-from penstock.scheduler.lanes import Lane, LaneSpec
+from penstock.scheduler.lanes import Lane, LaneSpec, within_max_attempts
+from penstock.scheduler.queues import FifoQueue, Queue
 from penstock.scheduler.scheduler import Scheduler
 from penstock.scheduler.workforce import PoolSpec
 
-__all__ = ["Attempt", "Job", "Lane", "LaneSpec", "PoolSpec", "Scheduler"]
+__all__ = ["Attempt", "FifoQueue", "Job", "Lane", "LaneSpec", "PoolSpec", "Queue", "Scheduler", "within_max_attempts"]

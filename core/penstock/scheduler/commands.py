@@ -37,6 +37,13 @@ class Interrupt(msgspec.Struct):
     attempt: int
 
 
+class Recall(msgspec.Struct):
+    """Have the worker begin no attempt up to this one any more. ``events.Recalled`` must follow, before anything else."""
+
+    worker: int
+    attempt: int
+
+
 class Kill(msgspec.Struct):
     """SIGKILL the worker. Its exit is still to be reported."""
 
@@ -56,4 +63,4 @@ class Report(msgspec.Struct):
     fields: dict[str, Any]
 
 
-Command = StartWorker | Send | Answer | Interrupt | Kill | StopWorker | Report
+Command = StartWorker | Send | Answer | Interrupt | Recall | Kill | StopWorker | Report

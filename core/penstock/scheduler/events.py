@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from penstock.errors import PenstockError
 from penstock.scheduler.jobs import Job
+
+
+NOT_BEGUN: Final = object()
+"""In the place of a result: the worker had been told to give the attempt back, and has not begun it."""
 
 
 class Submitted(msgspec.Struct, gc=False):
@@ -39,12 +43,20 @@ class ChunksTaken(msgspec.Struct, gc=False):
 class AttemptEnded(msgspec.Struct, gc=False):
     """The worker has said the last word on an attempt: its slot is free.
 
-    ``results`` has one entry for each job of the attempt, in its order: what to answer, or the error.
+    ``results`` has one entry for each job of the attempt, in its order: what to answer, or the error, or ``NOT_BEGUN`` where
+    the worker has given the job back.
     """
 
     attempt: int
     seconds: float
     results: list[Any | PenstockError]
+
+
+class Recalled(msgspec.Struct, gc=False):
+    """The worker begins nothing more that it had been sent ahead; ``started`` is the last attempt that it has begun."""
+
+    worker: int
+    started: int
 
 
 class WorkerReady(msgspec.Struct, gc=False):
@@ -93,6 +105,7 @@ Event = (
     | ChunksArrived
     | ChunksTaken
     | AttemptEnded
+    | Recalled
     | WorkerReady
     | WorkerExited
     | StartRequested

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.scheduler.states import QUEUED, RUNNING
+from penstock.scheduler.states import QUEUED, SENT
 from penstock.scheduler.timers import NEVER, Timed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Job(Timed):
         self.arrived = 0.0
         self.start_by = NEVER  # moves only when the job is queued again
         self.finish_by = NEVER
-        self.attempt: Attempt | None = None  # set exactly while running
+        self.attempt: Attempt | None = None  # the one that runs it, or that stands in a worker's line for it
         self.attempts = 0  # tries in all, as the handler sees them
         self.spent = 0  # tries that count against the retries: an innocent bystander's does not
         self.deaths = 0  # workers that died under it
@@ -102,10 +102,10 @@ class Attempt(Timed):
         self.lane = jobs[0].lane
         self.worker = worker
         self.jobs = jobs
-        self.units = units  # of the worker's capacity, until the worker has acknowledged the end
+        self.units = units  # of the worker's capacity, from its start until the worker has acknowledged its end
         self.live = len(jobs)  # jobs that still wait for it; at zero it is interrupted
         self.started = now
-        self.state = RUNNING
+        self.state = SENT
 
     def __repr__(self) -> str:
         return f"<Attempt {self.id} of {self.lane.name}: {self.state}, {self.live}/{len(self.jobs)} jobs live>"

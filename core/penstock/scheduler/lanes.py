@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+import math
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any
 
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler.jobs import Job
+from penstock.scheduler.queues import FifoQueue, Queue
 from penstock.scheduler.timers import NEVER, Timed
 
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
+_EXPECTATION_GAIN = 0.125  # of the latest time in the moving average, as in TCP's estimate of the round trip (RFC 6298)
 _SAMPLES = 1024  # how many of the latest times the quantiles are taken from
+
+
+def within_max_attempts(job: Job) -> bool:
+    """The usual retry policy: as often as ``Retries.max_attempts`` allows."""
+    return job.spent < job.lane.retries.max_attempts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +38,15 @@ class LaneSpec:
         Whether it answers in chunks.
     is_interruptible:
         Whether its code can be made to stop: not so in a thread, where the interrupt only sets a flag.
+    runs_in_turn:
+        Whether a worker runs its attempts strictly one after the other, in the order in which they were sent, and can be
+        asked to give back those that it has not begun: then short ones may be sent ahead.
     max_queue, max_queue_bytes:
         The queue's bounds, in jobs and in bytes of bodies.
+    new_queue:
+        Makes its queue.
+    may_retry:
+        Decides whether a job whose worker was lost runs again, where that is safe at all.
     """
 
     name: str
@@ -39,55 +54,15 @@ class LaneSpec:
     units: int = 1
     is_stream: bool = False
     is_interruptible: bool = True
+    runs_in_turn: bool = False
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     batching: Batching | None = None
     max_queue: int = 1000
     max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
     idempotent: bool = True
-
-
-class FifoQueue:
-    """Jobs in order of arrival. Every operation is O(1)."""
-
-    __slots__ = ("jobs", "size_bytes")
-
-    def __init__(self) -> None:
-        # An OrderedDict and not a dict: finding the first key of a dict whose first keys were deleted is O(n).
-        self.jobs: OrderedDict[int, Job] = OrderedDict()  # by sequence; read it, and write through the methods
-        self.size_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __iter__(self) -> Iterator[Job]:
-        return iter(self.jobs.values())
-
-    def push(self, job: Job) -> None:
-        """Add a job that has just arrived."""
-        self.jobs[job.sequence] = job
-        self.size_bytes += job.size_bytes
-
-    def push_front(self, job: Job) -> None:
-        """Put back a job that had been taken out."""
-        self.jobs[job.sequence] = job
-        self.jobs.move_to_end(job.sequence, last=False)
-        self.size_bytes += job.size_bytes
-
-    def head(self) -> Job:
-        """The job whose turn it is. The queue must not be empty."""
-        return next(iter(self.jobs.values()))
-
-    def pop(self) -> Job:
-        """Take out the job whose turn it is. The queue must not be empty."""
-        _, job = self.jobs.popitem(last=False)
-        self.size_bytes -= job.size_bytes
-        return job
-
-    def remove(self, job: Job) -> None:
-        """Take out a job that is somewhere in the queue."""
-        del self.jobs[job.sequence]
-        self.size_bytes -= job.size_bytes
+    new_queue: Callable[[], Queue] = FifoQueue
+    may_retry: Callable[[Job], bool] = within_max_attempts
 
 
 class Lane(Timed):
@@ -97,16 +72,20 @@ class Lane(Timed):
         "_execution_times",
         "_queue_times",
         "batching",
+        "expected_seconds",
         "idempotent",
         "is_interruptible",
         "is_stream",
         "max_queue",
         "max_queue_bytes",
+        "may_retry",
+        "may_send_ahead",
         "name",
         "outcomes",
         "pool_name",
         "queue",
         "retries",
+        "runs_in_turn",
         "running",
         "timeouts",
         "units",
@@ -125,7 +104,12 @@ class Lane(Timed):
         self.max_queue = spec.max_queue
         self.max_queue_bytes = spec.max_queue_bytes
         self.idempotent = spec.idempotent
-        self.queue = FifoQueue()
+        self.queue = spec.new_queue()
+        self.may_retry = spec.may_retry
+        # What was sent ahead may, very rarely, run twice: see Guard.may_begin in the worker.
+        self.runs_in_turn = spec.runs_in_turn
+        self.may_send_ahead = spec.runs_in_turn and spec.idempotent and not spec.is_stream and spec.batching is None
+        self.expected_seconds = math.inf  # of one attempt; unknown until one has ended
         self.running = 0  # jobs in attempts that still wait for an answer
         self.outcomes: Counter[str] = Counter()
         self._queue_times: deque[float] = deque(maxlen=_SAMPLES)
@@ -167,6 +151,13 @@ class Lane(Timed):
         if len(self.queue) >= self.batching.max_size:
             return 0.0
         return min(self.batch_due(job) for job in self.queue)
+
+    def learn(self, seconds: float) -> None:
+        """Take an attempt's time into account for what is expected of the next."""
+        if self.expected_seconds == math.inf:
+            self.expected_seconds = seconds
+        else:
+            self.expected_seconds += _EXPECTATION_GAIN * (seconds - self.expected_seconds)
 
     def record(self, job: Job, code: str) -> None:
         """Count a job that has been answered."""

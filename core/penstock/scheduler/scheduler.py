@@ -32,9 +32,17 @@ from penstock.scheduler import events as on
 from penstock.scheduler.deadlines import after, error_of, next_limit
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
-from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, FINAL, JOB, QUEUED, READY, RUNNING, STARTING
+from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, FINAL, JOB, QUEUED, READY, RUNNING, SENT, STARTING
 from penstock.scheduler.timers import NEVER, Timed, Timers
-from penstock.scheduler.workforce import MAX_START_TRIES, Place, Pool, PoolSpec, Worker, restart_delay
+from penstock.scheduler.workforce import (
+    MAX_START_TRIES,
+    STALL_SECONDS,
+    Place,
+    Pool,
+    PoolSpec,
+    Worker,
+    restart_delay,
+)
 
 POISON_DEATHS: Final = 2
 """A job that has seen so many workers die is taken to be the cause."""
@@ -85,6 +93,7 @@ class Scheduler:
             on.ChunksArrived: self._chunks_arrived,
             on.ChunksTaken: self._chunks_taken,
             on.AttemptEnded: self._attempt_ended,
+            on.Recalled: self._recalled,
             on.WorkerReady: self._worker_ready,
             on.WorkerExited: self._worker_exited,
             on.StartRequested: self._start_requested,
@@ -236,8 +245,9 @@ class Scheduler:
                 self._plan_next_batch(lane, now)
         else:
             job.attempt = None
-            lane.running -= 1
             attempt.live -= 1
+            if job.state is RUNNING:
+                lane.running -= 1
         job.state = JOB[job.state][happening]
         job.outcome = outcome
         job.answered = now
@@ -245,8 +255,11 @@ class Scheduler:
         self.jobs_live -= 1
         lane.record(job, outcome.code if isinstance(outcome, PenstockError) else "ok")
         self._out.append(do.Answer(job))
-        if attempt is not None and not attempt.live and attempt.state is RUNNING:
-            self._stop(attempt, job, why or happening, now)
+        if attempt is not None and not attempt.live:
+            if attempt.state is RUNNING:
+                self._stop(attempt, job, why or happening, now)
+            elif attempt.state is SENT:
+                self._recall(attempt.worker)
 
     # ---- streams
 
@@ -284,26 +297,76 @@ class Scheduler:
             # A suspect gets a worker to itself, so that it cannot take others with it.
             units = pool.capacity if job.deaths else job.lane.units
             worker = pool.find_worker(units)
-            if worker is None:
+            if worker is not None:
+                self._begin(self._send(job.lane, worker, units, now), now)
+            elif job.deaths or (worker := pool.find_line(job.lane)) is None:
                 return
-            self._run(job.lane, worker, units, now)
+            else:
+                self._send_ahead(job.lane, worker, units, now)
 
-    def _run(self, lane: Lane, worker: Worker, units: int, now: float) -> None:
+    def _send(self, lane: Lane, worker: Worker, units: int, now: float) -> Attempt:
         jobs = lane.take()
         attempt = Attempt(next(self._attempt_ids), worker, jobs, units, now)
         self.attempts[attempt.id] = attempt
-        worker.take(attempt, now)
-        lane.running += len(jobs)
         for job in jobs:
             job.attempt = attempt
-            job.started = now
-            job.attempts += 1
-            job.spent += 1
-            job.state = JOB[job.state]["start"]
-            self.timers.arm(job, next_limit(job)[0])
         if lane.batching is not None:
             self._plan_next_batch(lane, now)
         self._out.append(do.Send(worker.id, attempt))
+        return attempt
+
+    def _begin(self, attempt: Attempt, now: float) -> None:
+        """The attempt has its worker's attention from now on."""
+        attempt.state = ATTEMPT[attempt.state]["start"]
+        attempt.started = now
+        attempt.worker.take(attempt, now)
+        for job in attempt.jobs:
+            if job.attempt is attempt:
+                attempt.lane.running += 1
+                job.started = now
+                job.attempts += 1
+                job.spent += 1
+                job.state = JOB[job.state]["start"]
+                self.timers.arm(job, next_limit(job)[0])
+        if not attempt.live:  # given up while it stood in the line, and begun all the same
+            self._stop(attempt, attempt.jobs[0], "cancel", now)
+
+    # ---- sending ahead
+
+    def _send_ahead(self, lane: Lane, worker: Worker, units: int, now: float) -> None:
+        """Put an attempt into the line of a worker that is about to be free."""
+        if not worker.line:
+            self.timers.arm(worker, now + STALL_SECONDS)
+        worker.line.append(self._send(lane, worker, units, now))
+
+    def _begin_next(self, worker: Worker, now: float) -> None:
+        """What ran has ended, so the worker has begun the first of its line."""
+        self._begin(worker.line.popleft(), now)
+        if worker.line:
+            self.timers.arm(worker, now + STALL_SECONDS)
+        else:
+            worker.due = NEVER
+
+    def _recall(self, worker: Worker) -> None:
+        """Have back what the worker has not begun: one of its line is not wanted any more, or all have waited too long."""
+        self._out.append(do.Recall(worker.id, worker.line[-1].id))
+
+    def _recalled(self, event: on.Recalled, now: float) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is None:
+            return
+        while worker.line and worker.line[-1].id > event.started:
+            self._take_back(worker.line.pop(), "recall")
+        self._dispatch(worker.pool, now)
+
+    def _take_back(self, attempt: Attempt, happening: str) -> None:
+        """The attempt was never begun: its job is where it was before."""
+        del self.attempts[attempt.id]
+        attempt.state = ATTEMPT[attempt.state][happening]
+        for job in attempt.jobs:
+            if job.attempt is attempt:
+                job.attempt = None
+                job.lane.queue.push_front(job)
 
     def _plan_next_batch(self, lane: Lane, now: float) -> None:
         when = lane.next_batch_due()
@@ -329,13 +392,19 @@ class Scheduler:
             if job.attempt is attempt:
                 job.execution_seconds = event.seconds
                 result = event.results[position]
-                if isinstance(result, PenstockError):
+                if result is on.NOT_BEGUN:
+                    self._lose(job, now, is_innocent=True)
+                elif isinstance(result, PenstockError):
                     self._fail(job, result, now)
                 else:
                     self._answer(job, "succeed", result, now)
+        if attempt.lane.may_send_ahead:
+            attempt.lane.learn(event.seconds)
         worker = attempt.worker
         worker.place.failures = 0
         worker.give_back(attempt, now)
+        if worker.line:
+            self._begin_next(worker, now)
         if worker.state is DRAINING:
             self._retire_when_done(worker, now)
         self._dispatch(worker.pool, now)
@@ -472,6 +541,11 @@ class Scheduler:
 
     def _lose_attempts(self, worker: Worker, now: float, started: int | None) -> None:
         """Settle what a worker that is gone still owed. ``started`` as in ``WorkerExited``; 0 spares all."""
+        while worker.line:
+            waiting = worker.line.pop()
+            self._take_back(waiting, "lose")
+            if waiting.id == started:
+                self._blame(waiting, now)
         attempts = list(worker.attempts.values())
         worker.attempts.clear()
         for attempt in reversed(attempts):
@@ -483,6 +557,17 @@ class Scheduler:
                 if job.attempt is attempt:
                     self._lose(job, now, is_innocent=is_innocent)
 
+    def _blame(self, attempt: Attempt, now: float) -> None:
+        """The worker had begun this attempt of its line, and died, before anybody could see that it had begun."""
+        for job in attempt.jobs:
+            if job.state is QUEUED:
+                job.attempts += 1
+                job.spent += 1
+                job.deaths += 1
+                if not job.lane.may_retry(job):
+                    detail = f"{job.lane.name}: the worker died while it ran the job, and {_why_not_again(job)}"
+                    self._answer(job, "fail", WorkerLost(detail, retryable=True), now)
+
     def _lose(self, job: Job, now: float, *, is_innocent: bool) -> None:
         """The job's worker is gone: queue the job again if that is safe and allowed, else answer it."""
         lane = job.lane
@@ -490,7 +575,7 @@ class Scheduler:
             job.spent -= 1
         else:
             job.deaths += 1
-        if _is_safe_again(job) and job.spent < lane.retries.max_attempts and job.deaths < POISON_DEATHS:
+        if _is_safe_again(job) and job.deaths < POISON_DEATHS and lane.may_retry(job):
             self._requeue(job, now)
             return
         detail = f"{lane.name}: the worker died while it ran the job, and {_why_not_again(job)}"
@@ -515,7 +600,10 @@ class Scheduler:
         self.timers.arm(worker, now + TEARDOWN_SECONDS)
 
     def _worker_due(self, worker: Worker, now: float) -> None:
-        if worker.state is DRAINING:
+        if worker.line:
+            worker.is_stalled = True
+            self._recall(worker)
+        elif worker.state is DRAINING:
             self._kill(worker, now, f"its tear-down took longer than {TEARDOWN_SECONDS:g} s")
 
     # ---- drain

@@ -6,6 +6,7 @@ begins. ``TABLE[state][happening]`` is how the scheduler moves; a missing entry 
 
 - A job is answered when it enters one of ``FINAL``; it leaves none of them, so it is answered once.
 - A job's answer does not free the slot: only the end of the attempt does. That is why the two have tables of their own.
+- An attempt that is ``sent`` stands in a busy worker's line; its jobs are still queued, as far as anybody can tell.
 - An attempt that is ``stopping`` has nobody waiting for it, and its worker has been asked to interrupt it.
 - A worker that was killed is ``dead`` at once, although the process takes a moment; ``dead`` has no way out, and its
   place is taken by another worker.
@@ -24,6 +25,8 @@ EXPIRED: Final = "expired"
 TIMED_OUT: Final = "timed_out"
 CANCELLED: Final = "cancelled"
 
+SENT: Final = "sent"
+RECALLED: Final = "recalled"
 FINISHED: Final = "finished"
 STOPPING: Final = "stopping"
 STOPPED: Final = "stopped"
@@ -79,8 +82,10 @@ FINAL: Final = frozenset({SUCCEEDED, FAILED, EXPIRED, TIMED_OUT, CANCELLED})
 ATTEMPT: Final = _table(
     "attempt",
     {
+        SENT: {"start": RUNNING, "recall": RECALLED, "lose": LOST},
         RUNNING: {"finish": FINISHED, "stop": STOPPING, "lose": LOST},
         STOPPING: {"finish": STOPPED, "lose": STOPPED},
+        RECALLED: {},  # it was never begun, and its jobs are queued again
         FINISHED: {},  # each of its jobs has a result of its own: success or error
         STOPPED: {},  # nobody waited for it any more; its slot is free
         LOST: {},  # its worker died under it

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane
-from penstock.scheduler.states import BUSY, READY, STARTING, WORKER
+from penstock.scheduler.states import BUSY, READY, RUNNING, STARTING, WORKER
 from penstock.scheduler.timers import Timed
 
 MAX_START_TRIES: Final = 3
 LONGEST_RESTART_DELAY: Final = 60.0
+
+# A worker that has done a short attempt waits for the next one for as long as a message takes both ways, which may be longer
+# than the attempt. So short ones are sent ahead, as many as are expected to take AHEAD_SECONDS together; should the one that
+# runs take STALL_SECONDS after all, the others are recalled, and none is sent behind it any more.
+AHEAD_SECONDS: Final = 0.001
+AHEAD_MOST: Final = 64
+STALL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +49,12 @@ def restart_delay(failures: int) -> float:
 
 
 class Worker(Timed):
-    """One worker process, from its start to its exit; never used again after that. ``due`` bounds its tear-down."""
+    """One worker process, from its start to its exit; never used again after that.
 
-    __slots__ = ("attempts", "free", "id", "place", "pool", "since", "state")
+    ``due`` bounds its tear-down, and before that the wait of its line.
+    """
+
+    __slots__ = ("attempts", "free", "id", "is_stalled", "line", "place", "pool", "since", "state")
 
     def __init__(self, id_: int, place: Place, now: float) -> None:
         super().__init__()
@@ -54,6 +65,8 @@ class Worker(Timed):
         self.since = now
         self.free = place.pool.capacity
         self.attempts: dict[int, Attempt] = {}  # that hold units of it: running or stopping
+        self.is_stalled = False  # what it runs has kept its line waiting for too long
+        self.line: deque[Attempt] = deque()  # sent ahead, to be begun in this order when the one that runs has ended
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} ({self.place.name}): {self.state}, {len(self.attempts)} attempts, {self.free} free>"
@@ -76,8 +89,18 @@ class Worker(Timed):
         """Take an attempt's units back: the worker has acknowledged its end."""
         del self.attempts[attempt.id]
         self.free += attempt.units
+        self.is_stalled = False
         if not self.attempts:
             self.move("fall idle", now)
+
+    @property
+    def is_brisk(self) -> bool:
+        """Whether what it runs now may be expected to end in a moment."""
+        if self.state is not BUSY or self.is_stalled or len(self.attempts) > 1:
+            return False
+        (attempt,) = self.attempts.values()
+        lane = attempt.lane
+        return attempt.state is RUNNING and lane.may_send_ahead and lane.expected_seconds <= AHEAD_SECONDS
 
 
 class Place(Timed):
@@ -154,6 +177,18 @@ class Pool:
                 best, most = worker, worker.free
                 if most == self.capacity:
                     break
+        return best
+
+    def find_line(self, lane: Lane) -> Worker | None:
+        """The brisk worker with the shortest line that has room for one more attempt of this lane."""
+        if not lane.may_send_ahead or lane.expected_seconds > AHEAD_SECONDS:
+            return None
+        best = None
+        shortest = AHEAD_SECONDS / max(lane.expected_seconds, AHEAD_SECONDS / AHEAD_MOST)
+        for place in self.places:
+            worker = place.worker
+            if worker is not None and len(worker.line) < shortest and worker.is_brisk:
+                best, shortest = worker, len(worker.line)
         return best
 
     def next_job(self, now: float) -> Job | None:

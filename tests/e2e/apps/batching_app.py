@@ -26,7 +26,7 @@ def full(batch: list[int]) -> list[dict[str, int]]:
     return [{"size": len(batch), "square": item**2} for item in batch]
 
 
-@app.endpoint("/patient", batching=Batching(max_size=4, max_wait=0.5))
+@app.endpoint("/patient", batching=Batching(max_size=4, max_wait=1.0))
 def patient(batch: list[int]) -> list[int]:
     return [len(batch) for _ in batch]
 

@@ -17,6 +17,7 @@ from tests.e2e.apps.marks import folder, mark
 
 PATIENT = Timeouts(grace=60.0)
 FOREVER = 60.0
+IDLE = 1.5
 CHUNK_BYTES = 1 << 16
 
 app = App(__name__)
@@ -110,7 +111,7 @@ def flood(name: str) -> Iterator[str]:
     yield from chunks(name)
 
 
-@app.endpoint("/flood_impatient", timeouts=Timeouts(idle=1.0, grace=60.0))
+@app.endpoint("/flood_impatient", timeouts=Timeouts(idle=IDLE, grace=60.0))
 def flood_impatient(name: str) -> Iterator[str]:
     yield from chunks(name)
 

@@ -1,0 +1,51 @@
+"""What the programs of test_embedding.py have in common: they find facts out and print them as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from penstock import PenstockError
+
+
+def open_descriptors() -> list[str]:
+    """What this process has open. Sockets and the like are told apart by kind only: their numbers change."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()).partition(":")[0])
+        except FileNotFoundError:  # the one of the listing itself
+            continue
+    return sorted(found)
+
+
+def worker_pids(status: dict[str, Any]) -> list[int]:
+    return [worker["pid"] for pool in status["pools"].values() for worker in pool["workers"]]
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def children() -> list[str]:
+    """The processes that this one has started and that still exist, zombies included."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def threads() -> list[str]:
+    return sorted(thread.name for thread in threading.enumerate())
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as its class and what every Penstock error knows."""
+    known: dict[str, Any] = {"class": type(error).__name__, "text": str(error)}
+    if isinstance(error, PenstockError):
+        known |= {"status": error.status, "code": error.code, "retryable": error.retryable}
+    return known
+
+
+def tell(facts: dict[str, Any]) -> None:
+    print(json.dumps(facts))

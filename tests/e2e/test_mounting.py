@@ -1,0 +1,146 @@
+"""Under other servers than our own, alone and mounted: the same answers, deadlines, hang-ups and ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.apps.marks import FOLDER_VARIABLE
+from tests.e2e.watching import assert_problem, read_stream
+from tests.serving import HOST, Answer, Served, wait_until
+
+pytestmark = pytest.mark.e2e
+
+MODULE = "tests.e2e.apps.mounting_app"
+PROMPT = 2.0  # seconds that an answer at a deadline of 0.3 s may take on a busy machine
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to be served."""
+
+    server: str
+    application: str
+
+    def __str__(self) -> str:
+        return f"{self.server.replace(' ', '-')}-{self.application}"
+
+    @property
+    def is_mounted(self) -> bool:
+        return "mounted" in self.application
+
+    def command(self, port: int) -> list[str]:
+        target = f"{MODULE}:{self.application}"
+        if self.server == "uvicorn":
+            return ["-m", "uvicorn", target, "--host", HOST, "--port", str(port), "--log-level", "warning"]
+        worker = self.server.split()[1]
+        threads = ["--threads", "4"] if worker == "gthread" else []
+        bind = ["--bind", f"{HOST}:{port}", "--no-control-socket"]
+        return ["-m", "gunicorn", "--worker-class", worker, *threads, *bind, target]
+
+
+WAYS = [
+    Way("gunicorn asgi", "asgi"),
+    Way("gunicorn asgi", "asgi_mounted"),
+    Way("gunicorn asgi", "asgi_mounted_plain"),
+    Way("uvicorn", "asgi"),
+    Way("uvicorn", "asgi_mounted"),
+    Way("gunicorn gthread", "wsgi"),
+    Way("gunicorn gthread", "wsgi_mounted"),
+    Way("gunicorn sync", "wsgi"),
+]
+
+
+class Hosted(Served):
+    """An application of ``apps/mounting_app.py`` under a server of somebody else's."""
+
+    def __init__(self, way: Way, marks: Path) -> None:
+        super().__init__("", environment={FOLDER_VARIABLE: str(marks)})
+        self.way = way
+        self.marks = marks
+        self.prefix = "/models" if way.is_mounted else ""
+        self.command = [sys.executable, *way.command(self.port)]
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.get(f"{self.prefix}/readyz", timeout=5.0).status == 200
+        except OSError:
+            return False
+
+    def ask(self, path: str, value: object) -> Answer:
+        return self.post_json(self.prefix + path, value)
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=str)
+def hosted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    way: Way = request.param
+    if importlib.util.find_spec(way.server.split()[0]) is None:
+        pytest.skip(f"{way.server} is not installed here")
+    with Hosted(way, tmp_path_factory.mktemp("marks")) as served:
+        yield served
+        # The rule for the end, checked for every way at the end: SIGTERM, exit code, nobody left.
+        assert served.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
+        wait_until(lambda: served.survivors() == [], "the end of every process")
+
+
+def test_an_endpoint_answers(hosted: Hosted) -> None:
+    """With the result, the request id and the timing."""
+    answer = hosted.ask("/square", {"input": 3.0})
+    assert (answer.status, answer.json()) == (200, 9.0)
+    assert answer.headers["x-request-id"]
+    assert answer.headers["server-timing"].startswith("queue;dur=")
+
+
+def test_bad_input_is_a_problem_document(hosted: Hosted) -> None:
+    """As under our own server."""
+    answer = hosted.ask("/square", {"input": "x"})
+    assert (answer.status, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["errors"] == [{"path": "$.input", "reason": answer.json()["errors"][0]["reason"]}]
+
+
+def test_a_stream_comes_whole(hosted: Hosted) -> None:
+    """Every chunk, and a clean end."""
+    stream = read_stream(hosted, f"{hosted.prefix}/count", {"n": 100})
+    assert (stream.values(), stream.is_whole) == (list(range(100)), True)
+
+
+def test_a_deadline_is_kept(hosted: Hosted) -> None:
+    """The client has its 504 at the deadline."""
+    answer = hosted.ask("/late", {})
+    assert_problem(answer, "execution-timeout", 504, retry=False)
+    assert 0.3 <= answer.seconds < PROMPT
+
+
+def test_a_client_that_hangs_up_stops_its_work(hosted: Hosted) -> None:
+    """Whatever the server, its word of it reaches the handler."""
+    body = json.dumps({}).encode()
+    head = f"POST {hosted.prefix}/hold HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    with hosted.connect() as client:
+        client.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        wait_until((hosted.marks / "started").exists, "the job's start")
+    wait_until((hosted.marks / "interrupted").exists, "the interrupt")
+
+
+def test_the_host_keeps_its_own_routes(hosted: Hosted) -> None:
+    """Where endpoints are mounted, what was there before answers as before, and so do paths that nobody has."""
+    if not hosted.way.is_mounted:
+        assert hosted.get("/hello").json()["type"] == "urn:penstock:not-found"
+        return
+    assert hosted.get("/hello").json() == {"hello": "falcon"}
+    unknown = hosted.get("/nowhere")
+    assert unknown.status == 404
+    assert "problem+json" not in unknown.headers.get("content-type", "")
+
+
+def test_the_operators_pages_are_there(hosted: Hosted) -> None:
+    """Under the same prefix as the endpoints."""
+    assert hosted.get(f"{hosted.prefix}/livez").json() == {"status": "ok"}
+    status = hosted.get(f"{hosted.prefix}/-/status").json()
+    assert status["pools"].keys() == {"default", "holding"}
