@@ -19,18 +19,25 @@ VALIDATED_HERE_BYTES = 64 * 1024
 _LENGTH_DIGITS = 18
 
 _is_sane_id = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
-_id_prefix = os.urandom(5).hex()
 _id_numbers = itertools.count(1)
+_id_prefix = ""
+
+
+def _renew_id_prefix() -> None:
+    """Not shared by two processes: each fork has one of its own."""
+    global _id_prefix  # noqa: PLW0603 - a lookup of the pid for every request would be a system call
+    _id_prefix = os.urandom(6).hex()
+
+
+_renew_id_prefix()
+os.register_at_fork(after_in_child=_renew_id_prefix)
 
 
 def request_id(given: str | None) -> str:
-    """The caller's own id if it is sane, else a new one.
-
-    The new one is unique, not secret: a random prefix, the process (forks share the prefix) and a number.
-    """
+    """The caller's own id if it is sane, else a new one: unique, not secret."""
     if given is not None and _is_sane_id(given):
         return given
-    return f"{_id_prefix}-{os.getpid():x}-{next(_id_numbers):x}"
+    return f"{_id_prefix}-{next(_id_numbers):x}"
 
 
 class Gate:

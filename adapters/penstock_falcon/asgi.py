@@ -15,7 +15,7 @@ from penstock_falcon.admission import Gate, request_id
 from penstock_falcon.answers import Answer, common_headers, server_timing, write
 from penstock_falcon.bodies import BodyOnDemand, Request, read_body, receive_of
 from penstock_falcon.formats import STREAM_HEADERS, choose_framing
-from penstock_falcon.hangups import Hangup
+from penstock_falcon.hangups import Hangup, Watch
 from penstock_falcon.operations import ROUTES
 from penstock_falcon.outcome import answer_call
 from penstock_falcon.problems import internal_problem, problem
@@ -38,6 +38,7 @@ class AsyncService(Service["Engine"]):
     def __init__(self, app: App, engine: Engine | None, settings: Settings) -> None:
         super().__init__(app, engine, settings)
         self._drained = asyncio.Event()
+        self.watch = Watch()
         self._drain_has_begun = False
 
     def start(self) -> Engine:
@@ -120,7 +121,7 @@ class EndpointResource:
 
     async def _answer(self, call: Call, job_id: str, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> Answer:
         if call.outcome is None:
-            hangup = Hangup(call, receive_of(req))
+            hangup = Hangup(call, receive_of(req), self._service.watch)
             try:
                 while call.outcome is None:
                     await wait_or_cancel(call)
@@ -133,7 +134,7 @@ class StreamResource(EndpointResource):
     """``POST`` for an endpoint that streams: the response starts at the first chunk."""
 
     async def _answer(self, call: Call, job_id: str, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> Answer:
-        hangup = Hangup(call, receive_of(req))
+        hangup = Hangup(call, receive_of(req), self._service.watch)
         try:
             chunks = call.take()
             while not chunks and call.outcome is None:

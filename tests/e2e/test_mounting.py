@@ -69,6 +69,7 @@ class Hosted(Served):
         self.command = [sys.executable, *way.command(self.port)]
 
     def _is_ready(self) -> bool:
+        assert self.process.poll() is None, f"{self!r} ended early with exit code {self.process.returncode}"
         try:
             return self.get(f"{self.prefix}/readyz", timeout=5.0).status == 200
         except OSError:

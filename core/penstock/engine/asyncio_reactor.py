@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 from penstock.engine.reactor import Callback
@@ -37,16 +38,13 @@ class AsyncioReactor:
         else:
             self._loop.add_writer(fd, callback)
 
-    async def park(self, register: Callable[[Callback | None], None]) -> None:
-        """See ``Reactor``."""
+    def park(self, register: Callable[[Callback | None], None]) -> asyncio.Future[None]:
+        """See ``Reactor``. A bare future: a coroutine around it would cost every request another one."""
         future = self._loop.create_future()
+        register(partial(_wake, future))
+        return future
 
-        def wake() -> None:
-            if not future.done():
-                future.set_result(None)
 
-        register(wake)
-        try:
-            await future
-        finally:
-            register(None)
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():  # woken twice, or cancelled
+        future.set_result(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from penstock.errors import PenstockError
@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from penstock.app import Endpoint
     from penstock.engine.engine import Engine
     from penstock.engine.reactor import Callback
+
+
+class _AtOnce:
+    """Can be awaited, and is over at once."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+_AT_ONCE = _AtOnce()
 
 
 class Call:
@@ -82,10 +92,11 @@ class Call:
         state = self.job.state if self.job is not None else "decided"
         return f"<Call {self.request_id} of {self.endpoint.name}: {state}>"
 
-    async def wait(self) -> None:
-        """Wait until there is an outcome, or a chunk to take. To cancel the wait is not to cancel the job."""
-        if self.outcome is None and not self._chunks:
-            await self._engine.reactor.park(self._register)
+    def wait(self) -> Awaitable[None]:
+        """Await it until there is an outcome, or a chunk to take. To cancel the wait is not to cancel the job."""
+        if self.outcome is not None or self._chunks:
+            return _AT_ONCE
+        return self._engine.reactor.park(self._register)
 
     def _register(self, wake: Callback | None) -> None:
         self.on_progress = wake

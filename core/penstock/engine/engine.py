@@ -258,13 +258,16 @@ class Engine:
     def _receive(self, event: on.Event) -> None:
         for command in self.scheduler.receive(event, self.reactor.time()):
             self._perform[type(command)](command)
-        when = self.scheduler.next_wakeup()
-        if when is not None and when < self._alarm_at:
-            self._set_alarm(when)
+        heap = self.scheduler.timers.heap  # looked at before the call, which is hardly ever needed
+        if heap and heap[0][0] < self._alarm_at:
+            self._set_alarm()
         if self._on_drained and self.scheduler.is_drained:
             self.close()
 
-    def _set_alarm(self, when: float) -> None:
+    def _set_alarm(self) -> None:
+        when = self.scheduler.next_wakeup()
+        if when is None or when >= self._alarm_at:
+            return
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = when

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 Callback = Callable[[], None]
@@ -36,5 +36,8 @@ class Reactor(Protocol):
     def watch_writable(self, fd: int, callback: Callback | None) -> None:
         """Call back whenever ``fd`` can be written; None ends that. To be ended before ``fd`` is closed."""
 
-    async def park(self, register: Callable[[Callback | None], None]) -> None:
-        """Wait, cancellably, until what is passed to ``register`` is called; in the end pass it None."""
+    def park(self, register: Callable[[Callback | None], None]) -> Awaitable[None]:
+        """What can be awaited until that which is passed to ``register``, at once, is called; calls after that are harmless.
+
+        It may be cancelled. It may also pass None to ``register``, when it is over.
+        """

@@ -65,21 +65,11 @@ class TrioReactor:
                 if not scope.cancel_called:
                     _call(callback)
 
-    async def park(self, register: Callable[[Callback | None], None]) -> None:
+    def park(self, register: Callable[[Callback | None], None]) -> Awaitable[None]:
         """See ``Reactor``."""
-        task = trio.lowlevel.current_task()
-
-        def wake() -> None:
-            register(None)
-            trio.lowlevel.reschedule(task)
-
-        def abort(raise_cancel: object) -> trio.lowlevel.Abort:
-            register(None)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        register(wake)
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
+        event = trio.Event()
+        register(event.set)
+        return event.wait()
 
 
 def _call(callback: Callback) -> None:

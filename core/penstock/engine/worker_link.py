@@ -28,6 +28,9 @@ from penstock.wire import (
 _READ_BYTES = 1 << 18
 _MOST_LEFT_BYTES = 1 << 30  # a bound, should a process that the worker left behind write for ever
 
+# So many messages are worth a system call of their own: the worker begins with them while this turn of the loop goes on.
+_FLUSH_AT = 16
+
 # recv() would allocate as much for every small frame, at several times the cost of reading it. One for all links: what is
 # read is copied out before anything else runs.
 _buffer = bytearray(_READ_BYTES)
@@ -159,9 +162,14 @@ class WorkerLink:
     # ---- messages
 
     def send(self, message: ToWorker) -> None:
-        """Send it with whatever else is sent in this turn of the loop: one system call for all."""
-        self._out.append(pack(message))
-        if not self._is_flush_planned and not self._is_blocked:
+        """Send it with whatever else is sent in this turn of the loop: one system call for many."""
+        out = self._out
+        out.append(pack(message))
+        if self._is_blocked:
+            return
+        if len(out) >= _FLUSH_AT:
+            self._flush()
+        elif not self._is_flush_planned:
             self._is_flush_planned = True
             self._reactor.call_soon(self._flush)
 

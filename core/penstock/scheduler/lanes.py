@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Any
+from typing import Any, Final
 
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler.jobs import Job
@@ -17,6 +17,11 @@ from penstock.scheduler.timers import NEVER, Timed
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
 _EXPECTATION_GAIN = 0.125  # of the latest time in the moving average, as in TCP's estimate of the round trip (RFC 6298)
 _SAMPLES = 1024  # how many of the latest times the quantiles are taken from
+
+# A worker that has done a short attempt waits for the next one for as long as a message takes both ways, which may be longer
+# than the attempt. So short ones are sent ahead, as many as are expected to take AHEAD_SECONDS together.
+AHEAD_SECONDS: Final = 0.001
+AHEAD_MOST: Final = 64
 
 
 def within_max_attempts(job: Job) -> bool:
@@ -40,7 +45,8 @@ class LaneSpec:
         Whether its code can be made to stop: not so in a thread, where the interrupt only sets a flag.
     runs_in_turn:
         Whether a worker runs its attempts strictly one after the other, in the order in which they were sent, and can be
-        asked to give back those that it has not begun: then short ones may be sent ahead.
+        asked to give back those that it has not begun: then short ones may be sent ahead. Each takes the whole worker:
+        ``units`` is the pool's capacity.
     max_queue, max_queue_bytes:
         The queue's bounds, in jobs and in bytes of bodies.
     new_queue:
@@ -71,6 +77,7 @@ class Lane(Timed):
     __slots__ = (
         "_execution_times",
         "_queue_times",
+        "ahead",
         "batching",
         "expected_seconds",
         "idempotent",
@@ -80,6 +87,7 @@ class Lane(Timed):
         "max_queue_bytes",
         "may_retry",
         "may_send_ahead",
+        "most_ahead",
         "name",
         "outcomes",
         "pool_name",
@@ -110,13 +118,20 @@ class Lane(Timed):
         self.runs_in_turn = spec.runs_in_turn
         self.may_send_ahead = spec.runs_in_turn and spec.idempotent and not spec.is_stream and spec.batching is None
         self.expected_seconds = math.inf  # of one attempt; unknown until one has ended
+        self.most_ahead = 0.0  # a whole number: attempts that may stand in one worker's line; none unless they are short
+        self.ahead = 0  # jobs that stand in some worker's line; they are queued, but not in ``queue``
         self.running = 0  # jobs in attempts that still wait for an answer
         self.outcomes: Counter[str] = Counter()
         self._queue_times: deque[float] = deque(maxlen=_SAMPLES)
         self._execution_times: deque[float] = deque(maxlen=_SAMPLES)
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name}: {len(self.queue)} queued, {self.running} running>"
+        return f"<Lane {self.name}: {self.queued} queued, {self.running} running>"
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait, those that were sent ahead included."""
+        return len(self.queue) + self.ahead
 
     def batch_due(self, job: Job) -> float:
         """The latest instant at which a batch that this job waits for must go.
@@ -158,6 +173,7 @@ class Lane(Timed):
             self.expected_seconds = seconds
         else:
             self.expected_seconds += _EXPECTATION_GAIN * (seconds - self.expected_seconds)
+        self.most_ahead = AHEAD_SECONDS // max(self.expected_seconds, AHEAD_SECONDS / AHEAD_MOST)
 
     def record(self, job: Job, code: str) -> None:
         """Count a job that has been answered."""
@@ -171,7 +187,7 @@ class Lane(Timed):
         """The counts and quantiles, ready for JSON. Times are in seconds."""
         return {
             "pool": self.pool_name,
-            "queued": len(self.queue),
+            "queued": self.queued,
             "queued_bytes": self.queue.size_bytes,
             "running": self.running,
             "totals": dict(self.outcomes),

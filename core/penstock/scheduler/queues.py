@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Protocol
 
 from penstock.scheduler.jobs import Job
@@ -46,7 +47,7 @@ class Queue(Protocol):
 
 
 class FifoQueue:
-    """Jobs in order of arrival. Every operation is O(1)."""
+    """Jobs in order of arrival. Every operation is O(1); to put one back, O(those that were put back before it)."""
 
     __slots__ = ("jobs", "size_bytes")
 
@@ -67,9 +68,13 @@ class FifoQueue:
         self.size_bytes += job.size_bytes
 
     def push_front(self, job: Job) -> None:
-        """Put back a job that had been taken out."""
-        self.jobs[job.sequence] = job
-        self.jobs.move_to_end(job.sequence, last=False)
+        """Put back a job that had been taken out: before all that have arrived since."""
+        jobs = self.jobs
+        # Only what had been taken out as well, and has come back sooner, can be older: never many.
+        older = list(takewhile(job.sequence.__gt__, jobs))
+        jobs[job.sequence] = job
+        for sequence in (job.sequence, *reversed(older)):
+            jobs.move_to_end(sequence, last=False)
         self.size_bytes += job.size_bytes
 
     def head(self) -> Job:

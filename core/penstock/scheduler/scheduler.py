@@ -84,6 +84,7 @@ class Scheduler:
         self._drain = _Drain()
         self.now = 0.0
         self._out: list[do.Command] = []
+        self._recalls: list[Worker] = []  # whose lines are to be asked back at the end of this turn
         self._sequence = count(1)
         self._worker_ids = count(1)
         self._attempt_ids = count(1)
@@ -111,7 +112,7 @@ class Scheduler:
         }
 
     def __repr__(self) -> str:
-        queued = sum(len(lane.queue) for lane in self.lanes.values())
+        queued = sum(lane.queued for lane in self.lanes.values())
         state = "draining" if self.is_draining else "open"
         return f"<Scheduler {state}: {queued} queued, {len(self.attempts)} attempts, {len(self.workers)} workers>"
 
@@ -132,6 +133,8 @@ class Scheduler:
         self._handlers[type(event)](event, now)
         if self.is_draining:
             self._settle(now)
+        if self._recalls:
+            self._issue_recalls()
         out = self._out
         self._out = []
         return out
@@ -146,8 +149,8 @@ class Scheduler:
         if self.is_draining:
             return Draining("the server is shutting down")
         queue = lane.queue
-        if len(queue.jobs) >= lane.max_queue:
-            return QueueFull(f"{lane.name}: {len(queue)} jobs are queued, which is its limit")
+        if len(queue.jobs) + lane.ahead >= lane.max_queue:
+            return QueueFull(f"{lane.name}: {lane.queued} jobs are queued, which is its limit")
         if queue.size_bytes + size_bytes > lane.max_queue_bytes and queue.jobs:
             return QueueFull(f"{lane.name}: {queue.size_bytes} bytes are queued, and {size_bytes} more are too many")
         pool = self.pools[lane.pool_name]
@@ -248,6 +251,8 @@ class Scheduler:
             attempt.live -= 1
             if job.state is RUNNING:
                 lane.running -= 1
+            else:
+                lane.ahead -= 1
         job.state = JOB[job.state][happening]
         job.outcome = outcome
         job.answered = now
@@ -335,13 +340,16 @@ class Scheduler:
 
     def _send_ahead(self, lane: Lane, worker: Worker, units: int, now: float) -> None:
         """Put an attempt into the line of a worker that is about to be free."""
+        lane.ahead += 1
         if not worker.line:
             self.timers.arm(worker, now + STALL_SECONDS)
         worker.line.append(self._send(lane, worker, units, now))
 
     def _begin_next(self, worker: Worker, now: float) -> None:
         """What ran has ended, so the worker has begun the first of its line."""
-        self._begin(worker.line.popleft(), now)
+        attempt = worker.line.popleft()
+        attempt.lane.ahead -= attempt.live
+        self._begin(attempt, now)
         if worker.line:
             self.timers.arm(worker, now + STALL_SECONDS)
         else:
@@ -349,14 +357,31 @@ class Scheduler:
 
     def _recall(self, worker: Worker) -> None:
         """Have back what the worker has not begun: one of its line is not wanted any more, or all have waited too long."""
-        self._out.append(do.Recall(worker.id, worker.line[-1].id))
+        if worker.line and worker.line[-1].id > worker.recalled and not worker.is_recalling:
+            worker.is_recalling = True
+            self._recalls.append(worker)
+
+    def _issue_recalls(self) -> None:
+        """Last of all, so that nothing is on its way to the worker that the recall does not name."""
+        for worker in self._recalls:
+            if worker.line:
+                worker.recalled = worker.line[-1].id
+                self._out.append(do.Recall(worker.id, worker.recalled))
+            else:
+                worker.is_recalling = False  # its line was begun or lost in this same turn
+        self._recalls.clear()
 
     def _recalled(self, event: on.Recalled, now: float) -> None:
         worker = self.workers.get(event.worker)
-        if worker is None:
+        if worker is None or not worker.line:
             return
+        worker.is_recalling = False
         while worker.line and worker.line[-1].id > event.started:
             self._take_back(worker.line.pop(), "recall")
+        if worker.line:  # it has begun these: what it says of the one before them is on its way
+            self.timers.arm(worker, now + STALL_SECONDS)
+        else:
+            worker.due = NEVER
         self._dispatch(worker.pool, now)
 
     def _take_back(self, attempt: Attempt, happening: str) -> None:
@@ -366,6 +391,7 @@ class Scheduler:
         for job in attempt.jobs:
             if job.attempt is attempt:
                 job.attempt = None
+                job.lane.ahead -= 1
                 job.lane.queue.push_front(job)
 
     def _plan_next_batch(self, lane: Lane, now: float) -> None:
@@ -390,15 +416,16 @@ class Scheduler:
         attempt.state = ATTEMPT[attempt.state]["finish"]
         for position, job in enumerate(attempt.jobs):
             if job.attempt is attempt:
-                job.execution_seconds = event.seconds
                 result = event.results[position]
                 if result is on.NOT_BEGUN:
-                    self._lose(job, now, is_innocent=True)
-                elif isinstance(result, PenstockError):
+                    self._unbegin(job, now)
+                    continue
+                job.execution_seconds = event.seconds
+                if isinstance(result, PenstockError):
                     self._fail(job, result, now)
                 else:
                     self._answer(job, "succeed", result, now)
-        if attempt.lane.may_send_ahead:
+        if attempt.lane.may_send_ahead and event.results[0] is not on.NOT_BEGUN:
             attempt.lane.learn(event.seconds)
         worker = attempt.worker
         worker.place.failures = 0
@@ -422,6 +449,7 @@ class Scheduler:
     def _stop(self, attempt: Attempt, job: Job, why: str, now: float) -> None:
         """Nobody waits for it: ask the user's code to stop, and give it ``grace`` for that."""
         attempt.state = ATTEMPT[attempt.state]["stop"]
+        self._recall(attempt.worker)  # those in the line must not wait for the grace
         self._out.append(do.Interrupt(attempt.worker.id, attempt.id))
         self._report("interrupt", attempt=attempt, job=job, why=why)
         self.timers.arm(attempt, now + attempt.lane.timeouts.grace)
@@ -561,12 +589,20 @@ class Scheduler:
         """The worker had begun this attempt of its line, and died, before anybody could see that it had begun."""
         for job in attempt.jobs:
             if job.state is QUEUED:
+                job.started = now
                 job.attempts += 1
                 job.spent += 1
                 job.deaths += 1
+                self._restart_queue_time(job, now)
                 if not job.lane.may_retry(job):
                     detail = f"{job.lane.name}: the worker died while it ran the job, and {_why_not_again(job)}"
                     self._answer(job, "fail", WorkerLost(detail, retryable=True), now)
+
+    def _unbegin(self, job: Job, now: float) -> None:
+        """The worker was told to give the attempt back when it was about to begin it: the handler has not seen it."""
+        job.attempts -= 1
+        job.spent -= 1
+        self._requeue(job, now)
 
     def _lose(self, job: Job, now: float, *, is_innocent: bool) -> None:
         """The job's worker is gone: queue the job again if that is safe and allowed, else answer it."""
@@ -589,11 +625,14 @@ class Scheduler:
         lane.running -= 1
         job.attempt = None
         job.state = JOB[job.state]["requeue"]
-        job.start_by = after(now, job.timeouts.queue)
         lane.queue.push_front(job)
-        self.timers.arm(job, min(job.start_by, job.finish_by))
+        self._restart_queue_time(job, now)
         if lane.batching is not None:
             self._plan_next_batch(lane, now)
+
+    def _restart_queue_time(self, job: Job, now: float) -> None:
+        job.start_by = after(now, job.timeouts.queue)
+        self.timers.arm(job, min(job.start_by, job.finish_by))
 
     def _stop_worker(self, worker: Worker, now: float) -> None:
         self._out.append(do.StopWorker(worker.id))

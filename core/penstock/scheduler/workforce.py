@@ -14,12 +14,8 @@ from penstock.scheduler.timers import Timed
 MAX_START_TRIES: Final = 3
 LONGEST_RESTART_DELAY: Final = 60.0
 
-# A worker that has done a short attempt waits for the next one for as long as a message takes both ways, which may be longer
-# than the attempt. So short ones are sent ahead, as many as are expected to take AHEAD_SECONDS together; should the one that
-# runs take STALL_SECONDS after all, the others are recalled, and none is sent behind it any more.
-AHEAD_SECONDS: Final = 0.001
-AHEAD_MOST: Final = 64
 STALL_SECONDS: Final = 0.01
+"""When what runs takes so long after all, those in the line behind it are recalled, and none is sent behind it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +50,7 @@ class Worker(Timed):
     ``due`` bounds its tear-down, and before that the wait of its line.
     """
 
-    __slots__ = ("attempts", "free", "id", "is_stalled", "line", "place", "pool", "since", "state")
+    __slots__ = ("attempts", "free", "id", "is_recalling", "is_stalled", "line", "place", "pool", "recalled", "since", "state")
 
     def __init__(self, id_: int, place: Place, now: float) -> None:
         super().__init__()
@@ -67,6 +63,8 @@ class Worker(Timed):
         self.attempts: dict[int, Attempt] = {}  # that hold units of it: running or stopping
         self.is_stalled = False  # what it runs has kept its line waiting for too long
         self.line: deque[Attempt] = deque()  # sent ahead, to be begun in this order when the one that runs has ended
+        self.recalled = 0  # the last attempt that it was told to give back; never told an earlier one again
+        self.is_recalling = False  # its line is asked back: nothing joins it until ``events.Recalled`` has come
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} ({self.place.name}): {self.state}, {len(self.attempts)} attempts, {self.free} free>"
@@ -96,11 +94,10 @@ class Worker(Timed):
     @property
     def is_brisk(self) -> bool:
         """Whether what it runs now may be expected to end in a moment."""
-        if self.state is not BUSY or self.is_stalled or len(self.attempts) > 1:
+        if self.state is not BUSY or self.is_stalled or self.is_recalling or len(self.attempts) > 1:
             return False
         (attempt,) = self.attempts.values()
-        lane = attempt.lane
-        return attempt.state is RUNNING and lane.may_send_ahead and lane.expected_seconds <= AHEAD_SECONDS
+        return attempt.state is RUNNING and attempt.lane.most_ahead > 0
 
 
 class Place(Timed):
@@ -181,10 +178,10 @@ class Pool:
 
     def find_line(self, lane: Lane) -> Worker | None:
         """The brisk worker with the shortest line that has room for one more attempt of this lane."""
-        if not lane.may_send_ahead or lane.expected_seconds > AHEAD_SECONDS:
+        shortest = lane.most_ahead
+        if not shortest:
             return None
         best = None
-        shortest = AHEAD_SECONDS / max(lane.expected_seconds, AHEAD_SECONDS / AHEAD_MOST)
         for place in self.places:
             worker = place.worker
             if worker is not None and len(worker.line) < shortest and worker.is_brisk:

@@ -43,6 +43,7 @@ class FakeEngine:
             do.Send: lambda command: self.workers[command.worker].run(command.attempt),
             do.Answer: lambda command: self.answered.append(command.job),
             do.Interrupt: lambda command: self.workers[command.worker].interrupt(command.attempt),
+            do.Recall: self.recall,
             do.Kill: lambda command: self.workers[command.worker].kill(),
             do.StopWorker: lambda command: self.workers[command.worker].stop(),
             do.Report: self.reports.append,
@@ -51,6 +52,11 @@ class FakeEngine:
     def start_worker(self, command: do.StartWorker) -> None:
         """Make the process of a worker. Override it for workers that start slowly or not at all."""
         self.workers[command.worker] = FakeWorker(command.worker, self.agenda, self.receive)
+
+    def recall(self, command: do.Recall) -> None:
+        """Ask a worker to give back what it has not begun, and tell the scheduler at once what it has."""
+        started = self.workers[command.worker].recall(command.attempt)
+        self.receive(on.Recalled(command.worker, started))
 
     def receive(self, event: on.Event) -> list[do.Command]:
         """Give the scheduler an event, perform its commands and return them."""

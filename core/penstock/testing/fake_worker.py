@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -98,6 +99,10 @@ def _payload(job: Job) -> Behaviour:
     return job.payload if isinstance(job.payload, Behaviour) else Behaviour.QUICK
 
 
+def _not_watched(_worker: FakeWorker, _attempt: Attempt) -> None:
+    """Nobody wants to know what begins."""
+
+
 class FakeWorker:
     """See the module's text.
 
@@ -115,6 +120,15 @@ class FakeWorker:
         From a kill or a stop to the exit.
     knows_started:
         Whether it can tell, when it dies, which attempt was inside the user's code. See ``events.WorkerExited``.
+    pause:
+        Seconds between one attempt of a lane that runs in turn and the next, in which it may be told that the next is
+        recalled. It may have said already that it has begun: see ``says_early``.
+    says_early:
+        Whether ``recall`` counts an attempt as begun from the pause before it.
+    latency:
+        Seconds that the end of an attempt takes to be heard of. It is lost if the worker exits in between.
+    on_begun:
+        Called when the user's code begins an attempt.
     """
 
     def __init__(
@@ -128,15 +142,29 @@ class FakeWorker:
         setup_fails: bool = False,
         exit_seconds: float = 0.001,
         knows_started: bool = False,
+        pause: float = 0.0,
+        says_early: bool = False,
+        latency: float = 0.0,
+        on_begun: Callable[[FakeWorker, Attempt], None] = _not_watched,
     ) -> None:
         self.worker = worker
-        self.attempts: dict[int, Attempt] = {}
+        self.attempts: dict[int, Attempt] = {}  # that it has been told to run, and has not ended
+        self.line: deque[Attempt] = deque()  # of those, the ones that wait for their turn
+        self.started = 0  # the last attempt of a lane that runs in turn that it has begun, or says so
         self.is_alive = True
         self.agenda = agenda
         self._deliver = deliver
         self._behaviour_of = behaviour_of
         self._exit_seconds = exit_seconds
         self._knows_started = knows_started
+        self._pause = pause
+        self._says_early = says_early
+        self._latency = latency
+        self._on_begun = on_begun
+        self._current: Attempt | None = None  # whose turn it is
+        self._recalled = 0  # no attempt up to this one is begun any more
+        self._is_inside = False  # whether it has begun that one
+        self._unwanted: set[int] = set()  # interrupted before their turn came
         if setup_fails:
             agenda.plan(setup_seconds, lambda: self.exit("exit code 1", error="Traceback: setup raised"))
         else:
@@ -149,22 +177,27 @@ class FakeWorker:
     # ---- what it is told
 
     def run(self, attempt: Attempt) -> None:
-        """Begin an attempt. A batch takes as long as its slowest member, and ends as its worst."""
+        """Run an attempt, at once or in its turn. A batch takes as long as its slowest member, and ends as its worst."""
         self.attempts[attempt.id] = attempt
-        members = [self._behaviour_of(job) for job in attempt.jobs]
-        seconds = max(member.seconds for member in members)
-        for position in range(1, members[0].chunks + 1):
-            self.agenda.plan(position * members[0].every, lambda: self._chunk(attempt))
-        if any(member.crashes for member in members):
-            self.agenda.plan(seconds, lambda: self._crash(attempt))
+        if attempt.lane.runs_in_turn:
+            self.line.append(attempt)
+            self._take_turn()
         else:
-            # A generator may also end before its last chunk: `seconds` decides.
-            self.agenda.plan(seconds, lambda: self._end(attempt, seconds, [member.result() for member in members]))
+            self._begin(attempt)
+
+    def recall(self, up_to: int) -> int:
+        """Begin no attempt up to this one any more; return the last one that was begun."""
+        self._recalled = up_to
+        return self.started
 
     def interrupt(self, attempt_id: int) -> None:
         """Stop an attempt, as far as its code lets itself be stopped. Harmless when it has ended."""
         attempt = self.attempts.get(attempt_id)
-        if attempt is not None:
+        if attempt is None:
+            return
+        if attempt.lane.runs_in_turn and not self.is_inside(attempt):
+            self._unwanted.add(attempt_id)
+        else:
             seconds = max(self._behaviour_of(job).acknowledges for job in attempt.jobs)
             results = [Cancelled("interrupted") for _ in attempt.jobs]
             self.agenda.plan(seconds, lambda: self._end(attempt, seconds, results))
@@ -183,8 +216,54 @@ class FakeWorker:
             return
         self.is_alive = False
         if started is None and self._knows_started:
-            started = next(iter(self.attempts), 0)
+            others = [attempt.id for attempt in self.attempts.values() if not attempt.lane.runs_in_turn]
+            started = others[0] if others else self.started
         self._deliver(on.WorkerExited(self.worker, reason, error, started))
+
+    def is_inside(self, attempt: Attempt) -> bool:
+        """Whether the user's code runs this attempt now."""
+        if attempt.lane.runs_in_turn:
+            return self.is_alive and self._current is attempt and self._is_inside
+        return self.is_alive and attempt.id in self.attempts
+
+    # ---- what it does
+
+    def _take_turn(self) -> None:
+        """Turn to the first of the line, if it is free."""
+        if self._current is not None or not self.line:
+            return
+        self._current = attempt = self.line.popleft()
+        if self._says_early:
+            self.started = attempt.id
+        if self._pause:
+            self.agenda.plan(self._pause, lambda: self._begin_turn(attempt))
+        else:
+            self._begin_turn(attempt)
+
+    def _begin_turn(self, attempt: Attempt) -> None:
+        """Begin it, unless it is recalled or interrupted by now."""
+        if not self.is_alive:
+            return
+        self.started = attempt.id
+        if attempt.id <= self._recalled:
+            self._end(attempt, 0.0, [on.NOT_BEGUN for _ in attempt.jobs])
+        elif attempt.id in self._unwanted:
+            self._end(attempt, 0.0, [Cancelled("interrupted") for _ in attempt.jobs])
+        else:
+            self._is_inside = True
+            self._begin(attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
+        self._on_begun(self, attempt)
+        members = [self._behaviour_of(job) for job in attempt.jobs]
+        seconds = max(member.seconds for member in members)
+        for position in range(1, members[0].chunks + 1):
+            self.agenda.plan(position * members[0].every, lambda: self._chunk(attempt))
+        if any(member.crashes for member in members):
+            self.agenda.plan(seconds, lambda: self._crash(attempt))
+        else:
+            # A generator may also end before its last chunk: `seconds` decides.
+            self.agenda.plan(seconds, lambda: self._end(attempt, seconds, [member.result() for member in members]))
 
     # ---- what it says
 
@@ -197,8 +276,18 @@ class FakeWorker:
             self._say(on.ChunksArrived(attempt.id, 1))
 
     def _end(self, attempt: Attempt, seconds: float, results: list[Any]) -> None:
-        if self.is_alive and self.attempts.pop(attempt.id, None) is not None:
-            self._deliver(on.AttemptEnded(attempt.id, seconds, results))
+        if not self.is_alive or self.attempts.pop(attempt.id, None) is None:
+            return
+        ended = on.AttemptEnded(attempt.id, seconds, results)
+        if self._latency:
+            self.agenda.plan(self._latency, lambda: self._say(ended))
+        else:
+            self._deliver(ended)
+        if attempt is self._current:
+            self._current = None
+            self._is_inside = False
+            self._unwanted.discard(attempt.id)
+            self._take_turn()
 
     def _crash(self, attempt: Attempt) -> None:
         if attempt.id in self.attempts:

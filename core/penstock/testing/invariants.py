@@ -12,9 +12,10 @@ from typing import NoReturn
 
 from penstock.scheduler import Attempt, Job, Lane, Scheduler
 from penstock.scheduler.deadlines import next_limit
-from penstock.scheduler.states import BUSY, DEAD, DRAINING, FINAL, QUEUED, READY, RUNNING, STARTING, STOPPING
+from penstock.scheduler.lanes import AHEAD_MOST
+from penstock.scheduler.states import BUSY, DEAD, DRAINING, FINAL, QUEUED, READY, RUNNING, SENT, STARTING, STOPPING
 from penstock.scheduler.timers import Timed
-from penstock.scheduler.workforce import Pool, Worker
+from penstock.scheduler.workforce import STALL_SECONDS, Pool, Worker
 
 
 class InvariantBroken(AssertionError):
@@ -29,17 +30,23 @@ def check(scheduler: Scheduler) -> None:
     InvariantBroken
         If a rule does not hold.
     """
-    live = sum(_check_queue(lane, scheduler.now) for lane in scheduler.lanes.values())
+    live = 0
+    for pool in scheduler.pools.values():
+        live += sum(_check_queue(lane, pool, scheduler.now) for lane in pool.lanes)
     running: Counter[Lane] = Counter()
+    ahead: Counter[Lane] = Counter()
     for attempt in scheduler.attempts.values():
-        running[attempt.lane] += _check_attempt(attempt)
+        if attempt.state == SENT:
+            ahead[attempt.lane] += _check_waiting(attempt)
+        else:
+            running[attempt.lane] += _check_attempt(attempt)
     for lane in scheduler.lanes.values():
-        if lane.running != running[lane]:
-            _broken(f"{lane!r}: {running[lane]} jobs run")
-        live += running[lane]
+        if (lane.running, lane.ahead) != (running[lane], ahead[lane]):
+            _broken(f"{lane!r}: {running[lane]} jobs run, and {ahead[lane]} of {lane.ahead} were sent ahead")
+        live += running[lane] + ahead[lane]
     if live != scheduler.jobs_live:
         _broken(f"{scheduler!r} counts {scheduler.jobs_live} live jobs, and {live} are there")
-    held = sum(_check_worker(worker) for worker in scheduler.workers.values())
+    held = sum(_check_worker(worker) + _check_line(worker, scheduler.now) for worker in scheduler.workers.values())
     if held != len(scheduler.attempts):
         _broken(f"{scheduler!r}: the workers hold {held} attempts")
     for pool in scheduler.pools.values():
@@ -58,8 +65,8 @@ def _check_armed(owner: Timed, limit: float) -> None:
         _broken(f"{owner!r} must be stopped at {limit}, and its timer is for {owner.due}, armed for {owner.armed}")
 
 
-def _check_queue(lane: Lane, now: float) -> int:
-    """Return how many jobs are queued."""
+def _check_queue(lane: Lane, pool: Pool, now: float) -> int:
+    """Return how many jobs are in the queue."""
     size_bytes = arrivals = 0
     batch_due = math.inf
     for job in lane.queue:
@@ -72,11 +79,44 @@ def _check_queue(lane: Lane, now: float) -> int:
             batch_due = min(batch_due, lane.batch_due(job))
     if size_bytes != lane.queue.size_bytes:
         _broken(f"{lane!r} counts {lane.queue.size_bytes} bytes, and holds {size_bytes}")
-    if arrivals > lane.max_queue:
+    # One may also come back from each worker, which was believed to have begun it.
+    if arrivals + lane.ahead > lane.max_queue + len(pool.places):
         _broken(f"{lane!r} may hold {lane.max_queue} jobs")
     if batch_due < math.inf and lane.due > now and not lane.armed <= lane.due <= batch_due:
         _broken(f"{lane!r} must send a batch at {batch_due}, and its timer is for {lane.due}, armed for {lane.armed}")
     return len(lane.queue)
+
+
+def _check_waiting(attempt: Attempt) -> int:
+    """Check what was sent ahead; return how many of its jobs still wait for it."""
+    (job,) = attempt.jobs
+    if attempt not in attempt.worker.line or not attempt.lane.may_send_ahead:
+        _broken(f"{attempt!r} is not in the line of {attempt.worker!r}")
+    if attempt.live != (job.attempt is attempt):
+        _broken(f"{attempt!r}: {job!r}")
+    if not attempt.live:
+        if job.state not in FINAL:
+            _broken(f"{job!r} is in {attempt!r}, which it does not wait for")
+        return 0
+    if job.state != QUEUED or job.is_suspect:
+        _broken(f"{job!r} was sent ahead in {attempt!r}")
+    _check_armed(job, min(job.start_by, job.finish_by))
+    return 1
+
+
+def _check_line(worker: Worker, now: float) -> int:
+    """Return how many attempts stand in its line: only behind one that runs, and never for long."""
+    line = worker.line
+    if not line:
+        return 0
+    held = [*worker.attempts, *(attempt.id for attempt in line)]
+    if len(worker.attempts) != 1 or worker.state != BUSY or held != sorted(set(held)) or len(line) > AHEAD_MOST:
+        _broken(f"{worker!r} has attempts {held}, of which all but {list(worker.attempts)} stand in its line")
+    if any(attempt.state != SENT for attempt in line):
+        _broken(f"{worker!r}: {list(line)} are in its line")
+    if line[-1].id > worker.recalled:
+        _check_armed(worker, now + STALL_SECONDS)
+    return len(line)
 
 
 def _check_attempt(attempt: Attempt) -> int:

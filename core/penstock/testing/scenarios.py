@@ -29,6 +29,8 @@ class Weather:
         The share of steps after which the clock leaps.
     load_failure:
         Seconds after which no worker can be started any more.
+    brisk:
+        The share of jobs of lanes that run in turn which take next to no time, as long as nothing goes wrong with them.
     """
 
     gap: float
@@ -42,6 +44,7 @@ class Weather:
     setup_failure: float
     jump: float
     load_failure: float
+    brisk: float
 
     @classmethod
     def draw(cls, dice: random.Random) -> Weather:
@@ -51,7 +54,7 @@ class Weather:
             return dice.choice((0.0, dice.uniform(0.0, most)))
 
         return cls(
-            gap=dice.choice((0.002, 0.01, 0.02, 0.05, 0.1)),
+            gap=dice.choice((0.0001, 0.0005, 0.002, 0.01, 0.02, 0.05, 0.1)),
             hang_up=share(0.5),
             crash=share(0.05),
             stuck=share(0.1),
@@ -62,13 +65,18 @@ class Weather:
             setup_failure=dice.choice((0.0, 0.0, 0.1, 0.3, 0.8)),
             jump=share(0.005),
             load_failure=dice.choice((math.inf, math.inf, math.inf, dice.uniform(0.0, 50.0))),
+            brisk=dice.choice((0.5, 0.99, 1.0)),
         )
 
-    def behaviour(self, dice: random.Random, *, is_stream: bool) -> Behaviour:
+    def behaviour(self, dice: random.Random, *, is_stream: bool, runs_in_turn: bool) -> Behaviour:
         """Draw what the user's code does with one job."""
         is_hard = dice.random() < self.stuck_hard
         is_stuck = is_hard or dice.random() < self.stuck
-        seconds = dice.expovariate(1.0 if dice.random() < self.slow else 50.0)
+        if runs_in_turn and dice.random() < self.brisk:
+            rate = 20_000.0
+        else:
+            rate = 1.0 if dice.random() < self.slow else 50.0
+        seconds = dice.expovariate(rate)
         return Behaviour(
             seconds=math.inf if is_stuck else seconds,
             acknowledges=math.inf if is_hard else dice.expovariate(100.0),
@@ -91,7 +99,7 @@ def draw_pools(dice: random.Random) -> list[PoolSpec]:
 def draw_timeouts(dice: random.Random) -> Timeouts:
     """Draw limits that are often reached, and sometimes absent or zero."""
     return Timeouts(
-        queue=dice.choice((None, 0.0, 0.05, 0.5, 2.0)),
+        queue=dice.choice((None, 0.0, 0.001, 0.05, 0.5, 2.0)),
         execution=dice.choice((None, 0.05, 0.2, 1.0)),
         total=dice.choice((None, None, 0.1, 1.0)),
         first_chunk=dice.choice((None, 0.1)),
@@ -106,20 +114,23 @@ def draw_lanes(dice: random.Random, pools: list[PoolSpec]) -> list[LaneSpec]:
 
 
 def _draw_lane(dice: random.Random, name: str, pool: PoolSpec) -> LaneSpec:
-    is_stream = dice.random() < 0.3
-    is_batching = not is_stream and dice.random() < 0.4
+    runs_in_turn = dice.random() < 0.5
+    is_stream = dice.random() < (0.1 if runs_in_turn else 0.3)
+    is_batching = not is_stream and dice.random() < (0.1 if runs_in_turn else 0.4)
+    units = dice.choice([units for units in (1, 2, 3, 6) if pool.capacity % units == 0])
     return LaneSpec(
         name=name,
         pool=pool.name,
-        units=dice.choice([units for units in (1, 2, 3, 6) if pool.capacity % units == 0]),
+        units=pool.capacity if runs_in_turn else units,
         is_stream=is_stream,
-        is_interruptible=dice.random() < 0.7,
+        is_interruptible=runs_in_turn or dice.random() < 0.7,
+        runs_in_turn=runs_in_turn,
         timeouts=draw_timeouts(dice),
         retries=Retries(max_attempts=dice.randint(1, 4)),
         batching=Batching(max_size=dice.randint(1, 4), max_wait=dice.choice((0.0, 0.005, 0.2)))
         if is_batching
         else None,
-        max_queue=dice.randint(1, 10),
+        max_queue=dice.choice((dice.randint(1, 10), dice.randint(1, 40))),
         max_queue_bytes=dice.choice((500, 1 << 20)),
         idempotent=dice.random() < 0.7,
     )

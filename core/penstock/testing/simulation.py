@@ -4,8 +4,8 @@
 
 Every step is one event for the real scheduler. After each, everything is recounted (``invariants.check``), and a
 witness beside each job, who knows only what went in and what came out, sees to what takes time to see: that it is
-answered exactly once, by its deadline, with an error that is true, and that no success comes late. A failure names its
-seed, which reproduces it exactly. (The manner of TigerBeetle's VOPR.)
+answered exactly once, by its deadline, with an error that is true, that no success comes late, and that no two workers
+run it at once. A failure names its seed, which reproduces it exactly. (The manner of TigerBeetle's VOPR.)
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import Any, Final
 
 from penstock import errors
 from penstock.response import Encoded
-from penstock.scheduler import Job
+from penstock.scheduler import Attempt, Job
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.states import EXPIRED
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import FakeWorker
+from penstock.testing.lines import Lines
 from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
 from penstock.testing.witness import Witness
 
@@ -71,12 +72,14 @@ class Simulation(FakeEngine):
         self._lanes = list(self.scheduler.lanes.values())
         self._event: on.Event = on.StartRequested()
         self._numbers = 0
-        self._latest_start: Counter[str] = Counter()  # of each lane: the number of the last job that began
+        self._lines = Lines()
+        self._killed: set[int] = set()  # workers that may run on for a moment
         self._lost: list[Witness] = []  # in this step
         self._have_run: set[str] = set()  # the pools that have been sent work
         self._has_failed = False  # whether no worker can be started any more
         self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill, do.Report: self._hear}
         self._notes: dict[type, Callable[[Any], None]] = {
+            on.AttemptEnded: self._note_end,
             on.WorkerExited: self._note_exit,
             on.ChunksArrived: self._note_chunks,
             on.ChunksTaken: self._note_taken,
@@ -187,11 +190,11 @@ class Simulation(FakeEngine):
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
         job = Job(lane, timeouts, dice.choice((0, 10, 400)))
         self._numbers += 1
-        behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream)
+        behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream, runs_in_turn=lane.runs_in_turn)
         witness = job.payload = Witness(self._numbers, job, behaviour, self.clock.now)
         self.live[witness.number] = witness
         if dice.random() < self.weather.hang_up:
-            self.agenda.plan(dice.expovariate(5.0), lambda: self._hang_up(witness))
+            self.agenda.plan(dice.expovariate(dice.choice((5.0, 1000.0))), lambda: self._hang_up(witness))
         self.receive(on.Submitted(job))
 
     def _hang_up(self, witness: Witness) -> None:
@@ -213,7 +216,34 @@ class Simulation(FakeEngine):
             setup_fails=dice.random() < self.weather.setup_failure,
             exit_seconds=dice.choice((0.0, 0.001, 0.1, 1.0, 10.0)),
             knows_started=dice.random() < 0.5,
+            pause=dice.choice((0.0, 0.00005, 0.002)),
+            says_early=dice.random() < 0.5,
+            latency=dice.choice((0.0, 0.0001, 0.002)),
+            on_begun=self._begun,
         )
+
+    def _begun(self, worker: FakeWorker, attempt: Attempt) -> None:
+        """The user's code begins: not what is not to begin, and not what runs already."""
+        if worker.worker not in self._killed:
+            is_wanted = any(job.payload.number in self.live for job in attempt.jobs)
+            is_right = self._lines.may_begin(worker.worker, attempt, is_wanted=is_wanted)
+            self._require(is_right, f"{attempt!r} is begun")
+        for job in attempt.jobs:
+            witness: Witness = job.payload
+            if witness.inside is not None:
+                other, earlier = witness.inside
+                runs_twice = other.is_inside(earlier) and other.worker not in self._killed
+                self._require(not runs_twice, f"{worker!r} and {other!r} both run it", witness)
+            witness.inside = worker, attempt
+
+    def recall(self, command: do.Recall) -> None:
+        """Ask a worker to give back what it has not begun, and note what it says of that."""
+        started = self.workers[command.worker].recall(command.attempt)
+        back = self._lines.recall(command.worker, command.attempt, started)
+        if back is None:
+            raise SimulationFailed(self._sentence(f"{command!r} does not name the last of its line"))
+        self._leave_line(back)
+        self.receive(on.Recalled(command.worker, started))
 
     def _strike(self) -> None:
         """Somebody kills a worker from outside, whatever it is doing."""
@@ -228,17 +258,42 @@ class Simulation(FakeEngine):
 
     # ---- what the witnesses learn from events
 
+    def _note_end(self, event: on.AttemptEnded) -> None:
+        for witness in self._in_attempt(event.attempt):
+            if event.results[0] is on.NOT_BEGUN:
+                witness.come_back(self.clock.now)
+        attempt = self._lines.end(event.attempt)
+        if attempt is not None:
+            self._begin_line([attempt])
+
+    def _begin_line(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            for job in attempt.jobs:
+                if job.payload.standing == attempt.id:
+                    job.payload.begin(attempt.id, attempt.worker.id, self.clock.now)
+
+    def _leave_line(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            for job in attempt.jobs:
+                if job.payload.standing == attempt.id:
+                    job.payload.standing = None
+
     def _note_exit(self, event: on.WorkerExited) -> None:
+        line = self._lines.lose(event.worker)
+        self._leave_line([attempt for attempt in line if attempt.id != event.started])
+        self._begin_line([attempt for attempt in line if attempt.id == event.started])
         for witness in self._running_in(event.worker):
             witness.lose(self.clock.now, is_guilty=event.started in {None, witness.attempt})
             self._lost.append(witness)
+
+    def _in_attempt(self, attempt: int) -> list[Witness]:
+        return [witness for witness in self.live.values() if witness.attempt == attempt]
 
     def _running_in(self, worker: int) -> list[Witness]:
         return [witness for witness in self.live.values() if witness.worker == worker]
 
     def _note_chunks(self, event: on.ChunksArrived) -> None:
-        witness = next((witness for witness in self.live.values() if witness.attempt == event.attempt), None)
-        if witness is not None:
+        for witness in self._in_attempt(event.attempt):
             witness.see_chunk(self.clock.now)
             if self.dice.random() >= self.weather.lazy_reader:
                 self.agenda.plan(self.dice.choice((0.0, 0.001, 0.1)), lambda: self.take(witness.job))
@@ -250,18 +305,31 @@ class Simulation(FakeEngine):
 
     def _send(self, command: do.Send) -> None:
         attempt = command.attempt
+        is_ahead = self._lines.add(command.worker, attempt)
         for job in attempt.jobs:
             witness: Witness = job.payload
             self._require(witness.number in self.live, "sent, and has been answered", witness)
-            self._require(witness.attempt is None, "sent, and runs already", witness)
-            if not witness.attempts:
-                self._require(witness.number > self._latest_start[job.lane.name], "out of turn", witness)
-                self._latest_start[job.lane.name] = witness.number
-            witness.begin(attempt.id, command.worker, self.clock.now)
+            self._require(witness.attempt is None and witness.standing is None, "sent, and has been sent", witness)
+            self._require(self._is_next(witness), "out of turn", witness)
+            if is_ahead:
+                witness.standing = attempt.id
+            else:
+                witness.begin(attempt.id, command.worker, self.clock.now)
         self._have_run.add(attempt.worker.pool.name)
         self.workers[command.worker].run(attempt)
 
+    def _is_next(self, witness: Witness) -> bool:
+        """Whether no older job of its lane waits to be sent."""
+        for other in self.live.values():  # in the order in which they came
+            if other is witness:
+                return True
+            if other.attempt is None and other.standing is None and other.job.lane is witness.job.lane:
+                return False
+        return True
+
     def _kill(self, command: do.Kill) -> None:
+        self._killed.add(command.worker)
+        self._leave_line(self._lines.lose(command.worker))
         for witness in self._running_in(command.worker):
             witness.lose(self.clock.now, is_guilty=False)
             self._lost.append(witness)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from penstock.scheduler import Job
+from penstock.scheduler import Attempt, Job
 from penstock.scheduler.scheduler import POISON_DEATHS
-from penstock.testing.fake_worker import Behaviour
+from penstock.testing.fake_worker import Behaviour, FakeWorker
 
 
 class Witness:
@@ -21,12 +21,14 @@ class Witness:
         "chunks",
         "deaths",
         "hung_up",
+        "inside",
         "job",
         "limit",
         "limits",
         "number",
         "progressed",
         "since",
+        "standing",
         "untaken",
         "worker",
     )
@@ -38,6 +40,7 @@ class Witness:
         self.arrived = now
         self.attempt: int | None = None  # None while it is queued
         self.worker: int | None = None
+        self.standing: int | None = None  # the attempt in which it stands in a worker's line, still queued
         self.since = now  # it is queued, or runs
         self.attempts = 0
         self.deaths = 0  # workers that died of it, as far as anybody can tell
@@ -46,6 +49,7 @@ class Witness:
         self.untaken = 0
         self.progressed = now
         self.answers = 0
+        self.inside: tuple[FakeWorker, Attempt] | None = None  # where the user's code was last seen to begin it
         self.limits: dict[str, float] = {}
         self.limit = math.inf  # the first of them
         self._look()
@@ -67,6 +71,7 @@ class Witness:
 
     def begin(self, attempt: int, worker: int, now: float) -> None:
         """It runs from now on."""
+        self.standing = None
         self.attempts += 1
         self.attempt = attempt
         self.worker = worker
@@ -79,6 +84,11 @@ class Witness:
         self.attempt = self.worker = None
         self.since = self.progressed = now
         self._look()
+
+    def come_back(self, now: float) -> None:
+        """The worker has not begun it after all: it waits again, and nothing has happened."""
+        self.attempts -= 1
+        self.lose(now, is_guilty=False)
 
     def see_chunk(self, now: float) -> None:
         """A chunk has arrived."""

@@ -34,6 +34,8 @@ from penstock.worker.threads import Delivery, Mailbox, ThreadAttempt, Threads
 
 # Answers wait for the frames that were read with them, to leave in one write, but not behind an attempt this long.
 PROMPT_SECONDS = 0.0005
+# So many are worth a write of their own: the engine deals with them while the next ones run.
+FLUSH_AT = 16
 
 
 class Runtime(Protocol):
@@ -167,7 +169,7 @@ class Program:
             return
         done = inline.answer(run, live, self._guard)
         self._outbox.post_done(done)
-        if done.seconds > PROMPT_SECONDS:
+        if done.seconds > PROMPT_SECONDS or self._outbox.frames_waiting >= FLUSH_AT:
             self._flush()
 
     def _run_task(self, run: Run, live: LiveEndpoint) -> None:
