@@ -1,4 +1,4 @@
-"""The yardstick: the same answer from Falcon alone, on the same server, with no queue, no deadline and no worker process."""
+"""The yardstick: the same answer from Falcon alone, on the same server: no queue, no deadline, no worker process."""
 
 from __future__ import annotations
 

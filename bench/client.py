@@ -25,14 +25,14 @@ class Client:
     def send(self, path: str, body: Any) -> None:
         """Send a request, and do not wait for its answer."""
         payload = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
-        self.sock.sendall(head.encode() + payload)
+        headers = f"Host: bench\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+        self.sock.sendall(f"POST {path} HTTP/1.1\r\n{headers}".encode() + payload)
 
     def receive(self) -> int:
         """Read an answer with a length; return its status."""
         status = int(self._file.readline().split()[1])
         length = 0
-        while (line := self._file.readline().strip()):
+        while line := self._file.readline().strip():
             name, _, value = line.partition(b":")
             if name.lower() == b"content-length":
                 length = int(value)
@@ -50,7 +50,7 @@ class Client:
         while self._file.readline().strip():
             pass
         lines = 0
-        while (size := int(self._file.readline(), 16)):
+        while size := int(self._file.readline(), 16):
             lines += self._file.read(size).count(b"\n")
             self._file.readline()
         self._file.readline()

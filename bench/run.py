@@ -5,6 +5,7 @@ Needs wrk (Debian's package of that name) for the load. Prints a Markdown table;
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -14,8 +15,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ def wrk(server: Server, connections: int, seconds: float, script: str) -> tuple[
         raise SystemExit(f"{server.name} answered errors:\n{text}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     median = re.search(r"50%\s+([\d.]+)(us|ms|s)", text)
-    assert rate is not None and median is not None, text
+    assert rate is not None, text
+    assert median is not None, text
     return float(rate[1]), float(median[1]) * _UNITS[median[2]]
 
 
@@ -78,9 +80,6 @@ def chunks_per_second(server: Server) -> float:
 
 def worker_pid(pool: str, port: int) -> int:
     """The process of a pool's only worker."""
-    import json
-    import urllib.request
-
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/status", timeout=5) as answer:
         pid: int = json.load(answer)["pools"][pool]["workers"][0]["pid"]
         return pid

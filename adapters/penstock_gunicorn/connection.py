@@ -12,8 +12,8 @@ from gunicorn.asgi.protocol import ASGIProtocol
 # How long a client may go on sending a body that nobody wants, after it has been told so.
 LINGER_LIMIT = 5.0
 
-# gunicorn notes what its parser in C can do on the class that asks first, and then reads it from its own class: a subclass
-# that asked would be left with the parser in Python, at ten times the cost.
+# gunicorn notes what its parser in C can do on the class that asks first, and then reads it from its own class: a
+# subclass that asked would be left with the parser in Python, at ten times the cost.
 ASGIProtocol._check_h1c_protocol_available()
 
 

@@ -9,17 +9,16 @@ from penstock.hookspecs import hookimpl
 from penstock.scheduler import FifoQueue, Job, within_max_attempts
 
 if TYPE_CHECKING:
-    from penstock.app import Endpoint
     from penstock.scheduler import Queue
 
 
 @hookimpl
-def penstock_queue_discipline(endpoint: Endpoint) -> Callable[[], Queue]:
+def penstock_queue_discipline() -> Callable[[], Queue]:
     """First come, first served."""
     return FifoQueue
 
 
 @hookimpl
-def penstock_retry_policy(endpoint: Endpoint) -> Callable[[Job], bool]:
+def penstock_retry_policy() -> Callable[[Job], bool]:
     """As often as ``Retries.max_attempts`` allows."""
     return within_max_attempts

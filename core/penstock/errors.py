@@ -29,12 +29,12 @@ The tree (status, code; ``*`` = safe to send again, because nothing was started 
         ├── ExecutionTimeout           504 execution-timeout      also for first_chunk and idle
         └── TotalTimeout               504 total-timeout
 
-Catch ``Unavailable`` to try again elsewhere, ``DeadlineExceeded`` to learn that time ran out, ``PenstockError`` for all.
+Catch ``Unavailable`` to try elsewhere, ``DeadlineExceeded`` to learn that time ran out, ``PenstockError`` for all.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class PenstockError(Exception):

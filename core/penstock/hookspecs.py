@@ -1,8 +1,8 @@
 """The hooks: what a plug-in may decide.
 
-Each is a factory. It is called once for each endpoint while the engine is made, and gives back what decides from then on,
-a plain callable, or None to leave the decision to the next plug-in; the last one registered is asked first, and the core's
-own defaults are asked last. Nothing calls pluggy once the engine runs.
+Each is a factory. It is called once for each endpoint while the engine is made, and gives back what decides from then
+on, a plain callable, or None to leave the decision to the next plug-in; the last one registered is asked first, and the
+core's own defaults are asked last. Nothing calls pluggy once the engine runs.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def penstock_queue_discipline(endpoint: Endpoint) -> Callable[[], Queue] | None:
 def penstock_retry_policy(endpoint: Endpoint) -> Callable[[Job], bool] | None:
     """Decide whether a job whose worker was lost is run again.
 
-    It is asked only where running again is safe at all: the endpoint is idempotent, no chunk has been delivered, and the
-    job has not seen two workers die.
+    It is asked only where running again is safe at all: the endpoint is idempotent, no chunk has been delivered, and
+    the job has not seen two workers die.
 
     Parameters
     ----------

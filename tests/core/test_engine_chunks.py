@@ -55,6 +55,9 @@ class FakeLink:
     def send(self, message: Message) -> None:
         self.sent.append(message)
 
+    def poll(self) -> None:
+        """Nothing has arrived that was not told."""
+
     def last_started(self) -> int:
         return 0  # it has begun no inline attempt
 

@@ -161,6 +161,19 @@ def test_a_fifo_queue_keeps_order_and_bytes() -> None:
     assert queue.head() is jobs[0]
 
 
+def test_what_is_put_back_stands_where_it_was() -> None:
+    """Jobs that come back in any order, from several workers, are again in the order of their arrival."""
+    queue, target = FifoQueue(), Lane(LaneSpec(name="lane"))
+    jobs = [Job(target, Timeouts()) for _ in range(6)]
+    for sequence, job in enumerate(jobs):
+        job.sequence = sequence
+        queue.push(job)
+    taken = [queue.pop() for _ in range(4)]
+    for position in (1, 3, 0, 2):
+        queue.push_front(taken[position])
+    assert list(queue) == jobs
+
+
 # ---- counts
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from penstock.scheduler import Attempt, Job, Lane, Scheduler
+from penstock.errors import HandlerError
+from penstock.scheduler import Attempt, FifoQueue, Job, Lane, LaneSpec, Scheduler, retrying
 from penstock.scheduler import commands as do
+from penstock.scheduler import events as on
 from penstock.scheduler import scheduler as module
 from penstock.scheduler.timers import NEVER
-from penstock.scheduler.workforce import Worker
+from penstock.scheduler.workforce import Pool, Worker
 from penstock.testing import simulation
 from penstock.testing.simulation import SimulationFailed, simulate
 
@@ -61,7 +63,7 @@ def innocents_pay_for_others(patch: pytest.MonkeyPatch) -> None:
 
 
 def streams_run_twice(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module, "_is_safe_again", lambda job: True)
+    patch.setattr(retrying, "is_safe_again", lambda job: True)
 
 
 def nobody_is_interrupted(patch: pytest.MonkeyPatch) -> None:
@@ -104,8 +106,8 @@ def batches_wait_too_long(patch: pytest.MonkeyPatch) -> None:
 
 
 def suspects_share_a_worker(patch: pytest.MonkeyPatch) -> None:
-    run = Scheduler._run
-    patch.setattr(Scheduler, "_run", lambda self, lane, worker, units, now: run(self, lane, worker, lane.units, now))
+    send = Scheduler._send
+    patch.setattr(Scheduler, "_send", lambda self, lane, worker, units, now: send(self, lane, worker, lane.units, now))
 
 
 def a_drain_forgets_the_idle(patch: pytest.MonkeyPatch) -> None:
@@ -132,6 +134,118 @@ def taking_nothing_buys_time(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Scheduler, "_chunks_taken", taken)
 
 
+def a_stalled_line_is_never_recalled(patch: pytest.MonkeyPatch) -> None:
+    due = Scheduler._worker_due
+
+    def patient(self: Scheduler, worker: Worker, now: float) -> None:
+        if not worker.line:
+            due(self, worker, now)
+
+    patch.setattr(Scheduler, "_worker_due", patient)
+
+
+def nothing_is_recalled_when_its_caller_leaves(patch: pytest.MonkeyPatch) -> None:
+    recall, due = Scheduler._recall, Scheduler._worker_due
+
+    def only_when_stalled(self: Scheduler, worker: Worker, now: float) -> None:
+        patch.setattr(Scheduler, "_recall", recall)
+        due(self, worker, now)
+        patch.setattr(Scheduler, "_recall", lambda *_: None)
+
+    patch.setattr(Scheduler, "_recall", lambda *_: None)
+    patch.setattr(Scheduler, "_worker_due", only_when_stalled)
+
+
+def a_line_grows_while_it_is_recalled(patch: pytest.MonkeyPatch) -> None:
+    recall = Scheduler._recall
+
+    def at_once(self: Scheduler, worker: Worker) -> None:
+        recall(self, worker)
+        if self._recalls:
+            self._issue_recalls()
+        worker.is_recalled = False
+
+    patch.setattr(Scheduler, "_recall", at_once)
+
+
+def an_earlier_recall_replaces_a_later_one(patch: pytest.MonkeyPatch) -> None:
+    recall = Scheduler._recall
+
+    def forgetful(self: Scheduler, worker: Worker) -> None:
+        worker.recalled = 0
+        recall(self, worker)
+
+    patch.setattr(Scheduler, "_recall", forgetful)
+
+
+def what_has_begun_is_taken_back(patch: pytest.MonkeyPatch) -> None:
+    recalled = Scheduler._recalled
+    patch.setattr(Scheduler, "_recalled", lambda self, event, now: recalled(self, on.Recalled(event.worker, 0), now))
+
+
+def what_was_not_begun_is_taken_to_have_failed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Scheduler, "_unbegin", lambda self, job, now: self._fail(job, HandlerError("not begun"), now))
+
+
+def what_was_not_begun_has_spent_a_try(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Scheduler, "_unbegin", Scheduler._requeue)
+
+
+def nobody_in_a_line_is_to_blame(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Scheduler, "_blame", lambda *_: None)
+
+
+def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
+    def dispatch(self: Scheduler, pool: Pool, now: float) -> None:
+        while (job := pool.next_job(now)) is not None:
+            units = pool.capacity if job.deaths else job.lane.units
+            worker = pool.find_worker(units)
+            if worker is not None:
+                self._begin(self._send(job.lane, worker, units, now), now)
+            elif (worker := pool.find_line(job.lane)) is not None:
+                self._send_ahead(job.lane, worker, units, now)
+            else:
+                return
+
+    patch.setattr(Scheduler, "_dispatch", dispatch)
+
+
+def the_line_is_begun_from_its_end(patch: pytest.MonkeyPatch) -> None:
+    begin = Scheduler._begin_next
+
+    def backwards(self: Scheduler, worker: Worker, now: float) -> None:
+        worker.line.rotate(1)
+        begin(self, worker, now)
+
+    patch.setattr(Scheduler, "_begin_next", backwards)
+
+
+def the_line_comes_back_in_disorder(patch: pytest.MonkeyPatch) -> None:
+    def recalled(self: Scheduler, event: on.Recalled, now: float) -> None:
+        worker = self.workers[event.worker]
+        for attempt in [attempt for attempt in worker.line if attempt.id > event.started]:
+            worker.line.remove(attempt)
+            self._take_back(attempt, "recall")
+        self._dispatch(worker.pool, now)
+
+    def push_front(self: FifoQueue, job: Job) -> None:
+        self.push(job)
+        self.jobs.move_to_end(job.sequence, last=False)
+
+    patch.setattr(Scheduler, "_recalled", recalled)
+    patch.setattr(FifoQueue, "push_front", push_front)
+
+
+def what_is_not_idempotent_is_sent_ahead(patch: pytest.MonkeyPatch) -> None:
+    begin = Lane.__init__
+
+    def rash(self: Lane, spec: LaneSpec) -> None:
+        begin(self, spec)
+        self.may_send_ahead = spec.runs_in_turn
+
+    patch.setattr(Lane, "__init__", rash)
+
+
 MUTATIONS = [
     slot_is_never_given_back,
     answers_come_twice,
@@ -151,6 +265,18 @@ MUTATIONS = [
     a_lost_place_stays_empty,
     bytes_are_not_counted_back,
     taking_nothing_buys_time,
+    a_stalled_line_is_never_recalled,
+    nothing_is_recalled_when_its_caller_leaves,
+    a_line_grows_while_it_is_recalled,
+    an_earlier_recall_replaces_a_later_one,
+    what_has_begun_is_taken_back,
+    what_was_not_begun_is_taken_to_have_failed,
+    what_was_not_begun_has_spent_a_try,
+    nobody_in_a_line_is_to_blame,
+    suspects_stand_in_lines,
+    the_line_is_begun_from_its_end,
+    the_line_comes_back_in_disorder,
+    what_is_not_idempotent_is_sent_ahead,
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING
 
 from penstock.errors import PenstockError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class _AtOnce:
     """Can be awaited, and is over at once."""
 
-    def __await__(self) -> Iterator[None]:
-        return iter(())
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
 
 
 _AT_ONCE = _AtOnce()
@@ -69,6 +69,7 @@ class Call:
         engine: Engine,
         endpoint: Endpoint,
         body: bytes,
+        *,
         request_id: str,
         headers: dict[str, str] | None,
         principal: str | None,

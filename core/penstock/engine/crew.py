@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
+import signal
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from penstock.engine.reactor import Reactor
@@ -61,7 +61,7 @@ class Crew:
 
     def start(self) -> None:
         """Start the zygote, which imports the app."""
-        load = Load(self._target, [os.getcwd() if path == "" else path for path in sys.path], sys.argv)
+        load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv)
         self._is_loaded = False
         self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
 
@@ -159,8 +159,6 @@ def _reason(status: int) -> str:
     """An exit status for a person."""
     if status >= 0:
         return f"exit code {status}"
-    import signal
-
     try:
         return f"signal {signal.Signals(-status).name}"
     except ValueError:

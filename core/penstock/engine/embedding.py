@@ -59,7 +59,7 @@ async def open_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT)
     reactor = _running_reactor()
     ready = _Latch(reactor)
     engine = create_engine(app, reactor)
-    engine.on_pools_failed = lambda error: ready.open()
+    engine.on_pools_failed = lambda _error: ready.open()
     engine.on_readiness = ready.open
     try:
         engine.start()
@@ -86,7 +86,7 @@ def _running_reactor() -> Reactor:
 
 def _trio_reactor() -> Reactor:
     if "trio" in sys.modules:  # not imported before it is known to run
-        from penstock.engine.trio_reactor import TrioReactor
+        from penstock.engine.trio_reactor import TrioReactor  # noqa: PLC0415 - see above
 
         try:
             return TrioReactor()
@@ -188,12 +188,16 @@ async def _chunks(call: Call) -> AsyncIterator[Any]:
             return
 
 
-def submit_input(engine: Engine, name: str, input: Any, timeout: float | None, request_id: str, *, stream: bool) -> Call:
+def submit_input(
+    engine: Engine, name: str, input: Any, timeout: float | None, request_id: str, *, stream: bool
+) -> Call:
     """Encode, check and submit what an embedding program passes; errors as for ``AsyncEngine.call``."""
     endpoint = engine.endpoint(name)
     if endpoint.is_stream is not stream:
         right = "stream" if endpoint.is_stream else "call"
-        raise EngineError(f"endpoint {name!r} answers {'in chunks' if endpoint.is_stream else 'once'}: use engine.{right}()")
+        raise EngineError(
+            f"endpoint {name!r} answers {'in chunks' if endpoint.is_stream else 'once'}: use engine.{right}()"
+        )
     body = endpoint.codec.encode_input(input)
     endpoint.codec.validate(body)
     return engine.submit(endpoint, body, request_id=request_id, timeouts=_tightened(endpoint, timeout))

@@ -90,7 +90,7 @@ class Engine:
     # ---- life
 
     def start(self) -> None:
-        """Start the processes; returns at once, while the models load. ``unready_reasons`` tells when they are there."""
+        """Start the processes; returns at once, while the models load. ``unready_reasons`` tells when they have."""
         if self._is_started:
             raise EngineError("the engine is started already")
         self._is_started = True
@@ -213,7 +213,7 @@ class Engine:
         """
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
-        call = Call(self, endpoint, body, request_id, headers, principal)
+        call = Call(self, endpoint, body, request_id=request_id, headers=headers, principal=principal)
         call.job = job = Job(self._lanes[endpoint.index], timeouts or endpoint.timeouts, len(body), call)
         self._receive(on.Submitted(job))
         if not job.admitted:
@@ -325,8 +325,8 @@ class Engine:
     def _press(self, attempt: Attempt, pause: float) -> None:
         """Signal, and again until the attempt has ended or its worker is killed.
 
-        A signal that comes after the interpreter's last look and before the system call that the user's code is about to
-        block in is not noticed until that call returns, or the next signal interrupts it.
+        A signal that comes after the interpreter's last look, and before the system call that the user's code is about
+        to block in, is not noticed until that call returns or the next signal interrupts it.
         """
         link = self._crew.links.get(attempt.worker.id)
         if link is None or attempt.id not in self.scheduler.attempts or self._is_closed:

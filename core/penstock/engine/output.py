@@ -63,10 +63,10 @@ class OutputPump:
             log_event(logging.INFO, "output", text, worker=self._name)
         else:
             # An embedding program that has set up no logging still expects to see what its model prints.
-            print(f"[{self._name}] {text}", file=sys.stderr)
+            sys.stderr.write(f"[{self._name}] {text}\n")
 
     def close(self) -> None:
-        """Log what is still in the pipe, and close it. (A grandchild may hold the other end for ever.)"""
+        """Log what is still in the pipe, and close it; a grandchild may hold the other end for ever."""
         if self._fd < 0:
             return
         self._reactor.watch_readable(self._fd, None)

@@ -37,7 +37,7 @@ class Reactor(Protocol):
         """Call back whenever ``fd`` can be written; None ends that. To be ended before ``fd`` is closed."""
 
     def park(self, register: Callable[[Callback | None], None]) -> Awaitable[None]:
-        """What can be awaited until that which is passed to ``register``, at once, is called; calls after that are harmless.
+        """Pass a callback to ``register``, and return what can be awaited until it is called.
 
-        It may be cancelled. It may also pass None to ``register``, when it is over.
+        The wait may be cancelled; calls that come too late are harmless.
         """

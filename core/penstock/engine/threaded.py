@@ -149,7 +149,7 @@ class ThreadedEngine:
     def _create(self) -> Engine:
         engine = create_engine(self.app, AsyncioReactor(self._loop), target=self._target)
         engine.on_readiness = self._tell_change
-        engine.on_pools_failed = lambda error: self._tell_change()
+        engine.on_pools_failed = lambda _error: self._tell_change()
         engine.start()
         return engine
 
@@ -166,7 +166,7 @@ class ThreadedEngine:
         def run_here() -> None:
             try:
                 future.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the waiting thread's
+            except BaseException as error:  # whatever it is, it is the waiting thread's
                 future.set_exception(error)
 
         self.run_soon(run_here)
@@ -234,7 +234,7 @@ class ThreadedEngine:
         call = self._submit_input(name, input, timeout, request_id, stream=False)
         try:
             call.wait()
-            return result_of(call._call)  # noqa: SLF001 - the two are one
+            return result_of(call._call)
         finally:
             call.close()
 

@@ -58,8 +58,8 @@ class TrioReactor:
         self, scope: trio.CancelScope, wait: Callable[[], Awaitable[None]], callback: Callback
     ) -> None:
         with scope:
-            # The watch may be ended, and the descriptor closed, by the callback itself or between the descriptor's getting
-            # ready and this task's turn: it must be neither waited for nor read any more then.
+            # The watch may be ended, and the descriptor closed, by the callback itself, or between the descriptor's
+            # getting ready and this task's turn: it must be neither waited for nor read any more then.
             while not scope.cancel_called:
                 await wait()
                 if not scope.cancel_called:

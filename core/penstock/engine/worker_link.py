@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 
 from penstock.engine.output import OutputPump
@@ -28,11 +29,11 @@ from penstock.wire import (
 _READ_BYTES = 1 << 18
 _MOST_LEFT_BYTES = 1 << 30  # a bound, should a process that the worker left behind write for ever
 
-# So many messages are worth a system call of their own: the worker begins with them while this turn of the loop goes on.
+# So many messages are worth a system call of their own: the worker begins with them while this turn goes on.
 _FLUSH_AT = 16
 
-# recv() would allocate as much for every small frame, at several times the cost of reading it. One for all links: what is
-# read is copied out before anything else runs.
+# recv() would allocate as much for every small frame, at several times the cost of reading it. One for all links: what
+# is read is copied out before anything else runs.
 _buffer = bytearray(_READ_BYTES)
 _view = memoryview(_buffer)
 
@@ -108,8 +109,8 @@ class WorkerLink:
     def interrupt(self, attempt: int) -> None:
         """Raise an exception in the user's code, if it is inside this attempt right now.
 
-        The word says which attempt is meant, and is written first: the handler raises for no other, and the worker looks at
-        it before it enters user code.
+        The word says which attempt is meant, and is written first: the handler raises for no other, and the worker
+        looks at it before it enters user code.
         """
         self._words[WORD_INTERRUPT] = attempt
         self._signal(signal.SIGUSR1)
@@ -247,8 +248,6 @@ def _shared_memory() -> int:
     if sys.platform == "linux":
         fd = os.memfd_create("penstock")
     else:
-        import tempfile
-
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.truncate(fd, SHARED_BYTES)

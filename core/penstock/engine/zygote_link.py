@@ -62,7 +62,8 @@ class ZygoteLink:
         return self._process.pid
 
     def _send(self, message: ToZygote, descriptors: list[int] | None = None) -> None:
-        # Blocking: these are few and small, and the zygote reads them at once; a torn frame would part it from its descriptors.
+        # Blocking: these are few and small, and the zygote reads them at once. A torn frame would be parted from its
+        # descriptors.
         self._socket.setblocking(True)
         try:
             socket.send_fds(self._socket, [pack(message)], descriptors or [])
@@ -107,4 +108,3 @@ class ZygoteLink:
         self._process.kill()
         self._process.wait()
         self._output.close()
-

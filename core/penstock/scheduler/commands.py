@@ -40,7 +40,8 @@ class Interrupt(msgspec.Struct):
 class Recall(msgspec.Struct):
     """Have the worker begin no attempt up to this one any more. ``events.Recalled`` must follow, before anything else.
 
-    Each names a later attempt than the last one did. Nothing but others of its kind comes after it in one list, so that the event may be handed in while it is performed.
+    Each names a later attempt than the worker's last one did. In one list only others of its kind come after it,
+    so that the event may be handed in while it is performed.
     """
 
     worker: int

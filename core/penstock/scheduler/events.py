@@ -9,7 +9,6 @@ import msgspec
 from penstock.errors import PenstockError
 from penstock.scheduler.jobs import Job
 
-
 NOT_BEGUN: Final = object()
 """In the place of a result: the worker had been told to give the attempt back, and has not begun it."""
 
@@ -43,8 +42,8 @@ class ChunksTaken(msgspec.Struct, gc=False):
 class AttemptEnded(msgspec.Struct, gc=False):
     """The worker has said the last word on an attempt: its slot is free.
 
-    ``results`` has one entry for each job of the attempt, in its order: what to answer, or the error, or ``NOT_BEGUN`` where
-    the worker has given the job back.
+    ``results`` has one entry for each job of the attempt, in its order: what to answer, or the error; or ``NOT_BEGUN``
+    for each, where the worker has given the attempt back.
     """
 
     attempt: int

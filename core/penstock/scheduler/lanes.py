@@ -18,8 +18,8 @@ DEFAULT_MAX_QUEUE_BYTES = 256 << 20
 _EXPECTATION_GAIN = 0.125  # of the latest time in the moving average, as in TCP's estimate of the round trip (RFC 6298)
 _SAMPLES = 1024  # how many of the latest times the quantiles are taken from
 
-# A worker that has done a short attempt waits for the next one for as long as a message takes both ways, which may be longer
-# than the attempt. So short ones are sent ahead, as many as are expected to take AHEAD_SECONDS together.
+# A worker that has done a short attempt waits for the next one for as long as a message takes both ways, which may be
+# longer than the attempt. So short ones are sent ahead, as many as are expected to take AHEAD_SECONDS together.
 AHEAD_SECONDS: Final = 0.001
 AHEAD_MOST: Final = 64
 
@@ -44,9 +44,9 @@ class LaneSpec:
     is_interruptible:
         Whether its code can be made to stop: not so in a thread, where the interrupt only sets a flag.
     runs_in_turn:
-        Whether a worker runs its attempts strictly one after the other, in the order in which they were sent, and can be
-        asked to give back those that it has not begun: then short ones may be sent ahead. Each takes the whole worker:
-        ``units`` is the pool's capacity.
+        Whether a worker runs its attempts strictly one after the other, in the order in which they were sent, says how
+        one has ended before it begins the next, and can be asked to give back those that it has not begun: then short
+        ones may be sent ahead. Each takes the whole worker: ``units`` is the pool's capacity.
     max_queue, max_queue_bytes:
         The queue's bounds, in jobs and in bytes of bodies.
     new_queue:
@@ -93,8 +93,8 @@ class Lane(Timed):
         "pool_name",
         "queue",
         "retries",
-        "runs_in_turn",
         "running",
+        "runs_in_turn",
         "timeouts",
         "units",
     )
@@ -118,7 +118,7 @@ class Lane(Timed):
         self.runs_in_turn = spec.runs_in_turn
         self.may_send_ahead = spec.runs_in_turn and spec.idempotent and not spec.is_stream and spec.batching is None
         self.expected_seconds = math.inf  # of one attempt; unknown until one has ended
-        self.most_ahead = 0.0  # a whole number: attempts that may stand in one worker's line; none unless they are short
+        self.most_ahead = 0.0  # attempts that may stand in one worker's line, a whole number; 0 unless they are short
         self.ahead = 0  # jobs that stand in some worker's line; they are queued, but not in ``queue``
         self.running = 0  # jobs in attempts that still wait for an answer
         self.outcomes: Counter[str] = Counter()

@@ -32,6 +32,7 @@ from penstock.scheduler import events as on
 from penstock.scheduler.deadlines import after, error_of, next_limit
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
+from penstock.scheduler.retrying import error_of_loss, is_safe_again, may_run_again
 from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, FINAL, JOB, QUEUED, READY, RUNNING, SENT, STARTING
 from penstock.scheduler.timers import NEVER, Timed, Timers
 from penstock.scheduler.workforce import (
@@ -43,9 +44,6 @@ from penstock.scheduler.workforce import (
     Worker,
     restart_delay,
 )
-
-POISON_DEATHS: Final = 2
-"""A job that has seen so many workers die is taken to be the cause."""
 
 TEARDOWN_SECONDS: Final = 5.0
 """How long a worker that was told to stop may take for it."""
@@ -356,26 +354,23 @@ class Scheduler:
             worker.due = NEVER
 
     def _recall(self, worker: Worker) -> None:
-        """Have back what the worker has not begun: one of its line is not wanted any more, or all have waited too long."""
-        if worker.line and worker.line[-1].id > worker.recalled and not worker.is_recalling:
-            worker.is_recalling = True
+        """Ask for what the worker has not begun: one of its line is not wanted any more, or all wait for too long."""
+        if worker.line and worker.line[-1].id > worker.recalled and worker not in self._recalls:
             self._recalls.append(worker)
 
     def _issue_recalls(self) -> None:
         """Last of all, so that nothing is on its way to the worker that the recall does not name."""
         for worker in self._recalls:
-            if worker.line:
+            if worker.line:  # else it was begun or lost in this same turn
                 worker.recalled = worker.line[-1].id
+                worker.is_recalled = True
                 self._out.append(do.Recall(worker.id, worker.recalled))
-            else:
-                worker.is_recalling = False  # its line was begun or lost in this same turn
         self._recalls.clear()
 
     def _recalled(self, event: on.Recalled, now: float) -> None:
         worker = self.workers.get(event.worker)
         if worker is None or not worker.line:
             return
-        worker.is_recalling = False
         while worker.line and worker.line[-1].id > event.started:
             self._take_back(worker.line.pop(), "recall")
         if worker.line:  # it has begun these: what it says of the one before them is on its way
@@ -594,9 +589,8 @@ class Scheduler:
                 job.spent += 1
                 job.deaths += 1
                 self._restart_queue_time(job, now)
-                if not job.lane.may_retry(job):
-                    detail = f"{job.lane.name}: the worker died while it ran the job, and {_why_not_again(job)}"
-                    self._answer(job, "fail", WorkerLost(detail, retryable=True), now)
+                if not may_run_again(job):
+                    self._answer(job, "fail", error_of_loss(job), now)
 
     def _unbegin(self, job: Job, now: float) -> None:
         """The worker was told to give the attempt back when it was about to begin it: the handler has not seen it."""
@@ -606,16 +600,14 @@ class Scheduler:
 
     def _lose(self, job: Job, now: float, *, is_innocent: bool) -> None:
         """The job's worker is gone: queue the job again if that is safe and allowed, else answer it."""
-        lane = job.lane
         if is_innocent:
             job.spent -= 1
         else:
             job.deaths += 1
-        if _is_safe_again(job) and job.deaths < POISON_DEATHS and lane.may_retry(job):
+        if may_run_again(job):
             self._requeue(job, now)
-            return
-        detail = f"{lane.name}: the worker died while it ran the job, and {_why_not_again(job)}"
-        self._answer(job, "fail", WorkerLost(detail, retryable=_is_safe_again(job)), now)
+        else:
+            self._answer(job, "fail", error_of_loss(job), now)
 
     def _requeue(self, job: Job, now: float) -> None:
         attempt = job.attempt
@@ -640,7 +632,6 @@ class Scheduler:
 
     def _worker_due(self, worker: Worker, now: float) -> None:
         if worker.line:
-            worker.is_stalled = True
             self._recall(worker)
         elif worker.state is DRAINING:
             self._kill(worker, now, f"its tear-down took longer than {TEARDOWN_SECONDS:g} s")
@@ -666,7 +657,7 @@ class Scheduler:
                     self._give_up(job, now)
 
     def _give_up(self, job: Job, now: float) -> None:
-        refusal = Draining("the server is shutting down", retryable=_is_safe_again(job))
+        refusal = Draining("the server is shutting down", retryable=is_safe_again(job))
         self._answer(job, "cancel", refusal, now, "drain")
 
     def _settle(self, now: float) -> None:
@@ -694,18 +685,3 @@ class Scheduler:
 
     def _report(self, event: str, **fields: Any) -> None:
         self._out.append(do.Report(event, fields))
-
-
-def _is_safe_again(job: Job) -> bool:
-    """Whether nothing is lost or done twice if the job runs once more, whoever sends it."""
-    return not job.attempts or (job.lane.idempotent and not job.chunks)
-
-
-def _why_not_again(job: Job) -> str:
-    if job.chunks:
-        return "it had sent chunks already"
-    if not job.lane.idempotent:
-        return "may not run it twice"
-    if job.deaths >= POISON_DEATHS:
-        return f"{job.deaths} workers have died under it"
-    return f"its {job.spent} attempts are used up"

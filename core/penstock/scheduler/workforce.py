@@ -15,7 +15,7 @@ MAX_START_TRIES: Final = 3
 LONGEST_RESTART_DELAY: Final = 60.0
 
 STALL_SECONDS: Final = 0.01
-"""When what runs takes so long after all, those in the line behind it are recalled, and none is sent behind it any more."""
+"""When what runs takes so long after all, those in the line behind it are recalled, and none joins it any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Worker(Timed):
     ``due`` bounds its tear-down, and before that the wait of its line.
     """
 
-    __slots__ = ("attempts", "free", "id", "is_recalling", "is_stalled", "line", "place", "pool", "recalled", "since", "state")
+    __slots__ = ("attempts", "free", "id", "is_recalled", "line", "place", "pool", "recalled", "since", "state")
 
     def __init__(self, id_: int, place: Place, now: float) -> None:
         super().__init__()
@@ -61,10 +61,9 @@ class Worker(Timed):
         self.since = now
         self.free = place.pool.capacity
         self.attempts: dict[int, Attempt] = {}  # that hold units of it: running or stopping
-        self.is_stalled = False  # what it runs has kept its line waiting for too long
         self.line: deque[Attempt] = deque()  # sent ahead, to be begun in this order when the one that runs has ended
         self.recalled = 0  # the last attempt that it was told to give back; never told an earlier one again
-        self.is_recalling = False  # its line is asked back: nothing joins it until ``events.Recalled`` has come
+        self.is_recalled = False  # its line was asked back: nothing joins it until what runs has ended
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} ({self.place.name}): {self.state}, {len(self.attempts)} attempts, {self.free} free>"
@@ -87,14 +86,14 @@ class Worker(Timed):
         """Take an attempt's units back: the worker has acknowledged its end."""
         del self.attempts[attempt.id]
         self.free += attempt.units
-        self.is_stalled = False
+        self.is_recalled = False
         if not self.attempts:
             self.move("fall idle", now)
 
     @property
     def is_brisk(self) -> bool:
         """Whether what it runs now may be expected to end in a moment."""
-        if self.state is not BUSY or self.is_stalled or self.is_recalling or len(self.attempts) > 1:
+        if self.state is not BUSY or self.is_recalled or len(self.attempts) > 1:
             return False
         (attempt,) = self.attempts.values()
         return attempt.state is RUNNING and attempt.lane.most_ahead > 0

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, ClassVar
@@ -177,7 +178,7 @@ class FakeWorker:
     # ---- what it is told
 
     def run(self, attempt: Attempt) -> None:
-        """Run an attempt, at once or in its turn. A batch takes as long as its slowest member, and ends as its worst."""
+        """Run an attempt, at once or in its turn. A batch takes as long as its slowest member and ends as its worst."""
         self.attempts[attempt.id] = attempt
         if attempt.lane.runs_in_turn:
             self.line.append(attempt)
@@ -200,7 +201,7 @@ class FakeWorker:
         else:
             seconds = max(self._behaviour_of(job).acknowledges for job in attempt.jobs)
             results = [Cancelled("interrupted") for _ in attempt.jobs]
-            self.agenda.plan(seconds, lambda: self._end(attempt, seconds, results))
+            self.agenda.plan(seconds, lambda: self._finish(attempt, seconds, results))
 
     def kill(self) -> None:
         """SIGKILL. What it had said before may still arrive."""
@@ -229,21 +230,23 @@ class FakeWorker:
     # ---- what it does
 
     def _take_turn(self) -> None:
-        """Turn to the first of the line, if it is free."""
-        if self._current is not None or not self.line:
-            return
-        self._current = attempt = self.line.popleft()
-        if self._says_early:
-            self.started = attempt.id
-        if self._pause:
-            self.agenda.plan(self._pause, lambda: self._begin_turn(attempt))
-        else:
+        """Turn to the first of the line, and to the next if that one is not to begin any more."""
+        while self._current is None and self.line:
+            self._current = attempt = self.line.popleft()
+            if self._says_early:
+                self.started = attempt.id
+            if self._pause:
+                self.agenda.plan(self._pause, partial(self._after_pause, attempt))
+                return
             self._begin_turn(attempt)
+
+    def _after_pause(self, attempt: Attempt) -> None:
+        if self.is_alive:
+            self._begin_turn(attempt)
+            self._take_turn()
 
     def _begin_turn(self, attempt: Attempt) -> None:
         """Begin it, unless it is recalled or interrupted by now."""
-        if not self.is_alive:
-            return
         self.started = attempt.id
         if attempt.id <= self._recalled:
             self._end(attempt, 0.0, [on.NOT_BEGUN for _ in attempt.jobs])
@@ -263,7 +266,8 @@ class FakeWorker:
             self.agenda.plan(seconds, lambda: self._crash(attempt))
         else:
             # A generator may also end before its last chunk: `seconds` decides.
-            self.agenda.plan(seconds, lambda: self._end(attempt, seconds, [member.result() for member in members]))
+            results = [member.result() for member in members]
+            self.agenda.plan(seconds, lambda: self._finish(attempt, seconds, results))
 
     # ---- what it says
 
@@ -274,6 +278,11 @@ class FakeWorker:
     def _chunk(self, attempt: Attempt) -> None:
         if attempt.id in self.attempts:
             self._say(on.ChunksArrived(attempt.id, 1))
+
+    def _finish(self, attempt: Attempt, seconds: float, results: list[Any]) -> None:
+        self._end(attempt, seconds, results)
+        if self.is_alive:
+            self._take_turn()
 
     def _end(self, attempt: Attempt, seconds: float, results: list[Any]) -> None:
         if not self.is_alive or self.attempts.pop(attempt.id, None) is None:
@@ -287,7 +296,6 @@ class FakeWorker:
             self._current = None
             self._is_inside = False
             self._unwanted.discard(attempt.id)
-            self._take_turn()
 
     def _crash(self, attempt: Attempt) -> None:
         if attempt.id in self.attempts:

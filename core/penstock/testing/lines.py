@@ -19,7 +19,7 @@ class Lines:
         """It was sent; return whether it stands in line."""
         held = self._sent[worker]
         held.append(attempt)
-        return len(held) > 1 and attempt.lane.may_send_ahead
+        return len(held) > 1 and attempt.lane.runs_in_turn
 
     def end(self, attempt_id: int) -> Attempt | None:
         """It has ended; return the one whose turn that makes it, if there is one."""
@@ -27,7 +27,7 @@ class Lines:
             for attempt in held:
                 if attempt.id == attempt_id:
                     held.remove(attempt)
-                    return held[0] if held and held[0].lane.may_send_ahead else None
+                    return held[0] if held and held[0].lane.runs_in_turn else None
         return None
 
     def recall(self, worker: int, up_to: int, started: int) -> list[Attempt] | None:
@@ -44,11 +44,11 @@ class Lines:
     def lose(self, worker: int) -> list[Attempt]:
         """The worker is gone; return what stood in its line."""
         held = self._sent.pop(worker, [])
-        return [attempt for attempt in held[1:] if attempt.lane.may_send_ahead]
+        return [attempt for attempt in held[1:] if attempt.lane.runs_in_turn]
 
     def may_begin(self, worker: int, attempt: Attempt, *, is_wanted: bool) -> bool:
         """Whether the worker may begin it: not what it has given back, nor what nobody has waited for in the line."""
         if attempt.id in self._recalled:
             return False
-        is_waiting = attempt in self._sent[worker][1:] and attempt.lane.may_send_ahead
+        is_waiting = attempt in self._sent[worker][1:] and attempt.lane.runs_in_turn
         return not is_waiting or is_wanted or attempt.id <= self._started.get(worker, 0)

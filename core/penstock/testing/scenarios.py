@@ -72,11 +72,9 @@ class Weather:
         """Draw what the user's code does with one job."""
         is_hard = dice.random() < self.stuck_hard
         is_stuck = is_hard or dice.random() < self.stuck
-        if runs_in_turn and dice.random() < self.brisk:
-            rate = 20_000.0
-        else:
-            rate = 1.0 if dice.random() < self.slow else 50.0
-        seconds = dice.expovariate(rate)
+        is_brisk = runs_in_turn and dice.random() < self.brisk
+        rate = 1.0 if dice.random() < self.slow else 50.0
+        seconds = dice.expovariate(20_000.0 if is_brisk else rate)
         return Behaviour(
             seconds=math.inf if is_stuck else seconds,
             acknowledges=math.inf if is_hard else dice.expovariate(100.0),

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
@@ -224,10 +225,11 @@ class Simulation(FakeEngine):
 
     def _begun(self, worker: FakeWorker, attempt: Attempt) -> None:
         """The user's code begins: not what is not to begin, and not what runs already."""
-        if worker.worker not in self._killed:
-            is_wanted = any(job.payload.number in self.live for job in attempt.jobs)
-            is_right = self._lines.may_begin(worker.worker, attempt, is_wanted=is_wanted)
-            self._require(is_right, f"{attempt!r} is begun")
+        if worker.worker in self._killed:
+            return  # it runs on for a moment, and nothing can be done about that
+        is_wanted = any(job.payload.number in self.live for job in attempt.jobs)
+        is_right = self._lines.may_begin(worker.worker, attempt, is_wanted=is_wanted)
+        self._require(is_right, f"{attempt!r} is begun")
         for job in attempt.jobs:
             witness: Witness = job.payload
             if witness.inside is not None:
@@ -296,7 +298,7 @@ class Simulation(FakeEngine):
         for witness in self._in_attempt(event.attempt):
             witness.see_chunk(self.clock.now)
             if self.dice.random() >= self.weather.lazy_reader:
-                self.agenda.plan(self.dice.choice((0.0, 0.001, 0.1)), lambda: self.take(witness.job))
+                self.agenda.plan(self.dice.choice((0.0, 0.001, 0.1)), partial(self.take, witness.job))
 
     def _note_taken(self, event: on.ChunksTaken) -> None:
         event.job.payload.see_taken(self.clock.now)
@@ -312,6 +314,7 @@ class Simulation(FakeEngine):
             self._require(witness.attempt is None and witness.standing is None, "sent, and has been sent", witness)
             self._require(self._is_next(witness), "out of turn", witness)
             if is_ahead:
+                self._require(witness.may_stand_in_line, "sent ahead", witness)
                 witness.standing = attempt.id
             else:
                 witness.begin(attempt.id, command.worker, self.clock.now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from penstock.scheduler import Attempt, Job
-from penstock.scheduler.scheduler import POISON_DEATHS
+from penstock.scheduler.retrying import POISON_DEATHS
 from penstock.testing.fake_worker import Behaviour, FakeWorker
 
 
@@ -64,6 +64,12 @@ class Witness:
         lane = self.job.lane
         tries = min(lane.retries.max_attempts, POISON_DEATHS)
         return not lane.idempotent or self.chunks > 0 or self.deaths >= tries
+
+    @property
+    def may_stand_in_line(self) -> bool:
+        """Whether it may be sent ahead: not if it must never run twice, or may be what kills workers."""
+        lane = self.job.lane
+        return lane.idempotent and not lane.is_stream and lane.batching is None and not self.deaths
 
     def is_over(self, names: tuple[str, ...], now: float) -> bool:
         """Whether one of these limits has been reached."""

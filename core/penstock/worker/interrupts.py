@@ -61,8 +61,8 @@ class Guard:
     def may_begin(self, attempt: int) -> bool:
         """Say that an attempt is about to begin; False if the engine has recalled it.
 
-        The order is the point: the engine writes its word and then reads ours, so one of the two sees the other's. (Their
-        stores could pass each other for some nanoseconds; an attempt that runs twice then is of an idempotent endpoint.)
+        The order is the point: the engine writes its word and then reads ours, so one of the two sees the other's.
+        (Their stores could pass each other for some nanoseconds; what runs twice then is of an idempotent endpoint.)
         """
         self._words[WORD_STARTED] = attempt
         return bool(self._words[WORD_RECALLED] < attempt)

@@ -1,0 +1,37 @@
+"""Whether a job whose worker was lost may run again, and what its caller is told if it may not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from penstock.errors import WorkerLost
+from penstock.scheduler.jobs import Job
+
+POISON_DEATHS: Final = 2
+"""A job that has seen so many workers die is taken to be the cause."""
+
+
+def is_safe_again(job: Job) -> bool:
+    """Whether nothing is lost or done twice if the job runs once more, whoever sends it."""
+    return not job.attempts or (job.lane.idempotent and not job.chunks)
+
+
+def may_run_again(job: Job) -> bool:
+    """Whether it is safe and allowed to run the job once more."""
+    return is_safe_again(job) and job.deaths < POISON_DEATHS and job.lane.may_retry(job)
+
+
+def error_of_loss(job: Job) -> WorkerLost:
+    """What the caller is told of a job that may not run again."""
+    detail = f"{job.lane.name}: the worker died while it ran the job, and {_why_not_again(job)}"
+    return WorkerLost(detail, retryable=is_safe_again(job))
+
+
+def _why_not_again(job: Job) -> str:
+    if job.chunks:
+        return "it had sent chunks already"
+    if not job.lane.idempotent:
+        return "may not run it twice"
+    if job.deaths >= POISON_DEATHS:
+        return f"{job.deaths} workers have died under it"
+    return f"its {job.spent} attempts are used up"
