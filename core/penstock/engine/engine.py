@@ -6,6 +6,7 @@ Everything here runs in one thread, that of the reactor. There is no lock, and n
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -71,6 +72,8 @@ class Engine:
         self._alarm_at = math.inf
         self._loading_alarm: TimerHandle | None = None
         self._on_drained: list[Callable[[], None]] = []
+        self._commands: deque[do.Command] = deque()
+        self._is_performing = False
         self._is_started = False
         self._is_closed = False
         self._perform: dict[type, Callable[[Any], None]] = {
@@ -256,8 +259,17 @@ class Engine:
     # ---- the loop
 
     def _receive(self, event: on.Event) -> None:
-        for command in self.scheduler.receive(event, self.reactor.time()):
-            self._perform[type(command)](command)
+        commands = self._commands
+        commands.extend(self.scheduler.receive(event, self.reactor.time()))
+        if self._is_performing:
+            return  # this came out of performing a command; the others that are left come first
+        self._is_performing = True
+        try:
+            while commands:
+                command = commands.popleft()
+                self._perform[type(command)](command)
+        finally:
+            self._is_performing = False
         heap = self.scheduler.timers.heap  # looked at before the call, which is hardly ever needed
         if heap and heap[0][0] < self._alarm_at:
             self._set_alarm()

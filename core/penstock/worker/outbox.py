@@ -31,11 +31,6 @@ class Outbox:
         """Whether all that was posted has left."""
         return not self._frames and not self._rest
 
-    @property
-    def frames_waiting(self) -> int:
-        """How many frames no write has been tried for."""
-        return len(self._frames)
-
     def post(self, message: Message) -> None:
         """Add a message; it leaves with the next flush."""
         self._frames.append(pack(message))

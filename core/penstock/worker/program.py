@@ -32,11 +32,6 @@ from penstock.worker.outbox import Outbox, leave
 from penstock.worker.tasks import Event, TaskAttempt
 from penstock.worker.threads import Delivery, Mailbox, ThreadAttempt, Threads
 
-# Answers wait for the frames that were read with them, to leave in one write, but not behind an attempt this long.
-PROMPT_SECONDS = 0.0005
-# So many are worth a write of their own: the engine deals with them while the next ones run.
-FLUSH_AT = 16
-
 
 class Runtime(Protocol):
     """The loop, as far as the program needs one."""
@@ -167,10 +162,10 @@ class Program:
         if live.endpoint.is_stream:
             self._stream = InlineStream(run, live, self._guard, self._outbox)
             return
-        done = inline.answer(run, live, self._guard)
-        self._outbox.post_done(done)
-        if done.seconds > PROMPT_SECONDS or self._outbox.frames_waiting >= FLUSH_AT:
-            self._flush()
+        self._outbox.post_done(inline.answer(run, live, self._guard))
+        # At once, although more may have been read with it: nobody knows how long the next one takes, and an answer that
+        # is held back behind user code looks like an attempt that overruns its deadline.
+        self._flush()
 
     def _run_task(self, run: Run, live: LiveEndpoint) -> None:
         runtime = self._runtime
