@@ -81,7 +81,7 @@ def cli() -> None:
 def serve(**options: Any) -> None:
     """Serve the app TARGET over HTTP."""
     # gunicorn cannot even be imported everywhere, and `check` has no need of it.
-    from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415
+    from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415 - what serves need not be imported to check
 
     serve_app(ServeOptions(**options))
 

@@ -20,7 +20,7 @@ from penstock_falcon.operations import ROUTES
 from penstock_falcon.outcome import answer_call
 from penstock_falcon.problems import internal_problem, problem
 from penstock_falcon.service import MAX_BODY, Service, Settings
-from penstock_falcon.streams import StreamBody
+from penstock_falcon.streams import PIECE_BYTES, StreamBody
 
 if TYPE_CHECKING:
     from penstock.app import App, Endpoint
@@ -136,10 +136,10 @@ class StreamResource(EndpointResource):
     async def _answer(self, call: Call, job_id: str, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> Answer:
         hangup = Hangup(call, receive_of(req), self._service.watch)
         try:
-            chunks = call.take()
+            chunks = call.take(PIECE_BYTES)
             while not chunks and call.outcome is None:
                 await wait_or_cancel(call)
-                chunks = call.take()
+                chunks = call.take(PIECE_BYTES)
         except BaseException:
             hangup.stop()
             raise

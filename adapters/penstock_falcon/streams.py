@@ -14,6 +14,9 @@ from penstock_falcon.problems import error_object
 if TYPE_CHECKING:
     from penstock.engine import Call
 
+# A piece counts as read when the server asks for the next one. Large ones would make a slow reader look like one that does
+# not read at all.
+PIECE_BYTES = 1 << 16
 # How long a client that is slow to read may still take for what was written, once its job has failed.
 LAST_WRITE_SECONDS = 1.0
 
@@ -95,10 +98,10 @@ class StreamBody:
             self._call.cancel("the response was closed")
 
     def _next_piece(self) -> bytes | None:
-        """Everything that has arrived, as one piece; None if there is nothing yet."""
-        chunks = self._first + self._call.take()
+        """What has arrived, as one piece of bounded size; None if there is nothing yet."""
+        chunks = self._first + self._call.take(PIECE_BYTES)
         self._first = []
-        outcome = self._call.outcome
+        outcome = None if self._call.has_chunks else self._call.outcome
         if not chunks and outcome is None:
             return None
         piece = self._framing.frame(chunks) if chunks else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +12,8 @@ from gunicorn.asgi.protocol import ASGIProtocol
 
 # How long a client may go on sending a body that nobody wants, after it has been told so.
 LINGER_LIMIT = 5.0
+# How much the kernel may hold that it has not sent yet, before a writer has to wait.
+UNSENT_BYTES = 1 << 16
 
 # gunicorn notes what its parser in C can do on the class that asks first, and then reads it from its own class: a
 # subclass that asked would be left with the parser in Python, at ten times the cost.
@@ -32,6 +35,10 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register, then serve."""
         self.worker.connections.add(self)
+        # Else the kernel takes megabytes before a slow reader is felt, and reports room only when a third of them is gone.
+        sock = transport.get_extra_info("socket")
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -67,8 +67,13 @@ class FakeCall:
             self.outcome = outcome
             self._progress()
 
-    def take(self) -> list[bytes]:
-        """The chunks that have arrived since."""
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there are chunks to take."""
+        return bool(self._chunks)
+
+    def take(self, limit_bytes: int | None = None) -> list[bytes]:
+        """The chunks that have arrived since; these are too small for the limit to matter."""
         chunks, self._chunks = self._chunks, []
         return chunks
 
@@ -117,7 +122,7 @@ class FakeThreadedCall(FakeCall):
         """Readable when there is progress; ``take`` clears it."""
         return self._readable
 
-    def take(self) -> list[bytes]:
+    def take(self, limit_bytes: int | None = None) -> list[bytes]:
         """The chunks that have arrived since."""
         with self._lock:
             try:
@@ -125,7 +130,7 @@ class FakeThreadedCall(FakeCall):
                     os.read(self._readable, 4096)
             except BlockingIOError:
                 pass
-            return super().take()
+            return super().take(limit_bytes)
 
     def yield_chunk(self, chunk: bytes) -> None:
         """One more chunk has arrived."""

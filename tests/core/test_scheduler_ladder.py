@@ -87,7 +87,7 @@ def test_late_events_are_harmless() -> None:
     assert events(engine)[-1] == "kill"
     assert engine.receive(on.AttemptEnded(attempt.id, 1.0, ["late"])) == []
     assert engine.receive(on.ChunksArrived(attempt.id, 3)) == []
-    assert engine.receive(on.ChunksTaken(job)) == []
+    assert engine.receive(on.ChunksTaken(job, 1)) == []
     assert engine.receive(on.Cancelled(job, "late")) == []
     assert engine.receive(on.WorkerReady(1, 0.1)) == []
     engine.receive(on.WorkerExited(1, "SIGKILL"))

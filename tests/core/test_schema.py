@@ -250,7 +250,7 @@ def test_an_empty_body_counts_as_an_empty_object_where_nothing_is_required() -> 
 def test_a_mutable_default_is_not_shared() -> None:
     """What one request does to a default, the next does not see."""
 
-    def handler(items: list[int] = [1], names: dict[str, int] = {}) -> Any:  # noqa: B006
+    def handler(items: list[int] = [1], names: dict[str, int] = {}) -> Any:  # noqa: B006 - shared mutable defaults are the point
         items.append(2)
         names["x"] = 1
         return items
@@ -374,7 +374,7 @@ def test_two_structs_are_two_fields() -> None:
 def test_a_default_of_a_whole_body_is_used_for_an_empty_one() -> None:
     """Where the parameter has a default, no body at all means that."""
 
-    def handler(p: Point = Point(7.0)) -> Any:  # noqa: B008
+    def handler(p: Point = Point(7.0)) -> Any:  # noqa: B008 - a default of a user's own type
         return p
 
     def optional(s: Sealed) -> Any:
@@ -568,14 +568,14 @@ def _complex(a: complex) -> None: ...
 def _union(a: list[int] | set[int]) -> None: ...
 
 
-def _undefined(a: Missing) -> None: ...  # noqa: F821
+def _undefined(a: Missing) -> None: ...  # noqa: F821 - not defined, on purpose
 
 
 def _no_type(a: 5) -> None: ...
 
 
 class Unfinished(pydantic.BaseModel):
-    part: Missing  # noqa: F821
+    part: Missing  # noqa: F821 - not defined, on purpose
 
 
 def _unfinished(a: Unfinished) -> None: ...
@@ -610,7 +610,7 @@ def test_a_signature_that_cannot_be_served_is_refused(handler: Any, words: str) 
 def test_the_return_annotation_only_describes() -> None:
     """Whatever is annotated as returned, nothing is refused for it, and results are never checked against it."""
 
-    def handler() -> Missing:  # noqa: F821
+    def handler() -> Missing:  # noqa: F821 - not defined, on purpose
         return "x"
 
     def other() -> NDArray[np.float64]: ...

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.e2e
 SOON_SECONDS = 2.0
 IDLE = 1.5  # of /flood_impatient
 CHUNK_BYTES = 1 << 16
+SLOW_BYTES = 1 << 13  # every 20 ms: 400 KB in a second, of a stream that is made a thousand times faster
 WINDOW_BYTES = 1 << 20
 # What the kernel and the server's writer hold besides, at the very most. Without a bound a flood passes it at once.
 BUFFERS_BYTES = 8 << 20
@@ -258,12 +259,12 @@ def test_a_client_that_leaves_a_blocked_stream_frees_its_worker(
 
 
 def test_a_client_that_reads_slowly_is_served(served: Served, marks: Path, name: str) -> None:
-    """A reader that is slower than the generator, but goes on reading, keeps its stream for longer than ``idle``."""
+    """A reader that is far slower than the generator, but goes on reading, keeps its stream for longer than ``idle``."""
     with unread_flood(served, marks, name, "flood_impatient") as client:
-        ends_at = time.monotonic() + 2 * IDLE
+        ends_at = time.monotonic() + 3 * IDLE
         while time.monotonic() < ends_at:
-            assert client.recv(CHUNK_BYTES), "the stream was cut"
-            time.sleep(0.01)  # this is the rule: slow, and never silent
+            assert client.recv(SLOW_BYTES), "the stream was cut"
+            time.sleep(0.02)  # this is the rule: slow, and never silent
         assert not (marks / f"{name}.stopped").exists()
     wait_mark(marks, f"{name}.stopped", SOON_SECONDS)
 

@@ -102,14 +102,29 @@ class Call:
     def _register(self, wake: Callback | None) -> None:
         self.on_progress = wake
 
-    def take(self) -> list[bytes]:
-        """The chunks that have arrived since the last time, each one encoded value; gives the worker room for more."""
-        if not self._chunks:
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there are chunks to take; there may be some after the outcome."""
+        return bool(self._chunks)
+
+    def take(self, limit_bytes: int | None = None) -> list[bytes]:
+        """The chunks that have arrived since the last time, each one encoded value; gives the worker room for more.
+
+        Parameters
+        ----------
+        limit_bytes:
+            Take no more after the chunk that reaches this size. To take little at a time shows that a slow reader
+            reads.
+        """
+        count, size_bytes = len(self._chunks), self._untaken_bytes
+        if limit_bytes is not None and size_bytes > limit_bytes:
+            count, size_bytes = _reaching(limit_bytes, self._chunks)
+        if not count:
             return []  # never the list that chunks are still added to
-        chunks, self._chunks = self._chunks, []
-        size_bytes, self._untaken_bytes = self._untaken_bytes, 0
-        self._engine.taken(self, size_bytes)
-        return chunks
+        taken, self._chunks = self._chunks[:count], self._chunks[count:]
+        self._untaken_bytes -= size_bytes
+        self._engine.taken(self, count, size_bytes)
+        return taken
 
     def cancel(self, reason: str = "the caller cancelled") -> None:
         """Nobody waits for it any more. Harmless after the outcome."""
@@ -143,3 +158,13 @@ class Call:
         """Tell the caller that there is something to see."""
         if self.on_progress is not None:
             self.on_progress()
+
+
+def _reaching(limit_bytes: int, chunks: list[bytes]) -> tuple[int, int]:
+    """How many of the first chunks reach the limit, and their size."""
+    size_bytes = 0
+    for count, chunk in enumerate(chunks, 1):
+        size_bytes += len(chunk)
+        if size_bytes >= limit_bytes:
+            return count, size_bytes
+    return len(chunks), size_bytes

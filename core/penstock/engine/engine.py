@@ -228,14 +228,14 @@ class Engine:
         if call.job is not None and not self._is_closed:
             self._receive(on.Cancelled(call.job, reason))
 
-    def taken(self, call: Call, size_bytes: int) -> None:
+    def taken(self, call: Call, count: int, size_bytes: int) -> None:
         """See ``Call.take``."""
         job = call.job
         if self._is_closed or job is None:
             return
         attempt = job.attempt
         assert attempt is not None  # an undecided job with chunks is running
-        self._receive(on.ChunksTaken(job))
+        self._receive(on.ChunksTaken(job, count))
         call.owed_bytes += size_bytes
         if call.owed_bytes >= WINDOW_BYTES // 4:  # not for every chunk: a message each would cost more than the chunks
             self._crew.links[attempt.worker.id].send(Credit(attempt.id, call.owed_bytes))

@@ -217,6 +217,8 @@ class WorkerLink:
 
     def _receive(self) -> bytes | None:
         """Take what is there: nothing (None), or the end (no bytes)."""
+        if self._is_garbled:
+            return b""
         try:
             size = self._socket.recv_into(_buffer)
         except BlockingIOError:
@@ -236,8 +238,6 @@ class WorkerLink:
 
     def _drain_socket(self) -> None:
         """The worker is dead: what it had sent before still counts, up to where it broke the protocol."""
-        if self._is_garbled:
-            return
         for _ in range(_MOST_LEFT_BYTES // _READ_BYTES):
             if not self._receive():
                 return

@@ -34,9 +34,10 @@ class ChunksArrived(msgspec.Struct, gc=False):
 
 
 class ChunksTaken(msgspec.Struct, gc=False):
-    """The caller has taken all the chunks that had arrived."""
+    """The caller has taken ``count`` of the chunks that had arrived."""
 
     job: Job
+    count: int
 
 
 class AttemptEnded(msgspec.Struct, gc=False):

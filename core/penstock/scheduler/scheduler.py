@@ -281,8 +281,8 @@ class Scheduler:
 
     def _chunks_taken(self, event: on.ChunksTaken, now: float) -> None:
         job = event.job
-        if job.untaken:  # taking nothing must not put off the limit on the model's silence
-            job.untaken = 0
+        if event.count:  # taking nothing must not put off the limit on the model's silence
+            job.untaken -= event.count
             job.progressed = now
 
     # ---- attempts

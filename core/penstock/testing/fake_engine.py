@@ -90,9 +90,9 @@ class FakeEngine:
         """The job's caller has gone."""
         self.receive(on.Cancelled(job, reason))
 
-    def take(self, job: Job) -> None:
-        """The job's caller takes the chunks that have arrived."""
-        self.receive(on.ChunksTaken(job))
+    def take(self, job: Job, count: int | None = None) -> None:
+        """The job's caller takes so many of the chunks that have arrived; by default all."""
+        self.receive(on.ChunksTaken(job, job.untaken if count is None else count))
 
     def drain(self, seconds: float = 30.0) -> None:
         """Begin to shut down, with so much patience."""

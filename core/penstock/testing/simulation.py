@@ -298,10 +298,14 @@ class Simulation(FakeEngine):
         for witness in self._in_attempt(event.attempt):
             witness.see_chunk(self.clock.now)
             if self.dice.random() >= self.weather.lazy_reader:
-                self.agenda.plan(self.dice.choice((0.0, 0.001, 0.1)), partial(self.take, witness.job))
+                self.agenda.plan(self.dice.choice((0.0, 0.001, 0.1)), partial(self._take_some, witness.job))
+
+    def _take_some(self, job: Job) -> None:
+        """All that is there, or a part of it, as a slow reader does."""
+        self.take(job, self.dice.choice((job.untaken, self.dice.randint(0, job.untaken))))
 
     def _note_taken(self, event: on.ChunksTaken) -> None:
-        event.job.payload.see_taken(self.clock.now)
+        event.job.payload.see_taken(event.count, self.clock.now)
 
     # ---- what they see of commands
 

@@ -104,10 +104,10 @@ class Witness:
         self.untaken += 1
         self._look()
 
-    def see_taken(self, now: float) -> None:
-        """The caller has taken what there was."""
-        if self.untaken:
-            self.untaken = 0
+    def see_taken(self, count: int, now: float) -> None:
+        """The caller has taken so many of the chunks that there were."""
+        if count:
+            self.untaken -= count
             self.progressed = now
             self._look()
 

@@ -163,8 +163,8 @@ class Program:
             self._stream = InlineStream(run, live, self._guard, self._outbox)
             return
         self._outbox.post_done(inline.answer(run, live, self._guard))
-        # At once, although more may have been read with it: nobody knows how long the next one takes, and an answer that
-        # is held back behind user code looks like an attempt that overruns its deadline.
+        # At once, although more may have been read with it: nobody knows how long the next one takes, and an answer
+        # that is held back behind user code looks like an attempt that overruns its deadline.
         self._flush()
 
     def _run_task(self, run: Run, live: LiveEndpoint) -> None:
