@@ -14,8 +14,8 @@ from penstock_falcon.problems import error_object
 if TYPE_CHECKING:
     from penstock.engine import Call
 
-# A piece counts as read when the server asks for the next one. Large ones would make a slow reader look like one that does
-# not read at all.
+# A piece counts as read when the server asks for the next one. Large ones would make a slow reader look like one that
+# does not read at all.
 PIECE_BYTES = 1 << 16
 # How long a client that is slow to read may still take for what was written, once its job has failed.
 LAST_WRITE_SECONDS = 1.0

@@ -35,7 +35,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register, then serve."""
         self.worker.connections.add(self)
-        # Else the kernel takes megabytes before a slow reader is felt, and reports room only when a third of them is gone.
+        # Else the kernel takes megabytes before a slow reader is felt, and reports room when many of them are gone.
         sock = transport.get_extra_info("socket")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

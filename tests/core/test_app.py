@@ -277,10 +277,20 @@ class _Callable:
         (len, "neither a function nor a class; write a `def`"),
         (None, "neither a function nor a class"),
     ],
-    ids=(
-        "no-predict greedy big-setup big-teardown yielding-setup abstract attribute callable-instance partial wrapped "
-        "builtin none"
-    ).split(),
+    ids=[
+        "no-predict",
+        "greedy",
+        "big-setup",
+        "big-teardown",
+        "yielding-setup",
+        "abstract",
+        "attribute",
+        "callable-instance",
+        "partial",
+        "wrapped",
+        "builtin",
+        "none",
+    ],
 )
 def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, words: str) -> None:
     """The refusal names the endpoint and the mend, and leaves the app as it was."""

@@ -7,6 +7,7 @@ import math
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler import PoolSpec
 from penstock.scheduler import events as on
+from penstock.scheduler.retrying import MOST_ATTEMPTS
 from penstock.testing import Behaviour, FakeEngine
 from tests.core.scheduling import code, codes, events, lane, names, ready
 
@@ -139,6 +140,19 @@ def test_a_poison_job_fails_after_two_workers() -> None:
     assert (code(poison), poison.attempts, poison.deaths) == ("worker-lost", 2, 2)
     assert "2 workers have died under it" in str(poison.outcome)
     assert codes(*others) == ["ok"] * 5
+
+
+def test_even_an_innocent_job_is_given_up_in_the_end() -> None:
+    """A job whose workers die each time, though never as far as anybody can tell of it, does not go round for ever."""
+    engine = ready(lane(timeouts=Timeouts(queue=None)))
+    job = engine.submit(behaviour=Behaviour.STUCK)
+    for _ in range(MOST_ATTEMPTS):
+        assert job.attempt is not None
+        worker = job.attempt.worker
+        engine.workers[worker.id].exit("SIGKILL", started=0)
+        engine.advance(100.0)
+    assert (code(job), job.attempts, job.deaths) == ("worker-lost", MOST_ATTEMPTS, 0)
+    assert f"it had been begun {MOST_ATTEMPTS} times" in str(job.outcome)
 
 
 def test_retries_bound_the_tries_of_a_lost_job() -> None:

@@ -259,7 +259,7 @@ def test_a_client_that_leaves_a_blocked_stream_frees_its_worker(
 
 
 def test_a_client_that_reads_slowly_is_served(served: Served, marks: Path, name: str) -> None:
-    """A reader that is far slower than the generator, but goes on reading, keeps its stream for longer than ``idle``."""
+    """A reader that is far slower than the generator, but goes on reading, keeps its stream beyond ``idle``."""
     with unread_flood(served, marks, name, "flood_impatient") as client:
         ends_at = time.monotonic() + 3 * IDLE
         while time.monotonic() < ends_at:

@@ -10,6 +10,9 @@ from penstock.scheduler.jobs import Job
 POISON_DEATHS: Final = 2
 """A job that has seen so many workers die is taken to be the cause."""
 
+MOST_ATTEMPTS: Final = 10
+"""A job that has been begun so often is given up, however innocent it seems: something about it ends its workers."""
+
 
 def is_safe_again(job: Job) -> bool:
     """Whether nothing is lost or done twice if the job runs once more, whoever sends it."""
@@ -18,7 +21,12 @@ def is_safe_again(job: Job) -> bool:
 
 def may_run_again(job: Job) -> bool:
     """Whether it is safe and allowed to run the job once more."""
-    return is_safe_again(job) and job.deaths < POISON_DEATHS and job.lane.may_retry(job)
+    return (
+        is_safe_again(job)
+        and job.deaths < POISON_DEATHS
+        and job.attempts < MOST_ATTEMPTS
+        and job.lane.may_retry(job)
+    )
 
 
 def error_of_loss(job: Job) -> WorkerLost:
@@ -34,4 +42,6 @@ def _why_not_again(job: Job) -> str:
         return "may not run it twice"
     if job.deaths >= POISON_DEATHS:
         return f"{job.deaths} workers have died under it"
+    if job.attempts >= MOST_ATTEMPTS:
+        return f"it had been begun {job.attempts} times"
     return f"its {job.spent} attempts are used up"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from penstock.scheduler import Attempt, Job
-from penstock.scheduler.retrying import POISON_DEATHS
+from penstock.scheduler.retrying import MOST_ATTEMPTS, POISON_DEATHS
 from penstock.testing.fake_worker import Behaviour, FakeWorker
 
 
@@ -63,7 +63,7 @@ class Witness:
         """Whether it must not run once more."""
         lane = self.job.lane
         tries = min(lane.retries.max_attempts, POISON_DEATHS)
-        return not lane.idempotent or self.chunks > 0 or self.deaths >= tries
+        return not lane.idempotent or self.chunks > 0 or self.deaths >= tries or self.attempts >= MOST_ATTEMPTS
 
     @property
     def may_stand_in_line(self) -> bool:
