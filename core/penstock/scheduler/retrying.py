@@ -22,10 +22,7 @@ def is_safe_again(job: Job) -> bool:
 def may_run_again(job: Job) -> bool:
     """Whether it is safe and allowed to run the job once more."""
     return (
-        is_safe_again(job)
-        and job.deaths < POISON_DEATHS
-        and job.attempts < MOST_ATTEMPTS
-        and job.lane.may_retry(job)
+        is_safe_again(job) and job.deaths < POISON_DEATHS and job.attempts < MOST_ATTEMPTS and job.lane.may_retry(job)
     )
 
 
