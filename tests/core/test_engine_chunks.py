@@ -52,7 +52,7 @@ class FakeLink:
         self.worker = worker
         self.sent: list[Message] = []
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, *, at_once: bool = False) -> None:
         self.sent.append(message)
 
     def poll(self) -> None:

@@ -6,7 +6,6 @@ Everything here runs in one thread, that of the reactor. There is no lock, and n
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +24,7 @@ from penstock.registry import Registry
 from penstock.scheduler import Attempt, Job, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
+from penstock.scheduler.states import RUNNING
 from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
 
 STILL_LOADING_SECONDS = 10.0
@@ -72,7 +72,7 @@ class Engine:
         self._alarm_at = math.inf
         self._loading_alarm: TimerHandle | None = None
         self._on_drained: list[Callable[[], None]] = []
-        self._commands: deque[do.Command] = deque()
+        self._later: list[do.Command] = []
         self._is_performing = False
         self._is_started = False
         self._is_closed = False
@@ -259,15 +259,13 @@ class Engine:
     # ---- the loop
 
     def _receive(self, event: on.Event) -> None:
-        commands = self._commands
-        commands.extend(self.scheduler.receive(event, self.reactor.time()))
+        commands = self.scheduler.receive(event, self.reactor.time())
         if self._is_performing:
-            return  # this came out of performing a command; the others that are left come first
+            self._later += commands  # this came out of performing a command; the others that are left come first
+            return
         self._is_performing = True
         try:
-            while commands:
-                command = commands.popleft()
-                self._perform[type(command)](command)
+            self._perform_all(commands)
         finally:
             self._is_performing = False
         heap = self.scheduler.timers.heap  # looked at before the call, which is hardly ever needed
@@ -275,6 +273,13 @@ class Engine:
             self._set_alarm()
         if self._on_drained and self.scheduler.is_drained:
             self.close()
+
+    def _perform_all(self, commands: list[do.Command]) -> None:
+        perform = self._perform
+        while commands:
+            for command in commands:
+                perform[type(command)](command)
+            commands, self._later = self._later, []
 
     def _set_alarm(self) -> None:
         when = self.scheduler.next_wakeup()
@@ -306,7 +311,10 @@ class Engine:
         works = [Work(job.payload.body, self._about(job, attempt)) for job in attempt.jobs]
         # Only async code watches the clock itself; for the rest the engine does.
         deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
-        self._crew.links[command.worker].send(Run(attempt.id, endpoint.index, deadline, works))
+        # A worker that was idle need not wait for what else this turn of the loop may bring.
+        was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
+        message = Run(attempt.id, endpoint.index, deadline, works)
+        self._crew.links[command.worker].send(message, at_once=was_idle)
 
     def _about(self, job: Job, attempt: Attempt) -> About | None:
         call: Call = job.payload

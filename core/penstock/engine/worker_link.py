@@ -162,20 +162,23 @@ class WorkerLink:
 
     # ---- messages
 
-    def send(self, message: ToWorker) -> None:
-        """Send it with whatever else is sent in this turn of the loop: one system call for many."""
+    def send(self, message: ToWorker, *, at_once: bool = False) -> None:
+        """Send it, at once or with whatever else is sent in this turn of the loop: one system call for many."""
         out = self._out
         out.append(pack(message))
         if self._is_blocked:
             return
-        if len(out) >= _FLUSH_AT:
+        if at_once or len(out) >= _FLUSH_AT:
             self._flush()
         elif not self._is_flush_planned:
             self._is_flush_planned = True
-            self._reactor.call_soon(self._flush)
+            self._reactor.call_soon(self._on_turn_end)
+
+    def _on_turn_end(self) -> None:
+        self._is_flush_planned = False
+        self._flush()
 
     def _flush(self) -> None:
-        self._is_flush_planned = False
         if self._socket.fileno() < 0 or not self._out:
             return
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
