@@ -87,9 +87,10 @@ class Stop(msgspec.Struct, array_like=True, tag=4, gc=False):
 
 
 class Ready(msgspec.Struct, array_like=True, tag=10, gc=False):
-    """The models are set up. ``seconds`` is how long that took."""
+    """The models are set up. ``seconds`` is how long that took; ``pid`` may be news, for the zygote is heard later."""
 
     seconds: float
+    pid: int
 
 
 class SetupFailed(msgspec.Struct, array_like=True, tag=11, gc=False):

@@ -90,7 +90,7 @@ def engine() -> Engine:
 def start(engine: Engine) -> tuple[FakeLink, Call]:
     """Let a stream and a stubborn neighbour run in the same worker, past the neighbour's deadline."""
     (link,) = engine.links.values()
-    engine.on_messages(link, [Ready(0.0)])
+    engine.on_messages(link, [Ready(0.0, 1)])
     call = engine.submit(engine.endpoint("stream"), b"")
     engine.submit(engine.endpoint("stubborn"), b"")
     engine.reactor.time.advance(1.0)
@@ -122,7 +122,7 @@ def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -
 
     engine.on_exit(engine.links.pop(link.worker), "killed")
     (replacement,) = engine.links.values()
-    engine.on_messages(replacement, [Ready(0.0)])
+    engine.on_messages(replacement, [Ready(0.0, 1)])
     (another,) = replacement.attempts()
     engine.on_messages(replacement, [Chunk(another, b"0")])
     assert call.take() == [b"0"]

@@ -30,7 +30,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Cancel: st.builds(wire.Cancel, IDS),
     wire.Credit: st.builds(wire.Credit, IDS, IDS),
     wire.Stop: st.builds(wire.Stop),
-    wire.Ready: st.builds(wire.Ready, SECONDS),
+    wire.Ready: st.builds(wire.Ready, SECONDS, IDS),
     wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text()),
     wire.Done: st.builds(wire.Done, IDS, SECONDS, st.lists(ENCODED | FAILURE, max_size=4)),
     wire.Chunk: st.builds(wire.Chunk, IDS, st.binary()),

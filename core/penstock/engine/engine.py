@@ -389,6 +389,7 @@ class Engine:
             elif kind is Chunk:
                 chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr]
             elif kind is Ready:
+                link.pid = message.pid  # type: ignore[union-attr]
                 self._receive(on.WorkerReady(link.worker, message.seconds))  # type: ignore[union-attr]
             elif kind is SetupFailed:
                 link.setup_error = message.traceback  # type: ignore[union-attr]

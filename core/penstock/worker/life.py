@@ -107,7 +107,7 @@ class _Life:
             return self._give_up(error)
         # What is loaded now stays: the collector need not look at it again and again.
         gc.freeze()
-        self._outbox.post(Ready(perf_counter() - began))
+        self._outbox.post(Ready(perf_counter() - began, os.getpid()))
         self._outbox.flush()
         endpoints = {e.index: LiveEndpoint(e, models.predictors[e.index]) for e in pool.endpoints}
         await runtime.serve(Program(runtime, self._outbox, self._guard, endpoints))
