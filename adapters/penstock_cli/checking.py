@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 from rich.console import Console
@@ -38,7 +38,7 @@ def check_app(target: str, *, as_json: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for endpoint in app.endpoints:
         console.print(_endpoint_text(describe_endpoint(endpoint), app.pools[endpoint.pool]))
-    console.print(Text(f"{app.import_name} is fine: {len(app.endpoints)} endpoints, {len(app.pools)} pools", "green"))
+    console.print(Text(f"{app.import_name} is fine: {_count(app.endpoints, 'endpoint')}, {_count(app.pools, 'pool')}", "green"))
 
 
 def _load(target: str) -> App:
@@ -139,3 +139,7 @@ def _schema_text(schema: dict[str, Any], reads: str = "json") -> str:
 
 def _seconds(value: float | None) -> str:
     return "unbounded" if value is None else f"{value:g} s"
+
+
+def _count(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

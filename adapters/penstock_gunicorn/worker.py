@@ -140,7 +140,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self._end(Ending(0.0))
 
     def _pools_failed(self, reason: str) -> None:
-        log_event(logging.CRITICAL, "pools-failed", "a pool cannot be started; stopping the server", traceback=reason)
+        # The traceback, if there is one, has been written by the engine.
+        summary = reason.strip().rpartition("\n")[2]
+        log_event(logging.CRITICAL, "pools-failed", f"a pool cannot be started, so the server stops: {summary}")
         self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED))
 
     # ---- loading

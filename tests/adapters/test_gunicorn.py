@@ -210,7 +210,7 @@ def test_pools_that_fail_end_the_server_with_3() -> None:
     with StandIn() as served:
         served.get("/fail-pools")
         assert served.wait() == 3
-        assert served.events("pools-failed")[0]["traceback"] == "pool x never got ready"
+        assert "pool x never got ready" in served.events("pools-failed")[0]["message"]
         assert served.survivors() == []
 
 

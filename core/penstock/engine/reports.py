@@ -153,9 +153,9 @@ class Reporter:
         )
 
     def _drain(self, fields: Fields) -> None:
-        jobs, seconds = fields["jobs"], fields["seconds"]
+        jobs, seconds = fields["jobs"], max(0.0, round(fields["seconds"], 3))
         message = f"draining: {jobs} jobs to finish within {seconds:g} s, nothing new is taken"
-        log_event(logging.INFO, "drain", message, jobs=jobs, seconds=round(seconds, 3))
+        log_event(logging.INFO, "drain", message, jobs=jobs, seconds=seconds)
 
     def _drain_timeout(self, fields: Fields) -> None:
         message = f"the drain time-out has passed: {fields['jobs']} jobs are stopped"
@@ -204,12 +204,14 @@ class Reporter:
         }
 
     def _held_fields(self, attempts: list[Attempt]) -> Fields:
-        """What a worker that has come to its end still had in hand."""
+        """What a worker that has come to its end still had in hand; nothing if it had nothing."""
+        if not attempts:
+            return {}
         now = self._engine.reactor.time()
         return {
             "endpoints": sorted({attempt.lane.name for attempt in attempts}),
             "jobs": _job_ids(attempts),
-            "running_seconds": _rounded(max((now - attempt.started for attempt in attempts), default=None)),
+            "running_seconds": _rounded(max(now - attempt.started for attempt in attempts)),
         }
 
     def status(self) -> Fields:
