@@ -38,7 +38,9 @@ def check_app(target: str, *, as_json: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for endpoint in app.endpoints:
         console.print(_endpoint_text(describe_endpoint(endpoint), app.pools[endpoint.pool]))
-    console.print(Text(f"{app.import_name} is fine: {_count(app.endpoints, 'endpoint')}, {_count(app.pools, 'pool')}", "green"))
+    console.print(
+        Text(f"{app.import_name} is fine: {_count(app.endpoints, 'endpoint')}, {_count(app.pools, 'pool')}", "green")
+    )
 
 
 def _load(target: str) -> App:

@@ -141,7 +141,8 @@ def test_a_lost_worker_is_told_with_the_jobs_it_had(server: Served) -> None:
     pid = worker_pid(server, "mortal")
     os.kill(pid, signal.SIGKILL)
     lost = wait_event(server, "worker-lost", pid=pid)
-    assert (lost["reason"], lost["jobs"]) == ("signal SIGKILL", [])
+    assert lost["reason"] == "signal SIGKILL"
+    assert not {"jobs", "endpoints", "running_seconds"} & lost.keys()  # it had nothing in hand
     restarts = [event for event in server.events("restart") if event["worker"] == "mortal/0"]
     assert [event["backoff"] for event in restarts] == [0, 1]
     assert server.get("/readyz").status == 503
