@@ -60,7 +60,8 @@ LAST_WORDS = 0.05
 # A user's thread that never ends would hold up the interpreter's exit for ever.
 EXIT_LIMIT = 1.0
 POLL_INTERVAL = 0.01
-GARBAGE_THRESHOLD = 20_000  # allocations between two looks at the youngest
+# The first is more than a few hundred requests under way hold, so that their coming and going does not set it off.
+GARBAGE_THRESHOLDS = (20_000, 5, 5)
 
 
 class DrainableEngine(Protocol):
@@ -293,12 +294,12 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 def _calm_garbage_collector() -> None:
     """Look through what the imports have left behind never again, and through the rest less often.
 
-    A request leaves no reference cycles, so there is little to find; with the usual thresholds a tenth of the time of a
-    busy server goes into looking.
+    Neither a request nor a closed connection leaves reference cycles, so there is little to find; with the usual
+    thresholds a tenth of the time of a busy server goes into looking.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -99,7 +99,6 @@ class Engine:
         self._is_started = True
         self._crew.start()
         self._receive(on.StartRequested())
-        self._loading_alarm = self.reactor.call_at(self.reactor.time() + STILL_LOADING_SECONDS, self._still_loading)
 
     @property
     def is_started(self) -> bool:
@@ -301,6 +300,10 @@ class Engine:
     def _still_loading(self) -> None:
         self._loading_alarm = None
         if self._reporter.still_loading():
+            self._watch_loading()
+
+    def _watch_loading(self) -> None:
+        if self._loading_alarm is None:
             self._loading_alarm = self.reactor.call_at(self.reactor.time() + STILL_LOADING_SECONDS, self._still_loading)
 
     # ---- commands
@@ -332,6 +335,7 @@ class Engine:
     def _start_worker(self, command: do.StartWorker) -> None:
         device = self.app.pools[command.pool].device_of(command.place)
         self._crew.spawn(command.worker, command.pool, command.place, device)
+        self._watch_loading()
 
     def _interrupt(self, command: do.Interrupt) -> None:
         link = self._crew.links.get(command.worker)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from gunicorn.config import Config
+
+from penstock_gunicorn.connection import TrackedProtocol
+from penstock_gunicorn.logger import EventLogger
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+
+
+def worker_of(loop: asyncio.AbstractEventLoop) -> SimpleNamespace:
+    """As much of a gunicorn worker as a connection asks for."""
+    cfg = Config()
+    cfg.set("asgi_disconnect_grace_period", 0)
+    facts = {"alive": True, "nr": 0, "nr_conns": 0, "max_requests": sys.maxsize, "state": {}, "connections": set()}
+    return SimpleNamespace(cfg=cfg, log=EventLogger(cfg), loop=loop, asgi=answer, app=None, **facts)
+
+
+async def ask(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    status = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return status
+
+
+async def serve_and_forget(count: int) -> int:
+    loop = asyncio.get_running_loop()
+    worker = worker_of(loop)
+    server = await loop.create_server(lambda: TrackedProtocol(worker), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert [await ask(port) for _ in range(count)] == [b"HTTP/1.1 200 OK\r\n"] * count
+        while worker.connections:
+            await asyncio.sleep(0.001)  # bounded by the test's own time-out
+        await asyncio.sleep(0)
+    gc.collect()
+    return sum(type(thing) is TrackedProtocol for thing in gc.get_objects())
+
+
+def test_a_closed_connection_is_forgotten() -> None:
+    """Nothing keeps a connection that is closed: not even its parser, which garbage collection cannot look into."""
+    logging.getLogger("gunicorn.error").setLevel(logging.ERROR)
+    assert asyncio.run(serve_and_forget(20)) == 0
