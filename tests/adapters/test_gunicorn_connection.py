@@ -44,7 +44,7 @@ async def serve_and_forget(count: int) -> int:
     async with server:
         port = server.sockets[0].getsockname()[1]
         assert [await ask(port) for _ in range(count)] == [b"HTTP/1.1 200 OK\r\n"] * count
-        while worker.connections:
+        while worker.connections:  # noqa: ASYNC110 - the server tells nobody of it
             await asyncio.sleep(0.001)  # bounded by the test's own time-out
         await asyncio.sleep(0)
     gc.collect()

@@ -54,6 +54,11 @@ class InlineStream:
         """Give back room in the window; takes effect with the next ``advance``."""
         self._credit += size_bytes
 
+    @property
+    def has_credit(self) -> bool:
+        """Whether there is room in its window, so that it waits for the socket at most."""
+        return self._credit > 0
+
     def advance(self) -> Done | None:
         """Produce and send until the stream has ended (then its ``Done``) or there is no room (then None)."""
         while not self._is_cancelled():

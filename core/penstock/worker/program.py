@@ -108,7 +108,7 @@ class Program:
             leave()
         for message in messages:
             self._obey(message)
-        self._flush()
+        self._write()
         self._stop_if_done()
 
     def on_drained(self) -> None:
@@ -116,7 +116,7 @@ class Program:
         for attempt in list(self._running.values()):
             attempt.wake()
         self._advance()
-        self._flush()
+        self._write()
         self._stop_if_done()
 
     def finish(self, done: Done) -> None:
@@ -235,7 +235,15 @@ class Program:
         self._flush()
         self._stop_if_done()
 
+    def _write(self) -> None:
+        """Write all that is ready, and what the inline stream makes of the room."""
+        # The stream may have stopped because the socket was full, and the socket be empty again by now: then nothing
+        # else would tell it to go on.
+        while self._flush() and self._stream is not None and self._stream.has_credit:
+            self._advance()
+
     def _flush(self) -> bool:
+        """Write; return whether all has left. If not, the loop does the rest, and calls ``on_drained``."""
         is_empty = self._outbox.flush()
         if not is_empty:
             self._runtime.flush_soon()
