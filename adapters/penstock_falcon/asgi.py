@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # A drain ends at its own deadline; this is for an engine that does not report back.
 DRAIN_MARGIN_SECONDS = 5.0
+GIVEN_UP = "the request was cancelled"  # by the server: whoever gives the wait up gives the job up
 # Falcon's way to tell an HTTP status in the close code of a WebSocket.
 WEBSOCKET_STATUS_BASE = 3000
 
@@ -124,7 +125,10 @@ class EndpointResource:
             hangup = Hangup(call, receive_of(req), self._service.watch)
             try:
                 while call.outcome is None:
-                    await wait_or_cancel(call)
+                    await call.wait()
+            except asyncio.CancelledError:
+                call.cancel(GIVEN_UP)
+                raise
             finally:
                 hangup.stop()
         return answer_call(call, job_id, debug=self._debug)
@@ -138,9 +142,10 @@ class StreamResource(EndpointResource):
         try:
             chunks = call.take(PIECE_BYTES)
             while not chunks and call.outcome is None:
-                await wait_or_cancel(call)
+                await call.wait()
                 chunks = call.take(PIECE_BYTES)
         except BaseException:
+            call.cancel(GIVEN_UP)
             hangup.stop()
             raise
         if not chunks and isinstance(call.outcome, PenstockError):
@@ -186,15 +191,6 @@ class Application(falcon.asgi.App[Any, Any]):
                 # Falcon decodes it where no error handler reaches, and no endpoint reads it.
                 scope = {**scope, "query_string": b""}
         await super().__call__(scope, receive, send)
-
-
-async def wait_or_cancel(call: Call) -> None:
-    """Wait for progress; whoever gives this wait up gives the job up."""
-    try:
-        await call.wait()
-    except asyncio.CancelledError:
-        call.cancel("the request was cancelled")
-        raise
 
 
 def finish(resp: falcon.asgi.Response, answer: Answer, service: AsyncService) -> None:

@@ -311,19 +311,16 @@ class Engine:
     def _send(self, command: do.Send) -> None:
         attempt = command.attempt
         endpoint = attempt.jobs[0].payload.endpoint
-        works = [Work(job.payload.body, self._about(job, attempt)) for job in attempt.jobs]
+        if endpoint.codec.context_parameter is None:
+            works = [Work(job.payload.body) for job in attempt.jobs]
+        else:
+            works = [Work(job.payload.body, _about(job, attempt)) for job in attempt.jobs]
         # Only async code watches the clock itself; for the rest the engine does.
         deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
         # A worker that was idle need not wait for what else this turn of the loop may bring.
         was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
         message = Run(attempt.id, endpoint.index, deadline, works)
         self._crew.links[command.worker].send(message, at_once=was_idle)
-
-    def _about(self, job: Job, attempt: Attempt) -> About | None:
-        call: Call = job.payload
-        if call.endpoint.codec.context_parameter is None:
-            return None
-        return About(call.request_id, job.attempts, call.principal, call.headers or {}, attempt.deadline())
 
     def _answer(self, command: do.Answer) -> None:
         job = command.job
@@ -430,3 +427,9 @@ class Engine:
     def on_load_failure(self, error: str) -> None:
         """See ``CrewEvents``."""
         self._receive(on.LoadFailed(error))
+
+
+def _about(job: Job, attempt: Attempt) -> About:
+    """What the handler's context will tell."""
+    call: Call = job.payload
+    return About(call.request_id, job.attempts, call.principal, call.headers or {}, attempt.deadline())
