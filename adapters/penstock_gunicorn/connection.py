@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -91,6 +91,17 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     def _is_amid_body(self) -> bool:
         receiver = self._body_receiver
         return receiver is not None and not receiver._complete
+
+    # ---- serving
+
+    def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> Awaitable[bool]:
+        """Run the application right here, in the connection's own task.
+
+        gunicorn gives each request another task, in which an application may go on after its response. Ours never does,
+        and the task would cost a tenth of the request.
+        """
+        served: Awaitable[bool] = self._handle_http_request(request, sockname, peername)
+        return served
 
     # ---- what gunicorn answers by itself
 
