@@ -137,7 +137,7 @@ def test_functions_are_short() -> None:
 
 
 def test_no_module_is_a_heap() -> None:
-    """A module stays under 700 lines, so that it can be read in one sitting."""
+    """A module stays under 700 lines, so that it can be read at one go."""
     long = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in python_files(*SOURCE_ROOTS)}
     assert {path: lines for path, lines in long.items() if lines > 700} == {}
 
