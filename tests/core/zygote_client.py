@@ -53,7 +53,8 @@ class Wire:
         frame = pack(message)
         self.sock.settimeout(PATIENCE)
         sent = socket.send_fds(self.sock, [frame], descriptors or [])
-        self.sock.sendall(frame[sent:])
+        if sent < len(frame):  # not for nothing: a worker that dies of this very message may be gone by now
+            self.sock.sendall(frame[sent:])
 
     def receive(self, patience: float = PATIENCE) -> Message | None:
         """The next message; None at the end of the stream."""

@@ -38,7 +38,7 @@ class AsyncioReactor:
         else:
             self._loop.add_writer(fd, callback)
 
-    def park(self, register: Callable[[Callback | None], None]) -> asyncio.Future[None]:
+    def park(self, register: Callable[[Callback], None]) -> asyncio.Future[None]:
         """See ``Reactor``. A bare future: a coroutine around it would cost every request another one."""
         future = self._loop.create_future()
         register(partial(_wake, future))

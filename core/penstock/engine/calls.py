@@ -99,7 +99,7 @@ class Call:
             return _AT_ONCE
         return self._engine.reactor.park(self._register)
 
-    def _register(self, wake: Callback | None) -> None:
+    def _register(self, wake: Callback) -> None:
         self.on_progress = wake
 
     @property
@@ -137,7 +137,7 @@ class Call:
         """Chunks have arrived."""
         self._chunks += bodies
         self._untaken_bytes += sum(map(len, bodies))
-        self.notify()
+        self._notify()
 
     def settle(self, job: Job, outcome: Encoded | PenstockError) -> None:
         """The job has been decided."""
@@ -151,10 +151,9 @@ class Call:
         self.body = b""
         # The two would keep each other alive until a garbage collection, for every single request.
         self.job = None
-        if self.on_progress is not None:
-            self.on_progress()
+        self._notify()
 
-    def notify(self) -> None:
+    def _notify(self) -> None:
         """Tell the caller that there is something to see."""
         if self.on_progress is not None:
             self.on_progress()

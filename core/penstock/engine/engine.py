@@ -45,24 +45,23 @@ class Engine:
         Where the worker processes find the app, as ``penstock.loader`` reads it.
     registry:
         The plug-ins. Default: the core's own decisions.
+
+    Attributes
+    ----------
+    failure:
+        Why a pool could not be started, so that nothing will ever be served from it; None if none failed.
     on_pools_failed:
-        Called with the traceback when a pool could not be started, so that nothing will ever be served from it.
+        Called with that, once for each such pool; to be set before ``start``.
+    on_readiness:
+        Called whenever a worker has become ready.
     """
 
-    def __init__(
-        self,
-        app: App,
-        reactor: Reactor,
-        target: str,
-        *,
-        registry: Registry | None = None,
-        on_pools_failed: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, app: App, reactor: Reactor, target: str, *, registry: Registry | None = None) -> None:
         self.app = app
         self.reactor = reactor
         self.failure: str | None = None
-        self.on_pools_failed = on_pools_failed
-        self.on_readiness: Callable[[], None] | None = None  # called whenever a worker has become ready
+        self.on_pools_failed: Callable[[str], None] | None = None
+        self.on_readiness: Callable[[], None] | None = None
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self.scheduler = Scheduler(pool_specs(app), lane_specs(app, registry or Registry()))
         self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
@@ -99,11 +98,6 @@ class Engine:
         self._is_started = True
         self._crew.start()
         self._receive(on.StartRequested())
-
-    @property
-    def is_started(self) -> bool:
-        """Whether ``start`` has been called."""
-        return self._is_started
 
     @property
     def draining(self) -> bool:
@@ -173,15 +167,16 @@ class Engine:
         ------
         Draining, QueueFull, NotReady
             If not.
+        EngineError
+            If the engine is not started.
         """
-        refusal = self._refusal(endpoint)
+        if self._is_closed:
+            raise Draining("the server has stopped")
+        if not self._is_started:
+            raise EngineError("the engine is not started")
+        refusal = self.scheduler.refusal(self._lanes[endpoint.index])
         if refusal is not None:
             raise refusal
-
-    def _refusal(self, endpoint: Endpoint) -> PenstockError | None:
-        if self._is_closed or not self._is_started:
-            return Draining("the server has stopped") if self._is_closed else EngineError("the engine is not started")
-        return self.scheduler.refusal(self._lanes[endpoint.index])
 
     def submit(
         self,

@@ -36,7 +36,7 @@ class Reactor(Protocol):
     def watch_writable(self, fd: int, callback: Callback | None) -> None:
         """Call back whenever ``fd`` can be written; None ends that. To be ended before ``fd`` is closed."""
 
-    def park(self, register: Callable[[Callback | None], None]) -> Awaitable[None]:
+    def park(self, register: Callable[[Callback], None]) -> Awaitable[None]:
         """Pass a callback to ``register``, and return what can be awaited until it is called.
 
         The wait may be cancelled; calls that come too late are harmless.

@@ -75,19 +75,15 @@ class ThreadedCall:
         """Wait until there is something to see; False if there is not within ``timeout`` seconds."""
         if self._call.outcome is not None:
             return True
-        ready, _, _ = select.select([self._readable], [], [], timeout)
-        return bool(ready)
+        return is_readable(self._readable, timeout)
 
     def take(self) -> list[bytes]:
         """As ``Call.take``."""
         return self._threaded.run(self._take)
 
     def _take(self) -> list[bytes]:
-        if self._readable >= 0 and self._call.outcome is None:
-            poll = select.poll()
-            poll.register(self._readable, select.POLLIN)
-            if poll.poll(0):
-                os.read(self._readable, 4096)
+        if self._readable >= 0 and self._call.outcome is None and is_readable(self._readable, 0.0):
+            os.read(self._readable, 4096)
         return self._call.take()
 
     def cancel(self, reason: str = "the caller cancelled") -> None:
@@ -104,6 +100,13 @@ class ThreadedCall:
         for fd in {self._readable, self._writable}:
             os.close(fd)
         self._readable = self._writable = -1
+
+
+def is_readable(fd: int, timeout: float | None) -> bool:
+    """Wait until ``fd`` can be read, for at most ``timeout`` seconds; None is for ever."""
+    poll = select.poll()  # not select(), which refuses descriptors from 1024 on: a busy server has them
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))
 
 
 def _signal_pair() -> tuple[int, int]:

@@ -65,7 +65,7 @@ class TrioReactor:
                 if not scope.cancel_called:
                     _call(callback)
 
-    def park(self, register: Callable[[Callback | None], None]) -> Awaitable[None]:
+    def park(self, register: Callable[[Callback], None]) -> Awaitable[None]:
         """See ``Reactor``."""
         event = trio.Event()
         register(event.set)
