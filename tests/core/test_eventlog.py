@@ -33,7 +33,7 @@ def fresh_logging() -> Iterator[None]:
         log.propagate, log.disabled = propagate, disabled
 
 
-def record(message: str = "all is well", event: str = "pool-ready", **fields: Any) -> logging.LogRecord:
+def record(message: str = "all is well", event: str = "pool-ready", /, **fields: Any) -> logging.LogRecord:
     """Return what ``log_event`` makes."""
     made = logging.makeLogRecord({"name": "penstock", "levelno": logging.INFO, "levelname": "INFO", "msg": message})
     made.event, made.fields = event, fields
