@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 
@@ -7,6 +8,7 @@ import pytest
 
 from penstock.response import Encoded
 from penstock.wire import FAILED_CANCELLED, FAILED_HANDLER, FAILED_INVALID, About, Chunk, Credit, Done, Failure, Stop
+from penstock.worker.asyncio_runtime import TaskScope
 from tests.core.zygote_client import WorkerClient, ZygoteClient
 
 WINDOW = 1 << 20
@@ -255,6 +257,25 @@ def test_deadline_of_a_task(workers, pool, name):
     workers(pool).run(name, deadline=began + 0.05)
     assert workers(pool).failure().kind == FAILED_CANCELLED
     assert time.monotonic() - began >= 0.05
+
+
+def test_early_timer_is_no_deadline():
+    """A loop whose timers strike early, as uvloop's do by a part of a millisecond, does not end an attempt early."""
+
+    class Hasty(asyncio.SelectorEventLoop):
+        def call_later(self, delay, callback, *args, context=None):
+            return super().call_later(delay / 2, callback, *args, context=context)
+
+    async def main():
+        deadline = time.monotonic() + 0.02
+        scope = TaskScope(asyncio.current_task(), asyncio.get_running_loop(), deadline)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        assert scope.cancelled
+        return time.monotonic() - deadline
+
+    with asyncio.Runner(loop_factory=Hasty) as runner:
+        assert runner.run(main()) >= 0.0
 
 
 def test_tasks_run_at_once(workers):

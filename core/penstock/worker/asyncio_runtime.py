@@ -19,6 +19,8 @@ from penstock.worker.program import Program
 from penstock.worker.receiving import Receiver
 from penstock.worker.tasks import Event, TaskAttempt
 
+_SHORTEST_TIMER = 0.001  # what uvloop can count; less would spin
+
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -36,19 +38,47 @@ _new_loop = _loop_factory()
 
 
 class TaskScope:
-    """A task that can be cancelled, with trio's memory of it: asyncio's own does not tell who asked."""
+    """A task that can be cancelled, with trio's memory of it: asyncio's own does not tell who asked.
 
-    __slots__ = ("_task", "cancelled")
+    Parameters
+    ----------
+    task:
+        What is cancelled.
+    loop:
+        Whose timer is used.
+    deadline:
+        On ``time.monotonic``: then it cancels itself, and never before.
+    """
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
+    __slots__ = ("_deadline", "_loop", "_task", "_timer", "cancelled")
+
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         self._task = task
+        self._loop = loop
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
         self.cancelled = False
+        if deadline != math.inf:
+            self._keep_deadline()
+
+    def _keep_deadline(self) -> None:
+        # uvloop rounds to whole milliseconds and counts from the start of its round, so that a timer may strike early.
+        left = self._deadline - time.monotonic()
+        if left <= 0.0:
+            self.cancel()
+        else:
+            self._timer = self._loop.call_later(max(left, _SHORTEST_TIMER), self._keep_deadline)
 
     def cancel(self) -> None:
         """Raise ``CancelledError`` in the task, once."""
         if not self.cancelled:
             self.cancelled = True
             self._task.cancel()
+
+    def close(self) -> None:
+        """Forget the deadline: the task's work has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class AsyncioRuntime:
@@ -105,16 +135,12 @@ class AsyncioRuntime:
     async def _run(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
         task = asyncio.current_task()
         assert task is not None
-        scope = TaskScope(task)
-        timer = None
-        if attempt.deadline != math.inf:
-            timer = self._loop.call_later(max(0.0, attempt.deadline - time.monotonic()), scope.cancel)
+        scope = TaskScope(task, self._loop, attempt.deadline)
         attempt.enter(scope)
         try:
             done = await attempt.run()
         finally:
-            if timer is not None:
-                timer.cancel()
+            scope.close()
         finish(done)
 
     def flush_soon(self) -> None:
