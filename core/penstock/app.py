@@ -6,7 +6,7 @@ Everything is checked here, at import. What is declared is frozen: the engine, t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -134,6 +134,12 @@ class App:
     ----------
     import_name:
         The module that makes the app: pass ``__name__``.
+    plugins:
+        More plug-ins: modules, objects or classes with hook implementations. They are asked before those that are
+        installed; the last one first.
+    settings:
+        Settings of plug-ins, a table for each: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
+        overrule them.
 
     Attributes
     ----------
@@ -141,9 +147,17 @@ class App:
         In the order of their declaration.
     """
 
-    def __init__(self, import_name: str) -> None:
+    def __init__(
+        self,
+        import_name: str,
+        *,
+        plugins: Iterable[Any] = (),
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         declaration.require_import_name(import_name)
         self.import_name = import_name
+        self.plugins = tuple(plugins)
+        self.settings = dict(settings or {})
         self.endpoints: list[Endpoint] = []
         self._pools: dict[str, Pool] = {}
 

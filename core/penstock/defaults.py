@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from penstock.errors import NotReady, PenstockError
 from penstock.hookspecs import hookimpl
-from penstock.scheduler import FifoQueue, Job, within_max_attempts
+from penstock.routes import Route, RouteRequest, RouteResponse
+from penstock.scheduler import FifoQueue, Job, retry_lost
 
 if TYPE_CHECKING:
+    from penstock.engine import Engine
     from penstock.scheduler import Queue
+    from penstock.shutdown import ShutdownRequest
 
 
 @hookimpl
@@ -19,6 +23,40 @@ def penstock_queue_discipline() -> Callable[[], Queue]:
 
 
 @hookimpl
-def penstock_retry_policy() -> Callable[[Job], bool]:
-    """As often as ``Retries.max_attempts`` allows."""
-    return within_max_attempts
+def penstock_retry_policy() -> Callable[[Job, PenstockError, float], float | None]:
+    """Lost workers only, at once, as often as ``Retries.max_attempts`` allows."""
+    return retry_lost
+
+
+@hookimpl
+def penstock_shutdown_policy() -> Callable[[ShutdownRequest], float]:
+    """As long as is asked for."""
+    return lambda request: request.drain
+
+
+@hookimpl
+def penstock_routes() -> list[Route]:
+    """Is it alive, is it ready, what is it doing."""
+    return [
+        Route(path="/livez", name="livez", handler=livez, is_open=True),
+        Route(path="/readyz", name="readyz", handler=readyz, is_open=True),
+        Route(path="/-/status", name="status", handler=status),
+    ]
+
+
+def livez(_request: RouteRequest, _engine: Engine) -> RouteResponse:
+    """200 for as long as the process can answer at all, whatever its engine does."""
+    return RouteResponse.json({"status": "ok"})
+
+
+def readyz(_request: RouteRequest, engine: Engine) -> RouteResponse:
+    """200 when every pool has a ready worker and nothing drains, else 503 with the reasons."""
+    reasons = engine.unready_reasons()
+    if not reasons:
+        return RouteResponse.json({"status": "ready"})
+    return RouteResponse.json({"status": "unready", "reasons": reasons}, NotReady.status)
+
+
+def status(_request: RouteRequest, engine: Engine) -> RouteResponse:
+    """What the engine knows of its pools, workers and endpoints."""
+    return RouteResponse.json(engine.status())

@@ -4,6 +4,7 @@ The tree (status, code; ``*`` = safe to send again, because nothing was started 
 
     PenstockError                      500 internal-error
     ├── DeclarationError               -             the app is declared wrongly; raised at import
+    │   └── PluginError                -             a plug-in or its settings do not fit; raised at start-up
     ├── EngineError                    -             the engine was used wrongly, or could not start its pools
     ├── InvalidRequest                 422 invalid-request        does not fit the schema
     │   └── MalformedRequest           400 invalid-request        is not even JSON
@@ -82,6 +83,13 @@ class DeclarationError(PenstockError):
 
     code = "declaration-error"
     title = "Wrong declaration"
+
+
+class PluginError(DeclarationError):
+    """A plug-in cannot be imported or does not fit its hooks, or there is something wrong with its settings."""
+
+    code = "plugin-error"
+    title = "Wrong plug-in"
 
 
 class EngineError(PenstockError):
