@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from penstock.app import App, Endpoint
-from penstock.errors import DeclarationError
+from penstock.errors import DeclarationError, PenstockError
 from penstock.hookspecs import hookimpl
 from penstock.registry import Registry
-from penstock.scheduler import FifoQueue, Job, Queue, within_max_attempts
+from penstock.scheduler import FifoQueue, Job, Queue, retry_lost
 
 
 def endpoint(name: str = "square") -> Endpoint:
@@ -30,9 +30,9 @@ class LastComeFirstServed(FifoQueue):
     """Another order."""
 
 
-def never(job: Job) -> bool:
+def never(job: Job, error: PenstockError, now: float) -> float | None:
     """Another policy."""
-    return False
+    return None
 
 
 class Stack:
@@ -47,7 +47,7 @@ class Never:
     """Decides the retries, and does not care for the endpoint."""
 
     @hookimpl
-    def penstock_retry_policy(self) -> Callable[[Job], bool]:
+    def penstock_retry_policy(self) -> Callable[[Job, PenstockError, float], float | None]:
         return never
 
 
@@ -55,7 +55,7 @@ def test_the_core_decides_by_default() -> None:
     """Without plug-ins the first come are the first served, and tried as often as is declared."""
     registry = Registry()
     assert registry.queue_discipline(endpoint()) is FifoQueue
-    assert registry.retry_policy(endpoint()) is within_max_attempts
+    assert registry.retry_policy(endpoint()) is retry_lost
 
 
 def test_a_plug_in_decides_before_the_core() -> None:
@@ -68,7 +68,7 @@ def test_a_plug_in_may_leave_the_decision_to_others() -> None:
     """None means that it does not care; and other hooks are not touched."""
     registry = Registry([Stack()])
     assert registry.queue_discipline(endpoint()) is FifoQueue
-    assert registry.retry_policy(endpoint()) is within_max_attempts
+    assert registry.retry_policy(endpoint()) is retry_lost
 
 
 def test_the_last_plug_in_is_asked_first() -> None:
@@ -76,7 +76,7 @@ def test_the_last_plug_in_is_asked_first() -> None:
 
     class Always:
         @hookimpl
-        def penstock_retry_policy(self, endpoint: Endpoint) -> Callable[[Job], bool]:
+        def penstock_retry_policy(self, endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None]:
             return bool
 
     assert Registry([Never(), Always()]).retry_policy(endpoint()) is bool
@@ -93,7 +93,7 @@ def test_a_module_may_be_a_plug_in() -> None:
 def test_registries_know_nothing_of_each_other() -> None:
     """There is no global one: each engine has its own."""
     Registry([Never()])
-    assert Registry().retry_policy(endpoint()) is within_max_attempts
+    assert Registry().retry_policy(endpoint()) is retry_lost
 
 
 class Misspelt:

@@ -31,5 +31,5 @@ def _lane_spec(endpoint: Endpoint, capacity: int, registry: Registry) -> LaneSpe
         max_queue=endpoint.max_queue,
         idempotent=endpoint.idempotent,
         new_queue=registry.queue_discipline(endpoint),
-        may_retry=registry.retry_policy(endpoint),
+        retry=registry.retry_policy(endpoint),
     )

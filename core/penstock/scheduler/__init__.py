@@ -1,9 +1,10 @@
 """The scheduler: sans-I/O. See ``scheduler.py``."""
 
 from penstock.scheduler.jobs import Attempt, Job
-from penstock.scheduler.lanes import Lane, LaneSpec, within_max_attempts
+from penstock.scheduler.lanes import Lane, LaneSpec
 from penstock.scheduler.queues import FifoQueue, Queue
+from penstock.scheduler.retrying import retry_lost
 from penstock.scheduler.scheduler import Scheduler
 from penstock.scheduler.workforce import PoolSpec
 
-__all__ = ["Attempt", "FifoQueue", "Job", "Lane", "LaneSpec", "PoolSpec", "Queue", "Scheduler", "within_max_attempts"]
+__all__ = ["Attempt", "FifoQueue", "Job", "Lane", "LaneSpec", "PoolSpec", "Queue", "Scheduler", "retry_lost"]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any, Final
 
+from penstock.errors import PenstockError
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler.jobs import Job
 from penstock.scheduler.queues import FifoQueue, Queue
+from penstock.scheduler.retrying import retry_lost
 from penstock.scheduler.timers import NEVER, Timed
 
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
@@ -22,11 +24,6 @@ _SAMPLES = 1024  # how many of the latest times the quantiles are taken from
 # longer than the attempt. So short ones are sent ahead, as many as are expected to take AHEAD_SECONDS together.
 AHEAD_SECONDS: Final = 0.001
 AHEAD_MOST: Final = 64
-
-
-def within_max_attempts(job: Job) -> bool:
-    """The usual retry policy: as often as ``Retries.max_attempts`` allows."""
-    return job.spent < job.lane.retries.max_attempts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +48,9 @@ class LaneSpec:
         The queue's bounds, in jobs and in bytes of bodies.
     new_queue:
         Makes its queue.
-    may_retry:
-        Decides whether a job whose worker was lost runs again, where that is safe at all.
+    retry:
+        Decides whether a job that has failed runs again, where that is safe at all: takes the job, its error and the
+        instant, and returns after how many seconds, or None.
     """
 
     name: str
@@ -68,7 +66,7 @@ class LaneSpec:
     max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
     idempotent: bool = True
     new_queue: Callable[[], Queue] = FifoQueue
-    may_retry: Callable[[Job], bool] = within_max_attempts
+    retry: Callable[[Job, PenstockError, float], float | None] = retry_lost
 
 
 class Lane(Timed):
@@ -85,7 +83,6 @@ class Lane(Timed):
         "is_stream",
         "max_queue",
         "max_queue_bytes",
-        "may_retry",
         "may_send_ahead",
         "most_ahead",
         "name",
@@ -93,6 +90,7 @@ class Lane(Timed):
         "pool_name",
         "queue",
         "retries",
+        "retry",
         "running",
         "runs_in_turn",
         "timeouts",
@@ -113,7 +111,7 @@ class Lane(Timed):
         self.max_queue_bytes = spec.max_queue_bytes
         self.idempotent = spec.idempotent
         self.queue = spec.new_queue()
-        self.may_retry = spec.may_retry
+        self.retry = spec.retry
         # What was sent ahead may, very rarely, run twice: see Guard.may_begin in the worker.
         self.runs_in_turn = spec.runs_in_turn
         self.may_send_ahead = spec.runs_in_turn and spec.idempotent and not spec.is_stream and spec.batching is None

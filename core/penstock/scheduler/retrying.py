@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from penstock.errors import WorkerLost
+from penstock.errors import PenstockError, WorkerLost
 from penstock.scheduler.jobs import Job
 
 POISON_DEATHS: Final = 2
@@ -19,11 +19,21 @@ def is_safe_again(job: Job) -> bool:
     return not job.attempts or (job.lane.idempotent and not job.chunks)
 
 
-def may_run_again(job: Job) -> bool:
-    """Whether it is safe and allowed to run the job once more."""
-    return (
-        is_safe_again(job) and job.deaths < POISON_DEATHS and job.attempts < MOST_ATTEMPTS and job.lane.may_retry(job)
-    )
+def retry_lost(job: Job, error: PenstockError, _now: float) -> float | None:
+    """The usual retry policy: lost workers only, at once, as often as ``Retries.max_attempts`` allows."""
+    is_allowed = isinstance(error, WorkerLost) and job.spent < job.lane.retries.max_attempts
+    return 0.0 if is_allowed else None
+
+
+def error_unless_again(job: Job, now: float) -> PenstockError | None:
+    """What to answer a job whose worker was lost, or None if it is to run once more: that is safe, and allowed."""
+    error = error_of_loss(job)
+    if not is_safe_again(job) or job.deaths >= POISON_DEATHS or job.attempts >= MOST_ATTEMPTS:
+        return error
+    try:
+        return error if job.lane.retry(job, error, now) is None else None
+    except PenstockError as refusal:
+        return refusal
 
 
 def error_of_loss(job: Job) -> WorkerLost:

@@ -32,7 +32,7 @@ from penstock.scheduler import events as on
 from penstock.scheduler.deadlines import after, error_of, next_limit
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
-from penstock.scheduler.retrying import error_of_loss, is_safe_again, may_run_again
+from penstock.scheduler.retrying import error_unless_again, is_safe_again
 from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, FINAL, JOB, QUEUED, READY, RUNNING, SENT, STARTING
 from penstock.scheduler.timers import NEVER, Timed, Timers
 from penstock.scheduler.workforce import (
@@ -589,8 +589,9 @@ class Scheduler:
                 job.spent += 1
                 job.deaths += 1
                 self._restart_queue_time(job, now)
-                if not may_run_again(job):
-                    self._answer(job, "fail", error_of_loss(job), now)
+                error = error_unless_again(job, now)
+                if error is not None:
+                    self._answer(job, "fail", error, now)
 
     def _unbegin(self, job: Job, now: float) -> None:
         """The worker was told to give the attempt back when it was about to begin it: the handler has not seen it."""
@@ -604,10 +605,11 @@ class Scheduler:
             job.spent -= 1
         else:
             job.deaths += 1
-        if may_run_again(job):
+        error = error_unless_again(job, now)
+        if error is None:
             self._requeue(job, now)
         else:
-            self._answer(job, "fail", error_of_loss(job), now)
+            self._answer(job, "fail", error, now)
 
     def _requeue(self, job: Job, now: float) -> None:
         attempt = job.attempt
