@@ -14,7 +14,9 @@ from rich.text import Text
 
 import penstock_falcon
 from penstock.app import App, Endpoint, Pool
+from penstock.decoding import type_name
 from penstock.loader import load_app
+from penstock.policies import Retries
 from penstock_cli.targets import TargetError, check_target, include_current_folder
 from penstock_gunicorn.failures import describe_failure
 
@@ -79,7 +81,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "pool": endpoint.pool,
         "concurrency": endpoint.concurrency,
         "timeouts": dataclasses.asdict(endpoint.timeouts),
-        "retries": dataclasses.asdict(endpoint.retries),
+        "retries": _describe_retries(endpoint.retries),
         "batching": None if endpoint.batching is None else dataclasses.asdict(endpoint.batching),
         "max_queue": endpoint.max_queue,
         "idempotent": endpoint.idempotent,
@@ -87,6 +89,11 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "input": endpoint.codec.input_schema(),
         "output": endpoint.codec.output_schema(),
     }
+
+
+def _describe_retries(retries: Retries) -> dict[str, Any]:
+    classes = retries.on if isinstance(retries.on, tuple) else (retries.on,)
+    return dataclasses.asdict(retries) | {"on": [type_name(cls) for cls in classes]}
 
 
 def describe_pool(pool: Pool) -> dict[str, Any]:
@@ -130,9 +137,11 @@ def _pool_text(pool: Pool, concurrency: int) -> str:
 
 
 def _retries_text(described: dict[str, Any]) -> str:
-    if not described["idempotent"]:
-        return "none: not idempotent"
-    return f"at most {described['retries']['max_attempts']} attempts"
+    retries = described["retries"]
+    if retries["max_attempts"] == 1:
+        return "none"
+    causes = ["a lost worker", *retries["on"], "Retryable"] if described["idempotent"] else ["Retryable"]
+    return f"at most {retries['max_attempts']} attempts, after {', '.join(causes)}"
 
 
 def _schema_text(schema: dict[str, Any], reads: str = "json") -> str:

@@ -33,19 +33,21 @@ from penstock.errors import (
     QueueFull,
     QueueTimeout,
     RateLimited,
+    Retryable,
     TotalTimeout,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
     WorkerLost,
 )
-from penstock.policies import Batching, Retries, Timeouts
+from penstock.policies import Backoff, Batching, Retries, RetryBudget, Timeouts
 from penstock.response import Response
 
 __version__ = "0.1.0"
 
 __all__ = [
     "App",
+    "Backoff",
     "Batching",
     "Cancelled",
     "CircuitOpen",
@@ -73,6 +75,8 @@ __all__ = [
     "RateLimited",
     "Response",
     "Retries",
+    "RetryBudget",
+    "Retryable",
     "Timeouts",
     "TotalTimeout",
     "Unauthorized",

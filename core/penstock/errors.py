@@ -16,6 +16,7 @@ The tree (status, code; ``*`` = safe to send again, because nothing was started 
     ├── UnsupportedMediaType           415 unsupported-media-type
     ├── RateLimited                    429 rate-limited *
     ├── HandlerError                   500 handler-error          the user's code raised
+    │   └── Retryable                  500 handler-error          raised by user code that asks to be tried again
     ├── HookError                      500 hook-error             a plug-in raised
     ├── Cancelled                      499 cancelled              the caller went away, or cancelled
     ├── Unavailable                    503                        the family of "not now"
@@ -35,6 +36,7 @@ Catch ``Unavailable`` to try elsewhere, ``DeadlineExceeded`` to learn that time 
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -206,15 +208,60 @@ class HandlerError(PenstockError):
     """The user's code raised, or returned what cannot be sent.
 
     ``exception_type`` and ``traceback`` are for logs and for ``--debug``; an outside caller never sees them otherwise.
+    ``may_retry`` says that the endpoint's ``Retries`` know this failure as one that may pass, or that it was
+    ``Retryable``; ``retry_delay`` is the delay that it has asked for.
     """
 
     code = "handler-error"
     title = "The handler failed"
 
-    def __init__(self, detail: str = "", *, exception_type: str = "", traceback: str = "") -> None:
+    # Here as well, for the user's own subclasses that do not call this __init__.
+    exception_type: str = ""
+    traceback: str = ""
+    may_retry: bool = False
+    retry_delay: float | None = None
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        exception_type: str = "",
+        traceback: str = "",
+        may_retry: bool = False,
+        retry_delay: float | None = None,
+    ) -> None:
         super().__init__(detail)
         self.exception_type = exception_type
         self.traceback = traceback
+        self.may_retry = may_retry
+        self.retry_delay = retry_delay
+
+
+class Retryable(HandlerError):
+    """Raise it in a handler for "try me again": what is missing may be there in a moment.
+
+    By raising it the code says that it may run once more, also where the endpoint is not idempotent. Whether it does is
+    up to the endpoint's ``Retries``; if not, the caller is answered as for any other exception.
+
+    Parameters
+    ----------
+    detail:
+        What is missing, for the log.
+    delay:
+        Seconds until the next try. Default: as ``Retries.backoff`` says.
+
+    Raises
+    ------
+    ValueError
+        For a delay that is negative, infinite, or no number.
+    """
+
+    title = "The handler asks to be tried again"
+
+    def __init__(self, detail: str = "", *, delay: float | None = None) -> None:
+        if delay is not None and not 0 <= delay < math.inf:
+            raise ValueError(f"Retryable(delay={delay!r}): give seconds, 0 or more")
+        super().__init__(detail, may_retry=True, retry_delay=delay)
 
 
 class HookError(PenstockError):

@@ -103,7 +103,8 @@ class SetupFailed(msgspec.Struct, array_like=True, tag=11, gc=False):
 class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
     """A job that did not succeed.
 
-    ``kind`` is one of the ``FAILED_*`` constants; ``errors`` belongs to ``FAILED_INVALID``.
+    ``kind`` is one of the ``FAILED_*`` constants; ``errors`` belongs to ``FAILED_INVALID``. ``may_retry`` is the
+    worker's to say, for only there is the exception itself; ``retry_delay`` is what the code has asked for, in seconds.
     """
 
     kind: str
@@ -112,6 +113,8 @@ class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
     traceback: str = ""
     errors: list[dict[str, str]] = []
     status: int = 500
+    may_retry: bool = False
+    retry_delay: float | None = None
 
 
 FAILED_HANDLER = "handler"  # the user's code raised, or returned what cannot be sent

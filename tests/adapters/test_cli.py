@@ -30,7 +30,7 @@ APP = """
         return input**2
 
     @app.endpoint("/score", workers=2, devices=["cpu"], batching=Batching(max_size=4, max_wait=0.5),
-                  timeouts=Timeouts(queue=2, execution=None), retries=Retries(max_attempts=3))
+                  timeouts=Timeouts(queue=2, execution=None), retries=Retries(max_attempts=3, on=ConnectionError))
     class Score:
         def predict(self, batch: list[int]) -> list[int]:
             return batch
@@ -126,10 +126,10 @@ def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
         "pool score: 2 workers on cpu, trio, concurrency 1",
         "timeouts queue 2 s, execution unbounded, total unbounded, first_chunk unbounded, idle 60 s, grace 2 s",
         "batching up to 4 jobs, waiting at most 0.5 s",
-        "retries at most 3 attempts",
+        "retries at most 3 attempts, after a lost worker, ConnectionError, Retryable",
         "name keep",
         "input the raw body",
-        "retries none: not idempotent",
+        "retries at most 2 attempts, after Retryable",
         "queue at most 7 jobs",
         "demo is fine: 3 endpoints, 2 pools",
     ):
@@ -145,6 +145,12 @@ def test_check_json_is_one_document(tmp_path: Path) -> None:
     assert [endpoint["path"] for endpoint in described["endpoints"]] == ["/square", "/score", "/upload"]
     score = described["endpoints"][1]
     assert score["timeouts"]["execution"] is None
+    assert score["retries"] == {
+        "max_attempts": 3,
+        "on": ["ConnectionError"],
+        "backoff": {"base": 0.1, "factor": 2.0, "cap": 10.0},
+        "budget": {"ratio": 0.2, "floor": 10},
+    }
     assert score["batching"] == {"max_size": 4, "max_wait": 0.5}
     assert score["input"] == {"type": "integer"}
     assert {pool["name"]: pool["workers"] for pool in described["pools"]} == {"default": 1, "score": 2}

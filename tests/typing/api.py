@@ -8,7 +8,18 @@ from typing import Annotated, assert_type
 
 import msgspec
 
-from penstock import App, Batching, Context, PenstockError, Response, Retries, Timeouts
+from penstock import (
+    App,
+    Backoff,
+    Batching,
+    Context,
+    PenstockError,
+    Response,
+    Retries,
+    Retryable,
+    RetryBudget,
+    Timeouts,
+)
 
 app = App(__name__)
 
@@ -51,6 +62,13 @@ def thumbnail(image: bytes) -> Response:
     return Response(image[:100], media_type="image/png", headers={"Cache-Control": "no-store"})
 
 
+@app.endpoint("/lookup", idempotent=False, retries=Retries(on=ConnectionError, backoff=None, budget=None))
+def lookup(key: str, context: Context) -> str:
+    if context.attempt == 1:
+        raise Retryable("not there yet", delay=0.5)
+    return key
+
+
 @app.endpoint("/embed", batching=Batching(max_size=8))
 async def embed(texts: list[str]) -> list[list[float]]:
     return [[float(len(text))] for text in texts]
@@ -63,7 +81,12 @@ async def embed(texts: list[str]) -> list[list[float]]:
     devices=["cuda:0", "cuda:1"],
     batching=Batching(max_size=32, max_wait=0.005),
     timeouts=Timeouts(queue=2, execution=10),
-    retries=Retries(max_attempts=3),
+    retries=Retries(
+        max_attempts=3,
+        on=(ConnectionError, KeyError),
+        backoff=Backoff(base=0.5, factor=3, cap=20),
+        budget=RetryBudget(ratio=0.1, floor=5),
+    ),
     max_queue=64,
 )
 class Classify:

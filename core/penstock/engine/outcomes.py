@@ -28,7 +28,13 @@ def _failed(failure: Encoded | Failure) -> Result:
     if failure.kind == FAILED_INVALID:
         kind = MalformedRequest if failure.status == MalformedRequest.status else InvalidRequest
         return kind(failure.detail, errors=failure.errors, param=_field_of(failure.errors))
-    return HandlerError(failure.detail, exception_type=failure.exception_type, traceback=failure.traceback)
+    return HandlerError(
+        failure.detail,
+        exception_type=failure.exception_type,
+        traceback=failure.traceback,
+        may_retry=failure.may_retry,
+        retry_delay=failure.retry_delay,
+    )
 
 
 def _field_of(errors: list[dict[str, str]]) -> str | None:

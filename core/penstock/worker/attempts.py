@@ -63,7 +63,7 @@ class LiveEndpoint:
         except Interrupted:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of user code end a job, not the worker
-            result = failure_of(error)
+            result = self.failure_of(error)
         results = [result]
         leave_if_forked(results)
         return Done(call.run.attempt, perf_counter() - began, results)
@@ -77,7 +77,7 @@ class LiveEndpoint:
         except Interrupted:
             raise
         except BaseException as error:
-            batch.fail(failure_of(error))
+            batch.fail(self.failure_of(error))
         leave_if_forked(batch.results)
         return Done(call.run.attempt, perf_counter() - began, batch.results)
 
@@ -90,7 +90,11 @@ class LiveEndpoint:
         try:
             return self._codec.encode(value)
         except Exception as error:
-            return failure_of(error)
+            return self.failure_of(error)
+
+    def failure_of(self, error: BaseException) -> Failure:
+        """What to report for an exception of this endpoint's code, and whether it may be tried again."""
+        return failure_of(error, self.endpoint)
 
     def decode(self, body: bytes) -> Any:
         """Decode the body of one job; raises ``InvalidRequest`` if it does not fit."""
@@ -169,7 +173,7 @@ class Batch:
             return
         for place, item in zip(self._open, returned, strict=True):
             is_error = isinstance(item, BaseException)
-            self.results[place] = failure_of(item) if is_error else self._live.encode(item)
+            self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item)
 
     def fail(self, failure: Failure) -> None:
         """Give each job that was called the same failure."""

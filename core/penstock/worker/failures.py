@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
-from penstock.errors import Cancelled, HandlerError, InvalidRequest
+from penstock.app import Endpoint
+from penstock.errors import UNENCODABLE, Cancelled, HandlerError, InvalidRequest, Retryable
 from penstock.wire import FAILED_CANCELLED, FAILED_HANDLER, FAILED_INVALID, Failure
 from penstock.worker.interrupts import Interrupted
 
@@ -20,17 +23,53 @@ _IMPORTLIB = f"{Path(importlib.__file__).parent}{os.sep}"
 _MACHINERY = (_PACKAGE, _IMPORTLIB, "<frozen importlib")
 
 
-def failure_of(error: BaseException) -> Failure:
-    """What to report for an exception that came out of user code, or out of decoding and encoding for it."""
+def failure_of(error: BaseException, endpoint: Endpoint | None = None) -> Failure:
+    """What to report for an exception that came out of user code, or out of decoding and encoding for it.
+
+    It is said to be worth another try only if the endpoint is given, and its ``Retries`` say so.
+    """
     if isinstance(error, InvalidRequest):
         return Failure(FAILED_INVALID, _clean(error.detail), errors=_plain(error.errors), status=error.status)
     kind = FAILED_CANCELLED if isinstance(error, (Interrupted, Cancelled)) else FAILED_HANDLER
-    return Failure(kind, _detail(error), _type_name(error), user_traceback(error))
+    failure = Failure(kind, _detail(error), _type_name(error), user_traceback(error))
+    if endpoint is not None and kind == FAILED_HANDLER:
+        _consider_retry(failure, error, endpoint)
+    return failure
 
 
 def cancelled() -> Failure:
     """Acknowledge a cancel of what was not in user code, so that there is no traceback."""
     return Failure(FAILED_CANCELLED, "cancelled")
+
+
+def _consider_retry(failure: Failure, error: BaseException, endpoint: Endpoint) -> None:
+    # A group, such as trio's nurseries raise, may pass if all that is in it may.
+    errors = list(_leaves(error))
+    failure.may_retry = _may_pass(error, endpoint) or all(_may_pass(leaf, endpoint) for leaf in errors)
+    if failure.may_retry:
+        failure.retry_delay = max((d for d in map(_retry_delay, errors) if d is not None), default=None)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _may_pass(error: BaseException, endpoint: Endpoint) -> bool:
+    if isinstance(error, Retryable):
+        return True
+    if isinstance(error, HandlerError) and error.exception_type == UNENCODABLE:
+        return False  # the same input would give the same result
+    return endpoint.idempotent and isinstance(error, endpoint.retries.on)
+
+
+def _retry_delay(error: BaseException) -> float | None:
+    """The delay that a ``Retryable`` has asked for; a subclass may have put anything there."""
+    delay = error.retry_delay if isinstance(error, Retryable) else None
+    return delay if isinstance(delay, (int, float)) and 0 <= delay < math.inf else None
 
 
 def user_traceback(error: BaseException) -> str:

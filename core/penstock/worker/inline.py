@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.wire import Chunk, Done, Run
 from penstock.worker.attempts import END_OF_STREAM, WINDOW_BYTES, Call, LiveEndpoint, Result
-from penstock.worker.failures import failure_of, user_traceback
+from penstock.worker.failures import user_traceback
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Guard, Interrupted
 from penstock.worker.outbox import Outbox
@@ -90,7 +90,7 @@ class InlineStream:
         except Interrupted:
             raise
         except BaseException as error:
-            chunk = failure_of(error)
+            chunk = self._live.failure_of(error)
         leave_if_forked((chunk,))
         return chunk
 

@@ -11,7 +11,6 @@ from typing import Any, Literal, Protocol
 
 from penstock.wire import FAILED_HANDLER, Chunk, Done, Failure, Run
 from penstock.worker.attempts import END_OF_STREAM, WINDOW_BYTES, Batch, Call, LiveEndpoint, Result
-from penstock.worker.failures import failure_of
 from penstock.worker.forks import leave_if_forked
 
 # How code that was written for asyncio fails under trio: asyncio itself, sniffio and anyio, trio's run loop.
@@ -161,7 +160,7 @@ class TaskAttempt:
             has_left = self._send(None)
 
     def _explained(self, error: BaseException) -> Failure:
-        failure = failure_of(error)
+        failure = self._live.failure_of(error)
         text = failure.detail.lower()
         if self._runtime == "trio" and failure.kind == FAILED_HANDLER and any(sign in text for sign in _FOREIGN_LOOP):
             failure.detail += _MEND

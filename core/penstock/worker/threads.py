@@ -15,7 +15,6 @@ from typing import Any
 
 from penstock.wire import Chunk, Done, Run
 from penstock.worker.attempts import END_OF_STREAM, WINDOW_BYTES, Call, LiveEndpoint, Result
-from penstock.worker.failures import failure_of
 from penstock.worker.forks import leave_if_forked
 
 Delivery = Done | Chunk
@@ -104,7 +103,7 @@ class ThreadAttempt:
         try:
             result = self._produce(self._live.start(self._call))
         except BaseException as error:
-            result = failure_of(error)
+            result = self._live.failure_of(error)
         leave_if_forked((result,))
         if self._cancelled:
             return self._call.cancelled(seconds=perf_counter() - began)
