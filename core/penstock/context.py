@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from penstock.errors import Cancelled
+
+_LONGEST_GRPC_NUMBER: Final = 99_999_999  # eight digits: the gRPC protocol allows no more
 
 
 class Context:
@@ -67,3 +70,36 @@ class Context:
         """
         if self.cancelled:
             raise Cancelled("nobody waits for this job any more")
+
+    def headers_for_downstream(self) -> dict[str, str]:
+        """What to send along when the handler calls another service, so that it does not outlive this job.
+
+        Returns
+        -------
+        ``X-Request-Id``; and if there is a deadline, what remains until it, in three notations: ``X-Request-Timeout``
+        (seconds), ``grpc-timeout`` and ``x-envoy-expected-rq-timeout-ms``. Rounded down to milliseconds, so that the
+        other service gives up before we do. The context of a batch has no id, as its jobs have one each.
+
+        Raises
+        ------
+        Cancelled
+            As ``check`` does, and also if less than a millisecond is left: whoever is called could only refuse.
+        """
+        self.check()
+        headers = {"X-Request-Id": self.job_id} if self.job_id else {}
+        if self.deadline == math.inf:
+            return headers
+        milliseconds = int(self.remaining() * 1000)
+        if milliseconds == 0:
+            raise Cancelled("there is no time left to call anybody")
+        seconds, rest = divmod(milliseconds, 1000)
+        headers["X-Request-Timeout"] = f"{seconds}.{rest:03}"
+        headers["grpc-timeout"] = _grpc_timeout(milliseconds)
+        headers["x-envoy-expected-rq-timeout-ms"] = str(milliseconds)
+        return headers
+
+
+def _grpc_timeout(milliseconds: int) -> str:
+    if milliseconds <= _LONGEST_GRPC_NUMBER:
+        return f"{milliseconds}m"
+    return f"{min(milliseconds // 1000, _LONGEST_GRPC_NUMBER)}S"

@@ -1,5 +1,8 @@
-"""Placeholder, until its author has come."""
+"""Deadlines that callers bring along in a header, and limits of the operator's for each caller.
 
+Both only tighten what an endpoint allows.
+"""
 
-class TimeoutsPlugin:
-    """Nothing yet."""
+from penstock_timeouts.plugin import TimeoutsPlugin
+
+__all__ = ["TimeoutsPlugin"]
