@@ -1,5 +1,5 @@
-"""Placeholder, until its author has come."""
+"""The circuit breaker: an endpoint that fails too often is given a rest, and its callers a quick answer."""
 
+from penstock_breaker.plugin import BreakerPlugin
 
-class BreakerPlugin:
-    """Nothing yet."""
+__all__ = ["BreakerPlugin"]
