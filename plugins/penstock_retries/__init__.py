@@ -1,5 +1,5 @@
-"""Placeholder, until its author has come."""
+"""Retries: what has failed for a passing reason is tried again, a little later, and not for ever."""
 
+from penstock_retries.plugin import RetriesPlugin
 
-class RetriesPlugin:
-    """Nothing yet."""
+__all__ = ["RetriesPlugin"]
