@@ -1,5 +1,5 @@
-"""Placeholder, until its author has come."""
+"""What the server does, in numbers, at ``GET /metrics``: in Prometheus' text format or in OpenMetrics'."""
 
+from penstock_metrics.plugin import MetricsPlugin, MetricsSettings
 
-class MetricsPlugin:
-    """Nothing yet."""
+__all__ = ["MetricsPlugin", "MetricsSettings"]

@@ -1,0 +1,260 @@
+"""From the counts to the text that Prometheus reads. Everything here happens when somebody asks."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from penstock.hooks import App, RouteRequest, RouteResponse
+from penstock_metrics.counts import OTHER, Counts, Histogram
+
+if TYPE_CHECKING:
+    from penstock.engine import Engine
+
+WORKER_STATES: Final = ("starting", "ready", "busy", "draining", "stopped", "restarting")
+LONGEST_ACCEPT: Final = 1000
+_VERSIONS: Final = re.compile(r"version\s*=([^;,]*)", re.IGNORECASE)
+_IS_VERSION: Final = re.compile(r"\s*[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\s*")
+
+Labels: TypeAlias = Sequence[str]
+Numbers: TypeAlias = Iterable[tuple[Labels, float]]
+Histograms: TypeAlias = Iterable[tuple[Labels, Histogram]]
+
+
+class Exposition:
+    """Answers those who scrape.
+
+    Parameters
+    ----------
+    counts:
+        What has been counted.
+    app:
+        What is served.
+    with_process:
+        Whether to show what the operating system and the interpreter know of this process.
+    """
+
+    def __init__(self, counts: Counts, app: App, *, with_process: bool) -> None:
+        self._collector = CountsCollector(counts, app)
+        # One of its own: two engines in a process must not show each other's numbers.
+        self._registry = CollectorRegistry()
+        self._registry.register(self._collector)
+        if with_process:
+            ProcessCollector(registry=self._registry)
+            PlatformCollector(registry=self._registry)
+            GCCollector(registry=self._registry)
+
+    def answer(self, request: RouteRequest, engine: Engine) -> RouteResponse:
+        """All metrics, in the format that the ``Accept`` header asks for."""
+        self._collector.status = engine.status()
+        encode, media_type = _encoder_for(request.header("accept"))
+        return RouteResponse(body=encode(self._registry), media_type=media_type)
+
+
+def _encoder_for(accept: str | None) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    accept = accept or ""
+    # choose_encoder() raises for versions that are no numbers, or says them again in the response's media type.
+    is_sane = len(accept) <= LONGEST_ACCEPT and all(map(_IS_VERSION.fullmatch, _VERSIONS.findall(accept)))
+    return choose_encoder(accept) if is_sane else (generate_latest, CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@dataclass
+class CountsCollector(Collector):
+    """The metrics of one engine.
+
+    Attributes
+    ----------
+    status:
+        ``Engine.status()`` of this moment; the gauges are read from it.
+    """
+
+    counts: Counts
+    app: App
+    status: dict[str, Any] | None = None
+
+    __hash__ = object.__hash__  # the registry keeps collectors in a dict
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry need not guard these names, nobody else has any like them."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics."""
+        yield from self._responses()
+        yield from self._jobs()
+        yield from self._attempts()
+        yield from self._workers()
+        if self.status is not None:
+            yield from self._now(self.status)
+        yield _counter(
+            "penstock_hook_failures",
+            "Decisions of plug-ins that raised, each of which failed a request with hook-error",
+            ("plugin", "hook"),
+            list(self.counts.hook_failures.items()),
+        )
+        about = {"version": version("penstock"), "python": platform.python_version()}
+        yield InfoMetricFamily("penstock_build", "Which Penstock, on which Python", value=about)
+
+    def _responses(self) -> Iterator[Metric]:
+        responses = list(self.counts.responses.items())
+        yield _counter(
+            "penstock_http_responses",
+            "Responses by status; 499 for clients that hung up",
+            ("endpoint", "status"),
+            (((name, str(key)), n) for name, counts in responses for key, n in list(counts.statuses.items())),
+        )
+        yield _histogram(
+            "penstock_http_response_seconds",
+            "From the first look at a request to the last byte of its response",
+            ("endpoint",),
+            (((name,), counts.seconds) for name, counts in responses),
+        )
+
+    def _jobs(self) -> Iterator[Metric]:
+        jobs = list(self.counts.jobs.items())
+        yield _counter(
+            "penstock_jobs",
+            "Jobs by what became of them: ok, or the code of the error; those that were refused included",
+            ("endpoint", "code"),
+            (((name, code), n) for name, counts in jobs for code, n in list(counts.outcomes.items())),
+        )
+        yield _histogram(
+            "penstock_job_queue_seconds",
+            "How long admitted jobs waited until their latest attempt, or until they were given up",
+            ("endpoint",),
+            (((name,), counts.queue) for name, counts in jobs),
+        )
+        yield _histogram(
+            "penstock_job_execution_seconds",
+            "How long the latest attempt of a job was in your code",
+            ("endpoint",),
+            (((name,), counts.execution) for name, counts in jobs),
+        )
+        yield _histogram(
+            "penstock_job_first_chunk_seconds",
+            "Of streams: from the start of the attempt to its first chunk",
+            ("endpoint",),
+            (((name,), counts.first_chunk) for name, counts in jobs if counts.first_chunk is not None),
+        )
+
+    def _attempts(self) -> Iterator[Metric]:
+        jobs = list(self.counts.jobs.items())
+        yield _histogram(
+            "penstock_batch_jobs",
+            "How many jobs went to a worker together, of endpoints that batch",
+            ("endpoint",),
+            (((name,), counts.batches) for name, counts in jobs if counts.batches is not None),
+        )
+        yield _counter(
+            "penstock_execution_seconds",
+            "Time in your code, by whether somebody still waited for its result; the share of yes is the goodput",
+            ("endpoint", "useful"),
+            (
+                ((name, useful), seconds)
+                for name, counts in jobs
+                for useful, seconds in (("yes", counts.useful_seconds), ("no", counts.wasted_seconds))
+            ),
+        )
+        yield _counter(
+            "penstock_retries",
+            "Jobs that failed and are tried again, by the error",
+            ("endpoint", "code"),
+            (((name, code), n) for name, counts in jobs for code, n in list(counts.retries.items())),
+        )
+        yield _counter(
+            "penstock_interrupts",
+            "Attempts that were asked to stop, by what ended: a time-out, the caller's patience (cancel), a drain",
+            ("endpoint", "why"),
+            (((name, why), n) for name, counts in jobs for why, n in list(counts.interrupts.items())),
+        )
+
+    def _workers(self) -> Iterator[Metric]:
+        pools = list(self.counts.pools.items())
+        yield _histogram(
+            "penstock_worker_setup_seconds",
+            "How long workers took from their start until their models were set up",
+            ("pool",),
+            (((name,), counts.setup) for name, counts in pools),
+        )
+        yield _counter(
+            "penstock_worker_losses",
+            "Workers that ended by themselves: crashes, out of memory, kill -9",
+            ("pool",),
+            (((name,), counts.losses) for name, counts in pools),
+        )
+        yield _counter(
+            "penstock_worker_kills",
+            "Workers that were killed, because code in them did not stop",
+            ("pool",),
+            (((name,), counts.kills) for name, counts in pools),
+        )
+        yield _counter(
+            "penstock_worker_restarts",
+            "Workers that were replaced, for whatever reason",
+            ("pool",),
+            (((name,), counts.restarts) for name, counts in pools),
+        )
+
+    def _now(self, status: dict[str, Any]) -> Iterator[Metric]:
+        endpoints, label = status["endpoints"].items(), ("endpoint",)
+        queued = [((name,), lane["queued"]) for name, lane in endpoints]
+        queued_bytes = [((name,), lane["queued_bytes"]) for name, lane in endpoints]
+        running = [((name,), lane["running"]) for name, lane in endpoints]
+        limits = [((endpoint.name,), endpoint.max_queue) for endpoint in self.app.endpoints]
+        yield _gauge("penstock_queued_jobs", "Jobs that wait", label, queued)
+        yield _gauge("penstock_queued_bytes", "Bytes of request bodies that wait", label, queued_bytes)
+        yield _gauge("penstock_queue_limit_jobs", "How many jobs may wait", label, limits)
+        yield _gauge("penstock_running_jobs", "Jobs in flight: with a worker", label, running)
+        yield _gauge("penstock_workers", "Workers by state", ("pool", "state"), _worker_states(status["pools"]))
+        yield _gauge("penstock_ready", "1 if /readyz says 200, else 0", (), [((), status["ready"])])
+        yield _gauge("penstock_draining", "1 if the server is shutting down, else 0", (), [((), status["draining"])])
+
+
+def _worker_states(pools: dict[str, Any]) -> Iterator[tuple[Labels, float]]:
+    for name, pool in pools.items():
+        known = [worker["state"] if worker["state"] in WORKER_STATES else OTHER for worker in pool["workers"]]
+        count = Counter(known)
+        # All of them, so that one that is gone falls to 0 instead of staying as it was.
+        yield from (((name, state), count[state]) for state in (*WORKER_STATES, OTHER))
+
+
+def _counter(name: str, text: str, labels: Labels, numbers: Numbers) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, number in numbers:
+        family.add_metric(values, number)
+    return family
+
+
+def _gauge(name: str, text: str, labels: Labels, numbers: Numbers) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, number in numbers:
+        family.add_metric(values, number)
+    return family
+
+
+def _histogram(name: str, text: str, labels: Labels, histograms: Histograms) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in histograms:
+        buckets: list[tuple[str, float]] = []
+        so_far = 0
+        for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+            so_far += count
+            buckets.append((str(bound), so_far))
+        family.add_metric(values, buckets, histogram.total)
+    return family
