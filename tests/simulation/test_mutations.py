@@ -8,10 +8,28 @@ from typing import Any
 import pytest
 
 from penstock.errors import HandlerError
-from penstock.scheduler import Attempt, FifoQueue, Job, Lane, LaneSpec, Scheduler, retrying
+from penstock.scheduler import (
+    Attempt,
+    FifoQueue,
+    Job,
+    Lane,
+    LaneSpec,
+    answers,
+    attempts,
+    deadlines,
+    dispatch,
+    retrying,
+)
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.scheduler import scheduler as module
+from penstock.scheduler.answers import Answers
+from penstock.scheduler.attempts import Attempts
+from penstock.scheduler.dispatch import Dispatch
+from penstock.scheduler.drain import Drain
+from penstock.scheduler.intake import Intake
+from penstock.scheduler.lines import Lines
+from penstock.scheduler.losses import Losses
+from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import NEVER
 from penstock.scheduler.workforce import Pool, Worker
 from penstock.testing import simulation
@@ -28,38 +46,41 @@ def slot_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
 
 
 def answers_come_twice(patch: pytest.MonkeyPatch) -> None:
-    answer = Scheduler._answer
+    answer = Answers.answer
 
-    def twice(self: Scheduler, job: Job, *rest: Any) -> None:
+    def twice(self: Answers, job: Job, *rest: Any) -> None:
         answer(self, job, *rest)
-        self._out.append(do.Answer(job))
+        self._desk.out.append(do.Answer(job))
 
-    patch.setattr(Scheduler, "_answer", twice)
+    patch.setattr(Answers, "answer", twice)
 
 
 def execution_deadlines_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    limit = module.next_limit
-    patch.setattr(module, "next_limit", lambda job: limit(job) if job.attempt is None else (NEVER, "execution"))
+    def limit(job: Job) -> tuple[float, str]:
+        return deadlines.next_limit(job) if job.attempt is None else (NEVER, "execution")
+
+    for module in (answers, attempts, dispatch):
+        patch.setattr(module, "next_limit", limit)
 
 
 def requeued_jobs_have_no_timer(patch: pytest.MonkeyPatch) -> None:
-    requeue = Scheduler._requeue
+    requeue = Losses._requeue
 
-    def forgetful(self: Scheduler, job: Job, now: float) -> None:
+    def forgetful(self: Losses, job: Job, now: float) -> None:
         requeue(self, job, now)
-        self.timers.disarm(job)
+        self._desk.timers.disarm(job)
 
-    patch.setattr(Scheduler, "_requeue", forgetful)
+    patch.setattr(Losses, "_requeue", forgetful)
 
 
 def deaths_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    lose = Scheduler._lose
-    patch.setattr(Scheduler, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=True))
+    lose = Losses._lose
+    patch.setattr(Losses, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=True))
 
 
 def innocents_pay_for_others(patch: pytest.MonkeyPatch) -> None:
-    lose = Scheduler._lose
-    patch.setattr(Scheduler, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=False))
+    lose = Losses._lose
+    patch.setattr(Losses, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=False))
 
 
 def streams_run_twice(patch: pytest.MonkeyPatch) -> None:
@@ -67,17 +88,17 @@ def streams_run_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_is_interrupted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scheduler, "_stop", lambda *_: None)
+    patch.setattr(Answers, "stop", lambda *_: None)
 
 
 def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
-    stop = Scheduler._stop
+    stop = Answers.stop
 
-    def patient(self: Scheduler, attempt: Attempt, *rest: Any) -> None:
+    def patient(self: Answers, attempt: Attempt, *rest: Any) -> None:
         stop(self, attempt, *rest)
-        self.timers.disarm(attempt)
+        self._timers.disarm(attempt)
 
-    patch.setattr(Scheduler, "_stop", patient)
+    patch.setattr(Answers, "stop", patient)
 
 
 def the_last_come_is_the_first_served(patch: pytest.MonkeyPatch) -> None:
@@ -90,14 +111,14 @@ def the_last_come_is_the_first_served(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_hang_up_lets_nobody_through(patch: pytest.MonkeyPatch) -> None:
-    cancelled, dispatch = Scheduler._cancelled, Scheduler._dispatch
+    cancelled, give_work = Intake.on_cancelled, Dispatch.dispatch
 
-    def idle(self: Scheduler, *rest: Any) -> None:
-        patch.setattr(Scheduler, "_dispatch", lambda *_: None)
+    def idle(self: Intake, *rest: Any) -> None:
+        patch.setattr(Dispatch, "dispatch", lambda *_: None)
         cancelled(self, *rest)
-        patch.setattr(Scheduler, "_dispatch", dispatch)
+        patch.setattr(Dispatch, "dispatch", give_work)
 
-    patch.setattr(Scheduler, "_cancelled", idle)
+    patch.setattr(Intake, "on_cancelled", idle)
 
 
 def batches_wait_too_long(patch: pytest.MonkeyPatch) -> None:
@@ -106,97 +127,100 @@ def batches_wait_too_long(patch: pytest.MonkeyPatch) -> None:
 
 
 def suspects_share_a_worker(patch: pytest.MonkeyPatch) -> None:
-    send = Scheduler._send
-    patch.setattr(Scheduler, "_send", lambda self, lane, worker, units, now: send(self, lane, worker, lane.units, now))
+    send = Dispatch._send
+    patch.setattr(Dispatch, "_send", lambda self, lane, worker, units, now: send(self, lane, worker, lane.units, now))
 
 
 def a_drain_forgets_the_idle(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scheduler, "_settle", lambda *_: None)
+    patch.setattr(Drain, "settle", lambda *_: None)
 
 
 def a_failed_pool_keeps_jobs_waiting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scheduler, "_answer_stranded", lambda *_: None)
+    patch.setattr(Supervision, "_answer_stranded", lambda *_: None)
 
 
 def a_lost_place_stays_empty(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scheduler, "_place_due", lambda *_: None)
+    patch.setattr(Supervision, "on_place_due", lambda *_: None)
 
 
 def bytes_are_not_counted_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module.Lane, "take", lambda self: [self.queue.jobs.popitem(last=False)[1]])
+    patch.setattr(Lane, "take", lambda self: [self.queue.jobs.popitem(last=False)[1]])
 
 
 def taking_nothing_buys_time(patch: pytest.MonkeyPatch) -> None:
-    def taken(self: Scheduler, event: Any, now: float) -> None:
+    def taken(self: Attempts, event: Any, now: float) -> None:
         event.job.untaken = 0
         event.job.progressed = now
 
-    patch.setattr(Scheduler, "_chunks_taken", taken)
+    patch.setattr(Attempts, "on_chunks_taken", taken)
 
 
 def a_stalled_line_is_never_recalled(patch: pytest.MonkeyPatch) -> None:
-    due = Scheduler._worker_due
+    due = Supervision.on_worker_due
 
-    def patient(self: Scheduler, worker: Worker, now: float) -> None:
+    def patient(self: Supervision, worker: Worker, now: float) -> None:
         if not worker.line:
             due(self, worker, now)
 
-    patch.setattr(Scheduler, "_worker_due", patient)
+    patch.setattr(Supervision, "on_worker_due", patient)
 
 
 def nothing_is_recalled_when_its_caller_leaves(patch: pytest.MonkeyPatch) -> None:
-    recall, due = Scheduler._recall, Scheduler._worker_due
+    recall, due = Lines.recall, Supervision.on_worker_due
 
-    def only_when_stalled(self: Scheduler, worker: Worker, now: float) -> None:
-        patch.setattr(Scheduler, "_recall", recall)
+    def only_when_stalled(self: Supervision, worker: Worker, now: float) -> None:
+        patch.setattr(Lines, "recall", recall)
         due(self, worker, now)
-        patch.setattr(Scheduler, "_recall", lambda *_: None)
+        patch.setattr(Lines, "recall", lambda *_: None)
 
-    patch.setattr(Scheduler, "_recall", lambda *_: None)
-    patch.setattr(Scheduler, "_worker_due", only_when_stalled)
+    patch.setattr(Lines, "recall", lambda *_: None)
+    patch.setattr(Supervision, "on_worker_due", only_when_stalled)
 
 
 def a_line_grows_while_it_is_recalled(patch: pytest.MonkeyPatch) -> None:
-    recall = Scheduler._recall
+    recall = Lines.recall
 
-    def at_once(self: Scheduler, worker: Worker) -> None:
+    def at_once(self: Lines, worker: Worker) -> None:
         recall(self, worker)
-        if self._recalls:
-            self._issue_recalls()
+        if self._desk.to_recall:
+            self.issue_recalls()
         worker.is_recalled = False
 
-    patch.setattr(Scheduler, "_recall", at_once)
+    patch.setattr(Lines, "recall", at_once)
 
 
 def an_earlier_recall_replaces_a_later_one(patch: pytest.MonkeyPatch) -> None:
-    recall = Scheduler._recall
+    recall = Lines.recall
 
-    def forgetful(self: Scheduler, worker: Worker) -> None:
+    def forgetful(self: Lines, worker: Worker) -> None:
         worker.recalled = 0
         recall(self, worker)
 
-    patch.setattr(Scheduler, "_recall", forgetful)
+    patch.setattr(Lines, "recall", forgetful)
 
 
 def what_has_begun_is_taken_back(patch: pytest.MonkeyPatch) -> None:
-    recalled = Scheduler._recalled
-    patch.setattr(Scheduler, "_recalled", lambda self, event, now: recalled(self, on.Recalled(event.worker, 0), now))
+    accept = Lines.accept
+    patch.setattr(Lines, "accept", lambda self, event, now: accept(self, on.Recalled(event.worker, 0), now))
 
 
 def what_was_not_begun_is_taken_to_have_failed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scheduler, "_unbegin", lambda self, job, now: self._fail(job, HandlerError("not begun"), now))
+    def fail(self: Losses, job: Job, now: float) -> None:
+        self._answers.fail(job, HandlerError("not begun"), now)
+
+    patch.setattr(Losses, "unbegin", fail)
 
 
 def what_was_not_begun_has_spent_a_try(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scheduler, "_unbegin", Scheduler._requeue)
+    patch.setattr(Losses, "unbegin", Losses._requeue)
 
 
 def nobody_in_a_line_is_to_blame(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scheduler, "_blame", lambda *_: None)
+    patch.setattr(Losses, "_blame", lambda *_: None)
 
 
 def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
-    def dispatch(self: Scheduler, pool: Pool, now: float) -> None:
+    def give_work(self: Dispatch, pool: Pool, now: float) -> None:
         while (job := pool.next_job(now)) is not None:
             units = pool.capacity if job.deaths else job.lane.units
             worker = pool.find_worker(units)
@@ -207,32 +231,32 @@ def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
             else:
                 return
 
-    patch.setattr(Scheduler, "_dispatch", dispatch)
+    patch.setattr(Dispatch, "dispatch", give_work)
 
 
 def the_line_is_begun_from_its_end(patch: pytest.MonkeyPatch) -> None:
-    begin = Scheduler._begin_next
+    begin = Dispatch.begin_next
 
-    def backwards(self: Scheduler, worker: Worker, now: float) -> None:
+    def backwards(self: Dispatch, worker: Worker, now: float) -> None:
         worker.line.rotate(1)
         begin(self, worker, now)
 
-    patch.setattr(Scheduler, "_begin_next", backwards)
+    patch.setattr(Dispatch, "begin_next", backwards)
 
 
 def the_line_comes_back_in_disorder(patch: pytest.MonkeyPatch) -> None:
-    def recalled(self: Scheduler, event: on.Recalled, now: float) -> None:
-        worker = self.workers[event.worker]
+    def accept(self: Lines, event: on.Recalled, now: float) -> Worker:
+        worker = self._desk.workers[event.worker]
         for attempt in [attempt for attempt in worker.line if attempt.id > event.started]:
             worker.line.remove(attempt)
-            self._take_back(attempt, "recall")
-        self._dispatch(worker.pool, now)
+            self.take_back(attempt, "recall")
+        return worker
 
     def push_front(self: FifoQueue, job: Job) -> None:
         self.push(job)
         self.jobs.move_to_end(job.sequence, last=False)
 
-    patch.setattr(Scheduler, "_recalled", recalled)
+    patch.setattr(Lines, "accept", accept)
     patch.setattr(FifoQueue, "push_front", push_front)
 
 

@@ -1,0 +1,81 @@
+"""The scheduler's one record of how things stand, which its parts share and write to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+from typing import Any
+
+from penstock.scheduler import commands as do
+from penstock.scheduler.jobs import Attempt
+from penstock.scheduler.lanes import Lane, LaneSpec
+from penstock.scheduler.timers import Timers
+from penstock.scheduler.workforce import Pool, PoolSpec, Worker
+
+
+class Desk:
+    """What is known, and what has been decided so far in this turn.
+
+    Parameters
+    ----------
+    pools, lanes:
+        As for the scheduler.
+
+    Attributes
+    ----------
+    now:
+        The instant of the turn.
+    out:
+        The commands of the turn, in order.
+    to_recall:
+        The workers whose lines are to be asked back at the end of the turn.
+    workers, attempts:
+        By id: those whose process has not been seen to exit; those whose end has not been acknowledged.
+    jobs_live:
+        How many jobs are admitted and not answered.
+    """
+
+    __slots__ = (
+        "attempt_ids",
+        "attempts",
+        "is_draining",
+        "jobs_live",
+        "lanes",
+        "now",
+        "out",
+        "pools",
+        "sequence",
+        "timers",
+        "to_recall",
+        "worker_ids",
+        "workers",
+    )
+
+    def __init__(self, pools: Iterable[PoolSpec], lanes: Iterable[LaneSpec]) -> None:
+        self.pools = {spec.name: Pool(spec) for spec in pools}
+        self.lanes = {spec.name: Lane(spec) for spec in lanes}
+        for lane in self.lanes.values():
+            self.pools[lane.pool_name].lanes.append(lane)
+        self.workers: dict[int, Worker] = {}
+        self.attempts: dict[int, Attempt] = {}
+        self.jobs_live = 0
+        self.is_draining = False
+        self.timers = Timers()
+        self.now = 0.0
+        self.out: list[do.Command] = []
+        self.to_recall: list[Worker] = []
+        self.sequence = 0  # of the latest job
+        self.worker_ids = count(1)
+        self.attempt_ids = count(1)
+
+    def report(self, event: str, **fields: Any) -> None:
+        """Tell the operator."""
+        self.out.append(do.Report(event, fields))
+
+    def plan_next_batch(self, lane: Lane, now: float) -> None:
+        """The first of the lane's queue has changed: set the lane's timer for the batch that it waits for."""
+        when = lane.next_batch_due()
+        if when <= now:
+            lane.due = when  # overdue already: it goes as soon as a worker is free, and needs no timer
+        else:
+            self.timers.arm(lane, when)
