@@ -70,6 +70,13 @@ def cli() -> None:
     help="The largest request body: 1048576, 64KiB, 16MiB.",
 )
 @click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="Believe the X-Forwarded-For of a proxy at this address or in this network. May be repeated.",
+)
+@click.option(
     "--http-workers",
     type=click.IntRange(min=1),
     default=1,

@@ -32,6 +32,7 @@ class ServeOptions:
     log_format: Literal["text", "json"]
     drain_timeout: float
     max_body: int
+    trusted_proxies: tuple[str, ...]
 
 
 def serve_app(options: ServeOptions) -> NoReturn:
@@ -93,6 +94,7 @@ class Server:
             max_body=options.max_body,
             drain_timeout=options.drain_timeout,
             target=options.target,
+            trusted_proxies=options.trusted_proxies,
         )
 
     def announce(self, urls: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ Falcon application that exists.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import falcon
@@ -33,6 +34,7 @@ def mount(
     debug: bool = False,
     max_body: int = MAX_BODY,
     drain_timeout: float = 30.0,
+    trusted_proxies: Sequence[str] = (),
 ) -> Service[Any]:
     """Add the endpoints of ``app``, and the health routes, to a Falcon application that exists.
 
@@ -48,7 +50,7 @@ def mount(
         What to serve.
     prefix:
         What comes before every path: ``/models`` makes ``/square`` into ``/models/square``. May be empty.
-    engine, debug, max_body, drain_timeout:
+    engine, debug, max_body, drain_timeout, trusted_proxies:
         As for ``asgi`` and ``wsgi``.
 
     Returns
@@ -61,7 +63,9 @@ def mount(
     DeclarationError
         If the prefix is not one.
     """
-    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout)
+    settings = Settings(
+        debug=debug, max_body=max_body, drain_timeout=drain_timeout, trusted_proxies=tuple(trusted_proxies)
+    )
     if isinstance(falcon_app, falcon.asgi.App):
         return mount_asgi(falcon_app, app, prefix, engine, settings)
     return mount_wsgi(falcon_app, app, prefix, engine, settings)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import falcon
 
 JSON = "application/json"
+OK = "ok"
 
 # The server frames the message; a handler that sets these could only break the framing.
 SERVER_HEADERS = frozenset(
@@ -19,13 +20,14 @@ class Answer(NamedTuple):
     """One whole response.
 
     ``headers`` are pairs of a lower-case name and a value; ``more`` holds those that a handler asked for. A ``body`` of
-    None leaves the body to the response's stream.
+    None leaves the body to the response's stream. ``code`` is that of the error, for those who keep a record.
     """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes | None
     more: Mapping[str, str] | None = None
+    code: str = OK
 
 
 def server_timing(queue_seconds: float | None, execution_seconds: float | None) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import falcon
 import falcon.asgi
 
 from penstock.engine import create_engine
-from penstock.errors import PenstockError
+from penstock.errors import Cancelled, PenstockError
 from penstock_falcon.admission import Gate, request_id
 from penstock_falcon.answers import Answer, common_headers, server_timing, write
-from penstock_falcon.bodies import BodyOnDemand, Request, read_body, receive_of
+from penstock_falcon.bodies import BodyOnDemand, Request, lookup_of, read_body, receive_of
+from penstock_falcon.exchanges import Exchange, route_answer, route_request, tell_stray
 from penstock_falcon.formats import STREAM_HEADERS, choose_framing
 from penstock_falcon.hangups import Hangup, Watch
-from penstock_falcon.operations import ROUTES
 from penstock_falcon.outcome import answer_call
 from penstock_falcon.problems import internal_problem, problem
 from penstock_falcon.service import MAX_BODY, Service, Settings
@@ -25,6 +26,7 @@ from penstock_falcon.streams import PIECE_BYTES, StreamBody
 if TYPE_CHECKING:
     from penstock.app import App, Endpoint
     from penstock.engine import Call, Engine
+    from penstock.routes import Route
 
 # A drain ends at its own deadline; this is for an engine that does not report back.
 DRAIN_MARGIN_SECONDS = 5.0
@@ -37,7 +39,7 @@ class AsyncService(Service["Engine"]):
     """The engine on the server's event loop: started with the application, or by the first request."""
 
     def __init__(self, app: App, engine: Engine | None, settings: Settings) -> None:
-        super().__init__(app, engine, settings)
+        super().__init__(app, engine, settings, engine.registry if engine is not None else None)
         self._drained = asyncio.Event()
         self.watch = Watch()
         self._drain_has_begun = False
@@ -45,8 +47,10 @@ class AsyncService(Service["Engine"]):
     def start(self) -> Engine:
         """Start the engine unless it runs; return at once, while its pools get ready in the background."""
         if self.engine is None:
-            self.engine = create_engine(self.app, target=self.settings.target)
+            self.engine = create_engine(self.app, target=self.settings.target, registry=self.registry)
             self.engine.on_pools_failed = self.on_pools_failed
+            self.engine.on_shutdown = self.on_shutdown
+            self.engine.longest_drain = self.settings.drain_timeout
             self.engine.start()
         return self.engine
 
@@ -54,7 +58,7 @@ class AsyncService(Service["Engine"]):
         """Take nothing new from here on. What is admitted has ``drain_timeout`` seconds; harmless when repeated."""
         if self.engine is not None and not self._drain_has_begun:
             self._drain_has_begun = True
-            self.engine.drain(self.settings.drain_timeout, self._drained.set)
+            self.engine.drain(self.settings.drain_timeout, self._drained.set, who="the server")
 
     async def stop(self) -> None:
         """Drain and close the engine, if it is ours."""
@@ -84,43 +88,90 @@ class Lifespan:
         await self._service.stop()
 
 
-class EndpointResource:
+class Resource:
+    """What an endpoint and a route have in common: a request comes in, its policies are asked."""
+
+    def __init__(self, service: AsyncService, target: Endpoint | Route) -> None:
+        self._service = service
+        self._target = target
+        self._debug = service.settings.debug
+        self._intake = service.intake(target)
+
+    def _exchange(self, req: falcon.asgi.Request) -> Exchange:
+        header = lookup_of(req)
+        return Exchange(
+            self._target,
+            request_id=request_id(header("x-request-id")),
+            header=header,
+            address=address_of(req, header, self._service),
+            method=req.method,
+            path=req.path,
+        )
+
+    async def _ask_policies(self, exchange: Exchange) -> None:
+        """Ask them in turn: those that wait for something in a thread, where they hold nobody up."""
+        intake = self._intake
+        if intake is None:
+            return
+        if not intake.is_blocking:
+            intake.pass_through(exchange)
+            return
+        loop = asyncio.get_running_loop()
+        for step in intake.steps:
+            if step.is_blocking:
+                await loop.run_in_executor(None, step.apply, exchange)
+            else:
+                step.apply(exchange)
+
+
+class EndpointResource(Resource):
     """``POST`` for one endpoint."""
 
     def __init__(self, service: AsyncService, endpoint: Endpoint) -> None:
-        self._service = service
+        super().__init__(service, endpoint)
         self._endpoint = endpoint
-        self._debug = service.settings.debug
         self._gate = Gate(endpoint, service.settings.max_body)
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Run one job and answer with what became of it."""
-        job_id = request_id(req.get_header("x-request-id"))
+        exchange = self._exchange(req)
         try:
-            call = await self._submit(req, job_id)
-            answer = await self._answer(call, job_id, req, resp)
+            exchange.call = call = await self._submit(req, exchange)
+            answer = await self._answer(call, exchange, req, resp)
         except PenstockError as error:
-            answer = problem(error, job_id, debug=self._debug)
+            answer = problem(error, exchange.request_id, debug=self._debug)
+            self._refuse(exchange, error)
         except Exception as error:
-            answer = internal_problem(error, job_id)
-        finish(resp, answer, self._service)
+            answer = internal_problem(error, exchange.request_id)
+            self._refuse(exchange, PenstockError())
+        except BaseException:
+            self._refuse(exchange, Cancelled(GIVEN_UP))
+            exchange.tell(self._service, Cancelled.status, Cancelled.code)
+            raise
+        finish(resp, answer, self._service, exchange)
 
-    async def _submit(self, req: falcon.asgi.Request, job_id: str) -> Call:
+    def _refuse(self, exchange: Exchange, error: PenstockError) -> None:
+        if exchange.call is None:
+            exchange.refuse(self._service.start(), error)
+
+    async def _submit(self, req: falcon.asgi.Request, exchange: Exchange) -> Call:
         """Everything that can be refused, cheapest first; the body is not touched before there is room for it."""
+        engine = self._service.start()
+        await self._ask_policies(exchange)
         gate = self._gate
         announced = gate.check_headers(
-            req.content_type, req.get_header("content-encoding"), req.get_header("content-length")
+            req.content_type, exchange.header("content-encoding"), exchange.header("content-length")
         )
-        engine = self._service.start()
         engine.check_room(self._endpoint)
         body = await read_body(req, gate)
         gate.check_body(body, announced)
-        if self._wants_headers:
-            return engine.submit(self._endpoint, body, request_id=job_id, headers=dict(req.headers_lower))
-        return engine.submit(self._endpoint, body, request_id=job_id)
+        headers = dict(req.headers_lower) if self._wants_headers else None
+        return engine.submit(self._endpoint, body, request_id=exchange.request_id, headers=headers, submission=exchange)
 
-    async def _answer(self, call: Call, job_id: str, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> Answer:
+    async def _answer(
+        self, call: Call, exchange: Exchange, req: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> Answer:
         if call.outcome is None:
             hangup = Hangup(call, receive_of(req), self._service.watch)
             try:
@@ -131,13 +182,15 @@ class EndpointResource:
                 raise
             finally:
                 hangup.stop()
-        return answer_call(call, job_id, debug=self._debug)
+        return answer_call(call, exchange.request_id, debug=self._debug)
 
 
 class StreamResource(EndpointResource):
     """``POST`` for an endpoint that streams: the response starts at the first chunk."""
 
-    async def _answer(self, call: Call, job_id: str, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> Answer:
+    async def _answer(
+        self, call: Call, exchange: Exchange, req: falcon.asgi.Request, resp: falcon.asgi.Response
+    ) -> Answer:
         hangup = Hangup(call, receive_of(req), self._service.watch)
         try:
             chunks = call.take(PIECE_BYTES)
@@ -150,30 +203,37 @@ class StreamResource(EndpointResource):
             raise
         if not chunks and isinstance(call.outcome, PenstockError):
             hangup.stop()
-            return answer_call(call, job_id, debug=self._debug)
+            return answer_call(call, exchange.request_id, debug=self._debug)
         framing = choose_framing(req.get_header("Accept"))
-        resp.stream = StreamBody(call, framing, hangup, chunks, debug=self._debug)
+        on_close = partial(exchange.tell_stream_ended, self._service)
+        resp.stream = StreamBody(call, framing, hangup, chunks, debug=self._debug, on_close=on_close)
         timing = server_timing(call.queue_seconds, call.execution_seconds)
-        return Answer(200, [*common_headers(job_id, framing.media_type, timing), *STREAM_HEADERS], None)
+        headers = common_headers(exchange.request_id, framing.media_type, timing)
+        return Answer(200, [*headers, *STREAM_HEADERS], None)
 
 
-class OperationResource:
-    """``GET`` for one of the operators' routes."""
+class RouteResource(Resource):
+    """What a plug-in, or the core itself, serves beside the endpoints."""
 
-    def __init__(self, service: AsyncService, path: str) -> None:
-        self._service = service
-        self._answer_with = ROUTES[path]
+    def __init__(self, service: AsyncService, route: Route) -> None:
+        super().__init__(service, route)
+        self._route = route
+        if route.method == "GET":
+            self.on_get = self.on_head = self._respond
+        else:
+            self.on_post = self._respond
 
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer from what the engine knows now."""
-        job_id = request_id(req.get_header("X-Request-Id"))
+    async def _respond(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        exchange = self._exchange(req)
         try:
-            answer = self._answer_with(self._service.start(), job_id)
+            await self._ask_policies(exchange)
+            request = route_request(exchange, req.query_string)
+            answer = route_answer(self._route.handler(request, self._service.start()), exchange.request_id)
+        except PenstockError as error:
+            answer = problem(error, exchange.request_id, debug=self._debug)
         except Exception as error:
-            answer = internal_problem(error, job_id)
-        finish(resp, answer, self._service)
-
-    on_head = on_get
+            answer = internal_problem(error, exchange.request_id)
+        finish(resp, answer, self._service, exchange)
 
 
 class Application(falcon.asgi.App[Any, Any]):
@@ -193,11 +253,27 @@ class Application(falcon.asgi.App[Any, Any]):
         await super().__call__(scope, receive, send)
 
 
-def finish(resp: falcon.asgi.Response, answer: Answer, service: AsyncService) -> None:
+def address_of(req: falcon.asgi.Request, header: Callable[[str], str | None], service: AsyncService) -> str:
+    """The client's address, or "" where the server does not tell."""
+    client = req.scope.get("client") or ("",)
+    return service.origins.address(next(iter(client)), header)
+
+
+def finish(resp: falcon.asgi.Response, answer: Answer, service: AsyncService, exchange: Exchange | None) -> None:
     """Write the answer; while draining, ask kept-alive clients to leave."""
+    if exchange is not None:
+        answer.headers.extend(exchange.response_headers)
     write(resp, answer)
     if service.engine is not None and service.engine.draining:
         resp.set_header("Connection", "close")
+    if exchange is not None and answer.body is not None:  # a stream tells of its end itself
+        exchange.tell(service, answer.status, answer.code)
+
+
+def finish_stray(req: falcon.asgi.Request, resp: falcon.asgi.Response, answer: Answer, service: AsyncService) -> None:
+    """Write the answer to a request that was for nothing of ours."""
+    finish(resp, answer, service, None)
+    tell_stray(service, answer, req.method, req.path, address_of(req, req.get_header, service))
 
 
 def add_routes(application: falcon.asgi.App[Any, Any], service: AsyncService, prefix: str) -> None:
@@ -205,9 +281,10 @@ def add_routes(application: falcon.asgi.App[Any, Any], service: AsyncService, pr
     for path, endpoint in service.endpoint_routes(prefix):
         resource = (StreamResource if endpoint.is_stream else EndpointResource)(service, endpoint)
         application.add_route(path, _refusing(resource, service, path, "POST, OPTIONS"))
-    for path in ROUTES:
-        operation = OperationResource(service, path)
-        application.add_route(prefix + path, _refusing(operation, service, prefix + path, "GET, HEAD, OPTIONS"))
+    for route in service.routes:
+        path = prefix + route.path
+        allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
+        application.add_route(path, _refusing(RouteResource(service, route), service, path, allowed))
 
 
 def asgi(
@@ -218,6 +295,7 @@ def asgi(
     max_body: int = MAX_BODY,
     drain_timeout: float = 30.0,
     target: str | None = None,
+    trusted_proxies: Sequence[str] = (),
 ) -> Application:
     """A complete ASGI application that serves ``app``.
 
@@ -240,8 +318,17 @@ def asgi(
         Seconds that admitted work has to finish at shutdown.
     target:
         Where the workers find the app, such as ``module:attr``; by default found out from the app.
+    trusted_proxies:
+        Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed: for limits by
+        the client's address, and for fair shares.
     """
-    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout, target=target)
+    settings = Settings(
+        debug=debug,
+        max_body=max_body,
+        drain_timeout=drain_timeout,
+        target=target,
+        trusted_proxies=tuple(trusted_proxies),
+    )
     service = AsyncService(app, engine, settings)
     application = Application(request_type=Request, middleware=[Lifespan(service)])
     application.penstock = service
@@ -271,11 +358,11 @@ def _refusing(resource: Any, service: AsyncService, path: str, allowed: str) -> 
     """
 
     async def refuse(req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        finish(resp, service.answer_wrong_method(req.method, path, req.get_header("X-Request-Id")), service)
+        finish_stray(req, resp, service.answer_wrong_method(req.method, path, req.get_header("X-Request-Id")), service)
 
     async def options(req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         headers = common_headers(request_id(req.get_header("X-Request-Id")), "text/plain")
-        finish(resp, Answer(200, [*headers, ("allow", allowed)], b""), service)
+        finish_stray(req, resp, Answer(200, [*headers, ("allow", allowed)], b""), service)
 
     resource.on_options = options
     for method in falcon.COMBINED_METHODS:
@@ -290,7 +377,7 @@ def _framework_error_handler(service: AsyncService) -> Responder:
         if ws is not None:
             await ws.close(WEBSOCKET_STATUS_BASE + error.status_code)
             return
-        finish(resp, service.answer_framework_error(error, req), service)
+        finish_stray(req, resp, service.answer_framework_error(error, req), service)
 
     return handle
 
@@ -301,6 +388,6 @@ def _exception_handler(service: AsyncService) -> Responder:
         if ws is not None:
             await ws.close()
             return
-        finish(resp, answer, service)
+        finish_stray(req, resp, answer, service)
 
     return handle

@@ -55,6 +55,23 @@ class Request(falcon.asgi.Request):
         self.first_event = first_event
 
 
+def lookup_of(req: falcon.asgi.Request) -> Callable[[str], str | None]:
+    """What looks a header of the request up, by its name in lower case.
+
+    Policies look for many that are seldom there, and Falcon's own look-up raises and catches for each of those.
+    """
+    headers: dict[bytes, bytes] | None = getattr(req, "_asgi_headers", None)
+    if headers is None:
+        return req.get_header
+    get = headers.get
+
+    def lookup(name: str) -> str | None:
+        value = get(name.encode())
+        return None if value is None else value.decode("latin-1")
+
+    return lookup
+
+
 def receive_of(req: falcon.asgi.Request) -> Receive | None:
     """The server's ``receive``; for a request of another class Falcon's private one, if this Falcon still has it."""
     if isinstance(req, Request):

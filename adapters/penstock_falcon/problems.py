@@ -115,7 +115,7 @@ def problem(error: PenstockError, request_id: str, *, debug: bool, timing: str =
     if error.status in (429, 503):
         headers.append(("retry-after", str(retry_after(error.retry_after))))
     headers.extend((name.lower(), value) for name, value in error.headers.items())
-    return Answer(error.status, headers, _encode(document))
+    return Answer(error.status, headers, _encode(document), code=error.code)
 
 
 def framework_problem(error: falcon.HTTPError, request_id: str) -> Answer:

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import falcon
 
 from penstock.errors import DeclarationError, MethodNotAllowed, NotFound
+from penstock.intake import Intake, intake_of_endpoint, intake_of_route
+from penstock.records import RequestAnswered
+from penstock.registry import Registry
+from penstock.routes import Route
 from penstock_falcon.admission import request_id
 from penstock_falcon.answers import Answer
-from penstock_falcon.operations import ROUTES
+from penstock_falcon.origins import Origins
 from penstock_falcon.problems import framework_problem, problem
 
 if TYPE_CHECKING:
     from penstock.app import App, Endpoint
+    from penstock.shutdown import ShutdownRequest
 
 EngineT = TypeVar("EngineT")
 
@@ -37,31 +42,48 @@ class Settings:
         Seconds that admitted work has to finish at shutdown.
     target:
         Where the workers find the app, such as ``module:attr``; by default found out from the app.
+    trusted_proxies:
+        Addresses and networks of proxies whose ``X-Forwarded-For`` is believed.
     """
 
     debug: bool = False
     max_body: int = MAX_BODY
     drain_timeout: float = 30.0
     target: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class Service(Generic[EngineT]):
-    """The app, its settings and its engine, as one thing: an application's ``penstock`` attribute.
+    """The app, its settings, its plug-ins and its engine, as one thing: an application's ``penstock`` attribute.
 
     Attributes
     ----------
     engine:
         None until it has started. An engine that was given is used as it is: who made it starts and ends it.
+    registry:
+        The plug-ins: the engine's, if one was given.
+    tell:
+        What to call with the ``RequestAnswered`` of each exchange, or None if nobody wants to know.
     on_pools_failed:
         Called with the reason when a pool cannot be started at all. Set it before the engine starts.
+    on_shutdown:
+        Called when a plug-in, or the program, has shut the engine down, so that the server around it stops too. Set it
+        before the engine starts.
     """
 
-    def __init__(self, app: App, engine: EngineT | None, settings: Settings) -> None:
+    def __init__(self, app: App, engine: EngineT | None, settings: Settings, registry: Registry | None) -> None:
         self.app = app
         self.settings = settings
         self.engine = engine
+        self.registry = registry if registry is not None else Registry.load(app)
+        self.registry.observe(app)
+        self.tell = self.registry.observer_of(RequestAnswered)
+        self.origins = Origins(settings.trusted_proxies)
+        self.routes = self.registry.routes(app)
+        self._check_routes()
         self.is_ours = engine is None
         self.on_pools_failed: Callable[[str], None] | None = None
+        self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
         self._allowed: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
@@ -80,8 +102,23 @@ class Service(Generic[EngineT]):
             raise DeclarationError(f"mount(prefix={prefix!r}): a prefix begins with a slash and does not end with one")
         for endpoint in self.app.endpoints:
             self._allowed[prefix + endpoint.path] = ("POST",)
-        self._allowed.update((prefix + path, ("GET", "HEAD")) for path in ROUTES)
+        for route in self.routes:
+            allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+            self._allowed[prefix + route.path] = allowed
         return [(prefix + endpoint.path, endpoint) for endpoint in self.app.endpoints]
+
+    def _check_routes(self) -> None:
+        taken = {endpoint.path: f"endpoint {endpoint.name!r}" for endpoint in self.app.endpoints}
+        for route in self.routes:
+            if route.path in taken:
+                raise DeclarationError(f"route {route.name!r}: its path {route.path!r} is that of {taken[route.path]}")
+            taken[route.path] = f"route {route.name!r}"
+
+    def intake(self, target: Endpoint | Route) -> Intake | None:
+        """The policies that a request for it passes; None if there are none."""
+        if isinstance(target, Route):
+            return intake_of_route(self.registry, target)
+        return intake_of_endpoint(self.registry, target)
 
     def answer_wrong_method(self, method: str, path: str, given_id: str | None) -> Answer:
         """The 405 of one of our paths."""

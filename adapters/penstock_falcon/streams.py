@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from penstock.errors import PenstockError
@@ -47,10 +48,22 @@ class StreamBody:
         Chunks that were taken already.
     debug:
         Whether a handler's error may be shown.
+    on_close:
+        Called once, when the response has ended, however it did.
     """
 
-    def __init__(self, call: Call, framing: Framing, hangup: Hangup, first: list[bytes], *, debug: bool) -> None:
+    def __init__(
+        self,
+        call: Call,
+        framing: Framing,
+        hangup: Hangup,
+        first: list[bytes],
+        *,
+        debug: bool,
+        on_close: Callable[[], None],
+    ) -> None:
         self._call = call
+        self._on_close: Callable[[], None] | None = on_close
         self._framing = framing
         self._hangup = hangup
         self._first = first
@@ -96,6 +109,9 @@ class StreamBody:
             self._timer = None
         if self._call.outcome is None:
             self._call.cancel("the response was closed")
+        if self._on_close is not None:
+            self._on_close()
+            self._on_close = None
 
     def _next_piece(self) -> bytes | None:
         """What has arrived, as one piece of bounded size; None if there is nothing yet."""

@@ -7,17 +7,18 @@ import errno
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import falcon
 
 from penstock.engine import ThreadedEngine
-from penstock.errors import MalformedRequest, PenstockError
+from penstock.errors import Cancelled, MalformedRequest, PenstockError
 from penstock_falcon.admission import Gate, cut_short, request_id
 from penstock_falcon.answers import Answer, common_headers, server_timing, write
+from penstock_falcon.exchanges import Exchange, route_answer, route_request, tell_stray
 from penstock_falcon.formats import KEEP_ALIVE_SECONDS, STREAM_HEADERS, Framing, choose_framing
-from penstock_falcon.operations import ROUTES
 from penstock_falcon.outcome import answer_call
 from penstock_falcon.problems import error_object, internal_problem, problem
 from penstock_falcon.service import MAX_BODY, Service, Settings
@@ -25,6 +26,7 @@ from penstock_falcon.service import MAX_BODY, Service, Settings
 if TYPE_CHECKING:
     from penstock.app import App, Endpoint
     from penstock.engine import ThreadedCall
+    from penstock.routes import Route
 
 GONE = "the client went away"
 _READ_BYTES = 64 * 1024
@@ -40,7 +42,7 @@ class ThreadService(Service[ThreadedEngine]):
     """
 
     def __init__(self, app: App, engine: ThreadedEngine | None, settings: Settings) -> None:
-        super().__init__(app, engine, settings)
+        super().__init__(app, engine, settings, engine.engine.registry if engine is not None else None)
         self._starting = threading.Lock()
 
     def start(self) -> ThreadedEngine:
@@ -49,7 +51,10 @@ class ThreadService(Service[ThreadedEngine]):
             with self._starting:
                 if self.engine is None:
                     self.engine = ThreadedEngine(
-                        self.app, drain_timeout=self.settings.drain_timeout, target=self.settings.target
+                        self.app,
+                        drain_timeout=self.settings.drain_timeout,
+                        target=self.settings.target,
+                        registry=self.registry,
                     )
                     # WSGI has no end of life; the process has.
                     atexit.register(self.stop)
@@ -96,46 +101,102 @@ class Attendance:
             self._call.cancel(GONE)
 
 
-class EndpointResource:
+class Resource:
+    """What an endpoint and a route have in common: a request comes in, its policies are asked."""
+
+    def __init__(self, service: ThreadService, target: Endpoint | Route) -> None:
+        self._service = service
+        self._target = target
+        self._debug = service.settings.debug
+        self._intake = service.intake(target)
+
+    def _exchange(self, req: falcon.Request) -> Exchange:
+        env = req.env
+
+        def header(name: str) -> str | None:
+            key = name.upper().replace("-", "_")
+            value: str | None = env.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}")
+            return value
+
+        return Exchange(
+            self._target,
+            request_id=request_id(env.get("HTTP_X_REQUEST_ID")),
+            header=header,
+            address=self._service.origins.address(env.get("REMOTE_ADDR", ""), header),
+            method=req.method,
+            path=req.path,
+        )
+
+    def _ask_policies(self, engine: ThreadedEngine, exchange: Exchange) -> None:
+        """Ask them in turn: those that wait for something in this thread, the others in the engine's, one at a time."""
+        if self._intake is None:
+            return
+        if not self._intake.is_blocking:
+            engine.run(partial(self._intake.pass_through, exchange))
+            return
+        for step in self._intake.steps:
+            if step.is_blocking:
+                step.apply(exchange)
+            else:
+                engine.run(partial(step.apply, exchange))
+
+    def _finish(self, resp: falcon.Response, answer: Answer, exchange: Exchange) -> None:
+        answer.headers.extend(exchange.response_headers)
+        write(resp, answer)
+        if answer.body is not None and self._service.tell is not None:  # a stream tells of its end itself
+            self._service.start().run_soon(partial(exchange.tell, self._service, answer.status, answer.code))
+
+
+class EndpointResource(Resource):
     """``POST`` for one endpoint."""
 
     def __init__(self, service: ThreadService, endpoint: Endpoint) -> None:
-        self._service = service
+        super().__init__(service, endpoint)
         self._endpoint = endpoint
-        self._debug = service.settings.debug
         self._gate = Gate(endpoint, service.settings.max_body)
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run one job and answer with what became of it."""
-        job_id = request_id(req.env.get("HTTP_X_REQUEST_ID"))
+        exchange = self._exchange(req)
         try:
-            call = self._submit(req, job_id)
-            answer = self._answer(call, job_id, req, resp)
+            exchange.call = call = self._submit(req, exchange)
+            answer = self._answer(call, exchange, req, resp)
         except PenstockError as error:
-            answer = problem(error, job_id, debug=self._debug)
+            answer = problem(error, exchange.request_id, debug=self._debug)
+            self._refuse(exchange, error)
         except Exception as error:
-            answer = internal_problem(error, job_id)
-        write(resp, answer)
+            answer = internal_problem(error, exchange.request_id)
+            self._refuse(exchange, PenstockError())
+        except BaseException:  # gunicorn's worker time-out ends its thread by SystemExit
+            self._refuse(exchange, Cancelled(GONE))
+            raise
+        self._finish(resp, answer, exchange)
 
-    def _submit(self, req: falcon.Request, job_id: str) -> ThreadedCall:
+    def _refuse(self, exchange: Exchange, error: PenstockError) -> None:
+        if exchange.call is None:
+            threaded = self._service.start()
+            threaded.run_soon(partial(exchange.refuse, threaded.engine, error))
+
+    def _submit(self, req: falcon.Request, exchange: Exchange) -> ThreadedCall:
         """Everything that can be refused, cheapest first; the body is not touched before there is room for it."""
+        engine = self._service.start()
+        self._ask_policies(engine, exchange)
         announced = self._gate.check_headers(
             req.content_type, req.env.get("HTTP_CONTENT_ENCODING"), req.env.get("CONTENT_LENGTH") or None
         )
-        engine = self._service.start()
         engine.check_room(self._endpoint)
         body = read_body(req.env, announced, self._gate)
         self._gate.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
-        return engine.submit(self._endpoint, body, request_id=job_id, headers=headers)
+        return engine.submit(self._endpoint, body, request_id=exchange.request_id, headers=headers, submission=exchange)
 
-    def _answer(self, call: ThreadedCall, job_id: str, req: falcon.Request, resp: falcon.Response) -> Answer:
+    def _answer(self, call: ThreadedCall, exchange: Exchange, req: falcon.Request, resp: falcon.Response) -> Answer:
         attendance = Attendance(call, req.env.get("gunicorn.socket"))
         try:
             while call.outcome is None:
                 attendance.wait()
-            return answer_call(call, job_id, debug=self._debug)
+            return answer_call(call, exchange.request_id, debug=self._debug)
         finally:
             # Also when the server stops this thread: gunicorn's worker time-out does so by SystemExit.
             call.close()
@@ -144,7 +205,7 @@ class EndpointResource:
 class StreamResource(EndpointResource):
     """``POST`` for an endpoint that streams: the response starts at the first chunk."""
 
-    def _answer(self, call: ThreadedCall, job_id: str, req: falcon.Request, resp: falcon.Response) -> Answer:
+    def _answer(self, call: ThreadedCall, exchange: Exchange, req: falcon.Request, resp: falcon.Response) -> Answer:
         attendance = Attendance(call, req.env.get("gunicorn.socket"))
         try:
             chunks: list[bytes] = []
@@ -156,14 +217,20 @@ class StreamResource(EndpointResource):
                 chunks = call.take()
             if not chunks and isinstance(call.outcome, PenstockError):
                 call.close()
-                return answer_call(call, job_id, debug=self._debug)
+                return answer_call(call, exchange.request_id, debug=self._debug)
         except BaseException:
             call.close()
             raise
         framing = choose_framing(req.get_header("Accept"))
-        resp.stream = StreamBody(call, framing, attendance, chunks, debug=self._debug)
+        on_close = partial(self._tell_end, exchange)
+        resp.stream = StreamBody(call, framing, attendance, chunks, debug=self._debug, on_close=on_close)
         timing = server_timing(call.queue_seconds, call.execution_seconds)
-        return Answer(200, [*common_headers(job_id, framing.media_type, timing), *STREAM_HEADERS], None)
+        headers = common_headers(exchange.request_id, framing.media_type, timing)
+        return Answer(200, [*headers, *STREAM_HEADERS], None)
+
+    def _tell_end(self, exchange: Exchange) -> None:
+        if self._service.tell is not None:
+            self._service.start().run_soon(partial(exchange.tell_stream_ended, self._service))
 
 
 class StreamCutShort(ConnectionResetError):
@@ -181,9 +248,17 @@ class StreamBody:
     """An iterator over the pieces of a streamed body; the server calls ``close`` however the response ended."""
 
     def __init__(
-        self, call: ThreadedCall, framing: Framing, attendance: Attendance, first: list[bytes], *, debug: bool
+        self,
+        call: ThreadedCall,
+        framing: Framing,
+        attendance: Attendance,
+        first: list[bytes],
+        *,
+        debug: bool,
+        on_close: Callable[[], None],
     ) -> None:
         self._call = call
+        self._on_close = on_close
         self._framing = framing
         self._attendance = attendance
         self._first = first
@@ -213,6 +288,7 @@ class StreamBody:
         if not self._is_closed:
             self._is_closed = True
             self._call.close()
+            self._on_close()
 
     def _next_piece(self) -> bytes | None:
         """Everything that has arrived, as one piece; None if there is nothing yet."""
@@ -232,23 +308,30 @@ class StreamBody:
         return piece
 
 
-class OperationResource:
-    """``GET`` for one of the operators' routes."""
+class RouteResource(Resource):
+    """What a plug-in, or the core itself, serves beside the endpoints."""
 
-    def __init__(self, service: ThreadService, path: str) -> None:
-        self._service = service
-        self._answer_with = ROUTES[path]
+    def __init__(self, service: ThreadService, route: Route) -> None:
+        super().__init__(service, route)
+        self._route = route
+        if route.method == "GET":
+            self.on_get = self.on_head = self._respond
+        else:
+            self.on_post = self._respond
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer from what the engine knows now."""
-        job_id = request_id(req.get_header("X-Request-Id"))
+    def _respond(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = self._exchange(req)
         try:
-            answer = self._answer_with(self._service.start(), job_id)
+            threaded = self._service.start()
+            self._ask_policies(threaded, exchange)
+            request = route_request(exchange, req.query_string)
+            response = threaded.run(partial(self._route.handler, request, threaded.engine))
+            answer = route_answer(response, exchange.request_id)
+        except PenstockError as error:
+            answer = problem(error, exchange.request_id, debug=self._debug)
         except Exception as error:
-            answer = internal_problem(error, job_id)
-        write(resp, answer)
-
-    on_head = on_get
+            answer = internal_problem(error, exchange.request_id)
+        self._finish(resp, answer, exchange)
 
 
 class Application(falcon.App[Any, Any]):
@@ -291,14 +374,23 @@ def _read_to_end(source: Any, gate: Gate) -> bytes:
     return b"".join(parts)
 
 
+def finish_stray(req: falcon.Request, resp: falcon.Response, answer: Answer, service: ThreadService) -> None:
+    """Write the answer to a request that was for nothing of ours."""
+    write(resp, answer)
+    if service.tell is not None:
+        address = service.origins.address(req.env.get("REMOTE_ADDR", ""), req.get_header)
+        service.start().run_soon(partial(tell_stray, service, answer, req.method, req.path, address))
+
+
 def add_routes(application: falcon.App[Any, Any], service: ThreadService, prefix: str) -> None:
     """Add every endpoint, and the operators' routes, under ``prefix``."""
     for path, endpoint in service.endpoint_routes(prefix):
         resource = (StreamResource if endpoint.is_stream else EndpointResource)(service, endpoint)
         application.add_route(path, _refusing(resource, service, path, "POST, OPTIONS"))
-    for path in ROUTES:
-        operation = OperationResource(service, path)
-        application.add_route(prefix + path, _refusing(operation, service, prefix + path, "GET, HEAD, OPTIONS"))
+    for route in service.routes:
+        path = prefix + route.path
+        allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
+        application.add_route(path, _refusing(RouteResource(service, route), service, path, allowed))
 
 
 def wsgi(
@@ -309,19 +401,26 @@ def wsgi(
     max_body: int = MAX_BODY,
     drain_timeout: float = 30.0,
     target: str | None = None,
+    trusted_proxies: Sequence[str] = (),
 ) -> Application:
     """A complete WSGI application that serves ``app``.
 
     The engine runs on a thread of its own, started by the first request in the process that serves it. The parameters
     are those of ``asgi``.
     """
-    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout, target=target)
+    settings = Settings(
+        debug=debug,
+        max_body=max_body,
+        drain_timeout=drain_timeout,
+        target=target,
+        trusted_proxies=tuple(trusted_proxies),
+    )
     service = ThreadService(app, engine, settings)
     application = Application()
     application.penstock = service
     add_routes(application, service, "")
     application.add_error_handler(falcon.HTTPError, _framework_error_handler(service))
-    application.add_error_handler(Exception, _exception_handler)
+    application.add_error_handler(Exception, _exception_handler(service))
     return application
 
 
@@ -341,11 +440,11 @@ def _refusing(resource: Any, service: ThreadService, path: str, allowed: str) ->
     """
 
     def refuse(req: falcon.Request, resp: falcon.Response) -> None:
-        write(resp, service.answer_wrong_method(req.method, path, req.get_header("X-Request-Id")))
+        finish_stray(req, resp, service.answer_wrong_method(req.method, path, req.get_header("X-Request-Id")), service)
 
     def options(req: falcon.Request, resp: falcon.Response) -> None:
         headers = common_headers(request_id(req.get_header("X-Request-Id")), "text/plain")
-        write(resp, Answer(200, [*headers, ("allow", allowed)], b""))
+        finish_stray(req, resp, Answer(200, [*headers, ("allow", allowed)], b""), service)
 
     resource.on_options = options
     for method in falcon.COMBINED_METHODS:
@@ -357,10 +456,13 @@ def _refusing(resource: Any, service: ThreadService, path: str, allowed: str) ->
 
 def _framework_error_handler(service: ThreadService) -> Callable[..., None]:
     def handle(req: Any, resp: Any, error: falcon.HTTPError, params: Any) -> None:
-        write(resp, service.answer_framework_error(error, req))
+        finish_stray(req, resp, service.answer_framework_error(error, req), service)
 
     return handle
 
 
-def _exception_handler(req: Any, resp: Any, error: Exception, params: Any) -> None:
-    write(resp, internal_problem(error, request_id(req.get_header("X-Request-Id"))))
+def _exception_handler(service: ThreadService) -> Callable[..., None]:
+    def handle(req: Any, resp: Any, error: Exception, params: Any) -> None:
+        finish_stray(req, resp, internal_problem(error, request_id(req.get_header("X-Request-Id"))), service)
+
+    return handle

@@ -35,6 +35,7 @@ from gunicorn.asgi.lifespan import LifespanManager
 from gunicorn.workers.gasgi import ASGIWorker
 
 from penstock.eventlog import log_event
+from penstock.shutdown import ShutdownRequest
 from penstock_gunicorn.connection import TrackedProtocol
 from penstock_gunicorn.failures import describe_failure
 
@@ -71,7 +72,7 @@ class DrainableEngine(Protocol):
     def closed(self) -> bool:
         """Whether ``close`` has been called."""
 
-    def drain(self, timeout: float, on_drained: Callable[[], None]) -> None:
+    def drain(self, timeout: float, on_drained: Callable[[], None], *, who: str, why: str) -> None:
         """Refuse new work, finish or stop the rest within ``timeout`` seconds, then call ``on_drained``."""
 
     def close(self) -> None:
@@ -90,11 +91,15 @@ class Ending:
         Whether new connections are accepted during the drain, to be answered 503.
     exit_code:
         Of this process.
+    who, why:
+        For the audit log.
     """
 
     drain_timeout: float
     keep_listening: bool = False
     exit_code: int = 0
+    who: str = "the server"
+    why: str = ""
 
 
 class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -123,8 +128,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def _init_loop_signals(self) -> None:
         drain_timeout = self.app.drain_timeout
         add = self.loop.add_signal_handler
-        add(signal.SIGTERM, self._end, Ending(drain_timeout, keep_listening=True))
-        add(RETIRE, self._end, Ending(drain_timeout))
+        add(signal.SIGTERM, self._end, Ending(drain_timeout, keep_listening=True, who="SIGTERM"))
+        add(RETIRE, self._end, Ending(drain_timeout, who="SIGHUP", why="its successor has taken over"))
         add(signal.SIGQUIT, self._hurry)
         add(signal.SIGINT, _do_nothing)
         add(signal.SIGUSR1, self.handle_usr1_signal)
@@ -138,13 +143,17 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _hurry(self) -> None:
         self._hurried = True
-        self._end(Ending(0.0))
+        self._end(Ending(0.0, who="SIGQUIT"))
+
+    def _shut_down(self, _request: ShutdownRequest) -> None:
+        """The engine drains already, by a plug-in's or the program's wish: have the whole server follow."""
+        os.kill(self.ppid, signal.SIGTERM)
 
     def _pools_failed(self, reason: str) -> None:
         # The traceback, if there is one, has been written by the engine.
         summary = reason.strip().rpartition("\n")[2]
         log_event(logging.CRITICAL, "pools-failed", f"a pool cannot be started, so the server stops: {summary}")
-        self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED))
+        self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool could not be started"))
 
     # ---- loading
 
@@ -162,6 +171,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.app.configure_logging()  # again: the app's own logging set-up may have turned ours off
         self.log.setup(self.cfg)
         self.asgi.penstock.on_pools_failed = self._pools_failed
+        self.asgi.penstock.on_shutdown = self._shut_down
 
     # ---- running
 
@@ -201,7 +211,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.notify()
             if os.getppid() != self.ppid and self._ending is None:
                 log_event(logging.ERROR, "orphaned", "the master process is gone; stopping")
-                self._end(Ending(min(ORPHAN_DRAIN, self.app.drain_timeout)))
+                self._end(Ending(min(ORPHAN_DRAIN, self.app.drain_timeout), why="its master is gone"))
             await asyncio.sleep(HEARTBEAT)
 
     async def _start_app(self) -> bool:
@@ -231,7 +241,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         deadline = self.loop.time() + ending.drain_timeout
         if not ending.keep_listening:
             self._stop_listening()
-        await self._drain_engine(ending.drain_timeout)
+        await self._drain_engine(ending)
         self._stop_listening()
         await self._until(self._connections_are_done, self.loop.time() + SETTLE_LIMIT)
         await self._until(self._everything_is_sent, deadline)
@@ -241,13 +251,13 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             await self._stop_app()
 
-    async def _drain_engine(self, drain_timeout: float) -> None:
+    async def _drain_engine(self, ending: Ending) -> None:
         engine = self._engine()
         if engine is None or self._hurried:
             return
         drained = asyncio.Event()
-        engine.drain(drain_timeout, drained.set)
-        await self._until(drained.is_set, self.loop.time() + drain_timeout + LADDER_LIMIT)
+        engine.drain(ending.drain_timeout, drained.set, who=ending.who, why=ending.why)
+        await self._until(drained.is_set, self.loop.time() + ending.drain_timeout + LADDER_LIMIT)
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
         """Wait for a condition, but not when in a hurry."""

@@ -12,7 +12,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The root of all records."""
 
 
-class JobAnswered(Record):
+class JobAnswered(Record, frozen=True, kw_only=True, gc=False):
     """A job has its outcome; or there will be none, because it was refused.
 
     Attributes
@@ -39,7 +39,7 @@ class JobAnswered(Record):
     first_chunk_seconds: float | None = None
 
 
-class RequestAnswered(Record):
+class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
     """An exchange is over: the response has been handed to the server, or its client has gone (status 499).
 
     Attributes
@@ -68,7 +68,7 @@ class RequestAnswered(Record):
     execution_seconds: float | None = None
 
 
-class AttemptEnded(Record):
+class AttemptEnded(Record, frozen=True, kw_only=True, gc=False):
     """A worker has said the last word on an attempt.
 
     Attributes
@@ -88,7 +88,7 @@ class AttemptEnded(Record):
     seconds: float
 
 
-class AttemptInterrupted(Record):
+class AttemptInterrupted(Record, frozen=True, kw_only=True, gc=False):
     """Nobody waited for an attempt any more, and its worker was asked to stop it."""
 
     endpoint: str
@@ -97,7 +97,7 @@ class AttemptInterrupted(Record):
     why: str
 
 
-class RetryScheduled(Record):
+class RetryScheduled(Record, frozen=True, kw_only=True, gc=False):
     """A job has failed, and will be tried again after ``delay``. ``attempt`` is the one that failed, from 1."""
 
     endpoint: str
@@ -107,7 +107,7 @@ class RetryScheduled(Record):
     code: str
 
 
-class WorkerReady(Record):
+class WorkerReady(Record, frozen=True, kw_only=True, gc=False):
     """A worker has set up its models."""
 
     worker: str
@@ -115,7 +115,7 @@ class WorkerReady(Record):
     seconds: float
 
 
-class WorkerLost(Record):
+class WorkerLost(Record, frozen=True, kw_only=True, gc=False):
     """A worker's process has ended by itself."""
 
     worker: str
@@ -123,7 +123,7 @@ class WorkerLost(Record):
     reason: str
 
 
-class WorkerKilled(Record):
+class WorkerKilled(Record, frozen=True, kw_only=True, gc=False):
     """A worker was killed, because code in it did not stop."""
 
     worker: str
@@ -131,7 +131,7 @@ class WorkerKilled(Record):
     reason: str
 
 
-class WorkerRestarted(Record):
+class WorkerRestarted(Record, frozen=True, kw_only=True, gc=False):
     """A worker will be replaced, after ``delay``."""
 
     worker: str
@@ -139,7 +139,7 @@ class WorkerRestarted(Record):
     delay: float
 
 
-class DrainStarted(Record):
+class DrainStarted(Record, frozen=True, kw_only=True, gc=False):
     """The engine takes nothing new any more, and has ``seconds`` for ``jobs`` that it has admitted."""
 
     who: str
@@ -148,7 +148,7 @@ class DrainStarted(Record):
     jobs: int
 
 
-class JobAbandoned(Record):
+class JobAbandoned(Record, frozen=True, kw_only=True, gc=False):
     """A job was still unanswered at the end of the drain's time, and was stopped."""
 
     endpoint: str
@@ -157,7 +157,7 @@ class JobAbandoned(Record):
     state: str
 
 
-class DrainEnded(Record):
+class DrainEnded(Record, frozen=True, kw_only=True, gc=False):
     """Nothing is left: no job and no process. ``finished`` and ``abandoned`` count the jobs since the drain started."""
 
     who: str
@@ -167,7 +167,7 @@ class DrainEnded(Record):
     abandoned: int
 
 
-class HookFailed(Record):
+class HookFailed(Record, frozen=True, kw_only=True, gc=False):
     """A callable of a plug-in has raised. ``plugin`` is its name, ``hook`` the hook that it came from."""
 
     plugin: str

@@ -64,6 +64,7 @@ class Submission:
     """
 
     __slots__ = (
+        "_answered",
         "_releases",
         "address",
         "endpoint",
@@ -93,6 +94,7 @@ class Submission:
         self.priority: Priority = "normal"
         self.response_headers: list[tuple[str, str]] = []
         self._releases: list[Release] = []
+        self._answered: JobAnswered | None = None
 
     def __repr__(self) -> str:
         return f"<Submission {self.request_id} of {self.endpoint.name} by {self.share or 'nobody known'}>"
@@ -104,7 +106,10 @@ class Submission:
 
     def add_release(self, release: Release) -> None:
         """Have ``release`` called when the job is answered, or when it is certain that there will be none."""
-        self._releases.append(release)
+        if self._answered is None:
+            self._releases.append(release)
+        else:  # it was given up while a policy that waits was still being asked, in its thread
+            release(self._answered)
 
     @property
     def has_releases(self) -> bool:
@@ -113,6 +118,7 @@ class Submission:
 
     def close(self, answered: JobAnswered) -> None:
         """Tell those who let it in what became of it. Once; harmless when repeated."""
+        self._answered = answered
         releases, self._releases = self._releases, []
         for release in releases:
             release(answered)

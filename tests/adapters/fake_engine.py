@@ -14,7 +14,10 @@ from penstock.app import App, Endpoint
 from penstock.context import Context
 from penstock.errors import Cancelled, Draining, PenstockError
 from penstock.policies import Timeouts
+from penstock.records import JobAnswered
+from penstock.registry import Registry
 from penstock.response import Encoded
+from penstock.submission import Submission
 
 
 def make_app() -> App:
@@ -51,6 +54,7 @@ class FakeCall:
         self.outcome: Encoded | PenstockError | None = None
         self.queue_seconds: float | None = None
         self.execution_seconds: float | None = None
+        self.attempts = 1
         self.on_progress: Callable[[], None] | None = None
         self.cancelled_because: str | None = None
         self._chunks: list[bytes] = []
@@ -151,11 +155,15 @@ class FakeEngine:
         What ``check_room`` raises, if anything.
     calls:
         Everything that was submitted.
+    refused:
+        The codes of what was refused before it could be a job.
     """
 
     call_class: type[FakeCall] = FakeCall
 
-    def __init__(self, script: Callable[[FakeCall], None] | None = None) -> None:
+    def __init__(self, script: Callable[[FakeCall], None] | None = None, registry: Registry | None = None) -> None:
+        self.registry = registry or Registry()
+        self.refused: list[str] = []
         self.script = script or answer_square
         self.refusal: PenstockError | None = None
         self.calls: list[FakeCall] = []
@@ -186,6 +194,7 @@ class FakeEngine:
         headers: dict[str, str] | None = None,
         principal: str | None = None,
         timeouts: Timeouts | None = None,
+        submission: Submission | None = None,
     ) -> FakeCall:
         """Take a job."""
         self.check_room(endpoint)
@@ -193,6 +202,12 @@ class FakeEngine:
         self.calls.append(call)
         self.script(call)
         return call
+
+    def refuse(self, endpoint: Endpoint, request_id: str, error: PenstockError, submission: Submission | None) -> None:
+        """Remember it."""
+        self.refused.append(error.code)
+        if submission is not None:
+            submission.close(JobAnswered(endpoint=endpoint.name, request_id=request_id, code=error.code))
 
     def unready_reasons(self) -> list[str]:
         """What the test says."""
@@ -202,7 +217,9 @@ class FakeEngine:
         """Something that JSON can say."""
         return {"pools": [], "workers": [], "endpoints": [{"name": "square", "queued": 0}]}
 
-    def drain(self, timeout: float, on_drained: Callable[[], None] | None = None) -> None:
+    def drain(
+        self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "", why: str = ""
+    ) -> None:
         """Drained at once, unless a call is open."""
         self.draining = True
         self.on_drained = on_drained
@@ -215,9 +232,22 @@ class FakeEngine:
 
 
 class FakeThreadedEngine(FakeEngine):
-    """The same for WSGI."""
+    """The same for WSGI, with one thread for all."""
 
     call_class = FakeThreadedCall
+
+    @property
+    def engine(self) -> FakeThreadedEngine:
+        """What it wraps."""
+        return self
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Run it here."""
+        return function()
+
+    def run_soon(self, function: Callable[[], Any]) -> None:
+        """Run it here."""
+        function()
 
 
 def answer_square(call: FakeCall) -> None:

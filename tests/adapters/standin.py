@@ -43,7 +43,7 @@ class Engine:
             if not future.done():
                 future.set_result(status)
 
-    def drain(self, timeout: float, on_drained: Callable[[], None]) -> None:
+    def drain(self, timeout: float, on_drained: Callable[[], None], *, who: str, why: str) -> None:
         self.draining = True
         self.on_drained = on_drained
         asyncio.get_running_loop().call_later(timeout, self.end_jobs, 503)

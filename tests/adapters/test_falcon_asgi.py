@@ -439,7 +439,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[FakeEngine]:
     """Collect the engines that the adapter makes for itself."""
     created: list[FakeEngine] = []
 
-    def create(app: Any, *, target: str | None) -> FakeEngine:
+    def create(app: Any, *, target: str | None, registry: Any) -> FakeEngine:
         created.append(FakeEngine())
         return created[-1]
 

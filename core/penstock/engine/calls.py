@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from penstock.app import Endpoint
     from penstock.engine.engine import Engine
     from penstock.engine.reactor import Callback
+    from penstock.submission import Submission
 
 
 class _AtOnce:
@@ -42,6 +43,10 @@ class Call:
         In the user's code, or until the caller was answered without waiting for it; None if it never started.
     on_progress:
         Called whenever there is an outcome or a chunk; None if nobody wants to know.
+    submission:
+        Whose policies want to know what becomes of it; None if none does.
+    attempts:
+        How often it was begun; written with the outcome.
     owed_bytes:
         Of the chunks that were taken, what the worker has not been given back as room yet. Only the engine writes it.
         It is of one attempt: a job whose chunks somebody has seen is never run again.
@@ -51,6 +56,7 @@ class Call:
         "_chunks",
         "_engine",
         "_untaken_bytes",
+        "attempts",
         "body",
         "endpoint",
         "execution_seconds",
@@ -62,6 +68,7 @@ class Call:
         "principal",
         "queue_seconds",
         "request_id",
+        "submission",
     )
 
     def __init__(
@@ -88,6 +95,8 @@ class Call:
         self.execution_seconds: float | None = None
         self.outcome: Encoded | PenstockError | None = None
         self.on_progress: Callable[[], None] | None = None
+        self.submission: Submission | None = None
+        self.attempts = 0
 
     def __repr__(self) -> str:
         state = self.job.state if self.job is not None else "decided"
@@ -142,6 +151,7 @@ class Call:
     def settle(self, job: Job, outcome: Encoded | PenstockError) -> None:
         """The job has been decided."""
         self.outcome = outcome
+        self.attempts = job.attempts
         if job.attempts:
             self.queue_seconds = job.started - job.arrived
             ran = job.execution_seconds

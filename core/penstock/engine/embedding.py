@@ -17,12 +17,15 @@ from penstock.engine.engine import Engine
 from penstock.engine.reactor import Reactor
 from penstock.errors import EngineError, PenstockError
 from penstock.policies import Timeouts
+from penstock.registry import Registry
 from penstock.response import Encoded
 
 DEFAULT_DRAIN_TIMEOUT = 30.0
 
 
-def create_engine(app: App, reactor: Reactor | None = None, *, target: str | None = None) -> Engine:
+def create_engine(
+    app: App, reactor: Reactor | None = None, *, target: str | None = None, registry: Registry | None = None
+) -> Engine:
     """Make an engine that is still to be started.
 
     Parameters
@@ -33,15 +36,19 @@ def create_engine(app: App, reactor: Reactor | None = None, *, target: str | Non
         The loop to live on; by default the asyncio loop that is running.
     target:
         Where the workers find the app, such as ``module:attr``; by default found out from the app.
+    registry:
+        The plug-ins. Default: those that are installed, and the app's own.
 
     Raises
     ------
     EngineError
         If it cannot be found out.
+    PluginError
+        If a plug-in does not fit, or has been given the wrong settings.
     """
     if reactor is None:
         reactor = AsyncioReactor()
-    return Engine(app, reactor, target if target is not None else loader.target_of(app))
+    return Engine(app, reactor, target if target is not None else loader.target_of(app), registry=registry)
 
 
 @asynccontextmanager
@@ -170,6 +177,15 @@ class AsyncEngine:
             yield _chunks(call)
         finally:
             call.cancel()
+
+    async def shutdown(self, drain: float = DEFAULT_DRAIN_TIMEOUT, *, who: str = "the program", why: str = "") -> None:
+        """Take nothing new, finish what is admitted within ``drain`` seconds, stop the rest; return when all is over.
+
+        ``who`` and ``why`` are for the audit log.
+        """
+        drained = _Latch(self.engine.reactor)
+        self.engine.shutdown(drain, who=who, why=why, on_drained=drained.open)
+        await drained.wait()
 
     def status(self) -> dict[str, Any]:
         """Pools, workers and endpoints, as on the status page."""

@@ -13,18 +13,21 @@ from typing import Any
 from penstock.app import App, Endpoint
 from penstock.engine.calls import Call
 from penstock.engine.crew import Crew
+from penstock.engine.observing import Observing
 from penstock.engine.outcomes import results_of
 from penstock.engine.plan import lane_specs, pool_specs
 from penstock.engine.reactor import Reactor, TimerHandle
 from penstock.engine.reports import Reporter
 from penstock.engine.worker_link import WorkerLink
-from penstock.errors import Draining, EngineError, NotFound, PenstockError
+from penstock.errors import Draining, EngineError, HookError, NotFound, PenstockError
 from penstock.policies import Timeouts
 from penstock.registry import Registry
 from penstock.scheduler import Attempt, Job, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.states import RUNNING
+from penstock.shutdown import ShutdownRequest
+from penstock.submission import PRIORITIES, Submission
 from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
 
 STILL_LOADING_SECONDS = 10.0
@@ -44,16 +47,22 @@ class Engine:
     target:
         Where the worker processes find the app, as ``penstock.loader`` reads it.
     registry:
-        The plug-ins. Default: the core's own decisions.
+        The plug-ins. Default: those that are installed, and the app's own.
 
     Attributes
     ----------
+    registry:
+        The plug-ins.
     failure:
         Why a pool could not be started, so that nothing will ever be served from it; None if none failed.
     on_pools_failed:
         Called with that, once for each such pool; to be set before ``start``.
     on_readiness:
         Called whenever a worker has become ready.
+    on_shutdown:
+        Called when ``shutdown`` has begun a drain, for a host that has more to stop than the engine.
+    longest_drain:
+        Seconds that no drain may exceed: the host would not wait for longer.
     """
 
     def __init__(self, app: App, reactor: Reactor, target: str, *, registry: Registry | None = None) -> None:
@@ -62,8 +71,16 @@ class Engine:
         self.failure: str | None = None
         self.on_pools_failed: Callable[[str], None] | None = None
         self.on_readiness: Callable[[], None] | None = None
+        self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
+        self.longest_drain = math.inf
+        self.registry = registry if registry is not None else Registry.load(app)
+        self.registry.observe(app)
+        self.observing = Observing(self.registry)
+        self._grant_drain = self.registry.shutdown_policy(app)
+        self._shutdown: ShutdownRequest | None = None
+        self._drain_began = 0.0
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
-        self.scheduler = Scheduler(pool_specs(app), lane_specs(app, registry or Registry()))
+        self.scheduler = Scheduler(pool_specs(app), lane_specs(app, self.registry))
         self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
         self._crew = Crew(reactor, target, self)
         self._reporter = Reporter(self)
@@ -109,22 +126,68 @@ class Engine:
         """Whether ``close`` has been called, or a drain has ended."""
         return self._is_closed
 
-    def drain(self, timeout: float, on_drained: Callable[[], None] | None = None) -> None:
-        """Finish what is admitted and take nothing new.
+    def drain(
+        self,
+        timeout: float,
+        on_drained: Callable[[], None] | None = None,
+        *,
+        who: str = "the program",
+        why: str = "",
+    ) -> None:
+        """Finish what is admitted and take nothing new. Only the first drain of an engine counts.
 
         Parameters
         ----------
         timeout:
-            Seconds after which what is left is answered ``draining``, and stopped.
+            Seconds after which what is left is answered ``draining``, and stopped; the shutdown policy may grant less.
         on_drained:
             Called when nothing is left, no job and no process; at once if that is so already.
+        who, why:
+            For the observers.
         """
         if on_drained is not None:
             self._on_drained.append(on_drained)
         if self._is_closed:
             self._tell_drained()
-        else:
-            self._receive(on.DrainRequested(self.reactor.time() + timeout))
+        elif self._shutdown is None:
+            self._begin_drain(ShutdownRequest(drain=timeout, who=who, why=why))
+
+    def _begin_drain(self, wish: ShutdownRequest) -> None:
+        try:
+            granted = self._grant_drain(wish)
+        except HookError:  # it has been logged, and must not keep the engine from stopping
+            granted = wish.drain
+        seconds = min(granted, self.longest_drain)
+        self._shutdown = ShutdownRequest(drain=seconds, who=wish.who, why=wish.why)
+        self._drain_began = self.reactor.time()
+        self.observing.drain_started(self._shutdown, self.scheduler.jobs_live)
+        self._receive(on.DrainRequested(self._drain_began + seconds))
+
+    def shutdown(
+        self,
+        drain: float,
+        *,
+        who: str = "the program",
+        why: str = "",
+        on_drained: Callable[[], None] | None = None,
+    ) -> None:
+        """Drain, and then close; returns at once. A server around the engine stops with it.
+
+        Parameters are those of ``drain``.
+        """
+        self.drain(drain, on_drained or _do_nothing, who=who, why=why)
+        if self.on_shutdown is not None and self._shutdown is not None:
+            self.on_shutdown(self._shutdown)
+
+    def pause(self, *, who: str = "the program", why: str = "") -> None:
+        """Take the engine out of rotation: new work is refused, what is admitted goes on, the workers stay."""
+        if not self._is_closed:
+            self._receive(on.PauseRequested(who, why))
+
+    def resume(self, *, who: str = "the program", why: str = "") -> None:
+        """Take work again. A drain cannot be taken back."""
+        if not self._is_closed:
+            self._receive(on.ResumeRequested(who, why))
 
     def close(self) -> None:
         """Kill what is left and free everything, before returning. What is unanswered is answered ``draining``."""
@@ -135,9 +198,19 @@ class Engine:
         for alarm in (self._alarm, self._loading_alarm):
             if alarm is not None:
                 alarm.cancel()
-        for job in self.scheduler.live_jobs():
+        left = self.scheduler.live_jobs()
+        for job in left:
             job.payload.settle(job, Draining("the server has stopped"))
+        self._tell_drain_ended(len(left))
         self._tell_drained()
+
+    def _tell_drain_ended(self, left: int) -> None:
+        if not self._is_started:
+            return
+        request = self._shutdown or ShutdownRequest(drain=0.0, who="the program", why="closed without a drain")
+        seconds = self.reactor.time() - self._drain_began if self._shutdown else 0.0
+        abandoned = self.scheduler.desk.drain_abandoned + left
+        self.observing.drain_ended(request, seconds, self.scheduler.desk.drain_answered, abandoned)
 
     def _tell_drained(self) -> None:
         waiting, self._on_drained = self._on_drained, []
@@ -187,6 +260,7 @@ class Engine:
         headers: dict[str, str] | None = None,
         principal: str | None = None,
         timeouts: Timeouts | None = None,
+        submission: Submission | None = None,
     ) -> Call:
         """Submit a job; returns at once.
 
@@ -200,6 +274,9 @@ class Engine:
             For the handler's context and for the log.
         timeouts:
             What the caller grants, where that is less than the endpoint's.
+        submission:
+            What has passed the endpoint's policies: it says who calls, how urgently and for how long. Those who have
+            let it in are told what becomes of the job; where this raises, by ``refuse``.
 
         Raises
         ------
@@ -211,11 +288,34 @@ class Engine:
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
         call = Call(self, endpoint, body, request_id=request_id, headers=headers, principal=principal)
-        call.job = job = Job(self._lanes[endpoint.index], timeouts or endpoint.timeouts, len(body), call)
+        lane = self._lanes[endpoint.index]
+        if submission is None:
+            job = Job(lane, timeouts or endpoint.timeouts, len(body), call)
+        else:
+            job = self._job_of(submission, call)
+        call.job = job
         self._receive(on.Submitted(job))
         if not job.admitted:
             raise job.outcome
         return call
+
+    def _job_of(self, submission: Submission, call: Call) -> Job:
+        if submission.principal is not None:
+            call.principal = submission.principal.name
+        if submission.has_releases:
+            call.submission = submission
+        return Job(
+            self._lanes[call.endpoint.index],
+            submission.timeouts,
+            len(call.body),
+            call,
+            priority=PRIORITIES.index(submission.priority),
+            share=submission.share,
+        )
+
+    def refuse(self, endpoint: Endpoint, request_id: str, error: PenstockError, submission: Submission | None) -> None:
+        """Tell those concerned that a request has been refused, and will not become a job."""
+        self.observing.refused(endpoint.name, request_id, error, submission)
 
     def cancel(self, call: Call, reason: str) -> None:
         """See ``Call.cancel``."""
@@ -321,8 +421,11 @@ class Engine:
         job = command.job
         call: Call = job.payload
         call.settle(job, job.outcome)
-        if isinstance(job.outcome, PenstockError):
-            self._reporter.failed(call, job, job.outcome)
+        if job.admitted:  # a refusal is told by who asked
+            if isinstance(job.outcome, PenstockError):
+                self._reporter.failed(call, job, job.outcome)
+            if self.observing.tells_answers or call.submission is not None:
+                self.observing.answered(call, job)
 
     def _start_worker(self, command: do.StartWorker) -> None:
         device = self.app.pools[command.pool].device_of(command.place)
@@ -364,6 +467,7 @@ class Engine:
 
     def _report(self, command: do.Report) -> None:
         self._reporter.report(command.event, command.fields)
+        self.observing.report(command.event, command.fields)
         if command.event == "worker-ready" and self.on_readiness is not None:
             self.on_readiness()
         if command.event == "pool-failed":
@@ -396,6 +500,8 @@ class Engine:
         attempt = self.scheduler.attempts.get(message.attempt)
         if attempt is not None:
             results = results_of(message, len(attempt.jobs))
+            if self.observing.tell_attempt is not None and results[0] is not on.NOT_BEGUN:
+                self.observing.attempt_ended(attempt, message.seconds)
             self._receive(on.AttemptEnded(message.attempt, message.seconds, results))
 
     def _chunks_arrived(self, chunks: dict[int, list[bytes]]) -> None:
@@ -422,6 +528,10 @@ class Engine:
     def on_load_failure(self, error: str) -> None:
         """See ``CrewEvents``."""
         self._receive(on.LoadFailed(error))
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _about(job: Job, attempt: Attempt) -> About:

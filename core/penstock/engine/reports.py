@@ -46,6 +46,7 @@ class Reporter:
             "kill": self._kill,
             "drain": self._drain,
             "drain-timeout": self._drain_timeout,
+            "abandoned": self._abandoned,
         }
 
     def report(self, event: str, fields: Fields) -> None:
@@ -161,6 +162,11 @@ class Reporter:
         message = f"the drain time-out has passed: {fields['jobs']} jobs are stopped"
         log_event(logging.WARNING, "drain-timeout", message, jobs=fields["jobs"])
 
+    def _abandoned(self, fields: Fields) -> None:
+        job: Job = fields["job"]
+        message = f"a job of {job.lane.name} is given up: {job.state} at the end of the drain"
+        log_event(logging.DEBUG, "abandoned", message, endpoint=job.lane.name, job=job.payload.request_id)
+
     # ---- jobs
 
     def failed(self, call: Call, job: Job, error: PenstockError) -> None:
@@ -221,6 +227,9 @@ class Reporter:
             "ready": not self._engine.unready_reasons(),
             "reasons": self._engine.unready_reasons(),
             "draining": scheduler.is_draining,
+            "hook_failures": {
+                f"{plugin} {hook}": count for (plugin, hook), count in self._engine.registry.failures.counts.items()
+            },
             "pools": {name: self._pool_status(pool) for name, pool in scheduler.pools.items()},
             "endpoints": {name: lane.statistics() for name, lane in scheduler.lanes.items()},
         }

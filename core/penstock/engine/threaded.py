@@ -20,7 +20,9 @@ from penstock.engine.embedding import DEFAULT_DRAIN_TIMEOUT, create_engine, resu
 from penstock.engine.engine import Engine
 from penstock.errors import EngineError, PenstockError
 from penstock.policies import Timeouts
+from penstock.registry import Registry
 from penstock.response import Encoded
+from penstock.submission import Submission
 
 T = TypeVar("T")
 
@@ -62,6 +64,11 @@ class ThreadedCall:
     def execution_seconds(self) -> float | None:
         """As ``Call.execution_seconds``."""
         return self._call.execution_seconds
+
+    @property
+    def attempts(self) -> int:
+        """As ``Call.attempts``."""
+        return self._call.attempts
 
     def fileno(self) -> int:
         """What to poll for reading."""
@@ -126,12 +133,22 @@ class ThreadedEngine:
         What to serve.
     drain_timeout:
         Seconds that ``close`` waits for what runs.
+    target, registry:
+        As for ``create_engine``.
     """
 
-    def __init__(self, app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT, target: str | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        target: str | None = None,
+        registry: Registry | None = None,
+    ) -> None:
         loader.stop_if_loading(app)
         self.app = app
         self._drain_timeout = drain_timeout
+        self._registry = registry if registry is not None else Registry.load(app)
         self._target = target if target is not None else loader.target_of(app)
         self._loop = asyncio.new_event_loop()
         self._changed = threading.Condition()
@@ -150,7 +167,7 @@ class ThreadedEngine:
             self._loop.close()
 
     def _create(self) -> Engine:
-        engine = create_engine(self.app, AsyncioReactor(self._loop), target=self._target)
+        engine = create_engine(self.app, AsyncioReactor(self._loop), target=self._target, registry=self._registry)
         engine.on_readiness = self._tell_change
         engine.on_pools_failed = lambda _error: self._tell_change()
         engine.start()
@@ -221,12 +238,19 @@ class ThreadedEngine:
         headers: dict[str, str] | None = None,
         principal: str | None = None,
         timeouts: Timeouts | None = None,
+        submission: Submission | None = None,
     ) -> ThreadedCall:
         """As ``Engine.submit``."""
 
         def submit_here() -> ThreadedCall:
             call = self.engine.submit(
-                endpoint, body, request_id=request_id, headers=headers, principal=principal, timeouts=timeouts
+                endpoint,
+                body,
+                request_id=request_id,
+                headers=headers,
+                principal=principal,
+                timeouts=timeouts,
+                submission=submission,
             )
             return ThreadedCall(self, call)
 
@@ -273,9 +297,25 @@ class ThreadedEngine:
         """As ``Engine.draining``."""
         return self.engine.draining
 
-    def drain(self, timeout: float, on_drained: Callable[[], None] | None = None) -> None:
+    def drain(
+        self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "the program", why: str = ""
+    ) -> None:
         """As ``Engine.drain``; ``on_drained`` is called in the engine's thread."""
-        self.run_soon(lambda: self.engine.drain(timeout, on_drained))
+        self.run_soon(lambda: self.engine.drain(timeout, on_drained, who=who, why=why))
+
+    def shutdown(self, drain: float = DEFAULT_DRAIN_TIMEOUT, *, who: str = "the program", why: str = "") -> None:
+        """As ``AsyncEngine.shutdown``, from any thread but the engine's own."""
+        drained = threading.Event()
+        self.run_soon(lambda: self.engine.shutdown(drain, who=who, why=why, on_drained=drained.set))
+        drained.wait()
+
+    def pause(self, *, who: str = "the program", why: str = "") -> None:
+        """As ``Engine.pause``."""
+        self.run(lambda: self.engine.pause(who=who, why=why))
+
+    def resume(self, *, who: str = "the program", why: str = "") -> None:
+        """As ``Engine.resume``."""
+        self.run(lambda: self.engine.resume(who=who, why=why))
 
     def close(self) -> None:
         """Drain for at most the drain time-out, then stop the thread. Idempotent."""

@@ -56,6 +56,8 @@ class Answers:
         job.answered = now
         self._timers.disarm(job)
         desk.jobs_live -= 1
+        if desk.is_draining:
+            desk.drain_answered += 1
         lane.record(job, outcome.code if isinstance(outcome, PenstockError) else "ok")
         desk.out.append(do.Answer(job))
         if attempt is not None and not attempt.live:

@@ -78,6 +78,7 @@ class Attempts:
         job.chunks += event.count
         job.untaken += event.count
         if is_first:
+            job.first_chunk_at = now
             self._desk.timers.arm(job, next_limit(job)[0])
 
     def on_chunks_taken(self, event: on.ChunksTaken, now: float) -> None:

@@ -33,11 +33,15 @@ class Desk:
         By id: those whose process has not been seen to exit; those whose end has not been acknowledged.
     jobs_live:
         How many jobs are admitted and not answered.
+    drain_answered, drain_abandoned:
+        Of the jobs that a drain has found: how many have come to their own end, and how many it has given up.
     """
 
     __slots__ = (
         "attempt_ids",
         "attempts",
+        "drain_abandoned",
+        "drain_answered",
         "is_draining",
         "jobs_live",
         "lanes",
@@ -60,6 +64,8 @@ class Desk:
         self.attempts: dict[int, Attempt] = {}
         self.jobs_live = 0
         self.is_draining = False
+        self.drain_answered = 0
+        self.drain_abandoned = 0
         self.timers = Timers()
         self.now = 0.0
         self.out: list[do.Command] = []

@@ -47,7 +47,10 @@ class Drain(Timed):
 
     def _give_up(self, job: Job, now: float) -> None:
         refusal = Draining("the server is shutting down", retryable=is_safe_again(job))
+        self._desk.report("abandoned", job=job)
         self._answers.answer(job, "cancel", refusal, now, "drain")
+        self._desk.drain_answered -= 1
+        self._desk.drain_abandoned += 1
 
     def settle(self, now: float) -> None:
         """While draining: let the workers go that have nothing left to do."""

@@ -28,6 +28,10 @@ class Job(Timed):
         What it holds of the queue's memory bound.
     payload:
         The submitter's own; the scheduler never looks at it.
+    priority:
+        How urgent it is in its queue: 0 interactive, 1 normal, 2 batch.
+    share:
+        Whom it counts against where callers share a queue.
     """
 
     __slots__ = (
@@ -40,11 +44,14 @@ class Job(Timed):
         "deaths",
         "execution_seconds",
         "finish_by",
+        "first_chunk_at",
         "lane",
         "outcome",
         "payload",
+        "priority",
         "progressed",
         "sequence",
+        "share",
         "size_bytes",
         "spent",
         "start_by",
@@ -54,13 +61,24 @@ class Job(Timed):
         "untaken",
     )
 
-    def __init__(self, lane: Lane, timeouts: Timeouts, size_bytes: int = 0, payload: Any = None) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        timeouts: Timeouts,
+        size_bytes: int = 0,
+        payload: Any = None,
+        *,
+        priority: int = 1,
+        share: str = "",
+    ) -> None:
         self.due = NEVER
         self.entry = None
         self.lane = lane
         self.timeouts = timeouts
         self.size_bytes = size_bytes
         self.payload = payload
+        self.priority = priority
+        self.share = share
         self.state = QUEUED
         self.admitted = False  # a refused job is never in any count
         self.sequence = 0  # order of arrival; kept through a requeue, so that it returns to where it was
@@ -73,6 +91,7 @@ class Job(Timed):
         self.deaths = 0  # workers that died under it
         self.started = 0.0  # of the latest attempt
         self.chunks = 0  # that have arrived; a job with any is never tried again
+        self.first_chunk_at = 0.0  # the instant; 0.0 if there is none
         self.untaken = 0  # of those, how many the caller has not taken
         self.progressed = 0.0  # when the stream's turn last changed hands: see deadlines.py
         self.outcome: Any = None  # written once, with the final state

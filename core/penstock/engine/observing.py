@@ -1,0 +1,170 @@
+"""From what happens in the engine to the records that plug-ins observe. Made only where somebody wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from penstock import records
+from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from penstock.engine.calls import Call
+    from penstock.registry import Registry
+    from penstock.scheduler import Attempt, Job
+    from penstock.shutdown import ShutdownRequest
+    from penstock.submission import Submission
+
+Fields = dict[str, Any]
+Tell = Callable[[Any], None]
+
+
+class Observing:
+    """Tells the observers of one engine.
+
+    Parameters
+    ----------
+    registry:
+        Who wants to know what.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.tells_answers = registry.observer_of(records.JobAnswered) is not None
+        self._tell_answered = registry.observer_of(records.JobAnswered)
+        self.tell_attempt = registry.observer_of(records.AttemptEnded)
+        self._makers: dict[str, tuple[Tell, Callable[[Fields], records.Record]]] = {}
+        for event, (kind, make) in _RECORDS.items():
+            tell = registry.observer_of(kind)
+            if tell is not None:
+                self._makers[event] = tell, make
+
+    # ---- jobs
+
+    def answered(self, call: Call, job: Job) -> None:
+        """A job has its outcome: tell those who let it in, and those who watch."""
+        outcome = job.outcome
+        record = records.JobAnswered(
+            endpoint=call.endpoint.name,
+            request_id=call.request_id,
+            code=outcome.code if isinstance(outcome, PenstockError) else "ok",
+            principal=call.principal,
+            attempts=job.attempts,
+            queue_seconds=call.queue_seconds or 0.0,
+            execution_seconds=call.execution_seconds,
+            first_chunk_seconds=job.first_chunk_at - job.started if job.first_chunk_at else None,
+        )
+        self._tell(record, call.submission)
+
+    def refused(self, endpoint: str, request_id: str, error: PenstockError, submission: Submission | None) -> None:
+        """A request has been refused, by whomever: it never becomes a job."""
+        if self._tell_answered is None and submission is None:
+            return
+        principal = None if submission is None or submission.principal is None else submission.principal.name
+        record = records.JobAnswered(endpoint=endpoint, request_id=request_id, code=error.code, principal=principal)
+        self._tell(record, submission)
+
+    def _tell(self, record: records.JobAnswered, submission: Submission | None) -> None:
+        if submission is not None:
+            submission.close(record)
+        if self._tell_answered is not None:
+            self._tell_answered(record)
+
+    def attempt_ended(self, attempt: Attempt, seconds: float) -> None:
+        """A worker has said the last word on an attempt; to be called before the scheduler hears of it."""
+        assert self.tell_attempt is not None
+        self.tell_attempt(
+            records.AttemptEnded(
+                endpoint=attempt.lane.name,
+                worker=attempt.worker.place.name,
+                jobs=len(attempt.jobs),
+                useful=attempt.live,
+                seconds=seconds,
+            )
+        )
+
+    # ---- the rest
+
+    def report(self, event: str, fields: Fields) -> None:
+        """Tell of one of the scheduler's reports."""
+        maker = self._makers.get(event)
+        if maker is not None:
+            tell, make = maker
+            tell(make(fields))
+
+    def drain_started(self, request: ShutdownRequest, jobs: int) -> None:
+        """The engine takes nothing new any more."""
+        tell = self._registry.observer_of(records.DrainStarted)
+        if tell is not None:
+            tell(records.DrainStarted(who=request.who, why=request.why, seconds=request.drain, jobs=jobs))
+
+    def drain_ended(self, request: ShutdownRequest, seconds: float, finished: int, abandoned: int) -> None:
+        """Nothing is left of the engine."""
+        tell = self._registry.observer_of(records.DrainEnded)
+        if tell is not None:
+            tell(
+                records.DrainEnded(
+                    who=request.who, why=request.why, seconds=seconds, finished=finished, abandoned=abandoned
+                )
+            )
+
+
+def _interrupted(fields: Fields) -> records.Record:
+    attempt = fields["attempt"]
+    return records.AttemptInterrupted(
+        endpoint=attempt.lane.name,
+        worker=attempt.worker.place.name,
+        request_id=fields["job"].payload.request_id,
+        why=fields["why"],
+    )
+
+
+def _retry(fields: Fields) -> records.Record:
+    job = fields["job"]
+    return records.RetryScheduled(
+        endpoint=job.lane.name,
+        request_id=job.payload.request_id,
+        attempt=job.attempts,
+        delay=fields["delay"],
+        code=fields["error"].code,
+    )
+
+
+def _abandoned(fields: Fields) -> records.Record:
+    job = fields["job"]
+    call: Call = job.payload
+    return records.JobAbandoned(
+        endpoint=job.lane.name, request_id=call.request_id, principal=call.principal, state=job.state
+    )
+
+
+def _worker_ready(fields: Fields) -> records.Record:
+    place = fields["worker"].place
+    return records.WorkerReady(worker=place.name, pool=place.pool.name, seconds=fields["seconds"])
+
+
+def _worker_lost(fields: Fields) -> records.Record:
+    place = fields["worker"].place
+    return records.WorkerLost(worker=place.name, pool=place.pool.name, reason=fields["reason"])
+
+
+def _killed(fields: Fields) -> records.Record:
+    place = fields["worker"].place
+    return records.WorkerKilled(worker=place.name, pool=place.pool.name, reason=fields["reason"])
+
+
+def _restarted(fields: Fields) -> records.Record:
+    place = fields["place"]
+    return records.WorkerRestarted(worker=place.name, pool=place.pool.name, delay=fields["delay"])
+
+
+_RECORDS: dict[str, tuple[type[records.Record], Callable[[Fields], records.Record]]] = {
+    "interrupt": (records.AttemptInterrupted, _interrupted),
+    "retry": (records.RetryScheduled, _retry),
+    "abandoned": (records.JobAbandoned, _abandoned),
+    "worker-ready": (records.WorkerReady, _worker_ready),
+    "worker-lost": (records.WorkerLost, _worker_lost),
+    "kill": (records.WorkerKilled, _killed),
+    "restart": (records.WorkerRestarted, _restarted),
+}
+"""The scheduler's reports by their names, with the records that they become."""

@@ -1,0 +1,59 @@
+"""Where a request comes from: whom one may believe."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.errors import DeclarationError
+from penstock_falcon.origins import Origins
+
+
+def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
+    return Origins(trusted).address(peer, {"x-forwarded-for": forwarded}.get)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "address"),
+    [
+        ([], "10.0.0.1", "1.2.3.4", "10.0.0.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.1", "6.6.6.6, 1.2.3.4", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.1", "1.2.3.4, 10.0.0.9", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.1", "10.0.0.8,10.0.0.9", "10.0.0.8"),
+        (["10.0.0.0/8"], "9.9.9.9", "1.2.3.4", "9.9.9.9"),
+        (["10.0.0.0/8"], "10.0.0.1", None, "10.0.0.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "1.2.3.4, nonsense", "10.0.0.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "evil\n, 1.2.3.4", "1.2.3.4"),
+        (["::1"], "::1", "2001:db8::5", "2001:db8::5"),
+        (["10.0.0.0/8"], "", "1.2.3.4", ""),
+    ],
+    ids=[
+        "nobody-is-trusted",
+        "the-proxy-says",
+        "what-the-client-wrote-is-not-believed",
+        "two-proxies",
+        "proxies-only",
+        "a-stranger",
+        "silent-proxy",
+        "nonsense",
+        "no-farther-than-needed",
+        "v6",
+        "no-address",
+    ],
+)
+def test_the_last_address_that_is_not_trusted_is_the_client(
+    trusted: list[str], peer: str, forwarded: str | None, address: str
+) -> None:
+    """A proxy appends the address that it sees; only those that trusted ones have appended are true."""
+    assert origin(trusted, peer, forwarded) == address
+
+
+def test_a_chain_has_a_limit() -> None:
+    """Thousands of hops cost no more than a few."""
+    assert origin(["10.0.0.0/8"], "10.0.0.1", ", ".join(["1.1.1.1"] + ["10.0.0.2"] * 10_000)) == "10.0.0.2"
+
+
+def test_what_is_no_network_is_refused() -> None:
+    """When the application is made, with the mend."""
+    with pytest.raises(DeclarationError, match=r"trusted_proxies: .*write 127"):
+        Origins(["proxy.example"])
