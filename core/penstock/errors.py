@@ -143,11 +143,20 @@ class Unauthorized(PenstockError):
 
 
 class Forbidden(PenstockError):
-    """The caller is known, and may not do this."""
+    """The caller is known, and may not do this. ``challenge`` is the ``WWW-Authenticate`` header, if there is one."""
 
     status = 403
     code = "forbidden"
     title = "Forbidden"
+
+    def __init__(self, detail: str = "", *, challenge: str = "") -> None:
+        super().__init__(detail)
+        self.challenge = challenge
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The challenge that says which scope is missing (RFC 6750)."""
+        return {"WWW-Authenticate": self.challenge} if self.challenge else {}
 
 
 class NotFound(PenstockError):
