@@ -1,5 +1,5 @@
-"""Placeholder, until its author has come."""
+"""The way down: one audit line for each shutdown, a limit on its time, and routes to ask for it."""
 
+from penstock_shutdown.plugin import ShutdownPlugin
 
-class ShutdownPlugin:
-    """Nothing yet."""
+__all__ = ["ShutdownPlugin"]
