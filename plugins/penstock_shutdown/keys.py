@@ -28,7 +28,6 @@ _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _ALPHABETS = (
     (re.compile(r"[0-9]+"), 10),
     (re.compile(r"[0-9a-f]+|[0-9A-F]+"), 16),
-    (re.compile(r"[a-z]+|[A-Z]+"), 26),
     (re.compile(r"[a-z0-9]+|[A-Z0-9]+"), 32),
 )
 _LARGEST_ALPHABET = 64
