@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from penstock.shutdown import ShutdownRequest
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def penstock_queue_discipline() -> Callable[[], Queue]:
     """First come, first served."""
     return FifoQueue
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def penstock_retry_policy() -> Callable[[Job, PenstockError, float], float | None]:
     """Lost workers only, at once, as often as ``Retries.max_attempts`` allows."""
     return retry_lost
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def penstock_shutdown_policy() -> Callable[[ShutdownRequest], float]:
     """As long as is asked for."""
     return lambda request: request.drain
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def penstock_routes() -> list[Route]:
     """Is it alive, is it ready, what is it doing."""
     return [

@@ -2,105 +2,76 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 import os
-import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pluggy
 
 from penstock import defaults, hookspecs
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.eventlog import log_event
+from penstock.fitting import HOOKS, hooks_of
+from penstock.guards import Failures, Guard, blocking, is_blocking, require_callable
+from penstock.plugin import OWN_DISTRIBUTION, Plugin, name_of, offered
 from penstock.records import HookFailed, Record
 from penstock.routes import Route
-from penstock.settings import PluginSettings, Resolved, Sources
+from penstock.settings import PluginSettings, Sources
 
 if TYPE_CHECKING:
     from penstock.app import App, Endpoint
+    from penstock.policies import Timeouts
     from penstock.scheduler import Job, Queue
     from penstock.shutdown import ShutdownRequest
+    from penstock.submission import Principal, Release, Submission
+
+__all__ = ["GROUP", "Plugin", "Registry", "blocking", "is_blocking"]
 
 GROUP: Final = "penstock"
-OWN_DISTRIBUTION: Final = "penstock"
-SAME_FAILURE_SECONDS: Final = 60.0
-"""An observer that raises does so for every request: it is logged once in so many seconds."""
+"""The group of entry points that distributions offer plug-ins by."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-_BLOCKING = "penstock_is_blocking"
+_CORE_NAME: Final = "(core)"  # no entry point, and hardly a class, has such a name
 
-
-def blocking(function: F) -> F:
-    """Mark a callable that waits for something, such as a database: it is called in a thread of its own."""
-    setattr(function, _BLOCKING, True)
-    return function
+T = TypeVar("T")
 
 
-def is_blocking(function: Callable[..., Any]) -> bool:
-    """Whether it carries that mark."""
-    return bool(getattr(function, _BLOCKING, False))
-
-
-@dataclass(eq=False)
-class Plugin:
-    """One plug-in, whether it takes part or not.
-
-    Attributes
-    ----------
-    name, distribution, version:
-        What it is called, and who has brought it; the last two are "" for one of the app's own.
-    instance:
-        Where its hooks are; None if it does not take part.
-    kind:
-        The class of its settings.
-    resolved:
-        Its settings, with where they come from; None if it does not take part.
-    absence:
-        Why it does not take part, or "".
-    """
-
-    name: str
-    distribution: str = ""
-    version: str = ""
-    instance: Any = None
-    kind: type[PluginSettings] = PluginSettings
-    resolved: Resolved[PluginSettings] | None = None
-    absence: str = ""
-    hooks: list[str] = field(default_factory=list)
-
-    @property
-    def setting_names(self) -> tuple[str, ...] | None:
-        """What it can be told; None if it was not even imported, so that nobody knows."""
-        if self.absence in ("replaced", "switched off") and self.kind is PluginSettings:
-            return None
-        return self.kind.__struct_encode_fields__
-
-    def __str__(self) -> str:
-        brought = f" of {self.distribution} {self.version}".rstrip() if self.distribution else " of the app"
-        return f"plug-in {self.name!r}{brought}"
+class _Candidate(NamedTuple):
+    plugin: Plugin
+    obtain: Callable[[], Any]
 
 
 class Registry:
     """The plug-ins of one engine.
+
+    The app's own are asked first, then those of other distributions, then Penstock's, then the core. In the same order
+    one replaces another of its name.
 
     Parameters
     ----------
     plugins:
         Those of the app: modules, objects or classes with hook implementations. The last one is asked first.
     offers:
-        Entry points; asked after those of the app. An app's plug-in replaces one of the same name, and another
-        distribution's replaces one of Penstock's own.
+        Entry points.
     sources:
         The settings.
     app:
         What they are for; given to those that want to check it.
+    is_survey:
+        Whether to go on where a plug-in is wrong, and have it in the list as broken.
+
+    Attributes
+    ----------
+    plugins:
+        All, whether they take part or not.
+    complaints:
+        Of a survey: what is wrong with the settings, and no plug-in's fault.
 
     Raises
     ------
@@ -115,30 +86,25 @@ class Registry:
         offers: Iterable[EntryPoint] = (),
         sources: Sources | None = None,
         app: App | None = None,
+        is_survey: bool = False,
     ) -> None:
+        self.plugins: list[Plugin] = []
+        self.complaints: list[str] = []
+        self.failures = Failures()
         self._sources = sources or Sources({}, {})
         self._app = app
+        self._is_survey = is_survey
+        self._core = Plugin(name="core", distribution=OWN_DISTRIBUTION, instance=defaults)
+        self._by_name: dict[str, Plugin] = {_CORE_NAME: self._core}
+        self._observers: dict[type[Record], Callable[[Any], None]] | None = None
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self.plugins: list[Plugin] = []
-        self.hook_failures: Counter[tuple[str, str]] = Counter()  # by plug-in and hook
-        self._logged_at: dict[tuple[str, str], float] = {}
-        self._core = Plugin("core", OWN_DISTRIBUTION, instance=defaults)
-        self._by_object: dict[str, Plugin] = {"core": self._core}
-        self._register(self._core)
-        self._observers: dict[type[Record], Callable[[Any], None]] | None = None
-        own = list(plugins)
-        self._own_names = {_name_of(plugin) for plugin in own}
-        offers = sorted(offers, key=_rank)
-        taken = Counter([_name_of(plugin) for plugin in own] + [offer.name for offer in offers])
-        for offer in offers:
-            taken[offer.name] -= 1
-            self._add_offer(offer, is_replaced=taken[offer.name] > 0)
-        for plugin in own:
-            self._add(Plugin(_name_of(plugin)), plugin)
-        self._check_hooks()
-        if sources is not None:
-            sources.refuse_unknown({plugin.name: plugin.setting_names for plugin in self.plugins})
+        for plugin, obtain in self._contenders(offers, plugins):
+            with_care = partial(self._take_in, plugin, obtain)
+            self._carefully(plugin, with_care)
+        # After all others, and marked to be tried last: it is asked even after those who are marked so too.
+        self._manager.register(defaults, name=_CORE_NAME)
+        self._refuse_unknown_settings()
 
     @classmethod
     def load(cls, app: App, environ: Mapping[str, str] | None = None) -> Registry:
@@ -152,141 +118,240 @@ class Registry:
         sources = Sources(app.settings, os.environ if environ is None else environ)
         return cls(app.plugins, offers=entry_points(group=GROUP), sources=sources, app=app)
 
+    @classmethod
+    def survey(cls, app: App | None = None, environ: Mapping[str, str] | None = None) -> Registry:
+        """Find them all the same, and go on where one is broken. For those who look, and for nobody who serves.
+
+        Parameters
+        ----------
+        app:
+            Whose plug-ins and settings count too; all hooks are then called, as a start would call them.
+        environ:
+            The environment. Default: that of the process.
+
+        Raises
+        ------
+        PluginError
+            If the settings cannot be read at all.
+        """
+        environ = os.environ if environ is None else environ
+        offers = entry_points(group=GROUP)
+        if app is None:
+            return cls(offers=offers, sources=Sources({}, environ), is_survey=True)
+        registry = cls(app.plugins, offers=offers, sources=Sources(app.settings, environ), app=app, is_survey=True)
+        registry._try_hooks(app)
+        return registry
+
     def __repr__(self) -> str:
-        names = ", ".join(plugin.name for plugin in self.plugins if plugin.instance is not None)
+        names = ", ".join(plugin.name for plugin in self.plugins if plugin.is_on)
         return f"<Registry: {names or 'the core alone'}>"
+
+    def status(self) -> dict[str, Any]:
+        """Who takes part, and how often what they gave has raised, ready for JSON."""
+        counts = self.failures.counts
+        return {
+            plugin.name: {
+                "distribution": plugin.distribution or None,
+                "version": plugin.version or None,
+                "failures": {hook: count for (name, hook), count in sorted(counts.items()) if name == plugin.name},
+            }
+            for plugin in self.plugins
+            if plugin.is_on
+        }
 
     # ---- finding
 
-    def _add_offer(self, offer: EntryPoint, *, is_replaced: bool) -> None:
-        plugin = Plugin(offer.name, *_distribution_of(offer))
-        if is_replaced and plugin.distribution != OWN_DISTRIBUTION and offer.name not in self._own_names:
-            raise PluginError(f"{plugin} has a name that another distribution's has too; uninstall one of them")
-        if is_replaced or self._sources.is_switched_off(offer.name):
+    def _contenders(self, offers: Iterable[EntryPoint], own: Iterable[Any]) -> list[_Candidate]:
+        """Those that take part unless something is wrong with them, the strongest last; the others are in the list."""
+        offered_ones = [_Candidate(offered(offer), offer.load) for offer in offers]
+        # Ours come first, so that strangers may replace them; among strangers the order is at least always the same.
+        offered_ones.sort(
+            key=lambda c: (c.plugin.distribution != OWN_DISTRIBUTION, c.plugin.distribution, c.plugin.name)
+        )
+        own_ones = [_Candidate(Plugin(name=name_of(plugin)), partial(_the_same, plugin)) for plugin in own]
+        own_names = {candidate.plugin.name for candidate in own_ones}
+        standing: dict[str, _Candidate] = {}
+        for candidate in [*offered_ones, *own_ones]:
+            plugin = candidate.plugin
             self.plugins.append(plugin)
-            plugin.absence = "replaced" if is_replaced else "switched off"
-            return
-        try:
-            found = offer.load()
-        except Exception as error:
-            frames = "".join(traceback.format_exception(error))
-            log_event(logging.CRITICAL, "plugin-failed", f"{plugin} cannot be imported", traceback=frames)
-            raise PluginError(
-                f"{plugin} cannot be imported: {type(error).__name__}: {error}; {_mend(plugin)}"
-            ) from error
-        self._add(plugin, found)
+            other = standing.pop(plugin.name, None)
+            standing[plugin.name] = candidate
+            if other is not None:
+                self._carefully(plugin, partial(self._replace, other.plugin, plugin, own_names))
+        return [candidate for candidate in standing.values() if candidate.plugin.is_on]
 
-    def _add(self, plugin: Plugin, found: Any) -> None:
-        if any(other.name == plugin.name and not other.absence for other in self.plugins):
+    def _replace(self, other: Plugin, plugin: Plugin, own_names: set[str]) -> None:
+        """The second one of a name takes the place of the first, if it is clear that it should."""
+        other.leave("replaced", f"by {plugin}")
+        if other.distribution == plugin.distribution:
             raise PluginError(f"{plugin} is there twice; take one away, or give one of them another name")
-        self.plugins.append(plugin)
-        plugin.kind = getattr(found, "Settings", PluginSettings)
-        if self._sources.is_switched_off(plugin.name):
-            plugin.absence = "switched off"
+        if other.distribution == OWN_DISTRIBUTION or plugin.name in own_names:
             return
-        plugin.resolved = self._sources.resolve(plugin.name, plugin.kind)
-        if not plugin.resolved.settings.enabled:
-            plugin.absence = "not switched on"
-            return
-        try:
-            plugin.instance = self._made(plugin, found)
-        except PluginError:
-            raise
-        except Exception as error:
+        if not self._sources.is_switched_off(plugin.name):
             raise PluginError(
-                f"{plugin} cannot be made: {type(error).__name__}: {error}; {_mend(plugin)}"
-            ) from error
-        self._register(plugin)
+                f"{plugin} has the name of {other}; uninstall {plugin.distribution} or {other.distribution}"
+            )
 
-    def _made(self, plugin: Plugin, found: Any) -> Any:
-        if not inspect.isclass(found):
-            instance = found
-        elif hasattr(found, "Settings"):
-            assert plugin.resolved is not None
-            instance = found(plugin.resolved.settings)
-        else:
-            instance = found()
+    def _take_in(self, plugin: Plugin, obtain: Callable[[], Any]) -> None:
+        """Import it, give it its settings, make it, and register its hooks; or leave it out, if it is switched off."""
+        if self._sources.is_switched_off(plugin.name):
+            plugin.leave("off", "switched off by a setting")
+            if plugin.distribution:
+                return  # and it is not even imported
+        found = self._attempt(plugin, f"{plugin} cannot be imported", obtain)
+        plugin.kind, note = _settings_of(found)
+        plugin.hooks = hooks_of(plugin, found, self._manager)
+        if not plugin.is_on:
+            return
+        plugin.resolved = self._sources.resolve(plugin.name, plugin.kind, note)
+        if not plugin.resolved.settings.enabled:
+            plugin.leave("off", "not switched on")
+            return
+        instance = self._attempt(plugin, f"{plugin} cannot be made", lambda: _made(found, plugin))
         if self._app is not None and not isinstance(instance, ModuleType) and hasattr(instance, "check"):
-            instance.check(self._app)
-        return instance
+            self._attempt(plugin, f"{plugin} does not fit the app", lambda: instance.check(self._app))
+        self._attempt(plugin, f"{plugin} does not fit", lambda: self._manager.register(instance, name=plugin.name))
+        self._by_name[plugin.name] = plugin
+        plugin.instance = instance
 
-    def _register(self, plugin: Plugin) -> None:
-        self._by_object[plugin.name] = plugin
+    def _attempt(self, plugin: Plugin, failing: str, action: Callable[[], T]) -> T:
+        """Do it; what it raises is told with the plug-in's name and the mend."""
         try:
-            self._manager.register(plugin.instance, name=plugin.name)
-        except (ValueError, pluggy.PluginValidationError) as error:
-            raise PluginError(f"{plugin} does not fit: {error}; {_mend(plugin)}") from None
+            return action()
+        except PluginError as error:
+            raise PluginError(f"{failing}: {error}") from error.__cause__
+        except Exception as error:
+            self._log_traceback(failing, error)
+            raise PluginError(f"{failing}: {type(error).__name__}: {error}; {plugin.mend}") from error
 
-    def _check_hooks(self) -> None:
+    def _carefully(self, plugin: Plugin, action: Callable[[], None]) -> None:
+        """Do it; in a survey, what is wrong with the plug-in is noted and not raised."""
         try:
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            plugin = next((p for p in self.plugins if p.instance is error.plugin), error.plugin)
-            raise PluginError(f"{plugin} does not fit: {error}") from None
-        for plugin in self.plugins:
-            if plugin.instance is not None:
-                callers = self._manager.get_hookcallers(plugin.instance) or []
-                plugin.hooks = sorted(caller.name for caller in callers)
+            action()
+        except PluginError as error:
+            if not self._is_survey:
+                raise
+            plugin.leave("broken", str(error))
+
+    def _log_traceback(self, sentence: str, error: Exception) -> None:
+        if not self._is_survey:
+            frames = "".join(traceback.format_exception(error))
+            log_event(logging.CRITICAL, "plugin-failed", sentence, traceback=frames)
+
+    def _refuse_unknown_settings(self) -> None:
+        keys = {plugin.name: plugin.setting_names for plugin in self.plugins}
+        for error in self._sources.unknown(keys):
+            if not self._is_survey:
+                raise error
+            self.complaints.append(str(error))
 
     # ---- resolving
 
     def _results(self, hook: str, **arguments: Any) -> Iterator[tuple[Plugin, Any]]:
         """What the plug-ins give for a hook, the last one first, without those that give nothing."""
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
-            plugin = self._by_object[implementation.plugin_name]
-            try:
-                given = implementation.function(*(arguments[name] for name in implementation.argnames))
-            except PluginError:
-                raise
-            except Exception as error:
-                what = next((f" for {a.name!r}" for a in arguments.values() if hasattr(a, "name")), "")
-                frames = "".join(traceback.format_exception(error))
-                log_event(logging.CRITICAL, "plugin-failed", f"{hook} of {plugin} has raised", traceback=frames)
-                raise PluginError(
-                    f"{hook} of {plugin} raised{what}: {type(error).__name__}: {error}; {_mend(plugin)}"
-                ) from error
+            plugin = self._by_name[implementation.plugin_name]
+            wanted = inspect.signature(implementation.function).parameters
+            call = partial(implementation.function, **{name: arguments[name] for name in arguments if name in wanted})
+            about = next((f" for {thing.name!r}" for thing in arguments.values() if hasattr(thing, "name")), "")
+            given = self._attempt(plugin, f"{hook} of {plugin} raised{about}", call)
             if given is not None:
                 yield plugin, given
 
-    def _decision(self, hook: str, **arguments: Any) -> Any:
+    def _decisions(self, hook: str, guard: str, **arguments: Any) -> Iterator[Any]:
+        """The decisions, the one that counts most first; each with the guard of that name around it."""
         for plugin, decide in self._results(hook, **arguments):
-            return self._guarded(plugin, hook, decide)
-        return None
+            if plugin is self._core:  # it needs none, and the idle way through pays for none
+                yield decide
+            else:
+                require_callable(plugin, hook, decide, HOOKS[hook].arguments)
+                yield getattr(Guard(self.failures, plugin, hook), guard)(decide)
 
-    def authenticator(self, endpoint: Endpoint | Route) -> Callable[..., Any] | None:
-        """What says who calls, or None."""
-        return None if getattr(endpoint, "is_open", False) else self._decision("penstock_authenticator", endpoint=endpoint)
+    def authenticator(self, target: Endpoint | Route) -> Callable[[Submission], Principal | None] | None:
+        """What says who calls, or None: of an open route, always."""
+        if getattr(target, "is_open", False):
+            return None
+        return next(self._decisions("penstock_authenticator", "authenticator", endpoint=target), None)
 
-    def timeout_policy(self, endpoint: Endpoint) -> Callable[..., Any] | None:
+    def timeout_policy(self, endpoint: Endpoint) -> Callable[[Submission], Timeouts | None] | None:
         """What says how long a job may take, or None."""
-        return self._decision("penstock_timeout_policy", endpoint=endpoint)
+        return next(self._decisions("penstock_timeout_policy", "timeout_policy", endpoint=endpoint), None)
 
-    def admission_policies(self, endpoint: Endpoint) -> list[Callable[..., Any]]:
-        """All that have a say on whether a request becomes a job."""
-        hook = "penstock_admission_policy"
-        found = list(self._results(hook, endpoint=endpoint))
-        return [self._guarded(plugin, hook, decide) for plugin, decide in found]
+    def admission_policies(self, endpoint: Endpoint) -> list[Callable[[Submission], Release | None]]:
+        """All that have a say on whether a request becomes a job, in the order in which they are asked."""
+        return list(self._decisions("penstock_admission_policy", "admission_policy", endpoint=endpoint))
 
     def queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue]:
         """What makes the endpoint's queue."""
-        return self._decision("penstock_queue_discipline", endpoint=endpoint)
+        new_queue: Callable[[], Queue] = next(
+            self._decisions("penstock_queue_discipline", "queue_discipline", endpoint=endpoint)
+        )
+        return new_queue
 
     def retry_policy(self, endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None]:
         """What decides whether the endpoint's failed jobs run again."""
-        return self._decision("penstock_retry_policy", endpoint=endpoint)
+        retry: Callable[[Job, PenstockError, float], float | None] = next(
+            self._decisions("penstock_retry_policy", "retry_policy", endpoint=endpoint)
+        )
+        return retry
 
     def shutdown_policy(self, app: App) -> Callable[[ShutdownRequest], float]:
-        """What says how long a shutdown may take."""
-        return self._decision("penstock_shutdown_policy", app=app)
+        """What says how long a shutdown may take. Never raises."""
+        grant: Callable[[ShutdownRequest], float] = next(
+            self._decisions("penstock_shutdown_policy", "shutdown_policy", app=app)
+        )
+        return grant
 
     def routes(self, app: App) -> list[Route]:
         """All routes, the core's own first."""
         found = list(self._results("penstock_routes", app=app))
-        return [route for _, routes in reversed(found) for route in routes]
+        return [route for plugin, routes in reversed(found) for route in self._guarded_routes(plugin, routes)]
+
+    def _guarded_routes(self, plugin: Plugin, routes: Any) -> Iterator[Route]:
+        hook = "penstock_routes"
+        for route in self._listed(plugin, hook, routes):
+            if plugin is self._core:
+                yield route
+                continue
+            if not isinstance(route, Route):
+                raise PluginError(f"{hook} of {plugin} gave a {type(route).__name__}, and not a Route; {plugin.mend}")
+            require_callable(plugin, f"{hook} ({route.path})", route.handler, HOOKS[hook].arguments)
+            yield dataclasses.replace(route, handler=Guard(self.failures, plugin, hook).route(route))
 
     def cli_commands(self) -> list[Any]:
         """All commands."""
-        return [command for _, commands in self._results("penstock_cli_commands") for command in commands]
+        hook = "penstock_cli_commands"
+        return [command for plugin, given in self._results(hook) for command in self._listed(plugin, hook, given)]
+
+    def _listed(self, plugin: Plugin, hook: str, given: Any) -> list[Any]:
+        """What is iterable, as a list: a generator is run here."""
+        try:
+            return list(given)
+        except Exception as error:
+            raise PluginError(
+                f"{hook} of {plugin} gave what cannot be listed: {type(error).__name__}: {error}; {plugin.mend}"
+            ) from error
+
+    def _try_hooks(self, app: App) -> None:
+        """Call each hook as a start would, and note who is broken."""
+        for plugin in [plugin for plugin in self.plugins if plugin.is_on]:
+            self._carefully(plugin, partial(self._try_hooks_of, plugin, app))
+
+    def _try_hooks_of(self, plugin: Plugin, app: App) -> None:
+        alone = Registry()
+        alone._by_name[plugin.name] = plugin
+        alone._is_survey = True
+        alone._manager.register(plugin.instance, name=plugin.name)
+        for endpoint in app.endpoints:
+            alone.authenticator(endpoint)
+            alone.timeout_policy(endpoint)
+            alone.admission_policies(endpoint)
+            alone.queue_discipline(endpoint)()
+            alone.retry_policy(endpoint)
+        alone.shutdown_policy(app)
+        alone.observe(app)
+        alone.routes(app)
+        alone.cli_commands()
 
     # ---- observing
 
@@ -294,66 +359,55 @@ class Registry:
         """Ask the observers what they want to see, once; to be called before the first ``observer_of``."""
         if self._observers is not None:
             return
-        self._observers = {}
         told: dict[type[Record], list[Callable[[Any], None]]] = {}
         for plugin, wishes in self._results("penstock_observer", app=app):
-            for kind, tell in wishes.items():
-                told.setdefault(kind, []).append(self._contained(plugin, tell))
+            for kind, tell in self._wishes(plugin, wishes):
+                told.setdefault(kind, []).append(tell)
         self._observers = {kind: _all_of(tuple(tells)) for kind, tells in told.items()}
+        self.failures.tell = self.observer_of(HookFailed)
+
+    def _wishes(self, plugin: Plugin, wishes: Any) -> Iterator[tuple[type[Record], Callable[[Any], None]]]:
+        hook = "penstock_observer"
+        if not isinstance(wishes, Mapping):
+            raise PluginError(
+                f"{hook} of {plugin} gave a {type(wishes).__name__}, and not a dict of a callable for each type of "
+                f"record; {plugin.mend}"
+            )
+        for kind, tell in wishes.items():
+            if not (isinstance(kind, type) and issubclass(kind, Record)):
+                raise PluginError(
+                    f"{hook} of {plugin}: {kind!r} is no type of record (see penstock.records); {plugin.mend}"
+                )
+            require_callable(plugin, f"{hook} ({kind.__name__})", tell, HOOKS[hook].arguments)
+            yield kind, Guard(self.failures, plugin, hook).observer(kind, tell)
 
     def observer_of(self, kind: type[Record]) -> Callable[[Any], None] | None:
         """What to call with each record of this type, or None if nobody wants to know."""
         return (self._observers or {}).get(kind)
 
-    # ---- what raises
-
-    def _guarded(self, plugin: Plugin, hook: str, decide: Callable[..., Any]) -> Callable[..., Any]:
-        """The same decision, whose failures are ``HookError``s. The core's own needs no guard, and pays for none."""
-        if plugin is self._core:
-            return decide
-
-        def decide_or_fail(*arguments: Any) -> Any:
-            try:
-                return decide(*arguments)
-            except PenstockError:
-                raise
-            except Exception as error:
-                raise self.failure(plugin, hook, error) from error
-
-        setattr(decide_or_fail, _BLOCKING, is_blocking(decide))
-        return decide_or_fail
-
-    def _contained(self, plugin: Plugin, tell: Callable[[Any], None]) -> Callable[[Any], None]:
-        """The same observer, whose failures reach nobody."""
-
-        def tell_or_log(record: Any) -> None:
-            try:
-                tell(record)
-            except Exception as error:
-                self.failure(plugin, "penstock_observer", error)
-
-        return tell_or_log
-
     def failure(self, plugin: Plugin, hook: str, error: Exception) -> HookError:
         """Log and count what a plug-in has raised; returns what its victim is answered with."""
-        self.hook_failures[plugin.name, hook] += 1
-        now = time.monotonic()
-        if now - self._logged_at.get((plugin.name, hook), -SAME_FAILURE_SECONDS) >= SAME_FAILURE_SECONDS:
-            self._logged_at[plugin.name, hook] = now
-            log_event(
-                logging.ERROR,
-                "hook-error",
-                f"{hook} of {plugin} raised {type(error).__name__}: {error}",
-                plugin=plugin.name,
-                distribution=plugin.distribution,
-                hook=hook,
-                failures=self.hook_failures[plugin.name, hook],
-                traceback="".join(traceback.format_exception(error)),
-            )
-        tell = self.observer_of(HookFailed)
-        if tell is not None and hook != "penstock_observer":
-            tell(HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__))
-        return HookError(f"{hook} of {plugin} raised {type(error).__name__}: {error}")
+        return self.failures.add(plugin, hook, error)
+
+
+def _the_same(plugin: Any) -> Any:
+    return plugin
+
+
+def _settings_of(found: Any) -> tuple[Any, str]:
+    """The class of a plug-in's settings, and what to say to those who set something that it does not have."""
+    if inspect.isclass(found):
+        return getattr(found, "Settings", PluginSettings), ""
+    is_made = hasattr(found, "Settings") and not isinstance(found, ModuleType)
+    return PluginSettings, "the app has made it: give App(plugins=[...]) the class instead" if is_made else ""
+
+
+def _made(found: Any, plugin: Plugin) -> Any:
+    if not inspect.isclass(found):
+        return found
+    make: Callable[..., Any] = found
+    assert plugin.resolved is not None
+    return make(plugin.resolved.settings) if hasattr(found, "Settings") else make()
 
 
 def _all_of(tells: tuple[Callable[[Any], None], ...]) -> Callable[[Any], None]:
@@ -365,30 +419,3 @@ def _all_of(tells: tuple[Callable[[Any], None], ...]) -> Callable[[Any], None]:
             tell(record)
 
     return tell_all
-
-
-def _rank(offer: EntryPoint) -> tuple[bool, str, str]:
-    """Our own come first, so that strangers are asked before them and may replace them."""
-    distribution, _ = _distribution_of(offer)
-    return distribution != OWN_DISTRIBUTION, distribution, offer.name
-
-
-def _distribution_of(offer: EntryPoint) -> tuple[str, str]:
-    return (offer.dist.name, offer.dist.version) if offer.dist else ("", "")
-
-
-def _name_of(plugin: Any) -> str:
-    """A plug-in's own name for itself, or its class's or module's."""
-    name = getattr(plugin, "name", None)
-    if isinstance(name, str):
-        return name
-    if isinstance(plugin, ModuleType) or inspect.isclass(plugin):
-        return plugin.__name__.rpartition(".")[2]
-    return type(plugin).__name__
-
-
-def _mend(plugin: Plugin) -> str:
-    if not plugin.distribution:
-        return "take it out of App(plugins=[...]), or mend it"
-    variable = f"PENSTOCK_{plugin.name.upper().replace('-', '_')}_ENABLED=false"
-    return f"switch it off with {variable}, uninstall {plugin.distribution}, or mend it"

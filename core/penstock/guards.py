@@ -1,0 +1,286 @@
+"""What stands between a plug-in's callables and everybody else: a mistake in one has one victim at most.
+
+A decision that raises fails the one job that it was asked about. An observer that raises fails nobody. Both are logged,
+though not each time, and counted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from penstock.errors import HookError, PenstockError, PluginError
+from penstock.eventlog import log_event
+from penstock.plugin import Plugin
+from penstock.policies import Timeouts
+from penstock.records import HookFailed, JobAnswered
+from penstock.routes import Route, RouteRequest, RouteResponse
+from penstock.scheduler import Queue
+from penstock.submission import Principal, Release, Submission
+
+if TYPE_CHECKING:
+    from penstock.engine import Engine
+    from penstock.scheduler import Job
+    from penstock.shutdown import ShutdownRequest
+
+SAME_FAILURE_SECONDS: Final = 60.0
+"""What raises, mostly raises for every request: the same is logged once in so many seconds."""
+
+_QUEUE_PARTS: Final = tuple(name for name in [*Queue.__annotations__, *vars(Queue)] if name[:1] != "_")
+
+F = TypeVar("F", bound=Callable[..., Any])
+_BLOCKING = "penstock_is_blocking"
+
+
+def blocking(function: F) -> F:
+    """Mark a callable that waits for something, such as a database: it is called in a thread of its own."""
+    setattr(function, _BLOCKING, True)
+    return function
+
+
+def is_blocking(function: Callable[..., Any]) -> bool:
+    """Whether it carries that mark."""
+    return bool(getattr(function, _BLOCKING, False))
+
+
+def require_callable(plugin: Plugin, hook: str, given: Any, arguments: int) -> None:
+    """See that what a hook has given can be called as it is going to be: now, and not for the first request.
+
+    Raises
+    ------
+    PluginError
+        If it cannot.
+    """
+    needed = "no argument" if not arguments else "1 argument" if arguments == 1 else f"{arguments} arguments"
+    if not callable(given):
+        raise PluginError(
+            f"{hook} of {plugin} gave a {type(given).__name__}, and not a callable that takes {needed}; {plugin.mend}"
+        )
+    if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None)):  # noqa: B004 - of an object that is callable
+        raise PluginError(
+            f"{hook} of {plugin} gave an async function, and nobody awaits it; give a plain one, marked with "
+            "penstock.hooks.blocking if it waits for something"
+        )
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # some that are written in C have none
+        return
+    try:
+        signature.bind(*range(arguments))
+    except TypeError as error:
+        raise PluginError(
+            f"{hook} of {plugin} gave a callable that cannot be called with {needed}: {error}; {plugin.mend}"
+        ) from None
+
+
+class Failures:
+    """What plug-ins have raised: logged, counted, told.
+
+    Parameters
+    ----------
+    clock:
+        Instants in seconds, for the log's sake.
+
+    Attributes
+    ----------
+    counts:
+        By plug-in and hook.
+    tell:
+        Called with a ``HookFailed`` for each, or None if nobody wants to know.
+    run_in_engine:
+        Calls something in the engine's thread, soon; for what has failed in another. The engine sets it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.tell: Callable[[HookFailed], None] | None = None
+        self.run_in_engine: Callable[[Callable[[], None]], object] = _at_once
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._logged_at: dict[tuple[str, str], float] = {}
+
+    def add(self, plugin: Plugin, hook: str, error: Exception, *, is_told: bool = True) -> HookError:
+        """One more; returns what its victim is answered with. May be called in any thread."""
+        key = plugin.name, hook
+        with self._lock:
+            self.counts[key] += 1
+            count = self.counts[key]
+            now = self._clock()
+            is_logged = now - self._logged_at.get(key, -math.inf) >= SAME_FAILURE_SECONDS
+            if is_logged:
+                self._logged_at[key] = now
+        sentence = f"{hook} of {plugin} raised {type(error).__name__}: {error}"
+        if is_logged:
+            log_event(
+                logging.ERROR,
+                "hook-error",
+                sentence,
+                plugin=plugin.name,
+                distribution=plugin.distribution or None,
+                version=plugin.version or None,
+                hook=hook,
+                failures=count,
+                traceback="".join(traceback.format_exception(error)),
+            )
+        if is_told and self.tell is not None:
+            tell = partial(self.tell, HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__))
+            self.run_in_engine(tell)
+        # Of what it raised, and of whose it is, an outside caller learns nothing.
+        return HookError(f"{hook} of plug-in {plugin.name!r} failed")
+
+
+def _at_once(action: Callable[[], None]) -> None:
+    action()
+
+
+class Guard:
+    """Puts a guard around what one plug-in has given for one hook."""
+
+    def __init__(self, failures: Failures, plugin: Plugin, hook: str) -> None:
+        self._plugin = plugin
+        self._hook = hook
+        self._failures = failures
+
+    def failed(self, error: Exception, *, is_told: bool = True) -> HookError:
+        """Count and log it; returns what its victim is answered with."""
+        return self._failures.add(self._plugin, self._hook, error, is_told=is_told)
+
+    def decision(self, decide: Callable[..., Any], kind: Any, wanted: str) -> Callable[..., Any]:
+        """The same decision; when it raises, or gives something else than ``kind`` or None, that is a ``HookError``."""
+
+        def decide_or_fail(*arguments: Any) -> Any:
+            try:
+                given = decide(*arguments)
+                if given is not None and not isinstance(given, kind):
+                    raise _wrong(given, f"{wanted} or None")
+            except PenstockError:
+                raise
+            except Exception as error:
+                raise self.failed(error) from error
+            return given
+
+        setattr(decide_or_fail, _BLOCKING, is_blocking(decide))
+        return decide_or_fail
+
+    def authenticator(self, decide: Callable[..., Any]) -> Callable[[Submission], Principal | None]:
+        """See ``decision``."""
+        return self.decision(decide, Principal, "a Principal")
+
+    def timeout_policy(self, decide: Callable[..., Any]) -> Callable[[Submission], Timeouts | None]:
+        """See ``decision``."""
+        return self.decision(decide, Timeouts, "Timeouts")
+
+    def admission_policy(self, decide: Callable[..., Any]) -> Callable[[Submission], Release | None]:
+        """The same, and what it gives back is guarded too: it hears of an answer that others wait for."""
+
+        def admit_or_fail(submission: Submission) -> Release | None:
+            try:
+                release = decide(submission)
+                if release is None:
+                    return None
+                if not callable(release):
+                    raise _wrong(release, "a callable or None")
+            except PenstockError:
+                raise
+            except Exception as error:
+                raise self.failed(error) from error
+            return partial(self._release, release)
+
+        setattr(admit_or_fail, _BLOCKING, is_blocking(decide))
+        return admit_or_fail
+
+    def _release(self, release: Release, answered: JobAnswered) -> None:
+        try:
+            release(answered)
+        except Exception as error:
+            self.failed(error)
+
+    def retry_policy(self, decide: Callable[..., Any]) -> Callable[[Job, PenstockError, float], float | None]:
+        """The same; a delay is a number of seconds, and not negative."""
+        ask = self.decision(decide, (int, float), "seconds")
+
+        def retry_or_fail(job: Job, error: PenstockError, now: float) -> float | None:
+            delay: float | None = ask(job, error, now)
+            if delay is not None and not delay >= 0:
+                raise self.failed(_wrong_number(delay))
+            return delay
+
+        return retry_or_fail
+
+    def shutdown_policy(self, decide: Callable[..., Any]) -> Callable[[ShutdownRequest], float]:
+        """The same; but nothing keeps an engine from stopping: what fails, grants what was asked for."""
+
+        def grant(request: ShutdownRequest) -> float:
+            try:
+                seconds = decide(request)
+                if not isinstance(seconds, (int, float)):
+                    raise _wrong(seconds, "seconds")
+                if not seconds >= 0:
+                    raise _wrong_number(seconds)
+            except Exception as error:
+                self.failed(error)
+                return request.drain
+            return seconds
+
+        return grant
+
+    def queue_discipline(self, make: Callable[[], Any]) -> Callable[[], Queue]:
+        """The same; it is asked while the engine is made, so that its failure is one of the start."""
+
+        def made() -> Queue:
+            try:
+                queue: Queue = make()
+            except Exception as error:
+                raise PluginError(
+                    f"the queue of {self._plugin} cannot be made: {type(error).__name__}: {error}; {self._plugin.mend}"
+                ) from error
+            missing = [name for name in _QUEUE_PARTS if not hasattr(queue, name)]
+            if missing:
+                raise PluginError(
+                    f"{self._hook} of {self._plugin} gave a factory of something that is no queue: it lacks "
+                    f"{', '.join(missing)}; derive it from penstock.hooks.FifoQueue"
+                )
+            return queue
+
+        return made
+
+    def observer(self, kind: type, tell: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The same, whose failures reach nobody."""
+        # Whoever fails to hear of a failure is not told of that one, for ever and ever.
+        is_told = kind is not HookFailed
+
+        def tell_or_log(record: Any) -> None:
+            try:
+                tell(record)
+            except Exception as error:
+                self.failed(error, is_told=is_told)
+
+        return tell_or_log
+
+    def route(self, route: Route) -> Callable[[RouteRequest, Engine], RouteResponse]:
+        """What answers there; when it raises, that is a ``HookError``."""
+        answer = self.decision(route.handler, RouteResponse, "a RouteResponse")
+
+        def answer_or_fail(request: RouteRequest, engine: Engine) -> RouteResponse:
+            response: RouteResponse | None = answer(request, engine)
+            if response is None:
+                raise self.failed(_wrong(response, "a RouteResponse"))
+            return response
+
+        return answer_or_fail
+
+
+def _wrong(given: Any, wanted: str) -> TypeError:
+    return TypeError(f"it gave a {type(given).__name__}, and not {wanted}")  # never the value: it may be a key
+
+
+def _wrong_number(given: float) -> ValueError:
+    return ValueError(f"it gave {given}, and not seconds")
