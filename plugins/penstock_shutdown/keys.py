@@ -96,7 +96,7 @@ def weakness_of(text: str) -> str:
         return "is empty"
     if not _TOKEN.fullmatch(text):
         return "has characters that no bearer token can have"
-    if any(word in text.lower() for word in _PLACEHOLDERS) or _steps_by_one(text) > len(text) / 2:
+    if any(word in text.lower() for word in _PLACEHOLDERS) or _steps_by_one(text) > 0.75 * len(text):
         return "is one that anybody would guess"
     if _UUID.fullmatch(text):
         return f"is a UUID, which has less than {LEAST_BITS} random bits"
