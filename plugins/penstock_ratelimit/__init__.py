@@ -1,5 +1,5 @@
-"""Placeholder, until its author has come."""
+"""Limits on how often, and how many at a time, each caller may ask; on the ``limits`` library."""
 
+from penstock_ratelimit.plugin import RateLimitPlugin
 
-class RateLimitPlugin:
-    """Nothing yet."""
+__all__ = ["RateLimitPlugin"]
