@@ -87,6 +87,11 @@ def configure(
     logging.captureWarnings(True)
 
 
+def current_format() -> Literal["text", "json"]:
+    """The format in which events are written; text where another program's handlers write them."""
+    return "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in _logger.handlers) else "text"
+
+
 class _EventHandler(logging.StreamHandler[TextIO]):
     """Ours, so that ``configure`` knows it again."""
 
@@ -113,9 +118,7 @@ class TextFormatter(logging.Formatter):
         if self.color:
             level = f"\x1b[{_COLORS.get(record.levelno, '0')}m{level}\x1b[0m"
         line = f"{clock}.{int(record.msecs):03d} {level} {_escaped(event)}  {_escaped(message)}"
-        pairs = " ".join(
-            f"{_escaped(name)}={_text_value(value)}" for name, value in fields.items() if value is not None
-        )
+        pairs = " ".join(f"{_escaped(name)}={text_value(value)}" for name, value in fields.items() if value is not None)
         if pairs:
             line = f"{line}  [{pairs}]"
         return "\n".join([line, *_indented(traceback)])
@@ -172,7 +175,8 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{ord(character):02x}" if character < "\x80" else f"\\u{ord(character):04x}"
 
 
-def _text_value(value: Any) -> str:
+def text_value(value: Any) -> str:
+    """The value as it stands behind its name in a line of text: in quotes wherever it could be misread."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -7,7 +7,7 @@ if it has such a method. A distribution offers it by an entry point in the group
 
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
-from penstock.eventlog import log_event
+from penstock.eventlog import current_format, log_event, text_value
 from penstock.hookspecs import hookimpl
 from penstock.policies import Retries, Timeouts
 from penstock.records import (
@@ -68,6 +68,8 @@ __all__ = [
     "WorkerReady",
     "WorkerRestarted",
     "blocking",
+    "current_format",
     "hookimpl",
     "log_event",
+    "text_value",
 ]

@@ -1,5 +1,5 @@
-"""Placeholder, until its author has come."""
+"""One line for each request: who asked for what, what became of it, and how long it took."""
 
+from penstock_accesslog.plugin import AccessLogPlugin, AccessLogSettings
 
-class AccessLogPlugin:
-    """Nothing yet."""
+__all__ = ["AccessLogPlugin", "AccessLogSettings"]

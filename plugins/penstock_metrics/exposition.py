@@ -6,7 +6,7 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -87,6 +87,9 @@ class CountsCollector(Collector):
     counts: Counts
     app: App
     status: dict[str, Any] | None = None
+    build: dict[str, str] = field(
+        default_factory=lambda: {"version": version("penstock"), "python": platform.python_version()}
+    )
 
     __hash__ = object.__hash__  # the registry keeps collectors in a dict
 
@@ -108,8 +111,7 @@ class CountsCollector(Collector):
             ("plugin", "hook"),
             list(self.counts.hook_failures.items()),
         )
-        about = {"version": version("penstock"), "python": platform.python_version()}
-        yield InfoMetricFamily("penstock_build", "Which Penstock, on which Python", value=about)
+        yield InfoMetricFamily("penstock_build", "Which Penstock, on which Python", value=self.build)
 
     def _responses(self) -> Iterator[Metric]:
         responses = list(self.counts.responses.items())

@@ -1,0 +1,196 @@
+"""A thread that writes, so that a slow disk or a full pipe keeps nobody waiting but itself.
+
+The lines wait in a bounded buffer. When that is full, further lines are dropped and counted, and the log of the server
+says how many.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Final
+
+from penstock.hooks import log_event
+from penstock_accesslog.output import Output
+
+GATHER_SECONDS: Final = 0.05
+"""Lines that come together are written together: a wake-up of the thread for each would cost more than the lines."""
+LOSS_SECONDS: Final = 10.0
+"""Losses are told at most so often."""
+EXIT_SECONDS: Final = 2.0
+MOST_AT_ONCE: Final = 1000
+
+
+class Writer:
+    """Takes lines from one thread, and writes them in another.
+
+    Parameters
+    ----------
+    output:
+        Where to.
+    most_lines:
+        How many may wait.
+    clock:
+        Seconds that only grow.
+    gather:
+        How long to wait for more lines after the first, in seconds.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        most_lines: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        gather: float = GATHER_SECONDS,
+    ) -> None:
+        self._output = output
+        self._most_lines = most_lines
+        self._clock = clock
+        self._gather = gather
+        self._start_over()
+        self._is_known_to_atexit = False
+        _after_fork(self)
+
+    def _start_over(self) -> None:
+        self._lines: deque[bytes | Event] = deque()
+        self._is_awake = False
+        self._wake = Event()
+        self._hurry = Event()
+        self._thread: Thread | None = None
+        self._reason = ""
+        self._told_at = -LOSS_SECONDS
+        # Each is written in one thread only.
+        self._dropped = 0
+        self._failed = 0
+        self._told = 0
+
+    @property
+    def lost(self) -> int:
+        """How many lines were not written, and are not told of yet."""
+        return self._dropped + self._failed - self._told
+
+    def put(self, line: bytes) -> None:
+        """Have a line written soon; returns at once."""
+        lines = self._lines
+        if len(lines) >= self._most_lines:
+            self._dropped += 1
+            return
+        lines.append(line)
+        # In this order, and in the thread the other way round: so no line is ever left lying.
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake_up()
+
+    def flush(self, timeout: float = EXIT_SECONDS) -> bool:
+        """Wait until all lines so far are written.
+
+        Parameters
+        ----------
+        timeout:
+            Seconds after which to give up: the other side may never take them.
+
+        Returns
+        -------
+        Whether they are.
+        """
+        if self._thread is None and not self._lines:
+            return True
+        done = Event()
+        self._lines.append(done)
+        self._is_awake = True
+        self._hurry.set()
+        self._wake_up()
+        return done.wait(timeout)
+
+    def _wake_up(self) -> None:
+        if self._thread is None:
+            self._start_thread()
+        self._wake.set()
+
+    def _start_thread(self) -> None:
+        if not self._is_known_to_atexit:
+            self._is_known_to_atexit = True
+            _at_exit(self)
+        # A daemon, because it waits for ever, and at exit for a pipe that nobody reads any more.
+        thread = Thread(target=self._run, name="penstock-accesslog", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is on its way down, or there are too many threads
+            self._is_awake = False
+            self._write_gathered()
+        else:
+            self._thread = thread
+
+    # ---- in the thread
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(LOSS_SECONDS if self.lost else None)
+            self._hurry.wait(self._gather)
+            self._hurry.clear()
+            self._wake.clear()
+            self._is_awake = False
+            self._write_gathered()
+
+    def _write_gathered(self) -> None:
+        lines = self._lines
+        while lines:
+            batch: list[bytes] = []
+            waiting: list[Event] = []
+            while lines and len(batch) < MOST_AT_ONCE:
+                item = lines.popleft()
+                if isinstance(item, Event):
+                    waiting.append(item)
+                    break  # whoever waits wants what came before, and no more
+                batch.append(item)
+            self._write(batch)
+            self._tell_losses(at_once=bool(waiting))
+            for done in waiting:
+                done.set()
+        self._tell_losses(at_once=False)
+
+    def _write(self, batch: list[bytes]) -> None:
+        written, error = self._output.write(batch) if batch else (0, None)
+        if error is not None:
+            self._failed += len(batch) - written
+            self._reason = error.strerror or str(error)
+
+    def _tell_losses(self, *, at_once: bool) -> None:
+        now, lost = self._clock(), self.lost
+        if not lost or (now - self._told_at < LOSS_SECONDS and not at_once):
+            return
+        self._told_at = now
+        self._told += lost
+        reason, self._reason = self._reason or "they came faster than they could be written", ""
+        message = f"{lost} {'line' if lost == 1 else 'lines'} of the access log lost: {reason}"
+        log_event(logging.WARNING, "accesslog-lost", message, lines=lost, reason=reason)
+
+
+def _after_fork(writer: Writer) -> None:
+    """In a forked child there is no thread, and what waits is the parent's to write."""
+    reference = weakref.ref(writer)
+
+    def start_over() -> None:
+        forked = reference()
+        if forked is not None:
+            forked._start_over()
+
+    os.register_at_fork(after_in_child=start_over)
+
+
+def _at_exit(writer: Writer) -> None:
+    reference = weakref.ref(writer)
+
+    def flush() -> None:
+        living = reference()
+        if living is not None:
+            living.flush()
+
+    atexit.register(flush)
