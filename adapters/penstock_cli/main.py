@@ -1,18 +1,21 @@
 """``penstock``: its commands and their options.
 
-Exit codes: 0 fine; 1 the address cannot be listened on; 2 the command line, or what TARGET names, is wrong; for the end
-of a server that ran, see ``penstock_gunicorn``.
+Exit codes: 0 fine; 1 the address cannot be listened on, or ``plugins`` has found a broken one; 2 the command line, or
+what TARGET names, is wrong; for the end of a server that ran, see ``penstock_gunicorn``.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from penstock_cli.commands import PluginGroup
 from penstock_cli.sizes import ByteSize
 
 
@@ -37,7 +40,24 @@ def _one_http_worker(_context: click.Context, _parameter: click.Parameter, value
         )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _name_config(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    from penstock.settings import CONFIG_VARIABLE  # noqa: PLC0415 - `--help` need not import the engine
+
+    if value is not None:
+        # Where the registry looks for it, in whatever process.
+        os.environ[CONFIG_VARIABLE] = str(value.resolve())
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_name_config,
+    expose_value=False,
+    help="The TOML file with the settings of plug-ins, in [tool.penstock.NAME].  [default: pyproject.toml]",
+)
+
+
+@click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="penstock")
 def cli() -> None:
     """Serve Python models over HTTP and keep their deadlines.
@@ -85,6 +105,7 @@ def cli() -> None:
     expose_value=False,
     help="HTTP processes.",
 )
+@config_option
 def serve(**options: Any) -> None:
     """Serve the app TARGET over HTTP."""
     # gunicorn cannot even be imported everywhere, and `check` has no need of it.
@@ -96,11 +117,26 @@ def serve(**options: Any) -> None:
 @cli.command()
 @click.argument("target")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@config_option
 def check(target: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Validate the app TARGET and show its endpoints, without starting anything."""
     from penstock_cli.checking import check_app  # noqa: PLC0415 - it needs rich, which `serve` does not
 
     check_app(target, as_json=as_json)
+
+
+@cli.command()
+@click.argument("target", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@config_option
+def plugins(target: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """List the plug-ins with their hooks and settings, and with TARGET those of the app too.
+
+    The exit code is 1 if a server could not start with them.
+    """
+    from penstock_cli.plugins import list_plugins  # noqa: PLC0415 - it needs rich, which `serve` does not
+
+    list_plugins(target, as_json=as_json)
 
 
 def main() -> None:

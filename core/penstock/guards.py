@@ -6,19 +6,12 @@ though not each time, and counted.
 
 from __future__ import annotations
 
-import inspect
-import logging
-import math
-import threading
-import time
-import traceback
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from penstock.errors import HookError, PenstockError, PluginError
-from penstock.eventlog import log_event
+from penstock.failures import Failures
 from penstock.plugin import Plugin
 from penstock.policies import Timeouts
 from penstock.records import HookFailed, JobAnswered
@@ -30,9 +23,6 @@ if TYPE_CHECKING:
     from penstock.engine import Engine
     from penstock.scheduler import Job
     from penstock.shutdown import ShutdownRequest
-
-SAME_FAILURE_SECONDS: Final = 60.0
-"""What raises, mostly raises for every request: the same is logged once in so many seconds."""
 
 _QUEUE_PARTS: Final = tuple(name for name in [*Queue.__annotations__, *vars(Queue)] if name[:1] != "_")
 
@@ -49,96 +39,6 @@ def blocking(function: F) -> F:
 def is_blocking(function: Callable[..., Any]) -> bool:
     """Whether it carries that mark."""
     return bool(getattr(function, _BLOCKING, False))
-
-
-def require_callable(plugin: Plugin, hook: str, given: Any, arguments: int) -> None:
-    """See that what a hook has given can be called as it is going to be: now, and not for the first request.
-
-    Raises
-    ------
-    PluginError
-        If it cannot.
-    """
-    needed = "no argument" if not arguments else "1 argument" if arguments == 1 else f"{arguments} arguments"
-    if not callable(given):
-        raise PluginError(
-            f"{hook} of {plugin} gave a {type(given).__name__}, and not a callable that takes {needed}; {plugin.mend}"
-        )
-    if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None)):  # noqa: B004 - of an object that is callable
-        raise PluginError(
-            f"{hook} of {plugin} gave an async function, and nobody awaits it; give a plain one, marked with "
-            "penstock.hooks.blocking if it waits for something"
-        )
-    try:
-        signature = inspect.signature(given)
-    except (TypeError, ValueError):  # some that are written in C have none
-        return
-    try:
-        signature.bind(*range(arguments))
-    except TypeError as error:
-        raise PluginError(
-            f"{hook} of {plugin} gave a callable that cannot be called with {needed}: {error}; {plugin.mend}"
-        ) from None
-
-
-class Failures:
-    """What plug-ins have raised: logged, counted, told.
-
-    Parameters
-    ----------
-    clock:
-        Instants in seconds, for the log's sake.
-
-    Attributes
-    ----------
-    counts:
-        By plug-in and hook.
-    tell:
-        Called with a ``HookFailed`` for each, or None if nobody wants to know.
-    run_in_engine:
-        Calls something in the engine's thread, soon; for what has failed in another. The engine sets it.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self.tell: Callable[[HookFailed], None] | None = None
-        self.run_in_engine: Callable[[Callable[[], None]], object] = _at_once
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._logged_at: dict[tuple[str, str], float] = {}
-
-    def add(self, plugin: Plugin, hook: str, error: Exception, *, is_told: bool = True) -> HookError:
-        """One more; returns what its victim is answered with. May be called in any thread."""
-        key = plugin.name, hook
-        with self._lock:
-            self.counts[key] += 1
-            count = self.counts[key]
-            now = self._clock()
-            is_logged = now - self._logged_at.get(key, -math.inf) >= SAME_FAILURE_SECONDS
-            if is_logged:
-                self._logged_at[key] = now
-        sentence = f"{hook} of {plugin} raised {type(error).__name__}: {error}"
-        if is_logged:
-            log_event(
-                logging.ERROR,
-                "hook-error",
-                sentence,
-                plugin=plugin.name,
-                distribution=plugin.distribution or None,
-                version=plugin.version or None,
-                hook=hook,
-                failures=count,
-                traceback="".join(traceback.format_exception(error)),
-            )
-        if is_told and self.tell is not None:
-            tell = partial(self.tell, HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__))
-            self.run_in_engine(tell)
-        # Of what it raised, and of whose it is, an outside caller learns nothing.
-        return HookError(f"{hook} of plug-in {plugin.name!r} failed")
-
-
-def _at_once(action: Callable[[], None]) -> None:
-    action()
 
 
 class Guard:

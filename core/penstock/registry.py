@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import logging
 import os
@@ -16,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import pluggy
 
 from penstock import defaults, hookspecs
+from penstock.accepting import accepted
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.eventlog import log_event
+from penstock.failures import Failures
 from penstock.fitting import HOOKS, hooks_of
-from penstock.guards import Failures, Guard, blocking, is_blocking, require_callable
+from penstock.guards import blocking, is_blocking
 from penstock.plugin import OWN_DISTRIBUTION, Plugin, name_of, offered
 from penstock.records import HookFailed, Record
 from penstock.routes import Route
@@ -247,139 +248,84 @@ class Registry:
 
     # ---- resolving
 
-    def _results(self, hook: str, **arguments: Any) -> Iterator[tuple[Plugin, Any]]:
-        """What the plug-ins give for a hook, the last one first, without those that give nothing."""
+    def _results(self, hook: str, **arguments: Any) -> Iterator[Any]:
+        """What the plug-ins give for a hook, what counts most first; checked and guarded, and without what is None."""
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             plugin = self._by_name[implementation.plugin_name]
-            wanted = inspect.signature(implementation.function).parameters
-            call = partial(implementation.function, **{name: arguments[name] for name in arguments if name in wanted})
-            about = next((f" for {thing.name!r}" for thing in arguments.values() if hasattr(thing, "name")), "")
-            given = self._attempt(plugin, f"{hook} of {plugin} raised{about}", call)
+            try:
+                given = self._given(plugin, hook, implementation.function, arguments)
+                if given is not None and plugin is not self._core:  # the core needs no guard, and pays for none
+                    given = accepted(plugin, hook, given, self.failures)
+            except PluginError as error:
+                if not self._is_survey:
+                    raise
+                plugin.leave("broken", str(error))
+                continue
             if given is not None:
-                yield plugin, given
+                yield given
 
-    def _decisions(self, hook: str, guard: str, **arguments: Any) -> Iterator[Any]:
-        """The decisions, the one that counts most first; each with the guard of that name around it."""
-        for plugin, decide in self._results(hook, **arguments):
-            if plugin is self._core:  # it needs none, and the idle way through pays for none
-                yield decide
-            else:
-                require_callable(plugin, hook, decide, HOOKS[hook].arguments)
-                yield getattr(Guard(self.failures, plugin, hook), guard)(decide)
+    def _given(self, plugin: Plugin, hook: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        wanted = inspect.signature(function).parameters
+        call = partial(function, **{name: value for name, value in arguments.items() if name in wanted})
+        about = next((f" for {thing.name!r}" for thing in arguments.values() if hasattr(thing, "name")), "")
+        return self._attempt(plugin, f"{hook} of {plugin} raised{about}", call)
 
     def authenticator(self, target: Endpoint | Route) -> Callable[[Submission], Principal | None] | None:
         """What says who calls, or None: of an open route, always."""
         if getattr(target, "is_open", False):
             return None
-        return next(self._decisions("penstock_authenticator", "authenticator", endpoint=target), None)
+        return next(self._results("penstock_authenticator", endpoint=target), None)
 
     def timeout_policy(self, endpoint: Endpoint) -> Callable[[Submission], Timeouts | None] | None:
         """What says how long a job may take, or None."""
-        return next(self._decisions("penstock_timeout_policy", "timeout_policy", endpoint=endpoint), None)
+        return next(self._results("penstock_timeout_policy", endpoint=endpoint), None)
 
     def admission_policies(self, endpoint: Endpoint) -> list[Callable[[Submission], Release | None]]:
         """All that have a say on whether a request becomes a job, in the order in which they are asked."""
-        return list(self._decisions("penstock_admission_policy", "admission_policy", endpoint=endpoint))
+        return list(self._results("penstock_admission_policy", endpoint=endpoint))
 
     def queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue]:
         """What makes the endpoint's queue."""
-        new_queue: Callable[[], Queue] = next(
-            self._decisions("penstock_queue_discipline", "queue_discipline", endpoint=endpoint)
-        )
+        new_queue: Callable[[], Queue] = next(self._results("penstock_queue_discipline", endpoint=endpoint))
         return new_queue
 
     def retry_policy(self, endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None]:
         """What decides whether the endpoint's failed jobs run again."""
-        retry: Callable[[Job, PenstockError, float], float | None] = next(
-            self._decisions("penstock_retry_policy", "retry_policy", endpoint=endpoint)
-        )
+        retry: Callable[..., float | None] = next(self._results("penstock_retry_policy", endpoint=endpoint))
         return retry
 
     def shutdown_policy(self, app: App) -> Callable[[ShutdownRequest], float]:
         """What says how long a shutdown may take. Never raises."""
-        grant: Callable[[ShutdownRequest], float] = next(
-            self._decisions("penstock_shutdown_policy", "shutdown_policy", app=app)
-        )
+        grant: Callable[[ShutdownRequest], float] = next(self._results("penstock_shutdown_policy", app=app))
         return grant
 
     def routes(self, app: App) -> list[Route]:
         """All routes, the core's own first."""
         found = list(self._results("penstock_routes", app=app))
-        return [route for plugin, routes in reversed(found) for route in self._guarded_routes(plugin, routes)]
-
-    def _guarded_routes(self, plugin: Plugin, routes: Any) -> Iterator[Route]:
-        hook = "penstock_routes"
-        for route in self._listed(plugin, hook, routes):
-            if plugin is self._core:
-                yield route
-                continue
-            if not isinstance(route, Route):
-                raise PluginError(f"{hook} of {plugin} gave a {type(route).__name__}, and not a Route; {plugin.mend}")
-            require_callable(plugin, f"{hook} ({route.path})", route.handler, HOOKS[hook].arguments)
-            yield dataclasses.replace(route, handler=Guard(self.failures, plugin, hook).route(route))
+        return [route for routes in reversed(found) for route in routes]
 
     def cli_commands(self) -> list[Any]:
-        """All commands."""
-        hook = "penstock_cli_commands"
-        return [command for plugin, given in self._results(hook) for command in self._listed(plugin, hook, given)]
-
-    def _listed(self, plugin: Plugin, hook: str, given: Any) -> list[Any]:
-        """What is iterable, as a list: a generator is run here."""
-        try:
-            return list(given)
-        except Exception as error:
-            raise PluginError(
-                f"{hook} of {plugin} gave what cannot be listed: {type(error).__name__}: {error}; {plugin.mend}"
-            ) from error
-
-    def _try_hooks(self, app: App) -> None:
-        """Call each hook as a start would, and note who is broken."""
-        for plugin in [plugin for plugin in self.plugins if plugin.is_on]:
-            self._carefully(plugin, partial(self._try_hooks_of, plugin, app))
-
-    def _try_hooks_of(self, plugin: Plugin, app: App) -> None:
-        alone = Registry()
-        alone._by_name[plugin.name] = plugin
-        alone._is_survey = True
-        alone._manager.register(plugin.instance, name=plugin.name)
-        for endpoint in app.endpoints:
-            alone.authenticator(endpoint)
-            alone.timeout_policy(endpoint)
-            alone.admission_policies(endpoint)
-            alone.queue_discipline(endpoint)()
-            alone.retry_policy(endpoint)
-        alone.shutdown_policy(app)
-        alone.observe(app)
-        alone.routes(app)
-        alone.cli_commands()
-
-    # ---- observing
+        """All commands, what counts most first."""
+        return [command for commands in self._results("penstock_cli_commands") for command in commands]
 
     def observe(self, app: App) -> None:
         """Ask the observers what they want to see, once; to be called before the first ``observer_of``."""
         if self._observers is not None:
             return
         told: dict[type[Record], list[Callable[[Any], None]]] = {}
-        for plugin, wishes in self._results("penstock_observer", app=app):
-            for kind, tell in self._wishes(plugin, wishes):
+        for wishes in self._results("penstock_observer", app=app):
+            for kind, tell in wishes.items():
                 told.setdefault(kind, []).append(tell)
         self._observers = {kind: _all_of(tuple(tells)) for kind, tells in told.items()}
         self.failures.tell = self.observer_of(HookFailed)
 
-    def _wishes(self, plugin: Plugin, wishes: Any) -> Iterator[tuple[type[Record], Callable[[Any], None]]]:
-        hook = "penstock_observer"
-        if not isinstance(wishes, Mapping):
-            raise PluginError(
-                f"{hook} of {plugin} gave a {type(wishes).__name__}, and not a dict of a callable for each type of "
-                f"record; {plugin.mend}"
-            )
-        for kind, tell in wishes.items():
-            if not (isinstance(kind, type) and issubclass(kind, Record)):
-                raise PluginError(
-                    f"{hook} of {plugin}: {kind!r} is no type of record (see penstock.records); {plugin.mend}"
-                )
-            require_callable(plugin, f"{hook} ({kind.__name__})", tell, HOOKS[hook].arguments)
-            yield kind, Guard(self.failures, plugin, hook).observer(kind, tell)
+    def _try_hooks(self, app: App) -> None:
+        """Call all hooks as a start would, also those whose answers would not count."""
+        for endpoint in app.endpoints:
+            for hook in [name for name, hook in HOOKS.items() if hook.given == ("endpoint",)]:
+                list(self._results(hook, endpoint=endpoint))
+        for hook in [name for name, hook in HOOKS.items() if hook.given != ("endpoint",)]:
+            list(self._results(hook, app=app))
 
     def observer_of(self, kind: type[Record]) -> Callable[[Any], None] | None:
         """What to call with each record of this type, or None if nobody wants to know."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
+import click
 import pytest
 
 from penstock import defaults, hookspecs
 from penstock.app import App, Endpoint
 from penstock.errors import HookError, PluginError, RateLimited
+from penstock.failures import SAME_FAILURE_SECONDS, Failures
 from penstock.fitting import HOOKS
-from penstock.guards import SAME_FAILURE_SECONDS, Failures
 from penstock.hooks import (
     FifoQueue,
     HookFailed,
@@ -261,14 +262,14 @@ class Configured:
         self.settings = settings
 
     @hookimpl
-    def penstock_cli_commands(self) -> list[str]:
-        return [self.settings.word]
+    def penstock_cli_commands(self) -> list[click.Command]:
+        return [click.Command(self.settings.word)]
 
 
 def test_a_class_is_made_with_its_settings(offer: Callable[..., EntryPoint]) -> None:
     """Of the name that it is offered by."""
     registry = Registry(offers=[offer("conf", Configured)], sources=sources({"conf": {"word": "given"}}))
-    assert registry.cli_commands() == ["given"]
+    assert [command.name for command in registry.cli_commands()] == ["given"]
 
 
 def test_settings_nobody_can_give_to_an_object_are_refused() -> None:
@@ -547,12 +548,13 @@ WRONG = [
     ("penstock_retry_policy", lambda job: None, "cannot be called with 3 arguments"),
     ("penstock_shutdown_policy", 3.0, "gave a float, and not a callable"),
     ("penstock_observer", print, "gave a builtin_function_or_method, and not a dict"),
-    ("penstock_observer", {"JobAnswered": print}, "'JobAnswered' is no type of record"),
+    ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is no type of record"),
     ("penstock_observer", {JobAnswered: None}, r"\(JobAnswered\) of .* gave a NoneType"),
     ("penstock_routes", 3, "gave what cannot be listed"),
     ("penstock_routes", ["/x"], "gave a str, and not a Route"),
     ("penstock_routes", [Route(path="/x", name="x", handler=lambda: None)], r"\(/x\) of .*called with 2 arguments"),  # type: ignore[misc,arg-type]
     ("penstock_cli_commands", 3, "gave what cannot be listed"),
+    ("penstock_cli_commands", [print], "and not a command of click's with a name"),
 ]
 
 

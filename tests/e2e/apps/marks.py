@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-FOLDER_VARIABLE = "PENSTOCK_TEST_MARKS"
+FOLDER_VARIABLE = "TEST_MARKS_FOLDER"
 LONGEST_WAIT_SECONDS = 20.0
 
 
