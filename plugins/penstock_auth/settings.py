@@ -135,9 +135,6 @@ class AuthSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_fie
         for scope in (self.operator_scope, self.observer_scope, *(s for some in self.scopes.values() for s in some)):
             check_scope(scope)
 
-    def __repr__(self) -> str:
-        return f"<AuthSettings: {'on' if self.is_on else 'off'}>"
-
     @property
     def is_on(self) -> bool:
         """Whether callers are asked who they are."""

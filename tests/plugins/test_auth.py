@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -508,8 +510,6 @@ def test_a_file_changed_within_the_same_instant_is_seen(tmp_path: Path) -> None:
     before = file.stat()
     with file.open("r+") as same_inode:
         same_inode.write(line(BOB).ljust(before.st_size))
-    import os
-
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     clock.now += 1.0
     refused(decide, bearer(ALICE))
@@ -546,6 +546,27 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, content: Any
     assert "mend it" in message
     assert CANARY not in message
     assert digest_of(ALICE).hex() not in message
+
+
+def test_threads_may_ask_while_the_file_changes(tmp_path: Path) -> None:
+    """Under WSGI requests come from several threads: each sees the keys of before or of after, and nothing between."""
+    clock, file = Clock(), tmp_path / "keys"
+    file.write_text(line(ALICE))
+    decide = authenticator(AuthSettings(keys_file=str(file)), clock=clock, wall_clock=clock)
+
+    def ask(turn: int) -> str:
+        if turn % 50 == 0:
+            clock.now += 1.0
+            beside = file.with_name(f"beside-{turn}")
+            beside.write_text(line(ALICE) + (line(BOB, id="k2", principal="bob") if turn % 100 else ""))
+            beside.replace(file)
+        return str(asked(decide, bearer(ALICE)).name)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(ask, range(2000))) == {"alice"}
+    file.write_text(line(BOB))
+    clock.now += 1.0
+    refused(decide, bearer(ALICE))
 
 
 # ---- nothing of a key is ever shown
