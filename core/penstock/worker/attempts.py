@@ -120,8 +120,10 @@ class Call:
         if not self._live.needs_context:
             return None
         about = self.run.works[0].about
-        if about is None or self._live.endpoint.batching:
+        if about is None:
             return Context(deadline=self.run.deadline, is_cancelled=self._is_cancelled)
+        if self._live.endpoint.batching:
+            return Context(deadline=about.deadline, is_cancelled=self._is_cancelled)
         return Context(
             job_id=about.job_id,
             attempt=about.attempt,
