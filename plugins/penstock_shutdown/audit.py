@@ -29,7 +29,7 @@ class Audit:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._began = 0.0
+        self._until = 0.0
         self.drain: DrainStarted | None = None
         self._abandoned: Counter[str] = Counter()  # by endpoint
         self._named: list[str] = []
@@ -40,11 +40,11 @@ class Audit:
 
     def _started(self, record: DrainStarted) -> None:
         self.drain = record
-        self._began = self._clock()
+        self._until = self._clock() + record.seconds
 
     def seconds_left(self) -> float:
         """Of what was granted; 0 if nothing is under way."""
-        return 0.0 if self.drain is None else max(0.0, self._began + self.drain.seconds - self._clock())
+        return max(0.0, self._until - self._clock())
 
     def _abandon(self, record: JobAbandoned) -> None:
         self._abandoned[record.endpoint] += 1
@@ -52,6 +52,7 @@ class Audit:
             self._named.append(record.request_id)
 
     def _ended(self, record: DrainEnded) -> None:
+        self._until = 0.0
         because = f", because: {record.why}" if record.why else ""
         log_event(
             logging.WARNING if record.abandoned else logging.INFO,

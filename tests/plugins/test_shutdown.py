@@ -232,6 +232,14 @@ def test_asking_again_changes_nothing() -> None:
     assert len(server.engine.asked) == 1
 
 
+def test_when_it_is_over_there_is_nothing_left_to_wait_for() -> None:
+    """An application that another server runs may still be asked."""
+    server = Server()
+    server.post("/-/shutdown", "drain=10")
+    server.engine.tell(DrainEnded(who="", why="", seconds=0.1, finished=3, abandoned=0))
+    assert content(server.post("/-/shutdown"))["seconds_left"] == 0.0
+
+
 def test_a_shutdown_by_a_signal_is_not_asked_for_again() -> None:
     """What is under way is seen, whoever has begun it."""
     server = Server()
