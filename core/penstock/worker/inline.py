@@ -19,10 +19,11 @@ def answer(run: Run, live: LiveEndpoint, guard: Guard) -> Done:
     """Run one attempt from its bodies to its results."""
     attempt = run.attempt
     call = Call(run, live, lambda: guard.is_target(attempt))
+    began = perf_counter()
     try:
         return guard.run(attempt, live.answer, call)
     except Interrupted as interrupt:
-        return call.cancelled(interrupt)
+        return call.cancelled(interrupt, seconds=perf_counter() - began)
 
 
 class InlineStream:
@@ -69,7 +70,7 @@ class InlineStream:
                 product = self._guard.run(self.attempt, self._produce, None)
             except Interrupted as interrupt:
                 self._close()
-                return self._call.cancelled(interrupt, seconds=self._seconds)
+                return self._call.cancelled(interrupt, seconds=self._seconds + perf_counter() - began)
             self._seconds += perf_counter() - began
             if not isinstance(product, bytes):
                 self._close()
