@@ -1,0 +1,103 @@
+"""A plug-in for Penstock that changes two policies: closed outside office hours, and the shortest request first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+
+from penstock.errors import PluginError, Unavailable
+from penstock.hooks import App, Endpoint, PluginSettings, Queue, Submission, hookimpl
+from penstock_officehours.shortest import ShortestFirst
+
+__all__ = ["Closed", "Hours", "OfficeHours", "ShortestFirst"]
+
+
+class Closed(Unavailable):
+    """It is night. An error of one's own has a code of its own; its family decides the status, 503."""
+
+    code = "closed"
+    title = "Closed"
+
+
+class Hours(PluginSettings, frozen=True):
+    """What an operator may tell it.
+
+    Parameters
+    ----------
+    opens, closes:
+        Times of the day in UTC, such as 08:30:00. The same twice: open all day.
+    endpoints:
+        The names of those that close. Default: all.
+    shortest_first:
+        Whether short requests go before long ones.
+    """
+
+    opens: time = time(8)
+    closes: time = time(18)
+    endpoints: tuple[str, ...] = ()
+    shortest_first: bool = True
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class OfficeHours:
+    """The plug-in. It is made once for each engine, with its settings.
+
+    Parameters
+    ----------
+    settings:
+        See there.
+    now:
+        Tells the time; for tests.
+    """
+
+    Settings = Hours
+
+    def __init__(self, settings: Hours, now: Callable[[], datetime] = _now) -> None:
+        self._settings = settings
+        self._now = now
+
+    def check(self, app: App) -> None:
+        """Refuse, when the engine is made, what could never work.
+
+        Raises
+        ------
+        PluginError
+            If an endpoint is to be closed that does not exist.
+        """
+        known = {endpoint.name for endpoint in app.endpoints}
+        for name in self._settings.endpoints:
+            if name not in known:
+                raise PluginError(f"there is no endpoint {name!r} to close; there are: {', '.join(sorted(known))}")
+
+    @hookimpl
+    def penstock_admission_policy(self, endpoint: Endpoint) -> Callable[[Submission], None] | None:
+        """Let nobody in while it is closed; for endpoints that never close, cost nothing."""
+        settings = self._settings
+        if settings.opens == settings.closes or (settings.endpoints and endpoint.name not in settings.endpoints):
+            return None
+
+        def admit(_submission: Submission) -> None:
+            seconds = self._seconds_until_open()
+            if seconds > 0:
+                raise Closed(f"{endpoint.name} opens at {settings.opens:%H:%M} UTC", retry_after=seconds)
+
+        return admit
+
+    @hookimpl
+    def penstock_queue_discipline(self) -> Callable[[], Queue] | None:
+        """Let the shortest go first, if that is wanted; else somebody else decides."""
+        return ShortestFirst if self._settings.shortest_first else None
+
+    def _seconds_until_open(self) -> float:
+        """0 while it is open; hours may go over midnight."""
+        now = self._now()
+        opens, closes = (
+            datetime.combine(now.date(), moment, UTC) for moment in (self._settings.opens, self._settings.closes)
+        )
+        is_open = opens <= now < closes if opens < closes else not closes <= now < opens
+        if is_open:
+            return 0.0
+        return ((opens if opens > now else opens + timedelta(days=1)) - now).total_seconds()

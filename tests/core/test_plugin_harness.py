@@ -1,0 +1,258 @@
+"""The harness for authors of plug-ins: real policies, scheduler and records; no process, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from penstock import App, Timeouts
+from penstock.errors import Forbidden, HookError, NotFound, PluginError, RateLimited
+from penstock.hooks import (
+    AttemptEnded,
+    AttemptInterrupted,
+    DrainEnded,
+    DrainStarted,
+    FifoQueue,
+    HookFailed,
+    JobAbandoned,
+    JobAnswered,
+    Principal,
+    Release,
+    RetryScheduled,
+    Route,
+    RouteRequest,
+    RouteResponse,
+    ShutdownRequest,
+    Submission,
+    WorkerReady,
+    hookimpl,
+)
+from penstock.testing import Behaviour, MockClock, PluginHarness
+
+
+def app(**options: Any) -> App:
+    app = App("tests", **options)
+
+    @app.endpoint("/square")
+    def square(input: float) -> float:
+        return input**2
+
+    @app.endpoint("/count", timeouts=Timeouts(queue=5, execution=2))
+    def count(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    return app
+
+
+class Everything:
+    """One of each decision."""
+
+    name = "everything"
+
+    def __init__(self) -> None:
+        self.released: list[JobAnswered] = []
+        self.inside = 0
+
+    @hookimpl
+    def penstock_authenticator(self) -> Callable[[Submission], Principal]:
+        def authenticate(submission: Submission) -> Principal:
+            name = submission.header("x-name")
+            if name is None:
+                raise Forbidden("who are you?")
+            return Principal(name)
+
+        return authenticate
+
+    @hookimpl
+    def penstock_timeout_policy(self) -> Callable[[Submission], Timeouts]:
+        return lambda submission: Timeouts(queue=1)
+
+    @hookimpl
+    def penstock_admission_policy(self) -> Callable[[Submission], Release]:
+        def admit(submission: Submission) -> Release:
+            submission.response_headers.append(("x-inside", str(self.inside)))
+            submission.priority = "batch"
+            if self.inside:
+                raise RateLimited(retry_after=3)
+            self.inside += 1
+            return release
+
+        def release(answered: JobAnswered) -> None:
+            self.inside -= 1
+            self.released.append(answered)
+
+        return admit
+
+    @hookimpl
+    def penstock_shutdown_policy(self) -> Callable[[ShutdownRequest], float]:
+        return lambda request: min(request.drain, 2.0)
+
+    @hookimpl
+    def penstock_routes(self) -> list[Route]:
+        def hello(request: RouteRequest, engine: Any) -> RouteResponse:
+            assert request.principal is not None
+            return RouteResponse.json({"hello": request.principal.name, "reasons": engine.unready_reasons()})
+
+        return [Route(path="/hello", name="hello", handler=hello, method="POST")]
+
+
+ADA = {"X-Name": "ada"}
+
+
+def test_a_request_passes_all_policies() -> None:
+    """In the server's order, and each leaves its mark; what became of it is told to everybody concerned."""
+    plugin = Everything()
+    harness = PluginHarness(app(), [plugin])
+    request = harness.request("square", headers=ADA, size_bytes=7)
+    assert (request.code, request.principal, request.headers) == (None, "ada", {"x-inside": "0"})
+    assert request.job is not None
+    job = request.job
+    assert (job.timeouts.queue, job.timeouts.execution, job.priority, job.share) == (1, 300, 2, "ada")
+    harness.advance(1)
+    assert request.code == "ok"
+    assert request.execution_seconds == 0.01
+    assert repr(request) == "<FakeRequest r1 of square: ok>"
+    assert plugin.released == harness.records_of(JobAnswered)
+    [record] = plugin.released
+    assert (record.endpoint, record.request_id, record.code, record.principal) == ("square", "r1", "ok", "ada")
+    assert [type(r) for r in harness.records] == [WorkerReady, AttemptEnded, JobAnswered]
+
+
+def test_a_refusal_is_told_and_releases_nothing() -> None:
+    """There is no job; the response headers are there all the same."""
+    plugin = Everything()
+    harness = PluginHarness(app(), [plugin])
+    assert harness.request().code == "forbidden"
+    harness.request(headers=ADA, behaviour=Behaviour.SLOW)
+    refused = harness.request(headers=ADA)
+    assert (refused.code, refused.job, refused.headers) == ("rate-limited", None, {"x-inside": "1"})
+    assert refused.error is not None
+    assert refused.error.retry_after == 3
+    assert [record.code for record in harness.records_of(JobAnswered)] == ["forbidden", "rate-limited"]
+    assert plugin.released == []
+    harness.advance(2)
+    assert [record.code for record in plugin.released] == ["ok"]
+
+
+def test_time_outs_and_cancels_happen_on_the_clock() -> None:
+    """As real ones, in no time."""
+    harness = PluginHarness(app())
+    stuck = harness.request("count", behaviour=Behaviour.STUCK)
+    waiting = harness.request("square")
+    harness.advance(1)
+    assert waiting.job is not None
+    harness.cancel(waiting.job)
+    assert waiting.code == "cancelled"
+    harness.advance(1.5)
+    assert stuck.code == "execution-timeout"
+    assert [record.request_id for record in harness.records_of(AttemptInterrupted)] == ["r1"]
+
+
+def test_retries_are_told() -> None:
+    """A job whose worker crashes is tried again, if a policy says so."""
+
+    class Again:
+        @hookimpl
+        def penstock_retry_policy(self) -> Callable[[Any, Any, float], float]:
+            return lambda job, error, now: 0.5
+
+    harness = PluginHarness(app(), [Again])
+    request = harness.request(behaviour=Behaviour.CRASHER)
+    harness.advance(20)
+    assert request.code == "worker-lost"
+    assert request.job is not None
+    assert request.job.attempts == 2
+    assert len(harness.records_of(RetryScheduled)) <= 1
+
+
+def test_a_failing_hook_fails_one_request() -> None:
+    """With the record that observers get."""
+
+    class Fails:
+        name = "fails"
+
+        @hookimpl
+        def penstock_admission_policy(self) -> Callable[[Submission], None]:
+            def admit(submission: Submission) -> None:
+                if submission.header("x-bad"):
+                    raise OSError("broken")
+
+            return admit
+
+    harness = PluginHarness(app(), [Fails])
+    bad, good = harness.request(headers={"X-Bad": "1"}), harness.request()
+    harness.advance(1)
+    assert isinstance(bad.error, HookError)
+    assert (bad.code, good.code) == ("hook-error", "ok")
+    assert harness.records_of(HookFailed) == [
+        HookFailed(plugin="fails", hook="penstock_admission_policy", error="OSError")
+    ]
+
+
+def test_routes_answer() -> None:
+    """With the authenticator asked before, as over HTTP."""
+    harness = PluginHarness(app(), [Everything()])
+    answer = harness.route("/hello", "POST", headers=ADA)
+    assert answer.body == b'{"hello":"ada","reasons":[]}'
+    with pytest.raises(Forbidden):
+        harness.route("/hello", "POST")
+    with pytest.raises(NotFound):
+        harness.route("/hello")
+    assert harness.route("/livez").status == 200
+    assert b'"endpoints"' in harness.route("/-/status", headers=ADA).body
+
+
+def test_a_shutdown_is_granted_its_time() -> None:
+    """By the policy; what is left then is abandoned, and each step is told."""
+    harness = PluginHarness(app(), [Everything()])
+    request = harness.request(headers=ADA, behaviour=Behaviour.STUCK)
+    assert harness.shutdown(30, who="ada", why="upgrade") == 2.0
+    harness.advance(10)
+    assert request.code == "draining"
+    [started] = harness.records_of(DrainStarted)
+    [ended] = harness.records_of(DrainEnded)
+    assert (started.who, started.seconds, started.jobs) == ("ada", 2.0, 1)
+    assert (ended.why, ended.finished, ended.abandoned) == ("upgrade", 0, 1)
+    assert [record.request_id for record in harness.records_of(JobAbandoned)] == ["r1"]
+
+
+def test_the_app_s_own_plug_ins_and_settings_count() -> None:
+    """And those of the harness overrule them; wrong ones are refused as at a start."""
+    harness = PluginHarness(app(plugins=[Everything], settings={"everything": {"enabled": False}}))
+    assert harness.request().error is None
+    with pytest.raises(PluginError, match="no setting 'speed'"):
+        PluginHarness(app(plugins=[Everything]), settings={"everything": {"speed": 1}})
+
+
+def test_the_clock_may_be_shared() -> None:
+    """With a plug-in that looks at one."""
+    clock = MockClock(100.0)
+    harness = PluginHarness(app(), clock=clock)
+    harness.advance(5)
+    assert clock.now == 106.0  # a second goes into the start
+
+
+def test_a_queue_that_is_none_is_refused() -> None:
+    """When the harness is made, as when a server starts."""
+
+    class Wrong:
+        @hookimpl
+        def penstock_queue_discipline(self) -> type:
+            return dict
+
+    class Right:
+        @hookimpl
+        def penstock_queue_discipline(self) -> type:
+            return FifoQueue
+
+    with pytest.raises(PluginError, match="is no queue"):
+        PluginHarness(app(), [Wrong])
+    assert PluginHarness(app(), [Right]).request().error is None
+
+
+def test_an_endpoint_that_is_not_there_is_not_found() -> None:
+    """A typo in a test is not a request."""
+    with pytest.raises(NotFound, match="sqare"):
+        PluginHarness(app()).request("sqare")
