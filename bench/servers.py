@@ -10,8 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +53,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(name: str, command: list[str], port: int, ready_path: str) -> Iterator[Server]:
-    """Run a server for the length of the block."""
-    process = subprocess.Popen(command, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def started(
+    name: str, command: list[str], port: int, ready_path: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run a server for the length of the block; ``environment`` is added to this process's own."""
+    process = subprocess.Popen(
+        command,
+        cwd=HERE,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         _wait_until_it_answers(f"http://127.0.0.1:{port}{ready_path}", process)
         yield Server(name, port, process)
@@ -84,7 +92,7 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"{url} did not answer within 30 s")
 
 
-def bare() -> object:
+def bare() -> AbstractContextManager[Server]:
     """Falcon alone, on gunicorn with the settings that ``penstock serve`` uses."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "bare:app", "-k", "asgi", "-w", "1", "-b", f"127.0.0.1:{port}"]
@@ -92,8 +100,8 @@ def bare() -> object:
     return started("bare Falcon", command, port, "/")
 
 
-def penstock() -> object:
-    """``penstock serve``, as it comes."""
+def penstock(name: str = "Penstock", environment: Mapping[str, str] | None = None) -> AbstractContextManager[Server]:
+    """``penstock serve``, as it comes but for ``environment``."""
     port = free_port()
     command = [sys.executable, "-m", "penstock_cli", "serve", "noop:app", "--port", str(port)]
-    return started("Penstock", command, port, "/readyz")
+    return started(name, command, port, "/readyz", environment)

@@ -210,3 +210,25 @@ def test_tokens_are_verified(tmp_path: Path) -> None:
             assert_refused(answer, "unauthorized", 401)
             assert 'error="invalid_token"' in answer.headers["www-authenticate"]
         assert not any(piece in served.output() for token in [good, *bad] for piece in token.split(".") if piece)
+
+
+ENVIRONMENT = """
+    import os
+    from penstock import App
+
+    app = App(__name__)
+
+    @app.endpoint("/environment")
+    def environment() -> list[str]:
+        return sorted(os.environ)
+"""
+
+
+def test_no_setting_reaches_the_workers(tmp_path: Path) -> None:
+    """A model inherits the environment, but for the settings: there may be keys among them."""
+    key = "k" * 32
+    environment = {"PENSTOCK_AUTH_KEYS": f"ada={key}", "OTHERS": "yes"}
+    with Served(write_app(tmp_path, ENVIRONMENT), environment=environment) as served:
+        names = served.post_json("/environment", {}, headers={"X-API-Key": key}).json()
+    assert "OTHERS" in names
+    assert [name for name in names if name.startswith("PENSTOCK_")] == []

@@ -44,6 +44,8 @@ class Reporter:
             "interrupt": self._interrupt,
             "overstayed": self._overstayed,
             "kill": self._kill,
+            "pause": self._pause,
+            "resume": self._resume,
             "drain": self._drain,
             "drain-timeout": self._drain_timeout,
             "abandoned": self._abandoned,
@@ -153,6 +155,13 @@ class Reporter:
             **self._held_fields(fields["attempts"]),
         )
 
+    def _pause(self, fields: Fields) -> None:
+        message = f"taken out of rotation: nothing new is taken, {fields['jobs']} jobs go on"
+        log_event(logging.INFO, "pause", message, **fields)
+
+    def _resume(self, fields: Fields) -> None:
+        log_event(logging.INFO, "resume", "back in rotation: new work is taken again", **fields)
+
     def _drain(self, fields: Fields) -> None:
         jobs, seconds = fields["jobs"], max(0.0, round(fields["seconds"], 3))
         message = f"draining: {jobs} jobs to finish within {seconds:g} s, nothing new is taken"
@@ -227,9 +236,7 @@ class Reporter:
             "ready": not self._engine.unready_reasons(),
             "reasons": self._engine.unready_reasons(),
             "draining": scheduler.is_draining,
-            "hook_failures": {
-                f"{plugin} {hook}": count for (plugin, hook), count in self._engine.registry.failures.counts.items()
-            },
+            "plugins": self._engine.registry.status(),
             "pools": {name: self._pool_status(pool) for name, pool in scheduler.pools.items()},
             "endpoints": {name: lane.statistics() for name, lane in scheduler.lanes.items()},
         }

@@ -11,10 +11,16 @@ from collections.abc import Callable
 
 from penstock.engine.output import OutputPump
 from penstock.engine.reactor import Reactor
+from penstock.settings import PREFIX
 from penstock.wire import FrameReader, Load, Message, Spawned, ToZygote, WireError, pack
 
 _READ_BYTES = 1 << 16
 _MOST_DESCRIPTORS = 64
+
+
+def _environment() -> dict[str, str]:
+    """What the workers inherit: all but the settings. There are keys among those, which no model has to know."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 class ZygoteLink:
@@ -45,6 +51,7 @@ class ZygoteLink:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "penstock.worker.zygote", str(theirs.fileno())],
+                env=_environment(),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=their_output,

@@ -1,0 +1,65 @@
+"""What the plug-ins cost: all of them off, as they are installed, and each of them at work, side by side in one run.
+
+Needs wrk. Prints a Markdown table; about a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from run import interleaved, throughput
+from servers import Server, penstock
+
+NAMES = ["accesslog", "auth", "breaker", "metrics", "overload", "ratelimit", "retries", "shutdown", "timeouts"]
+OFF = {f"PENSTOCK_{name.upper()}_ENABLED": "false" for name in NAMES}
+KEY = secrets.token_urlsafe(32)
+HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", "X-Request-Timeout": "30"}
+
+
+def at_work(folder: Path) -> dict[str, str]:
+    """Settings that leave no plug-in idle: keys, limits that are never reached, a line for each request."""
+    return {
+        "PENSTOCK_AUTH_KEYS": f"bench={KEY}",
+        "PENSTOCK_RATELIMIT_REQUESTS": "1000000000/minute",
+        "PENSTOCK_RATELIMIT_CONCURRENT": "1000",
+        "PENSTOCK_BREAKER_ENABLED": "true",
+        "PENSTOCK_SHUTDOWN_ENABLED": "true",
+        "PENSTOCK_SHUTDOWN_KEY": secrets.token_urlsafe(32),
+        "PENSTOCK_ACCESSLOG_ENABLED": "true",
+        "PENSTOCK_ACCESSLOG_FILE": str(folder / "access.log"),
+    }
+
+
+def lua(folder: Path) -> str:
+    """The load: every server gets the same headers, and those without plug-ins ignore them."""
+    headers = "\n".join(f"wrk.headers[{json.dumps(name)}]={json.dumps(value)}" for name, value in HEADERS.items())
+    path = folder / "post.lua"
+    path.write_text('wrk.method="POST"\nwrk.body=\'{"input": 4.0}\'\n' + headers)
+    return str(path)
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        script = lua(folder)
+        servers: list[Server] = [
+            stack.enter_context(penstock("all off", OFF)),
+            stack.enter_context(penstock("as installed")),
+            stack.enter_context(penstock("all at work", at_work(folder))),
+        ]
+        load = interleaved(servers, lambda server: throughput(server, script))
+    base_rate, base_cpu = load[servers[0].name]
+    print("| plug-ins | requests/s at 64 connections | ratio | CPU per request, us | ratio |\n|---|---|---|---|---|")
+    for server in servers:
+        rate, cpu = load[server.name]
+        print(f"| {server.name} | {rate:,.0f} | {rate / base_rate:.2f} | {cpu:.1f} | {cpu / base_cpu:.2f} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
