@@ -96,9 +96,8 @@ class Gate:
             reading = rate.hit(caller)
             told.append(reading.told)
             if not reading.admitted:
-                quota = rate.quota
                 raise RateLimited(
-                    f"more than {quota.amount} requests in {quota.seconds} s; send the next in {reading.seconds} s",
+                    f"no more than {rate.quota} for each caller; send the next in {reading.seconds} s",
                     retry_after=reading.seconds,
                 )
 

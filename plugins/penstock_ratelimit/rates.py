@@ -44,8 +44,11 @@ class Quota(RateLimitItem):
         """The key of a caller."""
         return f"{self._prefix}{identifiers[0]}{self._suffix}"  # type: ignore[str-bytes-safe] # ours are all str
 
+    def __str__(self) -> str:
+        return f"{self.amount} request{'s' if self.amount > 1 else ''} in {self.seconds} s"
+
     def __repr__(self) -> str:
-        return f"<Quota {self.amount} in {self.seconds} s>"
+        return f"<Quota {self}>"
 
 
 class Reading(NamedTuple):

@@ -102,7 +102,7 @@ def test_a_caller_has_so_many_requests(strategy: str) -> None:
     assert (error.status, error.code) == (429, "rate-limited")
     assert error.retry_after is not None
     assert 1 <= error.retry_after <= 60
-    assert error.detail == f"more than 100 requests in 60 s; send the next in {error.retry_after} s"
+    assert error.detail == f"no more than 100 requests in 60 s for each caller; send the next in {error.retry_after} s"
     assert server.admitted(1, address="192.0.2.2") == 1
 
 
@@ -199,6 +199,7 @@ def test_a_refusal_tells_it_too() -> None:
         server.pass_through(submission)
     assert fields(submission)["ratelimit"] == '"default";r=0;t=40'
     assert caught.value.retry_after == 40
+    assert caught.value.detail == "no more than 1 request in 60 s for each caller; send the next in 40 s"
 
 
 def test_several_limits_are_told_by_name() -> None:
