@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
@@ -24,9 +24,6 @@ from prometheus_client.registry import Collector
 from penstock.hooks import App, RouteRequest, RouteResponse
 from penstock_metrics.counts import OTHER, Counts, Histogram
 
-if TYPE_CHECKING:
-    from penstock.engine import Engine
-
 WORKER_STATES: Final = ("starting", "ready", "busy", "draining", "stopped", "restarting")
 LONGEST_ACCEPT: Final = 1000
 _VERSIONS: Final = re.compile(r"version\s*=([^;,]*)", re.IGNORECASE)
@@ -35,6 +32,14 @@ _IS_VERSION: Final = re.compile(r"\s*[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\s*")
 Labels: TypeAlias = Sequence[str]
 Numbers: TypeAlias = Iterable[tuple[Labels, float]]
 Histograms: TypeAlias = Iterable[tuple[Labels, Histogram]]
+
+
+class HasStatus(Protocol):
+    """What is wanted of an engine."""
+
+    def status(self) -> dict[str, Any]:
+        """See ``Engine.status``."""
+        ...
 
 
 class Exposition:
@@ -60,7 +65,7 @@ class Exposition:
             PlatformCollector(registry=self._registry)
             GCCollector(registry=self._registry)
 
-    def answer(self, request: RouteRequest, engine: Engine) -> RouteResponse:
+    def answer(self, request: RouteRequest, engine: HasStatus) -> RouteResponse:
         """All metrics, in the format that the ``Accept`` header asks for."""
         self._collector.status = engine.status()
         encode, media_type = _encoder_for(request.header("accept"))
