@@ -105,7 +105,7 @@ def test_two_servers_share_a_limit_in_redis(redis_port: int) -> None:
     environment = {
         "PENSTOCK_RATELIMIT_REQUESTS": "4/hour",
         "PENSTOCK_RATELIMIT_REDIS_URL": f"redis://{HOST}:{redis_port}",
-        "PENSTOCK_RATELIMIT_REDIS_TIMEOUT": "2",
+        "PENSTOCK_RATELIMIT_REDIS_TIMEOUT": "10",
     }
     with Served(TARGET, environment=environment) as one, Served(TARGET, environment=environment) as two:
         statuses = [square(served).status for served in (one, two, one, two, one, two)]

@@ -28,6 +28,7 @@ from tests.serving import wait_until
 COMMAND = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(COMMAND is None, reason="there is no redis-server: apt-get install redis-server")
 STRATEGIES = ["fixed-window", "moving-window", "sliding-window-counter"]
+PATIENCE = 10.0  # for a machine that has other things to do: a time-out would let a request in uncounted
 TIMEOUT = 0.1
 
 
@@ -76,7 +77,7 @@ class Server:
             return input**2
 
         self.endpoint = app.endpoints[0]
-        table = {"redis_url": url, "redis_timeout": TIMEOUT, **settings}
+        table = {"redis_url": url, "redis_timeout": PATIENCE, **settings}
         self.plugin = RateLimitPlugin(msgspec.convert(table, RateLimitPlugin.Settings), clock=clock)
         [self.policy] = Registry([self.plugin]).admission_policies(self.endpoint)
 
@@ -189,7 +190,7 @@ def test_every_key_ends_by_itself(redis: Redis) -> None:
 def test_threads_may_ask_at_once(redis: Redis) -> None:
     """It waits for Redis, so it carries the mark and is called in threads; not one request too many passes."""
     passed: list[int] = []
-    with Server(redis.url, requests=["100/hour"], concurrent=50, redis_timeout=5) as server:
+    with Server(redis.url, requests=["100/hour"], concurrent=50) as server:
         assert is_blocking(server.policy)
 
         def come() -> None:
@@ -222,7 +223,7 @@ def test_a_dead_redis_lets_everybody_in(redis: Redis, caplog: pytest.LogCaptureF
         redis.stop()
         started = time.monotonic()
         assert server.admitted(40) == 29
-        assert time.monotonic() - started < 5 * TIMEOUT
+        assert time.monotonic() - started < PATIENCE / 2
         headers = dict(server.ask("batch").response_headers)
         assert headers["ratelimit"] == '"concurrent";r=29'
         redis.start()
@@ -276,17 +277,18 @@ def test_if_told_so_it_refuses_instead(redis: Redis) -> None:
 @pytest.mark.parametrize("is_connected", [True, False])
 def test_a_redis_that_hangs_holds_up_one_request(redis: Redis, *, is_connected: bool) -> None:
     """For its time-out, and the others of that second not at all."""
-    with Server(redis.url, requests=["1000/hour"]) as server:
+    with Server(redis.url, MockClock(1000.0), requests=["1000/hour"], redis_timeout=TIMEOUT) as server:
         if is_connected:
             server.ask()
+            assert server.plugin._outage.failures == 0
         os.kill(redis.process.pid, signal.SIGSTOP)
         waits = []
         for _ in range(20):
             started = time.monotonic()
             server.ask()
             waits.append(time.monotonic() - started)
-    assert TIMEOUT * 0.9 <= waits[0] < TIMEOUT * 5
-    assert sum(waits[1:]) < TIMEOUT
+    assert TIMEOUT * 0.9 <= waits[0] < TIMEOUT * 10
+    assert sum(waits[1:]) < TIMEOUT * 10  # with a wait for each it would be twice that
 
 
 # ---- without any Redis
