@@ -69,16 +69,16 @@ class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
 
 
 class AttemptEnded(Record, frozen=True, kw_only=True, gc=False):
-    """A worker has said the last word on an attempt.
+    """There is no more to come of an attempt: its worker has said the last word, or is gone.
 
     Attributes
     ----------
     jobs:
         How many there were in it: the size of the batch, or 1.
     useful:
-        How many of them somebody still waited for.
+        How many of them somebody still waited for; 0 where the worker is gone.
     seconds:
-        In the user's code.
+        In the user's code; where the worker is gone, since its start.
     """
 
     endpoint: str

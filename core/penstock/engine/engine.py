@@ -75,7 +75,7 @@ class Engine:
         self.longest_drain = math.inf
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)
-        self.observing = Observing(self.registry)
+        self.observing = Observing(self.registry, reactor.time)
         self._grant_drain = self.registry.shutdown_policy(app)
         self._shutdown: ShutdownRequest | None = None
         self._drain_began = 0.0
@@ -501,7 +501,7 @@ class Engine:
         if attempt is not None:
             results = results_of(message, len(attempt.jobs))
             if self.observing.tell_attempt is not None and results[0] is not on.NOT_BEGUN:
-                self.observing.attempt_ended(attempt, message.seconds)
+                self.observing.attempt_ended(attempt, attempt.live, message.seconds)
             self._receive(on.AttemptEnded(message.attempt, message.seconds, results))
 
     def _chunks_arrived(self, chunks: dict[int, list[bytes]]) -> None:

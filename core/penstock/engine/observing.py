@@ -26,10 +26,13 @@ class Observing:
     ----------
     registry:
         Who wants to know what.
+    time:
+        The engine's clock.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, time: Callable[[], float]) -> None:
         self._registry = registry
+        self._time = time
         self.tells_answers = registry.observer_of(records.JobAnswered) is not None
         self._tell_answered = registry.observer_of(records.JobAnswered)
         self.tell_attempt = registry.observer_of(records.AttemptEnded)
@@ -70,18 +73,18 @@ class Observing:
         if self._tell_answered is not None:
             self._tell_answered(record)
 
-    def attempt_ended(self, attempt: Attempt, seconds: float) -> None:
-        """A worker has said the last word on an attempt; to be called before the scheduler hears of it."""
-        assert self.tell_attempt is not None
-        self.tell_attempt(
-            records.AttemptEnded(
-                endpoint=attempt.lane.name,
-                worker=attempt.worker.place.name,
-                jobs=len(attempt.jobs),
-                useful=attempt.live,
-                seconds=seconds,
+    def attempt_ended(self, attempt: Attempt, useful: int, seconds: float) -> None:
+        """There is no more to come of an attempt, of whose jobs ``useful`` have got something out of it."""
+        if self.tell_attempt is not None:
+            self.tell_attempt(
+                records.AttemptEnded(
+                    endpoint=attempt.lane.name,
+                    worker=attempt.worker.place.name,
+                    jobs=len(attempt.jobs),
+                    useful=useful,
+                    seconds=seconds,
+                )
             )
-        )
 
     # ---- the rest
 
@@ -91,6 +94,9 @@ class Observing:
         if maker is not None:
             tell, make = maker
             tell(make(fields))
+        if event in _LOSSES:  # nobody else will speak of what was in the worker
+            for attempt in fields["attempts"]:
+                self.attempt_ended(attempt, 0, self._time() - attempt.started)
 
     def drain_started(self, request: ShutdownRequest, jobs: int) -> None:
         """The engine takes nothing new any more."""
@@ -107,6 +113,9 @@ class Observing:
                     who=request.who, why=request.why, seconds=seconds, finished=finished, abandoned=abandoned
                 )
             )
+
+
+_LOSSES = frozenset({"worker-lost", "kill"})
 
 
 def _interrupted(fields: Fields) -> records.Record:
