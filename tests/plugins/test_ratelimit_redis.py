@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -48,7 +49,12 @@ class Redis:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self.socket.exists, "the socket of redis-server")
+        wait_until(self.listens, "redis-server to listen")
+
+    def listens(self) -> bool:
+        # That the socket is there does not mean that somebody listens already.
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGCONT)
