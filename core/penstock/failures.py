@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -47,8 +48,18 @@ class Failures:
         self._lock = threading.Lock()
         self._logged_at: dict[tuple[str, str], float] = {}
 
-    def add(self, plugin: Plugin, hook: str, error: Exception, *, is_told: bool = True) -> HookError:
-        """One more; returns what its victim is answered with. May be called in any thread."""
+    def add(
+        self, plugin: Plugin, hook: str, error: Exception, *, is_told: bool = True, is_elsewhere: bool = False
+    ) -> HookError:
+        """One more; returns what its victim is answered with.
+
+        Parameters
+        ----------
+        is_told:
+            Whether the observers are told.
+        is_elsewhere:
+            Whether this may be another thread than the engine's.
+        """
         key = plugin.name, hook
         with self._lock:
             self.counts[key] += 1
@@ -71,8 +82,14 @@ class Failures:
                 traceback="".join(traceback.format_exception(error)),
             )
         if is_told and self.tell is not None:
-            tell = partial(self.tell, HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__))
-            self.run_in_engine(tell)
+            record = HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__)
+            if is_elsewhere:
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # the engine's loop has just been closed: nobody is left to tell
+                    self.run_in_engine(partial(self.tell, record))
+            else:
+                self.tell(record)
         # Of what it raised, and of whose it is, an outside caller learns nothing.
         return HookError(f"{hook} of plug-in {plugin.name!r} failed")
 

@@ -46,7 +46,7 @@ def hooks_of(plugin: Plugin, found: Any, manager: pluggy.PluginManager) -> list[
     names = list(_fitting(plugin, found, manager))
     if not names and plugin.distribution != OWN_DISTRIBUTION:
         known = ", ".join(sorted(HOOKS))
-        raise PluginError(f"{plugin} has no hook: mark its functions with @hookimpl; there are: {known}")
+        raise PluginError(f"{plugin} has no hook: mark its functions with @hookimpl; there are: {known}; {plugin.mend}")
     return sorted(names)
 
 
@@ -55,7 +55,9 @@ def _fitting(plugin: Plugin, found: Any, manager: pluggy.PluginManager) -> Itera
         options = manager.parse_hookimpl_opts(found, attribute)
         if options is None:
             if attribute in HOOKS and inspect.isroutine(inspect.getattr_static(found, attribute)):
-                raise PluginError(f"{plugin}: {attribute} is not marked with @hookimpl; mark it, or rename it")
+                raise PluginError(
+                    f"{plugin}: {attribute} is not marked with @hookimpl; mark it, or rename it; {plugin.mend}"
+                )
             continue
         name = options.get("specname") or attribute
         if name in HOOKS:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.failures import Failures
-from penstock.plugin import Plugin
+from penstock.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.policies import Timeouts
 from penstock.records import HookFailed, JobAnswered
 from penstock.routes import Route, RouteRequest, RouteResponse
-from penstock.scheduler import Queue
+from penstock.scheduler import GuardedQueue, Queue
 from penstock.submission import Principal, Release, Submission
 
 if TYPE_CHECKING:
@@ -49,12 +49,13 @@ class Guard:
         self._hook = hook
         self._failures = failures
 
-    def failed(self, error: Exception, *, is_told: bool = True) -> HookError:
-        """Count and log it; returns what its victim is answered with."""
-        return self._failures.add(self._plugin, self._hook, error, is_told=is_told)
+    def failed(self, error: Exception, *, is_told: bool = True, is_elsewhere: bool = False) -> HookError:
+        """Count and log it; returns what its victim is answered with. See ``Failures.add``."""
+        return self._failures.add(self._plugin, self._hook, error, is_told=is_told, is_elsewhere=is_elsewhere)
 
     def decision(self, decide: Callable[..., Any], kind: Any, wanted: str) -> Callable[..., Any]:
         """The same decision; when it raises, or gives something else than ``kind`` or None, that is a ``HookError``."""
+        waits = is_blocking(decide)
 
         def decide_or_fail(*arguments: Any) -> Any:
             try:
@@ -64,10 +65,10 @@ class Guard:
             except PenstockError:
                 raise
             except Exception as error:
-                raise self.failed(error) from error
+                raise self.failed(error, is_elsewhere=waits) from error
             return given
 
-        setattr(decide_or_fail, _BLOCKING, is_blocking(decide))
+        setattr(decide_or_fail, _BLOCKING, waits)
         return decide_or_fail
 
     def authenticator(self, decide: Callable[..., Any]) -> Callable[[Submission], Principal | None]:
@@ -80,6 +81,7 @@ class Guard:
 
     def admission_policy(self, decide: Callable[..., Any]) -> Callable[[Submission], Release | None]:
         """The same, and what it gives back is guarded too: it hears of an answer that others wait for."""
+        waits = is_blocking(decide)
 
         def admit_or_fail(submission: Submission) -> Release | None:
             try:
@@ -91,10 +93,10 @@ class Guard:
             except PenstockError:
                 raise
             except Exception as error:
-                raise self.failed(error) from error
+                raise self.failed(error, is_elsewhere=waits) from error
             return partial(self._release, release)
 
-        setattr(admit_or_fail, _BLOCKING, is_blocking(decide))
+        setattr(admit_or_fail, _BLOCKING, waits)
         return admit_or_fail
 
     def _release(self, release: Release, answered: JobAnswered) -> None:
@@ -148,7 +150,8 @@ class Guard:
                     f"{self._hook} of {self._plugin} gave a factory of something that is no queue: it lacks "
                     f"{', '.join(missing)}; derive it from penstock.hooks.FifoQueue"
                 )
-            return queue
+            # Ours are simulated and measured; a stranger's could lose jobs that are others'.
+            return queue if self._plugin.distribution == OWN_DISTRIBUTION else GuardedQueue(queue, self.failed)
 
         return made
 

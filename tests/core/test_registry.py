@@ -38,7 +38,7 @@ from penstock.hooks import (
     hookimpl,
 )
 from penstock.registry import Registry, is_blocking
-from penstock.scheduler import retry_lost
+from penstock.scheduler import GuardedQueue, retry_lost
 from penstock.settings import Sources
 from penstock.testing import MockClock
 
@@ -139,8 +139,10 @@ def named(name: str) -> type:
     )
 
 
-def order(registry: Registry) -> str:
-    return type(registry.queue_discipline(endpoint())()).__name__
+def order(registry: Registry, name: str = "square") -> str:
+    """What a queue is, without the guard that is around a stranger's."""
+    queue = registry.queue_discipline(endpoint(name))()
+    return type(queue._inner if isinstance(queue, GuardedQueue) else queue).__name__
 
 
 def test_hooks_and_what_is_known_of_them_agree() -> None:
@@ -170,7 +172,7 @@ def test_the_core_decides_by_default() -> None:
 def test_a_plug_in_decides_before_the_core() -> None:
     """Its answer counts; or the core's, where it gives None."""
     registry = Registry([Stack()])
-    assert isinstance(registry.queue_discipline(endpoint("stack"))(), LastComeFirstServed)
+    assert order(registry, "stack") == "LastComeFirstServed"
     assert registry.queue_discipline(endpoint()) is FifoQueue
     assert registry.retry_policy(endpoint()) is retry_lost
 
@@ -775,10 +777,25 @@ def test_a_failure_in_another_thread_is_told_in_the_engine_s() -> None:
     later: list[Callable[[], None]] = []
     failures.tell = told.append
     failures.run_in_engine = later.append
-    failures.add(Registry([Stack]).plugins[0], "penstock_authenticator", OSError("x"))
+    [plugin] = Registry([Stack]).plugins
+    failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True)
     assert told == []
     later[0]()
-    assert [record.error for record in told] == ["OSError"]
+    failures.add(plugin, "penstock_observer", ValueError("x"))
+    assert [record.error for record in told] == ["OSError", "ValueError"]
+
+
+def test_a_failure_after_the_end_is_told_nobody() -> None:
+    """A thread that waited may fail when the engine's loop is closed already; it fails as it would have."""
+    failures = Failures()
+
+    def closed(_action: Callable[[], None]) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    failures.tell = [].append
+    failures.run_in_engine = closed
+    [plugin] = Registry([Stack]).plugins
+    assert failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True).code == "hook-error"
 
 
 # ---- the survey

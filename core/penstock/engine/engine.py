@@ -75,6 +75,7 @@ class Engine:
         self.longest_drain = math.inf
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)
+        self.registry.failures.run_in_engine = reactor.call_soon_threadsafe
         self.observing = Observing(self.registry, reactor.time)
         self._grant_drain = self.registry.shutdown_policy(app)
         self._shutdown: ShutdownRequest | None = None

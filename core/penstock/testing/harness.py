@@ -172,7 +172,8 @@ class PluginHarness(FakeEngine):
         sources = Sources({**app.settings, **(settings or {})}, environ or {}, NOWHERE)
         self.registry = Registry([*app.plugins, *plugins, self._recorder], sources=sources, app=app)
         self.registry.observe(app)
-        self._observing = Observing(self.registry)
+        clock = clock or MockClock()
+        self._observing = Observing(self.registry, clock)
         self._grant_drain = self.registry.shutdown_policy(app)
         self._intakes: dict[str, Intake | None] = {
             endpoint.name: intake_of_endpoint(self.registry, endpoint) for endpoint in app.endpoints
@@ -311,10 +312,10 @@ class PluginHarness(FakeEngine):
 
     def receive(self, event: on.Event) -> list[do.Command]:
         """See ``FakeEngine.receive``; the observers are told too."""
-        if isinstance(event, on.AttemptEnded) and self._observing.tell_attempt is not None:
+        if isinstance(event, on.AttemptEnded) and event.results[0] is not on.NOT_BEGUN:
             attempt = self.scheduler.attempts.get(event.attempt)
             if attempt is not None:
-                self._observing.attempt_ended(attempt, event.seconds)
+                self._observing.attempt_ended(attempt, attempt.live, event.seconds)
         commands = super().receive(event)
         wish = self._shutdown
         if wish is not None and self.scheduler.is_drained:
