@@ -10,7 +10,7 @@ from typing import Any, Final
 from penstock.errors import PluginError
 from penstock.failures import Failures
 from penstock.fitting import HOOKS
-from penstock.guards import Guard
+from penstock.guards import Guard, is_blocking
 from penstock.plugin import Plugin
 from penstock.records import Record
 from penstock.routes import Route
@@ -25,6 +25,9 @@ def accepted(plugin: Plugin, hook: str, given: Any, failures: Failures) -> Any:
         If it could never work.
     """
     return _ACCEPT[hook](_Giver(plugin, hook), given, Guard(failures, plugin, hook))
+
+
+_MAY_WAIT: Final = ("penstock_authenticator", "penstock_timeout_policy", "penstock_admission_policy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,8 @@ class _Giver:
             raise self.wrong(f"a {type(given).__name__}, and not a callable that takes {needed}", about)
         if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None)):  # noqa: B004 - of an object that is callable
             raise self.wrong("an async function, and nobody awaits it", about)
+        if is_blocking(given) and self.hook not in _MAY_WAIT:
+            raise self.wrong("a callable that is marked as blocking, and nothing here may wait", about)
         try:
             signature = inspect.signature(given)
         except (TypeError, ValueError):  # some that are written in C have none

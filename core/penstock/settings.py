@@ -268,5 +268,5 @@ def _converted(plugin: str, key: str, kind: Any, given: Given) -> Any:
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         # What msgspec says of a wrong member of an enumeration repeats the value.
         reason = "the value does not fit" if holds_secret(kind) else str(error)
-        shown = "" if holds_secret(kind) else f" = {str(given.value)[:SHOWN_CHARACTERS]!r}"
+        shown = "" if holds_secret(kind) else f" = {repr(given.value)[:SHOWN_CHARACTERS]}"
         raise PluginError(f"setting {key!r} of plug-in {plugin!r}{shown} ({given.origin}): {reason}") from None

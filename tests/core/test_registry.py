@@ -548,6 +548,11 @@ WRONG = [
     ("penstock_queue_discipline", dict, "gave a factory of something that is no queue: it lacks "),
     ("penstock_queue_discipline", lambda: 1 / 0, "the queue of .* cannot be made: ZeroDivisionError"),
     ("penstock_retry_policy", lambda job: None, "cannot be called with 3 arguments"),
+    (
+        "penstock_retry_policy",
+        blocking(lambda job, error, now: None),
+        "is marked as blocking, and nothing here may wait",
+    ),
     ("penstock_shutdown_policy", 3.0, "gave a float, and not a callable"),
     ("penstock_observer", print, "gave a builtin_function_or_method, and not a dict"),
     ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is no type of record"),

@@ -1,0 +1,186 @@
+"""The page about the hooks says what is so: signatures, records, names; and its examples run."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from penstock import App, hooks, hookspecs, records
+from penstock.fitting import HOOKS
+from penstock.hooks import Submission
+from penstock.records import Record
+from penstock.registry import Registry
+from penstock.testing import Behaviour, PluginHarness
+from tests.serving import ROOT
+
+PAGE = ROOT / "docs" / "hooks.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", TEXT, re.MULTILINE | re.DOTALL))
+LABELS = ("**Called**", "**Gives**", "**When ", "**Built in**")
+
+
+def app() -> App:
+    app = App("tests")
+
+    @app.endpoint("/square")
+    def square(input: float) -> float:
+        return input**2
+
+    return app
+
+
+def code_blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def plugin_of(source: str) -> Any:
+    """The plug-in of an example: the class with a hook in it."""
+    names: dict[str, Any] = {}
+    exec(compile(source, str(PAGE), "exec"), names)
+    classes = [
+        value for value in names.values() if inspect.isclass(value) and any(hook in vars(value) for hook in HOOKS)
+    ]
+    [plugin] = classes
+    return plugin
+
+
+def records_of_the_core() -> dict[str, type[Record]]:
+    kinds = [kind for kind in vars(records).values() if inspect.isclass(kind) and issubclass(kind, Record)]
+    return {kind.__name__: kind for kind in kinds if kind is not Record}
+
+
+def test_every_hook_has_its_section() -> None:
+    """In the order of the hookspecs, and none that does not exist."""
+    specs = [name for name in vars(hookspecs) if name.startswith("penstock_")]
+    assert list(SECTIONS) == specs == list(HOOKS)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_section_says_all_there_is_to_know(hook: str) -> None:
+    """Its exact signature; when it is called, what it gives, what an exception does, who uses it; and an example."""
+    signature, *examples = code_blocks(SECTIONS[hook])
+    rendered = str(inspect.signature(getattr(hookspecs, hook))).replace("'", "")
+    assert signature == f"{hook}{rendered}\n"
+    assert len(examples) == 1
+    assert [label for label in LABELS if label not in SECTIONS[hook]] == []
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_example_is_a_plug_in_that_works(hook: str) -> None:
+    """It is made, fits its hook and no other, and an app with it still answers."""
+    plugin = plugin_of(code_blocks(SECTIONS[hook])[1])
+    assert [p.hooks for p in Registry([plugin]).plugins] == [[hook]]
+    harness = PluginHarness(app(), [plugin])
+    request = harness.request(address="192.0.2.7")
+    harness.advance(1)
+    assert request.code == "ok"
+
+
+def test_the_first_example_works() -> None:
+    """The one that explains what a hook and a decision are."""
+    harness = PluginHarness(app(), [plugin_of(code_blocks(TEXT)[0])])
+    assert harness.request().headers == {"x-thank-you": "for asking"}
+
+
+def test_the_examples_do_what_they_seem_to() -> None:
+    """Each one's own effect."""
+    examples = {hook: plugin_of(code_blocks(section)[1]) for hook, section in SECTIONS.items()}
+
+    def harness(hook: str) -> PluginHarness:
+        return PluginHarness(app(), [examples[hook]])
+
+    assert harness("penstock_authenticator").request(address="203.0.113.1").code == "unauthorized"
+    assert harness("penstock_authenticator").request(headers={"X-User": "ada"}).principal == "ada"
+    assert harness("penstock_timeout_policy").request(headers={"X-Hurry": "1"}).submission.timeouts.queue == 0.5
+    assert_one_at_a_time(harness("penstock_admission_policy"))
+    assert_newest_first(harness("penstock_queue_discipline"))
+    assert_two_attempts(harness("penstock_retry_policy"))
+    assert harness("penstock_shutdown_policy").shutdown(60) == 10.0
+    assert harness("penstock_routes").route("/version").body == b'{"app":"tests","version":"1.4"}'
+    [hello] = Registry([examples["penstock_cli_commands"]]).cli_commands()
+    assert CliRunner().invoke(hello).output == "hello\n"
+
+
+def assert_one_at_a_time(harness: PluginHarness) -> None:
+    first, second = harness.request(), harness.request()
+    assert (first.code, second.code) == (None, "rate-limited")
+    harness.advance(1)
+    assert harness.request().error is None
+
+
+def assert_newest_first(harness: PluginHarness) -> None:
+    requests = [harness.request(behaviour=Behaviour.SLOW) for _ in range(3)]
+    harness.advance(2.5)
+    assert [request.code for request in requests] == ["ok", None, "ok"]
+
+
+def assert_two_attempts(harness: PluginHarness) -> None:
+    request = harness.request(behaviour=Behaviour.CRASHER)
+    harness.advance(10)
+    assert request.job is not None
+    assert (request.code, request.job.attempts) == ("worker-lost", 2)
+
+
+def test_every_record_is_listed_with_its_fields() -> None:
+    """In their order."""
+    rows = re.findall(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)+) \|", TEXT[TEXT.index("## Records") :], re.MULTILINE)
+    listed = {name: tuple(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
+    assert listed == {
+        name: tuple(field.name for field in msgspec.structs.fields(kind))
+        for name, kind in records_of_the_core().items()
+    }
+
+
+def test_everything_a_plug_in_may_import_is_mentioned() -> None:
+    """Nothing public is a secret."""
+    assert [name for name in hooks.__all__ if not re.search(rf"\b{name}\b", TEXT)] == []
+
+
+def test_every_attribute_of_a_submission_is_listed() -> None:
+    """Those that have no underscore, and the one property that is for decisions."""
+    part = TEXT[TEXT.index("## What decisions see") : TEXT.index("## Records")]
+    listed = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
+    assert set(listed) == {name for name in Submission.__slots__ if not name.startswith("_")} | {"share"}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_used_by_a_built_in_plug_in(hook: str) -> None:
+    """By those that the page names, and by no others: what Penstock itself needs, works."""
+    installed = [plugin for plugin in Registry.survey(environ={}).plugins if plugin.distribution == "penstock"]
+    using = {plugin.name for plugin in installed if hook in plugin.hooks}
+    line = SECTIONS[hook].partition("**Built in**")[2].partition("\n\n")[0]
+    named = {name for name in re.findall(r"`(\w+)`", line) if name in {plugin.name for plugin in installed}}
+    assert using
+    assert named == using
+
+
+# ---- the how-to pages
+
+
+def test_the_plug_in_of_the_how_to_works() -> None:
+    """The app and the test of it, as they stand there."""
+    names: dict[str, Any] = {"__name__": "demo"}
+    for source in code_blocks((PAGE.parent / "how-to" / "plugins.md").read_text(encoding="utf-8")):
+        exec(compile(source, "plugins.md", "exec"), names)
+    names["test_it_greets"]()
+
+
+def test_the_settings_of_the_how_to_are_settings() -> None:
+    """Each variable on the page is one that a plug-in has, or is shown as a mistake."""
+    text = (PAGE.parent / "how-to" / "settings.md").read_text(encoding="utf-8")
+    environ = dict(re.findall(r"^\$ export (PENSTOCK_\w+)='?(.*?)'?$", text, re.MULTILINE))
+    assert len(environ) == 3
+    registry = Registry.survey(environ={**environ, "PENSTOCK_TIMEOUTS_HEADERS": "x-request-timeout"})
+    assert registry.complaints == []
+    assert [plugin.why for plugin in registry.plugins if plugin.state == "broken"] == []
+
+
+def test_links_within_the_page_lead_to_a_heading() -> None:
+    """A section that was renamed leaves no link behind."""
+    headings = {re.sub(r"\W+", "-", heading.lower()) for heading in re.findall(r"^##+ (.*)$", TEXT, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", TEXT)) <= headings
