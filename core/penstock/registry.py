@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +15,6 @@ import pluggy
 from penstock import defaults, hookspecs
 from penstock.accepting import accepted
 from penstock.errors import HookError, PenstockError, PluginError
-from penstock.eventlog import log_event
 from penstock.failures import Failures
 from penstock.fitting import HOOKS, hooks_of
 from penstock.guards import blocking, is_blocking
@@ -222,7 +219,6 @@ class Registry:
         except PluginError as error:
             raise PluginError(f"{failing}: {error}") from error.__cause__
         except Exception as error:
-            self._log_traceback(failing, error)
             raise PluginError(f"{failing}: {type(error).__name__}: {error}; {plugin.mend}") from error
 
     def _carefully(self, plugin: Plugin, action: Callable[[], None]) -> None:
@@ -233,11 +229,6 @@ class Registry:
             if not self._is_survey:
                 raise
             plugin.leave("broken", str(error))
-
-    def _log_traceback(self, sentence: str, error: Exception) -> None:
-        if not self._is_survey:
-            frames = "".join(traceback.format_exception(error))
-            log_event(logging.CRITICAL, "plugin-failed", sentence, traceback=frames)
 
     def _refuse_unknown_settings(self) -> None:
         keys = {plugin.name: plugin.setting_names for plugin in self.plugins}
