@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 import venv
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests.installing import build_penstock, run
 from tests.serving import ROOT, Served, write_app
 
 # Dependencies come from the index, or from pip's cache; either may be slow once.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-SOURCES = ("core", "adapters", "plugins", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-PACKAGES = ("penstock", "penstock_cli", "penstock_falcon", "penstock_gunicorn")
-OLDEST_SETUPTOOLS = 77  # the build system's own requirement, in pyproject.toml
+ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
+PACKAGES = {path.parent.name for root in ROOTS for path in root.glob("*/__init__.py")}
 APP = """
     from penstock import App
 
@@ -36,43 +32,14 @@ APP = """
         import sys
 
         import penstock
-        unwanted = {"click", "rich", "falcon", "gunicorn", "pydantic", "numpy"}
+        unwanted = {"click", "rich", "falcon", "gunicorn", "pydantic", "numpy", "limits", "prometheus_client"}
         return [penstock.__file__, *sorted(unwanted & set(sys.modules))]
 """
 
 
-def run(*command: str | Path, folder: Path) -> str:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PIP_REQUIRE_VIRTUALENV")
-    }
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, since a build leaves things lying about."""
-    folder = tmp_path_factory.mktemp("source")
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        elif source.exists():
-            shutil.copy(source, folder)
-    can_build_here = int(version("setuptools").partition(".")[0]) >= OLDEST_SETUPTOOLS
-    isolation = ["--no-build-isolation"] if can_build_here else []
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", *isolation, "--wheel-dir", "dist", ".", folder=folder)
-    (built,) = (folder / "dist").glob("*.whl")
-    return built
+    return build_penstock(tmp_path_factory.mktemp("source") / "penstock")
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +69,9 @@ def test_the_wheel_has_every_package_and_nothing_else(wheel: Path) -> None:
     """The packages with their ``py.typed``, the metadata, the licence; no test, no example."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
-    modules = {str(p.relative_to(ROOT / root)) for root in ("core", "adapters") for p in (ROOT / root).rglob("*.py")}
+    modules = {str(path.relative_to(root)) for root in ROOTS for path in root.rglob("*.py")}
     assert modules <= set(names)
     assert any(name.endswith("/LICENSE") for name in names)
 
