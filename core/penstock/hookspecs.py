@@ -4,8 +4,8 @@ They are called once, while the engine and the application around it are made; w
 on. Nothing calls pluggy once the engine runs.
 
 A hook that raises here stops the start, with the plug-in's name. What it has given back may raise later: a decision
-fails that one job with ``hook-error`` and never another (a ``PenstockError`` is no failure but a decision: the caller is
-answered with it); an observer is logged and counted, and serving goes on.
+fails that one job with ``hook-error`` and never another (a ``PenstockError`` is no failure but a decision: it is what
+the caller is answered with); an observer is logged and counted, and serving goes on.
 
 Where a decision needs one answer, the plug-ins are asked in turn, the last one registered first and the core's own
 defaults last, until one gives something other than None. A callable that waits for something, such as a database,
