@@ -16,6 +16,7 @@ TABLES: dict[str, Mapping[str, Mapping[str, str]]] = {
     "job": states.JOB,
     "attempt": states.ATTEMPT,
     "worker": states.WORKER,
+    "intake": states.INTAKE,
 }
 
 

@@ -38,9 +38,14 @@ def test_at_the_end_of_patience_the_rest_is_answered_and_stopped() -> None:
     engine.drain(2.0)
     engine.advance(2.0)
     assert codes(*jobs) == ["draining"] * 3
-    assert events(engine) == ["drain", "drain-timeout", "interrupt"]
+    assert events(engine) == ["drain", "drain-timeout", "abandoned", "abandoned", "abandoned", "interrupt"]
+    assert [report.fields["state"] for report in engine.reports if report.event == "abandoned"] == [
+        "queued",
+        "queued",
+        "running",
+    ]
     engine.advance(1.0)
-    assert events(engine)[3:] == ["overstayed", "kill"]
+    assert events(engine)[6:] == ["overstayed", "kill"]
     engine.advance(0.001)
     assert engine.scheduler.is_drained
 

@@ -153,12 +153,12 @@ def test_a_fifo_queue_keeps_order_and_bytes() -> None:
     jobs = [Job(target, Timeouts(), size) for size in (1, 2, 4, 8)]
     for sequence, job in enumerate(jobs):
         job.sequence = sequence
-        queue.push(job)
-    queue.remove(jobs[2])
-    first = queue.pop()
-    queue.push_front(first)
+        queue.push(job, 0.0)
+    queue.remove(jobs[2], "cancel", 0.0)
+    first = queue.pop(0.0)
+    queue.push_front(first, 0.0)
     assert (list(queue), len(queue), queue.size_bytes) == ([jobs[0], jobs[1], jobs[3]], 3, 11)
-    assert queue.head() is jobs[0]
+    assert queue.head(0.0) is jobs[0]
 
 
 def test_what_is_put_back_stands_where_it_was() -> None:
@@ -167,10 +167,10 @@ def test_what_is_put_back_stands_where_it_was() -> None:
     jobs = [Job(target, Timeouts()) for _ in range(6)]
     for sequence, job in enumerate(jobs):
         job.sequence = sequence
-        queue.push(job)
-    taken = [queue.pop() for _ in range(4)]
+        queue.push(job, 0.0)
+    taken = [queue.pop(0.0) for _ in range(4)]
     for position in (1, 3, 0, 2):
-        queue.push_front(taken[position])
+        queue.push_front(taken[position], 0.0)
     assert list(queue) == jobs
 
 

@@ -102,12 +102,12 @@ def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_last_come_is_the_first_served(patch: pytest.MonkeyPatch) -> None:
-    def take(self: Lane) -> list[Job]:
-        job = next(reversed(self.queue.jobs.values()))
-        self.queue.remove(job)
+    def take(self: Dispatch, lane: Lane, now: float) -> list[Job]:
+        job = next(reversed(lane.queue.jobs.values()))
+        lane.queue.remove(job, "", now)
         return [job]
 
-    patch.setattr(Lane, "take", take)
+    patch.setattr(Dispatch, "_take", take)
 
 
 def a_hang_up_lets_nobody_through(patch: pytest.MonkeyPatch) -> None:
@@ -127,8 +127,11 @@ def batches_wait_too_long(patch: pytest.MonkeyPatch) -> None:
 
 
 def suspects_share_a_worker(patch: pytest.MonkeyPatch) -> None:
-    send = Dispatch._send
-    patch.setattr(Dispatch, "_send", lambda self, lane, worker, units, now: send(self, lane, worker, lane.units, now))
+    def send(self: Dispatch, jobs: list[Job], worker: Worker, _units: int, now: float) -> Attempt:
+        return honest(self, jobs, worker, jobs[0].lane.units, now)
+
+    honest = Dispatch._send
+    patch.setattr(Dispatch, "_send", send)
 
 
 def a_drain_forgets_the_idle(patch: pytest.MonkeyPatch) -> None:
@@ -144,7 +147,7 @@ def a_lost_place_stays_empty(patch: pytest.MonkeyPatch) -> None:
 
 
 def bytes_are_not_counted_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Lane, "take", lambda self: [self.queue.jobs.popitem(last=False)[1]])
+    patch.setattr(Dispatch, "_take", lambda self, lane, now: [lane.queue.jobs.popitem(last=False)[1]])
 
 
 def taking_nothing_buys_time(patch: pytest.MonkeyPatch) -> None:
@@ -200,8 +203,8 @@ def an_earlier_recall_replaces_a_later_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_has_begun_is_taken_back(patch: pytest.MonkeyPatch) -> None:
-    accept = Lines.accept
-    patch.setattr(Lines, "accept", lambda self, event, now: accept(self, on.Recalled(event.worker, 0), now))
+    accept = Losses.accept
+    patch.setattr(Losses, "accept", lambda self, event, now: accept(self, on.Recalled(event.worker, 0), now))
 
 
 def what_was_not_begun_is_taken_to_have_failed(patch: pytest.MonkeyPatch) -> None:
@@ -224,12 +227,11 @@ def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
         while (job := pool.next_job(now)) is not None:
             units = pool.capacity if job.deaths else job.lane.units
             worker = pool.find_worker(units)
-            if worker is not None:
-                self._begin(self._send(job.lane, worker, units, now), now)
-            elif (worker := pool.find_line(job.lane)) is not None:
-                self._send_ahead(job.lane, worker, units, now)
-            else:
+            is_ahead = worker is None
+            if is_ahead and (worker := pool.find_line(job.lane)) is None:
                 return
+            attempt = self._send(self._take(job.lane, now), worker, units, now)
+            (self._stand_in_line if is_ahead else self._begin)(attempt, now)
 
     patch.setattr(Dispatch, "dispatch", give_work)
 
@@ -245,18 +247,18 @@ def the_line_is_begun_from_its_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_line_comes_back_in_disorder(patch: pytest.MonkeyPatch) -> None:
-    def accept(self: Lines, event: on.Recalled, now: float) -> Worker:
+    def accept(self: Losses, event: on.Recalled, now: float) -> Worker:
         worker = self._desk.workers[event.worker]
         for attempt in [attempt for attempt in worker.line if attempt.id > event.started]:
             worker.line.remove(attempt)
-            self.take_back(attempt, "recall")
+            self._take_back(attempt, "recall", now)
         return worker
 
-    def push_front(self: FifoQueue, job: Job) -> None:
-        self.push(job)
+    def push_front(self: FifoQueue, job: Job, now: float) -> None:
+        self.push(job, now)
         self.jobs.move_to_end(job.sequence, last=False)
 
-    patch.setattr(Lines, "accept", accept)
+    patch.setattr(Losses, "accept", accept)
     patch.setattr(FifoQueue, "push_front", push_front)
 
 

@@ -37,7 +37,7 @@ def test_a_seed_decides_everything() -> None:
 
 def test_the_simulation_takes_every_step_of_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """No entry of a state table is there in vain, and none that is needed is missing."""
-    tables = {"JOB": states.JOB, "ATTEMPT": states.ATTEMPT, "WORKER": states.WORKER}
+    tables = {"JOB": states.JOB, "ATTEMPT": states.ATTEMPT, "WORKER": states.WORKER, "INTAKE": states.INTAKE}
     wanted = {
         (name, state, happening) for name, table in tables.items() for state in table for happening in table[state]
     }
@@ -54,7 +54,7 @@ def test_the_simulation_takes_every_step_of_every_table(monkeypatch: pytest.Monk
             watched.table = name
             monkeypatch.setitem(table, state, watched)
     seeds = scenario_seeds(5)
-    for _ in range(40):
+    for _ in range(200):
         Simulation(next(seeds)).run()
         if seen == wanted:
             break

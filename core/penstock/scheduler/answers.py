@@ -7,11 +7,12 @@ from typing import Any, Final
 from penstock.errors import Cancelled, HandlerError, PenstockError
 from penstock.scheduler import commands as do
 from penstock.scheduler import deadlines
-from penstock.scheduler.deadlines import error_of, next_limit
+from penstock.scheduler.deadlines import error_of, error_of_shedding, next_limit
 from penstock.scheduler.desk import Desk
+from penstock.scheduler.guarding import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lines import Lines
-from penstock.scheduler.states import ATTEMPT, JOB, RUNNING, SENT
+from penstock.scheduler.states import ATTEMPT, DRAINING, JOB, QUEUED, RUNNING, SENT
 
 _CLOCK_SLACK: Final = 0.05
 """A worker's own cancel scope may end an attempt this much before the engine's timer for the same deadline."""
@@ -41,7 +42,7 @@ class Answers:
         lane = job.lane
         attempt = job.attempt
         if attempt is None:
-            lane.queue.remove(job)
+            lane.queue.remove(job, happening, now)
             if lane.batching is not None:
                 desk.plan_next_batch(lane, now)
         else:
@@ -56,7 +57,7 @@ class Answers:
         job.answered = now
         self._timers.disarm(job)
         desk.jobs_live -= 1
-        if desk.is_draining:
+        if desk.intake is DRAINING:
             desk.drain_answered += 1
         lane.record(job, outcome.code if isinstance(outcome, PenstockError) else "ok")
         desk.out.append(do.Answer(job))
@@ -82,12 +83,40 @@ class Answers:
         when, limit = next_limit(job)
         if when <= now:
             self._expire(job, limit, now)
+        elif job.state is QUEUED:
+            self.watch(job, now)
         else:
             self._timers.arm(job, when)
 
+    def watch(self, job: Job, now: float) -> None:
+        """See to it that a queued job does not wait for too long. It is shed at once if it has."""
+        when = min(job.start_by, job.finish_by)
+        if job.attempt is None and job.lane.queue.sheds:
+            give_up_at = job.lane.queue.give_up_at(job, now)
+            if give_up_at <= now:
+                self._shed(job, now)
+                return
+            when = min(when, give_up_at)
+        self._timers.arm(job, when)
+
+    def shed_if_hopeless(self, job: Job, now: float) -> bool:
+        """Shed the head of a queue that sheds, if its deadline cannot be met any more; return whether it was."""
+        is_hopeless = job.lane.queue.give_up_at(job, now) <= now
+        if is_hopeless:
+            self._shed(job, now)
+        return is_hopeless
+
+    def _shed(self, job: Job, now: float) -> None:
+        queue = job.lane.queue
+        failure = queue.failure_of(job) if type(queue) is GuardedQueue else None
+        if failure is not None:
+            self.answer(job, "fail", failure, now)
+        else:
+            self.answer(job, "shed", job.lane.advise(error_of_shedding(job), now), now)
+
     def _expire(self, job: Job, limit: str, now: float) -> None:
         happening = "cancel" if limit == deadlines.UNREAD else "expire"
-        self.answer(job, happening, error_of(job, limit), now, limit)
+        self.answer(job, happening, job.lane.advise(error_of(job, limit), now), now, limit)
 
     def stop(self, attempt: Attempt, job: Job, why: str, now: float) -> None:
         """Nobody waits for it: ask the user's code to stop, and give it ``grace`` for that."""

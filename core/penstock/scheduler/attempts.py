@@ -40,9 +40,14 @@ class Attempts:
         if attempt.entry is not None:
             desk.timers.disarm(attempt)
         attempt.state = ATTEMPT[attempt.state]["finish"]
+        lane = attempt.lane
+        is_live = attempt.live > 0
         self._settle(attempt, event, now)
-        if attempt.lane.may_send_ahead and event.results[0] is not on.NOT_BEGUN:
-            attempt.lane.learn(event.seconds)
+        if event.results[0] is not on.NOT_BEGUN:
+            if lane.may_send_ahead:
+                lane.learn(event.seconds)
+            if is_live and not lane.is_plain:  # what was interrupted says nothing of how long it would have taken
+                lane.queue.learn(len(attempt.jobs), event.seconds, now)
         worker = attempt.worker
         worker.place.failures = 0
         worker.give_back(attempt, now)
@@ -65,6 +70,12 @@ class Attempts:
                     self._answers.fail(job, result, now)
                 else:
                     self._answers.answer(job, "succeed", result, now)
+
+    def on_recalled(self, event: on.Recalled, now: float) -> None:
+        """What a worker has given back goes to whoever is free."""
+        worker = self._losses.accept(event, now)
+        if worker is not None:
+            self._dispatch.dispatch(worker.pool, now)
 
     def on_chunks_arrived(self, event: on.ChunksArrived, now: float) -> None:
         """The stream's turn is with its caller."""

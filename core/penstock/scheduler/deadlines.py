@@ -6,6 +6,7 @@ from typing import Final
 
 from penstock.errors import (
     Cancelled,
+    DeadlineInfeasible,
     ExecutionTimeout,
     PenstockError,
     QueueTimeout,
@@ -53,6 +54,14 @@ def _stream_limit(job: Job) -> tuple[float, str]:
     if job.chunks:
         return after(job.progressed, limits.idle), IDLE
     return after(job.started, limits.first_chunk), FIRST_CHUNK
+
+
+def error_of_shedding(job: Job) -> PenstockError:
+    """What the caller of a job in the queue is told whose deadline cannot be met any more."""
+    name = job.lane.name
+    if job.attempts:
+        return WorkerLost(f"{name}: its worker was lost, and it cannot be finished in time any more", retryable=True)
+    return DeadlineInfeasible(f"{name}: it cannot be finished in time any more, so it was not started")
 
 
 def error_of(job: Job, limit: str) -> PenstockError:

@@ -9,6 +9,7 @@ from typing import Any
 from penstock.scheduler import commands as do
 from penstock.scheduler.jobs import Attempt
 from penstock.scheduler.lanes import Lane, LaneSpec
+from penstock.scheduler.states import DRAINING, OPEN
 from penstock.scheduler.timers import Timers
 from penstock.scheduler.workforce import Pool, PoolSpec, Worker
 
@@ -31,6 +32,8 @@ class Desk:
         The workers whose lines are to be asked back at the end of the turn.
     workers, attempts:
         By id: those whose process has not been seen to exit; those whose end has not been acknowledged.
+    intake:
+        Whether new work is taken: a state of ``states.INTAKE``.
     jobs_live:
         How many jobs are admitted and not answered.
     drain_answered, drain_abandoned:
@@ -42,7 +45,7 @@ class Desk:
         "attempts",
         "drain_abandoned",
         "drain_answered",
-        "is_draining",
+        "intake",
         "jobs_live",
         "lanes",
         "now",
@@ -59,11 +62,11 @@ class Desk:
         self.pools = {spec.name: Pool(spec) for spec in pools}
         self.lanes = {spec.name: Lane(spec) for spec in lanes}
         for lane in self.lanes.values():
-            self.pools[lane.pool_name].lanes.append(lane)
+            self.pools[lane.pool_name].add(lane)
         self.workers: dict[int, Worker] = {}
         self.attempts: dict[int, Attempt] = {}
         self.jobs_live = 0
-        self.is_draining = False
+        self.intake = OPEN
         self.drain_answered = 0
         self.drain_abandoned = 0
         self.timers = Timers()
@@ -73,6 +76,11 @@ class Desk:
         self.sequence = 0  # of the latest job
         self.worker_ids = count(1)
         self.attempt_ids = count(1)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether everything comes to its end."""
+        return self.intake is DRAINING
 
     def report(self, event: str, **fields: Any) -> None:
         """Tell the operator."""

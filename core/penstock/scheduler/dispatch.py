@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from penstock.errors import HookError
 from penstock.scheduler import commands as do
-from penstock.scheduler import events as on
 from penstock.scheduler.answers import Answers
 from penstock.scheduler.deadlines import next_limit
 from penstock.scheduler.desk import Desk
-from penstock.scheduler.jobs import Attempt
+from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane
 from penstock.scheduler.lines import Lines
 from penstock.scheduler.states import ATTEMPT, JOB
@@ -28,32 +28,73 @@ class Dispatch:
     def dispatch(self, pool: Pool, now: float) -> None:
         """Give work to the pool's workers while there is some of each.
 
-        Strictly in order of arrival, over all lanes of the pool: an attempt that needs a whole worker is not overtaken
-        by small ones that would keep every worker partly busy for ever.
+        Strictly by rank, over all lanes of the pool: an attempt that needs a whole worker is not overtaken by small
+        ones that would keep every worker partly busy for ever.
         """
         while True:
             job = pool.next_job(now)
             if job is None:
                 return
             # A suspect gets a worker to itself, so that it cannot take others with it.
-            units = pool.capacity if job.deaths else job.lane.units
+            lane = job.lane
+            units = pool.capacity if job.deaths else lane.units
             worker = pool.find_worker(units)
+            line = None
+            if worker is None:
+                line = None if job.deaths else pool.find_line(lane)
+                if line is None:
+                    return
+            if lane.queue.sheds and self._answers.shed_if_hopeless(job, now):
+                continue
+            try:
+                jobs = self._take(lane, now)
+            except HookError:
+                continue  # its queue has made a mistake, and the job that pays for that is its head now
             if worker is not None:
-                self._begin(self._send(job.lane, worker, units, now), now)
-            elif job.deaths or (worker := pool.find_line(job.lane)) is None:
-                return
-            else:
-                self._send_ahead(job.lane, worker, units, now)
+                self._begin(self._send(jobs, worker, units, now), now)
+            elif line is not None:
+                self._stand_in_line(self._send(jobs, line, units, now), now)
 
-    def _send(self, lane: Lane, worker: Worker, units: int, now: float) -> Attempt:
+    def _take(self, lane: Lane, now: float) -> list[Job]:
+        """Take out what goes into the next attempt: one job, or a batch. A suspect goes alone."""
+        if lane.batching is None:
+            return [lane.queue.pop(now) if lane.is_plain else self._pop(lane, now)]
+        first = self._pop(lane, now)
+        jobs = [first]
+        if not first.deaths:
+            while len(jobs) < lane.batching.max_size and self._may_join(lane, now):
+                try:
+                    jobs.append(self._pop(lane, now))
+                except HookError:
+                    break  # the job that pays for that does so in its turn
+        return jobs
+
+    def _pop(self, lane: Lane, now: float) -> Job:
+        queue = lane.queue
+        job = queue.pop(now)
+        if queue.jobs and next(iter(queue.jobs)) < job.sequence:
+            lane.served = self._desk.sequence
+        return job
+
+    def _may_join(self, lane: Lane, now: float) -> bool:
+        """Whether the head of the queue may join a batch; those that cannot be finished in time are shed."""
+        queue = lane.queue
+        while queue.jobs:
+            job = queue.head(now)
+            if job.is_suspect:
+                return False
+            if not queue.sheds or not self._answers.shed_if_hopeless(job, now):
+                return True
+        return False
+
+    def _send(self, jobs: list[Job], worker: Worker, units: int, now: float) -> Attempt:
         desk = self._desk
-        jobs = lane.take()
         attempt = Attempt(next(desk.attempt_ids), worker, jobs, units, now)
         desk.attempts[attempt.id] = attempt
         for job in jobs:
             job.attempt = attempt
-        if lane.batching is not None:
-            desk.plan_next_batch(lane, now)
+        if attempt.lane.batching is not None:
+            desk.plan_next_batch(attempt.lane, now)
         desk.out.append(do.Send(worker.id, attempt))
         return attempt
 
@@ -73,10 +114,11 @@ class Dispatch:
         if not attempt.live:  # given up while it stood in the line, and begun all the same
             self._answers.stop(attempt, attempt.jobs[0], "cancel", now)
 
-    def _send_ahead(self, lane: Lane, worker: Worker, units: int, now: float) -> None:
-        """Put an attempt into the line of a worker that is about to be free."""
-        lane.ahead += 1
-        worker.line.append(self._send(lane, worker, units, now))
+    def _stand_in_line(self, attempt: Attempt, now: float) -> None:
+        """It was sent to a worker that is about to be free."""
+        worker = attempt.worker
+        attempt.lane.ahead += 1
+        worker.line.append(attempt)
         if len(worker.line) == 1:
             self._lines.watch(worker, now)
 
@@ -86,12 +128,6 @@ class Dispatch:
         attempt.lane.ahead -= attempt.live
         self._begin(attempt, now)
         self._lines.watch(worker, now)
-
-    def on_recalled(self, event: on.Recalled, now: float) -> None:
-        """What a worker has given back goes to whoever is free."""
-        worker = self._lines.accept(event, now)
-        if worker is not None:
-            self.dispatch(worker.pool, now)
 
     def on_lane_due(self, lane: Lane, now: float) -> None:
         """A batch has waited for long enough: it goes as soon as a worker is free."""

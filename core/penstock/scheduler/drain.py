@@ -8,7 +8,7 @@ from penstock.scheduler.answers import Answers
 from penstock.scheduler.desk import Desk
 from penstock.scheduler.jobs import Job
 from penstock.scheduler.retrying import is_safe_again
-from penstock.scheduler.states import READY, STARTING
+from penstock.scheduler.states import INTAKE, READY, STARTING
 from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import Timed
 
@@ -29,7 +29,7 @@ class Drain(Timed):
         desk = self._desk
         if desk.is_draining:
             return
-        desk.is_draining = True
+        desk.intake = INTAKE[desk.intake]["drain"]
         desk.report("drain", jobs=desk.jobs_live, seconds=event.deadline - now)
         desk.timers.arm(self, event.deadline)
 
@@ -47,7 +47,7 @@ class Drain(Timed):
 
     def _give_up(self, job: Job, now: float) -> None:
         refusal = Draining("the server is shutting down", retryable=is_safe_again(job))
-        self._desk.report("abandoned", job=job)
+        self._desk.report("abandoned", job=job, state=job.state)
         self._answers.answer(job, "cancel", refusal, now, "drain")
         self._desk.drain_answered -= 1
         self._desk.drain_abandoned += 1

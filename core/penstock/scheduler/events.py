@@ -89,6 +89,20 @@ class LoadFailed(msgspec.Struct, gc=False):
     error: str
 
 
+class PauseRequested(msgspec.Struct, gc=False):
+    """Take nothing new until further notice. ``who`` and ``why`` are for the operator's log."""
+
+    who: str = ""
+    why: str = ""
+
+
+class ResumeRequested(msgspec.Struct, gc=False):
+    """Take new work again. Too late for a drain."""
+
+    who: str = ""
+    why: str = ""
+
+
 class DrainRequested(msgspec.Struct, gc=False):
     """Finish what is admitted, take nothing new; at the instant ``deadline`` give up on the rest."""
 
@@ -110,6 +124,8 @@ Event = (
     | WorkerExited
     | StartRequested
     | LoadFailed
+    | PauseRequested
+    | ResumeRequested
     | DrainRequested
     | TimePassed
 )

@@ -7,14 +7,17 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from penstock.errors import PenstockError
+from penstock.errors import DeadlineInfeasible, PenstockError, QueueFull, QueueTimeout
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler.jobs import Job
 from penstock.scheduler.queues import FifoQueue, Queue
 from penstock.scheduler.retrying import retry_lost
 from penstock.scheduler.timers import NEVER, Timed
+
+if TYPE_CHECKING:
+    from penstock.scheduler.workforce import Pool
 
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
 _EXPECTATION_GAIN = 0.125  # of the latest time in the moving average, as in TCP's estimate of the round trip (RFC 6298)
@@ -75,11 +78,13 @@ class Lane(Timed):
     __slots__ = (
         "_execution_times",
         "_queue_times",
+        "admitted",
         "ahead",
         "batching",
         "expected_seconds",
         "idempotent",
         "is_interruptible",
+        "is_plain",
         "is_stream",
         "max_queue",
         "max_queue_bytes",
@@ -87,12 +92,14 @@ class Lane(Timed):
         "most_ahead",
         "name",
         "outcomes",
+        "pool",
         "pool_name",
         "queue",
         "retries",
         "retry",
         "running",
         "runs_in_turn",
+        "served",
         "timeouts",
         "units",
     )
@@ -101,6 +108,7 @@ class Lane(Timed):
         super().__init__()
         self.name = spec.name
         self.pool_name = spec.pool
+        self.pool: Pool  # set once by it
         self.units = spec.units
         self.is_stream = spec.is_stream
         self.is_interruptible = spec.is_interruptible
@@ -111,6 +119,8 @@ class Lane(Timed):
         self.max_queue_bytes = spec.max_queue_bytes
         self.idempotent = spec.idempotent
         self.queue = spec.new_queue()
+        self.is_plain = type(self.queue) is FifoQueue  # it has no opinion, and need not be asked for one
+        self.served = 0  # the latest job of all when one of this lane last went before an older one of it
         self.retry = spec.retry
         # What was sent ahead may, very rarely, run twice: see Guard.may_begin in the worker.
         self.runs_in_turn = spec.runs_in_turn
@@ -118,6 +128,7 @@ class Lane(Timed):
         self.expected_seconds = math.inf  # of one attempt; unknown until one has ended
         self.most_ahead = 0.0  # attempts that may stand in one worker's line, a whole number; 0 unless they are short
         self.ahead = 0  # jobs that stand in some worker's line; they are queued, but not in ``queue``
+        self.admitted = 0  # jobs in all
         self.running = 0  # jobs in attempts that still wait for an answer
         self.outcomes: Counter[str] = Counter()
         self._queue_times: deque[float] = deque(maxlen=_SAMPLES)
@@ -130,6 +141,23 @@ class Lane(Timed):
     def queued(self) -> int:
         """How many jobs wait, those that were sent ahead included."""
         return len(self.queue) + self.ahead
+
+    @property
+    def rank(self) -> int:
+        """Where the lane stands among those of its pool: the least goes first. The queue must not be empty.
+
+        Where the oldest goes first, that is the order of arrival. A lane in which another one does has had its turn
+        when it was last served: what has come to other lanes before that goes first. So it neither starves the others,
+        for all its old jobs, nor is starved.
+        """
+        return max(next(iter(self.queue.jobs)), self.served)
+
+    def advise(self, error: PenstockError, now: float) -> PenstockError:
+        """Add to a refusal when to try again, if the queue knows."""
+        is_for_want_of_room = isinstance(error, (QueueFull, QueueTimeout, DeadlineInfeasible))
+        if is_for_want_of_room and self.queue.sheds and error.retry_after is None:
+            error.retry_after = self.queue.retry_after(now)
+        return error
 
     def batch_due(self, job: Job) -> float:
         """The latest instant at which a batch that this job waits for must go.
@@ -145,17 +173,7 @@ class Lane(Timed):
         """Whether the queue, which is not empty, has something that should go now."""
         if self.batching is None or len(self.queue) >= self.batching.max_size:
             return True
-        return self.due <= now or self.queue.head().is_suspect
-
-    def take(self) -> list[Job]:
-        """Take out what goes into the next attempt: one job, or a batch. A suspect goes alone."""
-        first = self.queue.pop()
-        jobs = [first]
-        if self.batching is None or first.deaths:
-            return jobs
-        while len(jobs) < self.batching.max_size and len(self.queue) and not self.queue.head().is_suspect:
-            jobs.append(self.queue.pop())
-        return jobs
+        return self.due <= now or self.queue.head(now).is_suspect
 
     def next_batch_due(self) -> float:
         """When the rest of the queue must go; looked at after each batch, when it holds less than one batch."""

@@ -1,12 +1,9 @@
-"""The lines that stand before workers: how work that was sent ahead comes back."""
+"""The lines that stand before workers: who is asked to give back what was sent ahead."""
 
 from __future__ import annotations
 
 from penstock.scheduler import commands as do
-from penstock.scheduler import events as on
 from penstock.scheduler.desk import Desk
-from penstock.scheduler.jobs import Attempt
-from penstock.scheduler.states import ATTEMPT
 from penstock.scheduler.timers import NEVER
 from penstock.scheduler.workforce import STALL_SECONDS, Worker
 
@@ -34,26 +31,6 @@ class Lines:
                 worker.is_recalled = True
                 desk.out.append(do.Recall(worker.id, worker.recalled))
         desk.to_recall.clear()
-
-    def accept(self, event: on.Recalled, now: float) -> Worker | None:
-        """Take back what the worker has not begun; return the worker, or None if there is nothing to take."""
-        worker = self._desk.workers.get(event.worker)
-        if worker is None or not worker.line:
-            return None
-        while worker.line and worker.line[-1].id > event.started:
-            self.take_back(worker.line.pop(), "recall")
-        self.watch(worker, now)  # what is left it has begun: what it says of the one before them is on its way
-        return worker
-
-    def take_back(self, attempt: Attempt, happening: str) -> None:
-        """The attempt was never begun: its job is where it was before."""
-        del self._desk.attempts[attempt.id]
-        attempt.state = ATTEMPT[attempt.state][happening]
-        for job in attempt.jobs:
-            if job.attempt is attempt:
-                job.attempt = None
-                job.lane.ahead -= 1
-                job.lane.queue.push_front(job)
 
     def watch(self, worker: Worker, now: float) -> None:
         """See to it that its line does not wait for too long."""

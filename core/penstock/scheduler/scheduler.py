@@ -11,13 +11,13 @@ Each of them answers the job and nothing more; an attempt whose last job has bee
 Here is the table of events. What each of them does is in the parts, which share one record (``desk``), and of which
 each knows only those before it::
 
-    lines         what was sent ahead comes back
+    lines         who is asked to give back what was sent ahead
     answers       a job is decided; what nobody waits for is stopped
-    losses        a worker is gone: its jobs are queued again, or answered
+    losses        a worker is gone, or gives work back: its jobs are queued again, or answered
     dispatch      work is given to workers
     supervision   workers are started, ended and replaced
     attempts      results and chunks come in
-    intake        jobs come in
+    intake        jobs come in, or not
     drain         everything comes to its end
 """
 
@@ -39,6 +39,7 @@ from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
 from penstock.scheduler.lines import Lines
 from penstock.scheduler.losses import Losses
+from penstock.scheduler.states import DRAINING, PAUSED
 from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import NEVER
 from penstock.scheduler.workforce import Place, PoolSpec, Worker
@@ -87,11 +88,13 @@ class Scheduler:
             on.ChunksArrived: attempts.on_chunks_arrived,
             on.ChunksTaken: attempts.on_chunks_taken,
             on.AttemptEnded: attempts.on_attempt_ended,
-            on.Recalled: self._dispatch.on_recalled,
+            on.Recalled: attempts.on_recalled,
             on.WorkerReady: supervision.on_worker_ready,
             on.WorkerExited: supervision.on_worker_exited,
             on.StartRequested: supervision.on_start_requested,
             on.LoadFailed: supervision.on_load_failed,
+            on.PauseRequested: self._intake.on_pause_requested,
+            on.ResumeRequested: self._intake.on_resume_requested,
             on.DrainRequested: self._drain.on_requested,
             on.TimePassed: self._time_passed,
         }
@@ -106,8 +109,8 @@ class Scheduler:
 
     def __repr__(self) -> str:
         queued = sum(lane.queued for lane in self.lanes.values())
-        state = "draining" if self.is_draining else "open"
-        return f"<Scheduler {state}: {queued} queued, {len(self.attempts)} attempts, {len(self.workers)} workers>"
+        intake, attempts, workers = self.desk.intake, len(self.attempts), len(self.workers)
+        return f"<Scheduler {intake}: {queued} queued, {attempts} attempts, {workers} workers>"
 
     # ---- what the engine calls
 
@@ -125,7 +128,7 @@ class Scheduler:
         if heap and heap[0][0] <= now:
             self._run_timers(now)
         self._handlers[type(event)](event, now)
-        if desk.is_draining:
+        if desk.intake is DRAINING:
             self._drain.settle(now)
         if desk.to_recall:
             self._lines.issue_recalls()
@@ -140,7 +143,7 @@ class Scheduler:
 
     def refusal(self, lane: Lane, size_bytes: int = 0) -> PenstockError | None:
         """Why a job of this size would not be admitted now, or None if it would."""
-        return self._intake.refusal(lane, size_bytes)
+        return self._intake.refusal(lane, size_bytes, None, self.desk.now)
 
     @property
     def now(self) -> float:
@@ -158,13 +161,18 @@ class Scheduler:
         return self.desk.is_draining
 
     @property
+    def is_paused(self) -> bool:
+        """Whether nothing new is taken until further notice."""
+        return self.desk.intake is PAUSED
+
+    @property
     def is_drained(self) -> bool:
         """Whether a drain is over: nothing admitted is unanswered, and no worker is left."""
-        return self.desk.is_draining and not self.desk.jobs_live and not self.workers
+        return self.is_draining and not self.desk.jobs_live and not self.workers
 
     def unready_reasons(self) -> list[str]:
         """Why work should not be sent here now; empty if it should."""
-        reasons = ["draining"] if self.is_draining else []
+        reasons = {DRAINING: ["draining"], PAUSED: ["taken out of rotation"]}.get(self.desk.intake, [])
         for pool in self.pools.values():
             if pool.failure is not None:
                 reasons.append(f"pool {pool.name} has failed")

@@ -8,6 +8,8 @@ begins. ``TABLE[state][happening]`` is how the scheduler moves; a missing entry 
 - A job's answer does not free the slot: only the end of the attempt does. That is why the two have tables of their own.
 - An attempt that is ``sent`` stands in a busy worker's line; its jobs are still queued, as far as anybody can tell.
 - An attempt that is ``stopping`` has nobody waiting for it, and its worker has been asked to interrupt it.
+- The intake is whether new work is taken. While it is ``paused`` what is admitted goes on, and the workers stay; there
+  is no way back from a drain.
 - A worker that was killed is ``dead`` at once, although the process takes a moment; ``dead`` has no way out, and its
   place is taken by another worker.
 """
@@ -38,6 +40,9 @@ BUSY: Final = "busy"
 DRAINING: Final = "draining"
 DEAD: Final = "dead"
 
+OPEN: Final = "open"
+PAUSED: Final = "paused"
+
 
 class IllegalTransition(Exception):
     """A state was asked for what its table does not have."""
@@ -62,7 +67,7 @@ def _table(noun: str, rows: dict[str, dict[str, str]]) -> dict[str, Row]:
 JOB: Final = _table(
     "job",
     {
-        QUEUED: {"start": RUNNING, "expire": EXPIRED, "cancel": CANCELLED, "fail": FAILED},
+        QUEUED: {"start": RUNNING, "expire": EXPIRED, "cancel": CANCELLED, "shed": FAILED, "fail": FAILED},
         RUNNING: {
             "succeed": SUCCEEDED,
             "fail": FAILED,
@@ -101,5 +106,14 @@ WORKER: Final = _table(
         DRAINING: {"fall idle": DRAINING, "drain": DRAINING, "exit": STOPPED, "die": DEAD},
         STOPPED: {},
         DEAD: {},
+    },
+)
+
+INTAKE: Final = _table(
+    "intake",
+    {
+        OPEN: {"pause": PAUSED, "drain": DRAINING},
+        PAUSED: {"resume": OPEN, "drain": DRAINING},
+        DRAINING: {},
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from penstock.scheduler.jobs import Attempt, Job
@@ -35,6 +36,9 @@ class PoolSpec:
     name: str
     workers: int = 1
     capacity: int = 1
+
+
+_rank = attrgetter("rank")
 
 
 def restart_delay(failures: int) -> float:
@@ -143,6 +147,11 @@ class Pool:
         states = ", ".join(place.worker.state if place.worker else "empty" for place in self.places)
         return f"<Pool {self.name}: {states}>"
 
+    def add(self, lane: Lane) -> None:
+        """Let its workers run this lane's work."""
+        self.lanes.append(lane)
+        lane.pool = self
+
     @property
     def is_ready(self) -> bool:
         """Whether a worker could take work, now or when it has finished what it does."""
@@ -188,11 +197,11 @@ class Pool:
         return best
 
     def next_job(self, now: float) -> Job | None:
-        """The job that has waited longest of all those that are first in a queue that should go now."""
-        best = None
-        for lane in self.lanes:
-            if lane.queue.jobs and (lane.batching is None or lane.is_due(now)):
-                head = lane.queue.head()
-                if best is None or head.sequence < best.sequence:
-                    best = head
-        return best
+        """Whose turn it is: the head of the lane with the least rank, of those that should go now."""
+        lanes = self.lanes
+        if len(lanes) == 1:  # as in most pools, and this is asked twice for each job
+            lane = lanes[0]
+            queue = lane.queue
+            return queue.head(now) if queue.jobs and (lane.batching is None or lane.is_due(now)) else None
+        due = [lane for lane in lanes if lane.queue.jobs and (lane.batching is None or lane.is_due(now))]
+        return min(due, key=_rank).queue.head(now) if due else None

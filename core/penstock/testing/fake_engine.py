@@ -79,10 +79,12 @@ class FakeEngine:
         *,
         timeouts: Timeouts | None = None,
         size_bytes: int = 0,
+        priority: int = 1,
+        share: str = "",
     ) -> Job:
         """Submit a job that will behave like this."""
         target = self.scheduler.lanes[lane]
-        job = Job(target, timeouts or target.timeouts, size_bytes, behaviour)
+        job = Job(target, timeouts or target.timeouts, size_bytes, behaviour, priority=priority, share=share)
         self.receive(on.Submitted(job))
         return job
 
@@ -93,6 +95,14 @@ class FakeEngine:
     def take(self, job: Job, count: int | None = None) -> None:
         """The job's caller takes so many of the chunks that have arrived; by default all."""
         self.receive(on.ChunksTaken(job, job.untaken if count is None else count))
+
+    def pause(self) -> None:
+        """Take nothing new until further notice."""
+        self.receive(on.PauseRequested())
+
+    def resume(self) -> None:
+        """Take new work again."""
+        self.receive(on.ResumeRequested())
 
     def drain(self, seconds: float = 30.0) -> None:
         """Begin to shut down, with so much patience."""

@@ -164,11 +164,11 @@ def _check_worker(worker: Worker) -> int:
 
 
 def _check_idle(pool: Pool, now: float) -> None:
-    """Nothing that could start is left waiting: the oldest head of those that are due fits nowhere."""
-    heads = [lane.queue.head() for lane in pool.lanes if len(lane.queue) and _is_due(lane, now)]
-    if not heads:
+    """Nothing that could start is left waiting: the head of the due lane with the least rank fits nowhere."""
+    due = [lane for lane in pool.lanes if len(lane.queue) and _is_due(lane, now)]
+    if not due:
         return
-    job = min(heads, key=lambda job: job.sequence)
+    job = min(due, key=lambda lane: max(min(job.sequence for job in lane.queue), lane.served)).queue.head(now)
     units = pool.capacity if job.is_suspect else job.lane.units
     for place in pool.places:
         worker = place.worker
@@ -177,7 +177,7 @@ def _check_idle(pool: Pool, now: float) -> None:
 
 
 def _is_due(lane: Lane, now: float) -> bool:
-    if lane.batching is None or len(lane.queue) >= lane.batching.max_size or lane.queue.head().is_suspect:
+    if lane.batching is None or len(lane.queue) >= lane.batching.max_size or lane.queue.head(now).is_suspect:
         return True
     return any(lane.batch_due(job) <= now for job in lane.queue)
 

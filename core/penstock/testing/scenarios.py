@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from penstock.errors import HookError
 from penstock.policies import Batching, Retries, Timeouts
-from penstock.scheduler import LaneSpec, PoolSpec
+from penstock.scheduler import FifoQueue, GuardedQueue, LaneSpec, PoolSpec, Queue
+from penstock.testing.disciplines import ClumsyQueue, WhimsicalQueue
 from penstock.testing.fake_worker import Behaviour
 
 
@@ -29,6 +34,8 @@ class Weather:
         The share of steps after which the clock leaps.
     load_failure:
         Seconds after which no worker can be started any more.
+    pause:
+        Mean seconds between two times that the server is taken out of rotation.
     brisk:
         The share of jobs of lanes that run in turn which take next to no time, as long as nothing goes wrong with them.
     """
@@ -44,6 +51,7 @@ class Weather:
     setup_failure: float
     jump: float
     load_failure: float
+    pause: float
     brisk: float
 
     @classmethod
@@ -65,6 +73,7 @@ class Weather:
             setup_failure=dice.choice((0.0, 0.0, 0.1, 0.3, 0.8)),
             jump=share(0.005),
             load_failure=dice.choice((math.inf, math.inf, math.inf, dice.uniform(0.0, 50.0))),
+            pause=dice.choice((math.inf, math.inf, math.inf, 0.5, 5.0)),
             brisk=dice.choice((0.5, 0.99, 1.0)),
         )
 
@@ -106,12 +115,22 @@ def draw_timeouts(dice: random.Random) -> Timeouts:
     )
 
 
-def draw_lanes(dice: random.Random, pools: list[PoolSpec]) -> list[LaneSpec]:
-    """Draw one to four lanes for these pools."""
-    return [_draw_lane(dice, f"lane{index}", dice.choice(pools)) for index in range(dice.randint(1, 4))]
+def draw_lanes(dice: random.Random, pools: list[PoolSpec], mistakes: Counter[str]) -> list[LaneSpec]:
+    """Draw one to four lanes for these pools. ``mistakes`` counts what their queues raise, by type."""
+    # Mostly plain ones: in another hardly anything waits for long enough to get into the rarer kinds of trouble.
+    is_plain = dice.random() < 0.7
+    return [
+        _draw_lane(
+            dice,
+            f"lane{index}",
+            dice.choice(pools),
+            FifoQueue if is_plain else _draw_queue(dice, mistakes),
+        )
+        for index in range(dice.randint(1, 4))
+    ]
 
 
-def _draw_lane(dice: random.Random, name: str, pool: PoolSpec) -> LaneSpec:
+def _draw_lane(dice: random.Random, name: str, pool: PoolSpec, new_queue: Callable[[], Queue]) -> LaneSpec:
     runs_in_turn = dice.random() < 0.5
     is_stream = dice.random() < (0.1 if runs_in_turn else 0.3)
     is_batching = not is_stream and dice.random() < (0.1 if runs_in_turn else 0.4)
@@ -131,4 +150,19 @@ def _draw_lane(dice: random.Random, name: str, pool: PoolSpec) -> LaneSpec:
         max_queue=dice.choice((dice.randint(1, 10), dice.randint(1, 40))),
         max_queue_bytes=dice.choice((500, 1 << 20)),
         idempotent=dice.random() < 0.7,
+        new_queue=new_queue,
     )
+
+
+def _draw_queue(dice: random.Random, mistakes: Counter[str]) -> Callable[[], Queue]:
+    """Draw the order of arrival, or none, or none that can be relied on."""
+    seed = dice.randrange(1 << 32)
+
+    def fail(error: Exception) -> HookError:
+        mistakes[type(error).__name__] += 1
+        return HookError(str(error))
+
+    def clumsy() -> Queue:
+        return GuardedQueue(ClumsyQueue(seed), fail)
+
+    return dice.choice((FifoQueue, partial(WhimsicalQueue, seed), clumsy))

@@ -24,10 +24,11 @@ from typing import Any, Final
 
 from penstock import errors
 from penstock.response import Encoded
-from penstock.scheduler import Attempt, Job
+from penstock.scheduler import Attempt, GuardedQueue, Job, Queue
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.states import EXPIRED
+from penstock.testing.disciplines import WhimsicalQueue
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.lines import Lines
@@ -64,7 +65,8 @@ class Simulation(FakeEngine):
         self.steps = 0
         self.dice = random.Random(seed)  # noqa: S311 - dice, not a secret
         pools = draw_pools(self.dice)
-        super().__init__(pools, draw_lanes(self.dice, pools))
+        self.mistakes: Counter[str] = Counter()  # what the lanes' queues have raised, by type
+        super().__init__(pools, draw_lanes(self.dice, pools, self.mistakes))
         self.weather = Weather.draw(self.dice)
         self.live: dict[int, Witness] = {}  # by number: submitted and not answered
         self.outcomes: Counter[str] = Counter()
@@ -77,6 +79,8 @@ class Simulation(FakeEngine):
         self._killed: set[int] = set()  # workers that may run on for a moment
         self._lost: list[Witness] = []  # in this step
         self._have_run: set[str] = set()  # the pools that have been sent work
+        self._paid = 0  # jobs that have paid for a queue's mistake
+        self._is_paused = False
         self._has_failed = False  # whether no worker can be started any more
         self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill, do.Report: self._hear}
         self._notes: dict[type, Callable[[Any], None]] = {
@@ -93,8 +97,10 @@ class Simulation(FakeEngine):
             errors.ExecutionTimeout: lambda job: self._may_time_out(job, "execution", "first_chunk", "idle"),
             errors.WorkerLost: self._may_be_lost,
             errors.Cancelled: lambda job: job.hung_up or job.is_over(("unread",), self._slack_end()),
-            errors.Draining: lambda job: self.clock.now >= self.drain_deadline or self._is_refused(job),
+            errors.Draining: self._may_be_drained,
             errors.QueueFull: self._is_refused,
+            errors.DeadlineInfeasible: lambda job: self._is_refused(job) or (not job.attempts and self._is_shed(job)),
+            errors.HookError: self._may_pay,
             errors.NotReady: lambda job: not job.attempts and (self._has_failed or self._never_ran(job)),
         }
 
@@ -111,6 +117,7 @@ class Simulation(FakeEngine):
             self._arrive()
             self._strike()
             self.agenda.plan(self.weather.load_failure, self._fail_load)
+            self._plan_pause()
             while not self.scheduler.is_drained:
                 self._happen()
             self._require(not self.live and not self.scheduler.attempts, "it says that it is drained")
@@ -142,6 +149,7 @@ class Simulation(FakeEngine):
         commands = super().receive(event)
         self._check_losses()
         self._check_deadlines()
+        self._check_sheds()
         return commands
 
     def _check_losses(self) -> None:
@@ -159,6 +167,16 @@ class Simulation(FakeEngine):
         if soonest < self.clock.now or wakeup is None or wakeup > soonest:
             late = next(witness for witness in self.live.values() if witness.limit == soonest)
             raise SimulationFailed(self._sentence(f"the wake-up is {wakeup}, too late for {late!r} at {soonest}"))
+
+    def _check_sheds(self) -> None:
+        """Nobody waits whom the queue has given up, and the next wake-up comes before it gives up another."""
+        for lane in self._lanes:
+            queue = inner_of(lane.queue)
+            if isinstance(queue, WhimsicalQueue):
+                for job in lane.queue:
+                    when = queue.said.get(job.sequence, math.inf)
+                    if when <= self.clock.now or job.armed > when:
+                        raise SimulationFailed(self._sentence(f"{job.payload!r} is to be given up at {when}"))
 
     def _happen(self) -> None:
         """Let the next thing happen: what is planned first, or the scheduler's wake-up."""
@@ -189,7 +207,7 @@ class Simulation(FakeEngine):
         self.agenda.plan(0.0 if dice.random() < 0.2 else dice.expovariate(1 / gap), self._arrive)
         lane = dice.choice(self._lanes)
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
-        job = Job(lane, timeouts, dice.choice((0, 10, 400)))
+        job = Job(lane, timeouts, dice.choice((0, 10, 400)), priority=dice.randint(0, 2), share=dice.choice("abc"))
         self._numbers += 1
         behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream, runs_in_turn=lane.runs_in_turn)
         witness = job.payload = Witness(self._numbers, job, behaviour, self.clock.now)
@@ -201,6 +219,18 @@ class Simulation(FakeEngine):
     def _hang_up(self, witness: Witness) -> None:
         witness.hung_up = True
         self.cancel(witness.job)
+
+    def _plan_pause(self) -> None:
+        if self.weather.pause < math.inf:
+            mean = self.weather.pause / 10 if self._is_paused else self.weather.pause
+            self.agenda.plan(self.dice.expovariate(1 / mean), self._pause)
+
+    def _pause(self) -> None:
+        """The operator takes the server out of rotation or back, or says so once more."""
+        self._is_paused = not self._is_paused
+        for _ in range(self.dice.randint(1, 2)):
+            self.receive(on.PauseRequested() if self._is_paused else on.ResumeRequested())
+        self._plan_pause()
 
     # ---- the workers
 
@@ -326,7 +356,10 @@ class Simulation(FakeEngine):
         self.workers[command.worker].run(attempt)
 
     def _is_next(self, witness: Witness) -> bool:
-        """Whether no older job of its lane waits to be sent."""
+        """Whether its queue has let it go; where the queue has no opinion, no older job of its lane waits."""
+        queue = inner_of(witness.job.lane.queue)
+        if isinstance(queue, WhimsicalQueue):
+            return witness.job.sequence not in witness.job.lane.queue.jobs and witness.job.sequence not in queue.jobs
         for other in self.live.values():  # in the order in which they came
             if other is witness:
                 return True
@@ -374,13 +407,36 @@ class Simulation(FakeEngine):
         """Either its worker has just died and it may not run again, or it may and no worker was free in time."""
         if witness.job.state == EXPIRED:
             return witness.attempts > 0 and witness.is_over(("queue", "total"), self.clock.now)
+        if witness.attempts and self._is_shed(witness):
+            return True
         return (witness in self._lost and witness.is_spoilt) or (witness.attempts > 0 and self._has_failed)
 
     def _never_ran(self, witness: Witness) -> bool:
         return witness.job.lane.pool_name not in self._have_run
 
+    def _may_be_drained(self, witness: Witness) -> bool:
+        """Patience has ended; or it is refused, for the server takes nothing new."""
+        is_closed = self._is_paused or self.drain_deadline < math.inf
+        return self.clock.now >= self.drain_deadline or (is_closed and self._is_refused(witness))
+
+    def _is_shed(self, witness: Witness) -> bool:
+        """Whether the queue has given it up, in so many words."""
+        queue = inner_of(witness.job.lane.queue)
+        is_given_up = isinstance(queue, WhimsicalQueue) and witness.job.sequence in queue.given_up
+        return is_given_up and witness.attempt is None and witness.standing is None
+
+    def _may_pay(self, _witness: Witness) -> bool:
+        """One job at most pays for each mistake of a queue."""
+        self._paid += 1
+        return self._paid <= self.mistakes.total()
+
     def _is_refused(self, witness: Witness) -> bool:
         return type(self._event) is on.Submitted and self._event.job is witness.job
+
+
+def inner_of(queue: Queue) -> Queue:
+    """The queue itself, or the one that is guarded."""
+    return queue._inner if isinstance(queue, GuardedQueue) else queue
 
 
 def scenario_seeds(seed: int) -> Iterator[int]:

@@ -1,0 +1,166 @@
+"""A stranger's queue, held so that its mistakes cost one job each, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+from penstock.errors import HookError, PenstockError
+from penstock.scheduler.jobs import Job
+from penstock.scheduler.queues import FifoQueue, Queue
+from penstock.scheduler.timers import NEVER
+
+_MOST_STRAYS: Final = 1000
+
+
+class GuardedQueue(FifoQueue):
+    """Keeps its own record of what is in the other queue, so that no job is ever lost in there.
+
+    A job that is to pay for a mistake is marked: from then on it is the head, and its time is over. So the scheduler
+    comes to it next, and answers it with ``failure_of``.
+
+    Parameters
+    ----------
+    inner:
+        The queue that decides.
+    fail:
+        Told what it has raised; returns the error for the job that pays.
+    """
+
+    __slots__ = ("_fail", "_inner", "_marked", "_strays")
+
+    sheds: ClassVar[bool] = True
+
+    def __init__(self, inner: Queue, fail: Callable[[Exception], HookError]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._fail = fail
+        self._marked: dict[int, HookError] = {}  # jobs that have to pay, by sequence
+        self._strays: set[int] = set()  # jobs that have left, and that the other queue may still hold
+
+    def __repr__(self) -> str:
+        return f"<GuardedQueue around {type(self._inner).__name__}: {len(self.jobs)} jobs>"
+
+    def failure_of(self, job: Job) -> HookError | None:
+        """What the job has to pay for, if anything."""
+        return self._marked.get(job.sequence)
+
+    # ---- in and out
+
+    def push(self, job: Job, now: float, /) -> None:
+        """Add a job that has just arrived. If the other queue does not take it, it pays."""
+        super().push(job, now)
+        try:
+            self._inner.push(job, now)
+        except Exception as error:
+            self._marked[job.sequence] = self._fail(error)
+
+    def push_front(self, job: Job, now: float, /) -> None:
+        """Put back a job that had been taken out. If the other queue does not take it, it pays."""
+        super().push_front(job, now)
+        try:
+            self._inner.push_front(job, now)
+        except Exception as error:
+            self._marked[job.sequence] = self._fail(error)
+
+    def head(self, now: float, /) -> Job:
+        """The job whose turn it is, as the other queue says. If it does not say, the oldest pays."""
+        if not self._marked:
+            try:
+                return self._inner_head(now)
+            except Exception as error:
+                self._marked[next(iter(self.jobs))] = self._fail(error)
+        return self.jobs[next(iter(self._marked))]
+
+    def _inner_head(self, now: float) -> Job:
+        while True:
+            job = self._inner.head(now)
+            if self._holds(job):
+                return job
+            popped = self._inner.pop(now)
+            if self._holds(popped):
+                self._inner.push_front(popped, now)
+            if job.sequence not in self._strays:
+                raise LookupError(f"head() has returned {job!r}, which is not in the queue")
+            self._strays.discard(job.sequence)  # so this ends, whether the other queue has let go of it or not
+
+    def _holds(self, job: Job) -> bool:
+        return self.jobs.get(job.sequence) is job
+
+    def pop(self, now: float, /) -> Job:
+        """Take out what ``head`` gives.
+
+        Raises
+        ------
+        HookError
+            If the other queue does not let it go; it is still in this one then, and pays.
+        """
+        job = self.head(now)
+        if job.sequence in self._marked:
+            raise self._marked[job.sequence]
+        try:
+            popped = self._inner.pop(now)
+            if popped is not job:
+                if self._holds(popped):
+                    self._inner.push_front(popped, now)
+                raise LookupError(f"pop() has returned {popped!r}, where head() had returned {job!r}")
+        except Exception as error:
+            failure = self._marked[job.sequence] = self._fail(error)
+            raise failure from error
+        super().remove(job, "", now)
+        return job
+
+    def remove(self, job: Job, why: str, now: float, /) -> None:
+        """Take out a job that is somewhere in the queue."""
+        super().remove(job, why, now)
+        is_marked = self._marked.pop(job.sequence, None) is not None
+        try:
+            self._inner.remove(job, why, now)
+        except Exception as error:
+            if len(self._strays) < _MOST_STRAYS:
+                self._strays.add(job.sequence)
+            if not is_marked:  # else it has been told already, and the other queue may never have had the job
+                self._fail(error)
+
+    # ---- decisions
+
+    def refusal(self, job: Job | None, now: float, /) -> PenstockError | None:
+        """What the other queue says; a mistake refuses."""
+        try:
+            refusal = self._inner.refusal(job, now)
+            if refusal is not None and not isinstance(refusal, PenstockError):
+                raise TypeError(f"refusal() has returned {refusal!r}, which is no PenstockError")
+        except PenstockError as error:
+            return error
+        except Exception as error:
+            return self._fail(error)
+        return refusal
+
+    def give_up_at(self, job: Job, now: float, /) -> float:
+        """What the other queue says; a mistake is a never."""
+        if job.sequence in self._marked:
+            return -NEVER
+        try:
+            when = float(self._inner.give_up_at(job, now)) if self._inner.sheds else NEVER
+            if when != when:  # noqa: PLR0124 - the one number that differs from itself
+                raise ValueError("give_up_at() has returned NaN")
+        except Exception as error:
+            self._fail(error)
+            return NEVER
+        return when
+
+    def retry_after(self, now: float, /) -> float | None:
+        """What the other queue says; a mistake is a None."""
+        try:
+            seconds = self._inner.retry_after(now) if self._inner.sheds else None
+            return None if seconds is None else float(seconds)
+        except Exception as error:
+            self._fail(error)
+            return None
+
+    def learn(self, jobs: int, seconds: float, now: float, /) -> None:
+        """Let the other queue learn; a mistake changes nothing."""
+        try:
+            self._inner.learn(jobs, seconds, now)
+        except Exception as error:
+            self._fail(error)

@@ -1,0 +1,161 @@
+"""Queues for tests: one without any principle, and one that makes mistakes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from penstock.errors import DeadlineInfeasible, PenstockError, QueueFull
+from penstock.scheduler import FifoQueue, Job
+from penstock.scheduler.timers import NEVER
+
+_REFUSALS: Final[tuple[Callable[[str], PenstockError], ...]] = (QueueFull, DeadlineInfeasible)
+
+
+class WhimsicalQueue(FifoQueue):
+    """Decides by dice: who is next, who does not get in, and who is to leave when.
+
+    Parameters
+    ----------
+    seed:
+        Where the dice begin.
+
+    Attributes
+    ----------
+    said:
+        What it has last said of when to give up a job that it holds, by the job's sequence.
+    given_up:
+        The jobs, by their sequence, of which it has last said: now.
+    popped:
+        The last job that it has let go.
+    """
+
+    sheds: ClassVar[bool] = True
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.said: dict[int, float] = {}
+        self.given_up: set[int] = set()
+        self.popped: Job | None = None
+        self._dice = random.Random(seed)  # noqa: S311 - dice, not a secret
+        self._turn: Job | None = None
+        self._refuses = self._dice.choice((0.0, 0.1))
+        self._gives_up = self._dice.choice((0.0, 0.1, 0.5))
+
+    def push(self, job: Job, now: float, /) -> None:
+        """Add a job, which may be the next one at once."""
+        super().push(job, now)
+        if self._dice.random() < 0.5:
+            self._turn = None
+
+    def head(self, _now: float, /) -> Job:
+        """Anyone, and the same until something happens."""
+        if self._turn is None:
+            self._turn = self._dice.choice(list(self.jobs.values()))
+        return self._turn
+
+    def pop(self, now: float, /) -> Job:
+        """Let go of that one."""
+        job = self.popped = self.head(now)
+        self.remove(job, "", now)
+        return job
+
+    def remove(self, job: Job, why: str, now: float, /) -> None:
+        """Forget the job."""
+        super().remove(job, why, now)
+        self.said.pop(job.sequence, None)
+        if self._turn is job:
+            self._turn = None
+
+    def refusal(self, _job: Job | None, _now: float, /) -> PenstockError | None:
+        """Refuse somebody, for no reason."""
+        if self._dice.random() >= self._refuses:
+            return None
+        return self._dice.choice(_REFUSALS)("the dice have said so")
+
+    def give_up_at(self, job: Job, now: float, /) -> float:
+        """Some time, or never; and asked again, something else."""
+        seconds = self._dice.choice((0.0, -1.0, self._dice.expovariate(50.0)))
+        when = now + seconds if self._dice.random() < self._gives_up else NEVER
+        self.said[job.sequence] = when
+        if when <= now:
+            self.given_up.add(job.sequence)
+        return when
+
+    def retry_after(self, _now: float, /) -> float | None:
+        """Whatever."""
+        return self._dice.choice((None, 1.0, 2.5))
+
+
+class ClumsyQueue(WhimsicalQueue):
+    """The same, which raises now and then, before or after it has done what it was asked to do.
+
+    Parameters
+    ----------
+    seed:
+        Where the dice begin.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._clumsiness = self._dice.choice((0.001, 0.01, 0.1))
+
+    def _stumble(self) -> None:
+        if self._dice.random() < self._clumsiness:
+            raise RuntimeError("the queue has stumbled")
+
+    def push(self, job: Job, now: float, /) -> None:
+        """Add a job, perhaps."""
+        self._stumble()
+        super().push(job, now)
+        self._stumble()
+
+    def push_front(self, job: Job, now: float, /) -> None:
+        """Put a job back, perhaps."""
+        self._stumble()
+        super().push_front(job, now)
+        self._stumble()
+
+    def head(self, now: float, /) -> Job:
+        """Anyone, perhaps even one that has just left."""
+        self._stumble()
+        if self.popped is not None and self._dice.random() < self._clumsiness / 2:
+            return self.popped
+        return super().head(now)
+
+    def pop(self, now: float, /) -> Job:
+        """Let go of that one, or of another."""
+        self._stumble()
+        if self._dice.random() < self._clumsiness / 2:
+            self._turn = None
+        job = super().pop(now)
+        self._stumble()
+        return job
+
+    def remove(self, job: Job, why: str, now: float, /) -> None:
+        """Forget the job, perhaps."""
+        self._stumble()
+        super().remove(job, why, now)
+        self._stumble()
+
+    def refusal(self, job: Job | None, now: float, /) -> PenstockError | None:
+        """Refuse somebody, or say nonsense."""
+        self._stumble()
+        nonsense: Any = "no"
+        return nonsense if self._dice.random() < self._clumsiness / 2 else super().refusal(job, now)
+
+    def give_up_at(self, job: Job, now: float, /) -> float:
+        """Some time, or never, or nonsense."""
+        self.said.pop(job.sequence, None)
+        self._stumble()
+        return float("nan") if self._dice.random() < self._clumsiness / 2 else super().give_up_at(job, now)
+
+    def retry_after(self, now: float, /) -> float | None:
+        """Whatever."""
+        self._stumble()
+        return super().retry_after(now)
+
+    def learn(self, _jobs: int, _seconds: float, _now: float, /) -> None:
+        """Learn nothing, with effort."""
+        self._stumble()
