@@ -107,10 +107,9 @@ class Callers:
         engine = self.engine
         engine.start()
         engine.advance(1.0)  # the worker is ready by then
-        start = engine.clock.now
         self._plan_next()
         engine.advance(self.cell.seconds)
-        return self._outcome(start)
+        return self._outcome()
 
     def _plan_next(self) -> None:
         seconds = self.dice.expovariate(self.cell.load / MEAN_SECONDS)
@@ -127,7 +126,7 @@ class Callers:
         self.offered.append(job)
         engine.agenda.plan(patience, lambda: engine.cancel(job) if job.outcome is None else None)
 
-    def _outcome(self, start: float) -> Outcome:
+    def _outcome(self) -> Outcome:
         offered, seconds = self.offered, self.cell.seconds
         received = [job for job in offered if job.outcome is not None and not isinstance(job.outcome, PenstockError)]
         refused = [job for job in offered if isinstance(job.outcome, PenstockError) and job.outcome.status == 503]
