@@ -12,7 +12,7 @@ from penstock.scheduler.desk import Desk
 from penstock.scheduler.guarding import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lines import Lines
-from penstock.scheduler.states import ATTEMPT, DRAINING, JOB, QUEUED, RUNNING, SENT
+from penstock.scheduler.states import ATTEMPT, JOB, QUEUED, RUNNING, SENT
 
 _CLOCK_SLACK: Final = 0.05
 """A worker's own cancel scope may end an attempt this much before the engine's timer for the same deadline."""
@@ -57,9 +57,7 @@ class Answers:
         job.answered = now
         self._timers.disarm(job)
         desk.jobs_live -= 1
-        if desk.intake is DRAINING:
-            desk.drain_answered += 1
-        lane.record(job, outcome.code if isinstance(outcome, PenstockError) else "ok")
+        lane.record(job, "ok" if happening == "succeed" else outcome.code)
         desk.out.append(do.Answer(job))
         if attempt is not None and not attempt.live:
             if attempt.state is RUNNING:

@@ -41,13 +41,13 @@ class Attempts:
             desk.timers.disarm(attempt)
         attempt.state = ATTEMPT[attempt.state]["finish"]
         lane = attempt.lane
-        is_live = attempt.live > 0
+        # What was interrupted says nothing of how long it would have taken.
+        is_lesson = not lane.is_plain and attempt.live > 0 and event.results[0] is not on.NOT_BEGUN
         self._settle(attempt, event, now)
-        if event.results[0] is not on.NOT_BEGUN:
-            if lane.may_send_ahead:
-                lane.learn(event.seconds)
-            if is_live and not lane.is_plain:  # what was interrupted says nothing of how long it would have taken
-                lane.queue.learn(len(attempt.jobs), event.seconds, now)
+        if lane.may_send_ahead and event.results[0] is not on.NOT_BEGUN:
+            lane.learn(event.seconds)
+        if is_lesson:
+            lane.queue.learn(len(attempt.jobs), event.seconds, now)
         worker = attempt.worker
         worker.place.failures = 0
         worker.give_back(attempt, now)

@@ -36,15 +36,15 @@ class Desk:
         Whether new work is taken: a state of ``states.INTAKE``.
     jobs_live:
         How many jobs are admitted and not answered.
-    drain_answered, drain_abandoned:
-        Of the jobs that a drain has found: how many have come to their own end, and how many it has given up.
+    drain_found, drain_abandoned:
+        How many jobs the drain has found, and how many of them it has given up.
     """
 
     __slots__ = (
         "attempt_ids",
         "attempts",
         "drain_abandoned",
-        "drain_answered",
+        "drain_found",
         "intake",
         "jobs_live",
         "lanes",
@@ -67,7 +67,7 @@ class Desk:
         self.attempts: dict[int, Attempt] = {}
         self.jobs_live = 0
         self.intake = OPEN
-        self.drain_answered = 0
+        self.drain_found = 0
         self.drain_abandoned = 0
         self.timers = Timers()
         self.now = 0.0
@@ -81,6 +81,11 @@ class Desk:
     def is_draining(self) -> bool:
         """Whether everything comes to its end."""
         return self.intake is DRAINING
+
+    @property
+    def drain_answered(self) -> int:
+        """How many of the jobs that the drain has found have come to their own end."""
+        return self.drain_found - self.drain_abandoned - self.jobs_live if self.is_draining else 0
 
     def report(self, event: str, **fields: Any) -> None:
         """Tell the operator."""

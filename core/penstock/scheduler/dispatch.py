@@ -31,7 +31,8 @@ class Dispatch:
         Strictly by rank, over all lanes of the pool: an attempt that needs a whole worker is not overtaken by small
         ones that would keep every worker partly busy for ever.
         """
-        while True:
+        only = pool.only
+        while only is None or only.queue.jobs:  # the call would find out as well, but most often this is all
             job = pool.next_job(now)
             if job is None:
                 return

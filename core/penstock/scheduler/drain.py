@@ -30,6 +30,7 @@ class Drain(Timed):
         if desk.is_draining:
             return
         desk.intake = INTAKE[desk.intake]["drain"]
+        desk.drain_found = desk.jobs_live
         desk.report("drain", jobs=desk.jobs_live, seconds=event.deadline - now)
         desk.timers.arm(self, event.deadline)
 
@@ -49,7 +50,6 @@ class Drain(Timed):
         refusal = Draining("the server is shutting down", retryable=is_safe_again(job))
         self._desk.report("abandoned", job=job, state=job.state)
         self._answers.answer(job, "cancel", refusal, now, "drain")
-        self._desk.drain_answered -= 1
         self._desk.drain_abandoned += 1
 
     def settle(self, now: float) -> None:

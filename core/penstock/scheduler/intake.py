@@ -24,23 +24,23 @@ class Intake:
         self._dispatch = dispatch
         self._timers = desk.timers
 
-    def refusal(self, lane: Lane, size_bytes: int, job: Job | None, now: float) -> PenstockError | None:
+    def refusal(self, lane: Lane, size_bytes: int, job: Job | None = None) -> PenstockError | None:
         """Why a job of this size, or this job, would not be admitted, or None if it would."""
         if self._desk.intake is not OPEN:
             return self._closed()
         queue = lane.queue
         if len(queue.jobs) + lane.ahead >= lane.max_queue:
             full = QueueFull(f"{lane.name}: {lane.queued} jobs are queued, which is its limit")
-            return lane.advise(full, now)
+            return lane.advise(full, self._desk.now)
         if queue.size_bytes + size_bytes > lane.max_queue_bytes and queue.jobs:
             full = QueueFull(f"{lane.name}: {queue.size_bytes} bytes are queued, and {size_bytes} more are too many")
-            return lane.advise(full, now)
+            return lane.advise(full, self._desk.now)
         if lane.pool.failure is not None:
             return NotReady(f"{lane.name}: pool {lane.pool_name} could not be started")
         if lane.is_plain:
             return None
-        refusal = queue.refusal(job, now)
-        return None if refusal is None else lane.advise(refusal, now)
+        refusal = queue.refusal(job, self._desk.now)
+        return None if refusal is None else lane.advise(refusal, self._desk.now)
 
     def _closed(self) -> PenstockError:
         if self._desk.is_draining:
@@ -52,7 +52,7 @@ class Intake:
         job = event.job
         lane = job.lane
         job.arrived = now
-        refusal = self.refusal(lane, job.size_bytes, job, now)
+        refusal = self.refusal(lane, job.size_bytes, job)
         if refusal is not None:
             self._answers.refuse(job, refusal)
             return
@@ -71,7 +71,10 @@ class Intake:
                 self._timers.arm(lane, when)
         self._dispatch.dispatch(lane.pool, now)
         if job.state is QUEUED:
-            self._answers.watch(job, now)
+            if lane.is_plain:
+                self._timers.arm(job, min(job.start_by, job.finish_by))
+            else:
+                self._answers.watch(job, now)
 
     def on_cancelled(self, event: on.Cancelled, now: float) -> None:
         """The caller has gone."""

@@ -143,7 +143,7 @@ class Scheduler:
 
     def refusal(self, lane: Lane, size_bytes: int = 0) -> PenstockError | None:
         """Why a job of this size would not be admitted now, or None if it would."""
-        return self._intake.refusal(lane, size_bytes, None, self.desk.now)
+        return self._intake.refusal(lane, size_bytes)
 
     @property
     def now(self) -> float:

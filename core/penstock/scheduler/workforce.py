@@ -133,13 +133,14 @@ class Place(Timed):
 class Pool:
     """The workers of some lanes."""
 
-    __slots__ = ("capacity", "failure", "lanes", "name", "places", "was_ready")
+    __slots__ = ("capacity", "failure", "lanes", "name", "only", "places", "was_ready")
 
     def __init__(self, spec: PoolSpec) -> None:
         self.name = spec.name
         self.capacity = spec.capacity
         self.places = [Place(self, index) for index in range(spec.workers)]
         self.lanes: list[Lane] = []
+        self.only: Lane | None = None  # its one lane, if it has no other; as most have
         self.was_ready = False  # has ever had a ready worker
         self.failure: str | None = None  # why it was given up, if it was
 
@@ -150,6 +151,7 @@ class Pool:
     def add(self, lane: Lane) -> None:
         """Let its workers run this lane's work."""
         self.lanes.append(lane)
+        self.only = lane if len(self.lanes) == 1 else None
         lane.pool = self
 
     @property
@@ -198,10 +200,9 @@ class Pool:
 
     def next_job(self, now: float) -> Job | None:
         """Whose turn it is: the head of the lane with the least rank, of those that should go now."""
-        lanes = self.lanes
-        if len(lanes) == 1:  # as in most pools, and this is asked twice for each job
-            lane = lanes[0]
+        lane = self.only
+        if lane is not None:
             queue = lane.queue
             return queue.head(now) if queue.jobs and (lane.batching is None or lane.is_due(now)) else None
-        due = [lane for lane in lanes if lane.queue.jobs and (lane.batching is None or lane.is_due(now))]
+        due = [lane for lane in self.lanes if lane.queue.jobs and (lane.batching is None or lane.is_due(now))]
         return min(due, key=_rank).queue.head(now) if due else None

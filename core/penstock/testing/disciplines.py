@@ -25,8 +25,12 @@ class WhimsicalQueue(FifoQueue):
     ----------
     said:
         What it has last said of when to give up a job that it holds, by the job's sequence.
+    asked:
+        When it was last asked that, by the job's sequence.
     given_up:
-        The jobs, by their sequence, of which it has last said: now.
+        The jobs, by their sequence, of which it has said: now.
+    lessons:
+        How many attempts it has been told of.
     popped:
         The last job that it has let go.
     """
@@ -36,7 +40,9 @@ class WhimsicalQueue(FifoQueue):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.said: dict[int, float] = {}
+        self.asked: dict[int, float] = {}
         self.given_up: set[int] = set()
+        self.lessons = 0
         self.popped: Job | None = None
         self._dice = random.Random(seed)  # noqa: S311 - dice, not a secret
         self._turn: Job | None = None
@@ -76,6 +82,7 @@ class WhimsicalQueue(FifoQueue):
 
     def give_up_at(self, job: Job, now: float, /) -> float:
         """Some time, or never; and asked again, something else."""
+        self.asked[job.sequence] = now
         seconds = self._dice.choice((0.0, -1.0, self._dice.expovariate(50.0)))
         when = now + seconds if self._dice.random() < self._gives_up else NEVER
         self.said[job.sequence] = when
@@ -86,6 +93,10 @@ class WhimsicalQueue(FifoQueue):
     def retry_after(self, _now: float, /) -> float | None:
         """Whatever."""
         return self._dice.choice((None, 1.0, 2.5))
+
+    def learn(self, _jobs: int, _seconds: float, _now: float, /) -> None:
+        """Count it."""
+        self.lessons += 1
 
 
 class ClumsyQueue(WhimsicalQueue):
@@ -147,6 +158,7 @@ class ClumsyQueue(WhimsicalQueue):
 
     def give_up_at(self, job: Job, now: float, /) -> float:
         """Some time, or never, or nonsense."""
+        self.asked[job.sequence] = now
         self.said.pop(job.sequence, None)
         self._stumble()
         return float("nan") if self._dice.random() < self._clumsiness / 2 else super().give_up_at(job, now)
@@ -156,6 +168,7 @@ class ClumsyQueue(WhimsicalQueue):
         self._stumble()
         return super().retry_after(now)
 
-    def learn(self, _jobs: int, _seconds: float, _now: float, /) -> None:
-        """Learn nothing, with effort."""
+    def learn(self, jobs: int, seconds: float, now: float, /) -> None:
+        """Count it, with effort."""
+        super().learn(jobs, seconds, now)
         self._stumble()

@@ -24,14 +24,14 @@ from typing import Any, Final
 
 from penstock import errors
 from penstock.response import Encoded
-from penstock.scheduler import Attempt, GuardedQueue, Job, Queue
+from penstock.scheduler import Attempt, Job
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.states import EXPIRED
-from penstock.testing.disciplines import WhimsicalQueue
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.lines import Lines
+from penstock.testing.opinions import Opinions
 from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
 from penstock.testing.witness import Witness
 
@@ -73,6 +73,7 @@ class Simulation(FakeEngine):
         self.drain_deadline = math.inf
         self._drain_after = steps
         self._lanes = list(self.scheduler.lanes.values())
+        self._opinions = Opinions(self._lanes)
         self._event: on.Event = on.StartRequested()
         self._numbers = 0
         self._lines = Lines()
@@ -80,6 +81,8 @@ class Simulation(FakeEngine):
         self._lost: list[Witness] = []  # in this step
         self._have_run: set[str] = set()  # the pools that have been sent work
         self._paid = 0  # jobs that have paid for a queue's mistake
+        self._drained = 0  # admitted jobs that were answered since the drain began, as they would have been without it
+        self._abandoned = 0  # the others
         self._is_paused = False
         self._has_failed = False  # whether no worker can be started any more
         self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill, do.Report: self._hear}
@@ -121,6 +124,9 @@ class Simulation(FakeEngine):
             while not self.scheduler.is_drained:
                 self._happen()
             self._require(not self.live and not self.scheduler.attempts, "it says that it is drained")
+            desk = self.scheduler.desk
+            sums = desk.drain_answered, desk.drain_abandoned
+            self._require(sums == (self._drained, self._abandoned), f"the drain has counted {sums}")
         except SimulationFailed:
             raise
         except Exception as error:
@@ -149,7 +155,7 @@ class Simulation(FakeEngine):
         commands = super().receive(event)
         self._check_losses()
         self._check_deadlines()
-        self._check_sheds()
+        self._check_intake()
         return commands
 
     def _check_losses(self) -> None:
@@ -168,15 +174,13 @@ class Simulation(FakeEngine):
             late = next(witness for witness in self.live.values() if witness.limit == soonest)
             raise SimulationFailed(self._sentence(f"the wake-up is {wakeup}, too late for {late!r} at {soonest}"))
 
-    def _check_sheds(self) -> None:
-        """Nobody waits whom the queue has given up, and the next wake-up comes before it gives up another."""
-        for lane in self._lanes:
-            queue = inner_of(lane.queue)
-            if isinstance(queue, WhimsicalQueue):
-                for job in lane.queue:
-                    when = queue.said.get(job.sequence, math.inf)
-                    if when <= self.clock.now or job.armed > when:
-                        raise SimulationFailed(self._sentence(f"{job.payload!r} is to be given up at {when}"))
+    def _check_intake(self) -> None:
+        """What is closed lets nobody in, and each queue is treated as it wants to be."""
+        event = self._event
+        if type(event) is on.Submitted and (self._is_paused or self.drain_deadline < math.inf):
+            self._require(not event.job.admitted, "admitted, while nothing new is taken", event.job.payload)
+        problem = self._opinions.problem(self.clock.now)
+        self._require(problem is None, problem or "")
 
     def _happen(self) -> None:
         """Let the next thing happen: what is planned first, or the scheduler's wake-up."""
@@ -291,9 +295,12 @@ class Simulation(FakeEngine):
     # ---- what the witnesses learn from events
 
     def _note_end(self, event: on.AttemptEnded) -> None:
-        for witness in self._in_attempt(event.attempt):
+        members = self._in_attempt(event.attempt)
+        for witness in members:
             if event.results[0] is on.NOT_BEGUN:
                 witness.come_back(self.clock.now)
+        if members and event.results[0] is not on.NOT_BEGUN:
+            self._opinions.note_end(members[0].job.lane)
         attempt = self._lines.end(event.attempt)
         if attempt is not None:
             self._begin_line([attempt])
@@ -346,7 +353,7 @@ class Simulation(FakeEngine):
             witness: Witness = job.payload
             self._require(witness.number in self.live, "sent, and has been answered", witness)
             self._require(witness.attempt is None and witness.standing is None, "sent, and has been sent", witness)
-            self._require(self._is_next(witness), "out of turn", witness)
+            self._check_turn(witness)
             if is_ahead:
                 self._require(witness.may_stand_in_line, "sent ahead", witness)
                 witness.standing = attempt.id
@@ -355,11 +362,19 @@ class Simulation(FakeEngine):
         self._have_run.add(attempt.worker.pool.name)
         self.workers[command.worker].run(attempt)
 
+    def _check_turn(self, witness: Witness) -> None:
+        """It is the oldest of its lane, or the one that its queue has chosen."""
+        if witness.job.lane not in self._opinions:
+            self._require(self._is_next(witness), "out of turn", witness)
+            return
+        # In these turns nothing comes back into a queue once the work has been given out.
+        is_simple = type(self._event) in {on.Submitted, on.TimePassed}
+        latest = self.scheduler.desk.sequence if is_simple else None
+        problem = self._opinions.problem_of_start(witness.job, self.clock.now, latest)
+        self._require(problem is None, problem or "", witness)
+
     def _is_next(self, witness: Witness) -> bool:
-        """Whether its queue has let it go; where the queue has no opinion, no older job of its lane waits."""
-        queue = inner_of(witness.job.lane.queue)
-        if isinstance(queue, WhimsicalQueue):
-            return witness.job.sequence not in witness.job.lane.queue.jobs and witness.job.sequence not in queue.jobs
+        """Whether no older job of its lane waits to be sent."""
         for other in self.live.values():  # in the order in which they came
             if other is witness:
                 return True
@@ -381,6 +396,11 @@ class Simulation(FakeEngine):
         witness.answers += 1
         self._require(witness.answers == 1, "answered again", witness)
         self._require(self._is_true[type(job.outcome)](witness), f"{job.outcome!r} is not true", witness)
+        has_begun = self.drain_deadline < math.inf and type(self._event) is not on.DrainRequested
+        if has_begun and job.admitted:
+            is_abandoned = isinstance(job.outcome, errors.Draining)
+            self._abandoned += is_abandoned
+            self._drained += not is_abandoned
         del self.live[witness.number]
         self.outcomes[getattr(job.outcome, "code", "ok")] += 1
 
@@ -421,9 +441,7 @@ class Simulation(FakeEngine):
 
     def _is_shed(self, witness: Witness) -> bool:
         """Whether the queue has given it up, in so many words."""
-        queue = inner_of(witness.job.lane.queue)
-        is_given_up = isinstance(queue, WhimsicalQueue) and witness.job.sequence in queue.given_up
-        return is_given_up and witness.attempt is None and witness.standing is None
+        return self._opinions.has_given_up(witness.job) and witness.attempt is None and witness.standing is None
 
     def _may_pay(self, _witness: Witness) -> bool:
         """One job at most pays for each mistake of a queue."""
@@ -432,11 +450,6 @@ class Simulation(FakeEngine):
 
     def _is_refused(self, witness: Witness) -> bool:
         return type(self._event) is on.Submitted and self._event.job is witness.job
-
-
-def inner_of(queue: Queue) -> Queue:
-    """The queue itself, or the one that is guarded."""
-    return queue._inner if isinstance(queue, GuardedQueue) else queue
 
 
 def scenario_seeds(seed: int) -> Iterator[int]:
