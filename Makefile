@@ -6,6 +6,7 @@
 #   make lint                  what may be said about the code without running it
 #   make soak STEPS=10000000 SEED=7    the simulation, for longer
 #   make bench                 side by side with bare Falcon
+#   make study                 which queue discipline: simulates all, writes docs/overload-study.*
 #   make docs                  the generated parts of docs/
 #   make clean                 away with all that these made
 
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETUP := setup.cfg pyproject.toml requirements/runtime.txt
 
-.PHONY: serve test lint format soak bench docs clean
+.PHONY: serve test lint format soak bench study docs clean
 .DEFAULT_GOAL := test
 
 # `exec`: Ctrl-C and SIGTERM reach the server itself, with no shell in between.
@@ -47,6 +48,9 @@ soak: $(VENV)/.for-test
 bench: $(VENV)/.for-test
 	$(BIN)/python bench/run.py
 
+study: $(VENV)/.for-study
+	$(BIN)/python bench/overload_study.py
+
 docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_state_diagrams.py
 
@@ -67,4 +71,8 @@ $(VENV)/.for-serve: $(SETUP) requirements/examples.txt | $(BIN)/python
 $(VENV)/.for-test: $(SETUP) requirements/examples.txt requirements/dev.txt | $(BIN)/python
 	$(PIP) install -r requirements/dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.for-study: requirements/study.txt $(VENV)/.for-test
+	$(PIP) install -r requirements/study.txt
 	@touch $@

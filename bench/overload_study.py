@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
+import random
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from overload_cells import SERVICES, Cell, Outcome, simulate
 
+from penstock.scheduler import Job
 from penstock_overload import Adaptive, CoDel, Discipline, EarliestDeadlineFirst, Fifo, Lifo
 
 DISCIPLINES: dict[str, type[Discipline]] = {
@@ -25,6 +29,48 @@ DISCIPLINES: dict[str, type[Discipline]] = {
     "EDF": EarliestDeadlineFirst,
     "CoDel": CoDel,
     "adaptive": Adaptive,
+}
+MIXTURES: dict[str, Callable[[random.Random], float]] = {
+    "one of two 0.2 s, the others 5 s": lambda dice: 0.2 if dice.random() < 0.5 else 5.0,
+    "four of five 0.2 s, the others 5 s": lambda dice: 0.2 if dice.random() < 0.8 else 5.0,
+    "exponential, mean 1 s": lambda dice: dice.expovariate(1.0),
+    "from 0.5 to 2 s, uniform": lambda dice: dice.uniform(0.5, 2.0),
+    "without end": lambda _dice: 1e6,
+}
+
+
+class Impatient(Adaptive):
+    """The default, without what it learns of patience but for the order: nothing is shed for lack of it."""
+
+    __slots__ = ()
+
+    def give_up_at(self, job: Job, now: float, /) -> float:
+        """When its deadline cannot be met any more."""
+        when = job.finish_by
+        return when if when == math.inf else when - self._expected_execution(job, now)
+
+
+class MedianQuantile(Adaptive):
+    """The default, which expects an execution to be as long as the median."""
+
+    __slots__ = ()
+
+    quantile = 0.5
+
+
+class HighQuantile(Adaptive):
+    """The default, which expects it to be as long as the longest quarter."""
+
+    __slots__ = ()
+
+    quantile = 0.75
+
+
+VARIANTS: dict[str, type[Discipline]] = {
+    "adaptive": Adaptive,
+    "nothing shed for patience": Impatient,
+    "median of executions": MedianQuantile,
+    "upper quartile of executions": HighQuantile,
 }
 LOADS = (0.5, 0.8, 1.0, 1.5, 2.0, 4.0, 10.0)
 PATIENCES = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -106,6 +152,43 @@ def verdict(results: Results) -> list[str]:
     return lines
 
 
+def mixtures() -> list[str]:
+    """Callers who are not alike: goodput, and p99."""
+    lines = [f"| patience | load | {' | '.join(DISCIPLINES)} |", "|---" * (len(DISCIPLINES) + 2) + "|"]
+    for name, patience in MIXTURES.items():
+        for load in (0.8, 1.2, 2.0, 10.0):
+            cell = Cell(load=load, patience=patience, seconds=SECONDS, seed=SEED)
+            got = [simulate(cell, discipline) for discipline in DISCIPLINES.values()]
+            cells = [f"{100 * outcome.goodput:.1f} ({outcome.p99:.2f} s)" for outcome in got]
+            lines.append(f"| {name} | {load:g} | {' | '.join(cells)} |")
+    return lines
+
+
+def variants() -> list[str]:
+    """The default, and what it would be without one thing or another: means over the patiences."""
+    lines = ["| service | deadlines | variant | load 0.8 | 1 | 1.5 | 2 | 10 |", "|---" * 8 + "|"]
+    for service, has_deadlines, (name, discipline) in itertools.product(SERVICES, (False, True), VARIANTS.items()):
+        cells = []
+        for load in (0.8, 1.0, 1.5, 2.0, 10.0):
+            got = [
+                simulate(
+                    Cell(
+                        load=load,
+                        patience=patience,
+                        service=service,
+                        has_deadlines=has_deadlines,
+                        seconds=SECONDS,
+                        seed=SEED,
+                    ),
+                    discipline,
+                )
+                for patience in PATIENCES
+            ]
+            cells.append(f"{100 * statistics.fmean(outcome.goodput for outcome in got):.1f}")
+        lines.append(f"| {service} | {'yes' if has_deadlines else 'no'} | {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def report(results: Results) -> str:
     """The generated part of the page."""
     lines = ["## The verdict", "", *verdict(results), ""]
@@ -118,6 +201,8 @@ def report(results: Results) -> str:
             lines += [*part(results, measure, service, has_deadlines=has_deadlines), ""]
     for load in (2.0, 10.0):
         lines += [f"## In detail: load {load:g}, patience 1 s", "", *in_detail(results, load, 1.0), ""]
+    lines += ["## Callers who are not alike: goodput % (p99)", "", "Constant service times, no deadlines.", ""]
+    lines += [*mixtures(), "", "## Parts of the default: goodput %, mean over the patiences", "", *variants(), ""]
     return "\n".join(lines)
 
 

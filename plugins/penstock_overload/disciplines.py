@@ -51,7 +51,8 @@ class Discipline(FifoQueue):
     sheds = True
     order: ClassVar[Order] = OLDEST
     heeds_patience: ClassVar[bool] = False
-    quantile: ClassVar[float] = 0.5
+    quantile: ClassVar[float] = 0.25
+    """Of the executions, what is expected: too much is refused by mistake otherwise, where they are unequal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -396,12 +397,13 @@ class Adaptive(Discipline):
             level.reorder(OLDEST)
 
     def _bears(self, job: Job, hopeless_from: float, now: float, /) -> float:
-        """While a queue stands, half as long: the newest first hardly ever comes back to what has waited for so long.
+        """While more stands in the queue than can be served in a sixth of that, half as long.
 
-        So it may as well be told now, when its caller can still ask elsewhere. But a few jobs are kept, lest the worker
-        runs dry.
+        The newest first hardly ever comes back then to what has waited for so long, so it may as well be told now, when
+        its caller can still ask elsewhere. But a few jobs are kept, lest the worker runs dry.
         """
-        if self._levels[job.priority].order is OLDEST:
+        level = self._levels[job.priority]
+        if level.order is OLDEST or self._drain.gap * len(level.jobs) < hopeless_from / 6:
             return hopeless_from
         return max(hopeless_from / 2, min(hopeless_from, self.KEPT * self._expected_execution(job, now)))
 

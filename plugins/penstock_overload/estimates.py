@@ -64,7 +64,7 @@ class Executions:
 
     __slots__ = ("_by_size", "_last", "_quantile", "_single")
 
-    def __init__(self, quantile: float = 0.5) -> None:
+    def __init__(self, quantile: float = 0.25) -> None:
         self._quantile = quantile
         self._single = Quantile(quantile)  # of jobs that run alone, which most do
         self._by_size: dict[int, Quantile] = {}  # by the number of binary digits: a dozen at most

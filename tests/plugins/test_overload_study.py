@@ -32,7 +32,7 @@ def test_the_first_come_first_served_do_not() -> None:
 @pytest.mark.parametrize("has_deadlines", [False, True])
 @pytest.mark.parametrize("service", ["constant", "heavy"])
 def test_the_default_is_never_much_worse_than_the_best(service: str, *, has_deadlines: bool) -> None:
-    """In no cell does it stay behind the best discipline by more than a sixth of the work that the machine can do."""
+    """In no cell does it stay behind the best discipline by more than a tenth of the work that the machine can do."""
     for load in (0.8, 1.0, 2.0):
         for patience in (0.2, 1.0):
             cell = Cell(
@@ -41,7 +41,7 @@ def test_the_default_is_never_much_worse_than_the_best(service: str, *, has_dead
             useful = {
                 kind: simulate(cell, kind).useful for kind in (Fifo, Lifo, EarliestDeadlineFirst, CoDel, Adaptive)
             }
-            assert useful[Adaptive] >= max(useful.values()) - 1 / 6, cell
+            assert useful[Adaptive] >= max(useful.values()) - 0.1, cell
 
 
 def mixed(dice: random.Random) -> float:
