@@ -107,8 +107,9 @@ def penstock_queue_discipline(endpoint: Endpoint) -> Callable[[], Queue] | None:
 def penstock_retry_policy(endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None] | None:
     """Decide whether a job that has failed is tried again, and when.
 
-    It is asked only where trying again is safe at all: no chunk has been delivered, a lost worker's endpoint is
-    idempotent, and the job has not seen two workers die. A delay that ends after the job's deadline is a no.
+    It is asked only where trying again is safe at all: no chunk has been delivered, the job has not seen two workers
+    die, and the endpoint is idempotent or the code has raised ``Retryable``. A delay that ends after the job's deadline
+    is a no. What ran beside a job that had to be killed runs again without anybody being asked.
 
     Parameters
     ----------
@@ -118,7 +119,9 @@ def penstock_retry_policy(endpoint: Endpoint) -> Callable[[Job, PenstockError, f
     Returns
     -------
     A callable that takes the job, the error (``WorkerLost`` or ``HandlerError``) and the instant, and returns after how
-    many seconds the job is queued again, or None if the error is to be its answer. Or None.
+    many seconds the job is queued again, or None if the error is to be its answer. Or None. ``HandlerError.may_retry``
+    says whether the endpoint's ``Retries`` name the exception, or it was ``Retryable``; ``retry_delay`` what that has
+    asked for.
     """
 
 

@@ -120,7 +120,7 @@ def test_a_lost_job_runs_again() -> None:
     assert (job.attempts, job.spent, job.deaths) == (2, 2, 1)
     engine.advance(1.0)
     assert code(job) == "ok"
-    assert events(engine)[:2] == ["worker-lost", "restart"]
+    assert events(engine)[:3] == ["worker-lost", "retry", "restart"]
 
 
 def test_a_job_whose_code_had_not_begun_is_innocent() -> None:

@@ -202,6 +202,7 @@ def test_statistics_tell_everything_an_operator_asks() -> None:
                 "queued": 1,
                 "queued_bytes": 7,
                 "running": 1,
+                "backing_off": 0,
                 "totals": {"ok": 1, "queue-full": 1},
                 "queue_seconds": {"p50": 0.0, "p90": 0.0, "p99": 0.0},
                 "execution_seconds": {"p50": 0.01, "p90": 0.01, "p99": 0.01},

@@ -15,8 +15,9 @@ from penstock import App, Backoff, Batching, Retries, RetryBudget
 from penstock.errors import HandlerError, InvalidRequest, PenstockError, PluginError, WorkerLost
 from penstock.hooks import Endpoint
 from penstock.registry import Registry
+from penstock.scheduler import LaneSpec, PoolSpec
 from penstock.settings import Sources
-from penstock.testing import MockClock
+from penstock.testing import Behaviour, FakeEngine, MockClock
 from penstock_retries.bucket import KEEP_SECONDS, Bucket
 from penstock_retries.plugin import Decide, RetriesPlugin, RetriesSettings
 
@@ -211,6 +212,25 @@ def test_an_exhausted_budget_is_told_once_in_a_while(caplog: pytest.LogCaptureFi
             decide(Failed(), PASSING, now)  # type: ignore[arg-type]
     assert len(caplog.records) == 2
     assert "work has used up its retry budget" in caplog.records[0].getMessage()
+
+
+def test_a_failing_model_is_spared_by_the_whole_scheduler() -> None:
+    """Not only does the policy say so: the attempts that its workers see are no more than that."""
+    declared = endpoint(Retries(max_attempts=10))
+    engine = FakeEngine([PoolSpec(name="default", workers=4)], [LaneSpec(name="lane")])
+    plugin = RetriesPlugin(RetriesSettings(), random=Random(1), clock=engine.clock)
+    engine.scheduler.lanes["lane"].retry = plugin.penstock_retry_policy(declared)
+    engine.start()
+    engine.advance(1.0)
+    jobs = []
+    for _ in range(1000):
+        jobs.append(engine.submit(behaviour=Behaviour.RETRYABLE))
+        engine.advance(0.01)
+    engine.advance(60.0)
+    assert {job.outcome.code for job in jobs} == {"handler-error"}
+    extra = sum(job.attempts - 1 for job in jobs)
+    # Ten seconds of it, in which the reserve has come in once more, and a tenth or so of the tokens has faded.
+    assert 1000 * 0.2 < extra <= 1000 * 0.2 + 10 + 11
 
 
 # ---- the operator

@@ -14,6 +14,7 @@ from penstock.scheduler import (
     Job,
     Lane,
     LaneSpec,
+    again,
     answers,
     attempts,
     deadlines,
@@ -22,6 +23,7 @@ from penstock.scheduler import (
 )
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
+from penstock.scheduler.again import Again
 from penstock.scheduler.answers import Answers
 from penstock.scheduler.attempts import Attempts
 from penstock.scheduler.dispatch import Dispatch
@@ -64,13 +66,13 @@ def execution_deadlines_are_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def requeued_jobs_have_no_timer(patch: pytest.MonkeyPatch) -> None:
-    requeue = Losses._requeue
+    queue = Again._queue
 
-    def forgetful(self: Losses, job: Job, now: float) -> None:
-        requeue(self, job, now)
+    def forgetful(self: Again, job: Job, now: float) -> None:
+        queue(self, job, now)
         self._desk.timers.disarm(job)
 
-    patch.setattr(Losses, "_requeue", forgetful)
+    patch.setattr(Again, "_queue", forgetful)
 
 
 def deaths_are_not_counted(patch: pytest.MonkeyPatch) -> None:
@@ -208,18 +210,18 @@ def what_has_begun_is_taken_back(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_was_not_begun_is_taken_to_have_failed(patch: pytest.MonkeyPatch) -> None:
-    def fail(self: Losses, job: Job, now: float) -> None:
-        self._answers.fail(job, HandlerError("not begun"), now)
+    def fail(self: Again, job: Job, now: float) -> None:
+        self.fail(job, HandlerError("not begun"), now)
 
-    patch.setattr(Losses, "unbegin", fail)
+    patch.setattr(Again, "unbegin", fail)
 
 
 def what_was_not_begun_has_spent_a_try(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Losses, "unbegin", Losses._requeue)
+    patch.setattr(Again, "unbegin", Again.requeue)
 
 
 def nobody_in_a_line_is_to_blame(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Losses, "_blame", lambda *_: None)
+    patch.setattr(Losses, "_blame", lambda self, attempt, _now: self._lines.take_back(attempt, "lose"))
 
 
 def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
@@ -260,6 +262,75 @@ def the_line_comes_back_in_disorder(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Losses, "accept", accept)
     patch.setattr(FifoQueue, "push_front", push_front)
+
+
+def a_back_off_never_ends(patch: pytest.MonkeyPatch) -> None:
+    back_off = Again._back_off
+
+    def forgetful(self: Again, job: Job, when: float) -> None:
+        back_off(self, job, when)
+        self._desk.timers.disarm(job)
+
+    patch.setattr(Again, "_back_off", forgetful)
+
+
+def a_back_off_ends_too_soon(patch: pytest.MonkeyPatch) -> None:
+    back_off = Again._back_off
+    patch.setattr(Again, "_back_off", lambda self, job, when: back_off(self, job, (self._desk.now + when) / 2))
+
+
+def a_back_off_goes_beyond_the_deadline(patch: pytest.MonkeyPatch) -> None:
+    def careless(job: Job, error: Any, now: float) -> Any:
+        delay = job.lane.retry(job, error, now) if retrying.may_survive(job) else None
+        return error if delay is None else delay
+
+    patch.setattr(again, "delay_or_error", careless)
+
+
+def a_back_off_is_lost_sight_of(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lane, "waiting", lambda self: list(self.queue))
+
+
+def a_retry_has_to_queue_up(patch: pytest.MonkeyPatch) -> None:
+    def due(self: Again, job: Job, now: float) -> None:
+        put_back = type(job.lane.queue).push_front
+        patch.setattr(FifoQueue, "push_front", FifoQueue.push)
+        on_job_due(self, job, now)
+        patch.setattr(FifoQueue, "push_front", put_back)
+
+    on_job_due = Again.on_job_due
+    patch.setattr(Again, "on_job_due", due)
+
+
+def a_retry_holds_its_slot(patch: pytest.MonkeyPatch) -> None:
+    def leave(self: Again, job: Job) -> None:
+        assert job.attempt is not None
+        job.attempt.live -= 1
+        job.attempt = None
+
+    patch.setattr(Again, "_leave_attempt", leave)
+
+
+def the_retry_policy_is_not_asked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Again, "fail", lambda self, job, error, now: self._answers.answer(job, "fail", error, now))
+
+
+def the_retry_policy_is_not_heard(patch: pytest.MonkeyPatch) -> None:
+    def stubborn(job: Job, error: Any, now: float) -> Any:
+        verdict = retrying.delay_or_error(job, error, now)
+        return 0.01 if verdict is error and retrying.may_survive(job) else verdict
+
+    patch.setattr(again, "delay_or_error", stubborn)
+
+
+def chunks_are_sent_twice(patch: pytest.MonkeyPatch) -> None:
+    def careless(job: Job, error: Any, now: float) -> Any:
+        chunks, job.chunks = job.chunks, 0
+        verdict = retrying.delay_or_error(job, error, now)
+        job.chunks = chunks
+        return verdict
+
+    patch.setattr(again, "delay_or_error", careless)
 
 
 def what_is_not_idempotent_is_sent_ahead(patch: pytest.MonkeyPatch) -> None:
@@ -303,6 +374,15 @@ MUTATIONS = [
     the_line_is_begun_from_its_end,
     the_line_comes_back_in_disorder,
     what_is_not_idempotent_is_sent_ahead,
+    a_back_off_never_ends,
+    a_back_off_ends_too_soon,
+    a_back_off_goes_beyond_the_deadline,
+    a_back_off_is_lost_sight_of,
+    a_retry_has_to_queue_up,
+    a_retry_holds_its_slot,
+    the_retry_policy_is_not_asked,
+    the_retry_policy_is_not_heard,
+    chunks_are_sent_twice,
 ]
 
 
@@ -314,4 +394,4 @@ def test_a_broken_scheduler_is_found_out(
     monkeypatch.setattr(simulation, "DRAIN_STEPS", 5000)
     mutation(monkeypatch)
     with pytest.raises(SimulationFailed, match=r"^seed=\d+ step=\d+ "):
-        simulate(100_000, 1)
+        simulate(100_000, 3)

@@ -25,7 +25,7 @@ from penstock.registry import Registry
 from penstock.scheduler import Attempt, Job, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.scheduler.states import RUNNING
+from penstock.scheduler.states import RUNNING, SENT
 from penstock.shutdown import ShutdownRequest
 from penstock.submission import PRIORITIES, Submission
 from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
@@ -538,4 +538,5 @@ def _do_nothing() -> None:
 def _about(job: Job, attempt: Attempt) -> About:
     """What the handler's context will tell."""
     call: Call = job.payload
-    return About(call.request_id, job.attempts, call.principal, call.headers or {}, attempt.deadline())
+    number = job.attempts + (attempt.state is SENT)  # one that is sent ahead is counted when its turn comes
+    return About(call.request_id, number, call.principal, call.headers or {}, attempt.deadline())

@@ -133,7 +133,7 @@ def _retry(fields: Fields) -> records.Record:
     return records.RetryScheduled(
         endpoint=job.lane.name,
         request_id=job.payload.request_id,
-        attempt=job.attempts,
+        attempt=fields["attempt"],
         delay=fields["delay"],
         code=fields["error"].code,
     )

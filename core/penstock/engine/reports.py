@@ -49,6 +49,7 @@ class Reporter:
             "drain": self._drain,
             "drain-timeout": self._drain_timeout,
             "abandoned": self._abandoned,
+            "retry": self._retry,
         }
 
     def report(self, event: str, fields: Fields) -> None:
@@ -203,6 +204,26 @@ class Reporter:
             )
         elif isinstance(error, Cancelled):
             log_event(logging.DEBUG, error.code, error.detail, endpoint=call.endpoint.name, job=call.request_id)
+
+    def _retry(self, fields: Fields) -> None:
+        """A job has failed, and is tried again: if that succeeds, nothing else tells that it had failed."""
+        job: Job = fields["job"]
+        error: PenstockError = fields["error"]
+        when = f"in {fields['delay']:.3g} s" if fields["delay"] else "at once"
+        cause, what = error.code, "its worker was lost"
+        if isinstance(error, HandlerError):
+            cause = error.exception_type
+            what = f"it raised {cause}: {error.detail}"
+        log_event(
+            logging.INFO,
+            "retry",
+            f"{job.lane.name} is tried again {when}: {what}",
+            endpoint=job.lane.name,
+            job=job.payload.request_id,
+            attempt=fields["attempt"],
+            delay=round(fields["delay"], 4),
+            cause=cause,
+        )
 
     # ---- fields and status
 

@@ -12,7 +12,7 @@ from penstock.scheduler.desk import Desk
 from penstock.scheduler.guarding import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lines import Lines
-from penstock.scheduler.states import ATTEMPT, JOB, QUEUED, RUNNING, SENT
+from penstock.scheduler.states import ATTEMPT, BACKING_OFF, JOB, QUEUED, RUNNING, SENT
 
 _CLOCK_SLACK: Final = 0.05
 """A worker's own cancel scope may end an attempt this much before the engine's timer for the same deadline."""
@@ -41,7 +41,9 @@ class Answers:
         desk = self._desk
         lane = job.lane
         attempt = job.attempt
-        if attempt is None:
+        if job.state is BACKING_OFF:
+            del lane.backing_off[job.sequence]
+        elif attempt is None:
             lane.queue.remove(job, happening, now)
             if lane.batching is not None:
                 desk.plan_next_batch(lane, now)
@@ -99,10 +101,13 @@ class Answers:
 
     def shed_if_hopeless(self, job: Job, now: float) -> bool:
         """Shed the head of a queue that sheds, if its deadline cannot be met any more; return whether it was."""
-        is_hopeless = job.lane.queue.give_up_at(job, now) <= now
-        if is_hopeless:
+        when = job.lane.queue.give_up_at(job, now)
+        if when <= now:
             self._shed(job, now)
-        return is_hopeless
+            return True
+        if when < job.due:  # it may not start after all, where its queue then makes a mistake
+            self._timers.arm(job, when)
+        return False
 
     def _shed(self, job: Job, now: float) -> None:
         queue = job.lane.queue

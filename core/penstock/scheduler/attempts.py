@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from penstock.errors import PenstockError
+from penstock.errors import HandlerError, PenstockError
 from penstock.scheduler import events as on
+from penstock.scheduler.again import Again
 from penstock.scheduler.answers import Answers
 from penstock.scheduler.deadlines import next_limit
 from penstock.scheduler.desk import Desk
 from penstock.scheduler.dispatch import Dispatch
 from penstock.scheduler.jobs import Attempt
-from penstock.scheduler.losses import Losses
 from penstock.scheduler.states import ATTEMPT, DRAINING
 from penstock.scheduler.supervision import Supervision
 
@@ -17,14 +17,14 @@ from penstock.scheduler.supervision import Supervision
 class Attempts:
     """Takes in results and chunks."""
 
-    __slots__ = ("_answers", "_desk", "_dispatch", "_losses", "_supervision")
+    __slots__ = ("_again", "_answers", "_desk", "_dispatch", "_supervision")
 
     def __init__(
-        self, desk: Desk, answers: Answers, losses: Losses, dispatch: Dispatch, supervision: Supervision
+        self, desk: Desk, answers: Answers, again: Again, dispatch: Dispatch, supervision: Supervision
     ) -> None:
         self._desk = desk
         self._answers = answers
-        self._losses = losses
+        self._again = again
         self._dispatch = dispatch
         self._supervision = supervision
 
@@ -63,19 +63,15 @@ class Attempts:
             if job.attempt is attempt:
                 result = event.results[position]
                 if result is on.NOT_BEGUN:
-                    self._losses.unbegin(job, now)
+                    self._again.unbegin(job, now)
                     continue
                 job.execution_seconds = event.seconds
-                if isinstance(result, PenstockError):
-                    self._answers.fail(job, result, now)
-                else:
+                if not isinstance(result, PenstockError):
                     self._answers.answer(job, "succeed", result, now)
-
-    def on_recalled(self, event: on.Recalled, now: float) -> None:
-        """What a worker has given back goes to whoever is free."""
-        worker = self._losses.accept(event, now)
-        if worker is not None:
-            self._dispatch.dispatch(worker.pool, now)
+                elif isinstance(result, HandlerError):
+                    self._again.fail(job, result, now)
+                else:
+                    self._answers.fail(job, result, now)
 
     def on_chunks_arrived(self, event: on.ChunksArrived, now: float) -> None:
         """The stream's turn is with its caller."""

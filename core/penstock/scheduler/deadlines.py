@@ -14,7 +14,7 @@ from penstock.errors import (
     WorkerLost,
 )
 from penstock.scheduler.jobs import Job
-from penstock.scheduler.states import QUEUED
+from penstock.scheduler.states import BACKING_OFF, QUEUED
 from penstock.scheduler.timers import NEVER
 
 QUEUE: Final = "queue"
@@ -34,6 +34,8 @@ def next_limit(job: Job) -> tuple[float, str]:
     """The instant at which the job must be stopped as things stand, and the limit that says so."""
     if job.state == QUEUED:
         return (job.start_by, QUEUE) if job.start_by <= job.finish_by else (job.finish_by, TOTAL)
+    if job.state == BACKING_OFF:
+        return job.finish_by, TOTAL
     execution = job.timeouts.execution
     when, limit = NEVER if execution is None else job.started + execution, EXECUTION
     if job.finish_by < when:
@@ -59,6 +61,8 @@ def _stream_limit(job: Job) -> tuple[float, str]:
 def error_of_shedding(job: Job) -> PenstockError:
     """What the caller of a job in the queue is told whose deadline cannot be met any more."""
     name = job.lane.name
+    if job.failure is not None:
+        return job.failure
     if job.attempts:
         return WorkerLost(f"{name}: its worker was lost, and it cannot be finished in time any more", retryable=True)
     return DeadlineInfeasible(f"{name}: it cannot be finished in time any more, so it was not started")
@@ -66,13 +70,9 @@ def error_of_shedding(job: Job) -> PenstockError:
 
 def error_of(job: Job, limit: str) -> PenstockError:
     """What the caller of a job that this limit stopped is told."""
-    name, limits = job.lane.name, job.timeouts
     if job.state == QUEUED:
-        if job.attempts:  # it is queued again, which only what may safely run twice ever is
-            return WorkerLost(f"{name}: its worker was lost, and no other became free in time", retryable=True)
-        if limit == QUEUE:
-            return QueueTimeout(f"{name}: not started within {limits.queue:g} s")
-        return QueueTimeout(f"{name}: not started within its total time of {limits.total:g} s")
+        return _error_in_queue(job, limit)
+    name, limits = job.lane.name, job.timeouts
     if limit == TOTAL:
         return TotalTimeout(f"{name}: not finished within {limits.total:g} s of its arrival")
     if limit == UNREAD:
@@ -83,3 +83,14 @@ def error_of(job: Job, limit: str) -> PenstockError:
         IDLE: (limits.idle, "no further chunk for"),
     }[limit]
     return ExecutionTimeout(f"{name}: {what} {seconds:g} s")
+
+
+def _error_in_queue(job: Job, limit: str) -> PenstockError:
+    name, limits = job.lane.name, job.timeouts
+    if job.failure is not None:
+        return job.failure  # it is queued again, and what it has failed with says more than that nobody was free
+    if job.attempts:  # it is queued again, which only what may safely run twice is after its worker was lost
+        return WorkerLost(f"{name}: its worker was lost, and no other became free in time", retryable=True)
+    if limit == QUEUE:
+        return QueueTimeout(f"{name}: not started within {limits.queue:g} s")
+    return QueueTimeout(f"{name}: not started within its total time of {limits.total:g} s")

@@ -11,6 +11,7 @@ from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane
 from penstock.scheduler.lines import Lines
 from penstock.scheduler.states import ATTEMPT, JOB
+from penstock.scheduler.timers import NEVER
 from penstock.scheduler.workforce import Pool, Worker
 
 
@@ -120,7 +121,7 @@ class Dispatch:
         worker = attempt.worker
         attempt.lane.ahead += 1
         worker.line.append(attempt)
-        if len(worker.line) == 1:
+        if worker.due == NEVER:  # it had no line, or one that has stalled, with nothing left in it to recall
             self._lines.watch(worker, now)
 
     def begin_next(self, worker: Worker, now: float) -> None:

@@ -39,7 +39,7 @@ class Drain(Timed):
         desk = self._desk
         desk.report("drain-timeout", jobs=desk.jobs_live)
         for lane in desk.lanes.values():
-            for job in list(lane.queue):
+            for job in lane.waiting():
                 self._give_up(job, now)
         for attempt in list(desk.attempts.values()):
             for job in attempt.jobs:

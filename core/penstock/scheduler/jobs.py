@@ -8,6 +8,7 @@ from penstock.scheduler.states import QUEUED, SENT
 from penstock.scheduler.timers import NEVER, Timed
 
 if TYPE_CHECKING:
+    from penstock.errors import HandlerError
     from penstock.policies import Timeouts
     from penstock.scheduler.lanes import Lane
     from penstock.scheduler.workforce import Worker
@@ -43,6 +44,7 @@ class Job(Timed):
         "chunks",
         "deaths",
         "execution_seconds",
+        "failure",
         "finish_by",
         "first_chunk_at",
         "lane",
@@ -50,6 +52,7 @@ class Job(Timed):
         "payload",
         "priority",
         "progressed",
+        "retry_at",
         "sequence",
         "share",
         "size_bytes",
@@ -89,6 +92,8 @@ class Job(Timed):
         self.attempts = 0  # tries in all, as the handler sees them
         self.spent = 0  # tries that count against the retries: an innocent bystander's does not
         self.deaths = 0  # workers that died under it
+        self.failure: HandlerError | None = None  # why it is tried again; None after a lost worker
+        self.retry_at = NEVER  # while it backs off: when it is queued again
         self.started = 0.0  # of the latest attempt
         self.chunks = 0  # that have arrived; a job with any is never tried again
         self.first_chunk_at = 0.0  # the instant; 0.0 if there is none

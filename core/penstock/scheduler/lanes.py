@@ -80,6 +80,7 @@ class Lane(Timed):
         "_queue_times",
         "admitted",
         "ahead",
+        "backing_off",
         "batching",
         "expected_seconds",
         "idempotent",
@@ -130,6 +131,7 @@ class Lane(Timed):
         self.ahead = 0  # jobs that stand in some worker's line; they are queued, but not in ``queue``
         self.admitted = 0  # jobs in all
         self.running = 0  # jobs in attempts that still wait for an answer
+        self.backing_off: dict[int, Job] = {}  # by sequence: jobs that have failed, and are not queued again yet
         self.outcomes: Counter[str] = Counter()
         self._queue_times: deque[float] = deque(maxlen=_SAMPLES)
         self._execution_times: deque[float] = deque(maxlen=_SAMPLES)
@@ -158,6 +160,10 @@ class Lane(Timed):
         if is_for_want_of_room and self.queue.sheds and error.retry_after is None:
             error.retry_after = self.queue.retry_after(now)
         return error
+
+    def waiting(self) -> list[Job]:
+        """The jobs that nothing has been done for yet, or that it is to be done for again; not what was sent ahead."""
+        return [*self.queue, *self.backing_off.values()]
 
     def batch_due(self, job: Job) -> float:
         """The latest instant at which a batch that this job waits for must go.
@@ -206,6 +212,7 @@ class Lane(Timed):
             "queued": self.queued,
             "queued_bytes": self.queue.size_bytes,
             "running": self.running,
+            "backing_off": len(self.backing_off),
             "totals": dict(self.outcomes),
             "queue_seconds": _quantiles(self._queue_times),
             "execution_seconds": _quantiles(self._execution_times),

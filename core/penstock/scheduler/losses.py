@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from penstock.scheduler import events as on
+from penstock.scheduler.again import Again
 from penstock.scheduler.answers import Answers
-from penstock.scheduler.deadlines import after
 from penstock.scheduler.desk import Desk
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lines import Lines
-from penstock.scheduler.retrying import error_unless_again
+from penstock.scheduler.retrying import error_of_loss
 from penstock.scheduler.states import ATTEMPT, JOB
 from penstock.scheduler.workforce import Worker
 
 
 class Losses:
-    """Queues lost jobs again, or answers them."""
+    """Finds out what was lost, and by whose fault."""
 
-    __slots__ = ("_answers", "_desk", "_lines")
+    __slots__ = ("_again", "_answers", "_desk", "_lines")
 
-    def __init__(self, desk: Desk, lines: Lines, answers: Answers) -> None:
+    def __init__(self, desk: Desk, lines: Lines, answers: Answers, again: Again) -> None:
         self._desk = desk
         self._lines = lines
         self._answers = answers
+        self._again = again
 
     def lose_attempts(self, worker: Worker, now: float, started: int | None) -> None:
         """Settle what a worker that is gone still owed. ``started`` as in ``WorkerExited``; 0 spares all."""
         desk = self._desk
         while worker.line:
             waiting = worker.line.pop()
-            for job in self._take_back(waiting, "lose", now):
-                if waiting.id == started:
-                    self._blame(job, now)
-                else:
-                    self._answers.watch(job, now)
+            if waiting.id == started:
+                self._blame(waiting, now)
+            else:
+                self._take_back(waiting, "lose", now)
         attempts = list(worker.attempts.values())
         worker.attempts.clear()
         for attempt in reversed(attempts):
@@ -50,65 +50,40 @@ class Losses:
         if worker is None or not worker.line:
             return None
         while worker.line and worker.line[-1].id > event.started:
-            for job in self._take_back(worker.line.pop(), "recall", now):
-                self._answers.watch(job, now)
+            self._take_back(worker.line.pop(), "recall", now)
         self._lines.watch(worker, now)  # what is left it has begun: what it says of the one before them is on its way
         return worker
 
-    def _take_back(self, attempt: Attempt, happening: str, now: float) -> list[Job]:
+    def _take_back(self, attempt: Attempt, happening: str, now: float) -> None:
         """The attempt was never begun: its jobs are where they were before."""
         del self._desk.attempts[attempt.id]
         attempt.state = ATTEMPT[attempt.state][happening]
-        jobs = [job for job in attempt.jobs if job.attempt is attempt]
-        for job in jobs:
-            job.attempt = None
-            job.lane.ahead -= 1
-            job.lane.queue.push_front(job, now)
-        return jobs
+        for job in attempt.jobs:
+            if job.attempt is attempt:
+                job.attempt = None
+                job.lane.ahead -= 1
+                job.lane.queue.push_front(job, now)
+                self._answers.watch(job, now)
 
-    def unbegin(self, job: Job, now: float) -> None:
-        """The worker was told to give the attempt back when it was about to begin it: the handler has not seen it."""
-        job.attempts -= 1
-        job.spent -= 1
-        self._requeue(job, now)
-
-    def _blame(self, job: Job, now: float) -> None:
-        """The worker had begun this job of its line, and died, before anybody could see that it had begun."""
-        job.started = now
-        job.attempts += 1
-        job.spent += 1
-        job.deaths += 1
-        error = error_unless_again(job, now)
-        if error is None:
-            self._restart_queue_time(job, now)
-        else:
-            self._answers.answer(job, "fail", error, now)
+    def _blame(self, attempt: Attempt, now: float) -> None:
+        """The worker had begun this attempt of its line, and died, before anybody could see that it had begun."""
+        del self._desk.attempts[attempt.id]
+        attempt.state = ATTEMPT[attempt.state]["lose"]
+        for job in attempt.jobs:
+            if job.attempt is attempt:
+                job.lane.ahead -= 1
+                job.lane.running += 1
+                job.started = now
+                job.attempts += 1
+                job.spent += 1
+                job.state = JOB[job.state]["start"]
+                self._lose(job, now, is_innocent=False)
 
     def _lose(self, job: Job, now: float, *, is_innocent: bool) -> None:
-        """The job's worker is gone: queue the job again if that is safe and allowed, else answer it."""
+        """The job's worker is gone."""
         if is_innocent:
             job.spent -= 1
+            self._again.spare(job, now)
         else:
             job.deaths += 1
-        error = error_unless_again(job, now)
-        if error is None:
-            self._requeue(job, now)
-        else:
-            self._answers.answer(job, "fail", error, now)
-
-    def _requeue(self, job: Job, now: float) -> None:
-        attempt = job.attempt
-        assert attempt is not None
-        lane = job.lane
-        attempt.live -= 1
-        lane.running -= 1
-        job.attempt = None
-        job.state = JOB[job.state]["requeue"]
-        lane.queue.push_front(job, now)
-        self._restart_queue_time(job, now)
-        if lane.batching is not None:
-            self._desk.plan_next_batch(lane, now)
-
-    def _restart_queue_time(self, job: Job, now: float) -> None:
-        job.start_by = after(now, job.timeouts.queue)
-        self._answers.watch(job, now)
+            self._again.fail(job, error_of_loss(job), now)

@@ -13,7 +13,8 @@ each knows only those before it::
 
     lines         who is asked to give back what was sent ahead
     answers       a job is decided; what nobody waits for is stopped
-    losses        a worker is gone, or gives work back: its jobs are queued again, or answered
+    again         a job has failed: it is queued again, at once or after a while, or answered
+    losses        a worker is gone, or gives work back
     dispatch      work is given to workers
     supervision   workers are started, ended and replaced
     attempts      results and chunks come in
@@ -29,6 +30,7 @@ from typing import Any
 from penstock.errors import PenstockError
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
+from penstock.scheduler.again import Again
 from penstock.scheduler.answers import Answers
 from penstock.scheduler.attempts import Attempts
 from penstock.scheduler.desk import Desk
@@ -76,10 +78,11 @@ class Scheduler:
         self.timers = desk.timers
         self._lines = Lines(desk)
         answers = Answers(desk, self._lines)
-        losses = Losses(desk, self._lines, answers)
+        again = Again(desk, answers)
+        losses = Losses(desk, self._lines, answers, again)
         self._dispatch = Dispatch(desk, self._lines, answers)
         supervision = Supervision(desk, self._lines, answers, losses, self._dispatch)
-        attempts = Attempts(desk, answers, losses, self._dispatch, supervision)
+        attempts = Attempts(desk, answers, again, self._dispatch, supervision)
         self._intake = Intake(desk, answers, self._dispatch)
         self._drain = Drain(desk, answers, supervision)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -88,7 +91,7 @@ class Scheduler:
             on.ChunksArrived: attempts.on_chunks_arrived,
             on.ChunksTaken: attempts.on_chunks_taken,
             on.AttemptEnded: attempts.on_attempt_ended,
-            on.Recalled: attempts.on_recalled,
+            on.Recalled: supervision.on_recalled,
             on.WorkerReady: supervision.on_worker_ready,
             on.WorkerExited: supervision.on_worker_exited,
             on.StartRequested: supervision.on_start_requested,
@@ -99,7 +102,7 @@ class Scheduler:
             on.TimePassed: self._time_passed,
         }
         self._alarms: dict[type, Callable[[Any, float], None]] = {
-            Job: answers.on_job_due,
+            Job: again.on_job_due,
             Attempt: supervision.on_attempt_due,
             Lane: self._dispatch.on_lane_due,
             Place: supervision.on_place_due,
@@ -191,9 +194,9 @@ class Scheduler:
 
     def live_jobs(self) -> list[Job]:
         """The jobs that are admitted and not answered."""
-        queued = [job for lane in self.lanes.values() for job in lane.queue]
+        waiting = [job for lane in self.lanes.values() for job in lane.waiting()]
         held = [job for attempt in self.attempts.values() for job in attempt.jobs if job.attempt is attempt]
-        return queued + held
+        return waiting + held
 
     # ---- time
 

@@ -6,6 +6,7 @@ begins. ``TABLE[state][happening]`` is how the scheduler moves; a missing entry 
 
 - A job is answered when it enters one of ``FINAL``; it leaves none of them, so it is answered once.
 - A job's answer does not free the slot: only the end of the attempt does. That is why the two have tables of their own.
+- A job that is ``backing_off`` has failed and waits for its next try: in no queue, and on no worker.
 - An attempt that is ``sent`` stands in a busy worker's line; its jobs are still queued, as far as anybody can tell.
 - An attempt that is ``stopping`` has nobody waiting for it, and its worker has been asked to interrupt it.
 - The intake is whether new work is taken. While it is ``paused`` what is admitted goes on, and the workers stay; there
@@ -21,6 +22,7 @@ from typing import Final
 # Plain strings, not an enum: they are hashed on every transition, and they are what the status page shows.
 QUEUED: Final = "queued"
 RUNNING: Final = "running"
+BACKING_OFF: Final = "backing_off"
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
 EXPIRED: Final = "expired"
@@ -73,12 +75,14 @@ JOB: Final = _table(
             "fail": FAILED,
             "expire": TIMED_OUT,
             "cancel": CANCELLED,
-            "requeue": QUEUED,  # its worker was lost, and it may run again
+            "requeue": QUEUED,  # it has failed, or its worker was lost, and it may run again
+            "back off": BACKING_OFF,  # likewise, but not at once
         },
+        BACKING_OFF: {"requeue": QUEUED, "fail": FAILED, "expire": TIMED_OUT, "cancel": CANCELLED},
         SUCCEEDED: {},
         FAILED: {},
         EXPIRED: {},  # time ran out while it was queued
-        TIMED_OUT: {},  # time ran out while it ran
+        TIMED_OUT: {},  # time ran out while it ran, or was about to run again
         CANCELLED: {},
     },
 )

@@ -72,6 +72,12 @@ class Supervision:
             self._desk.report("pool-ready", pool=pool, seconds=now - started)
         self._dispatch.dispatch(pool, now)
 
+    def on_recalled(self, event: on.Recalled, now: float) -> None:
+        """What a worker has given back goes to whoever is free."""
+        worker = self._losses.accept(event, now)
+        if worker is not None:
+            self._dispatch.dispatch(worker.pool, now)
+
     # ---- ends
 
     def on_worker_exited(self, event: on.WorkerExited, now: float) -> None:
@@ -119,14 +125,14 @@ class Supervision:
         self._answer_stranded(pool, now)
 
     def _answer_stranded(self, pool: Pool, now: float) -> None:
-        """Nothing starts in a pool that has failed, but workers that it still has finish what is queued."""
+        """Nothing starts in a pool that has failed, but workers that it still has finish what waits."""
         if pool.is_ready:
             return
         for lane in pool.lanes:
             sentence = f"{lane.name}: pool {pool.name} could not be started"
-            for job in list(lane.queue):
-                error = WorkerLost(sentence, retryable=True) if job.attempts else NotReady(sentence)
-                self._answers.answer(job, "fail", error, now)
+            for job in lane.waiting():
+                lost = WorkerLost(sentence, retryable=True) if job.attempts else NotReady(sentence)
+                self._answers.answer(job, "fail", job.failure or lost, now)
 
     # ---- the last steps of the ladder
 

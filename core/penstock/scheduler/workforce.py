@@ -161,8 +161,8 @@ class Pool:
 
     @property
     def has_queued(self) -> bool:
-        """Whether any of its lanes has work that has not been started."""
-        return any(lane.queue.jobs for lane in self.lanes)
+        """Whether any of its lanes has work that has not been started, or that is to be started again."""
+        return any(lane.queue.jobs or lane.backing_off for lane in self.lanes)
 
     def statistics(self) -> dict[str, Any]:
         """Its workers and how they fare, ready for JSON; ``since`` is an instant of the scheduler's clock."""

@@ -15,6 +15,7 @@ from penstock.errors import Cancelled, HandlerError
 from penstock.response import Encoded
 from penstock.scheduler import Attempt, Job
 from penstock.scheduler import events as on
+from penstock.scheduler.states import SENT
 from penstock.testing.clock import MockClock
 
 Deliver = Callable[[on.Event], Any]
@@ -62,6 +63,10 @@ class Behaviour:
         Whether it takes its worker with it, instead of returning.
     fails, cancels_itself:
         Whether it raises, or gives up as if it had been cancelled, instead of returning.
+    may_retry, retry_delay:
+        Whether what it raises says that it may be tried again, and after how long.
+    recovers:
+        How many attempts fail before one succeeds. Never by default.
     chunks, every:
         How many chunks a stream yields first, and the seconds between them.
     """
@@ -71,6 +76,9 @@ class Behaviour:
     crashes: bool = False
     fails: bool = False
     cancels_itself: bool = False
+    may_retry: bool = False
+    retry_delay: float | None = None
+    recovers: float = math.inf
     chunks: int = 0
     every: float = 0.01
 
@@ -80,12 +88,17 @@ class Behaviour:
     STUCK_HARD: ClassVar[Behaviour]
     CRASHER: ClassVar[Behaviour]
     FAILING: ClassVar[Behaviour]
+    RETRYABLE: ClassVar[Behaviour]
 
-    def result(self) -> Encoded | HandlerError | Cancelled:
-        """What the worker says of the job, if it is not stopped."""
+    def result(self, attempt: int = 1) -> Encoded | HandlerError | Cancelled:
+        """What the worker says of the job's so many-th attempt, if it is not stopped."""
         if self.cancels_itself:
             return Cancelled("the handler gave up")
-        return HandlerError("it raised", exception_type="ValueError") if self.fails else _RESULT
+        if not self.fails or attempt > self.recovers:
+            return _RESULT
+        return HandlerError(
+            "it raised", exception_type="ValueError", may_retry=self.may_retry, retry_delay=self.retry_delay
+        )
 
 
 Behaviour.QUICK = Behaviour()
@@ -94,6 +107,7 @@ Behaviour.STUCK = Behaviour(seconds=math.inf)  # until it is interrupted
 Behaviour.STUCK_HARD = Behaviour(seconds=math.inf, acknowledges=math.inf)
 Behaviour.CRASHER = Behaviour(crashes=True)
 Behaviour.FAILING = Behaviour(fails=True)
+Behaviour.RETRYABLE = Behaviour(fails=True, may_retry=True)
 
 
 def _payload(job: Job) -> Behaviour:
@@ -266,7 +280,10 @@ class FakeWorker:
             self.agenda.plan(seconds, lambda: self._crash(attempt))
         else:
             # A generator may also end before its last chunk: `seconds` decides.
-            results = [member.result() for member in members]
+            # A job that was sent ahead is not counted as begun yet: its worker is ahead of the news.
+            first = 1 if attempt.state == SENT else 0
+            pairs = zip(members, attempt.jobs, strict=True)
+            results = [member.result(first + job.attempts) for member, job in pairs]
             self.agenda.plan(seconds, lambda: self._finish(attempt, seconds, results))
 
     # ---- what it says
@@ -287,6 +304,8 @@ class FakeWorker:
     def _end(self, attempt: Attempt, seconds: float, results: list[Any]) -> None:
         if not self.is_alive or self.attempts.pop(attempt.id, None) is None:
             return
+        if attempt is self._current:
+            self._is_inside = False  # already when the news is out: what has failed may be tried elsewhere at once
         ended = on.AttemptEnded(attempt.id, seconds, results)
         if self._latency:
             self.agenda.plan(self._latency, lambda: self._say(ended))
@@ -294,7 +313,6 @@ class FakeWorker:
             self._deliver(ended)
         if attempt is self._current:
             self._current = None
-            self._is_inside = False
             self._unwanted.discard(attempt.id)
 
     def _crash(self, attempt: Attempt) -> None:

@@ -13,7 +13,19 @@ from typing import NoReturn
 from penstock.scheduler import Attempt, Job, Lane, Scheduler
 from penstock.scheduler.deadlines import next_limit
 from penstock.scheduler.lanes import AHEAD_MOST
-from penstock.scheduler.states import BUSY, DEAD, DRAINING, FINAL, QUEUED, READY, RUNNING, SENT, STARTING, STOPPING
+from penstock.scheduler.states import (
+    BACKING_OFF,
+    BUSY,
+    DEAD,
+    DRAINING,
+    FINAL,
+    QUEUED,
+    READY,
+    RUNNING,
+    SENT,
+    STARTING,
+    STOPPING,
+)
 from penstock.scheduler.timers import Timed
 from penstock.scheduler.workforce import STALL_SECONDS, Pool, Worker
 
@@ -33,6 +45,7 @@ def check(scheduler: Scheduler) -> None:
     live = 0
     for pool in scheduler.pools.values():
         live += sum(_check_queue(lane, pool, scheduler.now) for lane in pool.lanes)
+        live += sum(_check_backing_off(lane) for lane in pool.lanes)
     running: Counter[Lane] = Counter()
     ahead: Counter[Lane] = Counter()
     for attempt in scheduler.attempts.values():
@@ -80,11 +93,30 @@ def _check_queue(lane: Lane, pool: Pool, now: float) -> int:
     if size_bytes != lane.queue.size_bytes:
         _broken(f"{lane!r} counts {lane.queue.size_bytes} bytes, and holds {size_bytes}")
     # One may also come back from each worker, which was believed to have begun it.
-    if arrivals + lane.ahead > lane.max_queue + len(pool.places):
+    arrivals += sum(_count_arrivals(lane, place.worker) for place in pool.places if place.worker is not None)
+    if arrivals > lane.max_queue + len(pool.places):
         _broken(f"{lane!r} may hold {lane.max_queue} jobs")
     if batch_due < math.inf and lane.due > now and not lane.armed <= lane.due <= batch_due:
         _broken(f"{lane!r} must send a batch at {batch_due}, and its timer is for {lane.due}, armed for {lane.armed}")
     return len(lane.queue)
+
+
+def _count_arrivals(lane: Lane, worker: Worker) -> int:
+    """Return how many of the lane's jobs stand in the worker's line for the first time."""
+    return sum(attempt.live for attempt in worker.line if attempt.lane is lane and not attempt.jobs[0].attempts)
+
+
+def _check_backing_off(lane: Lane) -> int:
+    """Return how many jobs wait for their next try: those that have had one, in no queue and on no worker."""
+    for sequence, job in lane.backing_off.items():
+        if job.state != BACKING_OFF or job.attempt is not None or job.sequence != sequence or job.lane is not lane:
+            _broken(f"{job!r} is kept as backing off")
+        if not job.attempts or job.chunks or sequence in lane.queue.jobs:
+            _broken(f"{job!r} must not be tried again")
+        if not job.retry_at < job.finish_by:
+            _broken(f"{job!r} is to be tried again at {job.retry_at}, after its end at {job.finish_by}")
+        _check_armed(job, job.retry_at)
+    return len(lane.backing_off)
 
 
 def _check_waiting(attempt: Attempt) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from penstock.errors import HookError
+from penstock.errors import HandlerError, HookError, PenstockError
 from penstock.policies import Batching, Retries, Timeouts
-from penstock.scheduler import FifoQueue, GuardedQueue, LaneSpec, PoolSpec, Queue
+from penstock.scheduler import FifoQueue, GuardedQueue, Job, LaneSpec, PoolSpec, Queue, retry_lost
 from penstock.testing.disciplines import ClumsyQueue, WhimsicalQueue
 from penstock.testing.fake_worker import Behaviour
 
@@ -24,7 +24,7 @@ class Weather:
     ----------
     gap:
         Mean seconds between two arrivals.
-    hang_up, crash, stuck, stuck_hard, slow, lazy_reader:
+    hang_up, crash, fail, stuck, stuck_hard, slow, lazy_reader:
         The shares of callers and jobs that do so.
     outage:
         Mean seconds between two kills of a worker from outside.
@@ -43,6 +43,7 @@ class Weather:
     gap: float
     hang_up: float
     crash: float
+    fail: float
     stuck: float
     stuck_hard: float
     slow: float
@@ -65,6 +66,7 @@ class Weather:
             gap=dice.choice((0.0001, 0.0005, 0.002, 0.01, 0.02, 0.05, 0.1)),
             hang_up=share(0.5),
             crash=share(0.05),
+            fail=dice.choice((0.05, 0.05, 0.5)),
             stuck=share(0.1),
             stuck_hard=share(0.05),
             slow=share(0.3),
@@ -72,7 +74,7 @@ class Weather:
             outage=dice.choice((math.inf, 0.5, 5.0)),
             setup_failure=dice.choice((0.0, 0.0, 0.1, 0.3, 0.8)),
             jump=share(0.005),
-            load_failure=dice.choice((math.inf, math.inf, math.inf, dice.uniform(0.0, 50.0))),
+            load_failure=dice.choice((math.inf, math.inf, math.inf, dice.uniform(0.0, 50.0), dice.uniform(0.0, 1.0))),
             pause=dice.choice((math.inf, math.inf, math.inf, 0.5, 5.0)),
             brisk=dice.choice((0.5, 0.99, 1.0)),
         )
@@ -88,11 +90,38 @@ class Weather:
             seconds=math.inf if is_stuck else seconds,
             acknowledges=math.inf if is_hard else dice.expovariate(100.0),
             crashes=not is_stuck and dice.random() < self.crash,
-            fails=dice.random() < 0.05,
+            fails=dice.random() < self.fail,
+            may_retry=dice.random() < 0.7,
+            retry_delay=dice.choice((None, None, 0.0, 0.02, 2.0)),
+            recovers=dice.choice((1, 2, math.inf)),
             cancels_itself=dice.random() < 0.05,
             chunks=dice.randint(0, 5) if is_stream else 0,
             every=dice.expovariate(50.0),
         )
+
+
+class Pacing:
+    """A retry policy with a will of its own: as often as ``Retries`` allows, but not always, and after any delay.
+
+    Parameters
+    ----------
+    dice:
+        Decides.
+    """
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+
+    def __call__(self, job: Job, error: PenstockError, _now: float) -> float | None:
+        """Decide as a hook would."""
+        if job.spent >= job.lane.retries.max_attempts or self._dice.random() < 0.1:
+            return None
+        if isinstance(error, HandlerError):
+            if not error.may_retry:
+                return None
+            if error.retry_delay is not None:
+                return error.retry_delay
+        return self._dice.choice((0.0, 0.0, 0.001, 0.05, 0.5))
 
 
 def draw_pools(dice: random.Random) -> list[PoolSpec]:
@@ -151,6 +180,7 @@ def _draw_lane(dice: random.Random, name: str, pool: PoolSpec, new_queue: Callab
         max_queue_bytes=dice.choice((500, 1 << 20)),
         idempotent=dice.random() < 0.7,
         new_queue=new_queue,
+        retry=dice.choice((retry_lost, Pacing(random.Random(dice.random())))),  # noqa: S311 - dice, not a secret
     )
 
 

@@ -35,6 +35,8 @@ from penstock.testing.opinions import Opinions
 from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
 from penstock.testing.witness import Witness
 
+RetryPolicy = Callable[[Job, errors.PenstockError, float], float | None]
+
 SCENARIO_STEPS: Final = 4000
 """So many steps are made of one configuration before the next one is drawn."""
 
@@ -74,6 +76,8 @@ class Simulation(FakeEngine):
         self._drain_after = steps
         self._lanes = list(self.scheduler.lanes.values())
         self._opinions = Opinions(self._lanes)
+        for lane in self._lanes:
+            lane.retry = partial(self._judge, lane.retry)
         self._event: on.Event = on.StartRequested()
         self._numbers = 0
         self._lines = Lines()
@@ -94,7 +98,7 @@ class Simulation(FakeEngine):
         }
         self._is_true: dict[type, Callable[[Witness], bool]] = {
             Encoded: self._may_conclude,
-            errors.HandlerError: self._may_conclude,
+            errors.HandlerError: self._may_fail,
             errors.QueueTimeout: lambda job: not job.attempts and job.is_over(("queue", "total"), self.clock.now),
             errors.TotalTimeout: lambda job: self._may_time_out(job, "total"),
             errors.ExecutionTimeout: lambda job: self._may_time_out(job, "execution", "first_chunk", "idle"),
@@ -150,6 +154,8 @@ class Simulation(FakeEngine):
                 self.receive(on.TimePassed())  # the scheduler's timers go first, and so must what the witnesses see
         self.steps += 1
         self._event = event
+        for witness in self.live.values():
+            witness.wake(self.clock.now)
         if note is not None:
             note(event)
         commands = super().receive(event)
@@ -161,17 +167,21 @@ class Simulation(FakeEngine):
     def _check_losses(self) -> None:
         """Whoever must not run once more has been answered at once."""
         for witness in self._lost:
-            self._require(witness.number not in self.live or not witness.is_spoilt, "must not run once more", witness)
+            if witness.number in self.live:
+                self._require(not witness.was_spoilt, "must not run once more", witness)
+                self._require(not witness.question, "runs once more, and nobody was asked", witness)
         self._lost.clear()
 
     def _check_deadlines(self) -> None:
-        """Nobody's time is over, and the next wake-up comes before it is."""
+        """Nobody's time is over, nor the drain's, and the next wake-up comes before it is."""
         soonest = min([witness.limit for witness in self.live.values()], default=math.inf)
+        if self.live:
+            soonest = min(soonest, self.drain_deadline)
         if soonest == math.inf:
             return
         wakeup = self.scheduler.next_wakeup()
         if soonest < self.clock.now or wakeup is None or wakeup > soonest:
-            late = next(witness for witness in self.live.values() if witness.limit == soonest)
+            late = min(self.live.values(), key=lambda witness: witness.limit)
             raise SimulationFailed(self._sentence(f"the wake-up is {wakeup}, too late for {late!r} at {soonest}"))
 
     def _check_intake(self) -> None:
@@ -289,6 +299,7 @@ class Simulation(FakeEngine):
                 self.workers[self.dice.choice(sorted(self.workers))].exit("SIGKILL")
 
     def _fail_load(self) -> None:
+        self.receive(on.TimePassed())  # the timers that are due go first, and may start workers
         self._has_failed = True
         self.receive(on.LoadFailed("Traceback: the import raised"))
 
@@ -344,6 +355,15 @@ class Simulation(FakeEngine):
     def _note_taken(self, event: on.ChunksTaken) -> None:
         event.job.payload.see_taken(event.count, self.clock.now)
 
+    def _judge(self, policy: RetryPolicy, job: Job, error: errors.PenstockError, now: float) -> float | None:
+        """Stand between the scheduler and a lane's retry policy."""
+        witness: Witness = job.payload
+        self._require(witness.may_ask(error) and now == self.clock.now, f"its policy is asked about {error!r}", witness)
+        self._require(job.spent == witness.spent(error), f"{job.spent} tries are spent", witness)
+        delay = policy(job, error, now)
+        witness.hear(delay, error, now)
+        return delay
+
     # ---- what they see of commands
 
     def _send(self, command: do.Send) -> None:
@@ -363,7 +383,8 @@ class Simulation(FakeEngine):
         self.workers[command.worker].run(attempt)
 
     def _check_turn(self, witness: Witness) -> None:
-        """It is the oldest of its lane, or the one that its queue has chosen."""
+        """It is the oldest of its lane, or the one that its queue has chosen, and has backed off for long enough."""
+        self._require(witness.not_before is None, "too soon", witness)
         if witness.job.lane not in self._opinions:
             self._require(self._is_next(witness), "out of turn", witness)
             return
@@ -378,7 +399,7 @@ class Simulation(FakeEngine):
         for other in self.live.values():  # in the order in which they came
             if other is witness:
                 return True
-            if other.attempt is None and other.standing is None and other.job.lane is witness.job.lane:
+            if other.is_waiting and other.job.lane is witness.job.lane:
                 return False
         return True
 
@@ -416,8 +437,18 @@ class Simulation(FakeEngine):
         event = self._event
         return type(event) is on.AttemptEnded and event.attempt == witness.attempt and witness.limit > self.clock.now
 
+    def _may_fail(self, witness: Witness) -> bool:
+        """A failure is that of the attempt that has just ended, and not to be made up for; or it could not be."""
+        error = witness.job.outcome
+        if error is witness.failed_with and witness.attempt is None:
+            is_over = witness.is_over(("queue", "total"), self.clock.now)
+            return is_over or self._has_failed or self._is_shed(witness)
+        is_asked = error.exception_type != "Cancelled"  # by itself: nothing that a policy is asked about
+        return self._may_conclude(witness) and (witness.refused or not (is_asked and witness.may_ask(error)))
+
     def _may_time_out(self, witness: Witness, *names: str) -> bool:
-        return witness.attempt is not None and witness.is_over(names, self._slack_end())
+        has_begun = witness.attempt is not None or witness.not_before is not None
+        return has_begun and witness.is_over(names, self._slack_end())
 
     def _slack_end(self) -> float:
         """A worker's own clock may end an attempt a moment before the scheduler's does."""
@@ -425,11 +456,14 @@ class Simulation(FakeEngine):
 
     def _may_be_lost(self, witness: Witness) -> bool:
         """Either its worker has just died and it may not run again, or it may and no worker was free in time."""
+        if witness.failed_with is not None:
+            return False
         if witness.job.state == EXPIRED:
             return witness.attempts > 0 and witness.is_over(("queue", "total"), self.clock.now)
         if witness.attempts and self._is_shed(witness):
             return True
-        return (witness in self._lost and witness.is_spoilt) or (witness.attempts > 0 and self._has_failed)
+        is_final = witness.was_spoilt or witness.refused
+        return (witness in self._lost and is_final) or (witness.attempts > 0 and self._has_failed)
 
     def _never_ran(self, witness: Witness) -> bool:
         return witness.job.lane.pool_name not in self._have_run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from penstock.errors import HandlerError, PenstockError, WorkerLost
 from penstock.scheduler import Attempt, Job
 from penstock.scheduler.retrying import MOST_ATTEMPTS, POISON_DEATHS
 from penstock.testing.fake_worker import Behaviour, FakeWorker
@@ -20,16 +21,22 @@ class Witness:
         "behaviour",
         "chunks",
         "deaths",
+        "failed_with",
+        "failures",
         "hung_up",
         "inside",
         "job",
         "limit",
         "limits",
+        "not_before",
         "number",
         "progressed",
+        "question",
+        "refused",
         "since",
         "standing",
         "untaken",
+        "was_spoilt",
         "worker",
     )
 
@@ -44,6 +51,12 @@ class Witness:
         self.since = now  # it is queued, or runs
         self.attempts = 0
         self.deaths = 0  # workers that died of it, as far as anybody can tell
+        self.failures = 0  # attempts that ended with an error of which the policy was asked
+        self.failed_with: HandlerError | None = None  # the latest of those, while it waits for its next try
+        self.not_before: float | None = None  # when it may be queued again, while it backs off
+        self.question = False  # whether its policy must still be asked if it may run again
+        self.refused = False  # whether that has said no
+        self.was_spoilt = False  # whether it must not run once more, when its worker was lost
         self.hung_up = False
         self.chunks = 0
         self.untaken = 0
@@ -55,15 +68,57 @@ class Witness:
         self._look()
 
     def __repr__(self) -> str:
-        where = f"in attempt {self.attempt} since {self.since:g}"
+        where = f"in attempt {self.attempt} since {self.since:g}, not before {self.not_before}"
         return f"job {self.number}, arrived {self.arrived:g}, {where} ({self.job!r})"
 
     @property
     def is_spoilt(self) -> bool:
         """Whether it must not run once more."""
         lane = self.job.lane
-        tries = min(lane.retries.max_attempts, POISON_DEATHS)
-        return not lane.idempotent or self.chunks > 0 or self.deaths >= tries or self.attempts >= MOST_ATTEMPTS
+        return (
+            not lane.idempotent
+            or self.chunks > 0
+            or self.deaths >= POISON_DEATHS
+            or self.deaths + self.failures >= lane.retries.max_attempts
+            or self.attempts >= MOST_ATTEMPTS
+        )
+
+    def may_ask(self, error: PenstockError) -> bool:
+        """Whether the policy may be asked if it runs again after this: it must not run once more otherwise."""
+        if isinstance(error, WorkerLost):
+            return self.question and not self.chunks and self.job.lane.idempotent and self.deaths < POISON_DEATHS
+        is_safe = self.job.lane.idempotent or (isinstance(error, HandlerError) and error.may_retry)
+        return is_safe and not self.chunks and self.attempt is not None
+
+    def spent(self, error: PenstockError) -> int:
+        """Its tries that count when the policy is asked: not those that ended through no fault of its own."""
+        return self.deaths + self.failures + isinstance(error, HandlerError)
+
+    def hear(self, delay: float | None, error: PenstockError, now: float) -> None:
+        """The policy has decided, and its word counts, but for the job's deadline."""
+        self.question = False
+        self.failures += isinstance(error, HandlerError)
+        total = self.job.timeouts.total
+        if delay is None or (total is not None and now + delay >= self.arrived + total):
+            self.refused = True
+            return
+        self.attempt = self.worker = None
+        self.failed_with = error if isinstance(error, HandlerError) else None
+        self.not_before = now + delay if delay else None
+        self.since = self.progressed = now
+        self._look()
+
+    def wake(self, now: float) -> None:
+        """If it has backed off for long enough, it is queued again; unless its time is over."""
+        if self.not_before is not None and self.not_before <= now and not self.is_over(("total",), now):
+            self.not_before = None
+            self.since = now
+            self._look()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is in its queue."""
+        return self.attempt is None and self.standing is None and self.not_before is None
 
     @property
     def may_stand_in_line(self) -> bool:
@@ -78,6 +133,7 @@ class Witness:
     def begin(self, attempt: int, worker: int, now: float) -> None:
         """It runs from now on."""
         self.standing = None
+        self.refused = False
         self.attempts += 1
         self.attempt = attempt
         self.worker = worker
@@ -87,6 +143,9 @@ class Witness:
     def lose(self, now: float, *, is_guilty: bool) -> None:
         """Its worker has gone: it waits again, unless it is answered."""
         self.deaths += is_guilty
+        self.was_spoilt = self.is_spoilt
+        self.question = is_guilty
+        self.failed_with = None
         self.attempt = self.worker = None
         self.since = self.progressed = now
         self._look()
@@ -94,7 +153,9 @@ class Witness:
     def come_back(self, now: float) -> None:
         """The worker has not begun it after all: it waits again, and nothing has happened."""
         self.attempts -= 1
+        failed_with = self.failed_with
         self.lose(now, is_guilty=False)
+        self.failed_with = failed_with
 
     def see_chunk(self, now: float) -> None:
         """A chunk has arrived."""
@@ -115,7 +176,9 @@ class Witness:
         """Work out the instants at which it must be stopped, from the definition of the time-outs alone."""
         timeouts = self.job.timeouts
         limits = [("total", self.arrived, timeouts.total)]
-        if self.attempt is None:
+        if self.not_before is not None:
+            limits.append(("back-off", self.not_before, 0.0))
+        elif self.attempt is None:
             limits.append(("queue", self.since, timeouts.queue))
         else:
             limits.append(("execution", self.since, timeouts.execution))
