@@ -73,7 +73,7 @@ class Desk:
         self.now = 0.0
         self.out: list[do.Command] = []
         self.to_recall: list[Worker] = []
-        self.sequence = 0  # of the latest job
+        self.sequence = 0  # of the latest job, or of the latest turn that was not the oldest's
         self.worker_ids = count(1)
         self.attempt_ids = count(1)
 

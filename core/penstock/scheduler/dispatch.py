@@ -75,7 +75,8 @@ class Dispatch:
         queue = lane.queue
         job = queue.pop(now)
         if queue.jobs and next(iter(queue.jobs)) < job.sequence:
-            lane.served = self._desk.sequence
+            desk = self._desk
+            desk.sequence = lane.served = desk.sequence + 1  # no two turns are alike, nor a turn and an arrival
         return job
 
     def _may_join(self, lane: Lane, now: float) -> bool:

@@ -121,7 +121,7 @@ class Lane(Timed):
         self.idempotent = spec.idempotent
         self.queue = spec.new_queue()
         self.is_plain = type(self.queue) is FifoQueue  # it has no opinion, and need not be asked for one
-        self.served = 0  # the latest job of all when one of this lane last went before an older one of it
+        self.served = 0  # the number, among those of the jobs, of its last turn that was not its oldest job's
         self.retry = spec.retry
         # What was sent ahead may, very rarely, run twice: see Guard.may_begin in the worker.
         self.runs_in_turn = spec.runs_in_turn
@@ -150,7 +150,7 @@ class Lane(Timed):
 
         Where the oldest goes first, that is the order of arrival. A lane in which another one does has had its turn
         when it was last served: what has come to other lanes before that goes first. So it neither starves the others,
-        for all its old jobs, nor is starved.
+        for all its old jobs, nor is starved; and several such lanes go in turns.
         """
         return max(next(iter(self.queue.jobs)), self.served)
 

@@ -26,7 +26,7 @@ class WhimsicalQueue(FifoQueue):
     said:
         What it has last said of when to give up a job that it holds, by the job's sequence.
     asked:
-        When it was last asked that, by the job's sequence.
+        When it was last asked that, by the job's sequence; since the job has come in.
     given_up:
         The jobs, by their sequence, of which it has said: now.
     lessons:
@@ -51,9 +51,15 @@ class WhimsicalQueue(FifoQueue):
 
     def push(self, job: Job, now: float, /) -> None:
         """Add a job, which may be the next one at once."""
+        self.asked.pop(job.sequence, None)
         super().push(job, now)
         if self._dice.random() < 0.5:
             self._turn = None
+
+    def push_front(self, job: Job, now: float, /) -> None:
+        """Put a job back."""
+        self.asked.pop(job.sequence, None)
+        super().push_front(job, now)
 
     def head(self, _now: float, /) -> Job:
         """Anyone, and the same until something happens."""

@@ -39,14 +39,15 @@ class Opinions:
         if lane in self._queues:
             self._lessons[lane] += 1
 
-    def problem_of_start(self, job: Job, now: float, latest: int | None) -> str | None:
-        """What is wrong with a job that has been sent. ``latest`` is the number of the latest job, if that matters."""
+    def problem_of_start(self, job: Job, now: float, latest: int) -> str | None:
+        """What is wrong with a job that has been sent. ``latest`` is the number of a job that had come by then."""
         lane = job.lane
         if job.sequence in lane.queue.jobs:
             return "its queue has not let it go"
-        if self._queues[lane].asked.get(job.sequence) != now:
+        queue = self._queues[lane]
+        if queue is lane.queue and queue.asked.get(job.sequence) != now:  # a clumsy one may have changed its mind
             return "its queue was not asked whether to give it up"
-        if latest is not None and lane.served != latest and any(other.sequence < job.sequence for other in lane.queue):
+        if lane.served < latest and any(other.sequence < job.sequence for other in lane.queue):
             return f"{lane!r} has had its turn, which has cost it nothing"
         return None
 
@@ -55,7 +56,9 @@ class Opinions:
         for lane, queue in self._queues.items():
             if queue.lessons != self._lessons[lane]:
                 return f"{lane!r} has been told of {queue.lessons} attempts, and {self._lessons[lane]} have ended"
-            for job in lane.queue:
+            for job in lane.queue if queue is lane.queue else ():
+                if job.sequence not in queue.asked:
+                    return f"{job!r} is in a queue that was not asked when to give it up"
                 when = queue.said.get(job.sequence, math.inf)
                 if when <= now or job.armed > when:
                     return f"{job!r} is to be given up at {when}, and its timer is for {job.armed}"

@@ -388,11 +388,16 @@ class Simulation(FakeEngine):
         if witness.job.lane not in self._opinions:
             self._require(self._is_next(witness), "out of turn", witness)
             return
-        # In these turns nothing comes back into a queue once the work has been given out.
-        is_simple = type(self._event) in {on.Submitted, on.TimePassed}
-        latest = self.scheduler.desk.sequence if is_simple else None
-        problem = self._opinions.problem_of_start(witness.job, self.clock.now, latest)
+        problem = self._opinions.problem_of_start(witness.job, self.clock.now, self._latest())
         self._require(problem is None, problem or "", witness)
+
+    def _latest(self) -> int:
+        """The number of the latest job that had come before this turn; 0 where old jobs may have come back after it."""
+        event = self._event
+        if type(event) not in {on.Submitted, on.TimePassed}:
+            return 0
+        newcomer = event.job if type(event) is on.Submitted else None
+        return max((other.job.sequence for other in self.live.values() if other.job is not newcomer), default=0)
 
     def _is_next(self, witness: Witness) -> bool:
         """Whether no older job of its lane waits to be sent."""
