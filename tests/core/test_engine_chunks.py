@@ -40,6 +40,8 @@ class FakeReactor:
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         return Timer()
 
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None: ...
+
 
 class FakeLink:
     """A worker that remembers what it was sent."""
