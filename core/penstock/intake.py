@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.policies import Timeouts
 from penstock.registry import Registry, is_blocking
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 Decide = Callable[["Submission"], Any]
 
+MOST_KNOWN: Final = 1024
+"""How many different time-outs one endpoint remembers the merging of."""
 
-class Step:
-    """One policy, and what its decision does to the submission."""
 
-    __slots__ = ("apply", "is_blocking")
+class Step(NamedTuple):
+    """One policy, with what its decision does to the submission."""
 
-    def __init__(self, effect: Callable[[Decide, Submission], None], decide: Decide) -> None:
-        self.is_blocking = is_blocking(decide)
-        self.apply: Callable[[Submission], None] = partial(effect, decide)
+    apply: Callable[[Submission], None]
+    is_blocking: bool
 
 
 class Intake:
@@ -59,41 +59,59 @@ class Intake:
 
 def intake_of_endpoint(registry: Registry, endpoint: Endpoint) -> Intake | None:
     """The policies of an endpoint; None if there are none."""
-    steps = _steps(_authenticate, registry.authenticator(endpoint))
-    steps += _steps(_tighten, registry.timeout_policy(endpoint))
-    steps += [Step(_let_in, decide) for decide in registry.admission_policies(endpoint)]
+    steps = _steps(_authenticating, registry.authenticator(endpoint))
+    steps += _steps(partial(_tightening, endpoint.timeouts), registry.timeout_policy(endpoint))
+    for decide in registry.admission_policies(endpoint):
+        steps += _steps(_letting_in, decide)
     return Intake(steps) if steps else None
 
 
 def intake_of_route(registry: Registry, route: Route) -> Intake | None:
     """Of a route only the caller is asked."""
-    steps = _steps(_authenticate, registry.authenticator(route))
+    steps = _steps(_authenticating, registry.authenticator(route))
     return Intake(steps) if steps else None
 
 
-def _steps(effect: Callable[[Decide, Submission], None], decide: Decide | None) -> list[Step]:
-    return [] if decide is None else [Step(effect, decide)]
+def _steps(effect: Callable[[Decide], Callable[[Submission], None]], decide: Decide | None) -> list[Step]:
+    return [] if decide is None else [Step(effect(decide), is_blocking(decide))]
 
 
-def _authenticate(decide: Decide, submission: Submission) -> None:
-    principal = decide(submission)
-    if principal is not None:
-        submission.principal = principal
+def _authenticating(decide: Decide) -> Callable[[Submission], None]:
+    def authenticate(submission: Submission) -> None:
+        principal = decide(submission)
+        if principal is not None:
+            submission.principal = principal
+
+    return authenticate
 
 
-def _tighten(decide: Decide, submission: Submission) -> None:
-    wished = decide(submission)
-    if wished is not None:
-        submission.timeouts = tightest(submission.timeouts, wished)
+def _tightening(own: Timeouts, decide: Decide) -> Callable[[Submission], None]:
+    # By identity, for policies give the same few again and again, and to compare them costs more than all the rest.
+    known: dict[int, tuple[Timeouts, Timeouts]] = {}
+
+    def tighten(submission: Submission) -> None:
+        wished = decide(submission)
+        if wished is None:
+            return
+        found = known.get(id(wished))
+        if found is None or found[0] is not wished:
+            if len(known) >= MOST_KNOWN:
+                known.clear()
+            found = known[id(wished)] = wished, tightest(own, wished)
+        submission.timeouts = found[1]
+
+    return tighten
 
 
-def _let_in(decide: Decide, submission: Submission) -> None:
-    release = decide(submission)
-    if release is not None:
-        submission.add_release(release)
+def _letting_in(decide: Decide) -> Callable[[Submission], None]:
+    def let_in(submission: Submission) -> None:
+        release = decide(submission)
+        if release is not None:
+            submission.add_release(release)
+
+    return let_in
 
 
-@lru_cache(maxsize=1024)  # callers mostly want the same few; and each new one is validated
 def tightest(first: Timeouts, second: Timeouts) -> Timeouts:
     """The shorter of both in each limit; None is the longest."""
 
