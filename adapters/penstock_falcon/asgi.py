@@ -255,19 +255,21 @@ class Application(falcon.asgi.App[Any, Any]):
 
 def address_of(req: falcon.asgi.Request, header: Callable[[str], str | None], service: AsyncService) -> str:
     """The client's address, or "" where the server does not tell."""
-    client = req.scope.get("client") or ("",)
-    return service.origins.address(next(iter(client)), header)
+    client = req.scope.get("client")
+    # Any iterable, says the specification.
+    peer = "" if client is None else client[0] if type(client) in {list, tuple} else next(iter(client))
+    return service.origins.address(peer, header) if service.origins.are_told else peer
 
 
 def finish(resp: falcon.asgi.Response, answer: Answer, service: AsyncService, exchange: Exchange | None) -> None:
     """Write the answer; while draining, ask kept-alive clients to leave."""
-    if exchange is not None:
+    if exchange is not None and exchange.response_headers:
         answer.headers.extend(exchange.response_headers)
     write(resp, answer)
     if service.engine is not None and service.engine.draining:
         resp.set_header("Connection", "close")
-    if exchange is not None and answer.body is not None:  # a stream tells of its end itself
-        exchange.tell(service, answer.status, answer.code)
+    if service.tell is not None and exchange is not None and answer.body is not None:
+        exchange.tell(service, answer.status, answer.code)  # a stream tells of its end itself
 
 
 def finish_stray(req: falcon.asgi.Request, resp: falcon.asgi.Response, answer: Answer, service: AsyncService) -> None:

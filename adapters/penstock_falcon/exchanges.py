@@ -42,7 +42,17 @@ class Exchange(Submission):
         method: str,
         path: str,
     ) -> None:
-        super().__init__(endpoint, request_id=request_id, header=header, address=address)
+        # All that the base class does, written out: this is made for every request.
+        self.endpoint = endpoint
+        self.request_id = request_id
+        self.header = header
+        self.address = address
+        self.principal = None
+        self.timeouts = endpoint.timeouts
+        self.priority = "normal"
+        self.response_headers = []
+        self._releases = []
+        self._answered = None
         self.began = monotonic()
         self.method = method
         self.path = path

@@ -21,6 +21,11 @@ class Origins:
     trusted:
         Addresses and networks: ``127.0.0.1``, ``10.0.0.0/8``.
 
+    Attributes
+    ----------
+    are_told:
+        Whether any proxy is trusted; else every peer is its own origin, and there is nothing to ask.
+
     Raises
     ------
     DeclarationError
@@ -32,6 +37,7 @@ class Origins:
             self._trusted = [ipaddress.ip_network(network) for network in trusted]
         except ValueError as error:
             raise DeclarationError(f"trusted_proxies: {error}; write 127.0.0.1 or 10.0.0.0/8") from None
+        self.are_told = bool(self._trusted)
 
     def address(self, peer: str, header: Callable[[str], str | None]) -> str:
         """The address of the client: the last one in the chain that no trusted proxy has.
@@ -44,7 +50,7 @@ class Origins:
             Looks a header of the request up. What stands before an address that is not trusted, anybody may have
             written there, so it is not looked at.
         """
-        if not self._trusted or not self._is_trusted(peer):
+        if not self._is_trusted(peer):
             return peer
         hops = (header(FORWARDED_FOR) or "").split(",")[-MOST_HOPS:]
         for hop in map(str.strip, reversed(hops)):

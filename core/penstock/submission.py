@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Priority: TypeAlias = Literal["interactive", "normal", "batch"]
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "normal", "batch")
+RANK_OF_PRIORITY: Final = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 Release: TypeAlias = Callable[[JobAnswered], None]
 """Given back by an admission policy to be told what became of what it has let in."""

@@ -22,12 +22,12 @@ from penstock.engine.worker_link import WorkerLink
 from penstock.errors import Draining, EngineError, HookError, NotFound, PenstockError
 from penstock.policies import Timeouts
 from penstock.registry import Registry
-from penstock.scheduler import Attempt, Job, Scheduler
+from penstock.scheduler import Attempt, Job, Lane, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.states import RUNNING, SENT
 from penstock.shutdown import ShutdownRequest
-from penstock.submission import PRIORITIES, Submission
+from penstock.submission import RANK_OF_PRIORITY, Submission
 from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
 
 STILL_LOADING_SECONDS = 10.0
@@ -293,26 +293,21 @@ class Engine:
         if submission is None:
             job = Job(lane, timeouts or endpoint.timeouts, len(body), call)
         else:
-            job = self._job_of(submission, call)
+            job = self._job_of(submission, call, lane)
         call.job = job
         self._receive(on.Submitted(job))
         if not job.admitted:
             raise job.outcome
         return call
 
-    def _job_of(self, submission: Submission, call: Call) -> Job:
+    def _job_of(self, submission: Submission, call: Call, lane: Lane) -> Job:
+        share = submission.address
         if submission.principal is not None:
-            call.principal = submission.principal.name
+            share = call.principal = submission.principal.name
         if submission.has_releases:
             call.submission = submission
-        return Job(
-            self._lanes[call.endpoint.index],
-            submission.timeouts,
-            len(call.body),
-            call,
-            priority=PRIORITIES.index(submission.priority),
-            share=submission.share,
-        )
+        priority = RANK_OF_PRIORITY[submission.priority]
+        return Job(lane, submission.timeouts, len(call.body), call, priority=priority, share=share)
 
     def refuse(self, endpoint: Endpoint, request_id: str, error: PenstockError, submission: Submission | None) -> None:
         """Tell those concerned that a request has been refused, and will not become a job."""

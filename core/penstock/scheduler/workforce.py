@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Final
 
 from penstock.scheduler.jobs import Attempt, Job
@@ -36,9 +35,6 @@ class PoolSpec:
     name: str
     workers: int = 1
     capacity: int = 1
-
-
-_rank = attrgetter("rank")
 
 
 def restart_delay(failures: int) -> float:
@@ -204,5 +200,8 @@ class Pool:
         if lane is not None:
             queue = lane.queue
             return queue.head(now) if queue.jobs and (lane.batching is None or lane.is_due(now)) else None
-        due = [lane for lane in self.lanes if lane.queue.jobs and (lane.batching is None or lane.is_due(now))]
-        return min(due, key=_rank).queue.head(now) if due else None
+        first = None
+        for lane in self.lanes:
+            if lane.queue.jobs and (lane.batching is None or lane.is_due(now)):
+                first = lane if first is None or lane.rank < first.rank else first
+        return None if first is None else first.queue.head(now)

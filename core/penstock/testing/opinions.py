@@ -40,14 +40,17 @@ class Opinions:
             self._lessons[lane] += 1
 
     def problem_of_start(self, job: Job, now: float, latest: int) -> str | None:
-        """What is wrong with a job that has been sent. ``latest`` is the number of a job that had come by then."""
+        """What is wrong with a job that has been sent.
+
+        If it has gone before an older one, ``latest`` is the number of the latest job that had come by then; else 0.
+        """
         lane = job.lane
         if job.sequence in lane.queue.jobs:
             return "its queue has not let it go"
         queue = self._queues[lane]
         if queue is lane.queue and queue.asked.get(job.sequence) != now:  # a clumsy one may have changed its mind
             return "its queue was not asked whether to give it up"
-        if lane.served < latest and any(other.sequence < job.sequence for other in lane.queue):
+        if lane.served < latest:
             return f"{lane!r} has had its turn, which has cost it nothing"
         return None
 

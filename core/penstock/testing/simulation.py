@@ -37,8 +37,11 @@ from penstock.testing.witness import Witness
 
 RetryPolicy = Callable[[Job, errors.PenstockError, float], float | None]
 
-SCENARIO_STEPS: Final = 4000
-"""So many steps are made of one configuration before the next one is drawn."""
+SCENARIO_STEPS: Final = (250, 500, 1000, 4000)
+"""So many steps are made of one configuration before the next one is drawn.
+
+Most bugs show early in one of many configurations, so short ones find more; a few need the time of a long one.
+"""
 
 DRAIN_STEPS: Final = 100_000
 """A drain that takes more is taken never to end."""
@@ -59,10 +62,10 @@ class Simulation(FakeEngine):
     seed:
         Decides everything.
     steps:
-        After so many it drains, which takes some more.
+        After so many it drains, which takes some more. Default: drawn as well.
     """
 
-    def __init__(self, seed: int, steps: int = SCENARIO_STEPS) -> None:
+    def __init__(self, seed: int, steps: int | None = None) -> None:
         self.seed = seed
         self.steps = 0
         self.dice = random.Random(seed)  # noqa: S311 - dice, not a secret
@@ -73,7 +76,7 @@ class Simulation(FakeEngine):
         self.live: dict[int, Witness] = {}  # by number: submitted and not answered
         self.outcomes: Counter[str] = Counter()
         self.drain_deadline = math.inf
-        self._drain_after = steps
+        self._drain_after = self.dice.choice(SCENARIO_STEPS) if steps is None else steps
         self._lanes = list(self.scheduler.lanes.values())
         self._opinions = Opinions(self._lanes)
         for lane in self._lanes:
@@ -388,16 +391,12 @@ class Simulation(FakeEngine):
         if witness.job.lane not in self._opinions:
             self._require(self._is_next(witness), "out of turn", witness)
             return
-        problem = self._opinions.problem_of_start(witness.job, self.clock.now, self._latest())
+        # What has come, or come back, at this very instant may have done so when the work had been given out.
+        now, job = self.clock.now, witness.job
+        latest = max((other.job.sequence for other in self.live.values() if other.arrived < now), default=0)
+        has_older = any(other.sequence < job.sequence and other.payload.since < now for other in job.lane.queue)
+        problem = self._opinions.problem_of_start(job, now, latest if has_older else 0)
         self._require(problem is None, problem or "", witness)
-
-    def _latest(self) -> int:
-        """The number of the latest job that had come before this turn; 0 where old jobs may have come back after it."""
-        event = self._event
-        if type(event) not in {on.Submitted, on.TimePassed}:
-            return 0
-        newcomer = event.job if type(event) is on.Submitted else None
-        return max((other.job.sequence for other in self.live.values() if other.job is not newcomer), default=0)
 
     def _is_next(self, witness: Witness) -> bool:
         """Whether no older job of its lane waits to be sent."""
