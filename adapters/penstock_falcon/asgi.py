@@ -26,6 +26,7 @@ from penstock_falcon.streams import PIECE_BYTES, StreamBody
 if TYPE_CHECKING:
     from penstock.app import App, Endpoint
     from penstock.engine import Call, Engine
+    from penstock.intake import Intake
     from penstock.routes import Route
 
 # A drain ends at its own deadline; this is for an engine that does not report back.
@@ -108,14 +109,8 @@ class Resource:
             path=req.path,
         )
 
-    async def _ask_policies(self, exchange: Exchange) -> None:
-        """Ask them in turn: those that wait for something in a thread, where they hold nobody up."""
-        intake = self._intake
-        if intake is None:
-            return
-        if not intake.is_blocking:
-            intake.pass_through(exchange)
-            return
+    async def _ask_in_threads(self, intake: Intake, exchange: Exchange) -> None:
+        """Ask in turn: those that wait for something in a thread, where they hold nobody up."""
         loop = asyncio.get_running_loop()
         for step in intake.steps:
             if step.is_blocking:
@@ -158,7 +153,12 @@ class EndpointResource(Resource):
     async def _submit(self, req: falcon.asgi.Request, exchange: Exchange) -> Call:
         """Everything that can be refused, cheapest first; the body is not touched before there is room for it."""
         engine = self._service.start()
-        await self._ask_policies(exchange)
+        intake = self._intake
+        if intake is not None:
+            if intake.is_blocking:
+                await self._ask_in_threads(intake, exchange)
+            else:
+                intake.pass_through(exchange)
         gate = self._gate
         announced = gate.check_headers(
             req.content_type, exchange.header("content-encoding"), exchange.header("content-length")
@@ -226,7 +226,8 @@ class RouteResource(Resource):
     async def _respond(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         exchange = self._exchange(req)
         try:
-            await self._ask_policies(exchange)
+            if self._intake is not None:
+                await self._ask_in_threads(self._intake, exchange)
             request = route_request(exchange, req.query_string)
             answer = route_answer(self._route.handler(request, self._service.start()), exchange.request_id)
         except PenstockError as error:

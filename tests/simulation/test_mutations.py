@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import HandlerError
+from penstock.errors import Draining, HandlerError
 from penstock.scheduler import (
     Attempt,
     FifoQueue,
+    GuardedQueue,
     Job,
     Lane,
     LaneSpec,
@@ -31,10 +32,12 @@ from penstock.scheduler.drain import Drain
 from penstock.scheduler.intake import Intake
 from penstock.scheduler.lines import Lines
 from penstock.scheduler.losses import Losses
+from penstock.scheduler.states import PAUSED
 from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import NEVER
 from penstock.scheduler.workforce import Pool, Worker
 from penstock.testing import simulation
+from penstock.testing.disciplines import WhimsicalQueue
 from penstock.testing.simulation import SimulationFailed, simulate
 
 
@@ -343,6 +346,106 @@ def what_is_not_idempotent_is_sent_ahead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lane, "__init__", rash)
 
 
+def a_lane_that_is_never_the_oldest_is_starved(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lane, "rank", property(lambda self: next(reversed(self.queue.jobs))))
+
+
+def a_turn_costs_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Dispatch, "_pop", lambda self, lane, now: lane.queue.pop(now))
+
+
+def nobody_is_shed_in_the_queue(patch: pytest.MonkeyPatch) -> None:
+    def watch(self: Answers, job: Job, _now: float) -> None:
+        self._timers.arm(job, min(job.start_by, job.finish_by))
+
+    patch.setattr(Answers, "watch", watch)
+
+
+def what_comes_back_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    accept, watch = Losses.accept, Answers.watch
+
+    def careless(self: Losses, *rest: Any) -> Any:
+        patch.setattr(Answers, "watch", lambda *_: None)
+        worker = accept(self, *rest)
+        patch.setattr(Answers, "watch", watch)
+        return worker
+
+    patch.setattr(Losses, "accept", careless)
+
+
+def hopeless_jobs_are_started(patch: pytest.MonkeyPatch) -> None:
+    honest = Answers.shed_if_hopeless
+
+    def rash(self: Answers, job: Job, now: float) -> bool:
+        return isinstance(job.lane.queue, GuardedQueue) and honest(self, job, now)
+
+    patch.setattr(Answers, "shed_if_hopeless", rash)
+
+
+def hopeless_jobs_join_batches(patch: pytest.MonkeyPatch) -> None:
+    def may_join(self: Dispatch, lane: Lane, now: float) -> bool:
+        return bool(lane.queue.jobs) and not lane.queue.head(now).is_suspect
+
+    patch.setattr(Dispatch, "_may_join", may_join)
+
+
+def a_mistake_is_called_a_deadline(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(GuardedQueue, "failure_of", lambda *_: None)
+
+
+def everybody_pays_for_a_mistake(patch: pytest.MonkeyPatch) -> None:
+    head = GuardedQueue.head
+
+    def harsh(self: GuardedQueue, now: float) -> Job:
+        job = head(self, now)
+        for error in list(self._marked.values()):
+            self._marked.update(dict.fromkeys(self.jobs, error))
+        return job
+
+    patch.setattr(GuardedQueue, "head", harsh)
+
+
+def a_queue_is_told_of_what_was_interrupted(patch: pytest.MonkeyPatch) -> None:
+    ended = Attempts.on_attempt_ended
+
+    def talkative(self: Attempts, event: on.AttemptEnded, now: float) -> None:
+        attempt = self._desk.attempts.get(event.attempt)
+        if attempt is not None and not attempt.live:
+            attempt.lane.queue.learn(len(attempt.jobs), event.seconds, now)
+        ended(self, event, now)
+
+    patch.setattr(Attempts, "on_attempt_ended", talkative)
+
+
+def a_queue_is_told_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WhimsicalQueue, "learn", lambda *_: None)
+
+
+def a_pause_changes_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Intake, "_closed", lambda self: Draining("...") if self._desk.is_draining else None)
+
+
+def a_pause_is_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Intake, "on_resume_requested", lambda *_: None)
+
+
+def a_pause_takes_a_drain_back(patch: pytest.MonkeyPatch) -> None:
+    def pause(self: Intake, _event: Any, _now: float) -> None:
+        self._desk.intake = PAUSED
+
+    patch.setattr(Intake, "on_pause_requested", pause)
+
+
+def the_abandoned_are_taken_to_be_finished(patch: pytest.MonkeyPatch) -> None:
+    give_up = Drain._give_up
+
+    def forgetful(self: Drain, *rest: Any) -> None:
+        give_up(self, *rest)
+        self._desk.drain_abandoned -= 1
+
+    patch.setattr(Drain, "_give_up", forgetful)
+
+
 MUTATIONS = [
     slot_is_never_given_back,
     answers_come_twice,
@@ -374,6 +477,20 @@ MUTATIONS = [
     the_line_is_begun_from_its_end,
     the_line_comes_back_in_disorder,
     what_is_not_idempotent_is_sent_ahead,
+    a_lane_that_is_never_the_oldest_is_starved,
+    a_turn_costs_nothing,
+    nobody_is_shed_in_the_queue,
+    what_comes_back_is_not_looked_at,
+    hopeless_jobs_are_started,
+    hopeless_jobs_join_batches,
+    a_mistake_is_called_a_deadline,
+    everybody_pays_for_a_mistake,
+    a_queue_is_told_of_what_was_interrupted,
+    a_queue_is_told_nothing,
+    a_pause_changes_nothing,
+    a_pause_is_for_ever,
+    a_pause_takes_a_drain_back,
+    the_abandoned_are_taken_to_be_finished,
     a_back_off_never_ends,
     a_back_off_ends_too_soon,
     a_back_off_goes_beyond_the_deadline,

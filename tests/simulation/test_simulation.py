@@ -55,7 +55,7 @@ def test_the_simulation_takes_every_step_of_every_table(monkeypatch: pytest.Monk
             monkeypatch.setitem(table, state, watched)
     seeds = scenario_seeds(5)
     for _ in range(200):
-        Simulation(next(seeds)).run()
+        Simulation(next(seeds), steps=4000).run()
         if seen == wanted:
             break
     assert seen == wanted

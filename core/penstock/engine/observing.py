@@ -57,7 +57,10 @@ class Observing:
             execution_seconds=call.execution_seconds,
             first_chunk_seconds=job.first_chunk_at - job.started if job.first_chunk_at else None,
         )
-        self._tell(record, call.submission)
+        submission = call.submission
+        # It holds the call as well, and the two would keep each other alive until a garbage collection.
+        call.submission = None
+        self._tell(record, submission)
 
     def refused(self, endpoint: str, request_id: str, error: PenstockError, submission: Submission | None) -> None:
         """A request has been refused, by whomever: it never becomes a job."""

@@ -13,6 +13,7 @@ class Lines:
     def __init__(self) -> None:
         self._sent: dict[int, list[Attempt]] = defaultdict(list)
         self._started: dict[int, int] = {}  # the last attempt that the worker has told of, when its line was recalled
+        self._named: defaultdict[int, int] = defaultdict(int)  # the last attempt that the worker was told of
         self._recalled: set[int] = set()  # attempts that are never to begin any more
 
     def add(self, worker: int, attempt: Attempt) -> bool:
@@ -31,7 +32,13 @@ class Lines:
         return None
 
     def recall(self, worker: int, up_to: int, started: int) -> list[Attempt] | None:
-        """The worker begins nothing up to ``up_to`` any more; return what is ours again, None if more is on its way."""
+        """The worker begins nothing up to ``up_to`` any more; return what is ours again, None if that is not the last.
+
+        It is the last if nothing later is on its way to the worker, and the worker has not been told as much already.
+        """
+        if up_to <= self._named[worker]:
+            return None
+        self._named[worker] = up_to
         held = self._sent[worker]
         back = [attempt for attempt in held[1:] if attempt.id > started]
         if any(attempt.id > up_to for attempt in back):
