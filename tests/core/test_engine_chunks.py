@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,8 +9,8 @@ from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.policies import Timeouts
 from penstock.response import Encoded
-from penstock.testing.clock import MockClock
-from penstock.wire import WINDOW_BYTES, Chunk, Credit, Done, Message, Ready, Run
+from penstock.wire import WINDOW_BYTES, Chunk, Credit, Done, Ready
+from tests.core.fake_processes import FakeLink, engine_of, ready
 
 GRACE = 2.0
 
@@ -26,73 +26,14 @@ async def stream() -> AsyncIterator[int]:
 async def stubborn() -> None: ...
 
 
-class Timer:
-    def cancel(self) -> None:
-        """Nothing rings here unless the test says so."""
-
-
-class FakeReactor:
-    """A loop in which time passes, and nobody is called: as in a real one that is late."""
-
-    def __init__(self) -> None:
-        self.time = MockClock()
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        return Timer()
-
-    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None: ...
-
-
-class FakeLink:
-    """A worker that remembers what it was sent."""
-
-    name = "shared/0"
-    setup_error = ""
-    pid = 1
-
-    def __init__(self, worker: int) -> None:
-        self.worker = worker
-        self.sent: list[Message] = []
-
-    def send(self, message: Message, *, at_once: bool = False) -> None:
-        self.sent.append(message)
-
-    def poll(self) -> None:
-        """Nothing has arrived that was not told."""
-
-    def last_started(self) -> int:
-        return 0  # it has begun no inline attempt
-
-    def attempts(self) -> list[int]:
-        return [message.attempt for message in self.sent if isinstance(message, Run)]
-
-
-class FakeCrew:
-    """Workers that are there as soon as they are asked for."""
-
-    def __init__(self) -> None:
-        self.links: dict[int, FakeLink] = {}
-
-    def start(self) -> None: ...
-
-    def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
-        self.links[worker] = FakeLink(worker)
-
-    def kill(self, worker: int) -> None: ...
-
-
 @pytest.fixture
 def engine() -> Engine:
-    engine = Engine(app, FakeReactor(), "no such target")
-    engine._crew = FakeCrew()
-    engine.start()
-    return engine
+    return engine_of(app)
 
 
 def start(engine: Engine) -> tuple[FakeLink, Call]:
     """Let a stream and a stubborn neighbour run in the same worker, past the neighbour's deadline."""
-    (link,) = engine.links.values()
-    engine.on_messages(link, [Ready(0.0, 1)])
+    link = ready(engine)
     call = engine.submit(engine.endpoint("stream"), b"")
     engine.submit(engine.endpoint("stubborn"), b"")
     engine.reactor.time.advance(1.0)

@@ -202,6 +202,7 @@ class Engine:
         left = self.scheduler.live_jobs()
         for job in left:
             job.payload.settle(job, Draining("the server has stopped"))
+            self.observing.answered(job.payload, job)
         self._tell_drain_ended(len(left))
         self._tell_drained()
 

@@ -46,7 +46,7 @@ class Observing:
 
     def answered(self, call: Call, job: Job) -> None:
         """A job has its outcome: tell those who let it in, and those who watch."""
-        outcome = job.outcome
+        outcome = call.outcome
         record = records.JobAnswered(
             endpoint=call.endpoint.name,
             request_id=call.request_id,
@@ -146,7 +146,7 @@ def _abandoned(fields: Fields) -> records.Record:
     job = fields["job"]
     call: Call = job.payload
     return records.JobAbandoned(
-        endpoint=job.lane.name, request_id=call.request_id, principal=call.principal, state=job.state
+        endpoint=job.lane.name, request_id=call.request_id, principal=call.principal, state=fields["state"]
     )
 
 

@@ -174,7 +174,7 @@ class Reporter:
 
     def _abandoned(self, fields: Fields) -> None:
         job: Job = fields["job"]
-        message = f"a job of {job.lane.name} is given up: {job.state} at the end of the drain"
+        message = f"a job of {job.lane.name} is given up: {fields['state']} at the end of the drain"
         log_event(logging.DEBUG, "abandoned", message, endpoint=job.lane.name, job=job.payload.request_id)
 
     # ---- jobs
