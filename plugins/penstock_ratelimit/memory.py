@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from math import floor
 from typing import Final, Generic, TypeVar
 
+from limits import RateLimitItem
 from limits.storage.base import MovingWindowSupport, SlidingWindowCounterSupport, Storage
+from limits.strategies import FixedWindowRateLimiter
 
 MOST_CALLERS: Final = 100_000
 MOST_INSTANTS: Final = 1_000_000
@@ -106,13 +108,17 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         """Count, in a window that begins with its first request."""
-        now = self._clock()
+        window = self.window(key, expiry, self._clock())
+        window.count += amount
+        return window.count
+
+    def window(self, key: str, expiry: float, now: float) -> Window:
+        """The window that is open now."""
         window = self._windows.entries.get(key)
         if window is None or window.ends <= now:
             window = Window(now + expiry)
             self._windows.put(key, window, now)
-        window.count += amount
-        return window.count
+        return window
 
     def get(self, key: str) -> int:
         """How many there have been."""
@@ -214,3 +220,16 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
             callers.entries.clear()
         self._instants_held = 0
         return count
+
+
+class LocalFixedWindows(FixedWindowRateLimiter):
+    """The library's strategy on this storage, for which one look is enough to count and to tell what is left."""
+
+    storage: LocalStorage
+
+    def hit_and_look(self, item: RateLimitItem, caller: str, now: float) -> tuple[bool, float, int]:
+        """Count a request; returns whether it may pass, when the window is over, and what is left in it."""
+        window = self.storage.window(item.key_for(caller), item.get_expiry(), now)
+        window.count += 1
+        left = item.amount - window.count
+        return left >= 0, window.ends, max(0, left)

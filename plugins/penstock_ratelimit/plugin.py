@@ -128,7 +128,7 @@ class RateLimitPlugin:
     def _counting(self, name: str, partition: str, amount: int, seconds: int) -> tuple[Quota, RateLimiter, Clock]:
         from limits.strategies import STRATEGIES  # noqa: PLC0415 - only where there are limits
 
-        from penstock_ratelimit.memory import LocalStorage  # noqa: PLC0415 - likewise
+        from penstock_ratelimit.memory import LocalFixedWindows, LocalStorage  # noqa: PLC0415 - likewise
         from penstock_ratelimit.rates import Quota  # noqa: PLC0415 - likewise
 
         strategy = self._settings.strategy
@@ -137,7 +137,8 @@ class RateLimitPlugin:
             return quota, STRATEGIES[strategy](self._redis), time.time
         # The library adds what is left of a sliding window to the time of day, whatever the storage counts by.
         clock = time.time if strategy == "sliding-window-counter" else self._clock
-        return Quota(amount, seconds), STRATEGIES[strategy](LocalStorage(self._clock)), clock
+        limiter = LocalFixedWindows if strategy == "fixed-window" else STRATEGIES[strategy]
+        return Quota(amount, seconds), limiter(LocalStorage(self._clock)), clock
 
     def _places_of(self, partition: str, most: int) -> Places:
         from penstock_ratelimit.places import Places  # noqa: PLC0415 - only where there are limits

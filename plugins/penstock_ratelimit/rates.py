@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limits import RateLimitItem
+
+from penstock_ratelimit.memory import LocalFixedWindows
 
 if TYPE_CHECKING:
     from limits.strategies import RateLimiter
@@ -93,7 +95,8 @@ class Rate:
         self, quota: Quota, limiter: RateLimiter, clock: Callable[[], float], name: str, partition: str = ""
     ) -> None:
         self.quota = quota
-        self._limiter = limiter
+        self._limiter: Any = limiter
+        self._is_local = isinstance(limiter, LocalFixedWindows)
         self._clock = clock
         encoded = base64.b64encode(partition.encode()).decode()
         self._key = f";pk=:{encoded}:" if partition else ""
@@ -105,10 +108,15 @@ class Rate:
 
     def hit(self, caller: str) -> Reading:
         """Count a request, if it may pass."""
-        admitted = self._limiter.hit(self.quota, caller)
-        reset, remaining = self._limiter.get_window_stats(self.quota, caller)
+        now = self._clock()
+        if self._is_local:
+            admitted, reset, remaining = self._limiter.hit_and_look(self.quota, caller, now)
+        else:
+            admitted = self._limiter.hit(self.quota, caller)
+            reset, remaining = self._limiter.get_window_stats(self.quota, caller)
+            now = self._clock()
         # Redis rounds to seconds, and others may have come between the two questions.
-        seconds = max(1, min(ceil(reset - self._clock()), self.quota.seconds))
+        seconds = max(1, min(ceil(reset - now), self.quota.seconds))
         if not admitted or remaining < 0:
             remaining = 0
         return Reading(admitted, seconds, f'"{self.name}";r={remaining};t={seconds}{self._key}')
