@@ -202,7 +202,7 @@ class Engine:
         left = self.scheduler.live_jobs()
         for job in left:
             job.payload.settle(job, Draining("the server has stopped"))
-            self.observing.answered(job.payload, job)
+            self._tell_answered(job.payload, job)
         self._tell_drain_ended(len(left))
         self._tell_drained()
 
@@ -421,8 +421,14 @@ class Engine:
         if job.admitted:  # a refusal is told by who asked
             if isinstance(job.outcome, PenstockError):
                 self._reporter.failed(call, job, job.outcome)
-            if self.observing.tells_answers or call.submission is not None:
-                self.observing.answered(call, job)
+            self._tell_answered(call, job)
+
+    def _tell_answered(self, call: Call, job: Job) -> None:
+        submission = call.submission
+        if submission is not None or self.observing.tells_answers:
+            # It holds the call as well, and the two would keep each other alive until a garbage collection.
+            call.submission = None
+            self.observing.answered(call, job, call.outcome, submission)
 
     def _start_worker(self, command: do.StartWorker) -> None:
         device = self.app.pools[command.pool].device_of(command.place)

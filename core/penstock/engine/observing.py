@@ -44,9 +44,8 @@ class Observing:
 
     # ---- jobs
 
-    def answered(self, call: Call, job: Job) -> None:
-        """A job has its outcome: tell those who let it in, and those who watch."""
-        outcome = call.outcome
+    def answered(self, call: Call, job: Job, outcome: object, submission: Submission | None) -> None:
+        """A job has its outcome: tell those who let it in, if they want to know, and those who watch."""
         record = records.JobAnswered(
             endpoint=call.endpoint.name,
             request_id=call.request_id,
@@ -57,9 +56,6 @@ class Observing:
             execution_seconds=call.execution_seconds,
             first_chunk_seconds=job.first_chunk_at - job.started if job.first_chunk_at else None,
         )
-        submission = call.submission
-        # It holds the call as well, and the two would keep each other alive until a garbage collection.
-        call.submission = None
         self._tell(record, submission)
 
     def refused(self, endpoint: str, request_id: str, error: PenstockError, submission: Submission | None) -> None:

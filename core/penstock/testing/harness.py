@@ -333,7 +333,7 @@ class PluginHarness(FakeEngine):
         if isinstance(job.outcome, PenstockError):
             request.error = job.outcome
         if job.admitted:  # a refusal is told by who asked
-            self._observing.answered(cast("Call", request), job)
+            self._observing.answered(cast("Call", request), job, job.outcome, request.submission)
 
     def _report(self, command: do.Report) -> None:
         self.reports.append(command)
