@@ -104,6 +104,7 @@ class CountsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics."""
+        self.counts.catch_up()
         yield from self._responses()
         yield from self._jobs()
         yield from self._attempts()
@@ -112,7 +113,7 @@ class CountsCollector(Collector):
             yield from self._now(self.status)
         yield _counter(
             "penstock_hook_failures",
-            "Decisions of plug-ins that raised, each of which failed a request with hook-error",
+            "Hooks that raised: a decision has failed a request with hook-error, an observer nobody",
             ("plugin", "hook"),
             list(self.counts.hook_failures.items()),
         )

@@ -56,7 +56,10 @@ class Observing:
             execution_seconds=call.execution_seconds,
             first_chunk_seconds=job.first_chunk_at - job.started if job.first_chunk_at else None,
         )
-        self._tell(record, submission)
+        if submission is not None:
+            submission.close(record)
+        if self._tell_answered is not None:
+            self._tell_answered(record)
 
     def refused(self, endpoint: str, request_id: str, error: PenstockError, submission: Submission | None) -> None:
         """A request has been refused, by whomever: it never becomes a job."""
@@ -64,9 +67,6 @@ class Observing:
             return
         principal = None if submission is None or submission.principal is None else submission.principal.name
         record = records.JobAnswered(endpoint=endpoint, request_id=request_id, code=error.code, principal=principal)
-        self._tell(record, submission)
-
-    def _tell(self, record: records.JobAnswered, submission: Submission | None) -> None:
         if submission is not None:
             submission.close(record)
         if self._tell_answered is not None:
