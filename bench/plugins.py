@@ -18,7 +18,9 @@ from servers import Server, penstock
 NAMES = ["accesslog", "auth", "breaker", "metrics", "overload", "ratelimit", "retries", "shutdown", "timeouts"]
 OFF = {f"PENSTOCK_{name.upper()}_ENABLED": "false" for name in NAMES}
 KEY = secrets.token_urlsafe(32)
-HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", "X-Request-Timeout": "30"}
+AT_WORK = "all at work"
+PLAIN = {"Content-Type": "application/json"}
+HEADERS = {**PLAIN, "Authorization": f"Bearer {KEY}", "X-Request-Timeout": "30"}
 
 
 def at_work(folder: Path) -> dict[str, str]:
@@ -35,11 +37,10 @@ def at_work(folder: Path) -> dict[str, str]:
     }
 
 
-def lua(folder: Path) -> str:
-    """The load: every server gets the same headers, and those without plug-ins ignore them."""
-    headers = "\n".join(f"wrk.headers[{json.dumps(name)}]={json.dumps(value)}" for name, value in HEADERS.items())
-    path = folder / "post.lua"
-    path.write_text('wrk.method="POST"\nwrk.body=\'{"input": 4.0}\'\n' + headers)
+def lua(path: Path, headers: dict[str, str]) -> str:
+    """The load."""
+    lines = [f"wrk.headers[{json.dumps(name)}]={json.dumps(value)}" for name, value in headers.items()]
+    path.write_text("\n".join(['wrk.method="POST"', "wrk.body='{\"input\": 4.0}'", *lines]))
     return str(path)
 
 
@@ -47,13 +48,13 @@ def main() -> None:
     """Measure, and print the table."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        script = lua(folder)
+        plain, full = lua(folder / "plain.lua", PLAIN), lua(folder / "full.lua", HEADERS)
         servers: list[Server] = [
             stack.enter_context(penstock("all off", OFF)),
             stack.enter_context(penstock("as installed")),
-            stack.enter_context(penstock("all at work", at_work(folder))),
+            stack.enter_context(penstock(AT_WORK, at_work(folder))),
         ]
-        load = interleaved(servers, lambda server: throughput(server, script))
+        load = interleaved(servers, lambda server: throughput(server, full if server.name == AT_WORK else plain))
     base_rate, base_cpu = load[servers[0].name]
     print("| plug-ins | requests/s at 64 connections | ratio | CPU per request, us | ratio |\n|---|---|---|---|---|")
     for server in servers:

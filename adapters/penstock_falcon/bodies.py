@@ -55,6 +55,20 @@ class Request(falcon.asgi.Request):
         self.first_event = first_event
 
 
+class _Encoded(dict[str, bytes]):
+    """Names of headers as they arrive. Policies ask for the same few in every request."""
+
+    def __missing__(self, name: str) -> bytes:
+        encoded = name.encode()
+        if len(self) < _MOST_NAMES:
+            self[name] = encoded
+        return encoded
+
+
+_MOST_NAMES = 256
+_encoded = _Encoded()
+
+
 def lookup_of(req: falcon.asgi.Request) -> Callable[[str], str | None]:
     """What looks a header of the request up, by its name in lower case.
 
@@ -66,7 +80,7 @@ def lookup_of(req: falcon.asgi.Request) -> Callable[[str], str | None]:
     get = headers.get
 
     def lookup(name: str) -> str | None:
-        value = get(name.encode())
+        value = get(_encoded[name])
         return None if value is None else value.decode("latin-1")
 
     return lookup
