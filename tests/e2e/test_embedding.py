@@ -211,3 +211,47 @@ except EngineError as error:
     assert "the engine could not be started" in done.stdout
     assert "in setup\n" in done.stdout
     assert "OSError: no weights" in done.stdout
+
+
+SHUTTING_DOWN = """
+    from penstock import App, PenstockError, open_engine, start_engine
+    from penstock.hooks import DrainEnded, hookimpl
+
+    class Audit:
+        @hookimpl
+        def penstock_observer(self):
+            return {DrainEnded: lambda end: print(end.who, end.why, end.finished, end.abandoned)}
+
+    app = App(__name__, plugins=[Audit])
+
+    @app.endpoint("/square")
+    def square(input: float) -> float:
+        return input**2
+"""
+SHUT_DOWN = """
+    import asyncio
+
+    {define} main():
+        {enter} as engine:
+            {wait}engine.call("square", {{"input": 3.0}})
+            {wait}engine.shutdown(5.0, who="ops", why="is over")
+            try:
+                {wait}engine.call("square", {{"input": 3.0}})
+            except PenstockError as error:
+                print(error.code)
+"""
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_program_may_shut_its_engine_down(tmp_path: Path, use: str) -> None:
+    """It returns when nothing is left; the plug-ins of the app hear who and why, and nobody is served any more."""
+    words = {"define": "async def", "enter": "async with open_engine(app)", "wait": "await "}
+    if use == "threads":
+        words = {"define": "def", "enter": "with start_engine(app)", "wait": ""}
+    body = textwrap.dedent(SHUT_DOWN).format(**words)
+    start = USES[use][1]
+    imports = "import trio\n" if use == "trio" else ""
+    source = textwrap.dedent(SHUTTING_DOWN) + imports + body + f"{start}\n"
+    done = run(write_app(tmp_path, source, "script.py"))
+    assert output_of(done) == "draining"
+    assert done.stdout.splitlines() == ["ops is over 0 0", "draining"]

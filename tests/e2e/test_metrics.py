@@ -110,6 +110,7 @@ def test_a_loss_is_counted_and_the_job_that_survived_it_once(served: Served) -> 
     assert sample("worker_restarts_total", pool="die_once") == 1
     assert sample("worker_kills_total", pool="die_once") == 0
     assert sample("worker_setup_seconds_count", pool="die_once") == 2
+    assert sample("retries_total", endpoint="die_once", code="worker-lost") == 1
 
 
 def test_a_kill_is_counted(served: Served) -> None:
