@@ -19,7 +19,7 @@ from penstock.engine.plan import lane_specs, pool_specs
 from penstock.engine.reactor import Reactor, TimerHandle
 from penstock.engine.reports import Reporter
 from penstock.engine.worker_link import WorkerLink
-from penstock.errors import Draining, EngineError, HookError, NotFound, PenstockError
+from penstock.errors import Draining, EngineError, NotFound, PenstockError
 from penstock.policies import Timeouts
 from penstock.registry import Registry
 from penstock.scheduler import Attempt, Job, Lane, Scheduler
@@ -154,11 +154,7 @@ class Engine:
             self._begin_drain(ShutdownRequest(drain=timeout, who=who, why=why))
 
     def _begin_drain(self, wish: ShutdownRequest) -> None:
-        try:
-            granted = self._grant_drain(wish)
-        except HookError:  # it has been logged, and must not keep the engine from stopping
-            granted = wish.drain
-        seconds = min(granted, self.longest_drain)
+        seconds = min(self._grant_drain(wish), self.longest_drain)
         self._shutdown = ShutdownRequest(drain=seconds, who=wish.who, why=wish.why)
         self._drain_began = self.reactor.time()
         self.observing.drain_started(self._shutdown, self.scheduler.jobs_live)
