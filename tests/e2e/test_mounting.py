@@ -62,7 +62,8 @@ class Hosted(Served):
     """An application of ``apps/mounting_app.py`` under a server of somebody else's."""
 
     def __init__(self, way: Way, marks: Path) -> None:
-        super().__init__("", environment={FOLDER_VARIABLE: str(marks)})
+        limits = {"PENSTOCK_RATELIMIT_ENDPOINTS": '{"limited": {"requests": ["2/minute"]}}'}
+        super().__init__("", environment={FOLDER_VARIABLE: str(marks), **limits})
         self.way = way
         self.marks = marks
         self.prefix = "/models" if way.is_mounted else ""
@@ -117,6 +118,28 @@ def test_a_deadline_is_kept(hosted: Hosted) -> None:
     answer = hosted.ask("/late", {})
     assert_problem(answer, "execution-timeout", 504, retry=False)
     assert 0.3 <= answer.seconds < PROMPT
+
+
+def test_policies_hold(hosted: Hosted) -> None:
+    """Plug-ins are asked, whatever the server: a limit, with its fields, and a caller's deadline."""
+    answers = [hosted.ask("/limited", {}) for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[0].headers["ratelimit"].startswith('"endpoint";r=1;')
+    assert answers[2].json()["error"]["code"] == "rate-limited"
+    assert int(answers[2].headers["retry-after"]) >= 1
+    hurried = hosted.post_json(f"{hosted.prefix}/late", {}, headers={"X-Request-Timeout": "0.1"})
+    assert_problem(hurried, "total-timeout", 504, retry=False)
+
+
+def test_observers_see_and_routes_are_served(hosted: Hosted) -> None:
+    """Beside the endpoints, under the same prefix; each request is counted when it is over."""
+    hosted.ask("/square", {"input": "nothing that fits"})
+
+    def is_counted() -> bool:
+        page = hosted.get(f"{hosted.prefix}/metrics").body.decode()
+        return 'penstock_http_responses_total{endpoint="square",status="422"}' in page
+
+    wait_until(is_counted, "the count of a 422")
 
 
 def test_a_client_that_hangs_up_stops_its_work(hosted: Hosted) -> None:

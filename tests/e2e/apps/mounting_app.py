@@ -16,6 +16,11 @@ from tests.e2e.apps.marks import mark
 app = App(__name__)
 
 
+@app.endpoint("/limited")
+def limited() -> int:
+    return 1
+
+
 @app.endpoint("/square")
 def square(input: float) -> float:
     return input**2
