@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import pluggy
 
 from penstock.errors import PluginError
+from penstock.naming import near_miss
 from penstock.plugin import OWN_DISTRIBUTION, Plugin
 
 
@@ -65,9 +65,8 @@ def _fitting(plugin: Plugin, found: Any, manager: pluggy.PluginManager) -> Itera
             _check(plugin, name, getattr(found, attribute), options, has_self=is_method)
             yield name
         elif not options.get("optionalhook"):
-            close = difflib.get_close_matches(name, HOOKS, n=1)
-            mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(HOOKS))}"
-            raise PluginError(f"{plugin} implements {name}, and there is no such hook; {mend}; {plugin.mend}")
+            meant = near_miss(name, HOOKS)
+            raise PluginError(f"{plugin} implements {name}, and there is no such hook; {meant}; {plugin.mend}")
 
 
 def _check(plugin: Plugin, name: str, function: Callable[..., Any], options: Any, *, has_self: bool) -> None:

@@ -9,6 +9,7 @@ from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hookspecs import hookimpl
+from penstock.naming import near_miss, require_endpoints
 from penstock.policies import Retries, Timeouts
 from penstock.records import (
     AttemptEnded,
@@ -71,5 +72,7 @@ __all__ = [
     "current_format",
     "hookimpl",
     "log_event",
+    "near_miss",
+    "require_endpoints",
     "text_value",
 ]

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Generic, NamedTuple, TypeAlias, TypeVa
 import msgspec
 
 from penstock.errors import PluginError
+from penstock.naming import near_miss
 from penstock.settingtypes import holds_secret, parsed
 
 PREFIX: Final = "PENSTOCK_"
@@ -227,9 +228,7 @@ def _is_service_url(name: str, value: str) -> bool:
 
 
 def _unknown(sentence: str, name: str, known: Iterable[str], note: str = "") -> PluginError:
-    close = difflib.get_close_matches(name, known, n=1)
-    mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
-    return PluginError("; ".join(filter(None, (sentence, mend, note))))
+    return PluginError("; ".join(filter(None, (sentence, near_miss(name, known), note))))
 
 
 def _unknown_variable(variable: str, known: Iterable[str]) -> PluginError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from penstock.hooks import near_miss
 from penstock_auth.keyfile import KeyRecord, add_record, free_id, records_in, revoke_record
 from penstock_auth.keys import check_name, check_scope, digest_of, new_key
 
@@ -155,9 +155,7 @@ def _failure(file: Path, error: Exception) -> click.ClickException:
 
 
 def _near(id: str, path: Path) -> str:
-    known = [record.id for record in _read(path)]
-    close = difflib.get_close_matches(id, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
+    return near_miss(id, [record.id for record in _read(path)])
 
 
 def _row(record: KeyRecord) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,7 +9,7 @@ from hmac import compare_digest
 from typing import Any, Final, TypeAlias
 
 from penstock.errors import Forbidden, PluginError
-from penstock.hooks import App, Endpoint, Principal, Route, Submission, hookimpl
+from penstock.hooks import App, Endpoint, Principal, Route, Submission, hookimpl, require_endpoints
 from penstock_auth.fetching import fetch
 from penstock_auth.jwks import FetchedKeys, KeySet, KeySource, parse_key_set, require_library
 from penstock_auth.keyfile import keys_in
@@ -67,14 +66,8 @@ class AuthPlugin:
         PluginError
             If there are any.
         """
-        known = [ANY_ENDPOINT, *(endpoint.name for endpoint in app.endpoints)]
-        for name in self._settings.scopes:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                mend = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
-                raise PluginError(
-                    f"setting 'scopes' of plug-in 'auth' names an endpoint {name!r}, which is not there; {mend}"
-                )
+        named = [name for name in self._settings.scopes if name != ANY_ENDPOINT]
+        require_endpoints(app, named, plugin="auth", setting="scopes")
 
     @hookimpl
     def penstock_authenticator(self, endpoint: Endpoint | Route) -> Callable[[Submission], Principal] | None:

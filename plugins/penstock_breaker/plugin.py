@@ -9,8 +9,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from penstock.errors import CircuitOpen, PluginError
-from penstock.hooks import App, Endpoint, JobAnswered, Release, Submission, Timeouts, hookimpl, log_event
+from penstock.errors import CircuitOpen
+from penstock.hooks import (
+    App,
+    Endpoint,
+    JobAnswered,
+    Release,
+    Submission,
+    Timeouts,
+    hookimpl,
+    log_event,
+    require_endpoints,
+)
 from penstock_breaker.breaker import Breaker
 from penstock_breaker.limits import BreakerSettings, Limits
 from penstock_breaker.states import CLOSED, HALF_OPEN, OPEN
@@ -56,13 +66,7 @@ class BreakerPlugin:
         PluginError
             If there are any.
         """
-        known = [endpoint.name for endpoint in app.endpoints]
-        for name in self._settings.endpoints:
-            if name not in known:
-                raise PluginError(
-                    f"plug-in 'breaker' has settings for endpoint {name!r}, which is not there; "
-                    f"there are: {', '.join(known) or 'none'}"
-                )
+        require_endpoints(app, self._settings.endpoints, plugin="breaker", setting="endpoints")
 
     @hookimpl
     def penstock_admission_policy(self, endpoint: Endpoint) -> Callable[[Submission], Release | None] | None:

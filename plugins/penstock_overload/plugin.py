@@ -7,8 +7,18 @@ from typing import Final, Literal
 
 import msgspec
 
-from penstock.errors import MalformedRequest, PluginError
-from penstock.hooks import PRIORITIES, App, Endpoint, PluginSettings, Priority, Queue, Submission, hookimpl
+from penstock.errors import MalformedRequest
+from penstock.hooks import (
+    PRIORITIES,
+    App,
+    Endpoint,
+    PluginSettings,
+    Priority,
+    Queue,
+    Submission,
+    hookimpl,
+    require_endpoints,
+)
 from penstock_overload.disciplines import Adaptive, CoDel, Discipline, EarliestDeadlineFirst, Fifo, Lifo
 
 HEADER: Final = "x-request-priority"
@@ -64,13 +74,8 @@ class OverloadPlugin:
         PluginError
             If there are any.
         """
-        names = [endpoint.name for endpoint in app.endpoints]
-        for name in self._settings.endpoint_priorities:
-            if name not in names:
-                raise PluginError(
-                    f"endpoint_priorities of plug-in 'overload' names {name!r}, and there is no such endpoint; "
-                    f"there are: {', '.join(names) or 'none'}"
-                )
+        named = self._settings.endpoint_priorities
+        require_endpoints(app, named, plugin="overload", setting="endpoint_priorities")
 
     @hookimpl
     def penstock_queue_discipline(self) -> Callable[[], Queue]:

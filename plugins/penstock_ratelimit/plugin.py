@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote as percent_encoded
 
-from penstock.errors import PluginError
-from penstock.hooks import App, Endpoint, Release, Submission, blocking, hookimpl
+from penstock.hooks import App, Endpoint, Release, Submission, blocking, hookimpl, require_endpoints
 from penstock_ratelimit.settings import Limits, RateLimitSettings, parse_rates
 
 if TYPE_CHECKING:
@@ -60,12 +58,7 @@ class RateLimitPlugin:
         PluginError
             With the name that is closest.
         """
-        names = [endpoint.name for endpoint in app.endpoints]
-        for name in self._settings.endpoints:
-            if name not in names:
-                close = difflib.get_close_matches(name, names, n=1)
-                mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(names)) or 'none'}"
-                raise PluginError(f"plug-in 'ratelimit' has limits of endpoint {name!r}, which does not exist; {mend}")
+        require_endpoints(app, self._settings.endpoints, plugin="ratelimit", setting="endpoints")
 
     @hookimpl
     def penstock_admission_policy(self, endpoint: Endpoint) -> Policy | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +11,7 @@ from typing import Final
 import msgspec
 
 from penstock.errors import DeadlineInfeasible
-from penstock.hooks import Endpoint, PluginSettings, Submission, Timeouts, hookimpl
+from penstock.hooks import Endpoint, PluginSettings, Submission, Timeouts, hookimpl, near_miss
 from penstock_timeouts.deadline_headers import DEADLINE_HEADERS, DeadlineHeader
 
 MOST_REMEMBERED: Final = 256
@@ -67,9 +66,8 @@ class TimeoutsSettings(PluginSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.headers:
             if name.lower() not in DEADLINE_HEADERS:
-                close = difflib.get_close_matches(name.lower(), DEADLINE_HEADERS, n=1)
-                mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(DEADLINE_HEADERS)}"
-                raise ValueError(f"no deadline is read from a header {name!r}; {mend}")
+                meant = near_miss(name.lower(), DEADLINE_HEADERS)
+                raise ValueError(f"no deadline is read from a header {name!r}; {meant}")
 
 
 class TimeoutsPlugin:

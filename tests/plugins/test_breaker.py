@@ -668,7 +668,7 @@ def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], complain
 
 
 def test_settings_of_an_endpoint_that_is_not_there_are_refused() -> None:
-    """With the names of those that are."""
+    """With the one that was probably meant."""
     app = App("tests")
 
     @app.endpoint("/square")
@@ -676,6 +676,6 @@ def test_settings_of_an_endpoint_that_is_not_there_are_refused() -> None:
         return input**2
 
     plugin = BreakerPlugin(settings({"endpoints": {"squire": {"min_calls": 3}}}))
-    with pytest.raises(PluginError, match="'squire', which is not there; there are: square"):
+    with pytest.raises(PluginError, match="'squire', which is not there; did you mean square"):
         plugin.check(app)
     BreakerPlugin(settings({"endpoints": {"square": {"min_calls": 3}}})).check(app)

@@ -260,7 +260,7 @@ def test_with_nothing_to_do_it_is_idle() -> None:
     ("table", "complaint"),
     [
         ({"headers": ["x-request-timout"]}, "header 'x-request-timout'; did you mean x-request-timeout?"),
-        ({"headers": ["date"]}, "there are: x-request-timeout, grpc-timeout"),
+        ({"headers": ["date"]}, "there are: grpc-timeout, x-envoy"),
         ({"default": {"total": 0}}, "total = 0 is no limit; give seconds, more than 0"),
         ({"default": {"total": -1}}, "total = -1 is no limit"),
         ({"default": {"idle": math.inf}}, "idle = inf is no limit"),
