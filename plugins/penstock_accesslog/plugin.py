@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from penstock.errors import PluginError
 from penstock.hooks import App, DrainEnded, PluginSettings, Record, RequestAnswered, current_format, hookimpl
-from penstock_accesslog.lines import Format, Lines, lines_of
+from penstock_accesslog.lines import Format, lines_of
 from penstock_accesslog.output import STDERR, Output
 from penstock_accesslog.writer import Writer
 
@@ -47,6 +47,10 @@ class AccessLogSettings(PluginSettings, frozen=True, kw_only=True):
             raise ValueError(f"buffer={self.buffer} must be from 1 to 10,000,000 lines")
 
 
+Happening: TypeAlias = tuple[RequestAnswered, float]
+"""A request that was answered, and when, in seconds since 1970."""
+
+
 class AccessLogPlugin:
     """Writes a line for each request.
 
@@ -65,8 +69,7 @@ class AccessLogPlugin:
         self._settings = settings
         self._clock = clock
         self._excluded = frozenset(settings.exclude)
-        self._line: Lines
-        self._writer: Writer
+        self._writer: Writer[Happening]
 
     @hookimpl
     def penstock_observer(self, app: App) -> dict[type[Record], Callable[[Any], None]]:  # noqa: ARG002 - for all apps
@@ -74,9 +77,9 @@ class AccessLogPlugin:
         # Not before: making the plug-in, to list it, opens no file and asks no logger.
         chosen = self._settings.format
         written: Format = current_format() if chosen == "auto" else chosen
-        self._line = lines_of(written)
+        line_of = lines_of(written)
         try:
-            self._writer = Writer(Output(self._settings.file), self._settings.buffer)
+            self._writer = Writer(Output(self._settings.file), lambda item: line_of(*item), self._settings.buffer)
         except OSError as error:
             raise PluginError(
                 f"plug-in 'accesslog': cannot append to {self._settings.file!r}: {error.strerror}; choose another with "
@@ -86,7 +89,7 @@ class AccessLogPlugin:
 
     def _request_answered(self, record: RequestAnswered) -> None:
         if record.endpoint not in self._excluded:
-            self._writer.put(self._line(record, self._clock()))
+            self._writer.put((record, self._clock()))
 
     def _drain_ended(self, _record: DrainEnded) -> None:
         self._writer.flush(DRAIN_SECONDS)

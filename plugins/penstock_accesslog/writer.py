@@ -1,7 +1,8 @@
 """A thread that writes, so that a slow disk or a full pipe keeps nobody waiting but itself.
 
-The lines wait in a bounded buffer. When that is full, further lines are dropped and counted, and the log of the server
-says how many.
+What is to be written waits in a bounded buffer. When that is full, further lines are dropped and counted, and the log
+of the server says how many. The lines are put together in the thread as well, many in a row: between all else that a
+server does for a request, each would cost twice as much.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from threading import Event, Thread
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from penstock.hooks import log_event
 from penstock_accesslog.output import Output
@@ -27,13 +28,18 @@ EXIT_SECONDS: Final = 2.0
 MOST_AT_ONCE: Final = 1000
 
 
-class Writer:
-    """Takes lines from one thread, and writes them in another.
+Item = TypeVar("Item")
+
+
+class Writer(Generic[Item]):
+    """Takes what happens from one thread, and writes a line for it in another.
 
     Parameters
     ----------
     output:
         Where to.
+    show:
+        Makes a line of an item.
     most_lines:
         How many may wait.
     clock:
@@ -45,12 +51,14 @@ class Writer:
     def __init__(
         self,
         output: Output,
+        show: Callable[[Item], bytes],
         most_lines: int,
         *,
         clock: Callable[[], float] = time.monotonic,
         gather: float = GATHER_SECONDS,
     ) -> None:
         self._output = output
+        self._show = show
         self._most_lines = most_lines
         self._clock = clock
         self._gather = gather
@@ -59,7 +67,7 @@ class Writer:
         _after_fork(self)
 
     def _start_over(self) -> None:
-        self._lines: deque[bytes | Event] = deque()
+        self._items: deque[Item | Event] = deque()
         self._is_awake = False
         self._wake = Event()
         self._hurry = Event()
@@ -76,13 +84,13 @@ class Writer:
         """How many lines were not written, and are not told of yet."""
         return self._dropped + self._failed - self._told
 
-    def put(self, line: bytes) -> None:
+    def put(self, item: Item) -> None:
         """Have a line written soon; returns at once."""
-        lines = self._lines
-        if len(lines) >= self._most_lines:
+        items = self._items
+        if len(items) >= self._most_lines:
             self._dropped += 1
             return
-        lines.append(line)
+        items.append(item)
         # In this order, and in the thread the other way round: so no line is ever left lying.
         if not self._is_awake:
             self._is_awake = True
@@ -100,10 +108,10 @@ class Writer:
         -------
         Whether they are.
         """
-        if self._thread is None and not self._lines:
+        if self._thread is None and not self._items:
             return True
         done = Event()
-        self._lines.append(done)
+        self._items.append(done)
         self._is_awake = True
         self._hurry.set()
         self._wake_up()
@@ -140,12 +148,12 @@ class Writer:
             self._write_gathered()
 
     def _write_gathered(self) -> None:
-        lines = self._lines
-        while lines:
-            batch: list[bytes] = []
+        items = self._items
+        while items:
+            batch: list[Item] = []
             waiting: list[Event] = []
-            while lines and len(batch) < MOST_AT_ONCE:
-                item = lines.popleft()
+            while items and len(batch) < MOST_AT_ONCE:
+                item = items.popleft()
                 if isinstance(item, Event):
                     waiting.append(item)
                     break  # whoever waits wants what came before, and no more
@@ -156,11 +164,22 @@ class Writer:
                 done.set()
         self._tell_losses(at_once=False)
 
-    def _write(self, batch: list[bytes]) -> None:
-        written, error = self._output.write(batch) if batch else (0, None)
+    def _write(self, batch: list[Item]) -> None:
+        lines = self._shown(batch)
+        written, error = self._output.write(lines) if lines else (0, None)
         if error is not None:
-            self._failed += len(batch) - written
+            self._failed += len(lines) - written
             self._reason = error.strerror or str(error)
+
+    def _shown(self, batch: list[Item]) -> list[bytes]:
+        lines = []
+        for item in batch:
+            try:
+                lines.append(self._show(item))
+            except Exception as error:  # the thread must live on, and write the others
+                self._failed += 1
+                self._reason = f"{type(error).__name__}: {error}"
+        return lines
 
     def _tell_losses(self, *, at_once: bool) -> None:
         now, lost = self._clock(), self.lost
@@ -173,7 +192,7 @@ class Writer:
         log_event(logging.WARNING, "accesslog-lost", message, lines=lost, reason=reason)
 
 
-def _after_fork(writer: Writer) -> None:
+def _after_fork(writer: Writer[Item]) -> None:
     """In a forked child there is no thread, and what waits is the parent's to write."""
     reference = weakref.ref(writer)
 
@@ -185,7 +204,7 @@ def _after_fork(writer: Writer) -> None:
     os.register_at_fork(after_in_child=start_over)
 
 
-def _at_exit(writer: Writer) -> None:
+def _at_exit(writer: Writer[Item]) -> None:
     reference = weakref.ref(writer)
 
     def flush() -> None:

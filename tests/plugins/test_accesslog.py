@@ -350,7 +350,7 @@ def numbered(first: int, last: int) -> list[bytes]:
 def test_lines_that_come_together_are_written_together(tmp_path: Path) -> None:
     """One write for all that came while the thread waited for more."""
     output = Scripted(tmp_path / "log")
-    writer = Writer(output, 1000, gather=30.0)
+    writer = Writer(output, bytes, 1000, gather=30.0)
     for each in numbered(0, 100):
         writer.put(each)
     assert writer.flush(30)
@@ -360,7 +360,7 @@ def test_lines_that_come_together_are_written_together(tmp_path: Path) -> None:
 def test_lines_are_written_without_being_asked_for(tmp_path: Path) -> None:
     """Soon, also when the thread has slept in between."""
     path = tmp_path / "log"
-    writer = Writer(Output(str(path)), 1000, gather=0.0)
+    writer = Writer(Output(str(path)), bytes, 1000, gather=0.0)
     for number in range(3):
         writer.put(b"line\n")
         wait_until(lambda count=number + 1: path.read_bytes() == b"line\n" * count, "the line in the file")
@@ -370,7 +370,7 @@ def test_what_does_not_fit_is_dropped_and_told(tmp_path: Path, caplog: pytest.Lo
     """A disk that does not take lines costs the lines beyond the buffer, and nobody's time; one line says how many."""
     output = Scripted(tmp_path / "log")
     output.may_go_on.clear()
-    writer = Writer(output, 10, gather=0.0)
+    writer = Writer(output, bytes, 10, gather=0.0)
     writer.put(b"first\n")
     assert output.has_started.wait(30)  # the thread now hangs with that one
     for each in numbered(0, 25):
@@ -400,7 +400,7 @@ def test_losses_are_told_seldom(tmp_path: Path, caplog: pytest.LogCaptureFixture
     """One line in ten seconds, with all that was lost in between."""
     clock = Clock()
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    writer = Writer(Scripted(tmp_path / "log", *[full] * 4), 1000, clock=clock)
+    writer = Writer(Scripted(tmp_path / "log", *[full] * 4), bytes, 1000, clock=clock)
     for seconds in (0.0, 1.0, LOSS_SECONDS - 1.5, 0.5):
         clock.now += seconds
         writer.put(b"line\n")
@@ -416,7 +416,7 @@ def test_a_full_disk_loses_lines_and_nothing_else(caplog: pytest.LogCaptureFixtu
 
 def test_nothing_to_flush_needs_no_thread(tmp_path: Path) -> None:
     """An engine that has served nothing ends at once."""
-    writer = Writer(Output(str(tmp_path / "log")), 10)
+    writer = Writer(Output(str(tmp_path / "log")), bytes, 10)
     assert writer.flush(0.0)
     assert writer._thread is None
 
@@ -424,7 +424,7 @@ def test_nothing_to_flush_needs_no_thread(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_no_threads")
 def test_lines_are_written_even_where_no_thread_can_start(tmp_path: Path) -> None:
     """Then at once, each by itself."""
-    writer = Writer(Output(str(tmp_path / "log")), 10)
+    writer = Writer(Output(str(tmp_path / "log")), bytes, 10)
     for each in numbered(0, 3):
         writer.put(each)
     assert (tmp_path / "log").read_bytes() == b"".join(numbered(0, 3))
@@ -438,7 +438,7 @@ def test_a_forked_child_writes_only_its_own(tmp_path: Path) -> None:
         import os
         from penstock_accesslog.output import Output
         from penstock_accesslog.writer import Writer
-        writer = Writer(Output({str(path)!r}), 100, gather=30.0)
+        writer = Writer(Output({str(path)!r}), bytes, 100, gather=30.0)
         writer.put(b"parent\\n")
         child = os.fork()
         if not child:
@@ -458,7 +458,7 @@ def test_the_last_lines_are_written_when_the_process_ends(tmp_path: Path) -> Non
     script = f"""if True:
         from penstock_accesslog.output import Output
         from penstock_accesslog.writer import Writer
-        writer = Writer(Output({str(path)!r}), 10000, gather=30.0)
+        writer = Writer(Output({str(path)!r}), bytes, 10000, gather=30.0)
         for number in range(5000):
             writer.put(b"%d\\n" % number)
     """
@@ -550,7 +550,7 @@ def test_a_slow_reader_gets_it_all(tmp_path: Path, *, is_blocking: bool) -> None
     with pipe(tmp_path) as (path, reading):
         output = Output(path)
         os.set_blocking(output._descriptor, is_blocking)
-        writer = Writer(output, 100_000)
+        writer = Writer(output, bytes, 100_000)
         for each in lines:
             writer.put(each)
         found = b""
@@ -620,3 +620,19 @@ TEXT_IN_DOCS = re.compile(
     r"\d\d:\d\d:\d\d\.\d\d\d INFO    request  POST /\w+ 200 ok  \[ms=[\d.]+ queue_ms=[\d.]+ execution_ms=[\d.]+ "
     r"attempts=1 endpoint=\w+ address=127\.0\.0\.1 request_id=[\w-]+\]"
 )
+
+
+def test_a_line_that_cannot_be_made_loses_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The thread lives on; what is lost is counted, with the reason."""
+
+    def show(item: str) -> bytes:
+        return {"good": b"good\n"}[item]
+
+    path = tmp_path / "log"
+    writer = Writer(Output(str(path)), show, 10, gather=0.0)
+    with caplog.at_level(logging.WARNING, "penstock"):
+        for item in ("good", "bad", "good"):
+            writer.put(item)
+        assert writer.flush()
+    assert path.read_bytes() == b"good\n" * 2
+    assert [record.message for record in caplog.records] == ["1 line of the access log lost: KeyError: 'bad'"]
