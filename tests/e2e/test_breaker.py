@@ -118,9 +118,9 @@ def test_it_is_off_unless_it_is_switched_on(tmp_path: Path) -> None:
 
 
 def test_settings_of_an_endpoint_that_is_not_there_stop_the_start(tmp_path: Path) -> None:
-    """With its name and those that there are."""
+    """With its name, and the one that was probably meant."""
     environment = {FOLDER_VARIABLE: str(tmp_path), **ENVIRONMENT}
     environment["PENSTOCK_BREAKER_ENDPOINTS"] = '{"modle": {"min_calls": 2}}'
     with Served(write_app(tmp_path, SOURCE), environment=environment, ready_timeout=None) as served:
         assert served.wait() != 0
-        assert "'modle', which is not there; there are: model, other" in served.output()
+        assert "'modle', which is not there; did you mean model?" in served.output()
