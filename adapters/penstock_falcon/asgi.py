@@ -147,8 +147,9 @@ class EndpointResource(Resource):
         finish(resp, answer, self._service, exchange)
 
     def _refuse(self, exchange: Exchange, error: PenstockError) -> None:
-        if exchange.call is None:
-            exchange.refuse(self._service.start(), error)
+        engine = self._service.engine
+        if exchange.call is None and engine is not None:  # without an engine no policy has been asked
+            exchange.refuse(engine, error)
 
     async def _submit(self, req: falcon.asgi.Request, exchange: Exchange) -> Call:
         """Everything that can be refused, cheapest first; the body is not touched before there is room for it."""
@@ -283,11 +284,10 @@ def add_routes(application: falcon.asgi.App[Any, Any], service: AsyncService, pr
     """Add every endpoint, and the operators' routes, under ``prefix``."""
     for path, endpoint in service.endpoint_routes(prefix):
         resource = (StreamResource if endpoint.is_stream else EndpointResource)(service, endpoint)
-        application.add_route(path, _refusing(resource, service, path, "POST, OPTIONS"))
+        application.add_route(path, _refusing(resource, service, path))
     for route in service.routes:
         path = prefix + route.path
-        allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
-        application.add_route(path, _refusing(RouteResource(service, route), service, path, allowed))
+        application.add_route(path, _refusing(RouteResource(service, route), service, path))
 
 
 def asgi(
@@ -354,7 +354,7 @@ def mount_asgi(
 Responder = Callable[..., Awaitable[None]]
 
 
-def _refusing(resource: Any, service: AsyncService, path: str, allowed: str) -> Any:
+def _refusing(resource: Any, service: AsyncService, path: str) -> Any:
     """Give a resource a responder for every method that it does not have.
 
     A mounted resource answers its own errors, so it cannot leave these to the application's error handlers.
@@ -364,8 +364,7 @@ def _refusing(resource: Any, service: AsyncService, path: str, allowed: str) -> 
         finish_stray(req, resp, service.answer_wrong_method(req.method, path, req.get_header("X-Request-Id")), service)
 
     async def options(req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        headers = common_headers(request_id(req.get_header("X-Request-Id")), "text/plain")
-        finish_stray(req, resp, Answer(200, [*headers, ("allow", allowed)], b""), service)
+        finish_stray(req, resp, service.answer_options(path, req.get_header("X-Request-Id")), service)
 
     resource.on_options = options
     for method in falcon.COMBINED_METHODS:

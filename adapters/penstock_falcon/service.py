@@ -14,7 +14,7 @@ from penstock.records import RequestAnswered
 from penstock.registry import Registry
 from penstock.routes import Route
 from penstock_falcon.admission import request_id
-from penstock_falcon.answers import Answer
+from penstock_falcon.answers import Answer, common_headers
 from penstock_falcon.origins import Origins
 from penstock_falcon.problems import framework_problem, problem
 
@@ -124,6 +124,11 @@ class Service(Generic[EngineT]):
         """The 405 of one of our paths."""
         error = MethodNotAllowed(f"{path} does not take {method}", allowed=self._allowed[path])
         return problem(error, request_id(given_id), debug=self.settings.debug)
+
+    def answer_options(self, path: str, given_id: str | None) -> Answer:
+        """What one of our paths takes."""
+        headers = common_headers(request_id(given_id), "text/plain")
+        return Answer(200, [*headers, ("allow", ", ".join((*self._allowed[path], "OPTIONS")))], b"")
 
     def answer_unreadable(self, status: int, detail: str) -> tuple[list[tuple[str, str]], bytes]:
         """The headers and the body for a request that the server itself could not read, and so has not passed on."""

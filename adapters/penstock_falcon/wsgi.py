@@ -60,6 +60,13 @@ class ThreadService(Service[ThreadedEngine]):
                     atexit.register(self.stop)
         return self.engine
 
+    def run_soon(self, function: Callable[[], object]) -> None:
+        """Run a function in the engine's thread, or here while there is no engine."""
+        if self.engine is None:
+            function()
+        else:
+            self.engine.run_soon(function)
+
     def begin_drain(self) -> None:
         """Take nothing new from here on. What is admitted has ``drain_timeout`` seconds; harmless when repeated."""
         if self.engine is not None and not self.engine.draining:
@@ -144,7 +151,7 @@ class Resource:
         answer.headers.extend(exchange.response_headers)
         write(resp, answer)
         if answer.body is not None and self._service.tell is not None:  # a stream tells of its end itself
-            self._service.start().run_soon(partial(exchange.tell, self._service, answer.status, answer.code))
+            self._service.run_soon(partial(exchange.tell, self._service, answer.status, answer.code))
 
 
 class EndpointResource(Resource):
@@ -174,8 +181,8 @@ class EndpointResource(Resource):
         self._finish(resp, answer, exchange)
 
     def _refuse(self, exchange: Exchange, error: PenstockError) -> None:
-        if exchange.call is None:
-            threaded = self._service.start()
+        threaded = self._service.engine
+        if exchange.call is None and threaded is not None:  # without an engine no policy has been asked
             threaded.run_soon(partial(exchange.refuse, threaded.engine, error))
 
     def _submit(self, req: falcon.Request, exchange: Exchange) -> ThreadedCall:
@@ -230,7 +237,7 @@ class StreamResource(EndpointResource):
 
     def _tell_end(self, exchange: Exchange) -> None:
         if self._service.tell is not None:
-            self._service.start().run_soon(partial(exchange.tell_stream_ended, self._service))
+            self._service.run_soon(partial(exchange.tell_stream_ended, self._service))
 
 
 class StreamCutShort(ConnectionResetError):
@@ -379,18 +386,17 @@ def finish_stray(req: falcon.Request, resp: falcon.Response, answer: Answer, ser
     write(resp, answer)
     if service.tell is not None:
         address = service.origins.address(req.env.get("REMOTE_ADDR", ""), req.get_header)
-        service.start().run_soon(partial(tell_stray, service, answer, req.method, req.path, address))
+        service.run_soon(partial(tell_stray, service, answer, req.method, req.path, address))
 
 
 def add_routes(application: falcon.App[Any, Any], service: ThreadService, prefix: str) -> None:
     """Add every endpoint, and the operators' routes, under ``prefix``."""
     for path, endpoint in service.endpoint_routes(prefix):
         resource = (StreamResource if endpoint.is_stream else EndpointResource)(service, endpoint)
-        application.add_route(path, _refusing(resource, service, path, "POST, OPTIONS"))
+        application.add_route(path, _refusing(resource, service, path))
     for route in service.routes:
         path = prefix + route.path
-        allowed = "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"
-        application.add_route(path, _refusing(RouteResource(service, route), service, path, allowed))
+        application.add_route(path, _refusing(RouteResource(service, route), service, path))
 
 
 def wsgi(
@@ -433,7 +439,7 @@ def mount_wsgi(
     return service
 
 
-def _refusing(resource: Any, service: ThreadService, path: str, allowed: str) -> Any:
+def _refusing(resource: Any, service: ThreadService, path: str) -> Any:
     """Give a resource a responder for every method that it does not have.
 
     A mounted resource answers its own errors, so it cannot leave these to the application's error handlers.
@@ -443,8 +449,7 @@ def _refusing(resource: Any, service: ThreadService, path: str, allowed: str) ->
         finish_stray(req, resp, service.answer_wrong_method(req.method, path, req.get_header("X-Request-Id")), service)
 
     def options(req: falcon.Request, resp: falcon.Response) -> None:
-        headers = common_headers(request_id(req.get_header("X-Request-Id")), "text/plain")
-        finish_stray(req, resp, Answer(200, [*headers, ("allow", allowed)], b""), service)
+        finish_stray(req, resp, service.answer_options(path, req.get_header("X-Request-Id")), service)
 
     resource.on_options = options
     for method in falcon.COMBINED_METHODS:

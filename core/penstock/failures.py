@@ -84,9 +84,8 @@ class Failures:
         if is_told and self.tell is not None:
             record = HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__)
             if is_elsewhere:
-                with contextlib.suppress(
-                    RuntimeError
-                ):  # the engine's loop has just been closed: nobody is left to tell
+                # The engine's loop may just have been closed: then nobody is left to tell.
+                with contextlib.suppress(RuntimeError):
                     self.run_in_engine(partial(self.tell, record))
             else:
                 self.tell(record)

@@ -10,7 +10,7 @@ import pluggy
 
 from penstock.errors import PluginError
 from penstock.naming import near_miss
-from penstock.plugin import OWN_DISTRIBUTION, Plugin
+from penstock.plugin import Plugin
 
 
 class Hook(NamedTuple):
@@ -44,7 +44,7 @@ def hooks_of(plugin: Plugin, found: Any, manager: pluggy.PluginManager) -> list[
         marked as one; or if there is none at all.
     """
     names = list(_fitting(plugin, found, manager))
-    if not names and plugin.distribution != OWN_DISTRIBUTION:
+    if not names:
         known = ", ".join(sorted(HOOKS))
         raise PluginError(f"{plugin} has no hook: mark its functions with @hookimpl; there are: {known}; {plugin.mend}")
     return sorted(names)

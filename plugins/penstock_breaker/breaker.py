@@ -69,9 +69,8 @@ class Breaker:
         self._ticket = 0  # the latest that was given out
         self._first = 0  # the first that is valid: of the present state
         self._reopens_at = 0.0  # when open: from when on a probe may pass
-        self._probe_until: float | None = (
-            None  # when half open: until when nobody else may pass; None: the place is free
-        )
+        # When half open: until when nobody else may pass; None: the place is free.
+        self._probe_until: float | None = None
         self._succeeded = 0  # probes, since it was last open
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ from penstock.hooks import (
 )
 from penstock.intake import intake_of_endpoint, tightest
 from penstock.registry import Registry
+from penstock_falcon.exchanges import Exchange
 from tests.adapters.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
@@ -256,6 +258,43 @@ def test_a_policy_tightens_the_job(policies: Policies) -> None:
     submission = Submission(endpoint)
     intake.pass_through(submission)
     assert submission.timeouts.total == 0.5
+
+
+def test_an_exchange_is_a_whole_submission() -> None:
+    """It is made without its base class's help, and yet lacks nothing of it."""
+    endpoint = make_app().endpoints[0]
+    exchange = Exchange(endpoint, request_id="r1", header={}.get, address="1.2.3.4", method="POST", path="/square")
+    plain = Submission(endpoint, request_id="r1", header=exchange.header, address="1.2.3.4")
+    assert {name: getattr(exchange, name) for name in Submission.__slots__} == {
+        name: getattr(plain, name) for name in Submission.__slots__
+    }
+
+
+@pytest.mark.parametrize("build", [penstock_falcon.asgi, penstock_falcon.wsgi], ids=list(KINDS))
+def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resource answers it itself, once, and those who watch are told."""
+    told: list[RequestAnswered] = []
+
+    class Watcher:
+        @hookimpl
+        def penstock_observer(self) -> dict[Any, Callable[[Any], None]]:
+            return {RequestAnswered: told.append}
+
+    app = make_app()
+    app.plugins = (Watcher,)
+    application = build(app, target="nowhere:app")
+
+    def start() -> None:
+        raise OSError("no more processes")
+
+    async def start_nothing(*_: Any) -> None: ...
+
+    # As under a server without a lifespan: the first request starts the engine.
+    monkeypatch.setattr(sys.modules["penstock_falcon.asgi"].Lifespan, "process_startup", start_nothing)
+    monkeypatch.setattr(application.penstock, "start", start)
+    result = square(falcon.testing.TestClient(application))
+    assert (result.status_code, result.json["error"]["code"]) == (500, "internal-error")
+    assert [(record.status, record.endpoint) for record in told] == [(500, "square")]
 
 
 def test_without_policies_nothing_is_asked() -> None:
