@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from penstock import App, hooks, hookspecs, records
-from penstock.fitting import HOOKS
-from penstock.hooks import Submission
-from penstock.records import Record
-from penstock.registry import Registry
+from penstock import App, hooks
+from penstock.hooks import Submission, hookspecs, records
+from penstock.hooks.records import Record
+from penstock.hooks.registry import Registry
+from penstock.hooks.validation import HOOKS
 from penstock.testing import Behaviour, PluginHarness
 from tests.serving import ROOT
 

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 import penstock_falcon
-from penstock.app import App, Endpoint, Pool
-from penstock.decoding import type_name
-from penstock.loader import load_app
+from penstock import App, Endpoint
+from penstock.hosting import Pool, class_name, load_app
 from penstock.policies import Retries
 from penstock_cli.targets import TargetError, check_target, include_current_folder
 from penstock_gunicorn.failures import describe_failure
@@ -93,7 +92,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
 
 def _describe_retries(retries: Retries) -> dict[str, Any]:
     classes = retries.on if isinstance(retries.on, tuple) else (retries.on,)
-    return dataclasses.asdict(retries) | {"on": [type_name(cls) for cls in classes]}
+    return dataclasses.asdict(retries) | {"on": [class_name(cls) for cls in classes]}
 
 
 def describe_pool(pool: Pool) -> dict[str, Any]:

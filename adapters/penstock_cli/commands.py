@@ -34,7 +34,7 @@ class PluginGroup(click.Group):
 
 def _commands_of_plugins() -> dict[str, click.Command]:
     from penstock.errors import PluginError  # noqa: PLC0415 - a command of our own need not pay for it
-    from penstock.registry import Registry  # noqa: PLC0415 - likewise
+    from penstock.hosting import Registry  # noqa: PLC0415 - likewise
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a shell completes from what is on stdout

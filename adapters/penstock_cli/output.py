@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from penstock.eventlog import log_event
+from penstock.hooks import log_event
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

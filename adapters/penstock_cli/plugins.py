@@ -11,10 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from penstock.app import App
+from penstock import App
 from penstock.errors import PluginError
-from penstock.loader import load_app
-from penstock.registry import Registry
+from penstock.hosting import Registry, load_app
 from penstock_cli.targets import TargetError, check_target, include_current_folder
 from penstock_gunicorn.failures import describe_failure
 

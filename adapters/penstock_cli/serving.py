@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import penstock_falcon
-from penstock import eventlog
-from penstock.app import App
-from penstock.loader import load_app
+from penstock import App
+from penstock.hooks import log_event
+from penstock.hosting import configure_logging, load_app
 from penstock_cli.output import output_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
@@ -61,7 +61,7 @@ def _listen(options: ServeOptions) -> Any:
     try:
         return open_listener(options.host, options.port)
     except OSError as error:
-        eventlog.log_event(
+        log_event(
             logging.CRITICAL,
             "cannot-listen",
             f"cannot listen on {options.host} port {options.port}: {error.strerror or error}; "
@@ -80,7 +80,7 @@ class Server:
     def configure_logging(self) -> None:
         """Send everything to stderr in the format that was asked for."""
         color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-        eventlog.configure(self._options.log_format, color=color)
+        configure_logging(self._options.log_format, color=color)
 
     def load(self) -> Any:
         """Import the app and put HTTP around it."""
@@ -100,9 +100,9 @@ class Server:
     def announce(self, urls: Sequence[str]) -> None:
         """Say where the app can be reached, and what it offers."""
         for url in urls:
-            eventlog.log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
+            log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
         for endpoint in self._app.endpoints:
-            eventlog.log_event(
+            log_event(
                 logging.INFO,
                 "endpoint",
                 f"POST {endpoint.path} -> pool {endpoint.pool}",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from penstock.errors import DeclarationError
-from penstock.loader import load_app
+from penstock.hosting import load_app
 
 
 class TargetError(click.ClickException):

@@ -7,20 +7,16 @@ Falcon application that exists.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import falcon
 import falcon.asgi
 
+from penstock import App
 from penstock_falcon.asgi import asgi, mount_asgi
 from penstock_falcon.bodies import Request
 from penstock_falcon.service import MAX_BODY, Service, Settings
 from penstock_falcon.wsgi import mount_wsgi, wsgi
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from penstock.app import App
 
 __all__ = ["Request", "Service", "Settings", "asgi", "mount", "wsgi"]
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from typing import TYPE_CHECKING
 
+from penstock import Endpoint
 from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 from penstock_falcon.answers import JSON
-
-if TYPE_CHECKING:
-    from penstock.app import Endpoint
 
 # Larger bodies are looked at by the worker alone: reading them here would hold up everybody else's request.
 VALIDATED_HERE_BYTES = 64 * 1024

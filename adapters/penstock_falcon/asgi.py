@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import falcon
 import falcon.asgi
 
-from penstock.engine import create_engine
+from penstock import App, Endpoint
 from penstock.errors import Cancelled, PenstockError
+from penstock.hooks import Route
+from penstock.hosting import Call, Engine, Pipeline, create_engine
 from penstock_falcon.admission import Gate, request_id
 from penstock_falcon.answers import Answer, common_headers, server_timing, write
 from penstock_falcon.bodies import BodyOnDemand, Request, lookup_of, read_body, receive_of
@@ -22,12 +24,6 @@ from penstock_falcon.outcome import answer_call
 from penstock_falcon.problems import internal_problem, problem
 from penstock_falcon.service import MAX_BODY, Service, Settings
 from penstock_falcon.streams import PIECE_BYTES, StreamBody
-
-if TYPE_CHECKING:
-    from penstock.app import App, Endpoint
-    from penstock.engine import Call, Engine
-    from penstock.intake import Intake
-    from penstock.routes import Route
 
 # A drain ends at its own deadline; this is for an engine that does not report back.
 DRAIN_MARGIN_SECONDS = 5.0
@@ -109,7 +105,7 @@ class Resource:
             path=req.path,
         )
 
-    async def _ask_in_threads(self, intake: Intake, exchange: Exchange) -> None:
+    async def _ask_in_threads(self, intake: Pipeline, exchange: Exchange) -> None:
         """Ask in turn: those that wait for something in a thread, where they hold nobody up."""
         loop = asyncio.get_running_loop()
         for step in intake.steps:
@@ -168,7 +164,7 @@ class EndpointResource(Resource):
         body = await read_body(req, gate)
         gate.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
-        return engine.submit(self._endpoint, body, request_id=exchange.request_id, headers=headers, submission=exchange)
+        return engine.submit(exchange, body, headers=headers)
 
     async def _answer(
         self, call: Call, exchange: Exchange, req: falcon.asgi.Request, resp: falcon.asgi.Response

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
-from penstock.records import RequestAnswered
-from penstock.routes import Route, RouteRequest, RouteResponse
-from penstock.submission import Submission
+from penstock.hooks import RequestAnswered, Route, RouteRequest, RouteResponse, Submission
+from penstock.hosting import Call, Engine, ThreadedCall
 from penstock_falcon.answers import OK, Answer, common_headers
 from penstock_falcon.problems import retry_after
-
-if TYPE_CHECKING:
-    from penstock.app import Endpoint
-    from penstock.engine import Call, Engine, ThreadedCall
-    from penstock_falcon.service import Service
+from penstock_falcon.service import Service
 
 
 class Exchange(Submission):
@@ -61,7 +57,7 @@ class Exchange(Submission):
     def refuse(self, engine: Engine, error: PenstockError) -> None:
         """There will be no job: tell those who have let it in, and those who watch. In the engine's thread."""
         assert not isinstance(self.endpoint, Route), "a route is never a job"
-        engine.refuse(self.endpoint, self.request_id, error, self)
+        engine.refuse(self, error)
 
     def tell(self, service: Service[Any], status: int, code: str) -> None:
         """Tell the observers that it is over. In the engine's thread."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from penstock.hosting import Call
 from penstock_falcon.bodies import Receive
-
-if TYPE_CHECKING:
-    from penstock.engine import Call
 
 GONE = "the client went away"
 # Most jobs are over sooner, and nobody listens for them; a hang-up before that is still reported to a late listener.

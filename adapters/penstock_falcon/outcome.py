@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from penstock.errors import PenstockError
+from penstock.hosting import Call, ThreadedCall
 from penstock_falcon.answers import JSON, Answer, common_headers, server_timing
 from penstock_falcon.problems import problem
-
-if TYPE_CHECKING:
-    from penstock.engine import Call, ThreadedCall
 
 
 def answer_call(call: Call | ThreadedCall, request_id: str, *, debug: bool) -> Answer:

@@ -27,7 +27,7 @@ from penstock.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from penstock.eventlog import log_event
+from penstock.hooks import log_event
 from penstock_falcon.answers import NO_JOB_TIMING, Answer, common_headers
 
 PROBLEM = "application/problem+json"

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import falcon
 
+from penstock import App, Endpoint
 from penstock.errors import DeclarationError, MethodNotAllowed, NotFound
-from penstock.intake import Intake, intake_of_endpoint, intake_of_route
-from penstock.records import RequestAnswered
-from penstock.registry import Registry
-from penstock.routes import Route
+from penstock.hooks import RequestAnswered, Route, ShutdownRequest
+from penstock.hosting import Pipeline, Registry, endpoint_pipeline, route_pipeline
 from penstock_falcon.admission import request_id
 from penstock_falcon.answers import Answer, common_headers
 from penstock_falcon.origins import Origins
 from penstock_falcon.problems import framework_problem, problem
-
-if TYPE_CHECKING:
-    from penstock.app import App, Endpoint
-    from penstock.shutdown import ShutdownRequest
 
 EngineT = TypeVar("EngineT")
 
@@ -114,11 +109,11 @@ class Service(Generic[EngineT]):
                 raise DeclarationError(f"route {route.name!r}: its path {route.path!r} is that of {taken[route.path]}")
             taken[route.path] = f"route {route.name!r}"
 
-    def intake(self, target: Endpoint | Route) -> Intake | None:
+    def intake(self, target: Endpoint | Route) -> Pipeline | None:
         """The policies that a request for it passes; None if there are none."""
         if isinstance(target, Route):
-            return intake_of_route(self.registry, target)
-        return intake_of_endpoint(self.registry, target)
+            return route_pipeline(self.registry, target)
+        return endpoint_pipeline(self.registry, target)
 
     def answer_wrong_method(self, method: str, path: str, given_id: str | None) -> Answer:
         """The 405 of one of our paths."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from penstock.errors import PenstockError
+from penstock.hosting import Call
 from penstock_falcon.formats import KEEP_ALIVE_SECONDS, Framing
 from penstock_falcon.hangups import Hangup
 from penstock_falcon.problems import error_object
-
-if TYPE_CHECKING:
-    from penstock.engine import Call
 
 # A piece counts as read when the server asks for the next one. Large ones would make a slow reader look like one that
 # does not read at all.

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import falcon
 
-from penstock.engine import ThreadedEngine
+from penstock import App, Endpoint
 from penstock.errors import Cancelled, MalformedRequest, PenstockError
+from penstock.hooks import Route
+from penstock.hosting import ThreadedCall, ThreadedEngine
 from penstock_falcon.admission import Gate, cut_short, request_id
 from penstock_falcon.answers import Answer, common_headers, server_timing, write
 from penstock_falcon.exchanges import Exchange, route_answer, route_request, tell_stray
@@ -22,11 +24,6 @@ from penstock_falcon.formats import KEEP_ALIVE_SECONDS, STREAM_HEADERS, Framing,
 from penstock_falcon.outcome import answer_call
 from penstock_falcon.problems import error_object, internal_problem, problem
 from penstock_falcon.service import MAX_BODY, Service, Settings
-
-if TYPE_CHECKING:
-    from penstock.app import App, Endpoint
-    from penstock.engine import ThreadedCall
-    from penstock.routes import Route
 
 GONE = "the client went away"
 _READ_BYTES = 64 * 1024
@@ -196,7 +193,7 @@ class EndpointResource(Resource):
         body = read_body(req.env, announced, self._gate)
         self._gate.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
-        return engine.submit(self._endpoint, body, request_id=exchange.request_id, headers=headers, submission=exchange)
+        return engine.submit(exchange, body, headers=headers)
 
     def _answer(self, call: ThreadedCall, exchange: Exchange, req: falcon.Request, resp: falcon.Response) -> Answer:
         attendance = Attendance(call, req.env.get("gunicorn.socket"))

@@ -14,7 +14,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from penstock.eventlog import log_event
+from penstock.hooks import log_event
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, PenstockWorker
 

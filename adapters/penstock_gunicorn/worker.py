@@ -34,8 +34,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.lifespan import LifespanManager
 from gunicorn.workers.gasgi import ASGIWorker
 
-from penstock.eventlog import log_event
-from penstock.shutdown import ShutdownRequest
+from penstock.hooks import ShutdownRequest, log_event
 from penstock_gunicorn.connection import TrackedProtocol
 from penstock_gunicorn.failures import describe_failure
 

@@ -4,13 +4,13 @@ What an app is written with is here; ``penstock.errors`` has the whole tree of e
 """
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 if sys.platform == "win32":
     raise ImportError("Penstock needs process groups, fork and unix sockets, so it does not run on Windows; WSL works")
 
 from penstock.app import App, Endpoint
 from penstock.context import Context
-from penstock.engine import Engine, open_engine, start_engine
 from penstock.errors import (
     Cancelled,
     CircuitOpen,
@@ -42,6 +42,9 @@ from penstock.errors import (
 )
 from penstock.policies import Backoff, Batching, Retries, RetryBudget, Timeouts
 from penstock.response import Response
+
+if TYPE_CHECKING:
+    from penstock.engine import Engine, open_engine, start_engine
 
 __version__ = "0.1.0"
 
@@ -87,3 +90,18 @@ __all__ = [
     "open_engine",
     "start_engine",
 ]
+
+_OF_THE_ENGINE = frozenset({"Engine", "open_engine", "start_engine"})
+
+
+def __getattr__(name: str) -> Any:
+    """Import the engine when it is first asked for (PEP 562): a worker, which imports this package, never does."""
+    if name not in _OF_THE_ENGINE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from penstock import engine  # noqa: PLC0415 - see above
+
+    return getattr(engine, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_THE_ENGINE})

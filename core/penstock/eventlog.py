@@ -1,7 +1,8 @@
 """What an operator reads: one line for each event that matters, as text or as JSON.
 
 Everything in Penstock reports through ``log_event``, on the logger ``penstock`` of the standard library, so that an
-embedding program may route it as it likes. ``configure`` is for programs that own their stderr: ``penstock serve``.
+embedding program may route it as it likes. ``configure_logging`` is for programs that own their stderr, such as
+``penstock serve``.
 
 A line cannot be forged: whatever a value holds, newlines and control characters in it are escaped. Only tracebacks take
 more than one line, each of them indented (in JSON they are a string like any other).
@@ -51,7 +52,7 @@ def log_event(level: int, event: str, message: str, **fields: Any) -> None:
         _logger.log(level, message, extra={"event": event, "fields": fields})
 
 
-def configure(
+def configure_logging(
     format: Literal["text", "json"] = "text",
     stream: TextIO | None = None,
     level: int = logging.INFO,
@@ -93,7 +94,7 @@ def current_format() -> Literal["text", "json"]:
 
 
 class _EventHandler(logging.StreamHandler[TextIO]):
-    """Ours, so that ``configure`` knows it again."""
+    """Ours, so that ``configure_logging`` knows it again."""
 
 
 def _replace_handler(logger: logging.Logger, handler: logging.Handler) -> None:

@@ -146,7 +146,7 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
 
 
 class Load(msgspec.Struct, array_like=True, tag=20):
-    """Import the app. ``target`` is as ``penstock.loader`` reads it."""
+    """Import the app. ``target`` is as ``penstock.app.loader`` reads it."""
 
     target: str
     sys_path: list[str]

@@ -9,15 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from hmac import compare_digest
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from penstock.hooks import Principal
 from penstock_auth.refusals import invalid_credential
-
-if TYPE_CHECKING:
-    from penstock_auth.watching import WatchedFile
+from penstock_auth.watching import WatchedFile
 
 PREFIX: Final = "penstock_"
 """By it, scanners that look for leaked secrets know a key, and people too."""

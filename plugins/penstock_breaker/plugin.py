@@ -70,7 +70,7 @@ class BreakerPlugin:
 
     @hookimpl
     def penstock_admission_policy(self, endpoint: Endpoint) -> Callable[[Submission], Release | None] | None:
-        """See ``penstock.hookspecs``."""
+        """See ``penstock.hooks.hookspecs``."""
         limits = self._settings.limits_of(endpoint.name)
         return None if limits is None else Circuit(endpoint, limits, self._clock, self._random).admit
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from penstock.errors import PluginError
 from penstock.hooks import App, PluginSettings, Record, Route, hookimpl
 from penstock_metrics.counts import Counts
-
-if TYPE_CHECKING:
-    from penstock_metrics.exposition import Exposition
+from penstock_metrics.exposition import Exposition
 
 SECONDS_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),

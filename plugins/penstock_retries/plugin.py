@@ -79,7 +79,7 @@ class RetriesPlugin:
 
     @hookimpl
     def penstock_retry_policy(self, endpoint: Endpoint) -> Decide:
-        """See ``penstock.hookspecs``."""
+        """See ``penstock.hooks.hookspecs``."""
         budget = self._settings.budget_of(endpoint)
         bucket = None if budget is None else Bucket(budget.ratio, floor_of(endpoint, budget), self._clock())
         most = endpoint.retries.max_attempts

@@ -9,16 +9,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from penstock.errors import Draining, Unauthorized
-from penstock.hooks import Route, RouteRequest, RouteResponse, log_event
+from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, log_event
 from penstock_shutdown.audit import Audit
 from penstock_shutdown.keys import Key
 from penstock_shutdown.parameters import parameters_of, seconds_of, sentence_of
-
-if TYPE_CHECKING:
-    from penstock import Engine
 
 REFUSED_LINE_SECONDS: Final = 60.0
 """Whoever guesses keys writes one line of the log in so many seconds, not one for each guess."""
@@ -56,7 +53,7 @@ class Operations:
             for name, handler in (("shutdown", self.shutdown), ("drain", self.drain), ("undrain", self.undrain))
         ]
 
-    def shutdown(self, request: RouteRequest, engine: Engine) -> RouteResponse:
+    def shutdown(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         """Drain, and then stop; answers with what there is to wait for. Asking again changes nothing."""
         self._check_key(request)
         given = parameters_of(request.query, {"drain", "why"})
@@ -66,7 +63,7 @@ class Operations:
             engine.shutdown(seconds, who=_who(request), why=sentence_of(given.get("why", "")))
         return self._answer(engine, 202)
 
-    def drain(self, request: RouteRequest, engine: Engine) -> RouteResponse:
+    def drain(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         """Take the server out of rotation: it refuses new work, finishes what it has, and stays."""
         self._check_key(request)
         given = parameters_of(request.query, {"why"})
@@ -74,7 +71,7 @@ class Operations:
             engine.pause(who=_who(request), why=sentence_of(given.get("why", "")))
         return self._answer(engine, 200)
 
-    def undrain(self, request: RouteRequest, engine: Engine) -> RouteResponse:
+    def undrain(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         """Take it back into rotation."""
         self._check_key(request)
         given = parameters_of(request.query, {"why"})
@@ -102,7 +99,7 @@ class Operations:
             self._refused = 0
         raise Unauthorized("this needs the key of plug-in 'shutdown', as a bearer token", challenge=CHALLENGE)
 
-    def _answer(self, engine: Engine, status: int) -> RouteResponse:
+    def _answer(self, engine: RouteEngine, status: int) -> RouteResponse:
         """What there is to wait for."""
         known, drain = engine.status(), self._audit.drain
         endpoints = {

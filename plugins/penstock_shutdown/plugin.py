@@ -68,16 +68,16 @@ class ShutdownPlugin:
 
     @hookimpl
     def penstock_observer(self) -> Mapping[type[Record], Callable[[Any], None]]:
-        """See ``penstock.hookspecs``."""
+        """See ``penstock.hooks.hookspecs``."""
         return self._audit.observers()
 
     @hookimpl
     def penstock_shutdown_policy(self) -> Callable[[ShutdownRequest], float] | None:
-        """See ``penstock.hookspecs``."""
+        """See ``penstock.hooks.hookspecs``."""
         limit = self._max_drain
         return None if limit is None else lambda request: min(request.drain, limit)
 
     @hookimpl
     def penstock_routes(self) -> Iterable[Route] | None:
-        """See ``penstock.hookspecs``."""
+        """See ``penstock.hooks.hookspecs``."""
         return None if self._key is None else Operations(self._key, self._audit, self._clock).routes()

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.eventlog import JsonFormatter, TextFormatter, configure, log_event
+from penstock.eventlog import JsonFormatter, TextFormatter, configure_logging, log_event
 
 
 @contextlib.contextmanager
@@ -162,7 +162,7 @@ def test_a_message_with_wrong_arguments_is_shown_all_the_same() -> None:
 def test_log_event_does_not_format_the_message() -> None:
     """A percent sign in the sentence is a percent sign."""
     stream = io.StringIO()
-    configure("text", stream)
+    configure_logging("text", stream)
     log_event(logging.INFO, "load", "100 % of %s", name="x")
     assert "100 % of %s  [name=x]" in stream.getvalue()
 
@@ -171,8 +171,8 @@ def test_log_event_does_not_format_the_message() -> None:
 def test_configure_shows_each_line_once_and_may_be_called_again() -> None:
     """After two calls the last one holds, for Penstock's events and for the logging of others."""
     first, second = io.StringIO(), io.StringIO()
-    configure("text", first)
-    configure("json", second, level=logging.WARNING)
+    configure_logging("text", first)
+    configure_logging("json", second, level=logging.WARNING)
     log_event(logging.WARNING, "one", "ours")
     log_event(logging.INFO, "quiet", "below the level")
     logging.getLogger("theirs").warning("theirs")
@@ -185,7 +185,7 @@ def test_configure_leaves_a_root_logger_with_handlers_alone() -> None:
     """A user's own logging set-up keeps its root handlers and level; Penstock's events do not go there twice."""
     theirs, ours = io.StringIO(), io.StringIO()
     logging.basicConfig(stream=theirs, format="%(message)s", level=logging.ERROR)
-    configure("text", ours)
+    configure_logging("text", ours)
     log_event(logging.INFO, "one", "ours")
     logging.getLogger("user").error("theirs")
     assert theirs.getvalue() == "theirs\n"
@@ -196,9 +196,9 @@ def test_configure_leaves_a_root_logger_with_handlers_alone() -> None:
 def test_configure_again_mends_what_dictconfig_disabled() -> None:
     """The user's dictConfig disables every logger by default; configuring again brings the events back."""
     stream = io.StringIO()
-    configure("text", stream)
+    configure_logging("text", stream)
     logging.config.dictConfig({"version": 1})
-    configure("text", stream)
+    configure_logging("text", stream)
     log_event(logging.INFO, "one", "still here")
     assert "still here" in stream.getvalue()
 

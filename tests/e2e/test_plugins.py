@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from penstock.fitting import HOOKS
+from penstock.hooks.validation import HOOKS
 from tests.installing import build_penstock, build_wheel, make_environment, run
 from tests.serving import ROOT, Served, wait_until, write_app
 

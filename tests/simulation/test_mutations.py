@@ -15,30 +15,30 @@ from penstock.scheduler import (
     Job,
     Lane,
     LaneSpec,
-    again,
     answers,
-    attempts,
     deadlines,
     dispatch,
-    retrying,
 )
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.scheduler.again import Again
+from penstock.scheduler import requeueing as again
+from penstock.scheduler import results as attempts
+from penstock.scheduler import retries as retrying
+from penstock.scheduler.admission import Intake
 from penstock.scheduler.answers import Answers
-from penstock.scheduler.attempts import Attempts
 from penstock.scheduler.dispatch import Dispatch
 from penstock.scheduler.drain import Drain
-from penstock.scheduler.intake import Intake
-from penstock.scheduler.lines import Lines
 from penstock.scheduler.losses import Losses
+from penstock.scheduler.pools import Worker, WorkerPool
+from penstock.scheduler.requeueing import Again
+from penstock.scheduler.results import Attempts
+from penstock.scheduler.sending_ahead import Lines
 from penstock.scheduler.states import PAUSED
 from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import NEVER
-from penstock.scheduler.workforce import Pool, Worker
 from penstock.testing import simulation
-from penstock.testing.disciplines import WhimsicalQueue
 from penstock.testing.simulation import SimulationFailed, simulate
+from penstock.testing.whimsical_queues import WhimsicalQueue
 
 
 def slot_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def nobody_in_a_line_is_to_blame(patch: pytest.MonkeyPatch) -> None:
 
 
 def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
-    def give_work(self: Dispatch, pool: Pool, now: float) -> None:
+    def give_work(self: Dispatch, pool: WorkerPool, now: float) -> None:
         while (job := pool.next_job(now)) is not None:
             units = pool.capacity if job.deaths else job.lane.units
             worker = pool.find_worker(units)
@@ -408,7 +408,7 @@ def everybody_pays_for_a_mistake(patch: pytest.MonkeyPatch) -> None:
 def a_queue_is_told_of_what_was_interrupted(patch: pytest.MonkeyPatch) -> None:
     ended = Attempts.on_attempt_ended
 
-    def talkative(self: Attempts, event: on.AttemptEnded, now: float) -> None:
+    def talkative(self: Attempts, event: on.ResultsArrived, now: float) -> None:
         attempt = self._desk.attempts.get(event.attempt)
         if attempt is not None and not attempt.live:
             attempt.lane.queue.learn(len(attempt.jobs), event.seconds, now)

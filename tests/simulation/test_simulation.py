@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock.scheduler import states
-from penstock.scheduler.workforce import Worker
+from penstock.scheduler.pools import Worker
 from penstock.testing import simulation
 from penstock.testing.simulation import Simulation, scenario_seeds, simulate
 

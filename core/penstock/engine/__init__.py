@@ -1,9 +1,9 @@
 """The engine: the I/O around the scheduler, and the calls that its users make."""
 
+from penstock.engine.async_engine import AsyncEngine, create_engine, open_engine
 from penstock.engine.calls import Call
-from penstock.engine.embedding import AsyncEngine, create_engine, open_engine
 from penstock.engine.engine import Engine
-from penstock.engine.threaded import ThreadedCall, ThreadedEngine, start_engine
+from penstock.engine.threaded_engine import ThreadedCall, ThreadedEngine, start_engine
 
 __all__ = [
     "AsyncEngine",

@@ -12,8 +12,8 @@ from penstock.scheduler import Job
 if TYPE_CHECKING:
     from penstock.app import Endpoint
     from penstock.engine.engine import Engine
-    from penstock.engine.reactor import Callback
-    from penstock.submission import Submission
+    from penstock.engine.reactors.reactor import Callback
+    from penstock.hooks.submission import Submission
 
 
 class _AtOnce:

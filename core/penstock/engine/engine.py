@@ -12,22 +12,21 @@ from typing import Any
 
 from penstock.app import App, Endpoint
 from penstock.engine.calls import Call
-from penstock.engine.crew import Crew
-from penstock.engine.observing import Observing
+from penstock.engine.observers import Observers
+from penstock.engine.operator_log import Reporter
 from penstock.engine.outcomes import results_of
-from penstock.engine.plan import lane_specs, pool_specs
-from penstock.engine.reactor import Reactor, TimerHandle
-from penstock.engine.reports import Reporter
-from penstock.engine.worker_link import WorkerLink
+from penstock.engine.processes.worker_link import WorkerLink
+from penstock.engine.processes.worker_processes import WorkerProcesses
+from penstock.engine.reactors.reactor import Reactor, TimerHandle
+from penstock.engine.specs import lane_specs, pool_specs
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
-from penstock.policies import Timeouts
-from penstock.registry import Registry
-from penstock.scheduler import Attempt, Job, Lane, Scheduler
+from penstock.hooks.records import ShutdownRequest
+from penstock.hooks.registry import Registry
+from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
+from penstock.scheduler import Attempt, Job, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.states import RUNNING, SENT
-from penstock.shutdown import ShutdownRequest
-from penstock.submission import RANK_OF_PRIORITY, Submission
 from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
 
 STILL_LOADING_SECONDS = 10.0
@@ -45,7 +44,7 @@ class Engine:
     reactor:
         The loop to live on.
     target:
-        Where the worker processes find the app, as ``penstock.loader`` reads it.
+        Where the worker processes find the app, as ``penstock.app.loader`` reads it.
     registry:
         The plug-ins. Default: those that are installed, and the app's own.
 
@@ -76,14 +75,14 @@ class Engine:
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)
         self.registry.failures.run_in_engine = reactor.call_soon_threadsafe
-        self.observing = Observing(self.registry, reactor.time)
+        self.observing = Observers(self.registry, reactor.time)
         self._grant_drain = self.registry.shutdown_policy(app)
         self._shutdown: ShutdownRequest | None = None
         self._drain_began = 0.0
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self.scheduler = Scheduler(pool_specs(app), lane_specs(app, self.registry))
         self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
-        self._crew = Crew(reactor, target, self)
+        self._crew = WorkerProcesses(reactor, target, self)
         self._reporter = Reporter(self)
         self._alarm: TimerHandle | None = None
         self._alarm_at = math.inf
@@ -249,32 +248,18 @@ class Engine:
         if refusal is not None:
             raise refusal
 
-    def submit(
-        self,
-        endpoint: Endpoint,
-        body: bytes,
-        *,
-        request_id: str = "",
-        headers: dict[str, str] | None = None,
-        principal: str | None = None,
-        timeouts: Timeouts | None = None,
-        submission: Submission | None = None,
-    ) -> Call:
+    def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> Call:
         """Submit a job; returns at once.
 
         Parameters
         ----------
-        endpoint:
-            What to call.
-        body:
-            The undecoded request.
-        request_id, headers, principal:
-            For the handler's context and for the log.
-        timeouts:
-            What the caller grants, where that is less than the endpoint's.
         submission:
-            What has passed the endpoint's policies: it says who calls, how urgently and for how long. Those who have
-            let it in are told what becomes of the job; where this raises, by ``refuse``.
+            The request as its policies have left it: what is called, by whom, how urgently and for how long. Its
+            admission policies are released when the job has ended; if this method raises, release them with ``refuse``.
+        body:
+            The undecoded request body.
+        headers:
+            The request's headers, names in lower case, for the handler's context.
 
         Raises
         ------
@@ -283,37 +268,31 @@ class Engine:
         EngineError
             If the engine is not started.
         """
+        endpoint = submission.endpoint
+        assert isinstance(endpoint, Endpoint), "a route is never a job"
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
-        call = Call(self, endpoint, body, request_id=request_id, headers=headers, principal=principal)
+        principal = None if submission.principal is None else submission.principal.name
+        call = Call(self, endpoint, body, request_id=submission.request_id, headers=headers, principal=principal)
+        if submission.has_releases:
+            call.submission = submission
+        priority = RANK_OF_PRIORITY[submission.priority]
         lane = self._lanes[endpoint.index]
-        if submission is None:
-            job = Job(lane, timeouts or endpoint.timeouts, len(body), call)
-        else:
-            job = self._job_of(submission, call, lane)
+        job = Job(lane, submission.timeouts, len(body), call, priority=priority, share=submission.share)
         call.job = job
         self._receive(on.Submitted(job))
         if not job.admitted:
             raise job.outcome
         return call
 
-    def _job_of(self, submission: Submission, call: Call, lane: Lane) -> Job:
-        share = submission.address
-        if submission.principal is not None:
-            share = call.principal = submission.principal.name
-        if submission.has_releases:
-            call.submission = submission
-        priority = RANK_OF_PRIORITY[submission.priority]
-        return Job(lane, submission.timeouts, len(call.body), call, priority=priority, share=share)
-
-    def refuse(self, endpoint: Endpoint, request_id: str, error: PenstockError, submission: Submission | None) -> None:
-        """Tell those concerned that a request has been refused, and will not become a job."""
-        self.observing.refused(endpoint.name, request_id, error, submission)
+    def refuse(self, submission: Submission, error: PenstockError) -> None:
+        """Release the admission policies and notify observers: the request was refused and will not become a job."""
+        self.observing.refused(submission, error)
 
     def cancel(self, call: Call, reason: str) -> None:
         """See ``Call.cancel``."""
         if call.job is not None and not self._is_closed:
-            self._receive(on.Cancelled(call.job, reason))
+            self._receive(on.CancelRequested(call.job, reason))
 
     def taken(self, call: Call, count: int, size_bytes: int) -> None:
         """See ``Call.take``."""
@@ -477,7 +456,7 @@ class Engine:
     # ---- what the crew tells
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
-        """See ``CrewEvents``."""
+        """See ``ProcessEvents``."""
         chunks: dict[int, list[bytes]] = {}
         for message in messages:
             kind = type(message)
@@ -489,7 +468,7 @@ class Engine:
                 chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr]
             elif kind is Ready:
                 link.pid = message.pid  # type: ignore[union-attr]
-                self._receive(on.WorkerReady(link.worker, message.seconds))  # type: ignore[union-attr]
+                self._receive(on.SetupFinished(link.worker, message.seconds))  # type: ignore[union-attr]
             elif kind is SetupFailed:
                 link.setup_error = message.traceback  # type: ignore[union-attr]
         if chunks:
@@ -501,7 +480,7 @@ class Engine:
             results = results_of(message, len(attempt.jobs))
             if self.observing.tell_attempt is not None and results[0] is not on.NOT_BEGUN:
                 self.observing.attempt_ended(attempt, attempt.live, message.seconds)
-            self._receive(on.AttemptEnded(message.attempt, message.seconds, results))
+            self._receive(on.ResultsArrived(message.attempt, message.seconds, results))
 
     def _chunks_arrived(self, chunks: dict[int, list[bytes]]) -> None:
         """Chunks that arrived together are one event, however many they are."""
@@ -514,7 +493,7 @@ class Engine:
         chunks.clear()
 
     def on_exit(self, link: WorkerLink, reason: str) -> None:
-        """See ``CrewEvents``."""
+        """See ``ProcessEvents``."""
         if not self._is_closed:
             started = link.last_started() if self._runs_in_turn(link.worker) else None
             self._receive(on.WorkerExited(link.worker, reason, link.setup_error, started))
@@ -525,8 +504,8 @@ class Engine:
         return all(attempt.lane.runs_in_turn for attempt in worker.attempts.values())
 
     def on_load_failure(self, error: str) -> None:
-        """See ``CrewEvents``."""
-        self._receive(on.LoadFailed(error))
+        """See ``ProcessEvents``."""
+        self._receive(on.ImportFailed(error))
 
 
 def _do_nothing() -> None:

@@ -1,12 +1,12 @@
 """The scheduler: sans-I/O. See ``scheduler.py``."""
 
-from penstock.scheduler.guarding import GuardedQueue
+from penstock.scheduler.guarded_queue import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
+from penstock.scheduler.pools import PoolSpec
 from penstock.scheduler.queues import FifoQueue, Queue
-from penstock.scheduler.retrying import retry_lost
+from penstock.scheduler.retries import retry_lost
 from penstock.scheduler.scheduler import Scheduler
-from penstock.scheduler.workforce import PoolSpec
 
 __all__ = [
     "Attempt",

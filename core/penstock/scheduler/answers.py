@@ -8,10 +8,10 @@ from penstock.errors import Cancelled, HandlerError, PenstockError
 from penstock.scheduler import commands as do
 from penstock.scheduler import deadlines
 from penstock.scheduler.deadlines import error_of, error_of_shedding, next_limit
-from penstock.scheduler.desk import Desk
-from penstock.scheduler.guarding import GuardedQueue
+from penstock.scheduler.guarded_queue import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
-from penstock.scheduler.lines import Lines
+from penstock.scheduler.sending_ahead import Lines
+from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import ATTEMPT, BACKING_OFF, JOB, QUEUED, RUNNING, SENT
 
 _CLOCK_SLACK: Final = 0.05
@@ -23,7 +23,7 @@ class Answers:
 
     __slots__ = ("_desk", "_lines", "_timers")
 
-    def __init__(self, desk: Desk, lines: Lines) -> None:
+    def __init__(self, desk: SchedulerState, lines: Lines) -> None:
         self._desk = desk
         self._lines = lines
         self._timers = desk.timers

@@ -6,13 +6,13 @@ from penstock.errors import HookError
 from penstock.scheduler import commands as do
 from penstock.scheduler.answers import Answers
 from penstock.scheduler.deadlines import next_limit
-from penstock.scheduler.desk import Desk
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane
-from penstock.scheduler.lines import Lines
+from penstock.scheduler.pools import Worker, WorkerPool
+from penstock.scheduler.sending_ahead import Lines
+from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import ATTEMPT, JOB
 from penstock.scheduler.timers import NEVER
-from penstock.scheduler.workforce import Pool, Worker
 
 
 class Dispatch:
@@ -20,13 +20,13 @@ class Dispatch:
 
     __slots__ = ("_answers", "_desk", "_lines", "_timers")
 
-    def __init__(self, desk: Desk, lines: Lines, answers: Answers) -> None:
+    def __init__(self, desk: SchedulerState, lines: Lines, answers: Answers) -> None:
         self._desk = desk
         self._lines = lines
         self._answers = answers
         self._timers = desk.timers
 
-    def dispatch(self, pool: Pool, now: float) -> None:
+    def dispatch(self, pool: WorkerPool, now: float) -> None:
         """Give work to the pool's workers while there is some of each.
 
         Strictly by rank, over all lanes of the pool: an attempt that needs a whole worker is not overtaken by small

@@ -5,9 +5,9 @@ from __future__ import annotations
 from penstock.errors import Draining
 from penstock.scheduler import events as on
 from penstock.scheduler.answers import Answers
-from penstock.scheduler.desk import Desk
 from penstock.scheduler.jobs import Job
-from penstock.scheduler.retrying import is_safe_again
+from penstock.scheduler.retries import is_safe_again
+from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import INTAKE, READY, STARTING
 from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import Timed
@@ -18,7 +18,7 @@ class Drain(Timed):
 
     __slots__ = ("_answers", "_desk", "_supervision")
 
-    def __init__(self, desk: Desk, answers: Answers, supervision: Supervision) -> None:
+    def __init__(self, desk: SchedulerState, answers: Answers, supervision: Supervision) -> None:
         super().__init__()
         self._desk = desk
         self._answers = answers

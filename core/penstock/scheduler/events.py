@@ -19,7 +19,7 @@ class Submitted(msgspec.Struct, gc=False):
     job: Job
 
 
-class Cancelled(msgspec.Struct, gc=False):
+class CancelRequested(msgspec.Struct, gc=False):
     """The job's caller has gone, or has cancelled it. Harmless when it comes too late."""
 
     job: Job
@@ -40,7 +40,7 @@ class ChunksTaken(msgspec.Struct, gc=False):
     count: int
 
 
-class AttemptEnded(msgspec.Struct, gc=False):
+class ResultsArrived(msgspec.Struct, gc=False):
     """The worker has said the last word on an attempt: its slot is free.
 
     ``results`` has one entry for each job of the attempt, in its order: what to answer, or the error; or ``NOT_BEGUN``
@@ -59,7 +59,7 @@ class Recalled(msgspec.Struct, gc=False):
     started: int
 
 
-class WorkerReady(msgspec.Struct, gc=False):
+class SetupFinished(msgspec.Struct, gc=False):
     """The worker has set up its models, in ``seconds``."""
 
     worker: int
@@ -83,7 +83,7 @@ class StartRequested(msgspec.Struct, gc=False):
     """Start the workers. Once, before anything else."""
 
 
-class LoadFailed(msgspec.Struct, gc=False):
+class ImportFailed(msgspec.Struct, gc=False):
     """The app cannot be imported where the workers come from: there will be none."""
 
     error: str
@@ -115,15 +115,15 @@ class TimePassed(msgspec.Struct, gc=False):
 
 Event = (
     Submitted
-    | Cancelled
+    | CancelRequested
     | ChunksArrived
     | ChunksTaken
-    | AttemptEnded
+    | ResultsArrived
     | Recalled
-    | WorkerReady
+    | SetupFinished
     | WorkerExited
     | StartRequested
-    | LoadFailed
+    | ImportFailed
     | PauseRequested
     | ResumeRequested
     | DrainRequested

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from penstock.errors import HandlerError
     from penstock.policies import Timeouts
     from penstock.scheduler.lanes import Lane
-    from penstock.scheduler.workforce import Worker
+    from penstock.scheduler.pools import Worker
 
 
 class Job(Timed):

@@ -13,11 +13,11 @@ from penstock.errors import DeadlineInfeasible, PenstockError, QueueFull, QueueT
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler.jobs import Job
 from penstock.scheduler.queues import FifoQueue, Queue
-from penstock.scheduler.retrying import retry_lost
+from penstock.scheduler.retries import retry_lost
 from penstock.scheduler.timers import NEVER, Timed
 
 if TYPE_CHECKING:
-    from penstock.scheduler.workforce import Pool
+    from penstock.scheduler.pools import WorkerPool
 
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
 _EXPECTATION_GAIN = 0.125  # of the latest time in the moving average, as in TCP's estimate of the round trip (RFC 6298)
@@ -109,7 +109,7 @@ class Lane(Timed):
         super().__init__()
         self.name = spec.name
         self.pool_name = spec.pool
-        self.pool: Pool  # set once by it
+        self.pool: WorkerPool  # set once by it
         self.units = spec.units
         self.is_stream = spec.is_stream
         self.is_interruptible = spec.is_interruptible

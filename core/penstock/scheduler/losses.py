@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from penstock.scheduler import events as on
-from penstock.scheduler.again import Again
 from penstock.scheduler.answers import Answers
-from penstock.scheduler.desk import Desk
 from penstock.scheduler.jobs import Attempt, Job
-from penstock.scheduler.lines import Lines
-from penstock.scheduler.retrying import error_of_loss
+from penstock.scheduler.pools import Worker
+from penstock.scheduler.requeueing import Again
+from penstock.scheduler.retries import error_of_loss
+from penstock.scheduler.sending_ahead import Lines
+from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import ATTEMPT, JOB
-from penstock.scheduler.workforce import Worker
 
 
 class Losses:
@@ -18,7 +18,7 @@ class Losses:
 
     __slots__ = ("_again", "_answers", "_desk", "_lines")
 
-    def __init__(self, desk: Desk, lines: Lines, answers: Answers, again: Again) -> None:
+    def __init__(self, desk: SchedulerState, lines: Lines, answers: Answers, again: Again) -> None:
         self._desk = desk
         self._lines = lines
         self._answers = answers

@@ -30,21 +30,21 @@ from typing import Any
 from penstock.errors import PenstockError
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.scheduler.again import Again
+from penstock.scheduler.admission import Intake
 from penstock.scheduler.answers import Answers
-from penstock.scheduler.attempts import Attempts
-from penstock.scheduler.desk import Desk
 from penstock.scheduler.dispatch import Dispatch
 from penstock.scheduler.drain import Drain
-from penstock.scheduler.intake import Intake
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
-from penstock.scheduler.lines import Lines
 from penstock.scheduler.losses import Losses
+from penstock.scheduler.pools import Place, PoolSpec, Worker
+from penstock.scheduler.requeueing import Again
+from penstock.scheduler.results import Attempts
+from penstock.scheduler.sending_ahead import Lines
+from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import DRAINING, PAUSED
 from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import NEVER
-from penstock.scheduler.workforce import Place, PoolSpec, Worker
 
 
 class Scheduler:
@@ -70,7 +70,7 @@ class Scheduler:
     """
 
     def __init__(self, pools: Iterable[PoolSpec], lanes: Iterable[LaneSpec]) -> None:
-        self.desk = desk = Desk(pools, lanes)
+        self.desk = desk = SchedulerState(pools, lanes)
         self.pools = desk.pools
         self.lanes = desk.lanes
         self.workers = desk.workers
@@ -87,15 +87,15 @@ class Scheduler:
         self._drain = Drain(desk, answers, supervision)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             on.Submitted: self._intake.on_submitted,
-            on.Cancelled: self._intake.on_cancelled,
+            on.CancelRequested: self._intake.on_cancelled,
             on.ChunksArrived: attempts.on_chunks_arrived,
             on.ChunksTaken: attempts.on_chunks_taken,
-            on.AttemptEnded: attempts.on_attempt_ended,
+            on.ResultsArrived: attempts.on_attempt_ended,
             on.Recalled: supervision.on_recalled,
-            on.WorkerReady: supervision.on_worker_ready,
+            on.SetupFinished: supervision.on_worker_ready,
             on.WorkerExited: supervision.on_worker_exited,
             on.StartRequested: supervision.on_start_requested,
-            on.LoadFailed: supervision.on_load_failed,
+            on.ImportFailed: supervision.on_load_failed,
             on.PauseRequested: self._intake.on_pause_requested,
             on.ResumeRequested: self._intake.on_resume_requested,
             on.DrainRequested: self._drain.on_requested,

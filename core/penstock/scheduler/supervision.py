@@ -8,14 +8,14 @@ from penstock.errors import NotReady, WorkerLost
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.answers import Answers
-from penstock.scheduler.desk import Desk
 from penstock.scheduler.dispatch import Dispatch
 from penstock.scheduler.jobs import Attempt
-from penstock.scheduler.lines import Lines
 from penstock.scheduler.losses import Losses
+from penstock.scheduler.pools import MAX_START_TRIES, Place, Worker, WorkerPool, restart_delay
+from penstock.scheduler.sending_ahead import Lines
+from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import DEAD, DRAINING
 from penstock.scheduler.timers import NEVER
-from penstock.scheduler.workforce import MAX_START_TRIES, Place, Pool, Worker, restart_delay
 
 TEARDOWN_SECONDS: Final = 5.0
 """How long a worker that was told to stop may take for it."""
@@ -26,7 +26,9 @@ class Supervision:
 
     __slots__ = ("_answers", "_desk", "_dispatch", "_lines", "_losses")
 
-    def __init__(self, desk: Desk, lines: Lines, answers: Answers, losses: Losses, dispatch: Dispatch) -> None:
+    def __init__(
+        self, desk: SchedulerState, lines: Lines, answers: Answers, losses: Losses, dispatch: Dispatch
+    ) -> None:
         self._desk = desk
         self._lines = lines
         self._answers = answers
@@ -46,7 +48,7 @@ class Supervision:
         if place.pool.failure is None and (not self._desk.is_draining or place.pool.has_queued):
             self._start_worker(place, now)
 
-    def on_load_failed(self, event: on.LoadFailed, now: float) -> None:
+    def on_load_failed(self, event: on.ImportFailed, now: float) -> None:
         """There will be no workers any more."""
         for pool in self._desk.pools.values():
             self._fail_pool(pool, event.error, now)
@@ -57,7 +59,7 @@ class Supervision:
         self._desk.workers[worker.id] = worker
         self._desk.out.append(do.StartWorker(worker.id, place.pool.name, place.index))
 
-    def on_worker_ready(self, event: on.WorkerReady, now: float) -> None:
+    def on_worker_ready(self, event: on.SetupFinished, now: float) -> None:
         """It may take work."""
         worker = self._desk.workers.get(event.worker)
         if worker is None or worker.state is DEAD:
@@ -117,14 +119,14 @@ class Supervision:
         else:
             self._start_worker(place, now)
 
-    def _fail_pool(self, pool: Pool, error: str, now: float) -> None:
+    def _fail_pool(self, pool: WorkerPool, error: str, now: float) -> None:
         if pool.failure is not None:
             return
         pool.failure = error or "its workers end before they are ready"
         self._desk.report("pool-failed", pool=pool, error=pool.failure)
         self._answer_stranded(pool, now)
 
-    def _answer_stranded(self, pool: Pool, now: float) -> None:
+    def _answer_stranded(self, pool: WorkerPool, now: float) -> None:
         """Nothing starts in a pool that has failed, but workers that it still has finish what waits."""
         if pool.is_ready:
             return

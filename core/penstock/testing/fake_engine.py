@@ -90,7 +90,7 @@ class FakeEngine:
 
     def cancel(self, job: Job, reason: str = "the client has gone") -> None:
         """The job's caller has gone."""
-        self.receive(on.Cancelled(job, reason))
+        self.receive(on.CancelRequested(job, reason))
 
     def take(self, job: Job, count: int | None = None) -> None:
         """The job's caller takes so many of the chunks that have arrived; by default all."""

@@ -183,7 +183,7 @@ class FakeWorker:
         if setup_fails:
             agenda.plan(setup_seconds, lambda: self.exit("exit code 1", error="Traceback: setup raised"))
         else:
-            agenda.plan(setup_seconds, lambda: self._say(on.WorkerReady(worker, setup_seconds)))
+            agenda.plan(setup_seconds, lambda: self._say(on.SetupFinished(worker, setup_seconds)))
 
     def __repr__(self) -> str:
         state = "alive" if self.is_alive else "gone"
@@ -306,7 +306,7 @@ class FakeWorker:
             return
         if attempt is self._current:
             self._is_inside = False  # already when the news is out: what has failed may be tried elsewhere at once
-        ended = on.AttemptEnded(attempt.id, seconds, results)
+        ended = on.ResultsArrived(attempt.id, seconds, results)
         if self._latency:
             self.agenda.plan(self._latency, lambda: self._say(ended))
         else:

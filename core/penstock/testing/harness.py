@@ -15,31 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from penstock import records
 from penstock.app import App, Endpoint
-from penstock.engine.observing import Observing
-from penstock.engine.plan import lane_specs, pool_specs
+from penstock.engine import Engine
+from penstock.engine.calls import Call
+from penstock.engine.observers import Observers
+from penstock.engine.specs import lane_specs, pool_specs
 from penstock.errors import NotFound, PenstockError
-from penstock.hookspecs import hookimpl
-from penstock.intake import Intake, intake_of_endpoint, intake_of_route
-from penstock.records import Record
-from penstock.registry import Registry
-from penstock.routes import Route, RouteRequest, RouteResponse
+from penstock.hooks import records
+from penstock.hooks.hookspecs import hookimpl
+from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
+from penstock.hooks.records import Record, ShutdownRequest
+from penstock.hooks.registry import Registry
+from penstock.hooks.routes import Route, RouteRequest, RouteResponse
+from penstock.hooks.settings import Sources
+from penstock.hooks.submission import PRIORITIES, Submission
 from penstock.scheduler import Job
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.settings import Sources
-from penstock.shutdown import ShutdownRequest
-from penstock.submission import PRIORITIES, Submission
 from penstock.testing.clock import MockClock
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Behaviour, FakeWorker
-
-if TYPE_CHECKING:
-    from penstock.engine import Engine
-    from penstock.engine.calls import Call
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -173,10 +170,10 @@ class PluginHarness(FakeEngine):
         self.registry = Registry([*app.plugins, *plugins, self._recorder], sources=sources, app=app)
         self.registry.observe(app)
         clock = clock or MockClock()
-        self._observing = Observing(self.registry, clock)
+        self._observing = Observers(self.registry, clock)
         self._grant_drain = self.registry.shutdown_policy(app)
-        self._intakes: dict[str, Intake | None] = {
-            endpoint.name: intake_of_endpoint(self.registry, endpoint) for endpoint in app.endpoints
+        self._intakes: dict[str, Pipeline | None] = {
+            endpoint.name: endpoint_pipeline(self.registry, endpoint) for endpoint in app.endpoints
         }
         self._routes: dict[tuple[str, str], Route] = {
             (route.method, route.path): route for route in self.registry.routes(app)
@@ -273,7 +270,7 @@ class PluginHarness(FakeEngine):
             raise NotFound(f"there is no route {method} {path}")
         route = self._routes[method, path]
         submission = Submission(route, request_id=self._next_id(), header=_lookup(headers))
-        intake = intake_of_route(self.registry, route)
+        intake = route_pipeline(self.registry, route)
         if intake is not None:
             intake.pass_through(submission)
         asked = RouteRequest(
@@ -312,7 +309,7 @@ class PluginHarness(FakeEngine):
 
     def receive(self, event: on.Event) -> list[do.Command]:
         """See ``FakeEngine.receive``; the observers are told too."""
-        if isinstance(event, on.AttemptEnded) and event.results[0] is not on.NOT_BEGUN:
+        if isinstance(event, on.ResultsArrived) and event.results[0] is not on.NOT_BEGUN:
             attempt = self.scheduler.attempts.get(event.attempt)
             if attempt is not None:
                 self._observing.attempt_ended(attempt, attempt.live, event.seconds)
@@ -341,7 +338,7 @@ class PluginHarness(FakeEngine):
 
     def _refuse(self, request: FakeRequest, error: PenstockError) -> None:
         request.error = error
-        self._observing.refused(request.endpoint.name, request.request_id, error, request.submission)
+        self._observing.refused(request.submission, error)
 
     def _next_id(self) -> str:
         self._count += 1

@@ -13,6 +13,7 @@ from typing import NoReturn
 from penstock.scheduler import Attempt, Job, Lane, Scheduler
 from penstock.scheduler.deadlines import next_limit
 from penstock.scheduler.lanes import AHEAD_MOST
+from penstock.scheduler.pools import STALL_SECONDS, Worker, WorkerPool
 from penstock.scheduler.states import (
     BACKING_OFF,
     BUSY,
@@ -27,7 +28,6 @@ from penstock.scheduler.states import (
     STOPPING,
 )
 from penstock.scheduler.timers import Timed
-from penstock.scheduler.workforce import STALL_SECONDS, Pool, Worker
 
 
 class InvariantBroken(AssertionError):
@@ -78,7 +78,7 @@ def _check_armed(owner: Timed, limit: float) -> None:
         _broken(f"{owner!r} must be stopped at {limit}, and its timer is for {owner.due}, armed for {owner.armed}")
 
 
-def _check_queue(lane: Lane, pool: Pool, now: float) -> int:
+def _check_queue(lane: Lane, pool: WorkerPool, now: float) -> int:
     """Return how many jobs are in the queue."""
     size_bytes = arrivals = 0
     batch_due = math.inf
@@ -195,7 +195,7 @@ def _check_worker(worker: Worker) -> int:
     return len(worker.attempts)
 
 
-def _check_idle(pool: Pool, now: float) -> None:
+def _check_idle(pool: WorkerPool, now: float) -> None:
     """Nothing that could start is left waiting: the head of the due lane with the least rank fits nowhere."""
     due = [lane for lane in pool.lanes if len(lane.queue) and _is_due(lane, now)]
     if not due:
@@ -214,7 +214,7 @@ def _is_due(lane: Lane, now: float) -> bool:
     return any(lane.batch_due(job) <= now for job in lane.queue)
 
 
-def _check_places(pool: Pool, *, is_draining: bool) -> None:
+def _check_places(pool: WorkerPool, *, is_draining: bool) -> None:
     """A place that has lost its worker gets another one; while draining, one is enough, and only if work is queued."""
     if pool.failure is not None:
         if pool.has_queued and all(place.worker is None for place in pool.places):

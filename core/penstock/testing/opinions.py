@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from penstock.scheduler import GuardedQueue, Job, Lane, Queue
-from penstock.testing.disciplines import WhimsicalQueue
+from penstock.testing.whimsical_queues import WhimsicalQueue
 
 
 class Opinions:

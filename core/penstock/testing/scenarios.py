@@ -12,8 +12,8 @@ from functools import partial
 from penstock.errors import HandlerError, HookError, PenstockError
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler import FifoQueue, GuardedQueue, Job, LaneSpec, PoolSpec, Queue, retry_lost
-from penstock.testing.disciplines import ClumsyQueue, WhimsicalQueue
 from penstock.testing.fake_worker import Behaviour
+from penstock.testing.whimsical_queues import ClumsyQueue, WhimsicalQueue
 
 
 @dataclass(frozen=True, kw_only=True)

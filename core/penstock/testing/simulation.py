@@ -30,9 +30,9 @@ from penstock.scheduler import events as on
 from penstock.scheduler.states import EXPIRED
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import FakeWorker
-from penstock.testing.lines import Lines
 from penstock.testing.opinions import Opinions
 from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
+from penstock.testing.sent_ahead import SentAhead
 from penstock.testing.witness import Witness
 
 RetryPolicy = Callable[[Job, errors.PenstockError, float], float | None]
@@ -83,7 +83,7 @@ class Simulation(FakeEngine):
             lane.retry = partial(self._judge, lane.retry)
         self._event: on.Event = on.StartRequested()
         self._numbers = 0
-        self._lines = Lines()
+        self._lines = SentAhead()
         self._killed: set[int] = set()  # workers that may run on for a moment
         self._lost: list[Witness] = []  # in this step
         self._have_run: set[str] = set()  # the pools that have been sent work
@@ -94,7 +94,7 @@ class Simulation(FakeEngine):
         self._has_failed = False  # whether no worker can be started any more
         self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill, do.Report: self._hear}
         self._notes: dict[type, Callable[[Any], None]] = {
-            on.AttemptEnded: self._note_end,
+            on.ResultsArrived: self._note_end,
             on.WorkerExited: self._note_exit,
             on.ChunksArrived: self._note_chunks,
             on.ChunksTaken: self._note_taken,
@@ -304,11 +304,11 @@ class Simulation(FakeEngine):
     def _fail_load(self) -> None:
         self.receive(on.TimePassed())  # the timers that are due go first, and may start workers
         self._has_failed = True
-        self.receive(on.LoadFailed("Traceback: the import raised"))
+        self.receive(on.ImportFailed("Traceback: the import raised"))
 
     # ---- what the witnesses learn from events
 
-    def _note_end(self, event: on.AttemptEnded) -> None:
+    def _note_end(self, event: on.ResultsArrived) -> None:
         members = self._in_attempt(event.attempt)
         for witness in members:
             if event.results[0] is on.NOT_BEGUN:
@@ -439,7 +439,7 @@ class Simulation(FakeEngine):
     def _may_conclude(self, witness: Witness) -> bool:
         """A result is that of the attempt that has just ended, and in time."""
         event = self._event
-        return type(event) is on.AttemptEnded and event.attempt == witness.attempt and witness.limit > self.clock.now
+        return type(event) is on.ResultsArrived and event.attempt == witness.attempt and witness.limit > self.clock.now
 
     def _may_fail(self, witness: Witness) -> bool:
         """A failure is that of the attempt that has just ended, and not to be made up for; or it could not be."""
@@ -456,7 +456,7 @@ class Simulation(FakeEngine):
 
     def _slack_end(self) -> float:
         """A worker's own clock may end an attempt a moment before the scheduler's does."""
-        return self.clock.now + (_SLACK if type(self._event) is on.AttemptEnded else 0.0)
+        return self.clock.now + (_SLACK if type(self._event) is on.ResultsArrived else 0.0)
 
     def _may_be_lost(self, witness: Witness) -> bool:
         """Either its worker has just died and it may not run again, or it may and no worker was free in time."""

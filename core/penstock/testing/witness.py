@@ -6,7 +6,7 @@ import math
 
 from penstock.errors import HandlerError, PenstockError, WorkerLost
 from penstock.scheduler import Attempt, Job
-from penstock.scheduler.retrying import MOST_ATTEMPTS, POISON_DEATHS
+from penstock.scheduler.retries import MOST_ATTEMPTS, POISON_DEATHS
 from penstock.testing.fake_worker import Behaviour, FakeWorker
 
 

@@ -14,7 +14,7 @@ from penstock.context import Context
 from penstock.errors import HandlerError
 from penstock.response import Encoded
 from penstock.wire import FAILED_HANDLER, Done, Failure, Run, Work
-from penstock.worker.failures import cancelled, failure_of
+from penstock.worker.failure_reports import cancelled, failure_of
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Interrupted
 
@@ -46,17 +46,17 @@ class LiveEndpoint:
         self.needs_context = endpoint.codec.context_parameter is not None
         self._codec = endpoint.codec
         self._predict = predict
-        self.answer: Callable[[Call], Done] = self._answer_batch if endpoint.batching else self._answer_one
+        self.answer: Callable[[Invocation], Done] = self._answer_batch if endpoint.batching else self._answer_one
 
-    def start(self, call: Call) -> Any:
+    def start(self, call: Invocation) -> Any:
         """Decode the one job and call the handler; returns what it returns: a value, a coroutine or a generator."""
         return self._codec.call(self._predict, self._codec.decode(call.run.works[0].body), call.context())
 
-    def start_batch(self, call: Call, batch: Batch) -> Any:
-        """Call a batching handler with the jobs of the batch that could be decoded."""
+    def start_batch(self, call: Invocation, batch: Batch) -> Any:
+        """Invocation a batching handler with the jobs of the batch that could be decoded."""
         return self._codec.call_batch(self._predict, batch.decoded, call.context())
 
-    def _answer_one(self, call: Call) -> Done:
+    def _answer_one(self, call: Invocation) -> Done:
         began = perf_counter()
         try:
             result: Result = self._codec.encode(self.start(call))
@@ -68,7 +68,7 @@ class LiveEndpoint:
         leave_if_forked(results)
         return Done(call.run.attempt, perf_counter() - began, results)
 
-    def _answer_batch(self, call: Call) -> Done:
+    def _answer_batch(self, call: Invocation) -> Done:
         began = perf_counter()
         batch = Batch(self, call.run.works)
         try:
@@ -101,7 +101,7 @@ class LiveEndpoint:
         return self._codec.decode(body)
 
 
-class Call:
+class Invocation:
     """A ``Run`` on its way, with the means to tell its handler whether it is still wanted."""
 
     __slots__ = ("_is_cancelled", "_live", "run")

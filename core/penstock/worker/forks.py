@@ -11,13 +11,13 @@ import socket
 import sys
 from collections.abc import Iterable
 
-from penstock.worker.interrupts import Guard
+from penstock.worker.interrupts import InterruptGuard
 
 _is_fork = False
 
 
-def watch(engine: socket.socket, guard: Guard) -> None:
-    """Prepare for forks by user code. Call once, in a worker that is born."""
+def watch(engine: socket.socket, guard: InterruptGuard) -> None:
+    """Prepare for forks by user code. Invocation once, in a worker that is born."""
 
     def give_up() -> None:
         global _is_fork  # noqa: PLW0603  what is true of a process is global to it

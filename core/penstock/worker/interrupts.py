@@ -25,7 +25,7 @@ class Interrupted(BaseException):
     """Raised inside user code whose attempt is to stop. Not an ``Exception``: ``except Exception`` must not eat it."""
 
 
-class Guard:
+class InterruptGuard:
     """Marks when user code runs, and so when an interrupt may be raised.
 
     Parameters
@@ -68,7 +68,7 @@ class Guard:
         return bool(self._words[WORD_RECALLED] < attempt)
 
     def run(self, attempt: int, function: Callable[[Argument], Returned], argument: Argument) -> Returned:
-        """Call ``function(argument)`` where it can be interrupted.
+        """Invocation ``function(argument)`` where it can be interrupted.
 
         Catch ``Interrupted`` in the frame that calls this: an interrupt that strikes in this frame's own ``finally``
         escapes it, and a ``try`` in the frame of the struck code has been seen to miss (once in some 20,000 races).

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.app import Endpoint, Pool
-from penstock.worker.failures import user_traceback
+from penstock.worker.failure_reports import user_traceback
 
 DEFAULT_DEVICE = "cpu"
 

@@ -24,13 +24,13 @@ from penstock.wire import (
     Stop,
     WireError,
 )
-from penstock.worker import inline
-from penstock.worker.attempts import Call, LiveEndpoint
-from penstock.worker.inline import InlineStream
-from penstock.worker.interrupts import Guard
-from penstock.worker.outbox import Outbox, leave
-from penstock.worker.tasks import Event, TaskAttempt
-from penstock.worker.threads import Delivery, Mailbox, ThreadAttempt, Threads
+from penstock.worker.attempts import Invocation, LiveEndpoint
+from penstock.worker.channel import Outbox, leave
+from penstock.worker.interrupts import InterruptGuard
+from penstock.worker.modes import inline
+from penstock.worker.modes.inline import InlineStream
+from penstock.worker.modes.tasks import Event, TaskAttempt
+from penstock.worker.modes.threads import Delivery, Mailbox, ThreadAttempt, Threads
 
 
 class Runtime(Protocol):
@@ -82,7 +82,9 @@ class Program:
         The endpoints that live here, by their index in the app.
     """
 
-    def __init__(self, runtime: Runtime, outbox: Outbox, guard: Guard, endpoints: Mapping[int, LiveEndpoint]) -> None:
+    def __init__(
+        self, runtime: Runtime, outbox: Outbox, guard: InterruptGuard, endpoints: Mapping[int, LiveEndpoint]
+    ) -> None:
         self._runtime = runtime
         self._outbox = outbox
         self._guard = guard
@@ -193,7 +195,7 @@ class Program:
         for run in self._ahead:
             if run.attempt == attempt:
                 self._ahead.remove(run)
-                self._outbox.post_done(Call(run, self._endpoints[run.endpoint], lambda: True).cancelled())
+                self._outbox.post_done(Invocation(run, self._endpoints[run.endpoint], lambda: True).cancelled())
                 return
 
     def _credit(self, credit: Credit) -> None:

@@ -1,0 +1,297 @@
+"""From the body of a request to values of the annotated types, and from what is wrong with it to an error.
+
+msgspec reads and validates in one pass; pydantic models validate themselves. Nothing here is decided per request: a
+reader is built once for each endpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import inspect as types
+
+from penstock.codec.signature import Parameter
+from penstock.errors import DeclarationError, HandlerError, InvalidRequest, MalformedRequest, PenstockError
+
+Reader = Callable[[bytes], Any]
+
+# A body of a million wrong items, or one with a name of a megabyte, must not make an answer of that size.
+MAX_ERRORS = 50
+MAX_NAME_CHARACTERS = 200
+
+_read_anything: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+_skim: Callable[[bytes], msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+# ---- types
+
+
+def is_pydantic(annotation: Any) -> bool:
+    """Whether this is a pydantic model class. pydantic is never imported for it: who has none cannot have a model."""
+    pydantic = sys.modules.get("pydantic")
+    base = getattr(pydantic, "BaseModel", None)
+    return base is not None and isinstance(annotation, type) and issubclass(annotation, base)
+
+
+def is_struct(annotation: Any, *, owner: str) -> bool:
+    """Whether a value of this type is a JSON object with known fields, and so can be a whole body."""
+    return is_pydantic(annotation) or isinstance(_look_at(annotation, owner), _STRUCTS)
+
+
+def is_bytes(annotation: Any, *, owner: str) -> bool:
+    """Whether this is ``bytes``, with or without ``Annotated[..., Meta(...)]``."""
+    return isinstance(_look_at(annotation, owner), types.BytesType)
+
+
+def require_readable(annotation: Any, *, owner: str) -> None:
+    """Refuse a type that nothing can be decoded into.
+
+    Raises
+    ------
+    DeclarationError
+        Naming the type and the mend.
+    """
+    for custom in _custom_types(_look_at(annotation, owner), set()):
+        if not is_pydantic(custom):
+            raise DeclarationError(f"{owner}: {class_name(custom)} cannot be read from JSON; {_mend(custom)}")
+
+
+_STRUCTS = (types.StructType, types.DataclassType, types.TypedDictType)
+
+
+def _look_at(annotation: Any, owner: str) -> types.Type:
+    try:
+        info = types.type_info(annotation)
+    except Exception as error:  # msgspec's TypeError, or whatever resolving the fields of a user's class raises
+        raise DeclarationError(
+            f"{owner}: the annotation {annotation!r} cannot be used ({error}); take a type that JSON can be read into"
+        ) from error
+    return info.type if isinstance(info, types.Metadata) else info
+
+
+def _custom_types(info: Any, seen: set[int]) -> Iterator[type]:
+    """Every class inside a type that msgspec has no rule for. Types may be recursive, hence ``seen``."""
+    if isinstance(info, tuple):
+        for item in info:
+            yield from _custom_types(item, seen)
+    elif isinstance(info, types.CustomType):
+        yield info.cls
+    elif isinstance(info, types.Type | types.Field) and id(info) not in seen:
+        seen.add(id(info))
+        for name in info.__struct_fields__:
+            yield from _custom_types(getattr(info, name), seen)
+
+
+def class_name(cls: type) -> str:
+    """A class as an error names it: built-ins bare, the rest with their module."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _mend(custom: type) -> str:
+    if custom.__module__.partition(".")[0] in ("numpy", "torch", "jax", "tensorflow"):
+        return "take list[float] (or bytes) and make the array in the handler"
+    return "take built-in types, a struct, a dataclass, a TypedDict or a pydantic model"
+
+
+# ---- readers
+
+
+def fields_type(name: str, parameters: Sequence[Parameter], *, owner: str) -> type[msgspec.Struct]:
+    """A struct with one field for each parameter, in their order: a body whose fields are a handler's arguments.
+
+    Only the names in JSON are the parameters'. Those in Python are our own, as a struct would take ``__post_init__`` or
+    ``__private`` for something else than a field.
+    """
+    for parameter in parameters:
+        require_readable(parameter.annotation, owner=f"{owner}, parameter `{parameter.name}`")
+    fields = [
+        (f"field_{place}", parameter.annotation, _default_field(parameter))
+        for place, parameter in enumerate(parameters)
+    ]
+    rename = {f"field_{place}": parameter.name for place, parameter in enumerate(parameters)}
+    return msgspec.defstruct(name, fields, rename=rename, kw_only=True, forbid_unknown_fields=True)
+
+
+def _default_field(parameter: Parameter) -> Any:
+    default = parameter.default
+    if parameter.required:
+        return msgspec.field()
+    try:
+        hash(default)
+        msgspec.to_builtins(default)
+    except TypeError:
+        # What can change is copied, or a handler that appends to its default would tell one caller about another.
+        # What has no JSON form cannot stand in a JSON Schema: a factory keeps it out.
+        return msgspec.field(default_factory=partial(copied, default))
+    return msgspec.field(default=default)
+
+
+def copied(value: Any) -> Any:
+    """A default for one call, which may do with it what it likes."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # a lock, a module, a sentinel that refuses: Python itself would have shared it too
+        return value
+
+
+def bytes_reader(annotation: Any, *, owner: str) -> Reader:
+    """A reader of raw bodies; the limits of ``Annotated[bytes, Meta(...)]`` are kept."""
+    info = _look_at(annotation, owner)
+    if isinstance(info, types.BytesType) and (info.min_length is not None or info.max_length is not None):
+        return lambda body: msgspec.convert(bytes(body), annotation)
+    return bytes
+
+
+def json_reader(annotation: Any, *, owner: str) -> Reader:
+    """A reader of JSON bodies of one type; a struct's unknown fields are refused at the top level.
+
+    A pydantic model decides by its own ``extra`` setting. Structs inside structs decide for themselves as well.
+
+    Raises
+    ------
+    DeclarationError
+        If nothing can be decoded into the type.
+    """
+    if is_pydantic(annotation):
+        return _pydantic_reader(annotation, owner)
+    require_readable(annotation, owner=owner)
+    read: Reader = msgspec.json.Decoder(annotation, dec_hook=_decode_custom).decode
+    return _strict(read, _look_at(annotation, owner))
+
+
+def _pydantic_reader(model: Any, owner: str) -> Reader:
+    try:
+        model.model_rebuild()
+    except Exception as error:  # names that are not defined yet, in pydantic's words
+        raise DeclarationError(f"{owner}: the model {model.__name__} cannot be used ({error})") from error
+    validate = model.model_validate_json
+
+    def read(body: bytes) -> Any:
+        _skim(body)  # pydantic's parser takes NaN and Infinity, which are not JSON
+        return validate(body)
+
+    return read
+
+
+def _decode_custom(cls: type, value: Any) -> Any:
+    return cls.model_validate(value)  # type: ignore[attr-defined]  # pydantic: require_readable lets nothing else pass
+
+
+def _strict(read: Reader, info: types.Type) -> Reader:
+    """Refuse unknown fields where the type itself would pass them over.
+
+    A second struct with the same names and lazily read values is decoded first, for its errors. A strict twin of the
+    user's class would be faster, and the handler would get instances of a class that is not the user's.
+    """
+    if not isinstance(info, _STRUCTS) or getattr(info, "array_like", False):
+        return read
+    if getattr(info, "forbid_unknown_fields", False):
+        return read
+    names = [field.encode_name for field in info.fields]
+    if isinstance(info, types.StructType) and info.tag_field is not None:
+        names.append(info.tag_field)
+    check = _names_reader(names)
+
+    def read_strictly(body: bytes) -> Any:
+        check(body)
+        return read(body)
+
+    return read_strictly
+
+
+def _names_reader(names: list[str]) -> Reader:
+    fields = [(f"field_{place}", msgspec.Raw, msgspec.Raw()) for place in range(len(names))]
+    rename = {f"field_{place}": name for place, name in enumerate(names)}
+    return msgspec.json.Decoder(msgspec.defstruct("Names", fields, rename=rename, forbid_unknown_fields=True)).decode
+
+
+# ---- what is wrong with a body
+
+
+def explain(error: Exception, body: bytes, *, is_json: bool) -> PenstockError:
+    """The error to answer with, given what a reader raised.
+
+    Returns
+    -------
+    ``MalformedRequest`` if the body cannot be read at all, ``InvalidRequest`` if it does not fit, and ``HandlerError``
+    for whatever else the code of the user's own types raised.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        # The first misfit ends msgspec's reading; the rest may still not be JSON, which is the graver fault.
+        return (_syntax_error(body) if is_json else None) or _misfit(error)
+    if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
+        return _unreadable(error, body)
+    if _is_pydantic_error(error):
+        return _pydantic_misfit(error, "$")
+    return HandlerError(
+        f"the type of the body raised {type(error).__name__} while it was read: {error}",
+        exception_type=class_name(type(error)),
+    )
+
+
+def _syntax_error(body: bytes) -> MalformedRequest | None:
+    try:
+        _read_anything(body)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _unreadable(error, body)
+    return None
+
+
+def _unreadable(error: Exception, body: bytes) -> MalformedRequest:
+    if not body:
+        return MalformedRequest("the body is empty; send JSON")
+    if isinstance(error, RecursionError):
+        return MalformedRequest("the body is nested too deeply")
+    if isinstance(error, UnicodeDecodeError):
+        return MalformedRequest("the body is not UTF-8")
+    return MalformedRequest(f"the body is not JSON: {error}")
+
+
+_AT = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>\$.*)`)?", re.DOTALL)
+_FIELD = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_FAULTS = {"contains unknown": "unknown field", "missing required": "required, and missing"}
+
+
+def _misfit(error: msgspec.ValidationError) -> InvalidRequest:
+    """Read msgspec's sentence: ``Expected `int`, got `str` - at `$.field```, and the two about a field's presence."""
+    match = _AT.fullmatch(str(error))
+    assert match is not None  # the pattern matches every string
+    path, reason = match["path"] or "$", match["reason"]
+    if error.__cause__ is not None and _is_pydantic_error(error.__cause__):
+        return _pydantic_misfit(error.__cause__, path)
+    field = _FIELD.fullmatch(reason)
+    if field is not None:
+        path, reason = f"{path}.{field['name'][:MAX_NAME_CHARACTERS]}", _FAULTS[field["fault"]]
+    return _invalid([(path, reason)])
+
+
+def _is_pydantic_error(error: BaseException) -> bool:
+    pydantic = sys.modules.get("pydantic")
+    kind = getattr(pydantic, "ValidationError", None)
+    return kind is not None and isinstance(error, kind)
+
+
+def _pydantic_misfit(error: Any, root: str) -> InvalidRequest:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        return MalformedRequest(f"the body is not JSON: {faults[0]['msg']}")
+    return _invalid([(root + _path_of(fault["loc"]), fault["msg"]) for fault in faults[:MAX_ERRORS]])
+
+
+def _path_of(location: Sequence[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part[:MAX_NAME_CHARACTERS]}" for part in location)
+
+
+def _invalid(faults: list[tuple[str, str]]) -> InvalidRequest:
+    path, reason = faults[0]
+    top = re.match(r"\$\.([^.\[]+)", path)
+    errors = [{"path": path, "reason": reason} for path, reason in faults]
+    return InvalidRequest(f"{path}: {reason}", errors=errors, param=top[1] if top else None)

@@ -1,0 +1,1 @@
+"""The processes of one engine: their sockets, their shared memory, their output."""

@@ -1,0 +1,165 @@
+"""The processes of one engine: the zygote, and the workers that are forked from it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from penstock.engine.processes.worker_link import WorkerLink
+from penstock.engine.processes.zygote_link import ZygoteLink
+from penstock.engine.reactors.reactor import Reactor
+from penstock.eventlog import log_event
+from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned
+
+_MAX_ZYGOTE_LOSSES = 3  # in a row, without a worker born in between
+
+
+class ProcessEvents(Protocol):
+    """Whom the crew tells."""
+
+    def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
+        """A worker has sent something."""
+
+    def on_exit(self, link: WorkerLink, reason: str) -> None:
+        """A worker's process has ended, and all that it had sent has been told."""
+
+    def on_load_failure(self, error: str) -> None:
+        """The app cannot be imported in the zygote, so there will be no workers."""
+
+
+class WorkerProcesses:
+    """See the module's text.
+
+    Parameters
+    ----------
+    reactor:
+        The engine's.
+    target:
+        Where the zygote finds the app.
+    events:
+        Whom to tell.
+    """
+
+    def __init__(self, reactor: Reactor, target: str, events: ProcessEvents) -> None:
+        self._reactor = reactor
+        self._target = target
+        self._events = events
+        self._zygote: ZygoteLink | None = None
+        self._is_loaded = False
+        self._is_closed = False
+        self._losses = 0
+        self._links: dict[int, WorkerLink] = {}
+        self._to_spawn: dict[int, Spawn] = {}  # asked for before the app was imported
+
+    @property
+    def links(self) -> dict[int, WorkerLink]:
+        """The workers whose exit has not been told, by the scheduler's id."""
+        return self._links
+
+    def start(self) -> None:
+        """Start the zygote, which imports the app."""
+        load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv)
+        self._is_loaded = False
+        self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
+
+    def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
+        """Start a worker, now or as soon as the app is imported."""
+        name = f"{pool}/{place}"
+        self._links[worker] = WorkerLink(self._reactor, worker, name, self._events.on_messages)
+        self._to_spawn[worker] = Spawn(worker, pool, name, device)
+        if self._is_loaded:
+            self._spawn_waiting()
+
+    def _spawn_waiting(self) -> None:
+        assert self._zygote is not None
+        for worker, message in self._to_spawn.items():
+            link = self._links[worker]
+            self._zygote.spawn(message, link.descriptors)
+            link.close_descriptors()
+        self._to_spawn.clear()
+
+    def kill(self, worker: int) -> None:
+        """SIGKILL a worker; one that has not been asked for yet is simply not asked for."""
+        if self._to_spawn.pop(worker, None) is not None:
+            self._reactor.call_soon(lambda: self._exited(worker, "never started"))
+        elif worker in self._links:
+            self._links[worker].kill()
+
+    def close(self) -> None:
+        """Kill everything, and wait for it. Idempotent."""
+        self._is_closed = True
+        for link in self._links.values():
+            link.kill()
+        if self._zygote is not None:
+            self._zygote.close()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    # ---- what the zygote says
+
+    def _on_zygote_message(self, message: Message, pidfd: int) -> None:
+        if isinstance(message, Spawned):
+            self._losses = 0
+            self._links[message.worker].born(message.pid, pidfd)
+        elif isinstance(message, Exited):
+            self._exited(message.worker, _reason(message.status))
+        elif isinstance(message, Loaded):
+            self._loaded(message)
+        elif isinstance(message, LoadFailed):
+            self._load_failed(message.traceback)
+
+    def _loaded(self, message: Loaded) -> None:
+        if message.threads:
+            log_event(
+                logging.WARNING,
+                "import-threads",
+                "importing the app started threads, so workers cannot be forked from one warm process: each imports "
+                "the app anew, and takes longer to be ready; start threads in setup() instead",
+                threads=", ".join(message.threads),
+            )
+        self._is_loaded = True
+        self._spawn_waiting()
+
+    def _load_failed(self, error: str) -> None:
+        self._events.on_load_failure(error)
+        for worker in list(self._to_spawn):
+            self._exited(worker, "the app could not be imported")
+
+    def _on_zygote_lost(self) -> None:
+        """Its workers die with it: the kernel sees to that, and where it does not, the kill does."""
+        if self._is_closed:
+            return
+        self._losses += 1
+        log_event(logging.ERROR, "zygote-lost", "the process that forks the workers died; starting another")
+        for link in list(self._links.values()):
+            link.kill()
+        if self._losses >= _MAX_ZYGOTE_LOSSES:
+            self._load_failed("the process that imports the app died each time")
+        else:
+            self.start()
+        for worker in [worker for worker in self._links if worker not in self._to_spawn]:
+            self._exited(worker, "its zygote died")
+
+    def _exited(self, worker: int, reason: str) -> None:
+        link = self._links.get(worker)
+        if link is None:
+            return
+        self._to_spawn.pop(worker, None)
+        link.close()
+        self._events.on_exit(link, reason)
+        # Only now: what is reported of the exit names the process.
+        self._links.pop(worker, None)
+
+
+def _reason(status: int) -> str:
+    """An exit status for a person."""
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,1 @@
+"""The loops that an engine can run on: asyncio and trio."""

@@ -1,0 +1,342 @@
+"""The engine on a thread of its own, for programs that have threads and no loop: scripts, WSGI servers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from penstock.app import App, Endpoint, loader
+from penstock.engine.async_engine import DEFAULT_DRAIN_TIMEOUT, create_engine, result_of, submit_input
+from penstock.engine.calls import Call
+from penstock.engine.engine import Engine
+from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
+from penstock.errors import EngineError, PenstockError
+from penstock.hooks.registry import Registry
+from penstock.hooks.submission import Submission
+from penstock.response import Encoded
+
+T = TypeVar("T")
+
+
+class ThreadedCall:
+    """A call that may be waited for in any one thread.
+
+    Its ``fileno`` can be polled: it is readable when there is an outcome or a chunk that has not been seen.
+    """
+
+    def __init__(self, threaded: ThreadedEngine, call: Call) -> None:
+        self._threaded = threaded
+        self._call = call
+        self._readable, self._writable = _signal_pair()
+        # In the engine's thread already: whatever has happened by now must be seen as well.
+        call.on_progress = self._wake
+        if call.outcome is not None:
+            self._wake()
+
+    def __repr__(self) -> str:
+        return f"<ThreadedCall {self._call!r}>"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What is called."""
+        return self._call.endpoint
+
+    @property
+    def outcome(self) -> Encoded | PenstockError | None:
+        """As ``Call.outcome``."""
+        return self._call.outcome
+
+    @property
+    def queue_seconds(self) -> float | None:
+        """As ``Call.queue_seconds``."""
+        return self._call.queue_seconds
+
+    @property
+    def execution_seconds(self) -> float | None:
+        """As ``Call.execution_seconds``."""
+        return self._call.execution_seconds
+
+    @property
+    def attempts(self) -> int:
+        """As ``Call.attempts``."""
+        return self._call.attempts
+
+    def fileno(self) -> int:
+        """What to poll for reading."""
+        return self._readable
+
+    def _wake(self) -> None:
+        if self._writable >= 0:
+            os.write(self._writable, (1).to_bytes(8, sys.byteorder))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is something to see; False if there is not within ``timeout`` seconds."""
+        if self._call.outcome is not None:
+            return True
+        return is_readable(self._readable, timeout)
+
+    def take(self) -> list[bytes]:
+        """As ``Call.take``."""
+        return self._threaded.run(self._take)
+
+    def _take(self) -> list[bytes]:
+        if self._readable >= 0 and self._call.outcome is None and is_readable(self._readable, 0.0):
+            os.read(self._readable, 4096)
+        return self._call.take()
+
+    def cancel(self, reason: str = "the caller cancelled") -> None:
+        """As ``Call.cancel``; does not wait."""
+        self._threaded.run_soon(lambda: self._call.cancel(reason))
+
+    def close(self) -> None:
+        """Cancel it if it is undecided, and free its descriptors. To be called in the end, once."""
+        self._threaded.run(self._close)
+
+    def _close(self) -> None:
+        self._call.on_progress = None
+        self._call.cancel()
+        for fd in {self._readable, self._writable}:
+            os.close(fd)
+        self._readable = self._writable = -1
+
+
+def is_readable(fd: int, timeout: float | None) -> bool:
+    """Wait until ``fd`` can be read, for at most ``timeout`` seconds; None is for ever."""
+    poll = select.poll()  # not select(), which refuses descriptors from 1024 on: a busy server has them
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+
+def _signal_pair() -> tuple[int, int]:
+    """A descriptor to poll, and one to write to, which may be the same."""
+    if hasattr(os, "eventfd"):
+        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return fd, fd
+    return os.pipe()
+
+
+class ThreadedEngine:
+    """An engine on a background thread. Its methods may be called from any thread.
+
+    Parameters
+    ----------
+    app:
+        What to serve.
+    drain_timeout:
+        Seconds that ``close`` waits for what runs.
+    target, registry:
+        As for ``create_engine``.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        target: str | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        loader.stop_if_loading(app)
+        self.app = app
+        self._drain_timeout = drain_timeout
+        self._registry = registry if registry is not None else Registry.load(app)
+        self._target = target if target is not None else loader.target_of(app)
+        self._loop = asyncio.new_event_loop()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run_loop, name="penstock-engine", daemon=True)
+        self._thread.start()
+        self.engine: Engine = self.run(self._create)
+
+    def __repr__(self) -> str:
+        return f"<ThreadedEngine {self.engine!r}>"
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _create(self) -> Engine:
+        engine = create_engine(self.app, AsyncioReactor(self._loop), target=self._target, registry=self._registry)
+        engine.on_readiness = self._tell_change
+        engine.on_pools_failed = lambda _error: self._tell_change()
+        engine.start()
+        return engine
+
+    def _tell_change(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # ---- running things in the engine's thread
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Run ``function`` in the engine's thread, and return what it returns or raise what it raises."""
+        future: Future[T] = Future()
+
+        def run_here() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # whatever it is, it is the waiting thread's
+                future.set_exception(error)
+
+        self.run_soon(run_here)
+        return future.result()
+
+    def run_soon(self, function: Callable[[], object]) -> None:
+        """Run ``function`` in the engine's thread, and do not wait for it.
+
+        Raises
+        ------
+        EngineError
+            If the engine has been closed.
+        """
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            raise EngineError("the engine is closed") from None
+
+    # ---- what callers use
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until every pool is ready.
+
+        Raises
+        ------
+        EngineError
+            If a pool cannot be started, or ``timeout`` seconds have passed.
+        """
+        engine = self.engine
+        with self._changed:
+            is_decided = self._changed.wait_for(
+                lambda: engine.failure is not None or not engine.unready_reasons(), timeout
+            )
+        if engine.failure is not None:
+            raise EngineError(f"the engine could not be started:\n{engine.failure}")
+        if not is_decided:
+            raise EngineError(f"not ready after {timeout:g} s: {', '.join(engine.unready_reasons())}")
+
+    def check_room(self, endpoint: Endpoint) -> None:
+        """As ``Engine.check_room``; a look from outside, so ``submit`` may still refuse."""
+        self.engine.check_room(endpoint)
+
+    def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> ThreadedCall:
+        """As ``Engine.submit``."""
+        return self.run(lambda: ThreadedCall(self, self.engine.submit(submission, body, headers=headers)))
+
+    def call(self, name: str, input: Any = None, *, timeout: float | None = None, request_id: str = "") -> Any:
+        """As ``AsyncEngine.call``."""
+        call = self._submit_input(name, input, timeout, request_id, stream=False)
+        try:
+            call.wait()
+            return result_of(call._call)
+        finally:
+            call.close()
+
+    @contextmanager
+    def stream(
+        self, name: str, input: Any = None, *, timeout: float | None = None, request_id: str = ""
+    ) -> Iterator[Iterator[Any]]:
+        """As ``AsyncEngine.stream``, with a plain iterator."""
+        call = self._submit_input(name, input, timeout, request_id, stream=True)
+        try:
+            yield _chunks(call)
+        finally:
+            call.close()
+
+    def _submit_input(
+        self, name: str, input: Any, timeout: float | None, request_id: str, *, stream: bool
+    ) -> ThreadedCall:
+        def submit_here() -> ThreadedCall:
+            return ThreadedCall(self, submit_input(self.engine, name, input, timeout, request_id, stream=stream))
+
+        return self.run(submit_here)
+
+    def unready_reasons(self) -> list[str]:
+        """As ``Engine.unready_reasons``."""
+        return self.run(self.engine.unready_reasons)
+
+    def status(self) -> dict[str, Any]:
+        """As ``Engine.status``."""
+        return self.run(self.engine.status)
+
+    @property
+    def draining(self) -> bool:
+        """As ``Engine.draining``."""
+        return self.engine.draining
+
+    def drain(
+        self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "the program", why: str = ""
+    ) -> None:
+        """As ``Engine.drain``; ``on_drained`` is called in the engine's thread."""
+        self.run_soon(lambda: self.engine.drain(timeout, on_drained, who=who, why=why))
+
+    def shutdown(self, drain: float = DEFAULT_DRAIN_TIMEOUT, *, who: str = "the program", why: str = "") -> None:
+        """As ``AsyncEngine.shutdown``, from any thread but the engine's own."""
+        drained = threading.Event()
+        self.run_soon(lambda: self.engine.shutdown(drain, who=who, why=why, on_drained=drained.set))
+        drained.wait()
+
+    def pause(self, *, who: str = "the program", why: str = "") -> None:
+        """As ``Engine.pause``."""
+        self.run(lambda: self.engine.pause(who=who, why=why))
+
+    def resume(self, *, who: str = "the program", why: str = "") -> None:
+        """As ``Engine.resume``."""
+        self.run(lambda: self.engine.resume(who=who, why=why))
+
+    def close(self) -> None:
+        """Drain for at most the drain time-out, then stop the thread. Idempotent."""
+        if not self._thread.is_alive():
+            return
+        drained = threading.Event()
+        self.drain(self._drain_timeout, drained.set)
+        drained.wait()
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill what runs, and stop the thread. Idempotent."""
+        if not self._thread.is_alive():
+            return
+        self.run(self.engine.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+def _chunks(call: ThreadedCall) -> Iterator[Any]:
+    while True:
+        call.wait()
+        is_over = call.outcome is not None
+        for chunk in call.take():
+            yield call.endpoint.codec.decode_output(Encoded(chunk))
+        if is_over:
+            if isinstance(call.outcome, PenstockError):
+                raise call.outcome
+            return
+
+
+@contextmanager
+def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> Iterator[ThreadedEngine]:
+    """Run an engine on a background thread.
+
+    Entered when every pool is ready; at the end drains for at most ``drain_timeout`` seconds.
+
+    Raises
+    ------
+    EngineError
+        If a pool cannot be started: with the worker's traceback.
+    """
+    engine = ThreadedEngine(app, drain_timeout=drain_timeout)
+    try:
+        engine.wait_ready()
+        yield engine
+        engine.close()
+    finally:
+        engine.stop()

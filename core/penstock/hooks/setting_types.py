@@ -1,0 +1,89 @@
+"""The types of settings: how text is read as one, how one is shown, and what must not be shown."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import inspect
+
+SECRET_SHOWN: Final = "(set)"  # noqa: S105 - it stands in the place of one
+LISTS: Final = (inspect.ListType, inspect.SetType, inspect.FrozenSetType, inspect.VarTupleType, inspect.TupleType)
+TABLES: Final = (inspect.DictType, inspect.StructType, inspect.TypedDictType, inspect.DataclassType)
+
+
+def parsed(text: str, kind: Any) -> Any:
+    """Read text for a setting of this type: lists may be written with commas, lists and tables in JSON.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        If it looks like JSON, is asked for as such, and is none.
+    """
+    parts = _alternatives(kind)
+    takes_list = any(isinstance(part, LISTS) for part in parts)
+    takes_table = any(isinstance(part, TABLES) for part in parts)
+    if (takes_list and text.lstrip().startswith("[")) or (takes_table and text.lstrip().startswith("{")):
+        return msgspec.json.decode(text)
+    if takes_list and not (text.lower() == "null" and any(isinstance(part, inspect.NoneType) for part in parts)):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return text
+
+
+@lru_cache(maxsize=1024)
+def holds_secret(kind: Any) -> bool:
+    """Whether there is a secret in a setting of this type, however deep: then it is not shown at all."""
+    return _holds_secret(inspect.type_info(kind), set())
+
+
+def shown(value: Any, kind: Any) -> Any:
+    """The value of a setting of this type, as it may be shown: ready for JSON."""
+    if holds_secret(kind):
+        return SECRET_SHOWN if value else None
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def annotation_text(kind: Any) -> str:
+    """The type as its author may have written it, without the modules: ``float | None``."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return "secret" if _is_secret(inspect.type_info(kind)) else annotation_text(arguments[0])
+    if origin in (Union, UnionType):
+        return " | ".join(annotation_text(part) for part in arguments)
+    if origin is Literal:
+        return " | ".join(map(repr, arguments))
+    if arguments:
+        return f"{origin.__name__}[{', '.join(annotation_text(part) for part in arguments)}]"
+    special: dict[Any, str] = {None: "None", NoneType: "None", Ellipsis: "..."}
+    return special.get(kind) or re.sub(r"\w+\.", "", kind.__name__ if isinstance(kind, type) else str(kind))
+
+
+def _alternatives(kind: Any) -> list[inspect.Type]:
+    info = _bare(inspect.type_info(kind))
+    return [_bare(part) for part in info.types] if isinstance(info, inspect.UnionType) else [info]
+
+
+def _bare(info: inspect.Type) -> inspect.Type:
+    return info.type if isinstance(info, inspect.Metadata) else info
+
+
+def _is_secret(info: Any) -> bool:
+    return isinstance(info, inspect.Metadata) and bool((info.extra or {}).get("secret"))
+
+
+def _holds_secret(info: Any, seen: set[Any]) -> bool:
+    if _is_secret(info):
+        return True
+    if isinstance(info, (inspect.StructType, inspect.TypedDictType, inspect.DataclassType)):
+        if info.cls in seen:
+            return False
+        seen.add(info.cls)
+        return any(_holds_secret(field.type, seen) for field in info.fields)
+    names = ("type", "types", "item_type", "item_types", "key_type", "value_type")
+    inner = [getattr(info, name, ()) for name in names]
+    return any(
+        _holds_secret(part, seen) for parts in inner for part in (parts if isinstance(parts, tuple) else (parts,))
+    )

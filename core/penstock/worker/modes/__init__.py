@@ -1,0 +1,1 @@
+"""The ways to run an attempt: inline, as a task, in a thread."""

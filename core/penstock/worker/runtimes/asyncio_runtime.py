@@ -1,0 +1,175 @@
+"""The worker's loop under asyncio, with uvloop where that is installed: the same program, told by callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from penstock.wire import Done
+from penstock.worker.channel import Outbox, Receiver
+from penstock.worker.modes.tasks import Event, TaskAttempt
+from penstock.worker.program import Program
+
+_SHORTEST_TIMER = 0.001  # what uvloop can count; less would spin
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+def _loop_factory() -> NewLoop:
+    if find_spec("uvloop") is None:
+        return asyncio.new_event_loop
+    import uvloop  # noqa: PLC0415  an extra
+
+    factory: NewLoop = uvloop.new_event_loop
+    return factory
+
+
+# Found when the zygote imports this module, so that the import is paid for once.
+_new_loop = _loop_factory()
+
+
+class TaskScope:
+    """A task that can be cancelled, with trio's memory of it: asyncio's own does not tell who asked.
+
+    Parameters
+    ----------
+    task:
+        What is cancelled.
+    loop:
+        Whose timer is used.
+    deadline:
+        On ``time.monotonic``: then it cancels itself, and never before.
+    """
+
+    __slots__ = ("_deadline", "_loop", "_task", "_timer", "cancelled")
+
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        self._task = task
+        self._loop = loop
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
+        self.cancelled = False
+        if deadline != math.inf:
+            self._keep_deadline()
+
+    def _keep_deadline(self) -> None:
+        # uvloop rounds to whole milliseconds and counts from the start of its round, so that a timer may strike early.
+        left = self._deadline - time.monotonic()
+        if left <= 0.0:
+            self.cancel()
+        else:
+            self._timer = self._loop.call_later(max(left, _SHORTEST_TIMER), self._keep_deadline)
+
+    def cancel(self) -> None:
+        """Raise ``CancelledError`` in the task, once."""
+        if not self.cancelled:
+            self.cancelled = True
+            self._task.cancel()
+
+    def close(self) -> None:
+        """Forget the deadline: the task's work has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class AsyncioRuntime:
+    """Callbacks on the socket, and a task for each asynchronous attempt.
+
+    Parameters
+    ----------
+    engine:
+        The socket to the engine, non-blocking.
+    outbox:
+        What is written to it.
+    """
+
+    name: Literal["asyncio"] = "asyncio"
+
+    def __init__(self, engine: socket.socket, outbox: Outbox) -> None:
+        self._descriptor = engine.fileno()
+        self._receiver = Receiver(engine)
+        self._outbox = outbox
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+        self._is_flushing = False
+        self._program: Program
+
+    async def serve(self, program: Program) -> None:
+        """Read and obey until ``stop``."""
+        self._program = program
+        self._loop.add_reader(self._descriptor, self._read)
+        await self._stopped.wait()
+        self._loop.remove_reader(self._descriptor)
+
+    def _read(self) -> None:
+        data = self._receiver.receive()
+        if data is None:
+            return
+        try:
+            self._program.receive(data)
+        except Exception:  # a mistake of ours; the loop would only log it and leave the engine waiting
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(os.EX_SOFTWARE)
+
+    def new_event(self) -> Event:
+        """Make an ``asyncio.Event``."""
+        return asyncio.Event()
+
+    def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
+        """Run an attempt in a task."""
+        task = self._loop.create_task(self._run(attempt, finish))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        scope = TaskScope(task, self._loop, attempt.deadline)
+        attempt.enter(scope)
+        try:
+            done = await attempt.run()
+        finally:
+            scope.close()
+        finish(done)
+
+    def flush_soon(self) -> None:
+        """Write in the next round, and then whenever the socket takes something."""
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if not self._outbox.flush():
+            self._loop.add_writer(self._descriptor, self._flush)
+            return
+        self._loop.remove_writer(self._descriptor)
+        self._is_flushing = False
+        self._program.on_drained()
+
+    def call_soon_threadsafe(self, function: Callable[[], None]) -> object:
+        """Run a function in the loop."""
+        return self._loop.call_soon_threadsafe(function)
+
+    def stop(self) -> None:
+        """Return from ``serve``."""
+        self._stopped.set()
+
+
+def run(live: Callable[[AsyncioRuntime], Awaitable[int]], engine: socket.socket, outbox: Outbox) -> int:
+    """Run a worker's life in a new loop; returns what it returns."""
+
+    async def main() -> int:
+        return await live(AsyncioRuntime(engine, outbox))
+
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(main())

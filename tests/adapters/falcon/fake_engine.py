@@ -1,0 +1,252 @@
+"""An engine without workers: a test decides what becomes of every call, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from penstock.app import App, Endpoint
+from penstock.context import Context
+from penstock.errors import Cancelled, Draining, PenstockError
+from penstock.hooks.records import JobAnswered
+from penstock.hooks.registry import Registry
+from penstock.hooks.submission import Submission
+from penstock.policies import Timeouts
+from penstock.response import Encoded
+
+
+def make_app() -> App:
+    """An app with an endpoint of each kind that adapters tell apart."""
+    app = App(__name__)
+
+    @app.endpoint("/square")
+    def square(input: float) -> float:
+        return input**2
+
+    @app.endpoint("/count", timeouts=Timeouts(idle=0.02))
+    def count(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    @app.endpoint("/raw")
+    def raw(body: bytes) -> bytes:
+        return body
+
+    @app.endpoint("/whoami")
+    def whoami(context: Context) -> str:
+        return context.headers["user-agent"]
+
+    return app
+
+
+class FakeCall:
+    """A call that a test moves on by hand."""
+
+    def __init__(self, endpoint: Endpoint, body: bytes, request_id: str, headers: dict[str, str] | None) -> None:
+        self.endpoint = endpoint
+        self.body = body
+        self.request_id = request_id
+        self.headers = headers
+        self.outcome: Encoded | PenstockError | None = None
+        self.queue_seconds: float | None = None
+        self.execution_seconds: float | None = None
+        self.attempts = 1
+        self.on_progress: Callable[[], None] | None = None
+        self.cancelled_because: str | None = None
+        self._chunks: list[bytes] = []
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def yield_chunk(self, chunk: bytes) -> None:
+        """One more chunk has arrived."""
+        self._chunks.append(chunk)
+        self._progress()
+
+    def decide(self, outcome: Encoded | PenstockError) -> None:
+        """The job is over; only the first outcome counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._progress()
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there are chunks to take."""
+        return bool(self._chunks)
+
+    def take(self, limit_bytes: int | None = None) -> list[bytes]:
+        """The chunks that have arrived since; these are too small for the limit to matter."""
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
+    async def wait(self) -> None:
+        """Return when there is an outcome or a chunk."""
+        while self.outcome is None and not self._chunks:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """The caller has gone."""
+        if self.outcome is None:
+            self.cancelled_because = reason
+            self.decide(Cancelled(reason))
+
+    def _progress(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self.on_progress is not None:
+            self.on_progress()
+
+
+class FakeThreadedCall(FakeCall):
+    """The same with a descriptor to wait for, usable from several threads."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._lock = threading.Lock()
+        self._readable, self._writable = os.pipe()
+        os.set_blocking(self._readable, False)
+
+        self.closed = False
+
+    def close(self) -> None:
+        """Cancel it if it is undecided, and free the descriptors."""
+        assert not self.closed
+        self.cancel("closed")
+        self.closed = True
+        os.close(self._readable)
+        os.close(self._writable)
+
+    def fileno(self) -> int:
+        """Readable when there is progress; ``take`` clears it."""
+        return self._readable
+
+    def take(self, limit_bytes: int | None = None) -> list[bytes]:
+        """The chunks that have arrived since."""
+        with self._lock:
+            try:
+                if not self.closed:
+                    os.read(self._readable, 4096)
+            except BlockingIOError:
+                pass
+            return super().take(limit_bytes)
+
+    def yield_chunk(self, chunk: bytes) -> None:
+        """One more chunk has arrived."""
+        with self._lock:
+            super().yield_chunk(chunk)
+
+    def _progress(self) -> None:
+        if not self.closed:
+            os.write(self._writable, b"!")
+
+
+class FakeEngine:
+    """Hands every call to ``script``, which may decide it at once or keep it for later.
+
+    Attributes
+    ----------
+    refusal:
+        What ``check_room`` raises, if anything.
+    calls:
+        Everything that was submitted.
+    refused:
+        The codes of what was refused before it could be a job.
+    """
+
+    call_class: type[FakeCall] = FakeCall
+
+    def __init__(self, script: Callable[[FakeCall], None] | None = None, registry: Registry | None = None) -> None:
+        self.registry = registry or Registry()
+        self.refused: list[str] = []
+        self.script = script or answer_square
+        self.refusal: PenstockError | None = None
+        self.calls: list[FakeCall] = []
+        self.reasons: list[str] = []
+        self.draining = False
+        self.closed = False
+        self.started = False
+        self.on_drained: Callable[[], None] | None = None
+        self.on_pools_failed: Callable[[str], None] | None = None
+
+    def start(self) -> None:
+        """Say that it was started."""
+        self.started = True
+
+    def check_room(self, endpoint: Endpoint) -> None:
+        """Refuse if the test wants so."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self.draining:
+            raise Draining("the server is shutting down")
+
+    def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> FakeCall:
+        """Take a job."""
+        self.check_room(submission.endpoint)
+        call = self.call_class(submission.endpoint, body, submission.request_id, headers)
+        self.calls.append(call)
+        self.script(call)
+        return call
+
+    def refuse(self, submission: Submission, error: PenstockError) -> None:
+        """Remember it."""
+        self.refused.append(error.code)
+        submission.close(
+            JobAnswered(endpoint=submission.endpoint.name, request_id=submission.request_id, code=error.code)
+        )
+
+    def unready_reasons(self) -> list[str]:
+        """What the test says."""
+        return self.reasons
+
+    def status(self) -> dict[str, Any]:
+        """Something that JSON can say."""
+        return {"pools": [], "workers": [], "endpoints": [{"name": "square", "queued": 0}]}
+
+    def drain(
+        self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "", why: str = ""
+    ) -> None:
+        """Drained at once, unless a call is open."""
+        self.draining = True
+        self.on_drained = on_drained
+        if on_drained is not None and all(call.outcome is not None for call in self.calls):
+            on_drained()
+
+    def close(self) -> None:
+        """Say that it was closed."""
+        self.closed = True
+
+
+class FakeThreadedEngine(FakeEngine):
+    """The same for WSGI, with one thread for all."""
+
+    call_class = FakeThreadedCall
+
+    @property
+    def engine(self) -> FakeThreadedEngine:
+        """What it wraps."""
+        return self
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Run it here."""
+        return function()
+
+    def run_soon(self, function: Callable[[], Any]) -> None:
+        """Run it here."""
+        function()
+
+
+def answer_square(call: FakeCall) -> None:
+    """Answer at once, as ``POST /square`` does."""
+    call.queue_seconds, call.execution_seconds = 0.001, 0.0025
+    number = msgspec.json.decode(call.body)["input"]
+    call.decide(Encoded(msgspec.json.encode(number**2)))
+
+
+def keep(call: FakeCall) -> None:
+    """Leave the call to the test."""

@@ -1,0 +1,447 @@
+"""What policies and observers see of a request, and what becomes of it: the same for ASGI and WSGI."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import falcon.asgi
+import falcon.testing
+import pytest
+
+import penstock_falcon
+from penstock import errors
+from penstock.hooks import (
+    JobAnswered,
+    Principal,
+    RequestAnswered,
+    Route,
+    RouteRequest,
+    RouteResponse,
+    Submission,
+    Timeouts,
+    blocking,
+    hookimpl,
+)
+from penstock.hooks.pipeline import endpoint_pipeline, tightest
+from penstock.hooks.registry import Registry
+from penstock_falcon.exchanges import Exchange
+from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
+
+KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
+    "asgi": (penstock_falcon.asgi, FakeEngine),
+    "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
+}
+
+
+class Policies:
+    """A plug-in that decides what a test tells it to, and remembers what it has seen."""
+
+    name = "policies"
+
+    def __init__(self) -> None:
+        self.authenticate: Callable[[Submission], Principal | None] = lambda _submission: None
+        self.limit: Callable[[Submission], Timeouts | None] = lambda _submission: None
+        self.admit: Callable[[Submission], Callable[[JobAnswered], None] | None] = lambda _submission: None
+        self.submissions: list[Submission] = []
+        self.answered: list[RequestAnswered] = []
+        self.released: list[JobAnswered] = []
+
+    @hookimpl
+    def penstock_authenticator(self, endpoint: Any) -> Callable[[Submission], Principal | None]:
+        return lambda submission: self.authenticate(submission)  # noqa: PLW0108 - a test changes it later
+
+    @hookimpl
+    def penstock_timeout_policy(self) -> Callable[[Submission], Timeouts | None]:
+        return lambda submission: self.limit(submission)  # noqa: PLW0108 - a test changes it later
+
+    @hookimpl
+    def penstock_admission_policy(self) -> Callable[[Submission], Callable[[JobAnswered], None] | None]:
+        def admit(submission: Submission) -> Callable[[JobAnswered], None] | None:
+            self.submissions.append(submission)
+            return self.admit(submission)
+
+        return admit
+
+    @hookimpl
+    def penstock_observer(self) -> dict[Any, Callable[[Any], None]]:
+        return {RequestAnswered: self.answered.append}
+
+    @hookimpl
+    def penstock_routes(self) -> list[Route]:
+        return [
+            Route(path="/echo", name="echo", handler=echo),
+            Route(path="/do", name="do", handler=do, method="POST", is_open=True),
+            Route(path="/refuse", name="refuse", handler=refuse),
+            Route(path="/break", name="break", handler=break_),
+            Route(path="/busy", name="busy", handler=busy),
+        ]
+
+
+def echo(request: RouteRequest, engine: Any) -> RouteResponse:
+    who = None if request.principal is None else request.principal.name
+    said = {"path": request.path, "query": request.query, "who": who, "agent": request.header("user-agent")}
+    return RouteResponse(body=repr(said).encode(), media_type="text/plain", headers={"X-Echo": "1"})
+
+
+def do(request: RouteRequest, engine: Any) -> RouteResponse:
+    return RouteResponse.json({"done": engine.status()["pools"]}, status=202)
+
+
+def refuse(request: RouteRequest, engine: Any) -> RouteResponse:
+    raise errors.Forbidden("not you")
+
+
+def break_(request: RouteRequest, engine: Any) -> RouteResponse:
+    raise ZeroDivisionError("a secret")
+
+
+def busy(request: RouteRequest, engine: Any) -> RouteResponse:
+    return RouteResponse.json({}, status=503)
+
+
+@pytest.fixture
+def policies() -> Policies:
+    return Policies()
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> tuple[Callable[..., Any], type[FakeEngine]]:
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def engine(kind: Any, policies: Policies) -> FakeEngine:
+    made: FakeEngine = kind[1](registry=Registry([policies]))
+    return made
+
+
+@pytest.fixture
+def client(kind: Any, engine: FakeEngine) -> falcon.testing.TestClient:
+    return falcon.testing.TestClient(kind[0](make_app(), engine=engine, trusted_proxies=["127.0.0.1"]))
+
+
+def square(client: falcon.testing.TestClient, **headers: str) -> falcon.testing.Result:
+    return client.simulate_post("/square", json={"input": 4.0}, headers={"X-Request-Id": "r1", **headers})
+
+
+def refuse_all(_submission: Submission) -> None:
+    raise errors.RateLimited("too often", retry_after=3)
+
+
+# ---- policies
+
+
+def test_what_a_policy_sees(client: falcon.testing.TestClient, policies: Policies) -> None:
+    """The endpoint, the id, the headers, the address behind the proxy, and the principal before the admission."""
+    policies.authenticate = lambda submission: Principal(submission.header("x-user") or "")
+    forwarded = {"X-User": "ada", "X-Forwarded-For": "6.6.6.6, 1.2.3.4"}
+    result = client.simulate_post("/square", json={"input": 1}, headers=forwarded, remote_addr="127.0.0.1")
+    assert result.status_code == 200
+    (seen,) = policies.submissions
+    assert (seen.endpoint.name, seen.request_id, seen.address) == ("square", result.headers["x-request-id"], "1.2.3.4")
+    assert (seen.principal, seen.share) == (Principal("ada"), "ada")
+    assert (seen.header("content-type"), seen.header("x-none")) == ("application/json", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "header"),
+    [
+        (
+            errors.Unauthorized("who are you", challenge='Bearer realm="x"'),
+            401,
+            ("www-authenticate", 'Bearer realm="x"'),
+        ),
+        (errors.Forbidden("not you"), 403, ("x-should-retry", "false")),
+        (errors.MalformedRequest("what?"), 400, ("x-should-retry", "false")),
+    ],
+    ids=["401", "403", "400"],
+)
+def test_a_policy_may_refuse(
+    client: falcon.testing.TestClient,
+    policies: Policies,
+    engine: FakeEngine,
+    *,
+    error: errors.PenstockError,
+    status: int,
+    header: tuple[str, str],
+) -> None:
+    """With any error of the tree; the request never becomes a job, and nobody asks the policies behind."""
+
+    def authenticate(_submission: Submission) -> None:
+        raise error
+
+    policies.authenticate = authenticate
+    result = client.simulate_post("/square", body=b"nonsense", headers={"Content-Type": "text/plain"})
+    assert (result.status_code, result.headers[header[0]]) == (status, header[1])
+    assert (engine.calls, engine.refused, policies.submissions) == ([], [error.code], [])
+
+
+def test_a_refusal_says_when_to_come_again(client: falcon.testing.TestClient, policies: Policies) -> None:
+    """``Retry-After`` is at least what the policy says, and more headers of the policy are on the refusal too."""
+
+    def admit(submission: Submission) -> None:
+        submission.response_headers.append(("ratelimit", '"a";r=0'))
+        refuse_all(submission)
+
+    policies.admit = admit
+    result = square(client)
+    assert (result.status_code, result.headers["ratelimit"]) == (429, '"a";r=0')
+    assert 3 <= int(result.headers["retry-after"]) <= 6
+
+
+def test_headers_of_a_policy_are_on_the_result(client: falcon.testing.TestClient, policies: Policies) -> None:
+    """On the good answer as well."""
+    policies.admit = lambda submission: submission.response_headers.append(("ratelimit", '"a";r=1'))
+    assert square(client).headers["ratelimit"] == '"a";r=1'
+
+
+@pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])
+def test_what_was_granted_is_given_back_without_a_job(
+    client: falcon.testing.TestClient, policies: Policies, path: str
+) -> None:
+    """A body that does not fit comes after the admission: whoever has let it in is told, once."""
+    policies.admit = lambda _submission: policies.released.append
+    assert client.simulate_post(path, body=b"{").status_code == 400
+    assert [(record.code, record.attempts) for record in policies.released] == [("invalid-request", 0)]
+
+
+def test_a_decision_that_raises_fails_its_job_alone(client: falcon.testing.TestClient, policies: Policies) -> None:
+    """``hook-error``, whose words only the log has; the next request is served."""
+    policies.admit = lambda _submission: 1 / 0  # type: ignore[assignment,return-value]
+    result = square(client)
+    assert (result.status_code, result.json["error"]["code"]) == (500, "hook-error")
+    assert "division" not in result.text
+    policies.admit = lambda _submission: None
+    assert square(client).status_code == 200
+
+
+def test_a_policy_that_waits_is_asked_in_a_thread(kind: Any) -> None:
+    """It holds up neither the event loop nor the engine; the others are asked where they always are."""
+    threads: dict[str, str] = {}
+
+    class Waiting:
+        @hookimpl
+        def penstock_authenticator(self) -> Callable[[Submission], None]:
+            @blocking
+            def authenticate(_submission: Submission) -> None:
+                threads["waits"] = threading.current_thread().name
+
+            return authenticate
+
+    policies = Policies()
+    engine = kind[1](registry=Registry([policies, Waiting()]))
+    client = falcon.testing.TestClient(kind[0](make_app(), engine=engine))
+    assert square(client).status_code == 200
+    is_main = threads["waits"] == threading.main_thread().name
+    assert is_main == (engine.__class__ is FakeThreadedEngine)  # a thread of a WSGI server may wait itself
+    assert len(policies.submissions) == 1
+
+
+def test_the_tighter_limit_counts() -> None:
+    """Of the endpoint's and the policy's, in each of the limits; a policy never widens."""
+    own = Timeouts(queue=30, execution=None, total=10, first_chunk=None, idle=60, grace=2)
+    wish = Timeouts(queue=None, execution=5, total=20, first_chunk=None, idle=1, grace=3)
+    assert tightest(own, wish) == Timeouts(queue=30, execution=5, total=10, first_chunk=None, idle=1, grace=2)
+
+
+def test_a_policy_tightens_the_job(policies: Policies) -> None:
+    """What it returns holds for the submission."""
+    endpoint = make_app().endpoints[0]
+    policies.limit = lambda _submission: Timeouts(total=0.5)
+    intake = endpoint_pipeline(Registry([policies]), endpoint)
+    assert intake is not None
+    submission = Submission(endpoint)
+    intake.pass_through(submission)
+    assert submission.timeouts.total == 0.5
+
+
+def test_an_exchange_is_a_whole_submission() -> None:
+    """It is made without its base class's help, and yet lacks nothing of it."""
+    endpoint = make_app().endpoints[0]
+    exchange = Exchange(endpoint, request_id="r1", header={}.get, address="1.2.3.4", method="POST", path="/square")
+    plain = Submission(endpoint, request_id="r1", header=exchange.header, address="1.2.3.4")
+    assert {name: getattr(exchange, name) for name in Submission.__slots__} == {
+        name: getattr(plain, name) for name in Submission.__slots__
+    }
+
+
+@pytest.mark.parametrize("build", [penstock_falcon.asgi, penstock_falcon.wsgi], ids=list(KINDS))
+def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resource answers it itself, once, and those who watch are told."""
+    told: list[RequestAnswered] = []
+
+    class Watcher:
+        @hookimpl
+        def penstock_observer(self) -> dict[Any, Callable[[Any], None]]:
+            return {RequestAnswered: told.append}
+
+    app = make_app()
+    app.plugins = (Watcher,)
+    application = build(app, target="nowhere:app")
+
+    def start() -> None:
+        raise OSError("no more processes")
+
+    async def start_nothing(*_: Any) -> None: ...
+
+    # As under a server without a lifespan: the first request starts the engine.
+    monkeypatch.setattr(sys.modules["penstock_falcon.asgi"].Lifespan, "process_startup", start_nothing)
+    monkeypatch.setattr(application.penstock, "start", start)
+    result = square(falcon.testing.TestClient(application))
+    assert (result.status_code, result.json["error"]["code"]) == (500, "internal-error")
+    assert [(record.status, record.endpoint) for record in told] == [(500, "square")]
+
+
+def test_without_policies_nothing_is_asked() -> None:
+    """The core alone has none."""
+    assert endpoint_pipeline(Registry(), make_app().endpoints[0]) is None
+
+
+def test_a_grant_that_comes_too_late_is_given_back_at_once() -> None:
+    """A policy that waits may grant when the client has gone already."""
+    submission = Submission(make_app().endpoints[0])
+    gone = JobAnswered(endpoint="square", request_id="", code="cancelled")
+    submission.close(gone)
+    released: list[JobAnswered] = []
+    submission.add_release(released.append)
+    submission.close(gone)
+    assert released == [gone]
+
+
+# ---- observers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", "/square", b'{"input": 2}', ("square", 200, "ok", 1)),
+        ("POST", "/square", b"{", ("square", 400, "invalid-request", 0)),
+        ("GET", "/square", b"", ("", 405, "method-not-allowed", 0)),
+        ("POST", "/nothing", b"", ("", 404, "not-found", 0)),
+        ("GET", "/livez", b"", ("livez", 200, "ok", 0)),
+        ("GET", "/refuse", b"", ("refuse", 403, "forbidden", 0)),
+    ],
+    ids=["ok", "bad", "wrong-method", "nowhere", "route", "route-refuses"],
+)
+def test_each_exchange_is_told_once(
+    client: falcon.testing.TestClient,
+    policies: Policies,
+    *,
+    method: str,
+    path: str,
+    body: bytes,
+    expected: tuple[str, int, str, int],
+) -> None:
+    """Whatever it was for, with what became of it."""
+    client.simulate_request(method, path, body=body, headers={"X-Request-Id": "r7"})
+    (told,) = policies.answered
+    assert (told.endpoint, told.status, told.code, told.attempts) == expected
+    assert (told.request_id, told.method, told.path) == ("r7", method, path)
+    assert told.seconds >= 0.0
+
+
+def test_a_client_that_has_gone_is_told_as_499(
+    client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine
+) -> None:
+    """The status that the log of a proxy has for it."""
+    engine.script = lambda call: call.decide(errors.Cancelled("gone"))
+    square(client)
+    assert [(told.status, told.code) for told in policies.answered] == [(499, "cancelled")]
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [(None, (200, "ok")), (errors.ExecutionTimeout("slow"), (200, "execution-timeout"))],
+    ids=["whole", "cut"],
+)
+def test_a_stream_is_told_at_its_end(
+    client: falcon.testing.TestClient,
+    policies: Policies,
+    engine: FakeEngine,
+    last: errors.PenstockError | None,
+    expected: tuple[int, str],
+) -> None:
+    """With the status that it began with, and the code that it ended with."""
+
+    def script(call: FakeCall) -> None:
+        call.yield_chunk(b"1")
+        call.decide(last or penstock_response())
+
+    engine.script = script
+    # How a stream is cut short differs between the two.
+    ends = contextlib.nullcontext() if last is None else pytest.raises((OSError, asyncio.CancelledError))
+    with ends:
+        client.simulate_post("/count", json={"n": 1})
+    assert [(told.status, told.code) for told in policies.answered] == [expected]
+
+
+def penstock_response() -> Any:
+    from penstock.response import Encoded
+
+    return Encoded(b"")
+
+
+# ---- routes
+
+
+def test_a_route_of_a_plug_in(client: falcon.testing.TestClient, policies: Policies) -> None:
+    """It sees the request, and is answered as it says; ``HEAD`` is ``GET`` without the body."""
+    policies.authenticate = lambda _submission: Principal("root")
+    result = client.simulate_get("/echo", query_string="a=b", headers={"User-Agent": "curl"})
+    assert (result.status_code, result.headers["x-echo"], result.headers["content-type"]) == (200, "1", "text/plain")
+    assert result.text == repr({"path": "/echo", "query": "a=b", "who": "root", "agent": "curl"})
+    head = client.simulate_head("/echo")
+    assert (head.status_code, head.text) == (200, "")
+
+
+def test_a_route_for_post(client: falcon.testing.TestClient) -> None:
+    """It has the engine to do something with; other methods are refused with what it takes."""
+    result = client.simulate_post("/do")
+    assert (result.status_code, result.json) == (202, {"done": []})
+    wrong = client.simulate_get("/do")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+
+
+def test_an_open_route_asks_nobody(client: falcon.testing.TestClient, policies: Policies) -> None:
+    """Health checks, and routes with keys of their own."""
+
+    def authenticate(_submission: Submission) -> None:
+        raise errors.Unauthorized("who are you")
+
+    policies.authenticate = authenticate
+    codes = {path: client.simulate_get(path).status_code for path in ("/livez", "/readyz", "/-/status", "/echo")}
+    assert codes == {"/livez": 200, "/readyz": 200, "/-/status": 401, "/echo": 401}
+    assert client.simulate_post("/do").status_code == 202
+
+
+def test_a_route_that_refuses_or_breaks(client: falcon.testing.TestClient) -> None:
+    """It refuses with an error of the tree; any other exception is told to the log alone."""
+    assert client.simulate_get("/refuse").json["error"]["code"] == "forbidden"
+    broken = client.simulate_get("/break")
+    assert broken.status_code == 500
+    assert "secret" not in broken.text
+
+
+def test_a_route_that_is_busy_says_when_to_come_again(client: falcon.testing.TestClient) -> None:
+    """As every 503 does."""
+    result = client.simulate_get("/busy")
+    assert (result.status_code, result.headers["x-should-retry"]) == (503, "true")
+    assert int(result.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("path", ["/square", "/livez"], ids=["endpoint", "route"])
+def test_two_things_cannot_have_one_path(kind: Any, path: str) -> None:
+    """The start is refused, with both names."""
+
+    class Squatter:
+        @hookimpl
+        def penstock_routes(self) -> list[Route]:
+            return [Route(path=path, name="squatter", handler=echo)]
+
+    with pytest.raises(errors.DeclarationError, match=rf"'squatter': its path '{path}' is that of"):
+        kind[0](make_app(), engine=kind[1](registry=Registry([Squatter()])))

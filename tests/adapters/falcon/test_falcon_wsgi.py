@@ -1,0 +1,269 @@
+"""WSGI by hand: sockets, chunked bodies, and what a server's own thread does."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import socket
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import falcon
+import falcon.testing
+import pytest
+
+import penstock_falcon
+from penstock import errors
+from penstock.response import Encoded
+from penstock_falcon.admission import Gate
+from penstock_falcon.wsgi import read_body
+from tests.adapters.falcon.fake_engine import FakeCall, FakeThreadedEngine, keep, make_app
+
+# By name, because the package's attribute is the function.
+WSGI_MODULE = importlib.import_module("penstock_falcon.wsgi")
+LIMIT_SECONDS = 10.0
+BODY = b'{"input":4.0}'
+
+
+@pytest.fixture
+def engine() -> FakeThreadedEngine:
+    return FakeThreadedEngine()
+
+
+@pytest.fixture
+def application(engine: FakeThreadedEngine) -> falcon.App:
+    return penstock_falcon.wsgi(make_app(), engine=engine, max_body=100)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate(make_app().endpoints[0], 100)
+
+
+class Exchange:
+    """One request, on a thread of its own as a server would have it."""
+
+    def __init__(self, application: Any, path: str = "/square", body: bytes = BODY, **more: Any) -> None:
+        env = falcon.testing.create_environ(path, method="POST", headers={"Content-Length": str(len(body))})
+        self.env = {**env, "wsgi.input": io.BytesIO(body), **more}
+        self.application = application
+        self.status = ""
+        self.response: Iterable[bytes] = ()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        self.response = self.application(self.env, self._start_response)
+
+    def _start_response(self, status: str, headers: Any, exc_info: Any = None) -> None:
+        self.status = status
+
+    def run(self) -> Exchange:
+        self.start().join()
+        return self
+
+    def start(self) -> Exchange:
+        self.thread.start()
+        return self
+
+    def join(self) -> None:
+        self.thread.join(LIMIT_SECONDS)
+        assert not self.thread.is_alive()
+
+
+class Submitted:
+    """A script that keeps each call and says so to other threads."""
+
+    def __init__(self, engine: FakeThreadedEngine) -> None:
+        self._seen = threading.Event()
+        self._calls: list[FakeCall] = []
+        engine.script = self
+
+    def __call__(self, call: FakeCall) -> None:
+        self._calls.append(call)
+        self._seen.set()
+
+    def wait(self) -> FakeCall:
+        assert self._seen.wait(LIMIT_SECONDS)
+        return self._calls[0]
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("path", ["/square", "/count"])
+def test_a_client_that_goes_away_cancels_its_job(
+    application: Any, engine: FakeThreadedEngine, path: str, half: bool
+) -> None:
+    """The server's thread watches the client's socket while it waits; half a goodbye is one."""
+    submitted = Submitted(engine)
+    server, client = socket.socketpair()
+    with server, client:
+        body = BODY if path == "/square" else b'{"n":3}'
+        exchange = Exchange(application, path, body, **{"gunicorn.socket": server}).start()
+        call = submitted.wait()
+        if half:
+            client.shutdown(socket.SHUT_WR)
+        else:
+            client.close()
+        exchange.join()
+    assert call.cancelled_because == "the client went away"
+
+
+def test_a_client_that_stays_gets_its_answer(application: Any, engine: FakeThreadedEngine) -> None:
+    """A result that comes later wakes the waiting thread."""
+    submitted = Submitted(engine)
+    server, client = socket.socketpair()
+    with server, client:
+        exchange = Exchange(application, **{"gunicorn.socket": server}).start()
+        submitted.wait().decide(Encoded(b"16"))
+        exchange.join()
+    assert (exchange.status[:3], list(exchange.response)) == ("200", [b"16"])
+
+
+def test_chunks_come_as_they_arrive(application: Any, engine: FakeThreadedEngine) -> None:
+    """One piece for all that is there; then the thread waits for more."""
+    submitted = Submitted(engine)
+    exchange = Exchange(application, "/count", b'{"n":3}').start()
+    call = submitted.wait()
+    call.yield_chunk(b"0")
+    exchange.join()
+    pieces = iter(exchange.response)
+    assert next(pieces) == b"0\n"
+    call.yield_chunk(b"1")
+    call.yield_chunk(b"2")
+    assert next(pieces) == b"1\n2\n"
+    call.decide(Encoded(b""))
+    assert list(pieces) == []
+
+
+def test_a_failed_stream_says_so_and_never_ends_cleanly(application: Any, engine: FakeThreadedEngine) -> None:
+    """After the error comes what a server takes for a connection that broke, so it does not write an end."""
+    submitted = Submitted(engine)
+    exchange = Exchange(application, "/count", b'{"n":3}').start()
+    call = submitted.wait()
+    call.yield_chunk(b"0")
+    exchange.join()
+    call.decide(errors.WorkerLost("its worker died"))
+    pieces = iter(exchange.response)
+    assert next(pieces).startswith(b'0\n{"error":{"message":"its worker died"')
+    with pytest.raises(OSError) as cut:
+        next(pieces)
+    assert cut.value.errno == errno.ECONNRESET
+
+
+def test_a_closed_stream_stops_its_job(application: Any, engine: FakeThreadedEngine) -> None:
+    """The server calls close() when the client has gone."""
+    submitted = Submitted(engine)
+    exchange = Exchange(application, "/count", b'{"n":3}').start()
+    call = submitted.wait()
+    call.yield_chunk(b"0")
+    exchange.join()
+    exchange.response.close()  # type: ignore[attr-defined]
+    assert call.cancelled_because is not None
+
+
+def test_silence_is_filled_with_comments(
+    application: Any, engine: FakeThreadedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Server-sent events keep the connection alive while the job is silent."""
+    monkeypatch.setattr(WSGI_MODULE, "KEEP_ALIVE_SECONDS", 0.005)
+    submitted = Submitted(engine)
+    exchange = Exchange(application, "/count", b'{"n":3}', HTTP_ACCEPT="text/event-stream").start()
+    call = submitted.wait()
+    call.yield_chunk(b"0")
+    exchange.join()
+    pieces = iter(exchange.response)
+    assert [next(pieces) for _ in range(3)] == [b"data: 0\n\n", b": keep-alive\n\n", b": keep-alive\n\n"]
+    call.decide(Encoded(b""))
+    assert list(pieces) == [b"event: end\ndata: {}\n\n"]
+
+
+# ---- bodies
+
+
+class NeverRead:
+    def read(self, *_: int) -> bytes:
+        raise AssertionError("the body was touched")
+
+
+@pytest.mark.parametrize(("length", "refusal", "status"), [("101", None, "413"), ("13", errors.QueueFull(), "503")])
+def test_a_refusal_does_not_wait_for_the_body(
+    application: Any, engine: FakeThreadedEngine, length: str, refusal: errors.QueueFull | None, status: str
+) -> None:
+    """A client that has sent only its headers is told at once."""
+    engine.refusal = refusal
+    exchange = Exchange(application, **{"wsgi.input": NeverRead(), "CONTENT_LENGTH": length}).run()
+    assert exchange.status[:3] == status
+
+
+def test_a_body_cut_short_is_never_queued(application: Any, engine: FakeThreadedEngine) -> None:
+    """Fewer bytes than announced are a 400."""
+    exchange = Exchange(application, body=BODY[:5], CONTENT_LENGTH="13").run()
+    assert (exchange.status[:3], engine.calls) == ("400", [])
+
+
+def test_a_chunked_body_is_read_to_its_end(gate: Gate) -> None:
+    """Where the server says that the input ends by itself."""
+    env = {"wsgi.input": io.BytesIO(BODY), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    assert read_body(env, None, gate) == BODY
+
+
+def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(gate: Gate) -> None:
+    """Without reading the rest of it."""
+    source = io.BytesIO(b"x" * 1_000_000)
+    with pytest.raises(errors.PayloadTooLarge):
+        read_body({"wsgi.input": source, "wsgi.input_terminated": True}, None, gate)
+    assert source.tell() < 100_000
+
+
+def test_a_chunked_body_without_an_end_is_refused(gate: Gate) -> None:
+    """Where the server does not tell where it ends, reading would hang; the refusal says what to do."""
+    with pytest.raises(errors.MalformedRequest, match="Content-Length"):
+        read_body({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, gate)
+
+
+def test_a_body_that_breaks_off_is_malformed(gate: Gate) -> None:
+    """A server's own error for a broken chunk or a lost connection is the client's fault."""
+
+    class Broken:
+        def read(self, *_: int) -> bytes:
+            raise OSError("invalid chunk size")
+
+    with pytest.raises(errors.MalformedRequest):
+        read_body({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, gate)
+
+
+# ---- the engine
+
+
+def test_many_first_requests_start_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is started by the first request, once, and stopped with the process."""
+    engines: list[FakeThreadedEngine] = []
+    everybody = threading.Barrier(4)
+
+    def create(app: Any, **options: Any) -> FakeThreadedEngine:
+        engines.append(FakeThreadedEngine())
+        return engines[-1]
+
+    monkeypatch.setattr(WSGI_MODULE, "ThreadedEngine", create)
+    service = penstock_falcon.wsgi(make_app()).penstock
+
+    def start() -> None:
+        everybody.wait(LIMIT_SECONDS)
+        service.start()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_SECONDS)
+    (engine,) = engines
+    service.stop()
+    assert engine.closed
+
+
+def test_a_given_engine_is_not_ended(application: Any, engine: FakeThreadedEngine) -> None:
+    """Whoever started it ends it."""
+    engine.script = keep
+    application.penstock.stop()
+    assert (engine.draining, engine.closed) == (False, False)

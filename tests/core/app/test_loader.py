@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock.app import App
+from penstock.app.loader import AppReached, load_app, loading, reached
+from penstock.errors import DeclarationError
+
+ONE = "from penstock.app import App\nservice = App(__name__)\n"
+TWO = ONE + "second = App(__name__)\n"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    """Each test has a current folder of its own, and leaves no module behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+def write(name: str, source: str) -> Path:
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(source)
+    return path
+
+
+@pytest.mark.parametrize(
+    "target", ["one_app", "one_app:service", "one_app.py", "one_app.py:service", "script:one_app.py#service"]
+)
+def test_targets(target):
+    """An app is found by module, by file and by script, with its name or as the only one there."""
+    write("one_app.py", ONE)
+    assert isinstance(load_app(target), App)
+
+
+def test_file_in_another_folder():
+    """A file's own folder comes first on the module path."""
+    write("deep/neighbour_of_app.py", ONE)
+    write("deep/app_with_neighbour.py", "from neighbour_of_app import service\n")
+    assert load_app("deep/app_with_neighbour.py").import_name == "neighbour_of_app"
+    assert sys.modules["app_with_neighbour"].service is sys.modules["neighbour_of_app"].service
+
+
+def test_loading_twice():
+    """A file that is imported already is not imported again."""
+    write("one_app.py", ONE)
+    assert load_app("one_app.py") is load_app("./one_app.py:service")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("one_ap", "no module 'one_ap'.*did you mean 'one_app'"),
+        ("one_ap.py", "no file .*one_ap.py; did you mean 'one_app.py'"),
+        ("one_app:servise", "no attribute 'servise'; did you mean 'service'"),
+        ("one_app:App", "is a type and no penstock.App; did you mean 'service'"),
+        ("two_apps", r"several apps \(second, service\): say which one, for instance two_apps:second"),
+        ("script:two_apps.py", "for instance script:two_apps.py#second"),
+        ("no_app", "has no App at its top level"),
+        (":service", "names no app"),
+        ("json.py", "would be imported as 'json', which is another module; rename the file"),
+    ],
+)
+def test_mistakes(target, said):
+    """A target that names no app says what is wrong and what to do."""
+    write("one_app.py", ONE)
+    write("two_apps.py", TWO)
+    write("no_app.py", "x = 1\n")
+    write("json.py", ONE)
+    with pytest.raises(DeclarationError, match=f"(?s){said}"):
+        load_app(target)
+
+
+def test_missing_dependency_is_not_our_error():
+    """A module that the user's module lacks is reported by Python, not taken for a wrong target."""
+    write("lacking_app.py", "import module_that_nobody_has\n")
+    with pytest.raises(ModuleNotFoundError, match="module_that_nobody_has"):
+        load_app("lacking_app")
+
+
+def test_half_imported_file_is_forgotten():
+    """An import that fails leaves nothing behind that a second try would take for the app."""
+    write("failing_app.py", ONE + "1 / 0\n")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            load_app("failing_app.py")
+
+
+def test_annotations_of_a_script_stay_its_own():
+    """A script is compiled as it is, without the ``__future__`` of the loader."""
+    write("plain_script.py", ONE + "def f(x: int): ...\nassert f.__annotations__['x'] is int\n")
+    load_app("script:plain_script.py")
+
+
+def test_reached_names_the_app():
+    """Opening an engine during a load ends it with that app, and says that a load is going on."""
+    app = App(__name__)
+    with pytest.raises(AppReached) as caught:
+        reached(app)
+    assert caught.value.app is app
+    assert not loading.active

@@ -1,0 +1,863 @@
+"""Plug-ins: who is asked, who counts, what is said of one that does not fit, and what one that raises can harm."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import Distribution, EntryPoint
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import click
+import pytest
+
+from penstock.app import App, Endpoint
+from penstock.errors import HookError, PluginError, RateLimited
+from penstock.hooks import (
+    FifoQueue,
+    HookFailed,
+    Job,
+    JobAnswered,
+    PluginSettings,
+    Principal,
+    Queue,
+    Route,
+    RouteRequest,
+    RouteResponse,
+    Secret,
+    ShutdownRequest,
+    Submission,
+    Timeouts,
+    WorkerReady,
+    blocking,
+    defaults,
+    hookimpl,
+    hookspecs,
+)
+from penstock.hooks.hook_failures import SAME_FAILURE_SECONDS, HookFailures
+from penstock.hooks.registry import Registry, is_blocking
+from penstock.hooks.settings import Sources
+from penstock.hooks.validation import HOOKS
+from penstock.scheduler import GuardedQueue, retry_lost
+from penstock.testing import MockClock
+
+
+def app_with(name: str = "square", **options: Any) -> App:
+    """An app with one endpoint."""
+    app = App("tests", **options)
+
+    @app.endpoint(f"/{name}")
+    def square(input: float) -> float:
+        return input**2
+
+    return app
+
+
+def endpoint(name: str = "square") -> Endpoint:
+    return app_with(name).endpoints[0]
+
+
+def submission(name: str = "square") -> Submission:
+    return Submission(endpoint(name), request_id="r1")
+
+
+def sources(app: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Sources:
+    return Sources(app or {}, environ or {}, Path("nowhere"))
+
+
+JOB = cast("Job", None)
+ANSWERED = JobAnswered(endpoint="square", request_id="r1", code="ok")
+ROUTE_REQUEST = RouteRequest(request_id="r1", method="GET", path="/x", header=lambda name: None)
+
+
+class LastComeFirstServed(FifoQueue):
+    """Another order."""
+
+
+class Stack:
+    """Decides the order, of one endpoint only."""
+
+    @hookimpl
+    def penstock_queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue] | None:
+        return LastComeFirstServed if endpoint.name == "stack" else None
+
+
+class Admits:
+    """Admits, and writes its own name down."""
+
+    def __init__(self, name: str, asked: list[str]) -> None:
+        self.name = name
+        self._asked = asked
+
+    @hookimpl
+    def penstock_admission_policy(self) -> Callable[[Submission], None]:
+        return lambda submission: self._asked.append(self.name)
+
+
+def gives(hook: str, given: Any, *, name: str = "strange") -> Any:
+    """A plug-in whose one hook gives this."""
+
+    def implementation(self: object) -> Any:
+        return given
+
+    implementation.__name__ = hook
+    return type("Strange", (), {hook: hookimpl(implementation), "name": name})()
+
+
+def raises(hook: str, error: Exception, *, name: str = "strange") -> Any:
+    """A plug-in whose one hook gives a callable that raises this."""
+
+    def fail(*_arguments: Any) -> Any:
+        raise error
+
+    return gives(hook, fail, name=name)
+
+
+# ---- plug-ins of distributions, without any being installed
+
+
+@pytest.fixture
+def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., EntryPoint]:
+    """Makes an entry point of some distribution; importing it gives what is given here."""
+
+    def make(name: str, plugin: Any = None, distribution: str = "penstock-strange", version: str = "1.2") -> EntryPoint:
+        module = f"module_of_{distribution}_{name}".replace("-", "_")
+        if plugin is not None:
+            monkeypatch.setitem(sys.modules, module, cast("ModuleType", SimpleNamespace(Plugin=plugin)))
+        of = cast("Distribution", SimpleNamespace(name=distribution, version=version))
+        return EntryPoint(name, f"{module}:Plugin", "penstock")._for(of)  # type: ignore[attr-defined,no-any-return]
+
+    return make
+
+
+def named(name: str) -> type:
+    """A plug-in's class, told from others by what its queue is called."""
+    queue = type(name, (FifoQueue,), {})
+    return type(
+        f"Plugin{name}", (), {"penstock_queue_discipline": hookimpl(lambda self: queue), "__module__": __name__}
+    )
+
+
+def order(registry: Registry, name: str = "square") -> str:
+    """What a queue is, without the guard that is around a stranger's."""
+    queue = registry.queue_discipline(endpoint(name))()
+    return type(queue._inner if isinstance(queue, GuardedQueue) else queue).__name__
+
+
+def test_hooks_and_what_is_known_of_them_agree() -> None:
+    """The table of arguments is that of the hookspecs."""
+    specs = {name: value for name, value in vars(hookspecs).items() if name.startswith("penstock_")}
+    assert {name: tuple(spec.__annotations__)[:-1] for name, spec in specs.items()} == {
+        name: hook.given for name, hook in HOOKS.items()
+    }
+
+
+# ---- who decides
+
+
+def test_the_core_decides_by_default() -> None:
+    """Without plug-ins the first come are the first served, lost jobs run again, and everybody may."""
+    registry = Registry()
+    assert registry.queue_discipline(endpoint()) is FifoQueue
+    assert registry.retry_policy(endpoint()) is retry_lost
+    assert registry.shutdown_policy(app_with())(ShutdownRequest(drain=3.0)) == 3.0
+    assert registry.authenticator(endpoint()) is None
+    assert registry.timeout_policy(endpoint()) is None
+    assert registry.admission_policies(endpoint()) == []
+    assert [route.path for route in registry.routes(app_with())] == ["/livez", "/readyz", "/-/status"]
+    assert registry.cli_commands() == []
+
+
+def test_a_plug_in_decides_before_the_core() -> None:
+    """Its answer counts; or the core's, where it gives None."""
+    registry = Registry([Stack()])
+    assert order(registry, "stack") == "LastComeFirstServed"
+    assert registry.queue_discipline(endpoint()) is FifoQueue
+    assert registry.retry_policy(endpoint()) is retry_lost
+
+
+def test_the_last_plug_in_is_asked_first() -> None:
+    """Whoever comes later may overrule those before it."""
+    never = gives("penstock_retry_policy", lambda *_: None, name="never")
+    at_once = gives("penstock_retry_policy", lambda *_: 0.0, name="at-once")
+    assert Registry([never, at_once]).retry_policy(endpoint())(JOB, RateLimited(), 0.0) == 0.0
+    assert Registry([at_once, never]).retry_policy(endpoint())(JOB, RateLimited(), 0.0) is None
+
+
+def test_a_plug_in_may_ask_to_be_first_or_last() -> None:
+    """With pluggy's own words; and the last one still comes before the core."""
+
+    def plugin(name: str, **options: Any) -> Any:
+        queue = type(name, (FifoQueue,), {})
+        function = hookimpl(lambda self: queue, **options)
+        return type(name, (), {"penstock_queue_discipline": function, "name": name})()
+
+    last, first, plain = plugin("Last", trylast=True), plugin("First", tryfirst=True), plugin("Plain")
+    assert order(Registry([first, plain])) == "First"
+    assert order(Registry([plain, last])) == "Plain"
+    assert order(Registry([last])) == "Last"
+
+
+def test_all_admission_policies_are_asked() -> None:
+    """Whoever counts most, first."""
+    asked: list[str] = []
+    for decide in Registry([Admits("a", asked), Admits("b", asked)]).admission_policies(endpoint()):
+        decide(submission())
+    assert asked == ["b", "a"]
+
+
+def test_a_hook_may_do_without_its_arguments_or_have_more_of_its_own() -> None:
+    """Those that have a default are its own affair."""
+
+    class Own:
+        @hookimpl
+        def penstock_queue_discipline(self, kind: type = LastComeFirstServed) -> Callable[[], Queue]:
+            return kind
+
+    class Same:
+        @hookimpl
+        def penstock_queue_discipline(self, endpoint: Any = None) -> Callable[[], Queue]:
+            assert endpoint is not None
+            return LastComeFirstServed
+
+    assert order(Registry([Own()])) == order(Registry([Same()])) == "LastComeFirstServed"
+
+
+def test_modules_objects_and_classes_may_be_plug_ins() -> None:
+    """A class is made for each registry."""
+    module = ModuleType("penstock_stack")
+    module.penstock_queue_discipline = hookimpl(lambda endpoint: LastComeFirstServed)  # type: ignore[attr-defined]
+    for plugin, name in ((module, "penstock_stack"), (Stack, "Stack"), (Stack(), "Stack")):
+        registry = Registry([plugin])
+        assert order(Registry([plugin])) == ("FifoQueue" if name == "Stack" else "LastComeFirstServed")
+        assert [(p.name, p.hooks) for p in registry.plugins] == [(name, ["penstock_queue_discipline"])]
+    assert Registry([Stack]).plugins[0].instance is not Registry([Stack]).plugins[0].instance
+
+
+def test_registries_know_nothing_of_each_other() -> None:
+    """There is no global one: each engine has its own."""
+    Registry([gives("penstock_retry_policy", lambda *_: 1.0)])
+    assert Registry().retry_policy(endpoint()) is retry_lost
+
+
+def test_an_open_route_is_open() -> None:
+    """Whatever the authenticators say; the others ask."""
+    registry = Registry([gives("penstock_authenticator", lambda submission: Principal("somebody"))])
+    assert registry.authenticator(Route(path="/a", name="a", handler=defaults.livez, is_open=True)) is None
+    assert registry.authenticator(Route(path="/b", name="b", handler=defaults.livez)) is not None
+
+
+# ---- settings and checks
+
+
+class Configured:
+    """Tells its settings by its hook."""
+
+    class Settings(PluginSettings, frozen=True):
+        """One of each."""
+
+        word: str = "default"
+        key: Secret = ""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @hookimpl
+    def penstock_cli_commands(self) -> list[click.Command]:
+        return [click.Command(self.settings.word)]
+
+
+def test_a_class_is_made_with_its_settings(offer: Callable[..., EntryPoint]) -> None:
+    """Of the name that it is offered by."""
+    registry = Registry(offers=[offer("conf", Configured)], sources=sources({"conf": {"word": "given"}}))
+    assert [command.name for command in registry.cli_commands()] == ["given"]
+
+
+def test_settings_nobody_can_give_to_an_object_are_refused() -> None:
+    """The app has made it already; the message says what to do instead."""
+    plugin = Configured(Configured.Settings())
+    with pytest.raises(PluginError, match=r"has no setting 'word'.*give App\(plugins=\[...\]\) the class"):
+        Registry([plugin], sources=sources({"Configured": {"word": "x"}}))
+    assert not Registry([plugin], sources=sources({"Configured": {"enabled": False}})).plugins[0].is_on
+
+
+def test_what_is_set_for_nobody_is_refused() -> None:
+    """When the registry is made."""
+    with pytest.raises(PluginError, match=r"there is no plug-in 'Stck'.*did you mean Stack"):
+        Registry([Stack], sources=sources({"Stck": {}}))
+
+
+def test_a_plug_in_may_check_the_app() -> None:
+    """And refuse it in its own words, with its name before them."""
+
+    class Checks(Stack):
+        def check(self, app: App) -> None:
+            raise PluginError(f"no endpoint in {app.import_name}; name another")
+
+    with pytest.raises(
+        PluginError, match="plug-in 'Checks' of the app does not fit the app: no endpoint in tests; name"
+    ):
+        Registry([Checks], app=app_with())
+    Registry([Checks])  # without an app there is nothing to check
+
+
+def test_a_plug_in_that_is_off_is_not_imported(offer: Callable[..., EntryPoint]) -> None:
+    """Nor are its other settings looked at: that is how an operator gets rid of one that is broken."""
+    missing = offer("gone")  # its module does not exist
+    environ = {"PENSTOCK_GONE_ENABLED": "false", "PENSTOCK_GONE_ANYTHING": "1"}
+    [plugin] = Registry(offers=[missing], sources=sources({"gone": {"other": 1}}, environ)).plugins
+    assert (plugin.state, plugin.why, plugin.setting_names) == ("off", "switched off by a setting", None)
+
+
+def test_a_plug_in_may_be_off_by_default() -> None:
+    """Then a setting switches it on."""
+
+    class Shy(Stack):
+        class Settings(PluginSettings, frozen=True):
+            enabled: bool = False
+
+        def __init__(self, settings: Settings) -> None: ...
+
+    [plugin] = Registry([Shy]).plugins
+    assert (plugin.state, plugin.why, plugin.hooks) == ("off", "not switched on", ["penstock_queue_discipline"])
+    assert Registry([Shy], sources=sources({"Shy": {"enabled": True}})).plugins[0].is_on
+
+
+# ---- names
+
+
+def test_built_in_before_strangers_before_the_app(offer: Callable[..., EntryPoint]) -> None:
+    """Later ones overrule earlier ones, in whatever order they were found."""
+    ours, theirs = offer("z", named("Ours"), "penstock"), offer("a", named("Theirs"))
+    assert order(Registry(offers=[theirs, ours])) == "Theirs"
+    assert order(Registry(offers=[ours, theirs])) == "Theirs"
+    assert order(Registry([named("Own")], offers=[ours, theirs])) == "Own"
+    assert order(Registry(offers=[ours])) == "Ours"
+
+
+def test_one_of_the_same_name_replaces(offer: Callable[..., EntryPoint]) -> None:
+    """A stranger's replaces Penstock's, the app's replaces both; what is replaced is not even imported."""
+    ours, theirs = offer("auth", None, "penstock", "0.1"), offer("auth", named("Theirs"))
+    registry = Registry(offers=[ours, theirs])
+    assert order(registry) == "Theirs"
+    assert [(p.distribution, p.state, p.why) for p in registry.plugins] == [
+        ("penstock", "replaced", "by plug-in 'auth' of penstock-strange 1.2"),
+        ("penstock-strange", "on", ""),
+    ]
+    own = named("Own")
+    own.name = "auth"  # type: ignore[attr-defined]
+    registry = Registry(
+        [own], offers=[offer("auth", None, "penstock"), offer("auth", None, "two"), offer("auth", None, "x")]
+    )
+    assert order(registry) == "Own"
+    assert [p.state for p in registry.plugins] == ["replaced", "replaced", "replaced", "on"]
+
+
+def test_two_strangers_of_one_name_are_refused(offer: Callable[..., EntryPoint]) -> None:
+    """Nobody knows which is meant: both are named. Unless it is off anyway."""
+    offers = [offer("auth", named("A"), "penstock-a", "1"), offer("auth", named("B"), "penstock-b", "2")]
+    with pytest.raises(PluginError, match=r"of penstock-b 2 has the name of plug-in 'auth' of penstock-a 1; uninstall"):
+        Registry(offers=offers)
+    registry = Registry(offers=offers, sources=sources(environ={"PENSTOCK_AUTH_ENABLED": "false"}))
+    assert [plugin.state for plugin in registry.plugins] == ["replaced", "off"]
+
+
+def test_the_same_twice_is_refused(offer: Callable[..., EntryPoint]) -> None:
+    """In the app's list, or under two names."""
+    plugin = Stack()
+    with pytest.raises(PluginError, match="plug-in 'Stack' of the app is there twice"):
+        Registry([plugin, plugin])
+    module = ModuleType("penstock_stack")
+    module.penstock_queue_discipline = hookimpl(lambda: None)  # type: ignore[attr-defined]
+    with pytest.raises(
+        PluginError, match=r"of penstock-strange 1\.2 does not fit: ValueError: Plugin already registered"
+    ):
+        Registry(offers=[offer("a", module), offer("b", module)])
+
+
+def test_no_name_can_be_taken_for_the_core() -> None:
+    """One that is called "core" is a plug-in like any other."""
+    asked: list[str] = []
+    registry = Registry([Admits("core", asked)])
+    assert registry.queue_discipline(endpoint()) is FifoQueue
+    assert len(registry.admission_policies(endpoint())) == 1
+
+
+# ---- what does not fit
+
+
+class Misspelt:
+    @hookimpl
+    def penstock_queue_disciplin(self, endpoint: Endpoint) -> None: ...
+
+
+class Greedy:
+    @hookimpl
+    def penstock_retry_policy(self, endpoint: Endpoint, weather: Any) -> None: ...
+
+
+class Keyword:
+    @hookimpl
+    def penstock_routes(self, app: App, *, weather: Any) -> None: ...
+
+
+class Wrapper:
+    @hookimpl(wrapper=True)
+    def penstock_routes(self, app: App) -> Iterator[None]:
+        yield
+
+
+class OldWrapper:
+    @hookimpl(hookwrapper=True)
+    def penstock_routes(self, app: App) -> Iterator[None]:
+        yield
+
+
+class Asynchronous:
+    @hookimpl
+    async def penstock_routes(self, app: App) -> None: ...
+
+
+class Unmarked:
+    def penstock_routes(self, app: App) -> None: ...
+
+
+class Nothing:
+    """No hook at all."""
+
+
+class Unmakeable(Stack):
+    def __init__(self) -> None:
+        raise RuntimeError("no such database")
+
+
+class Odd(Stack):
+    Settings = dict
+
+
+MISFITS = [
+    (Misspelt, "penstock_queue_disciplin, and there is no such hook; did you mean penstock_queue_discipline?"),
+    (Greedy, "penstock_retry_policy of .* wants 'weather', and is given only endpoint; take that away"),
+    (Keyword, "penstock_routes of .* wants 'weather', and is given only app"),
+    (Wrapper, "penstock_routes of .* is a hook wrapper"),
+    (OldWrapper, "penstock_routes of .* is a hook wrapper"),
+    (Asynchronous, "penstock_routes of .* is async, and nobody awaits it"),
+    (Unmarked, "penstock_routes is not marked with @hookimpl"),
+    (Nothing, "has no hook: mark its functions with @hookimpl; there are: penstock_admission_policy, "),
+    (Unmakeable, "cannot be made: RuntimeError: no such database"),
+    (Odd, "the Settings of plug-in 'strange' are no subclass of penstock.hooks.PluginSettings"),
+]
+
+
+@pytest.mark.parametrize(("plugin", "complaint"), MISFITS, ids=[plugin.__name__ for plugin, _ in MISFITS])
+def test_a_plug_in_that_does_not_fit_is_refused(plugin: type, complaint: str, offer: Callable[..., EntryPoint]) -> None:
+    """When the registry is made, by its name, with the cause and the mend; as a class and as an object."""
+    with pytest.raises(PluginError, match=complaint) as raised:
+        Registry(offers=[offer("strange", plugin)])
+    if plugin is not Odd:
+        assert "plug-in 'strange' of penstock-strange 1.2" in str(raised.value)
+    if plugin not in (Unmakeable, Odd):
+        made = plugin()
+        with pytest.raises(PluginError, match=complaint):
+            Registry([made])
+
+
+def test_an_import_error_is_told_with_the_distribution(offer: Callable[..., EntryPoint]) -> None:
+    """And with the way out; whoever reports it has the traceback of the cause."""
+    with pytest.raises(PluginError) as raised:
+        Registry(offers=[offer("gone")])
+    assert str(raised.value) == (
+        "plug-in 'gone' of penstock-strange 1.2 cannot be imported: ModuleNotFoundError: No module named "
+        "'module_of_penstock_strange_gone'; switch it off with PENSTOCK_GONE_ENABLED=false, or uninstall "
+        "penstock-strange"
+    )
+    assert isinstance(raised.value.__cause__, ModuleNotFoundError)
+
+
+def test_a_hook_of_the_future_is_no_mistake_if_it_says_so() -> None:
+    """With pluggy's own mark for hooks that may not be there."""
+
+    class Newer(Stack):
+        @hookimpl(optionalhook=True)
+        def penstock_weather(self) -> None: ...
+
+    assert Registry([Newer]).plugins[0].hooks == ["penstock_queue_discipline"]
+
+
+class Raising:
+    """Its factories raise."""
+
+    @hookimpl
+    def penstock_authenticator(self) -> None:
+        raise OSError("no database")
+
+
+def test_a_hook_that_raises_is_told_with_the_endpoint() -> None:
+    """It stops the start."""
+    expected = (
+        "penstock_authenticator of plug-in 'Raising' of the app raised for 'square': OSError: no database; mend it"
+    )
+    with pytest.raises(PluginError, match=expected):
+        Registry([Raising]).authenticator(endpoint())
+
+
+RESOLVERS: dict[str, Callable[[Registry], Any]] = {
+    "penstock_authenticator": lambda registry: registry.authenticator(endpoint()),
+    "penstock_timeout_policy": lambda registry: registry.timeout_policy(endpoint()),
+    "penstock_admission_policy": lambda registry: registry.admission_policies(endpoint()),
+    "penstock_queue_discipline": lambda registry: registry.queue_discipline(endpoint())(),
+    "penstock_retry_policy": lambda registry: registry.retry_policy(endpoint()),
+    "penstock_shutdown_policy": lambda registry: registry.shutdown_policy(app_with()),
+    "penstock_observer": lambda registry: registry.observe(app_with()),
+    "penstock_routes": lambda registry: registry.routes(app_with()),
+    "penstock_cli_commands": lambda registry: registry.cli_commands(),
+}
+
+
+@pytest.mark.parametrize("hook", RESOLVERS)
+def test_every_hook_that_raises_is_told(hook: str) -> None:
+    """Whatever it is for: with the hook, the plug-in and the mend."""
+
+    def implementation(self: object) -> None:
+        raise RuntimeError("broken")
+
+    plugin = type("Broken", (), {hook: hookimpl(implementation)})
+    with pytest.raises(
+        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*RuntimeError: broken; mend it"
+    ):
+        RESOLVERS[hook](Registry([plugin]))
+
+
+async def asynchronous(*_arguments: Any) -> None: ...
+
+
+WRONG = [
+    ("penstock_authenticator", "key", "gave a str, and not a callable that takes 1 argument"),
+    ("penstock_authenticator", lambda: None, "cannot be called with 1 argument: too many positional arguments"),
+    ("penstock_authenticator", asynchronous, "gave an async function, and nobody awaits it"),
+    ("penstock_timeout_policy", Timeouts(), "gave a Timeouts, and not a callable"),
+    (
+        "penstock_admission_policy",
+        lambda a, b: None,
+        "cannot be called with 1 argument: missing a required argument: 'b'",
+    ),
+    ("penstock_queue_discipline", FifoQueue(), "gave a FifoQueue, and not a callable that takes no argument"),
+    ("penstock_queue_discipline", dict, "gave a factory of something that is no queue: it lacks "),
+    ("penstock_queue_discipline", lambda: 1 / 0, "the queue of .* cannot be made: ZeroDivisionError"),
+    ("penstock_retry_policy", lambda job: None, "cannot be called with 3 arguments"),
+    (
+        "penstock_retry_policy",
+        blocking(lambda job, error, now: None),
+        "is marked as blocking, and nothing here may wait",
+    ),
+    ("penstock_shutdown_policy", 3.0, "gave a float, and not a callable"),
+    ("penstock_observer", print, "gave a builtin_function_or_method, and not a dict"),
+    ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is no type of record"),
+    ("penstock_observer", {JobAnswered: None}, r"\(JobAnswered\) of .* gave a NoneType"),
+    ("penstock_routes", 3, "gave what cannot be listed"),
+    ("penstock_routes", ["/x"], "gave a str, and not a Route"),
+    ("penstock_routes", [Route(path="/x", name="x", handler=lambda: None)], r"\(/x\) of .*called with 2 arguments"),  # type: ignore[misc,arg-type]
+    ("penstock_cli_commands", 3, "gave what cannot be listed"),
+    ("penstock_cli_commands", [print], "and not a command of click's with a name"),
+]
+
+
+@pytest.mark.parametrize(
+    ("hook", "given", "complaint"), WRONG, ids=[f"{hook}-{n}" for n, (hook, *_) in enumerate(WRONG)]
+)
+def test_what_a_hook_gives_is_looked_at_before_the_first_request(hook: str, given: Any, complaint: str) -> None:
+    """What could never work stops the start, and does not fail each job later."""
+    with pytest.raises(PluginError, match=complaint) as raised:
+        RESOLVERS[hook](Registry([gives(hook, given)]))
+    assert "plug-in 'strange' of the app" in str(raised.value)
+
+
+# ---- what raises while serving
+
+
+DECISIONS: dict[str, Callable[[Registry], Any]] = {
+    "penstock_authenticator": lambda r: cast("Any", r.authenticator(endpoint()))(submission()),
+    "penstock_timeout_policy": lambda r: cast("Any", r.timeout_policy(endpoint()))(submission()),
+    "penstock_admission_policy": lambda r: r.admission_policies(endpoint())[0](submission()),
+    "penstock_retry_policy": lambda r: r.retry_policy(endpoint())(JOB, RateLimited(), 0.0),
+}
+
+
+@pytest.mark.parametrize("hook", DECISIONS)
+def test_a_decision_that_raises_is_a_hook_error(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Logged with its distribution and its traceback, counted; and outside nothing is told of what it raised."""
+    registry = Registry([raises(hook, OSError("secret place"))])
+    with pytest.raises(HookError) as raised:
+        DECISIONS[hook](registry)
+    assert str(raised.value) == f"{hook} of plug-in 'strange' failed"
+    [record] = caplog.records
+    assert record.getMessage() == f"{hook} of plug-in 'strange' of the app raised OSError: secret place"
+    assert "Traceback" in record.fields["traceback"]  # type: ignore[attr-defined]
+    assert registry.status()["strange"]["failures"] == {hook: 1}
+
+
+@pytest.mark.parametrize("hook", DECISIONS)
+def test_a_refusal_is_no_failure(hook: str) -> None:
+    """A PenstockError is the decision, and reaches the caller as it is."""
+    refusal = RateLimited("slower", retry_after=2)
+    registry = Registry([raises(hook, refusal)])
+    with pytest.raises(RateLimited) as raised:
+        DECISIONS[hook](registry)
+    assert raised.value is refusal
+    assert registry.status()["strange"]["failures"] == {}
+
+
+@pytest.mark.parametrize(
+    ("hook", "given"),
+    [
+        ("penstock_authenticator", "admin"),
+        ("penstock_timeout_policy", 3.0),
+        ("penstock_admission_policy", False),
+        ("penstock_retry_policy", "soon"),
+        ("penstock_retry_policy", -1.0),
+        ("penstock_retry_policy", float("nan")),
+    ],
+)
+def test_a_decision_of_the_wrong_type_is_a_hook_error(hook: str, given: Any) -> None:
+    """It goes no further than to the job that it was made for."""
+    registry = Registry([gives(hook, lambda *_: given)])
+    with pytest.raises(HookError):
+        DECISIONS[hook](registry)
+
+
+def test_a_wrong_principal_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """An authenticator that returns the token by mistake does not give it away."""
+    registry = Registry([gives("penstock_authenticator", lambda _: "hunter2")])
+    with pytest.raises(HookError):
+        DECISIONS["penstock_authenticator"](registry)
+    assert "hunter2" not in caplog.text
+    assert "it gave a str, and not a Principal or None" in caplog.text
+
+
+def test_a_decision_passes_through_its_guard() -> None:
+    """What is as it should be is not touched."""
+    principal, timeouts = Principal("ada"), Timeouts(queue=1)
+    for hook, given in (("penstock_authenticator", principal), ("penstock_timeout_policy", timeouts)):
+        assert DECISIONS[hook](Registry([gives(hook, lambda *_, given=given: given)])) is given
+    assert DECISIONS["penstock_retry_policy"](Registry([gives("penstock_retry_policy", lambda *_: 2)])) == 2
+
+
+def test_a_release_that_raises_reaches_nobody() -> None:
+    """The answer is on its way to somebody else's caller; the others are told all the same."""
+    told: list[JobAnswered] = []
+
+    def fail(_answered: JobAnswered) -> None:
+        raise OSError("broken")
+
+    bad = gives("penstock_admission_policy", lambda _: fail, name="bad")
+    good = gives("penstock_admission_policy", lambda _: told.append, name="good")
+    registry = Registry([good, bad])
+    ours = submission()
+    for decide in registry.admission_policies(endpoint()):
+        release = decide(ours)
+        assert release is not None
+        ours.add_release(release)
+    ours.close(ANSWERED)
+    assert told == [ANSWERED]
+    assert registry.status()["bad"]["failures"] == {"penstock_admission_policy": 1}
+
+
+@pytest.mark.parametrize("given", [None, "soon", -1.0, float("nan"), OSError("broken"), RateLimited()])
+def test_nothing_keeps_an_engine_from_stopping(given: Any) -> None:
+    """A shutdown policy that fails, in whatever way, grants what was asked for."""
+
+    def decide(_request: ShutdownRequest) -> Any:
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    registry = Registry([gives("penstock_shutdown_policy", decide)])
+    assert registry.shutdown_policy(app_with())(ShutdownRequest(drain=7.0)) == 7.0
+    assert registry.status()["strange"]["failures"] == {"penstock_shutdown_policy": 1}
+
+
+def test_a_route_that_raises_is_a_hook_error() -> None:
+    """So is one that answers nothing."""
+
+    def fail(request: RouteRequest, engine: Any) -> RouteResponse:
+        raise OSError("broken")
+
+    def refuse(request: RouteRequest, engine: Any) -> RouteResponse:
+        raise RateLimited
+
+    handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse}
+    routes = [Route(path=path, name=path, handler=cast("Any", handler)) for path, handler in handlers.items()]
+    found = {route.path: route for route in Registry([gives("penstock_routes", routes)]).routes(app_with())}
+    for path, error in (("/a", HookError), ("/b", HookError), ("/c", RateLimited)):
+        with pytest.raises(error):
+            found[path].handler(ROUTE_REQUEST, cast("Any", None))
+
+
+def test_the_mark_of_what_waits_survives_the_guard() -> None:
+    """Whoever calls it must know."""
+    decide = blocking(lambda submission: None)
+    registry = Registry([gives("penstock_authenticator", decide), gives("penstock_admission_policy", decide, name="b")])
+    assert is_blocking(cast("Any", registry.authenticator(endpoint())))
+    assert is_blocking(registry.admission_policies(endpoint())[0])
+    plain = Registry([gives("penstock_authenticator", lambda submission: None)])
+    assert not is_blocking(cast("Any", plain.authenticator(endpoint())))
+
+
+# ---- observers
+
+
+def test_observers_are_told_by_type() -> None:
+    """All that want to know; and where nobody does, there is nothing to call."""
+    first: list[Any] = []
+    second: list[Any] = []
+    registry = Registry(
+        [
+            gives("penstock_observer", {JobAnswered: first.append}, name="a"),
+            gives("penstock_observer", {JobAnswered: second.append}, name="b"),
+        ]
+    )
+    registry.observe(app_with())
+    registry.observe(app_with())  # once is enough
+    tell = registry.observer_of(JobAnswered)
+    assert tell is not None
+    tell(ANSWERED)
+    assert first == second == [ANSWERED]
+    assert registry.observer_of(WorkerReady) is None
+
+
+def test_an_observer_that_raises_reaches_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once, counted each time, told to those who observe that; and the other observers are told."""
+    told: list[Any] = []
+    registry = Registry(
+        [
+            gives("penstock_observer", {JobAnswered: told.append, HookFailed: told.append}, name="good"),
+            gives("penstock_observer", {JobAnswered: lambda record: 1 / 0}, name="bad"),
+        ]
+    )
+    registry.observe(app_with())
+    tell = registry.observer_of(JobAnswered)
+    assert tell is not None
+    tell(ANSWERED)
+    tell(ANSWERED)
+    failed = HookFailed(plugin="bad", hook="penstock_observer", error="ZeroDivisionError")
+    assert told == [failed, ANSWERED, failed, ANSWERED]
+    assert registry.status()["bad"]["failures"] == {"penstock_observer": 2}
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_an_observer_of_failures_that_raises_is_not_told_for_ever() -> None:
+    """Its own failure to hear of failures is logged and counted only."""
+    registry = Registry([gives("penstock_observer", {JobAnswered: lambda r: 1 / 0, HookFailed: lambda r: 1 / 0})])
+    registry.observe(app_with())
+    tell = registry.observer_of(JobAnswered)
+    assert tell is not None
+    tell(ANSWERED)
+    assert registry.status()["strange"]["failures"] == {"penstock_observer": 2}
+
+
+# ---- failures
+
+
+def test_the_same_failure_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    """With the count so far; another hook's, or another plug-in's, is another failure."""
+    clock = MockClock()
+    failures = HookFailures(clock)
+    plugin = Registry([Stack]).plugins[0]
+    for _ in range(3):
+        failures.add(plugin, "penstock_authenticator", OSError("x"))
+    failures.add(plugin, "penstock_observer", OSError("x"))
+    clock.advance(SAME_FAILURE_SECONDS)
+    failures.add(plugin, "penstock_authenticator", OSError("x"))
+    counts = [(record.fields["hook"], record.fields["failures"]) for record in caplog.records]  # type: ignore[attr-defined]
+    assert counts == [("penstock_authenticator", 1), ("penstock_observer", 1), ("penstock_authenticator", 4)]
+
+
+def test_a_failure_in_another_thread_is_told_in_the_engine_s() -> None:
+    """Observers need no lock."""
+    failures = HookFailures()
+    told: list[HookFailed] = []
+    later: list[Callable[[], None]] = []
+    failures.tell = told.append
+    failures.run_in_engine = later.append
+    [plugin] = Registry([Stack]).plugins
+    failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True)
+    assert told == []
+    later[0]()
+    failures.add(plugin, "penstock_observer", ValueError("x"))
+    assert [record.error for record in told] == ["OSError", "ValueError"]
+
+
+def test_a_failure_after_the_end_is_told_nobody() -> None:
+    """A thread that waited may fail when the engine's loop is closed already; it fails as it would have."""
+    failures = HookFailures()
+
+    def closed(_action: Callable[[], None]) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    failures.tell = [].append
+    failures.run_in_engine = closed
+    [plugin] = Registry([Stack]).plugins
+    assert failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True).code == "hook-error"
+
+
+# ---- the survey
+
+
+def test_a_survey_goes_on_where_a_plug_in_is_broken(offer: Callable[..., EntryPoint]) -> None:
+    """It is in the list as broken, with its error; the others are as they are."""
+    offers = [offer("gone"), offer("bad", Misspelt), offer("greedy", Greedy), offer("stack", named("Stacked"))]
+    registry = Registry(offers=offers, sources=sources({"nobody": {}}), is_survey=True)
+    assert {plugin.name: plugin.state for plugin in registry.plugins} == {
+        "bad": "broken",
+        "gone": "broken",
+        "greedy": "broken",
+        "stack": "on",
+    }
+    assert "cannot be imported" in next(plugin.why for plugin in registry.plugins if plugin.name == "gone")
+    assert registry.complaints == [
+        "there is no plug-in 'nobody' to set anything of (App(settings=...)); there are: bad, gone, greedy, stack"
+    ]
+    assert order(registry) == "Stacked"
+
+
+def test_a_survey_of_two_of_one_name_has_both(offer: Callable[..., EntryPoint]) -> None:
+    """The one that cannot be told from the other is broken."""
+    offers = [offer("auth", named("A"), "penstock-a"), offer("auth", named("B"), "penstock-b")]
+    states = [(plugin.distribution, plugin.state) for plugin in Registry(offers=offers, is_survey=True).plugins]
+    assert states == [("penstock-a", "replaced"), ("penstock-b", "broken")]
+
+
+@pytest.mark.parametrize("hook", RESOLVERS)
+def test_a_survey_of_an_app_calls_each_hook(hook: str) -> None:
+    """As a start would; those that raise are broken."""
+
+    def implementation(self: object) -> None:
+        raise RuntimeError("broken")
+
+    plugin = type("Broken", (), {hook: hookimpl(implementation)})
+    registry = Registry.survey(app_with(plugins=[plugin, Stack]), {})
+    states = {plugin.name: plugin.state for plugin in registry.plugins}
+    assert (states["Broken"], states["Stack"]) == ("broken", "on")
+
+
+def test_a_plug_in_describes_itself(offer: Callable[..., EntryPoint]) -> None:
+    """Ready for JSON, with the value and the origin of each setting, and without its secrets."""
+    given = sources({"conf": {"word": "given"}}, {"PENSTOCK_CONF_KEY": "hunter2"})
+    [plugin] = Registry(offers=[offer("conf", Configured)], sources=given).plugins
+    described = plugin.describe()
+    settings = described.pop("settings")
+    assert described == {
+        "name": "conf",
+        "distribution": "penstock-strange",
+        "version": "1.2",
+        "state": "on",
+        "why": None,
+        "hooks": ["penstock_cli_commands"],
+    }
+    assert [(s["name"], s["type"], s["default"], s["value"], s["from"]) for s in settings] == [
+        ("enabled", "bool", True, True, "default"),
+        ("word", "str", "default", "given", "App(settings=...)"),
+        ("key", "secret", None, "(set)", "PENSTOCK_CONF_KEY"),
+    ]

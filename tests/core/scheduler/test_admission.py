@@ -1,0 +1,128 @@
+"""Out of rotation and back."""
+
+from __future__ import annotations
+
+from penstock.scheduler import events as on
+from penstock.testing import Behaviour
+from tests.core.scheduler.scheduling import code, codes, events, ready
+
+
+def test_out_of_rotation_nothing_new_is_taken() -> None:
+    """It is said that it may be tried again, elsewhere; what is admitted goes on, and the workers stay."""
+    engine = ready()
+    jobs = [engine.submit(), engine.submit()]
+    engine.pause()
+    refused = engine.submit()
+    assert (code(refused), refused.outcome.retryable) == ("draining", True)
+    assert refused.outcome.detail == "the server has been taken out of rotation"
+    engine.advance(60.0)
+    assert codes(*jobs) == ["ok", "ok"]
+    assert list(engine.workers) == [1]
+
+
+def test_out_of_rotation_it_is_not_ready_and_not_draining() -> None:
+    """A load balancer sends its work elsewhere; the process is not about to end."""
+    engine = ready()
+    engine.pause()
+    assert engine.scheduler.unready_reasons() == ["taken out of rotation"]
+    assert (engine.scheduler.is_paused, engine.scheduler.is_draining, engine.scheduler.is_drained) == (
+        True,
+        False,
+        False,
+    )
+    assert repr(engine.scheduler) == "<Scheduler paused: 0 queued, 0 attempts, 1 workers>"
+
+
+def test_back_in_rotation_it_takes_work_again() -> None:
+    """As if nothing had been."""
+    engine = ready()
+    engine.pause()
+    engine.resume()
+    assert engine.scheduler.unready_reasons() == []
+    job = engine.submit()
+    engine.advance(1.0)
+    assert code(job) == "ok"
+
+
+def test_who_and_why_are_told_once() -> None:
+    """To ask for what is so already changes nothing, and is no mistake."""
+    engine = ready()
+    engine.submit(behaviour=Behaviour.SLOW)
+    engine.receive(on.ResumeRequested("ops", "early"))
+    for why in ("deploy", "again"):
+        engine.receive(on.PauseRequested("ops", why))
+    for why in ("done", "again"):
+        engine.receive(on.ResumeRequested("ops", why))
+    assert [(report.event, report.fields) for report in engine.reports] == [
+        ("pause", {"who": "ops", "why": "deploy", "jobs": 1}),
+        ("resume", {"who": "ops", "why": "done", "jobs": 1}),
+    ]
+
+
+def test_a_worker_that_is_lost_out_of_rotation_is_replaced() -> None:
+    """So that it is warm when the instance comes back."""
+    engine = ready()
+    engine.pause()
+    engine.workers[1].exit("SIGKILL")
+    engine.advance(1.0)
+    assert list(engine.workers) == [2]
+
+
+def test_a_drain_may_begin_out_of_rotation() -> None:
+    """It ends as any other does."""
+    engine = ready()
+    job = engine.submit()
+    engine.pause()
+    engine.drain()
+    assert engine.submit().outcome.detail == "the server is shutting down"
+    engine.advance(1.0)
+    assert code(job) == "ok"
+    assert engine.scheduler.is_drained
+
+
+def test_there_is_no_way_back_from_a_drain() -> None:
+    """Neither by a pause nor by its end."""
+    engine = ready()
+    engine.submit(behaviour=Behaviour.SLOW)
+    engine.drain()
+    engine.pause()
+    engine.resume()
+    assert engine.scheduler.unready_reasons() == ["draining"]
+    assert events(engine) == ["drain"]
+    assert code(engine.submit()) == "draining"
+
+
+def test_a_drain_counts_what_it_finds() -> None:
+    """How many jobs have come to their own end, however that was, and how many were given up."""
+    engine = ready()
+    early = engine.submit()
+    engine.advance(0.5)
+    finished, failed = engine.submit(), engine.submit(behaviour=Behaviour.FAILING)
+    gone = engine.submit()
+    stuck = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(2)]
+    desk = engine.scheduler.desk
+    assert (desk.drain_answered, desk.drain_abandoned) == (0, 0)
+    engine.drain(2.0)
+    engine.cancel(gone)
+    engine.advance(1.0)
+    assert (desk.drain_answered, desk.drain_abandoned) == (3, 0)
+    engine.advance(2.0)
+    assert (desk.drain_answered, desk.drain_abandoned) == (3, 2)
+    assert codes(early, finished, failed, gone, *stuck) == [
+        "ok",
+        "ok",
+        "handler-error",
+        "cancelled",
+        "draining",
+        "draining",
+    ]
+
+
+def test_each_abandoned_job_is_reported_with_what_it_was_doing() -> None:
+    """Before it is answered: afterwards it would say nothing but that it was."""
+    engine = ready()
+    running, queued = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(2)]
+    engine.drain(0.0)
+    engine.advance(0.0)
+    told = [report.fields for report in engine.reports if report.event == "abandoned"]
+    assert told == [{"job": queued, "state": "queued"}, {"job": running, "state": "running"}]

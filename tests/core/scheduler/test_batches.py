@@ -1,0 +1,155 @@
+"""Batches: when they go, who is in them, and how their members are answered."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.errors import HandlerError
+from penstock.policies import Batching, Timeouts
+from penstock.scheduler import Job
+from penstock.scheduler import events as on
+from penstock.testing import Behaviour, FakeEngine
+from tests.core.scheduler.scheduling import code, codes, events, lane, ready
+
+
+def batching(max_size: int = 4, max_wait: float = 0.25, *, workers: int = 1, **options: object) -> FakeEngine:
+    """One lane that batches."""
+    return ready(lane(batching=Batching(max_size=max_size, max_wait=max_wait), **options), workers=workers)
+
+
+def batches(engine: FakeEngine) -> list[list[Job]]:
+    """What runs."""
+    return [attempt.jobs for attempt in engine.scheduler.attempts.values()]
+
+
+def test_a_full_batch_goes_at_once() -> None:
+    """Nobody waits for company that there is no room for."""
+    engine = batching(max_size=2)
+    first = engine.submit()
+    assert batches(engine) == []
+    second = engine.submit()
+    assert batches(engine) == [[first, second]]
+
+
+def test_the_first_job_waits_no_longer_than_max_wait() -> None:
+    """A batch that does not fill goes ``max_wait`` after its first job came."""
+    engine = batching()
+    first = engine.submit()
+    engine.advance(0.125)
+    second = engine.submit()
+    engine.advance(0.124)
+    assert batches(engine) == []
+    engine.advance(0.001)
+    assert batches(engine) == [[first, second]]
+
+
+def test_no_more_than_max_size_go_together() -> None:
+    """What is left waits for its own turn, from its own arrival."""
+    engine = batching(max_size=2, workers=2)
+    jobs = [engine.submit() for _ in range(3)]
+    assert batches(engine) == [jobs[:2]]
+    engine.advance(0.25)
+    assert batches(engine) == [jobs[2:]]
+
+
+def test_an_overdue_batch_goes_with_the_first_free_worker() -> None:
+    """While all workers are busy the batch goes on filling; then it goes at once."""
+    engine = batching()
+    engine.submit(behaviour=Behaviour.SLOW)
+    engine.advance(0.25)
+    jobs = [engine.submit() for _ in range(3)]
+    engine.advance(1.0)
+    assert batches(engine) == [jobs]
+
+
+@pytest.mark.parametrize("limit", ["queue", "total"])
+def test_nobody_spends_its_whole_time_on_waiting_for_company(limit: str) -> None:
+    """A batch goes when half of any member's time is over, whichever member that is."""
+    engine = batching(max_wait=9.0)
+    engine.submit()
+    engine.advance(0.5)
+    hurried = engine.submit(timeouts=Timeouts(**{limit: 0.5}))
+    engine.advance(0.249)
+    assert batches(engine) == []
+    engine.advance(0.001)
+    (batch,) = batches(engine)
+    assert hurried in batch
+
+
+def test_an_empty_queue_leaves_no_hurry_behind() -> None:
+    """When all who waited have gone, the next job has its whole wait again."""
+    engine = batching()
+    engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=0.5))
+    engine.advance(0.25)
+    engine.cancel(engine.submit(timeouts=Timeouts(queue=0.5)))
+    engine.advance(1.0)
+    assert batches(engine) == []
+    engine.submit()
+    engine.advance(0.249)
+    assert batches(engine) == []
+    engine.advance(0.001)
+    assert len(batches(engine)) == 1
+
+
+def test_one_bad_item_fails_alone() -> None:
+    """Each member has its own result."""
+    engine = batching(max_size=3)
+    jobs = [engine.submit(behaviour=Behaviour(fails=position == 1)) for position in range(3)]
+    engine.advance(0.01)
+    assert codes(*jobs) == ["ok", "handler-error", "ok"]
+
+
+def test_a_member_whose_time_is_over_is_answered_and_the_rest_goes_on() -> None:
+    """A batch is not interrupted for one member; its late result is thrown away."""
+    engine = batching(max_size=2)
+    hurried = engine.submit(behaviour=Behaviour.SLOW, timeouts=Timeouts(execution=0.5))
+    patient = engine.submit(behaviour=Behaviour.SLOW)
+    engine.advance(0.5)
+    assert codes(hurried, patient) == ["execution-timeout", None]
+    assert events(engine) == []
+    engine.advance(0.5)
+    assert codes(hurried, patient) == ["execution-timeout", "ok"]
+    assert engine.answered == [hurried, patient]
+
+
+def test_a_batch_that_nobody_waits_for_is_interrupted() -> None:
+    """When the last member has gone the attempt is stopped, once."""
+    engine = batching(max_size=2)
+    jobs = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(2)]
+    engine.cancel(jobs[0])
+    assert events(engine) == []
+    engine.cancel(jobs[1])
+    assert events(engine) == ["interrupt"]
+
+
+def test_the_deadline_of_a_batch_is_that_of_its_last_member() -> None:
+    """What the worker is told covers everybody; a member without a limit means none."""
+    engine = batching(max_size=2)
+    engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=1.0))
+    job = engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=9.0, total=2.0))
+    assert job.attempt is not None
+    assert job.attempt.deadline() == 3.0
+    engine = batching(max_size=1)
+    job = engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=None))
+    assert job.attempt is not None
+    assert job.attempt.deadline() == float("inf")
+
+
+def test_a_wrong_number_of_results_is_refused() -> None:
+    """One result for each job: the engine may not hand in fewer."""
+    engine = batching(max_size=2)
+    job = engine.submit()
+    engine.submit()
+    assert job.attempt is not None
+    with pytest.raises(ValueError, match="has ended with 1 results"):
+        engine.receive(on.ResultsArrived(job.attempt.id, 0.1, [HandlerError()]))
+
+
+def test_members_that_left_the_queue_are_not_in_the_batch() -> None:
+    """A job that was cancelled or expired while it waited for company never reaches a worker."""
+    engine = batching(max_size=3)
+    left, stays = engine.submit(), engine.submit()
+    engine.cancel(left)
+    engine.advance(0.25)
+    assert batches(engine) == [[stays]]
+    assert (code(left), left.attempts) == ("cancelled", 0)

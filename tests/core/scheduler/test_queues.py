@@ -1,0 +1,329 @@
+"""Queues with an opinion: who goes first, who is not let in, who is shed, and what they are told."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from penstock.errors import DeadlineInfeasible, PenstockError, QueueFull
+from penstock.policies import Batching, Timeouts
+from penstock.scheduler import FifoQueue, Job, LaneSpec
+from penstock.scheduler.timers import NEVER
+from penstock.testing import Behaviour, FakeEngine
+from tests.core.scheduler.scheduling import code, codes, lane, ready
+
+
+class Newest(FifoQueue):
+    """The last come is the first served."""
+
+    def head(self, now: float) -> Job:
+        return next(reversed(self.jobs.values()))
+
+    def pop(self, now: float) -> Job:
+        job = self.head(now)
+        self.remove(job, "", now)
+        return job
+
+
+class Strict(FifoQueue):
+    """Gives jobs up as it is told to, and keeps a diary."""
+
+    sheds: ClassVar[bool] = True
+
+    def __init__(self, *, refuses: PenstockError | None = None, advice: float | None = None) -> None:
+        super().__init__()
+        self.diary: list[tuple[Any, ...]] = []
+        self.hopeless: dict[Any, float] = {}  # by the job's share
+        self.refuses = refuses
+        self.advice = advice
+
+    def remove(self, job: Job, why: str, now: float) -> None:
+        self.diary.append(("remove", why, now))
+        super().remove(job, why, now)
+
+    def refusal(self, job: Job | None, now: float) -> PenstockError | None:
+        self.diary.append(("refusal", job, now))
+        return self.refuses
+
+    def give_up_at(self, job: Job, now: float) -> float:
+        self.diary.append(("give_up_at", job, now))
+        return self.hopeless.get(job.share, NEVER)
+
+    def retry_after(self, now: float) -> float | None:
+        return self.advice
+
+    def learn(self, jobs: int, seconds: float, now: float) -> None:
+        self.diary.append(("learn", jobs, round(seconds, 6), round(now, 6)))
+
+    def told(self, what: str) -> list[tuple[Any, ...]]:
+        return [entry for entry in self.diary if entry[0] == what]
+
+
+def strict(queue: Strict, **options: Any) -> LaneSpec:
+    return lane(new_queue=lambda: queue, **options)
+
+
+def occupied(*lanes: LaneSpec, seconds: float = 1.0, **options: Any) -> FakeEngine:
+    """An engine whose one worker is busy for so long with a job of the first lane."""
+    engine = ready(*lanes, **options)
+    engine.submit(next(iter(engine.scheduler.lanes)), Behaviour(seconds=seconds))
+    return engine
+
+
+# ---- whose turn it is
+
+
+def test_the_queue_decides_who_goes_first() -> None:
+    """Within its lane, and for batches as well."""
+    engine = occupied(lane(new_queue=Newest))
+    jobs = [engine.submit() for _ in range(3)]
+    engine.advance(2.0)
+    assert engine.answered[1:] == jobs[::-1]
+    engine = occupied(lane(new_queue=Newest, batching=Batching(max_size=2, max_wait=0.0)))
+    jobs = [engine.submit() for _ in range(3)]
+    engine.advance(2.0)
+    assert engine.answered[1:] == [jobs[2], jobs[1], jobs[0]]
+
+
+def test_a_lane_of_the_newest_and_one_of_the_oldest_take_turns() -> None:
+    """Once served out of turn, the newest wait for what had come to the other lane by then; and for nothing later."""
+    engine = occupied(lane(), lane(name="newest", new_queue=Newest))
+    names = ["newest", "newest", "lane", "lane", "newest"]
+    old, middle, first, second, new = [engine.submit(name) for name in names]
+    engine.advance(1.005)  # the newest has begun, for the oldest of its lane has waited longest
+    late = engine.submit("lane")
+    engine.advance(1.0)
+    assert engine.answered[1:] == [new, first, second, middle, late, old]
+
+
+def test_two_lanes_of_the_newest_share_their_workers() -> None:
+    """Neither waits for the other to be empty."""
+    engine = occupied(lane(name="a", new_queue=Newest), lane(name="b", new_queue=Newest))
+    for name in "aaaabbbb":
+        engine.submit(name)
+    engine.advance(5.0)
+    assert "".join(job.lane.name for job in engine.answered[1:]) == "abababab"
+
+
+def test_a_queue_in_order_of_arrival_has_no_turns() -> None:
+    """What is put back keeps its place over all lanes: only going before an older job of one's lane costs a turn."""
+    engine = ready(lane(), lane(name="other"))
+    jobs = [engine.submit(name) for name in ("lane", "other", "lane", "other")]
+    engine.workers[1].exit("SIGKILL")
+    engine.advance(1.0)
+    assert engine.answered == jobs
+    assert [lane.served for lane in engine.scheduler.lanes.values()] == [0, 0]
+
+
+# ---- who is let in
+
+
+def test_the_queue_may_refuse_a_job() -> None:
+    """With its own error; the job is in no count but that of the refusals."""
+    queue = Strict(refuses=DeadlineInfeasible("it would take too long"))
+    engine = ready(strict(queue))
+    job = engine.submit()
+    assert (code(job), job.outcome.detail, job.admitted) == ("deadline-infeasible", "it would take too long", False)
+    assert queue.told("refusal") == [("refusal", job, 1.0)]
+    assert engine.scheduler.jobs_live == 0
+    assert engine.scheduler.lanes["lane"].admitted == 0
+
+
+def test_the_queue_is_asked_before_the_body_is_read() -> None:
+    """Without a job; and not if there is no room anyway."""
+    queue = Strict(refuses=DeadlineInfeasible())
+    scheduler = ready(strict(queue, max_queue=1)).scheduler
+    target = scheduler.lanes["lane"]
+    assert scheduler.refusal(target) is queue.refuses
+    queue.refuses = None
+    assert scheduler.refusal(target) is None
+    assert [entry[1] for entry in queue.told("refusal")] == [None, None]
+    target.max_queue = 0
+    assert isinstance(scheduler.refusal(target), QueueFull)
+    assert len(queue.told("refusal")) == 2
+
+
+# ---- who is shed
+
+
+def test_a_job_whose_deadline_cannot_be_met_is_shed_when_it_comes() -> None:
+    """At once, even though a worker is free; the next one runs."""
+    queue = Strict()
+    queue.hopeless = {"late": 0.5}
+    engine = ready(strict(queue))
+    hopeless, other = engine.submit(share="late"), engine.submit()
+    assert (code(hopeless), hopeless.state, hopeless.attempts) == ("deadline-infeasible", "failed", 0)
+    assert hopeless.outcome.retryable
+    assert other.attempts == 1
+    assert queue.told("remove") == [("remove", "shed", 1.0)]
+
+
+def test_a_job_is_shed_as_soon_as_its_deadline_cannot_be_met_any_more() -> None:
+    """In the queue, at the instant that the queue has named."""
+    queue = Strict()
+    queue.hopeless = {"late": 1.3}
+    engine = occupied(strict(queue))
+    job = engine.submit(share="late")
+    engine.advance(0.299)
+    assert code(job) is None
+    engine.advance(0.002)
+    assert (code(job), job.answered) == ("deadline-infeasible", 1.3)
+
+
+def test_the_queue_may_change_its_mind_until_then() -> None:
+    """It is asked again at that instant, and the job waits on if there is hope by then."""
+    queue = Strict()
+    queue.hopeless = {"late": 1.3}
+    engine = occupied(strict(queue))
+    job = engine.submit(share="late")
+    engine.advance(0.1)
+    queue.hopeless = {"late": 1.6}
+    engine.advance(0.4)
+    assert code(job) is None
+    queue.hopeless = {}
+    engine.advance(1.0)
+    assert code(job) == "ok"
+    assert [round(entry[2], 6) for entry in queue.told("give_up_at") if entry[1] is job] == [1.0, 1.3, 1.6, 2.0]
+
+
+def test_the_head_is_looked_at_before_it_is_started() -> None:
+    """Those that have become hopeless meanwhile are passed over, all of them, and cost no worker's time."""
+    queue = Strict()
+    engine = occupied(strict(queue))
+    jobs = [engine.submit(share="late") for _ in range(3)]
+    last = engine.submit()
+    queue.hopeless = {"late": 1.9}
+    engine.advance(1.005)
+    assert codes(*jobs) == ["deadline-infeasible"] * 3
+    assert last.attempts == 1
+
+
+def test_hopeless_jobs_do_not_join_a_batch() -> None:
+    """They are shed, and the batch is filled with those behind them."""
+    queue = Strict()
+    engine = occupied(strict(queue, batching=Batching(max_size=2, max_wait=0.0)))
+    first, hopeless, second = engine.submit(), engine.submit(share="late"), engine.submit()
+    queue.hopeless = {"late": 1.9}
+    engine.advance(1.005)
+    assert code(hopeless) == "deadline-infeasible"
+    assert first.attempt is second.attempt is not None
+
+
+def test_a_job_that_lost_its_worker_is_shed_with_the_truth() -> None:
+    """It has been started, so it is not said that it was not."""
+    queue = Strict()
+    engine = ready(strict(queue))
+    job = engine.submit(behaviour=Behaviour.STUCK, share="late")
+    queue.hopeless = {"late": 0.0}
+    engine.workers[1].exit("SIGKILL")
+    assert (code(job), job.outcome.retryable) == ("worker-lost", True)
+    assert "cannot be finished in time" in job.outcome.detail
+
+
+def test_a_job_in_a_line_is_out_of_its_queue_until_it_comes_back() -> None:
+    """While it stands before a worker it is not shed; back in the queue it is looked at again."""
+    queue = Strict()
+    engine = ready(strict(queue, runs_in_turn=True))
+    engine.submit(behaviour=Behaviour(seconds=0.0001))
+    engine.advance(0.01)
+    engine.submit(behaviour=Behaviour.SLOW)
+    job = engine.submit(share="late")
+    assert engine.scheduler.lanes["lane"].ahead == 1
+    queue.hopeless = {"late": 1.0}
+    engine.advance(0.005)
+    assert code(job) is None
+    engine.advance(0.01)  # the line has waited for too long, and is recalled
+    assert code(job) == "deadline-infeasible"
+
+
+def test_a_queue_that_does_not_shed_is_not_asked() -> None:
+    """Nor for advice: ``sheds`` says so once for all."""
+    queue = Strict(advice=7.0)
+    type_of = type("Mild", (Strict,), {"sheds": False})
+    mild = type_of()
+    engine = occupied(strict(mild, max_queue=1))
+    engine.submit()
+    refused = engine.submit()
+    assert refused.outcome.retry_after is None
+    assert mild.told("give_up_at") == []
+    assert queue.diary == []
+
+
+def test_the_queue_is_told_why_a_job_leaves() -> None:
+    """Its caller has gone; its time is over; its pool has failed."""
+    queue = Strict()
+    engine = occupied(strict(queue, timeouts=Timeouts(queue=0.3)))
+    engine.cancel(engine.submit())
+    engine.submit()
+    engine.advance(0.4)
+    engine.submit()
+    engine.drain(0.0)
+    engine.advance(0.1)
+    assert [entry[1] for entry in queue.told("remove")] == ["cancel", "expire", "cancel"]
+
+
+# ---- when to try again
+
+
+@pytest.mark.parametrize(
+    ("options", "share", "answer"),
+    [
+        ({"max_queue": 0}, "", "queue-full"),
+        ({"timeouts": Timeouts(queue=0.1)}, "", "queue-timeout"),
+        ({}, "late", "deadline-infeasible"),
+    ],
+)
+def test_refusals_say_when_to_try_again(options: dict[str, Any], share: str, answer: str) -> None:
+    """The queue knows how fast it drains; where it does not, nothing is said."""
+    for advice in (2.5, None):
+        queue = Strict(advice=advice)
+        engine = ready(strict(queue, **{"max_queue": 5} | options))
+        engine.scheduler.lanes["lane"].max_queue = 5
+        engine.submit(behaviour=Behaviour.SLOW)
+        engine.scheduler.lanes["lane"].max_queue = options.get("max_queue", 5)
+        queue.hopeless = {"late": 0.0}
+        job = engine.submit(share=share)
+        engine.advance(0.2)
+        assert (code(job), job.outcome.retry_after) == (answer, advice)
+
+
+def test_the_queue_s_own_refusal_keeps_its_own_advice() -> None:
+    """What it has said itself is not overwritten; what it has left open is filled in."""
+    queue = Strict(refuses=DeadlineInfeasible(retry_after=9.0), advice=2.5)
+    engine = ready(strict(queue))
+    assert engine.submit().outcome.retry_after == 9.0
+    queue.refuses = DeadlineInfeasible()
+    assert engine.submit().outcome.retry_after == 2.5
+
+
+# ---- what it learns
+
+
+def test_the_queue_learns_from_what_was_wanted_to_the_end() -> None:
+    """The number of jobs and the seconds of each attempt, also of one that failed; not of one that was interrupted."""
+    queue = Strict()
+    engine = ready(strict(queue, batching=Batching(max_size=2, max_wait=0.0), timeouts=Timeouts(execution=0.5)))
+    engine.submit(behaviour=Behaviour(seconds=0.2))
+    engine.submit(behaviour=Behaviour.FAILING)
+    engine.submit()
+    engine.advance(0.3)
+    engine.submit(behaviour=Behaviour.STUCK)
+    engine.advance(1.0)
+    assert queue.told("learn") == [("learn", 1, 0.2, 1.2), ("learn", 2, 0.01, 1.21)]
+
+
+def test_the_lane_counts_what_it_has_admitted() -> None:
+    """However it ends; but not what was refused."""
+    engine = ready(lane(max_queue=1))
+    for _ in range(3):
+        engine.submit()
+    assert engine.scheduler.lanes["lane"].admitted == 2
+
+
+def test_a_job_says_how_urgent_it_is_and_whose_share_it_takes() -> None:
+    """For its queue, which alone looks at it."""
+    engine = ready()
+    job = engine.submit(priority=0, share="somebody")
+    assert (job.priority, job.share) == (0, "somebody")
+    assert (engine.submit().priority, engine.submit().share) == (1, "")

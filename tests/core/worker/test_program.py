@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.app import App
+from penstock.wire import SHARED_BYTES, Chunk, Done, Message, Run, Work, pack
+from penstock.worker.attempts import LiveEndpoint
+from penstock.worker.interrupts import InterruptGuard
+from penstock.worker.program import Program
+
+app = App(__name__)
+
+
+@app.endpoint("/count")
+def count(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+class FullAtTimes:
+    """An outbox whose socket is full whenever the test says so, and empty again at the next try."""
+
+    def __init__(self, full_at: set[int]) -> None:
+        self.sent: list[Message] = []
+        self._waiting: list[Message] = []
+        self._tries = 0
+        self._full_at = full_at
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
+
+    def post(self, message: Message) -> None:
+        self._waiting.append(message)
+
+    post_done = post
+
+    def flush(self) -> bool:
+        self._tries += 1
+        if self._tries in self._full_at:
+            return False
+        self.sent += self._waiting
+        self._waiting.clear()
+        return True
+
+
+class Loop:
+    """A loop that counts how often it was asked to write."""
+
+    name = "trio"
+
+    def __init__(self) -> None:
+        self.flushes_asked_for = 0
+
+    def flush_soon(self) -> None:
+        self.flushes_asked_for += 1
+
+    def call_soon_threadsafe(self, function: Any) -> None:
+        raise AssertionError("no thread is at work here")
+
+
+def program_with(outbox: FullAtTimes) -> tuple[Program, Loop]:
+    loop = Loop()
+    guard = InterruptGuard(memoryview(bytearray(SHARED_BYTES)).cast("Q"))
+    (endpoint,) = app.endpoints
+    program: Any = Program(loop, outbox, guard, {0: LiveEndpoint(endpoint, count)})
+    return program, loop
+
+
+@pytest.mark.parametrize("tries", [{1}, {2}, {3}, {4}, {2, 4}, {1, 3}])
+def test_a_stream_that_found_the_socket_full_goes_on(tries: set[int]) -> None:
+    """Whichever try to write fails, the stream ends by itself, or the loop has been asked to call back."""
+    outbox = FullAtTimes(tries)
+    program, loop = program_with(outbox)
+    program.receive(pack(Run(1, 0, math.inf, [Work(msgspec.json.encode({"n": 3}))])))
+    for _ in range(loop.flushes_asked_for):
+        if outbox.flush():
+            program.on_drained()
+    assert [type(message) for message in outbox.sent] == [Chunk, Chunk, Chunk, Done]

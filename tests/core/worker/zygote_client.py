@@ -1,0 +1,266 @@
+"""The engine's side of the conversation with a zygote and its workers, by hand and with every wait bounded."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from penstock.response import Encoded
+from penstock.wire import (
+    About,
+    Cancel,
+    Chunk,
+    Credit,
+    Done,
+    Exited,
+    Failure,
+    FrameReader,
+    Load,
+    Message,
+    Ready,
+    Run,
+    Spawn,
+    Spawned,
+    Work,
+    pack,
+)
+
+PATIENCE = 20.0
+APPS = Path(__file__).with_name("worker_apps.py")
+
+
+class Wire:
+    """A socket that speaks messages."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._frames = FrameReader()
+        self._arrived: deque[Message] = deque()
+
+    def send(self, message: Message, descriptors: list[int] | None = None) -> None:
+        frame = pack(message)
+        self.sock.settimeout(PATIENCE)
+        sent = socket.send_fds(self.sock, [frame], descriptors or [])
+        if sent < len(frame):  # not for nothing: a worker that dies of this very message may be gone by now
+            self.sock.sendall(frame[sent:])
+
+    def receive(self, patience: float = PATIENCE) -> Message | None:
+        """The next message; None at the end of the stream."""
+        deadline = time.monotonic() + patience
+        while not self._arrived:
+            self.sock.settimeout(max(0.001, deadline - time.monotonic()))
+            data, descriptors, _, _ = socket.recv_fds(self.sock, 65536, 8)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if not data:
+                return None
+            self._arrived.extend(self._frames.feed(data))
+        return self._arrived.popleft()
+
+    def expect(self, kind: type, patience: float = PATIENCE) -> Message:
+        message = self.receive(patience)
+        assert isinstance(message, kind), f"{message!r} came and no {kind.__name__}"
+        return message
+
+    def is_silent(self, seconds: float = 0.0) -> bool:
+        """Whether nothing has arrived so far, nor does for so long."""
+        return not self._arrived and not select.select([self.sock], [], [], seconds)[0]
+
+
+class ZygoteClient:
+    """A zygote process."""
+
+    def __init__(self, target: str = str(APPS), argv: list[str] | None = None) -> None:
+        ours, theirs = socket.socketpair()
+        source = str(Path(sys.modules["penstock.wire"].__file__).parents[1])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "penstock.worker.process.zygote", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])},
+        )
+        theirs.close()
+        self.wire = Wire(ours)
+        self.workers: list[WorkerClient] = []  # kept, or their sockets would close
+        self._exits: deque[Exited] = deque()
+        self.wire.send(Load(target, [p for p in sys.path if p], argv or ["prog"]))
+        self.loaded = self.wire.receive()
+
+    def spawn(self, pool: str = "default", device: str | None = None, *, ready: bool = True) -> WorkerClient:
+        worker = WorkerClient(self, len(self.workers) + 1, pool, device)
+        self.workers.append(worker)
+        if ready:
+            worker.wire.expect(Ready)
+        return worker
+
+    def spawned(self) -> Spawned:
+        while isinstance(message := self.wire.receive(), Exited):
+            self._exits.append(message)
+        assert isinstance(message, Spawned), message
+        return message
+
+    def exited(self) -> Exited:
+        if self._exits:
+            return self._exits.popleft()
+        message = self.wire.expect(Exited)
+        assert isinstance(message, Exited)
+        return message
+
+    def close(self) -> None:
+        self.wire.sock.close()
+        self.process.wait(PATIENCE)
+        for worker in self.workers:
+            worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class WorkerClient:
+    """A worker of a zygote."""
+
+    def __init__(self, zygote: ZygoteClient, number: int, pool: str, device: str | None) -> None:
+        self.zygote = zygote
+        self.number = number
+        self.attempt = 0
+        ours, theirs = socket.socketpair()
+        page = os.memfd_create("test-page")
+        os.ftruncate(page, 4096)
+        self._map = mmap.mmap(page, 4096)
+        self.words = memoryview(self._map).cast("Q")
+        self._output, output = os.pipe()
+        zygote.wire.send(Spawn(number, pool, f"{pool}-{number}", device), [theirs.fileno(), page, output])
+        for descriptor in (page, output):
+            os.close(descriptor)
+        theirs.close()
+        self.wire = Wire(ours)
+        self._text = ""
+        self.pid = self._spawned()
+
+    def _spawned(self) -> int:
+        message = self.zygote.spawned()
+        assert message.worker == self.number
+        return message.pid
+
+    # ---- attempts
+
+    def run(self, name: str, *inputs: object, deadline: float = math.inf, about: About | None = None) -> int:
+        """Start an attempt, with one job for each input; bytes are a body as it is."""
+        self.attempt += 1
+        bodies = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in inputs or ({},)]
+        self.wire.send(Run(self.attempt, endpoint_index(name), deadline, [Work(body, about) for body in bodies]))
+        return self.attempt
+
+    def done(self, attempt: int | None = None) -> Done:
+        message = self.wire.expect(Done)
+        assert isinstance(message, Done)
+        assert attempt is None or message.attempt == attempt
+        return message
+
+    def result(self) -> Encoded | Failure:
+        (result,) = self.done().results
+        return result
+
+    def value(self) -> object:
+        result = self.result()
+        assert isinstance(result, Encoded), result
+        return msgspec.json.decode(result.body)
+
+    def failure(self) -> Failure:
+        result = self.result()
+        assert isinstance(result, Failure), result
+        return result
+
+    def ask(self, name: str, *inputs: object) -> object:
+        self.run(name, *inputs)
+        return self.value()
+
+    def chunk(self) -> object:
+        message = self.wire.expect(Chunk)
+        assert isinstance(message, Chunk)
+        return msgspec.json.decode(message.body)
+
+    def chunks(self, *, credit: bool = False) -> tuple[list[object], Done]:
+        """All chunks of a stream and its end; with ``credit``, each is taken and paid back."""
+        values: list[object] = []
+        while True:
+            message = self.wire.receive()
+            if isinstance(message, Done):
+                return values, message
+            assert isinstance(message, Chunk), message
+            values.append(msgspec.json.decode(message.body))
+            if credit:
+                self.wire.send(Credit(message.attempt, len(message.body)))
+
+    def cancel(self, attempt: int) -> None:
+        self.wire.send(Cancel(attempt))
+
+    def interrupt(self, attempt: int) -> None:
+        """Stop an inline attempt as the engine does: the signal is repeated until something is heard."""
+        self.words[0] = attempt
+        self.cancel(attempt)
+        for _ in range(int(PATIENCE / 0.02)):
+            os.kill(self.pid, signal.SIGUSR1)
+            if not self.wire.is_silent(0.02):
+                return
+
+    # ---- the process
+
+    def close(self) -> None:
+        self.wire.sock.close()
+        self.words.release()
+        self._map.close()
+        os.close(self._output)
+
+    def output_until(self, text: str) -> str:
+        """What it has written so far, once that contains a text."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self._text:
+            left = deadline - time.monotonic()
+            assert left > 0, f"{text!r} is not in {self._text!r}"
+            assert select.select([self._output], [], [], left)[0], f"{text!r} is not in {self._text!r}"
+            data = os.read(self._output, 65536)
+            assert data, f"{text!r} is not in {self._text!r}, and no more will come"
+            self._text += data.decode("utf-8", "replace")
+        return self._text
+
+    def is_gone(self) -> bool:
+        """Whether the process ends within our patience."""
+        return is_gone(self.pid)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process that is nobody's child of ours ends within our patience."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def endpoint_index(name: str) -> int:
+    """The place of an endpoint in the app of these tests; elsewhere, a number is a name."""
+    if name.isdigit():
+        return int(name)
+    from tests.core.worker.worker_apps import app
+
+    return next(endpoint.index for endpoint in app.endpoints if endpoint.name == name)
