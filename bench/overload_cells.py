@@ -14,10 +14,11 @@ from typing import Any
 
 from penstock import Timeouts
 from penstock.errors import PenstockError
-from penstock.scheduler import Job, LaneSpec
+from penstock.scheduler import LaneSpec
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.testing import Behaviour, FakeEngine
+from penstock.testing.fake_worker import FakeJob
 
 MEAN_SECONDS = 0.05
 SPREAD = 1.5  # sigma of the lognormal times: the median is 16 ms, one of a hundred takes half a second
@@ -100,7 +101,7 @@ class Callers:
         self.cell = cell
         self.engine = _Engine(lanes=[LaneSpec(name="lane", new_queue=new_queue)])
         self.dice = random.Random(f"{cell.load} {cell.service} {cell.seed}")
-        self.offered: list[Job] = []
+        self.offered: list[FakeJob] = []
 
     def run(self) -> Outcome:
         """Let it go on for as long as the cell says."""
@@ -131,13 +132,13 @@ class Callers:
         received = [job for job in offered if job.outcome is not None and not isinstance(job.outcome, PenstockError)]
         refused = [job for job in offered if isinstance(job.outcome, PenstockError) and job.outcome.status == 503]
         begun = [job for job in offered if job.attempts and job.outcome is not None]
-        work = sum(job.payload.seconds for job in offered)
+        work = sum(job.behaviour.seconds for job in offered)
         capacity = len(offered) * min(1.0, seconds / work)
         times = sorted(job.answered - job.arrived for job in received) or [math.nan]
         late = sorted(job.answered - job.arrived for job in refused) or [0.0]
         return Outcome(
             goodput=len(received) / capacity,
-            useful=sum(job.payload.seconds for job in received) / min(work, seconds),
+            useful=sum(job.behaviour.seconds for job in received) / min(work, seconds),
             p50=times[len(times) // 2],
             p99=times[int(len(times) * 0.99)],
             wasted=1 - len(received) / max(1, len(begun)),

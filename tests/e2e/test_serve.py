@@ -145,10 +145,10 @@ SLOW = """
 """
 # The same command, with an interval that a test can wait for.
 IMPATIENT = """
-    import penstock.engine.engine
+    import penstock.engine.performer
     from penstock_cli.main import main
 
-    penstock.engine.engine.STILL_LOADING_SECONDS = 0.2
+    penstock.engine.performer.STILL_LOADING_SECONDS = 0.2
     main()
 """
 
