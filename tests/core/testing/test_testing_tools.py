@@ -57,5 +57,5 @@ def test_the_invariants_say_what_is_broken() -> None:
     engine.submit(behaviour=Behaviour.STUCK)
     check(engine.scheduler)
     engine.scheduler.state.jobs_live += 1
-    with pytest.raises(InvariantBroken, match="counts 2 live jobs, and 1 are there"):
+    with pytest.raises(InvariantBroken, match="counts 2 live jobs, but there are 1"):
         check(engine.scheduler)
