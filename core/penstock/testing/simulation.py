@@ -174,7 +174,7 @@ class Simulation(FakeEngine):
         return commands
 
     def _check_losses(self) -> None:
-        """Check that a job that has lost its worker is answered at once, unless it may run again and its policy agrees."""
+        """Check that each job that has lost its worker was answered at once, unless it may run again."""
         for witness in self._lost:
             if witness.number in self.live:
                 self._require(not witness.was_spoilt, "not answered, although it must not run again", witness)

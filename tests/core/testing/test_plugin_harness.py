@@ -295,7 +295,7 @@ def test_the_clock_may_be_shared() -> None:
     clock = MockClock(100.0)
     harness = PluginHarness(app(), clock=clock)
     harness.advance(5)
-    assert clock.now == 106.0  # a second goes into the start
+    assert clock.now == 106.0  # the start takes a second
 
 
 def test_a_queue_that_is_none_is_refused() -> None:
@@ -316,7 +316,7 @@ def test_a_queue_that_is_none_is_refused() -> None:
     assert PluginHarness(app(), [Right]).request().error is None
 
 
-def test_an_endpoint_that_is_not_there_is_not_found() -> None:
+def test_a_misspelled_endpoint_is_not_found() -> None:
     """A misspelled endpoint raises in the test, and sends no request."""
     with pytest.raises(NotFound, match="sqare"):
         PluginHarness(app()).request("sqare")
