@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -200,7 +201,7 @@ class PluginHarness(FakeEngine):
         self._routes: dict[tuple[str, str], Route] = {
             (route.method, route.path): route for route in self.registry.routes(app)
         }
-        self._count = 0
+        self._ids = map("r{}".format, count(1))
         self.longest_drain = math.inf
         self._shutdown: ShutdownRequest | None = None
         self._drain_began = 0.0
@@ -265,7 +266,7 @@ class PluginHarness(FakeEngine):
         target = next((e for e in self.app.endpoints if endpoint in ("", e.name)), None)
         if target is None:
             raise NotFound(f"there is no endpoint {endpoint!r}")
-        submission = Submission(target, request_id=self._next_id(), header=_lookup(headers), address=address)
+        submission = Submission(target, request_id=next(self._ids), header=_lookup(headers), address=address)
         request = FakeRequest(submission, behaviour)
         try:
             pipeline = self._pipelines[target.name]
@@ -296,7 +297,7 @@ class PluginHarness(FakeEngine):
         if (method, path) not in self._routes:
             raise NotFound(f"there is no route {method} {path}")
         route = self._routes[method, path]
-        submission = Submission(route, request_id=self._next_id(), header=_lookup(headers))
+        submission = Submission(route, request_id=next(self._ids), header=_lookup(headers))
         pipeline = route_pipeline(self.registry, route)
         if pipeline is not None:
             pipeline.pass_through(submission)
@@ -344,10 +345,11 @@ class PluginHarness(FakeEngine):
         on_drained:
             Called when no job and no worker is left; at once if that is the case already.
         """
-        if on_drained is not None and self._is_stopped:
-            on_drained()
-        elif on_drained is not None:
-            self._on_drained.append(on_drained)
+        if on_drained is not None:
+            if self._is_stopped:
+                on_drained()
+            else:
+                self._on_drained.append(on_drained)
         if self._shutdown is None:
             granted = min(self._grant_drain(ShutdownRequest(drain=drain, who=who, why=why)), self.longest_drain)
             self._shutdown = ShutdownRequest(drain=granted, who=who, why=why)
@@ -396,10 +398,6 @@ class PluginHarness(FakeEngine):
     def _refuse(self, request: FakeRequest, error: PenstockError) -> None:
         request.error = error
         self._observers.refused(request.submission, error)
-
-    def _next_id(self) -> str:
-        self._count += 1
-        return f"r{self._count}"
 
 
 class _RouteSide:
