@@ -122,14 +122,14 @@ def test_parameters_are_the_fields_of_the_body() -> None:
     ("body", "path", "reason"),
     [
         (b'{"input": "four"}', "$.input", "Expected `float`, got `str`"),
-        (b"{}", "$.input", "required, and missing"),
+        (b"{}", "$.input", "required but missing"),
         (b'{"input": 1, "inptu": 2}', "$.inptu", "unknown field"),
         (b'{"input": 1e400}', "$.input", "Number out of range"),
         (b'{"input": null}', "$.input", "Expected `float`, got `null`"),
     ],
 )
 def test_a_misfit_names_the_field(body: bytes, path: str, reason: str) -> None:
-    """Wrong types, missing and unknown fields are a 422 with the field's path and name."""
+    """Wrong types, missing fields and unknown fields are a 422 with the field's path and name."""
     error = misfit(square, body)
     assert (error.status, error.errors) == (422, [{"path": path, "reason": reason}])
     assert error.param == path.removeprefix("$.")
@@ -178,7 +178,7 @@ def test_what_is_not_json_is_a_400(body: bytes) -> None:
 
 
 def test_a_name_as_long_as_a_book_is_cut() -> None:
-    """What the caller sent is quoted to some length only."""
+    """Input that an error quotes is cut to a limited length."""
     error = misfit(square, b'{"' + b"n" * 100_000 + b'": 1}')
     assert len(error.errors[0]["path"]) < 300
     assert len(error.detail) < 400
@@ -186,14 +186,14 @@ def test_a_name_as_long_as_a_book_is_cut() -> None:
 
 @given(st.binary(max_size=40) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(repr).map(str.encode))
 def test_no_body_makes_it_fail_otherwise(body: bytes) -> None:
-    """Whatever is sent, it is decoded or refused as an invalid request."""
+    """Every body is decoded or refused as an invalid request."""
     with contextlib.suppress(InvalidRequest):
         codec(square).validate(body)
 
 
 @given(st.text(min_size=1, max_size=20))
 def test_any_unknown_name_is_refused(name: str) -> None:
-    """An unknown field is a 422 under whatever name, quotes and dollars included."""
+    """An unknown field is a 422 under any name, quotes and dollars included."""
     its = codec(square)
     if name == "input":
         return
@@ -203,7 +203,7 @@ def test_any_unknown_name_is_refused(name: str) -> None:
 
 
 def test_numbers_of_any_size_are_read_or_refused() -> None:
-    """No number is a crash."""
+    """A number never causes a crash."""
 
     def handler(n: int) -> int:
         return n
@@ -232,7 +232,7 @@ def test_constraints_are_kept() -> None:
 
 
 def test_an_empty_body_counts_as_an_empty_object_where_nothing_is_required() -> None:
-    """No body does where ``{}`` does, and is a 400 where it does not."""
+    """An empty body is accepted where ``{}`` is, and is a 400 elsewhere."""
 
     def nothing() -> str:
         return "done"
@@ -248,7 +248,7 @@ def test_an_empty_body_counts_as_an_empty_object_where_nothing_is_required() -> 
 
 
 def test_a_mutable_default_is_not_shared() -> None:
-    """What one request does to a default, the next does not see."""
+    """A change that one request makes to a default is not visible to the next."""
 
     def handler(items: list[int] = [1], names: dict[str, int] = {}) -> Any:  # noqa: B006 - shared mutable defaults are the point
         items.append(2)
@@ -273,12 +273,12 @@ def test_any_default_will_do() -> None:
 
 
 def test_a_lambda_is_a_function_too() -> None:
-    """A handler without a name of its own is served as well."""
+    """A handler without a name of its own is served, too."""
     assert run(lambda x: [x], b'{"x": 1}') == [1]
 
 
 def test_any_python_name_is_a_field_name() -> None:
-    """Parameters may have names that would mean something to a class."""
+    """Parameters may have names that are special in a class."""
 
     def handler(__post_init__: int, __private: int, self: int, *, type: int = 4) -> Any:
         return __post_init__, __private, self, type
@@ -316,7 +316,7 @@ def test_one_struct_is_the_whole_body() -> None:
 
 
 def test_a_whole_body_refuses_unknown_fields() -> None:
-    """Struct, dataclass and TypedDict refuse what they do not know; a pydantic model decides by its own setting."""
+    """Struct, dataclass and TypedDict refuse unknown fields; a pydantic model follows its own setting."""
 
     def point(p: Point) -> None: ...
 
@@ -337,7 +337,7 @@ def test_a_whole_body_refuses_unknown_fields() -> None:
 
 
 def test_pydantic_errors_have_the_same_shape() -> None:
-    """Every fault that pydantic finds is told with its path; what is not JSON is a 400 with it too."""
+    """Every error that pydantic finds is reported with its path; a body that is not JSON is a 400 here, too."""
 
     def handler(r: Relaxed) -> None: ...
 
@@ -351,7 +351,7 @@ def test_pydantic_errors_have_the_same_shape() -> None:
 
 
 def test_pydantic_models_may_be_parts() -> None:
-    """A pydantic model inside another type is validated by pydantic, and its faults are told with the whole path."""
+    """A pydantic model inside another type is validated by pydantic, and its errors have the whole path."""
 
     def handler(models: list[Relaxed], factor: int = 1) -> Any:
         return models
@@ -372,7 +372,7 @@ def test_two_structs_are_two_fields() -> None:
 
 
 def test_a_default_of_a_whole_body_is_used_for_an_empty_one() -> None:
-    """Where the parameter has a default, no body at all means that."""
+    """If the parameter has a default, an empty body means that default."""
 
     def handler(p: Point = Point(7.0)) -> Any:  # noqa: B008 - a default of a user's own type
         return p
@@ -385,7 +385,7 @@ def test_a_default_of_a_whole_body_is_used_for_an_empty_one() -> None:
 
 
 def test_complaints_of_a_type_are_misfits_and_its_bugs_are_not() -> None:
-    """A ValueError of ``__post_init__`` is a 422, our own errors pass, anything else is the handler's fault."""
+    """A ValueError of ``__post_init__`` is a 422, Penstock's errors pass through, all else is a handler error."""
 
     def handler(v: Vain) -> None: ...
 
@@ -400,7 +400,7 @@ def test_complaints_of_a_type_are_misfits_and_its_bugs_are_not() -> None:
 
 
 def test_one_bytes_parameter_is_the_raw_body() -> None:
-    """A lone ``bytes`` gets the body as it came, beside a Context too, and within its limits."""
+    """A lone ``bytes`` parameter receives the body unchanged, beside a Context too, and within its limits."""
 
     def handler(image: bytes, context: Context) -> Any:
         return image, context
@@ -418,7 +418,7 @@ def test_one_bytes_parameter_is_the_raw_body() -> None:
 
 
 def test_bytes_among_others_are_base64() -> None:
-    """Beside other parameters ``bytes`` is a field, in base64."""
+    """Beside other parameters, ``bytes`` is a field in base64."""
 
     def handler(image: bytes, n: int) -> Any:
         return image, n
@@ -443,7 +443,7 @@ def test_bytes_among_others_are_base64() -> None:
     ],
 )
 def test_a_batching_handler_takes_whole_bodies(item: Any, body: bytes, value: Any) -> None:
-    """With batching, the body of each request is one whole T of the list[T], with its Context or without."""
+    """With batching, the body of each request is one T of the list[T], with or without a Context."""
 
     def handler(batch: list[item]) -> Any:
         return batch
@@ -454,15 +454,15 @@ def test_a_batching_handler_takes_whole_bodies(item: Any, body: bytes, value: An
     names = {"item": item}
     its = codec(handler, batched=True, namespace=names)
     its.validate(body)
-    assert its.call_batch(handler, [its.decode(body), its.decode(body)]) == [value, value]
+    assert its.call(handler, [its.decode(body), its.decode(body)]) == [value, value]
     its = codec(with_context, batched=True, namespace=names)
     context = Context()
     assert its.context_parameter == "context"
-    assert its.call_batch(with_context, [its.decode(body)], context) == ([value], context)
+    assert its.call(with_context, [its.decode(body)], context) == ([value], context)
 
 
 def test_items_of_a_batch_are_validated() -> None:
-    """An item that does not fit is an error as any body that does not fit."""
+    """An item that does not fit is an error like any other body that does not fit."""
 
     def handler(batch: list[Point]) -> None: ...
 
@@ -482,7 +482,7 @@ def test_batching_without_a_list_is_refused() -> None:
     def none() -> None: ...
 
     for handler in (no_list, bare, two, none):
-        with pytest.raises(DeclarationError, match=r"endpoint 'it': with batching.*list\[T\].*leave batching away"):
+        with pytest.raises(DeclarationError, match=r"endpoint 'it': with batching.*list\[T\].*leave out batching"):
             codec(handler, batched=True)
 
 
@@ -490,7 +490,7 @@ def test_batching_without_a_list_is_refused() -> None:
 
 
 def test_a_context_is_injected_wherever_it_stands() -> None:
-    """A parameter annotated ``Context`` (or ``Context | None``) is no field, at any position."""
+    """A parameter annotated ``Context`` (or ``Context | None``) is not a field, at any position."""
     context = Context(job_id="j")
 
     def first(context: Context, a: int) -> Any:
@@ -517,8 +517,8 @@ def test_a_context_is_injected_wherever_it_stands() -> None:
 # ---- declarations
 
 
-def test_local_types_are_resolved_where_their_names_are_given() -> None:
-    """Postponed annotations see the names of the function that declares the handler."""
+def test_local_types_are_resolved_if_their_names_are_passed() -> None:
+    """Postponed annotations may use the names of the function that declares the handler."""
 
     class Local(msgspec.Struct):
         a: int
@@ -535,7 +535,7 @@ def test_local_types_are_resolved_where_their_names_are_given() -> None:
 
 
 def test_decorated_functions_keep_their_signature() -> None:
-    """``functools.wraps`` leads to the signature beneath, and to the names of its module."""
+    """``functools.wraps`` leads to the wrapped signature, and to the names of its module."""
 
     @functools.wraps(square)
     def wrapped(*args: Any, **kwargs: Any) -> float:
@@ -590,25 +590,25 @@ def _iterator(a: Iterator[int]) -> None: ...
         (_positional, r"`a` is positional-only.*remove the `/`"),
         (_stars, r"\*args.*name each parameter"),
         (_keywords, r"\*\*kwargs.*name each parameter"),
-        (_two_contexts, "a and b are both a Context; keep one"),
-        (_array, r"parameter `a`: numpy.ndarray cannot be read from JSON; take list\[float\]"),
-        (_nested_array, r"parameter `a`: numpy.float32 cannot be read from JSON"),
-        (_complex, "complex cannot be read from JSON; take built-in types"),
+        (_two_contexts, "a and b are each a Context; keep one"),
+        (_array, r"parameter `a`: numpy.ndarray cannot be decoded from JSON; use list\[float\]"),
+        (_nested_array, r"parameter `a`: numpy.float32 cannot be decoded from JSON"),
+        (_complex, "complex cannot be decoded from JSON; use built-in types"),
         (_union, "parameter `a`.*cannot be used"),
         (_undefined, "'Missing' of the parameter `a` cannot be resolved"),
         (_no_type, "parameter `a`"),
         (_unfinished, "the model Unfinished cannot be used"),
-        (_iterator, "Iterator cannot be read from JSON"),
+        (_iterator, "Iterator cannot be decoded from JSON"),
     ],
 )
 def test_a_signature_that_cannot_be_served_is_refused(handler: Any, words: str) -> None:
-    """The refusal names the endpoint, the parameter and the mend."""
+    """The refusal names the endpoint, the parameter and the fix."""
     with pytest.raises(DeclarationError, match=f"endpoint 'it'.*{words}"):
         codec(handler)
 
 
 def test_the_return_annotation_only_describes() -> None:
-    """Whatever is annotated as returned, nothing is refused for it, and results are never checked against it."""
+    """A return annotation is never a reason to refuse a handler, and results are not checked against it."""
 
     def handler() -> Missing:  # noqa: F821 - not defined, on purpose
         return "x"
@@ -657,7 +657,7 @@ def test_the_return_annotation_only_describes() -> None:
     ids=repr,
 )
 def test_results_are_json(value: Any, body: bytes) -> None:
-    """What is returned is the body: as msgspec writes it, and numpy and pydantic values anywhere in it."""
+    """A result becomes the body as msgspec writes it, with numpy and pydantic values anywhere in it."""
     its = codec(square)
     assert its.encode(value) == Encoded(body)
     assert its.encode_chunk(value) == body
@@ -665,7 +665,7 @@ def test_results_are_json(value: Any, body: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), memoryview(b"a-b-")[::2]])
 def test_bytes_are_sent_as_they_are(value: Any) -> None:
-    """Bytes as the whole result are an octet-stream; as a chunk of a stream they are refused with the mend."""
+    """Bytes as the whole result are an octet-stream; as a chunk of a stream they are refused, with the fix."""
     its = codec(square)
     assert its.encode(value) == Encoded(b"ab", OCTETS)
     with pytest.raises(HandlerError, match="a line of JSON; yield base64"):
@@ -673,7 +673,7 @@ def test_bytes_are_sent_as_they_are(value: Any) -> None:
 
 
 def test_a_response_takes_charge() -> None:
-    """``Response`` sets media type, headers and status; a status without a body gets none."""
+    """``Response`` sets media type, headers and status; a status that has no body is sent without one."""
     its = codec(square)
     assert its.encode(Response("<p>", "text/html", {"X-A": "b"}, 201)) == Encoded(
         b"<p>", "text/html", 201, {"X-A": "b"}
@@ -688,7 +688,7 @@ def test_a_response_takes_charge() -> None:
 
 @pytest.mark.parametrize("headers", [{"X-A": "b\r\nX-C: d"}, {"X A": "b"}, {"X-A": 1}, {"": "b"}, {"X-A": "\u20ac"}])
 def test_headers_cannot_break_out(headers: Any) -> None:
-    """A header with a line break, or that is none, is refused."""
+    """A header with a line break, or with an invalid name or value, is refused."""
     with pytest.raises(HandlerError, match="response header"):
         codec(square).encode(Response("x", headers=headers))
 
@@ -724,13 +724,13 @@ def _cycle() -> list[Any]:
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_a_result_that_cannot_be_sent_is_named(value: Any, words: str) -> None:
-    """The error says which type, where in the value, and the mend where there is one."""
+    """The error names the type, its place in the value, and the fix if there is one."""
     with pytest.raises(HandlerError, match=words):
         codec(square).encode(value)
 
 
 def test_whatever_a_result_does_is_a_handler_error() -> None:
-    """Code of the user's own types runs while a result is encoded; what it raises stays inside."""
+    """Code of the user's own types runs while a result is encoded; its exceptions become a ``HandlerError``."""
 
     class Hostile(pydantic.BaseModel):
         a: Any
@@ -743,7 +743,7 @@ def test_whatever_a_result_does_is_a_handler_error() -> None:
 
 
 def test_inputs_and_outputs_go_both_ways() -> None:
-    """What an embedding caller passes becomes a body; what comes back becomes a value again."""
+    """The value of an embedding caller becomes a body, and the response becomes a value again."""
     its = codec(square)
     assert its.decode(its.encode_input({"input": np.float32(4)})) == its.decode(b'{"input":4.0}')
     assert its.encode_input(b'{"input":4}') == b'{"input":4}'
@@ -758,7 +758,7 @@ def test_inputs_and_outputs_go_both_ways() -> None:
 
 
 def test_a_raw_endpoint_takes_bytes_only() -> None:
-    """An embedding caller of a bytes endpoint passes bytes."""
+    """An embedding caller of a bytes endpoint must pass bytes."""
 
     def handler(image: bytes) -> None: ...
 
@@ -772,7 +772,7 @@ def test_a_raw_endpoint_takes_bytes_only() -> None:
 
 
 def test_schemas_describe_bodies_and_results() -> None:
-    """The input schema is the body's, the output schema the result's, or that of one chunk or one item."""
+    """The input schema describes the body; the output schema describes the result, one chunk or one item."""
 
     def chunks(n: Annotated[int, msgspec.Meta(ge=1)], p: Point | None = None) -> Iterator[Point]: ...
 
@@ -792,7 +792,7 @@ def test_schemas_describe_bodies_and_results() -> None:
 
 
 def test_schemas_of_whole_bodies_are_as_strict_as_the_reader() -> None:
-    """Unknown fields are refused, so the schema says so; a pydantic model has its own schema."""
+    """Unknown fields are refused, and the schema says so; a pydantic model has its own schema."""
 
     def box(b: Box) -> bytes: ...
 
@@ -809,6 +809,6 @@ def test_schemas_of_whole_bodies_are_as_strict_as_the_reader() -> None:
 
 
 def test_malformed_is_a_kind_of_invalid() -> None:
-    """Whoever catches ``InvalidRequest`` catches the 400 too."""
+    """Code that catches ``InvalidRequest`` catches the 400, too."""
     with pytest.raises(MalformedRequest):
         codec(square).decode(b"{")
