@@ -96,7 +96,7 @@ class PluginError(DeclarationError):
 
 
 class EngineError(PenstockError):
-    """The engine was used before it started or after it closed, or a pool failed to start."""
+    """The engine was used incorrectly (not started, already closed), or a pool failed to start."""
 
     code = "engine-error"
     title = "Engine error"
@@ -248,10 +248,10 @@ class HandlerError(PenstockError):
 
 
 class Retryable(HandlerError):
-    """A request for another attempt, to be raised in a handler when something it needs may be available soon.
+    """Raised by a handler to ask for another attempt, because something it needs may be available soon.
 
     By raising it, the code declares that it may run again, even if the endpoint is not idempotent. The endpoint's
-    ``Retries`` decide if it does; if not, the caller receives the same response as for any other exception.
+    ``Retries`` decide whether it does; if not, the caller receives the same response as for any other exception.
 
     Parameters
     ----------
@@ -320,7 +320,7 @@ class DeadlineInfeasible(Unavailable):
 
 
 class CircuitOpen(Unavailable):
-    """The endpoint has failed so often that it is paused."""
+    """The endpoint has failed so often that it accepts no jobs for a while."""
 
     code = "circuit-open"
     title = "The circuit is open"

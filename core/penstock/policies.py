@@ -17,7 +17,8 @@ def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) ->
     if value < 0:
         raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): seconds cannot be negative")
     if math.isinf(value):
-        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): use None for no limit")
+        fix = "use None for no limit" if optional else "use a finite number of seconds"
+        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): {fix}")
 
 
 def _require_count(owner: object, name: str, value: Any, *, least: int = 1) -> None:

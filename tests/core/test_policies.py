@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import DeclarationError
-from penstock.policies import Backoff, Retries, RetryBudget
+from penstock.policies import Backoff, Retries, RetryBudget, Timeouts
 
 
 def test_back_off_grows_by_its_factor_up_to_its_cap() -> None:
@@ -47,7 +47,9 @@ def test_policies_are_values() -> None:
         (lambda: Retries(budget=0.2), r"budget=0.2\): use budget=RetryBudget\(\), or None"),
         (lambda: Backoff(base=-1), "cannot be negative"),
         (lambda: Backoff(base=None), "use a number of seconds"),
-        (lambda: Backoff(cap=float("inf")), "Backoff"),
+        (lambda: Backoff(cap=float("inf")), r"Backoff\(cap=inf\): use a finite number of seconds"),
+        (lambda: Timeouts(grace=float("inf")), r"Timeouts\(grace=inf\): use a finite number of seconds"),
+        (lambda: Timeouts(total=float("inf")), r"Timeouts\(total=inf\): use None for no limit"),
         (lambda: Backoff(factor=0.5), "use a number of at least 1"),
         (lambda: Backoff(factor=float("nan")), "use a number of at least 1"),
         (lambda: RetryBudget(ratio=-0.1), "use a number of at least 0"),
