@@ -24,7 +24,7 @@ WORD_INTERRUPT = 0  # written by the engine: the attempt to stop; SIGUSR1 follow
 WORD_RECALLED = 1  # written by the engine: no inline attempt up to this one may be started any longer
 WORD_STARTED = 2  # written by the worker: the last inline attempt it started, written before it reads WORD_RECALLED
 
-# The bytes of a stream's chunks that may be sent before the client takes any of them; then the stream waits for Credit.
+# A stream's chunks that may be sent and not yet taken by the client, in bytes; then the stream waits for its Credit.
 WINDOW_BYTES = 1 << 20
 
 _LENGTH = Struct(">I")
