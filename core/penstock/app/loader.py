@@ -70,7 +70,7 @@ def reached(app: App) -> NoReturn:
 
 
 def stop_if_loading(app: App) -> None:
-    """End the import of a program for a worker; called where an engine is about to be opened."""
+    """Stop here if this is the import of a program for a worker. Called before an engine is opened."""
     if loading.active:
         reached(app)
 

@@ -189,7 +189,7 @@ def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:
     """Return a reader of ``{}`` to use for an empty body, or None if the type does not accept ``{}``."""
     try:
         read(b"{}")
-    except Exception:  # whatever it is, it is reported to the callers who send nothing
+    except Exception:  # the same error is reported to each caller who sends an empty body
         return None
     return lambda: read(b"{}")
 

@@ -156,7 +156,7 @@ def _simplified(value: Any) -> Any:
 def _plain_numpy(numpy: Any, array: Any) -> Any:
     kind = array.dtype.kind
     if kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(numpy.float64)  # tolist() of a longdouble returns longdoubles, without end
+        array = array.astype(numpy.float64)  # tolist() of a longdouble returns a longdouble again, without end
     elif kind in "mM":
         array = array.astype(f"{kind}8[us]")  # nanoseconds have no Python type: tolist() would return bare integers
     elif kind in "OcV":

@@ -161,7 +161,7 @@ def test_status_lines(app: App) -> None:
 
 
 def test_functions_share_and_classes_do_not(app: App) -> None:
-    """Functions share the default pool; a class, or an own number of workers, devices or runtime, makes a pool."""
+    """Functions share the default pool; a class, or a function with workers, devices or runtime, has its own."""
     declare(app, square, "/a")
     declare(app, sleep, "/b", concurrency=3)
     declare(app, Model, "/c")

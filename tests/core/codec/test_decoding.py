@@ -71,7 +71,7 @@ def test_a_misfit_deep_inside_names_the_way_to_it() -> None:
 
 
 def test_a_body_that_is_no_object_is_a_misfit() -> None:
-    """JSON of another kind than an object fits no fields: 422 with the root as its path."""
+    """JSON that is not an object is a 422 with the root as its path."""
     error = misfit(square, b"[1]")
     assert (error.status, error.param, error.errors[0]["path"]) == (422, None, "$")
 
@@ -183,7 +183,7 @@ def test_a_mutable_default_is_not_shared() -> None:
 
 
 def test_any_default_will_do() -> None:
-    """A default that has no JSON form, or cannot be copied, is passed as it is."""
+    """A default that has no JSON form, or cannot be copied, is passed unchanged."""
     lock = threading.Lock()
     sentinel = object()
 
