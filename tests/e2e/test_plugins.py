@@ -222,7 +222,7 @@ def test_a_broken_plug_in_that_is_off_is_no_hindrance(installed: Installed) -> N
 def test_broken_commands_break_no_others(installed: Installed) -> None:
     """The command line says so once, and works."""
     said = installed.penstock("--help", TEST_BREAK="factory:penstock_cli_commands")
-    assert f"penstock: no commands of {NAMED}: penstock_cli_commands of {NAMED} raised: RuntimeError" in said
+    assert f"penstock: no commands from {NAMED}: penstock_cli_commands of {NAMED} raised: RuntimeError" in said
     assert "keys" in said
 
 

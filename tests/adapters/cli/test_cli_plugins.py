@@ -155,7 +155,7 @@ def test_without_an_app_its_settings_may_be_anybody_s(folder: Path) -> None:
     result = run("plugins", folder=folder, PENSTOCK_DISCIPLINE_SIZE="3")
     assert result.returncode == 0
     assert "PENSTOCK_DISCIPLINE_SIZE" in result.stdout
-    assert result.stdout.endswith("What the app's own plug-ins are told is known only with TARGET.\n")
+    assert result.stdout.endswith("They may belong to the app's own plug-ins, which are known only with TARGET.\n")
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_a_broken_plug_in_does_not_break_the_help(tmp_path: Path) -> None:
     result = run("--help", folder=tmp_path, PENSTOCK_RETRIES_MAX_ATTEMPTS="many")
     assert result.returncode == 0
     assert "plugins" in result.stdout
-    assert "no commands of plug-in 'retries' of penstock" in result.stderr
+    assert "no commands from plug-in 'retries' of penstock" in result.stderr
     (tmp_path / "pyproject.toml").write_text("[tool.")
     result = run("--help", folder=tmp_path)
     assert result.returncode == 0
-    assert "penstock: no commands of plug-ins: the settings in pyproject.toml cannot be read" in result.stderr
+    assert "penstock: no commands from plug-ins: the settings in pyproject.toml cannot be read" in result.stderr
