@@ -90,9 +90,7 @@ def kill_to_answer(server: Server) -> float:
     times = []
     for _ in range(ROUNDS):
         client = Client(server.port)
-        client.ask(
-            "/square", {"input": 1}
-        )  # one finished attempt, so that the restart does not count as a repeated failure
+        client.ask("/square", {"input": 1})  # a finished attempt, so that the restarts are not repeated failures
         pid = worker_pid("default", server.port)
         os.kill(pid, signal.SIGKILL)
         status, seconds = client.ask("/square", {"input": 4})
