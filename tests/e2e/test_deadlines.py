@@ -49,7 +49,7 @@ def server(marks: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def served(server: Served) -> Iterator[Served]:
-    """The server, and while the test runs somebody in another pool who must not notice anything."""
+    """The server, with a client of another pool during the test that must not notice anything."""
     wait_idle(server, "lone")
     with SteadyClient(server, "/fast"):
         yield server
@@ -107,9 +107,9 @@ def test_each_of_several_deadlines_is_kept(served: Served) -> None:
 
 @pytest.mark.parametrize("how", ["sleep", "hold_the_gil", "swallow"])
 def test_the_queue_time_out_fires_behind_a_stuck_predict(served: Served, how: str) -> None:
-    """What waits behind an attempt that is stuck, in whatever way, is refused at its queue time-out, as safe to retry.
+    """A job behind an attempt that is stuck, in any way, is refused at its queue timeout, as safe to retry.
 
-    When the stuck one has been stopped or killed, the pool serves again.
+    The pool serves again once the stuck attempt has been stopped or killed.
     """
     worker_pid(served, "queue")
     with in_background() as submit:

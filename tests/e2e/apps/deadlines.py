@@ -59,7 +59,7 @@ async def execution_task() -> None:
     await trio.sleep(FOR_EVER)
 
 
-# ---- queue: what is queued behind somebody who is stuck
+# ---- queue: jobs behind one that is stuck
 
 
 class Stuck:

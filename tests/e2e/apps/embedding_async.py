@@ -146,7 +146,7 @@ async def try_bodies() -> None:
 
 
 async def main() -> None:
-    async with open_engine(app):  # what a first use leaves open for good does not count
+    async with open_engine(app):  # a first use leaves some things open for good; they do not count
         pass
     before, threads_before = open_descriptors(), threads()
     async with open_engine(app) as engine:

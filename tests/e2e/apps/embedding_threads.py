@@ -96,7 +96,7 @@ def try_bodies() -> None:
 
 
 def main() -> None:
-    with start_engine(app):  # what a first use leaves open for good does not count
+    with start_engine(app):  # a first use leaves some things open for good; they do not count
         pass
     before, threads_before = open_descriptors(), threads()
     with start_engine(app) as engine:
