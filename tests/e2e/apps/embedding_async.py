@@ -31,7 +31,7 @@ async def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         await pause()
-    raise TimeoutError("waited in vain")
+    raise TimeoutError("the condition did not become true")
 
 
 async def together(jobs: list[Job]) -> list[Any]:

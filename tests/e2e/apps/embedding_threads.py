@@ -21,7 +21,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise TimeoutError("waited in vain")
+    raise TimeoutError("the condition did not become true")
 
 
 def error_of(job: Callable[[], Any]) -> dict[str, Any]:

@@ -26,5 +26,5 @@ def wait_for_marks(pattern: str, count: int = 1) -> None:
     give_up_at = time.monotonic() + LONGEST_WAIT_SECONDS
     while len(list(folder().glob(pattern))) < count:
         if time.monotonic() > give_up_at:
-            raise TimeoutError(f"waited in vain for {count} marks {pattern}")
+            raise TimeoutError(f"{count} marks {pattern} did not appear")
         time.sleep(0.005)
