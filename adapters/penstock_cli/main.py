@@ -41,7 +41,7 @@ def _one_http_worker(_context: click.Context, _parameter: click.Parameter, value
 
 
 def _name_config(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    from penstock.hosting import CONFIG_VARIABLE  # noqa: PLC0415 - --help does not need the engine
+    from penstock.hosting import CONFIG_VARIABLE  # noqa: PLC0415 - the help does not need the engine
 
     if value is not None:
         # The registry looks for it there, in every process.

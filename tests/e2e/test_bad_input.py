@@ -23,7 +23,7 @@ APP = Path(__file__).parent / "apps" / "bad_input_app.py"
 MAX_BODY = 1 << 20
 # Larger bodies are looked at by the worker.
 LOOKED_AT_BY_WORKER = 70_000
-PROMPT = 2.0  # seconds that "at once" may take on a busy machine; nothing here has a time-out that short
+PROMPT = 2.0  # seconds that "at once" may take on a busy machine; nothing here has a timeout that short
 JSON = {"Content-Type": "application/json"}
 INVALID, TOO_LARGE = "invalid-request", "payload-too-large"
 HEAD = b"POST /square HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"

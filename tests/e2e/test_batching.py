@@ -100,7 +100,7 @@ def test_max_wait_counts_from_the_first_job(served: Served) -> None:
 
 @pytest.mark.parametrize("endpoint", ["total", "queue"])
 def test_no_batch_waits_past_the_deadline_of_a_member(served: Served, endpoint: str) -> None:
-    """A member's time-out that is shorter than ``max_wait`` shortens the wait, and leaves time to run in."""
+    """A member's timeout that is shorter than ``max_wait`` shortens the wait, and leaves time to run in."""
     answer = served.post_json(f"/{endpoint}", 1)
     assert (answer.status, answer.json()) == (200, 1)
     assert answer.seconds < PATIENCE

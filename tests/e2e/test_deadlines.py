@@ -27,7 +27,7 @@ from tests.serving import Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
-# The time-outs that the endpoints of the app declare.
+# The timeouts that the endpoints of the app declare.
 EXECUTION = FIRST_CHUNK = IDLE = QUEUE = 0.5
 TOTAL = 0.8
 STUBBORN_EXECUTION, STUBBORN_GRACE = 0.4, 0.6
@@ -247,7 +247,7 @@ def test_who_stops_within_the_grace_is_not_killed(served: Served, marks: Path) -
 
 
 def test_each_time_out_is_counted_and_told(served: Served) -> None:
-    """A time-out is in the totals of its endpoint, and a line of the log names the job, the worker and the cause."""
+    """A timeout is in the totals of its endpoint, and a line of the log names the job, the worker and the cause."""
     totals: dict[str, Any] = served.status()["endpoints"]["execution"]["totals"]
     job = new_id()
     served.post_json("/execution", {"seconds": 60}, headers={"X-Request-Id": job})

@@ -99,7 +99,7 @@ def test_requests_write_nothing(server: Served) -> None:
 
 
 def test_an_interrupt_is_one_line(server: Served) -> None:
-    """With the job, the endpoint, the worker, why, and how long it had run; the time-out is another."""
+    """With the job, the endpoint, the worker, why, and how long it had run; the timeout is another."""
     pid = worker_pid(server, "default")
     job = ask(server, "/sleep", {}, 504)
     interrupt = wait_event(server, "interrupt", job=job)

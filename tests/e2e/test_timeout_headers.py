@@ -62,7 +62,7 @@ def test_a_deadline_that_has_passed_starts_nothing(served: Served) -> None:
 
 
 def test_a_stream_is_cut_at_its_callers_deadline(served: Served) -> None:
-    """But not at the read time-out of the OpenAI client, which is for the next chunk."""
+    """But not at the read timeout of the OpenAI client, which is for the next chunk."""
     answer = served.post_json("/count", {"n": 4}, headers={"x-stainless-read-timeout": "0.2"})
     assert answer.lines() == [0, 1, 2, 3]
 

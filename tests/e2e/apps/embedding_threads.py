@@ -61,7 +61,7 @@ def try_errors(engine: Any) -> None:
 
 
 def try_cancelling(engine: Any) -> None:
-    """A thread's wait cannot be cancelled from outside: its time-out does it."""
+    """A thread's wait cannot be cancelled from outside: its timeout does it."""
 
     def hold() -> dict[str, Any]:
         return error_of(lambda: engine.call("hold", {}, timeout=1.0))
