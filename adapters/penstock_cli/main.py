@@ -124,7 +124,10 @@ def serve(**options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
 def check(target: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Validate the app TARGET and print its endpoints, without starting anything."""
+    """Validate the app TARGET and print its endpoints.
+
+    Nothing is started.
+    """
     from penstock_cli.checking import check_app  # noqa: PLC0415 - each command imports only what it needs
 
     check_app(target, as_json=as_json)
@@ -135,9 +138,10 @@ def check(target: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
 def plugins(target: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """List the plug-ins with their hooks and settings; with TARGET, also those of the app.
+    """List the plug-ins with their hooks and settings.
 
-    The exit code is 1 if a server could not start with them.
+    With TARGET, the plug-ins of the app are listed too. The exit code is 1 if a server could not start with the plug-ins
+    listed.
     """
     from penstock_cli.plugin_listing import list_plugins  # noqa: PLC0415 - each command imports only what it needs
 
