@@ -140,8 +140,7 @@ def check(target: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it
 def plugins(target: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
     """List the plug-ins with their hooks and settings.
 
-    With TARGET, the plug-ins of the app are listed too. The exit code is 1 if a server could not start with the plug-ins
-    listed.
+    With TARGET, the plug-ins of the app are listed too. The exit code is 1 if a server could not start with them.
     """
     from penstock_cli.plugin_listing import list_plugins  # noqa: PLC0415 - each command imports only what it needs
 

@@ -23,9 +23,9 @@ ASGIProtocol._check_h1c_protocol_available()
 class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's HTTP connection, kept in ``worker.connections`` while it is open.
 
-    gunicorn's own class has three shortcomings, which this one removes. It only counts connections, so that a stop waits
-    for idle ones as long as for busy ones. It answers requests that it cannot parse in plain text. It closes a
-    connection while a body is still arriving, and the kernel then sends a reset, which may overtake the response.
+    gunicorn's own class has three shortcomings, which this one removes. It only counts connections, so a stop waits for
+    idle ones as long as for busy ones. It answers requests that it cannot parse in plain text. It closes a connection
+    while a body is still arriving, and the kernel then sends a reset, which may overtake the response.
     """
 
     _closed: bool  # set by gunicorn
