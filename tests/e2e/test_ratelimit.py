@@ -1,4 +1,4 @@
-"""Rate limits over HTTP: what callers are told, and when they are let in again."""
+"""Rate limits over HTTP: the responses to callers, and when they are admitted again."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ HOPELESS = Timeouts(execution=0.4, grace=0.4)
 
 @contextlib.contextmanager
 def cleaning_up(ctx: Context) -> Iterator[None]:
-    """What a careful handler does: its ``finally`` marks the job, with the exception that went by."""
+    """Act as a careful handler does: a ``finally`` marks the job, with the exception that passed through."""
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ import trio
 from penstock import App, Batching, Retries, Timeouts
 from tests.e2e.apps.marks import folder, mark
 
-CHILD_LIVES_SECONDS = 20.0  # what escapes on purpose ends by itself, soon after the tests
+CHILD_LIVES_SECONDS = 20.0  # children that escape on purpose exit by themselves soon after the tests
 
 app = App(__name__)
 
@@ -91,7 +91,7 @@ async def poison_async(name: str, how: str = "", until: str = "") -> str:
     mark(f"{name}.began")
     while not (folder() / until).exists():  # noqa: ASYNC110 - the event is in another process
         await trio.sleep(0.005)
-    await trio.sleep(0.1)  # whoever ran beside poison now would be dead before this is over
+    await trio.sleep(0.1)  # a job that ran beside poison now would die during this sleep
     return name
 
 
@@ -139,7 +139,7 @@ def fork_a_survivor() -> None:
 
 
 def fork_in_c() -> None:
-    """The child keeps every descriptor, that of the engine's socket too: Python is not told of this fork."""
+    """Fork without Python's knowledge: the child keeps every descriptor, also that of the engine's socket."""
     libc = ctypes.CDLL(None)
     if libc.fork() == 0:
         libc.setsid()

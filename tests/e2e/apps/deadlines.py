@@ -1,4 +1,4 @@
-"""Endpoints that overrun each of their time-outs. Pools are named for what may disturb whom."""
+"""Endpoints that overrun each of their timeouts. Pools are named for what may disturb whom."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ async def execution_task() -> None:
     await trio.sleep(FOR_EVER)
 
 
-# ---- queue: what is queued behind somebody who is stuck
+# ---- queue: jobs behind one that is stuck
 
 
 class Stuck:
-    """Ways to be stuck until the execution time-out, and then for the grace or not."""
+    """Ways to be stuck until the execution timeout, and then for the grace or not."""
 
     def sleep(self) -> None:
         sleep_for_ever()

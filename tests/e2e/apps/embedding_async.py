@@ -31,7 +31,7 @@ async def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         await pause()
-    raise TimeoutError("waited in vain")
+    raise TimeoutError("the condition did not become true")
 
 
 async def together(jobs: list[Job]) -> list[Any]:
@@ -146,7 +146,7 @@ async def try_bodies() -> None:
 
 
 async def main() -> None:
-    async with open_engine(app):  # what a first use leaves open for good does not count
+    async with open_engine(app):  # a first use leaves some things open for good; they do not count
         pass
     before, threads_before = open_descriptors(), threads()
     async with open_engine(app) as engine:

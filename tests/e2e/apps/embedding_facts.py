@@ -1,4 +1,4 @@
-"""What the programs of test_embedding.py have in common: they find facts out and print them as one JSON object."""
+"""Shared code of the programs in test_embedding.py, which print what they observe as one JSON object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from penstock import PenstockError
 
 
 def open_descriptors() -> list[str]:
-    """What this process has open. Sockets and the like are told apart by kind only: their numbers change."""
+    """Return the open descriptors of this process. Sockets and pipes are only named by kind: their numbers change."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         try:

@@ -21,7 +21,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise TimeoutError("waited in vain")
+    raise TimeoutError("the condition did not become true")
 
 
 def error_of(job: Callable[[], Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def try_errors(engine: Any) -> None:
 
 
 def try_cancelling(engine: Any) -> None:
-    """A thread's wait cannot be cancelled from outside: its time-out does it."""
+    """A thread's wait cannot be cancelled from outside: its timeout does it."""
 
     def hold() -> dict[str, Any]:
         return error_of(lambda: engine.call("hold", {}, timeout=1.0))
@@ -96,7 +96,7 @@ def try_bodies() -> None:
 
 
 def main() -> None:
-    with start_engine(app):  # what a first use leaves open for good does not count
+    with start_engine(app):  # a first use leaves some things open for good; they do not count
         pass
     before, threads_before = open_descriptors(), threads()
     with start_engine(app) as engine:

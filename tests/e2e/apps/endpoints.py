@@ -36,7 +36,7 @@ def count(n: int) -> Iterator[dict[str, int]]:
 
 @app.endpoint("/count-marked")
 def count_marked(names: list[str]) -> Iterator[str]:
-    """A chunk for each name, the next only when the client has told that it has seen the one before."""
+    """Yield a chunk for each name, each one only after the client has confirmed the one before."""
     for name in names:
         yield name
         wait_for_marks(name)

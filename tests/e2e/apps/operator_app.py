@@ -1,4 +1,4 @@
-"""Served by test_operator.py: a model that talks, fails, overstays and dies, when it is told to."""
+"""Served by test_operator.py: a model that prints, fails, overstays or dies on request."""
 
 from __future__ import annotations
 

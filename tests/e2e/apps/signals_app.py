@@ -1,4 +1,4 @@
-"""Served by test_signals.py: work that ends when it is told to, by a mark in a folder, or never."""
+"""Served by test_signals.py: work that ends when a mark appears in a folder, or never."""
 
 from __future__ import annotations
 

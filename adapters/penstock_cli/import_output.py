@@ -1,4 +1,4 @@
-"""What an app prints while it is imported into the HTTP process, line by line and marked, as its workers' output is."""
+"""The output of an app while the HTTP process imports it: logged line by line, as the output of its workers is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def output_as_events(worker: str) -> TextIO:
-    """Return a text stream that reports every line written to it as an ``output`` event of ``worker``."""
+    """Return a text stream that logs each line written to it as an ``output`` event of ``worker``."""
     sink = io.BufferedWriter(_EventSink(worker))
     return io.TextIOWrapper(sink, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
@@ -28,7 +28,7 @@ class _EventSink(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        # For faulthandler and the like, which write past Python's streams.
+        # faulthandler and others write to the descriptor, past Python's streams.
         assert sys.__stderr__ is not None
         return sys.__stderr__.fileno()
 

@@ -1,4 +1,4 @@
-"""Why an app could not be loaded, in the words and with the frames of its author."""
+"""Errors of an app that cannot be loaded, described with only its author's own frames."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import traceback
 
 from penstock.errors import DeclarationError
 
-# Packages whose frames tell an app's author nothing. They are looked up, not imported: click may not be there.
+# Packages whose frames are of no use to an app's author. Looked up and not imported, since click may not be installed.
 MACHINERY = ("penstock", "penstock_cli", "penstock_falcon", "penstock_gunicorn", "gunicorn", "click")
 
 
 def describe_failure(error: BaseException) -> tuple[str, str]:
-    """Return one sentence, and the traceback with only the frames outside Penstock and gunicorn (or "").
+    """Return a one-line message, and the traceback without the frames of Penstock and gunicorn ("" if none is left).
 
-    A ``DeclarationError`` speaks for itself: its own words are the sentence. The traceback is that of its cause, or
-    else shows the user's line that raised it.
+    The message of a ``DeclarationError`` is returned as it is, without the name of the class. Its traceback is its
+    cause's, if it has one; otherwise it shows the user's line that raised it.
     """
     if not isinstance(error, DeclarationError):
         return f"{type(error).__name__}: {error}", _user_traceback(error)
