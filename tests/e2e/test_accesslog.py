@@ -134,4 +134,4 @@ def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
     with Served(APP, environment=environment, ready_timeout=None) as served:
         assert served.wait() != 0
         assert "plug-in 'accesslog': cannot append to" in served.output()
-        assert "choose another with its setting 'file'" in served.output()
+        assert "set its setting 'file' to another path" in served.output()

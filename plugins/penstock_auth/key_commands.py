@@ -1,4 +1,4 @@
-"""``penstock keys``: make, list and revoke API keys."""
+"""The command ``penstock keys``, which creates, lists and revokes API keys."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any, Final
 import click
 
 from penstock.hooks import near_miss
+from penstock_auth.api_keys import check_name, check_scope, digest_of, new_key
 from penstock_auth.keyfile import KeyRecord, add_record, free_id, records_in, revoke_record
-from penstock_auth.keys import check_name, check_scope, digest_of, new_key
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 
 
 class Expiry(click.ParamType[datetime]):
-    """A duration from now, such as 90d, or a day, such as 2027-01-31."""
+    """An instant, given as a duration from now, such as 90d, or as a date, such as 2027-01-31."""
 
     name = "expiry"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read it; click shows what is wrong with it."""
+        """Return the instant; click reports a value that is not one."""
         now = _now()
         try:
             match = _DURATION.fullmatch(value)
             moment = now + _seconds(*match.groups()) if match else _instant(value)
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r} is neither a duration, such as 90d or 12h, nor a day, such as 2027-01-31.", param, ctx
+                f"{value!r} is neither a duration, such as 90d or 12h, nor a date, such as 2027-01-31.", param, ctx
             )
         if moment <= now:
-            self.fail(f"{value!r} is not in the future: the key would never be good.", param, ctx)
+            self.fail(f"{value!r} is not in the future: the key would never be valid.", param, ctx)
         return moment
 
 
@@ -52,7 +52,7 @@ def _now() -> datetime:
 
 
 def _checked(check: Any) -> Any:
-    """A callback that refuses what the check does."""
+    """Return a callback for click that rejects the values that ``check`` rejects."""
 
     def callback(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
         try:
@@ -71,27 +71,27 @@ _file_option = click.option(
     envvar="PENSTOCK_AUTH_KEYS_FILE",
     show_envvar=True,
     required=True,
-    help="The file of keys, as in the setting keys_file.",
+    help="The key file, as in the setting keys_file.",
 )
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys.
+    """Create, list and revoke API keys.
 
-    A running server sees every change within a second or two.
+    A running server applies every change within a second or two.
     """
 
 
 @keys.command()
 @click.argument("principal", callback=_checked(check_name))
 @click.option(
-    "--scope", "scopes", multiple=True, callback=_checked(check_scope), help="What it gives; may be repeated."
+    "--scope", "scopes", multiple=True, callback=_checked(check_scope), help="A scope of the key; may be repeated."
 )
-@click.option("--expires", type=Expiry(), help="When it ends: 90d, 12h, or 2027-01-31. Default: never.")
+@click.option("--expires", type=Expiry(), help="When the key expires: 90d, 12h, or 2027-01-31. Default: never.")
 @_file_option
 def new(principal: str, scopes: Sequence[str], expires: datetime | None, file: Path) -> None:
-    """Make a key for PRINCIPAL and print it, this once: the file has only its digest."""
+    """Create a key for PRINCIPAL and print it once; the file keeps only its digest."""
     key = new_key()
     path = _real(file)
     try:
@@ -108,14 +108,14 @@ def new(principal: str, scopes: Sequence[str], expires: datetime | None, file: P
     except (OSError, ValueError) as error:
         raise _failure(file, error) from None
     click.echo(key)
-    told = f"This is the key of {principal}, id {record.id}, {_until(expires)}."
-    click.echo(f"{told} It is shown only now: {file} has its digest.", err=True)
+    summary = f"Created key {record.id} of {principal}, {_until(expires)}."
+    click.echo(f"{summary} It is shown only once: {file} holds its digest.", err=True)
 
 
 @keys.command("list")
 @_file_option
 def list_(file: Path) -> None:
-    """Show whose keys there are, and until when. No key and no digest is shown."""
+    """List the keys, with their principals and expiry times. Neither keys nor digests are shown."""
     try:
         records = _read(_real(file))
     except (OSError, ValueError) as error:
@@ -130,7 +130,7 @@ def list_(file: Path) -> None:
 @click.argument("id")
 @_file_option
 def revoke(id: str, file: Path) -> None:
-    """Let nobody in any more with the key ID, as `list` shows it."""
+    """Revoke the key ID, as shown by `penstock keys list`."""
     path = _real(file)
     try:
         record = revoke_record(path, id, _now())
@@ -138,11 +138,11 @@ def revoke(id: str, file: Path) -> None:
         raise click.ClickException(f"{file} has no key {id!r}; {_near(id, path)}") from None
     except (OSError, ValueError) as error:
         raise _failure(file, error) from None
-    click.echo(f"The key {record.id} of {record.principal} is revoked.", err=True)
+    click.echo(f"Key {record.id} of {record.principal} is revoked.", err=True)
 
 
 def _real(file: Path) -> Path:
-    """The file itself, where the name is a link: what is replaced must not be the link."""
+    """Return the path with symbolic links resolved: writing replaces the file, and must not replace a link to it."""
     return file.resolve()
 
 
@@ -168,4 +168,4 @@ def _shown(moment: datetime | None) -> str:
 
 
 def _until(expires: datetime | None) -> str:
-    return "which never expires" if expires is None else f"good until {_shown(expires)}"
+    return "which never expires" if expires is None else f"valid until {_shown(expires)}"

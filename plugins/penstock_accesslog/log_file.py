@@ -1,4 +1,4 @@
-"""Where the lines go: a file that others may move away, or stderr."""
+"""The destination of the lines: stderr, or a file that log rotation may move away."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from penstock.hooks import log_event
 STDERR: Final = "-"
 STDERR_DESCRIPTOR: Final = 2
 PIPE_BYTES: Final = select.PIPE_BUF
-"""What a pipe takes in one piece, unmixed with what others write into it at the same time."""
+"""The largest write to a pipe that is atomic: it does not mix with what other processes write at the same time."""
 FILE_BYTES: Final = 1 << 20
 LOOK_SECONDS: Final = 1.0
+"""The file is looked up by its path at most this often."""
 MODE: Final = 0o640
-"""The lines say who has asked for what, which is not everybody's business."""
+"""Not readable by other users: the lines record which caller asked for what."""
 
 
-class Output:
-    """Lines are appended to it. One thread uses it at a time.
+class LogFile:
+    """A file, or stderr, to which lines are appended. It must be used by one thread at a time.
 
     Parameters
     ----------
     path:
-        The file; "-" for stderr.
+        The path of the file; "-" for stderr.
     clock:
-        Seconds that only grow.
+        The monotonic clock, in seconds.
 
     Raises
     ------
@@ -44,20 +45,20 @@ class Output:
         self._looked_at = clock()
         self._descriptor = STDERR_DESCRIPTOR if path == STDERR else self._opened()
         self._is_stuck = False
-        self._is_torn = False  # the last write has left a part of a line
+        self._is_torn = False  # the last write ended within a line
 
     def _opened(self) -> int:
-        # A pipe with a name is opened only if somebody reads it: without O_NONBLOCK this would wait for ever.
+        # With O_NONBLOCK, opening a named pipe that no process reads is an error. Without it, the server would hang.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, MODE)
         os.set_blocking(descriptor, True)
         return descriptor
 
     def write(self, lines: Sequence[bytes]) -> tuple[int, OSError | None]:
-        """Append these lines; waits for as long as the other side takes.
+        """Append lines, waiting for as long as the disk or the reader of the pipe takes.
 
         Returns
         -------
-        How many are written, and what has kept the others from it.
+        The number of lines written, and the error that prevented the others, or None.
         """
         written = 0
         try:
@@ -76,7 +77,7 @@ class Output:
             os.close(self._descriptor)
 
     def _pieces(self, lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
-        """Gather lines to pieces that are written undivided: each with the number of its lines."""
+        """Join lines into pieces that one write can take; yield each piece with the number of its lines."""
         is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         most_bytes = FILE_BYTES if is_file else PIPE_BYTES
         gathered: list[bytes] = []
@@ -103,14 +104,14 @@ class Output:
     def _write_some(self, data: memoryview) -> int:
         try:
             return os.write(self._descriptor, data)
-        except BlockingIOError:  # somebody has made our stderr non-blocking, for all who share it
+        except BlockingIOError:  # another process that shares our stderr has made it non-blocking for all
             waiting = select.poll()
             waiting.register(self._descriptor, select.POLLOUT)
             waiting.poll()
             return 0
 
     def _reopen_if_moved(self) -> None:
-        """Follow the path, not the file: whoever rotates logs has moved that away."""
+        """Open the path again if it no longer leads to the open file: log rotation has moved that file away."""
         now = self._clock()
         if self._descriptor == STDERR_DESCRIPTOR or now - self._looked_at < LOOK_SECONDS:
             return
@@ -120,25 +121,26 @@ class Output:
                 return
             descriptor = self._opened()
         except OSError as error:
-            self._tell_stuck(error)
+            self._warn_stuck(error)
             return
         self._is_stuck = False
         os.close(self._descriptor)
         self._descriptor = descriptor
 
-    def _tell_stuck(self, error: OSError) -> None:
-        """Better into a file that was moved away than nowhere; but somebody should know, once."""
+    def _warn_stuck(self, error: OSError) -> None:
+        """Warn once that lines still go to the moved file, which is better than losing them."""
         if not self._is_stuck:
             self._is_stuck = True
             reason = error.strerror or str(error)
             message = (
-                f"the access log still goes to the file that was moved away: {self._path} cannot be opened: {reason}"
+                "the access log is still written to the old file, which was moved away: "
+                f"{self._path} cannot be opened: {reason}"
             )
             log_event(logging.WARNING, "accesslog-stuck", message, file=self._path, reason=reason)
 
 
 def _is_same_file(path: str, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))  # noqa: PTH116 - beside fstat
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))  # noqa: PTH116 - to match os.fstat
     except FileNotFoundError:
         return False

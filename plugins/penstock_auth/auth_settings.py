@@ -1,4 +1,4 @@
-"""What an operator can say about keys, tokens and scopes."""
+"""The settings of authentication: keys, tokens and scopes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from penstock.hooks import PluginSettings, Secret
-from penstock_auth.keys import check_scope, keys_in_text
+from penstock_auth.api_keys import check_scope, keys_in_text
 
 ANY_ENDPOINT: Final = "*"
 SHARED_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
@@ -21,35 +21,35 @@ MOST_LEEWAY: Final = 300.0
 
 
 class JwtSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How JSON Web Tokens are verified.
+    """The settings for verifying JSON Web Tokens.
 
     Parameters
     ----------
     algorithms:
-        Those that are accepted, such as ``["RS256"]``. Either of public keys or of shared secrets, never both.
+        The accepted algorithms, such as ``["RS256"]``: all for public keys or all for shared secrets, never both.
     jwks_file, jwks_url:
-        Where the keys are, as a JSON Web Key Set: one of the two. The URL is ``https``, or ``http`` on this machine.
+        The location of the JSON Web Key Set: exactly one of the two. The URL is ``https``, or ``http`` on this machine.
     issuer:
-        What ``iss`` must be; None: anything.
+        The required value of ``iss``; None accepts any.
     audience:
-        What ``aud`` must name one of. If there is none, a token that names any is refused.
+        The accepted values of ``aud``, of which a token must name one. If empty, a token with an ``aud`` is refused.
     leeway:
-        By how many seconds the issuer's clock may differ from ours, at most 300.
+        The seconds by which the issuer's clock may differ from ours, at most 300.
     principal_claim:
-        Which claim is the principal's name.
+        The claim that holds the principal's name.
     scope_claim:
-        Which claim has the scopes: a list, or one string with spaces.
+        The claim that holds the scopes, as a list or as one string separated by spaces.
     cache_seconds:
-        After how many seconds the keys of a URL are fetched again.
+        The seconds after which the keys at ``jwks_url`` are fetched again.
     refetch_seconds:
-        How many seconds lie between two fetches at least, when one has failed or a token names a key that is not known.
+        The minimum number of seconds between two fetches, after a failure or when a token names an unknown key.
     fetch_timeout:
-        How many seconds a fetch may take.
+        The seconds that a fetch may take.
 
     Raises
     ------
     ValueError
-        For what does not fit together, or would be unsafe.
+        If the settings contradict each other, or would be unsafe.
     """
 
     algorithms: tuple[str, ...]
@@ -67,54 +67,54 @@ class JwtSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         self._check_algorithms()
         if bool(self.jwks_file) == bool(self.jwks_url):
-            raise ValueError("jwt needs its keys from one place: give either jwks_file or jwks_url")
+            raise ValueError("jwt needs its keys from one place: set either jwks_file or jwks_url")
         if self.jwks_url:
             _check_url(self.jwks_url)
             if SHARED_SECRET.intersection(self.algorithms):
-                raise ValueError("jwt: shared secrets (HS256 and the like) are not fetched; give them in jwks_file")
+                raise ValueError("jwt: shared secrets (HS256, HS384, HS512) are not fetched; put them into jwks_file")
         if not 0 <= self.leeway <= MOST_LEEWAY:
             raise ValueError(f"jwt: leeway must be from 0 to {MOST_LEEWAY:g} seconds, not {self.leeway:g}")
         if "" in (*self.audience, self.issuer, self.principal_claim, self.scope_claim):
-            raise ValueError("jwt: audience, issuer, principal_claim and scope_claim must not be empty text")
+            raise ValueError("jwt: audience, issuer, principal_claim and scope_claim must not be empty strings")
         for name in ("cache_seconds", "refetch_seconds", "fetch_timeout"):
-            # Infinity would mean a fetch that never ends, or keys that are never looked at again.
+            # Infinity would allow a fetch that never ends, or keys that are never fetched again.
             if not 0 < getattr(self, name) < 10**7:
                 raise ValueError(f"jwt: {name} must be a positive number of seconds, not {getattr(self, name):g}")
 
     def _check_algorithms(self) -> None:
         if not self.algorithms:
-            raise ValueError('jwt: algorithms must name those that are accepted, such as ["RS256"]')
+            raise ValueError('jwt: algorithms must name the accepted algorithms, such as ["RS256"]')
         for name in self.algorithms:
             if name not in SHARED_SECRET | PUBLIC_KEY:
                 known = ", ".join(sorted(SHARED_SECRET | PUBLIC_KEY))
-                raise ValueError(f"jwt: algorithm {name!r} is not accepted; there are: {known}")
+                raise ValueError(f"jwt: algorithm {name!r} is not supported; use one of: {known}")
         if SHARED_SECRET.intersection(self.algorithms) and PUBLIC_KEY.intersection(self.algorithms):
-            # Where both are allowed, a public key that is taken for a shared secret lets everybody sign.
-            raise ValueError("jwt: algorithms must be all of public keys or all of shared secrets; take one kind away")
+            # If both are allowed, and a public key is used as a shared secret, anyone can sign tokens.
+            raise ValueError("jwt: algorithms must be all for public keys or all for shared secrets; remove one kind")
 
 
 class AuthSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may call what. With neither keys nor tokens, everybody may call everything.
+    """The settings of authentication. With neither keys nor tokens, any caller may call every endpoint.
 
     Parameters
     ----------
     keys_file:
-        The file that ``penstock keys`` writes to. It is read again when it has changed.
+        The key file, written by ``penstock keys``. It is read again when it has changed.
     keys:
-        More keys, for the environment: ``alice=KEY,bob:math+operator=sha256:DIGEST``.
+        Further keys, meant for the environment: ``alice=KEY,bob:math+operator=sha256:DIGEST``.
     scopes:
-        For each endpoint, by its name, the scopes that a caller needs, all of them; ``*`` is for those not named.
+        For each endpoint, by name, the scopes that a caller needs, all of them. ``*`` applies to all other endpoints.
     operator_scope:
-        The scope that all routes beside the endpoints are open to.
+        The scope that allows all routes other than endpoints.
     observer_scope:
-        A scope for those that only look: it opens the routes that are asked by GET, such as ``/metrics``.
+        The scope for read-only access: it allows the routes with the method GET, such as ``/metrics``.
     jwt:
-        How tokens are verified; None: there are none.
+        The settings for verifying tokens; None if tokens are not accepted.
 
     Raises
     ------
     ValueError
-        For what does not fit together.
+        If the settings contradict each other.
     """
 
     keys_file: str | None = None
@@ -125,30 +125,30 @@ class AuthSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_fie
     jwt: JwtSettings | None = None
 
     def __post_init__(self) -> None:
-        # A variable that is there and empty is a secret that did not arrive, and must not open the doors.
+        # A variable that is set but empty is a secret that failed to arrive. It must not turn authentication off.
         if self.keys_file is not None and not self.keys_file.strip():
-            raise ValueError("keys_file is empty; name a file, or take the setting away")
+            raise ValueError("keys_file is empty; set it to a path, or remove the setting")
         if self.keys is not None and not keys_in_text(self.keys):
-            raise ValueError("keys is empty; give at least one as NAME=KEY, or take the setting away")
+            raise ValueError("keys is empty; give at least one as NAME=KEY, or remove the setting")
         if self.scopes and not self.is_on:
-            raise ValueError("there are scopes but nobody can have any; give keys_file, keys or jwt")
+            raise ValueError("scopes are set but no caller can have one; set keys_file, keys or jwt")
         for scope in (self.operator_scope, self.observer_scope, *(s for some in self.scopes.values() for s in some)):
             check_scope(scope)
 
     @property
     def is_on(self) -> bool:
-        """Whether callers are asked who they are."""
+        """True if callers must authenticate."""
         return self.keys_file is not None or self.keys is not None or self.jwt is not None
 
 
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.username or parts.password:
-        raise ValueError("jwt: jwks_url must not have a password in it: it is logged when it cannot be fetched")
+        raise ValueError("jwt: jwks_url must not contain a password, which could end up in the log")
     if not parts.hostname:
         raise ValueError(f"jwt: jwks_url {url!r} names no host")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(parts.hostname)):
-        raise ValueError(f"jwt: jwks_url {url!r} must begin with https://; http:// is for this machine alone")
+        raise ValueError(f"jwt: jwks_url {url!r} must begin with https://; http:// is allowed for this machine only")
 
 
 def _is_this_machine(host: str) -> bool:

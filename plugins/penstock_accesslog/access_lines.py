@@ -1,7 +1,8 @@
-"""What a line says, in three formats.
+"""The three line formats: text, JSON and combined.
 
-Quick, because it is done for each request in the engine's thread; and safe, because half of it comes from clients: no
-value can end its line, be taken for another field, or speak to a terminal.
+Formatting is fast, because it runs once per request and shares the interpreter with the engine. It is also safe,
+because half of the values come from clients: a value cannot end its line, imitate another field, or send control
+sequences to a terminal.
 """
 
 from __future__ import annotations
@@ -17,42 +18,46 @@ from penstock.hooks import RequestAnswered, text_value
 Format: TypeAlias = Literal["text", "json", "combined"]
 
 LONGEST_VALUE: Final = 512
-"""Characters of a value; what is longer is cut. So nearly every line fits into one undivided write to a pipe."""
-MOST_REMEMBERED: Final = 4096
+"""Characters kept of each value; the rest is cut off. Nearly every line then fits into one atomic write to a pipe."""
+MOST_SHOWN_VALUES: Final = 4096
 
 
-class Lines(Protocol):
-    """Makes the line of a record, ended, given the time since 1970 in seconds."""
+class LineFormatter(Protocol):
+    """A callable that turns a record into a line."""
 
     def __call__(self, record: RequestAnswered, now: float) -> bytes:
-        """Make one."""
+        """Return the record's line, with its newline; ``now`` is in seconds since 1970."""
         ...
 
 
-def lines_of(format: Format) -> Lines:
-    """What makes lines in this format."""
-    makers: dict[Format, Callable[[], Lines]] = {"text": TextLines, "json": JsonLines, "combined": CombinedLines}
-    return makers[format]()
+def formatter_for(format: Format) -> LineFormatter:
+    """Return a new formatter of this format."""
+    formatters: dict[Format, Callable[[], LineFormatter]] = {
+        "text": TextLines,
+        "json": JsonLines,
+        "combined": CombinedLines,
+    }
+    return formatters[format]()
 
 
-class Remembered(dict[str, str]):
-    """How values are shown: worked out once for each, because paths, callers and addresses come again and again."""
+class ShownValues(dict[str, str]):
+    """A cache of formatted values: the same paths, callers and addresses recur in line after line."""
 
     def __init__(self, show: Callable[[str], str]) -> None:
         super().__init__()
         self._show = show
 
     def __missing__(self, value: str) -> str:
-        if len(self) >= MOST_REMEMBERED:
+        if len(self) >= MOST_SHOWN_VALUES:
             self.clear()
         shown = self._show(_cut(value))
-        if len(value) <= LONGEST_VALUE:  # or it would cost more memory than it saves time
+        if len(value) <= LONGEST_VALUE:  # caching longer values would cost more memory than the time saved is worth
             self[value] = shown
         return shown
 
 
 def _is_plain(request_id: str) -> bool:
-    """Whether it can stand in any line as it is; those that are made here can."""
+    """Return whether the ID needs no escaping in any format; the IDs that Penstock generates need none."""
     return request_id.replace("-", "").isalnum() and request_id.isascii() and len(request_id) <= LONGEST_VALUE
 
 
@@ -61,7 +66,7 @@ def _cut(value: str) -> str:
 
 
 class Seconds:
-    """The time of day, to the second, formatted once a second."""
+    """The time of day to the second, formatted once per second."""
 
     def __init__(self, show: Callable[[int], str]) -> None:
         self._show = show
@@ -69,26 +74,29 @@ class Seconds:
         self._shown = ""
 
     def __call__(self, second: int) -> str:
-        """The second as text."""
+        """Return the second as text."""
         if second != self._second:
             self._second, self._shown = second, self._show(second)
         return self._shown
 
 
 class TextLines:
-    """``07:16:20.123 INFO    request  POST /square 200 ok  [ms=1.520 ...]``, like an event line, in local time."""
+    """The text format: like an event line, in local time.
+
+    For example ``07:16:20.123 INFO    request  POST /square 200 ok  [ms=1.520 ...]``.
+    """
 
     def __init__(self) -> None:
         self._clock = Seconds(lambda second: time.strftime("%H:%M:%S", time.localtime(second)))
-        self._shown = Remembered(text_value)
+        self._shown = ShownValues(text_value)
 
     def __call__(self, record: RequestAnswered, now: float) -> bytes:
-        """See ``Lines``."""
+        """Return the line; see ``LineFormatter``."""
         shown = self._shown
         second = int(now)
         request_id = record.request_id
         if not _is_plain(request_id):
-            request_id = text_value(_cut(request_id))  # not remembered: each comes only once
+            request_id = text_value(_cut(request_id))  # not cached: each occurs only once
         line = (
             f"{self._clock(second)}.{int((now - second) * 1000):03d} INFO    request  {shown[record.method]} "
             f"{shown[record.path]} {record.status} {shown[record.code]}  [ms={record.seconds * 1000:.3f}"
@@ -110,17 +118,17 @@ class TextLines:
 
 
 class JsonLines:
-    """An object in each line, with the fields of an event line and then those of the request.
+    """The JSON format: one object per line, with the fields of an event line followed by those of the request.
 
-    It is put together from strings that are JSON already: that takes half the time of encoding an object.
+    The object is assembled from strings that are already JSON, which takes half the time of encoding a dictionary.
     """
 
     def __init__(self) -> None:
         self._clock = Seconds(lambda second: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-        self._shown = Remembered(_json_string)
+        self._shown = ShownValues(_json_string)
 
     def __call__(self, record: RequestAnswered, now: float) -> bytes:
-        """See ``Lines``."""
+        """Return the line; see ``LineFormatter``."""
         shown = self._shown
         second = int(now)
         request_id = record.request_id
@@ -142,23 +150,23 @@ class JsonLines:
 
 
 def _json_string(value: str) -> str:
-    # Nothing that is not ASCII is left as it is: no line separator of Unicode, nothing that turns the direction of
-    # reading, no lone surrogate. DEL is ASCII.
+    # json.dumps escapes everything outside ASCII, which includes Unicode line separators, bidirectional controls and
+    # lone surrogates. DEL is ASCII, so it is escaped here.
     return json.dumps(value).replace("\x7f", r"\u007f")
 
 
 class CombinedLines:
-    """Apache's and nginx' "combined", for tools that read only that.
+    """The "combined" format of Apache and nginx, for tools that read no other.
 
-    Size, referrer and user agent are not known here, and are "-"; the protocol is said to be HTTP/1.1.
+    Size, referrer and user agent are unknown here and shown as "-". The protocol is always shown as HTTP/1.1.
     """
 
     def __init__(self) -> None:
         self._clock = Seconds(lambda second: time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second)))
-        self._shown = Remembered(_quoted)
+        self._shown = ShownValues(_quoted)
 
     def __call__(self, record: RequestAnswered, now: float) -> bytes:
-        """See ``Lines``."""
+        """Return the line; see ``LineFormatter``."""
         shown = self._shown
         return (
             f"{shown[record.address]} - {shown[record.principal or '']} [{self._clock(int(now))}] "
@@ -167,5 +175,5 @@ class CombinedLines:
 
 
 def _quoted(value: str) -> str:
-    """The value with blanks, quotes and everything else that is special as %XX, as it may have come."""
+    """Return the value with spaces, quotes and other special characters as %XX, the way a client may have sent them."""
     return quote(value, safe="/:@!$&'()*+,;=~%", errors="backslashreplace") or "-"
