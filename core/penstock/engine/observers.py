@@ -154,7 +154,7 @@ def _worker_ready(fields: Fields) -> records.Record:
 
 def _worker_lost(fields: Fields) -> records.Record:
     place = fields["worker"].place
-    return records.WorkerLost(worker=place.name, pool=place.pool.name, reason=fields["reason"])
+    return records.WorkerDied(worker=place.name, pool=place.pool.name, reason=fields["reason"])
 
 
 def _killed(fields: Fields) -> records.Record:
@@ -172,7 +172,7 @@ _RECORDS: dict[str, tuple[type[records.Record], Callable[[Fields], records.Recor
     "retry": (records.RetryScheduled, _retry),
     "abandoned": (records.JobAbandoned, _abandoned),
     "worker-ready": (records.WorkerReady, _worker_ready),
-    "worker-lost": (records.WorkerLost, _worker_lost),
+    "worker-lost": (records.WorkerDied, _worker_lost),
     "kill": (records.WorkerKilled, _killed),
     "restart": (records.WorkerRestarted, _restarted),
 }
