@@ -150,7 +150,7 @@ def test_hooks_and_what_is_known_of_them_agree() -> None:
     """The table of arguments is that of the hookspecs."""
     specs = {name: value for name, value in vars(hookspecs).items() if name.startswith("penstock_")}
     assert {name: tuple(spec.__annotations__)[:-1] for name, spec in specs.items()} == {
-        name: hook.given for name, hook in HOOKS.items()
+        name: hook.parameters for name, hook in HOOKS.items()
     }
 
 
@@ -278,14 +278,14 @@ def test_a_class_is_made_with_its_settings(offer: Callable[..., EntryPoint]) -> 
 def test_settings_nobody_can_give_to_an_object_are_refused() -> None:
     """The app has made it already; the message says what to do instead."""
     plugin = Configured(Configured.Settings())
-    with pytest.raises(PluginError, match=r"has no setting 'word'.*give App\(plugins=\[...\]\) the class"):
+    with pytest.raises(PluginError, match=r"has no setting 'word'.*pass the class to App\(plugins=\[...\]\)"):
         Registry([plugin], sources=sources({"Configured": {"word": "x"}}))
     assert not Registry([plugin], sources=sources({"Configured": {"enabled": False}})).plugins[0].is_on
 
 
 def test_what_is_set_for_nobody_is_refused() -> None:
     """When the registry is made."""
-    with pytest.raises(PluginError, match=r"there is no plug-in 'Stck'.*did you mean Stack"):
+    with pytest.raises(PluginError, match=r"an unknown plug-in 'Stck'.*did you mean Stack"):
         Registry([Stack], sources=sources({"Stck": {}}))
 
 
@@ -358,7 +358,7 @@ def test_one_of_the_same_name_replaces(offer: Callable[..., EntryPoint]) -> None
 def test_two_strangers_of_one_name_are_refused(offer: Callable[..., EntryPoint]) -> None:
     """Nobody knows which is meant: both are named. Unless it is off anyway."""
     offers = [offer("auth", named("A"), "penstock-a", "1"), offer("auth", named("B"), "penstock-b", "2")]
-    with pytest.raises(PluginError, match=r"of penstock-b 2 has the name of plug-in 'auth' of penstock-a 1; uninstall"):
+    with pytest.raises(PluginError, match=r"of penstock-b 2 has the same name as plug-in 'auth' of penstock-a 1; uninstall"):
         Registry(offers=offers)
     registry = Registry(offers=offers, sources=sources(environ={"PENSTOCK_AUTH_ENABLED": "false"}))
     assert [plugin.state for plugin in registry.plugins] == ["replaced", "off"]
@@ -367,12 +367,12 @@ def test_two_strangers_of_one_name_are_refused(offer: Callable[..., EntryPoint])
 def test_the_same_twice_is_refused(offer: Callable[..., EntryPoint]) -> None:
     """In the app's list, or under two names."""
     plugin = Stack()
-    with pytest.raises(PluginError, match="plug-in 'Stack' of the app is there twice"):
+    with pytest.raises(PluginError, match="plug-in 'Stack' of the app is listed twice"):
         Registry([plugin, plugin])
     module = ModuleType("penstock_stack")
     module.penstock_queue_discipline = hookimpl(lambda: None)  # type: ignore[attr-defined]
     with pytest.raises(
-        PluginError, match=r"of penstock-strange 1\.2 does not fit: ValueError: Plugin already registered"
+        PluginError, match=r"of penstock-strange 1\.2 cannot be registered: ValueError: Plugin already registered"
     ):
         Registry(offers=[offer("a", module), offer("b", module)])
 
@@ -438,16 +438,16 @@ class Odd(Stack):
 
 
 MISFITS = [
-    (Misspelt, "penstock_queue_disciplin, and there is no such hook; did you mean penstock_queue_discipline?"),
-    (Greedy, "penstock_retry_policy of .* wants 'weather', and is given only endpoint; take that away"),
-    (Keyword, "penstock_routes of .* wants 'weather', and is given only app"),
+    (Misspelt, "penstock_queue_disciplin, which is not a hook; did you mean penstock_queue_discipline?"),
+    (Greedy, "penstock_retry_policy of .* takes 'weather', but the hook is passed only 'endpoint'; remove that parameter"),
+    (Keyword, "penstock_routes of .* takes 'weather', but the hook is passed only 'app'"),
     (Wrapper, "penstock_routes of .* is a hook wrapper"),
     (OldWrapper, "penstock_routes of .* is a hook wrapper"),
-    (Asynchronous, "penstock_routes of .* is async, and nobody awaits it"),
+    (Asynchronous, "penstock_routes of .* is async, but hooks are not awaited"),
     (Unmarked, "penstock_routes is not marked with @hookimpl"),
-    (Nothing, "has no hook: mark its functions with @hookimpl; there are: penstock_admission_policy, "),
-    (Unmakeable, "cannot be made: RuntimeError: no such database"),
-    (Odd, "the Settings of plug-in 'strange' are no subclass of penstock.hooks.PluginSettings"),
+    (Nothing, "implements no hook; mark its functions with @hookimpl; there are: penstock_admission_policy, "),
+    (Unmakeable, "cannot be created: RuntimeError: no such database"),
+    (Odd, "the Settings of plug-in 'strange' are not a subclass of penstock.hooks.PluginSettings"),
 ]
 
 
@@ -497,7 +497,7 @@ class Raising:
 def test_a_hook_that_raises_is_told_with_the_endpoint() -> None:
     """It stops the start."""
     expected = (
-        "penstock_authenticator of plug-in 'Raising' of the app raised for 'square': OSError: no database; mend it"
+        "penstock_authenticator of plug-in 'Raising' of the app raised for 'square': OSError: no database; fix it"
     )
     with pytest.raises(PluginError, match=expected):
         Registry([Raising]).authenticator(endpoint())
@@ -525,7 +525,7 @@ def test_every_hook_that_raises_is_told(hook: str) -> None:
 
     plugin = type("Broken", (), {hook: hookimpl(implementation)})
     with pytest.raises(
-        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*RuntimeError: broken; mend it"
+        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*RuntimeError: broken; fix it"
     ):
         RESOLVERS[hook](Registry([plugin]))
 
@@ -534,33 +534,33 @@ async def asynchronous(*_arguments: Any) -> None: ...
 
 
 WRONG = [
-    ("penstock_authenticator", "key", "gave a str, and not a callable that takes 1 argument"),
+    ("penstock_authenticator", "key", "returned a str instead of a callable that takes 1 argument"),
     ("penstock_authenticator", lambda: None, "cannot be called with 1 argument: too many positional arguments"),
-    ("penstock_authenticator", asynchronous, "gave an async function, and nobody awaits it"),
-    ("penstock_timeout_policy", Timeouts(), "gave a Timeouts, and not a callable"),
+    ("penstock_authenticator", asynchronous, "returned an async function, which would not be awaited"),
+    ("penstock_timeout_policy", Timeouts(), "returned a Timeouts instead of a callable"),
     (
         "penstock_admission_policy",
         lambda a, b: None,
         "cannot be called with 1 argument: missing a required argument: 'b'",
     ),
-    ("penstock_queue_discipline", FifoQueue(), "gave a FifoQueue, and not a callable that takes no argument"),
-    ("penstock_queue_discipline", dict, "gave a factory of something that is no queue: it lacks "),
-    ("penstock_queue_discipline", lambda: 1 / 0, "the queue of .* cannot be made: ZeroDivisionError"),
+    ("penstock_queue_discipline", FifoQueue(), "returned a FifoQueue instead of a callable that takes no argument"),
+    ("penstock_queue_discipline", dict, "returned a factory whose queues lack "),
+    ("penstock_queue_discipline", lambda: 1 / 0, "the queue of .* cannot be created: ZeroDivisionError"),
     ("penstock_retry_policy", lambda job: None, "cannot be called with 3 arguments"),
     (
         "penstock_retry_policy",
         blocking(lambda job, error, now: None),
-        "is marked as blocking, and nothing here may wait",
+        "is marked as blocking, which this hook does not allow",
     ),
-    ("penstock_shutdown_policy", 3.0, "gave a float, and not a callable"),
-    ("penstock_observer", print, "gave a builtin_function_or_method, and not a dict"),
-    ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is no type of record"),
-    ("penstock_observer", {JobAnswered: None}, r"\(JobAnswered\) of .* gave a NoneType"),
-    ("penstock_routes", 3, "gave what cannot be listed"),
-    ("penstock_routes", ["/x"], "gave a str, and not a Route"),
+    ("penstock_shutdown_policy", 3.0, "returned a float instead of a callable"),
+    ("penstock_observer", print, "returned a builtin_function_or_method instead of a dict"),
+    ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is not a type of record"),
+    ("penstock_observer", {JobAnswered: None}, r"\(JobAnswered\) of .* returned a NoneType"),
+    ("penstock_routes", 3, "returned something that cannot be iterated over"),
+    ("penstock_routes", ["/x"], "returned a str in the place of a Route"),
     ("penstock_routes", [Route(path="/x", name="x", handler=lambda: None)], r"\(/x\) of .*called with 2 arguments"),  # type: ignore[misc,arg-type]
-    ("penstock_cli_commands", 3, "gave what cannot be listed"),
-    ("penstock_cli_commands", [print], "and not a command of click's with a name"),
+    ("penstock_cli_commands", 3, "returned something that cannot be iterated over"),
+    ("penstock_cli_commands", [print], "in the place of a click command with a name"),
 ]
 
 
@@ -633,7 +633,7 @@ def test_a_wrong_principal_is_not_shown(caplog: pytest.LogCaptureFixture) -> Non
     with pytest.raises(HookError):
         DECISIONS["penstock_authenticator"](registry)
     assert "hunter2" not in caplog.text
-    assert "it gave a str, and not a Principal or None" in caplog.text
+    assert "it returned a str instead of a Principal or None" in caplog.text
 
 
 def test_a_decision_passes_through_its_guard() -> None:
@@ -777,16 +777,16 @@ def test_the_same_failure_is_logged_once_in_a_while(caplog: pytest.LogCaptureFix
 def test_a_failure_in_another_thread_is_told_in_the_engine_s() -> None:
     """Observers need no lock."""
     failures = HookFailures()
-    told: list[HookFailed] = []
+    reported: list[HookFailed] = []
     later: list[Callable[[], None]] = []
-    failures.tell = told.append
+    failures.notify = reported.append
     failures.run_in_engine = later.append
     [plugin] = Registry([Stack]).plugins
-    failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True)
-    assert told == []
+    failures.add(plugin, "penstock_authenticator", OSError("x"), may_be_off_thread=True)
+    assert reported == []
     later[0]()
     failures.add(plugin, "penstock_observer", ValueError("x"))
-    assert [record.error for record in told] == ["OSError", "ValueError"]
+    assert [record.error for record in reported] == ["OSError", "ValueError"]
 
 
 def test_a_failure_after_the_end_is_told_nobody() -> None:
@@ -796,10 +796,10 @@ def test_a_failure_after_the_end_is_told_nobody() -> None:
     def closed(_action: Callable[[], None]) -> None:
         raise RuntimeError("Event loop is closed")
 
-    failures.tell = [].append
+    failures.notify = [].append
     failures.run_in_engine = closed
     [plugin] = Registry([Stack]).plugins
-    assert failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True).code == "hook-error"
+    assert failures.add(plugin, "penstock_authenticator", OSError("x"), may_be_off_thread=True).code == "hook-error"
 
 
 # ---- the survey
@@ -817,7 +817,7 @@ def test_a_survey_goes_on_where_a_plug_in_is_broken(offer: Callable[..., EntryPo
     }
     assert "cannot be imported" in next(plugin.why for plugin in registry.plugins if plugin.name == "gone")
     assert registry.complaints == [
-        "there is no plug-in 'nobody' to set anything of (App(settings=...)); there are: bad, gone, greedy, stack"
+        "there are settings for an unknown plug-in 'nobody' (App(settings=...)); there are: bad, gone, greedy, stack"
     ]
     assert order(registry) == "Stacked"
 

@@ -188,13 +188,13 @@ def test_a_value_that_does_not_fit_is_refused(key: str, text: str, complaint: st
 
 def test_settings_that_do_not_fit_together_are_refused() -> None:
     """In the words of the plug-in's author."""
-    with pytest.raises(PluginError, match="the settings of plug-in 'every' do not fit: count must be at most 100"):
+    with pytest.raises(PluginError, match="the settings of plug-in 'every' are invalid: count must be at most 100"):
         resolve({"count": 101})
 
 
 def test_a_setting_without_a_default_must_be_given() -> None:
     """The message names the variable that does it."""
-    with pytest.raises(PluginError, match=r"plug-in 'needy' must be told 'url'; set PENSTOCK_NEEDY_URL"):
+    with pytest.raises(PluginError, match=r"plug-in 'needy' requires the setting 'url'; set PENSTOCK_NEEDY_URL"):
         Sources({}, {}).resolve("needy", Needy)
     assert Sources({"needy": {"url": "x"}}, {}).resolve("needy", Needy).settings.url == "x"
 
@@ -202,7 +202,7 @@ def test_a_setting_without_a_default_must_be_given() -> None:
 @pytest.mark.parametrize("kind", [dict, Key, 3])
 def test_settings_that_are_no_settings_are_refused(kind: Any) -> None:
     """Only subclasses of PluginSettings have the setting that all have."""
-    with pytest.raises(PluginError, match="Settings of plug-in 'every' are no subclass"):
+    with pytest.raises(PluginError, match="Settings of plug-in 'every' are not a subclass"):
         Sources({}, {}).resolve("every", kind)
 
 
@@ -237,7 +237,7 @@ def test_an_unknown_key_is_refused_with_the_near_one() -> None:
 def test_an_unknown_plug_in_is_refused_with_the_near_one() -> None:
     """Wherever it is set."""
     assert complaints({"auht": {}}) == [
-        "there is no plug-in 'auht' to set anything of (App(settings=...)); did you mean auth?"
+        "there are settings for an unknown plug-in 'auht' (App(settings=...)); did you mean auth?"
     ]
 
 
