@@ -60,20 +60,12 @@ class HookFailures:
         may_be_off_thread:
             True if this may not be the engine's thread.
         """
-        key = plugin.name, hook
-        with self._lock:
-            self.counts[key] += 1
-            count = self.counts[key]
-            now = self._clock()
-            is_logged = now - self._logged_at.get(key, -math.inf) >= SAME_FAILURE_SECONDS
-            if is_logged:
-                self._logged_at[key] = now
-        sentence = f"{hook} of {plugin} raised {type(error).__name__}: {error}"
+        count, is_logged = self._count(plugin.name, hook)
         if is_logged:
             log_event(
                 logging.ERROR,
                 "hook-error",
-                sentence,
+                f"{hook} of {plugin} raised {type(error).__name__}: {error}",
                 plugin=plugin.name,
                 distribution=plugin.distribution or None,
                 version=plugin.version or None,
@@ -81,16 +73,32 @@ class HookFailures:
                 failures=count,
                 traceback="".join(traceback.format_exception(error)),
             )
-        if is_reported and self.notify is not None:
+        if is_reported:
             record = HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__)
-            if may_be_off_thread:
-                # The engine's loop may just have been closed; then no observer is left.
-                with contextlib.suppress(RuntimeError):
-                    self.run_in_engine(partial(self.notify, record))
-            else:
-                self.notify(record)
+            self._report(record, may_be_off_thread=may_be_off_thread)
         # An outside caller learns neither the exception nor the plug-in's distribution.
         return HookError(f"{hook} of plug-in {plugin.name!r} failed")
+
+    def _count(self, plugin: str, hook: str) -> tuple[int, bool]:
+        """Return the number of these failures so far, and whether this one is to be logged."""
+        key = plugin, hook
+        with self._lock:
+            self.counts[key] += 1
+            now = self._clock()
+            is_logged = now - self._logged_at.get(key, -math.inf) >= SAME_FAILURE_SECONDS
+            if is_logged:
+                self._logged_at[key] = now
+            return self.counts[key], is_logged
+
+    def _report(self, record: HookFailed, *, may_be_off_thread: bool) -> None:
+        if self.notify is None:
+            return
+        if not may_be_off_thread:
+            self.notify(record)
+            return
+        # The engine's loop may just have been closed; then no observer is left.
+        with contextlib.suppress(RuntimeError):
+            self.run_in_engine(partial(self.notify, record))
 
 
 def _call_now(action: Callable[[], None]) -> None:

@@ -94,8 +94,8 @@ def endpoint_pipeline(registry: Registry, endpoint: Endpoint) -> Pipeline | None
     steps = _authentication(registry, endpoint)
     timeout_policy = registry.timeout_policy(endpoint)
     if timeout_policy is not None:
-        steps.append(_Limits(timeout_policy, endpoint.timeouts))
-    steps += [_Admission(policy) for policy in registry.admission_policies(endpoint)]
+        steps.append(_TimeoutStep(timeout_policy, endpoint.timeouts))
+    steps += [_AdmissionStep(policy) for policy in registry.admission_policies(endpoint)]
     return Pipeline(steps) if steps else None
 
 
@@ -107,10 +107,10 @@ def route_pipeline(registry: Registry, route: Route) -> Pipeline | None:
 
 def _authentication(registry: Registry, target: Endpoint | Route) -> list[Step]:
     authenticator = registry.authenticator(target)
-    return [] if authenticator is None else [_Authentication(authenticator)]
+    return [] if authenticator is None else [_AuthenticatorStep(authenticator)]
 
 
-class _Authentication(Step):
+class _AuthenticatorStep(Step):
     """Sets the principal."""
 
     __slots__ = ()
@@ -119,7 +119,7 @@ class _Authentication(Step):
         submission.principal = self._policy.accept(decision)
 
 
-class _Limits(Step):
+class _TimeoutStep(Step):
     """Tightens the endpoint's own timeouts, and remembers the results."""
 
     __slots__ = ("_merged", "_own")
@@ -143,7 +143,7 @@ class _Limits(Step):
         return timeouts
 
 
-class _Admission(Step):
+class _AdmissionStep(Step):
     """Keeps what an admission policy returned until the outcome is known."""
 
     __slots__ = ()

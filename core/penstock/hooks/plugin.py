@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
-from types import ModuleType
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -134,21 +131,3 @@ class Plugin:
 def _default_of(setting: msgspec.structs.FieldInfo) -> Any:
     new_default: Any = setting.default_factory
     return setting.default if new_default is msgspec.NODEFAULT else new_default()
-
-
-def offered(offer: EntryPoint) -> Plugin:
-    """Return the plug-in that an entry point offers, without importing it."""
-    distribution = offer.dist
-    if distribution is None:
-        return Plugin(name=offer.name)
-    return Plugin(name=offer.name, distribution=distribution.name, version=distribution.version)
-
-
-def name_of(plugin: Any) -> str:
-    """Return the name of a plug-in of the app: its ``name``, otherwise the name of its module or class."""
-    name = getattr(plugin, "name", None)
-    if isinstance(name, str):
-        return name
-    if isinstance(plugin, ModuleType) or inspect.isclass(plugin):
-        return plugin.__name__.rpartition(".")[2]
-    return type(plugin).__name__

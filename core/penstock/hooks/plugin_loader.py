@@ -15,7 +15,7 @@ import pluggy
 from penstock.app import App
 from penstock.errors import PluginError
 from penstock.hooks import hookspecs
-from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin, name_of, offered
+from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.settings import PluginSettings, Sources
 from penstock.hooks.validation import hooks_of
 
@@ -67,7 +67,7 @@ class PluginLoader:
             If a plug-in cannot be imported, does not fit its hooks or the app, or if settings are wrong. In a survey,
             none of these.
         """
-        for plugin, obtain in self._survivors(_offered(offers), _own(own)):
+        for plugin, obtain in self._survivors(_installed_candidates(offers), _own_candidates(own)):
             with self.tolerating(plugin):
                 self._set_up(plugin, obtain)
         known = {plugin.name: plugin.setting_names for plugin in self.plugins}
@@ -88,11 +88,11 @@ class PluginLoader:
 
     # ---- precedence
 
-    def _survivors(self, offered: list[Candidate], own: list[Candidate]) -> list[Candidate]:
+    def _survivors(self, installed: list[Candidate], own: list[Candidate]) -> list[Candidate]:
         """Return the candidates that no later one replaces, in rising precedence. All are listed in ``plugins``."""
         own_names = {candidate.plugin.name for candidate in own}
         by_name: dict[str, Candidate] = {}
-        for candidate in [*offered, *own]:
+        for candidate in [*installed, *own]:
             plugin = candidate.plugin
             self.plugins.append(plugin)
             earlier = by_name.pop(plugin.name, None)  # out of its position, too: the later one counts more
@@ -141,18 +141,34 @@ class PluginLoader:
         plugin.instance = instance
 
 
-def _offered(offers: Iterable[EntryPoint]) -> list[Candidate]:
+def _installed_candidates(offers: Iterable[EntryPoint]) -> list[Candidate]:
     """Return the candidates of installed distributions in rising precedence: Penstock's own come first."""
-    candidates = [Candidate(offered(offer), offer.load) for offer in offers]
+    candidates = [Candidate(_plugin_of(offer), offer.load) for offer in offers]
     # The order among other distributions has no meaning, but it is always the same.
     return sorted(
         candidates, key=lambda c: (c.plugin.distribution != OWN_DISTRIBUTION, c.plugin.distribution, c.plugin.name)
     )
 
 
-def _own(plugins: Iterable[Any]) -> list[Candidate]:
+def _plugin_of(offer: EntryPoint) -> Plugin:
+    if offer.dist is None:
+        return Plugin(name=offer.name)
+    return Plugin(name=offer.name, distribution=offer.dist.name, version=offer.dist.version)
+
+
+def _own_candidates(plugins: Iterable[Any]) -> list[Candidate]:
     """Return the candidates of the app, in rising precedence."""
-    return [Candidate(Plugin(name=name_of(plugin)), partial(_itself, plugin)) for plugin in plugins]
+    return [Candidate(Plugin(name=_name_of(plugin)), partial(_itself, plugin)) for plugin in plugins]
+
+
+def _name_of(plugin: Any) -> str:
+    """Return the ``name`` of a plug-in of the app, otherwise the name of its module or class."""
+    name = getattr(plugin, "name", None)
+    if isinstance(name, str):
+        return name
+    if isinstance(plugin, ModuleType) or inspect.isclass(plugin):
+        return plugin.__name__.rpartition(".")[2]
+    return type(plugin).__name__
 
 
 def _itself(plugin: Any) -> Any:

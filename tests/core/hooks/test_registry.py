@@ -30,6 +30,8 @@ from penstock.hooks import (
     ShutdownRequest,
     Submission,
     Timeouts,
+    WorkerDied,
+    WorkerLost,
     WorkerReady,
     blocking,
     defaults,
@@ -762,6 +764,11 @@ def test_an_observer_of_failures_that_raises_does_not_recurse() -> None:
     assert tell is not None
     tell(ANSWERED)
     assert registry.status()["strange"]["failures"] == {"penstock_observer": 2}
+
+
+def test_the_record_of_a_dead_worker_has_two_names() -> None:
+    """Plug-ins may import it by its older name."""
+    assert WorkerLost is WorkerDied
 
 
 # ---- failures
