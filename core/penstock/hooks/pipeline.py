@@ -13,6 +13,7 @@ from typing import Any, Final
 from penstock.app import Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks.guards import GuardedDecision
+from penstock.hooks.principal import Principal
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route
 from penstock.hooks.submission import Submission
@@ -33,19 +34,18 @@ class Step:
         Records that ``decide`` raised, and returns the error for the caller.
     is_blocking:
         True if ``decide`` is marked as blocking.
+    apply:
+        Asks this policy alone. Raises like ``Pipeline.pass_through``.
     """
 
-    __slots__ = ("_policy", "decide", "failed", "is_blocking")
+    __slots__ = ("_policy", "apply", "decide", "failed", "is_blocking")
 
     def __init__(self, policy: GuardedDecision[Any]) -> None:
         self._policy = policy
         self.decide = policy.decide
         self.failed = policy.failed
         self.is_blocking = policy.penstock_is_blocking
-
-    def apply(self, submission: Submission) -> None:
-        """Ask this policy alone. Raises like ``Pipeline.pass_through``."""
-        Pipeline((self,)).pass_through(submission)
+        self.apply = Pipeline((self,)).pass_through
 
     def take_effect(self, submission: Submission, decision: Any) -> None:
         """Check a decision other than None, and apply it to the submission."""
@@ -116,7 +116,8 @@ class _AuthenticatorStep(Step):
     __slots__ = ()
 
     def take_effect(self, submission: Submission, decision: Any) -> None:
-        submission.principal = self._policy.accept(decision)
+        # Only a decision of the wrong type costs another frame.
+        submission.principal = decision if isinstance(decision, Principal) else self._policy.accept(decision)
 
 
 class _TimeoutStep(Step):
