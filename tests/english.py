@@ -1,8 +1,8 @@
 """The ban list for the project's English: patterns that read as translated, or as riddles.
 
 ``python -m tests.english PATH ...`` prints its findings in files and folders, one line each. Prose is the docstrings
-and comments of Python files, the strings of shipped code (they hold the messages), and the text of Markdown outside code
-blocks. A line is exempt if it carries ``english-ok: <reason>`` in a comment.
+and comments of Python files, the strings of shipped code (they hold the messages), and the text of Markdown outside
+code blocks. A line is exempt if it carries ``english-ok: <reason>`` in a comment.
 """
 
 from __future__ import annotations

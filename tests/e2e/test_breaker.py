@@ -123,4 +123,4 @@ def test_settings_of_an_endpoint_that_is_not_there_stop_the_start(tmp_path: Path
     environment["PENSTOCK_BREAKER_ENDPOINTS"] = '{"modle": {"min_calls": 2}}'
     with Served(write_app(tmp_path, SOURCE), environment=environment, ready_timeout=None) as served:
         assert served.wait() != 0
-        assert "'modle', which is not there; did you mean model?" in served.output()
+        assert "'modle', which does not exist; did you mean model?" in served.output()

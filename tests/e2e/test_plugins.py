@@ -173,11 +173,11 @@ def test_the_example_can_be_switched_off(installed: Installed) -> None:
 
 SHAPES = {
     "import": "cannot be imported: ImportError: a library is missing",
-    "misspelt": "implements penstock_rotes, and there is no such hook; did you mean penstock_routes?",
-    "argument": "wants 'weather', and is given only app",
+    "misspelt": "implements penstock_rotes, which is not a hook; did you mean penstock_routes?",
+    "argument": "takes 'weather', but the hook is passed only 'app'",
     "unmarked": "penstock_routes is not marked with @hookimpl",
     "wrapper": "is a hook wrapper",
-    "made": "cannot be made: RuntimeError: broken: made",
+    "made": "cannot be created: RuntimeError: broken: made",
     "check": "does not fit the app: RuntimeError: broken: check",
 }
 FACTORIES = {

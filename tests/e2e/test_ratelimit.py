@@ -80,7 +80,7 @@ def test_a_limit_of_an_endpoint_that_does_not_exist_stops_the_start() -> None:
     environment = {"PENSTOCK_RATELIMIT_ENDPOINTS": '{"sqare": {"requests": ["1/minute"]}}'}
     with Served(TARGET, environment=environment, ready_timeout=None) as served:
         assert served.wait(30) != 0
-        assert "endpoint 'sqare', which is not there; did you mean square?" in served.output()
+        assert "endpoint 'sqare', which does not exist; did you mean square?" in served.output()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from penstock.policies import Timeouts
 from penstock.scheduler.states import QUEUED, SENT
 from penstock.scheduler.timers import NEVER, Timed
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # see above
     from penstock.scheduler.lanes import Lane
     from penstock.scheduler.pools import Worker
 

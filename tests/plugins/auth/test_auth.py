@@ -302,7 +302,7 @@ def test_the_operators_scope_has_the_name_that_is_set() -> None:
 def test_scopes_for_an_unknown_endpoint_are_refused() -> None:
     """A misspelled name would leave its endpoint unprotected: the error suggests the right one."""
     plugin = AuthPlugin(AuthSettings(keys=f"alice={ALICE}", scopes={"sqare": ("math",)}))
-    with pytest.raises(PluginError, match="'sqare', which is not there; did you mean square"):
+    with pytest.raises(PluginError, match="'sqare', which does not exist; did you mean square"):
         plugin.check(app())
     AuthPlugin(AuthSettings(keys=f"alice={ALICE}", scopes={"square": ("math",), "*": ()})).check(app())
 

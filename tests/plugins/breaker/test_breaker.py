@@ -676,6 +676,6 @@ def test_settings_of_an_endpoint_that_is_not_there_are_refused() -> None:
         return input**2
 
     plugin = BreakerPlugin(settings({"endpoints": {"squire": {"min_calls": 3}}}))
-    with pytest.raises(PluginError, match="'squire', which is not there; did you mean square"):
+    with pytest.raises(PluginError, match="'squire', which does not exist; did you mean square"):
         plugin.check(app)
     BreakerPlugin(settings({"endpoints": {"square": {"min_calls": 3}}})).check(app)

@@ -482,7 +482,7 @@ def test_priorities_of_endpoints_that_are_not_there_are_refused() -> None:
     def square(input: float) -> float:
         return input**2
 
-    with pytest.raises(PluginError, match="names endpoint 'sqare', which is not there; did you mean square"):
+    with pytest.raises(PluginError, match="names endpoint 'sqare', which does not exist; did you mean square"):
         plugin.check(app)
 
 

@@ -544,7 +544,7 @@ def test_wrong_settings_stop_the_start(table: dict[str, Any], complaint: str) ->
 def test_limits_of_an_endpoint_that_does_not_exist_stop_the_start() -> None:
     """A limit that holds for nothing is a mistake; the closest name is told."""
     close = Server(endpoints={"models/cub": {"concurrent": 1}}).plugin
-    with pytest.raises(PluginError, match="endpoint 'models/cub', which is not there; did you mean models/cube\\?"):
+    with pytest.raises(PluginError, match="endpoint 'models/cub', which does not exist; did you mean models/cube\\?"):
         close.check(an_app())
     far = Server(endpoints={"x": {"concurrent": 1}}).plugin
     with pytest.raises(PluginError, match="there are: models/cube, square"):
