@@ -169,7 +169,7 @@ class Engine:
         left = self.scheduler.live_jobs()
         for call in left:
             assert type(call) is Call
-            call.answered = self.reactor.time()
+            call.settle(self.reactor.time())
             call.outcome = Draining("the server has stopped")
             self._observers.job_answered(call)
             call.close()
