@@ -39,7 +39,7 @@ class TimeoutLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         for name, seconds in self.as_dict().items():
             if not 0 < seconds < math.inf:
-                raise ValueError(f"{name} = {seconds:g} is not a limit; set a number of seconds greater than 0")
+                raise ValueError(f"{name} = {seconds:g} is not a limit; set seconds greater than 0")
 
     def as_dict(self) -> dict[str, float]:
         """Return the limits that are set, by name."""

@@ -261,7 +261,7 @@ def test_with_nothing_to_do_it_is_idle() -> None:
     [
         ({"headers": ["x-request-timout"]}, "header 'x-request-timout'; did you mean x-request-timeout?"),
         ({"headers": ["date"]}, "there are: grpc-timeout, x-envoy"),
-        ({"default": {"total": 0}}, "total = 0 is not a limit; set a number of seconds greater than 0"),
+        ({"default": {"total": 0}}, "total = 0 is not a limit; set seconds greater than 0"),
         ({"default": {"total": -1}}, "total = -1 is not a limit"),
         ({"default": {"idle": math.inf}}, "idle = inf is not a limit"),
         ({"default": {"totl": 1}}, "totl"),
