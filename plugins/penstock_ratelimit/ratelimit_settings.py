@@ -51,9 +51,9 @@ class RateLimitSettings(PluginSettings, frozen=True, kw_only=True):
     principals:
         Other limits for single callers, by the principal's name; they take precedence over an endpoint's.
     by:
-        The fact that identifies a caller. ``principal``: the principal that the authenticator returned; ``key``: each
-        key of a principal; both use the address for an anonymous caller. ``address``: always the address. The first
-        64 bits of an IPv6 address count.
+        The identity that requests are counted by. ``principal``: the principal that the authenticator returned;
+        ``key``: each key of a principal; both use the address for an anonymous caller. ``address``: always the address.
+        The first 64 bits of an IPv6 address count.
     strategy:
         The counting strategy, as described by ``limits``.
     redis_url:

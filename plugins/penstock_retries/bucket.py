@@ -52,7 +52,7 @@ class Bucket:
         return True
 
     def _fill(self, admitted: int, now: float) -> None:
-        elapsed = max(0.0, now - self._since) / KEEP_SECONDS
+        elapsed = max(0.0, now - self._since) / KEEP_SECONDS  # in units of the time constant
         # Assume that the jobs arrived evenly since the last update: the tokens of the early ones have decayed by now.
         share = -math.expm1(-elapsed) / elapsed if elapsed else 1.0
         self._earned = self._earned * math.exp(-elapsed) + self._ratio * (admitted - self._admitted) * share

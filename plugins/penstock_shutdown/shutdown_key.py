@@ -101,7 +101,7 @@ def weakness_of(text: str) -> str:
     if _UUID.fullmatch(text):
         return f"is a UUID, which has fewer than {MIN_BITS} random bits"
     bits = _most_bits(text)
-    return "" if bits >= MIN_BITS else f"has at most {bits:.0f} bits, and needs {MIN_BITS}"
+    return "" if bits >= MIN_BITS else f"has at most {bits:.0f} bits of entropy; it needs {MIN_BITS}"
 
 
 def _most_bits(text: str) -> float:

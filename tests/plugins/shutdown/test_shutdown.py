@@ -358,8 +358,8 @@ def test_guessing_writes_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> 
     ("text", "complaint"),
     [
         ("", "is empty"),
-        ("hunter2", "has at most 35 bits, and needs 128"),
-        ("q7Zr0yDkT3vW8uXeB1nHs", "has at most 126 bits, and needs 128"),
+        ("hunter2", "has at most 35 bits of entropy; it needs 128"),
+        ("q7Zr0yDkT3vW8uXeB1nHs", "has at most 126 bits of entropy; it needs 128"),
         ("0123456789abcdef0123456789abcdef", "easy to guess"),
         ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "easy to guess"),
         ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "easy to guess"),
