@@ -123,5 +123,5 @@ def test_without_its_redis_a_server_serves() -> None:
         answers = [square(served) for _ in range(5)]
         assert {answer.status for answer in answers} == {200}
         assert all("ratelimit" not in answer.headers for answer in answers)
-        assert served.wait_for_line("Redis does not answer, so nobody is limited")
+        assert served.wait_for_line("Redis does not answer, so no rate limit is enforced")
         assert "hunter2" not in served.output()

@@ -1,4 +1,4 @@
-"""Handlers that kill, poison and vandalise their workers, and the good ones that must not be harmed by that."""
+"""Handlers that kill, poison and vandalise their workers, and good handlers that must not suffer from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHILD_LIVES_SECONDS = 20.0  # children that escape on purpose exit by themselves
 app = App(__name__)
 
 
-# ---- what random kills strike
+# ---- targets of random kills
 
 
 @app.endpoint("/echo", pool="load", workers=2)
@@ -51,7 +51,7 @@ def echo_stream(number: int) -> Iterator[int]:
 
 
 def die(name: str, how: str) -> NoReturn:
-    """Leave a line for this death, and die."""
+    """Write a line for this death, and die."""
     with (folder() / f"{name}.deaths").open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
     if how == "signal":
@@ -100,7 +100,7 @@ def once(name: str, how: str) -> str:
     die(name, how)
 
 
-# ---- stuck in C code, where nothing but a SIGKILL helps
+# ---- stuck in C code, where only a SIGKILL helps
 
 
 @app.endpoint("/stuck", workers=1, timeouts=Timeouts(grace=60.0))
@@ -125,12 +125,12 @@ def close_stdin() -> None:
 
 
 def fork_and_return() -> None:
-    """The child goes on into the server's code as if it were the worker."""
+    """Fork a child that continues in the server's code as if it were the worker."""
     os.fork()
 
 
 def fork_a_survivor() -> None:
-    """The child leaves the worker's session and process group, and keeps its output pipe."""
+    """Fork a child that leaves the worker's session and process group, and keeps its output pipe."""
     if os.fork() == 0:
         os.setsid()
         mark("survivor", str(os.getpid()))
@@ -223,7 +223,7 @@ def neighbour(number: int) -> int:
     return number
 
 
-# ---- a model that cannot always be set up
+# ---- a model whose set-up may fail
 
 
 @app.endpoint("/fickle")

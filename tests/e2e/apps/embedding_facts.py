@@ -17,7 +17,7 @@ def open_descriptors() -> list[str]:
     for entry in Path("/proc/self/fd").iterdir():
         try:
             found.append(str(entry.readlink()).partition(":")[0])
-        except FileNotFoundError:  # the one of the listing itself
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return sorted(found)
 
@@ -31,7 +31,7 @@ def alive(pids: list[int]) -> list[int]:
 
 
 def children() -> list[str]:
-    """The processes that this one has started and that still exist, zombies included."""
+    """Return the child processes of this one that still exist, zombies included."""
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
@@ -40,12 +40,12 @@ def threads() -> list[str]:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An error as its class and what every Penstock error knows."""
+    """Return the error's class and text, and the attributes of a Penstock error."""
     known: dict[str, Any] = {"class": type(error).__name__, "text": str(error)}
     if isinstance(error, PenstockError):
         known |= {"status": error.status, "code": error.code, "retryable": error.retryable}
     return known
 
 
-def tell(facts: dict[str, Any]) -> None:
+def report(facts: dict[str, Any]) -> None:
     print(json.dumps(facts))

@@ -168,7 +168,7 @@ class SecondPid:
         return os.getpid()
 
 
-# ---- what a handler may know
+# ---- the context of a handler
 
 
 @app.endpoint("/context")
@@ -204,7 +204,7 @@ async def asyncio_on_trio() -> None:
     await asyncio.sleep(0.01)
 
 
-# ---- several at once: each tells when it began and when it ended
+# ---- concurrent jobs: each returns when it began and when it ended
 
 
 class Span(msgspec.Struct):

@@ -15,7 +15,7 @@ def folder() -> Path:
 
 
 def mark(name: str, text: str = "") -> None:
-    """Write the mark whole or not at all: a test that sees it may read it."""
+    """Write the mark atomically, so that a test that sees it may read it."""
     draft = folder() / f".{name}.{os.getpid()}"
     draft.write_text(text, encoding="utf-8")
     draft.rename(folder() / name)

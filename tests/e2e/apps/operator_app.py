@@ -60,7 +60,7 @@ def _inner(text: str) -> None:
 
 @app.endpoint("/wrong-answer")
 def wrong_answer() -> None:
-    """Raises in a call of Penstock's own."""
+    """Raise inside a function of Penstock."""
     app.endpoint("no-slash")(echo)
 
 

@@ -18,7 +18,7 @@ def quick() -> int:
 
 @app.endpoint("/hold", pool="held")
 def hold(name: str) -> str:
-    """Runs until the mark "release"."""
+    """Run until the mark "release" appears."""
     mark(f"started-{name}")
     wait_for_marks("release")
     return name

@@ -1,4 +1,4 @@
-"""Endpoints that say what time they have, and one that calls the next service."""
+"""Endpoints that return their remaining time, and the headers for the next service."""
 
 from __future__ import annotations
 

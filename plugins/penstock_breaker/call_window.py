@@ -1,23 +1,23 @@
-"""Counts over the last so many seconds, in constant memory and constant time."""
+"""Counts over the last seconds, in constant memory and constant time."""
 
 from __future__ import annotations
 
 from typing import Final
 
 BUCKETS: Final = 10
-"""The window moves by a tenth of its length at a time: what it holds is between 9 and 10 tenths old at most."""
+"""The window moves by a tenth of its length at a time, so its oldest call is between 9 and 10 tenths old at most."""
 
 
-class Window:
-    """How many calls there were of late, how many of them failed, and how many were slow.
+class CallWindow:
+    """The number of recent calls, of those that failed, and of those that were slow.
 
-    A ring of buckets, each with the counts of a tenth of the time, and their sums: a call costs three additions,
-    whatever the rate is. The alternative, a ring of single calls, has to be as long as the greatest rate needs.
+    The window is a ring of buckets, each with the counts of a tenth of the time, and their sums: a call costs three
+    additions at any rate. The alternative, a ring of single calls, would have to be as long as the highest rate needs.
 
     Parameters
     ----------
     seconds:
-        How far back it looks.
+        Length of the window.
     """
 
     __slots__ = ("_at", "_calls", "_failed", "_per_second", "_slow", "_tick", "calls", "failed", "slow")
@@ -28,10 +28,10 @@ class Window:
         self.clear()
 
     def __repr__(self) -> str:
-        return f"<Window: {self.calls} calls, {self.failed} failed, {self.slow} slow>"
+        return f"<CallWindow: {self.calls} calls, {self.failed} failed, {self.slow} slow>"
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all calls."""
         self.calls = self.failed = self.slow = 0
         self._calls = [0] * BUCKETS
         self._failed = [0] * BUCKETS
@@ -39,9 +39,9 @@ class Window:
         self._at = self._tick % BUCKETS
 
     def add(self, now: float, *, failed: bool = False, slow: bool = False) -> None:
-        """Count one call that is over."""
+        """Count one call that has ended."""
         tick = int(now * self._per_second)
-        if tick > self._tick:  # an instant before the last one counts with the last one
+        if tick > self._tick:  # if the clock stepped back, the call counts in the latest bucket
             self._move_to(tick)
         at = self._at
         self.calls += 1
