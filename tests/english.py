@@ -41,10 +41,10 @@ BANNED = {
         r"(?!longer\b|more\b|less\b|fewer\b|later\b|earlier\b|other\b)"
     ),
     "that there is not: write missing": r"\b(?:that|what|which) there (?:is|are) (?:not|no)\b",
-    "those of: name the noun": r"(?:^|(?<=[.!?:] ))(?:Those|That) of (?:a|an|the)\b",
+    "those of: name the noun": r"(?-i:(?:^|(?<=[.!?] ))(?:Those|That) of (?:a|an|the)\b)",
     "in vain: say what happens": r"\bin vain\b",
 }
-_BANNED = {reason: re.compile(pattern, re.MULTILINE) for reason, pattern in BANNED.items()}
+_BANNED = {reason: re.compile(pattern, re.MULTILINE | re.IGNORECASE) for reason, pattern in BANNED.items()}
 
 _CODE_SPAN = re.compile(r"``[^`]*``|`[^`\n]*`")
 _FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
