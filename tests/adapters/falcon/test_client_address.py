@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from penstock.errors import DeclarationError
-from penstock_falcon.origins import Origins
+from penstock_falcon.client_address import TrustedProxies
 
 
 def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
-    return Origins(trusted).address(peer, {"x-forwarded-for": forwarded}.get)
+    return TrustedProxies(trusted).client_address(peer, {"x-forwarded-for": forwarded}.get)
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_a_chain_has_a_limit() -> None:
 def test_what_is_no_network_is_refused() -> None:
     """When the application is made, with the mend."""
     with pytest.raises(DeclarationError, match=r"trusted_proxies: .*write 127"):
-        Origins(["proxy.example"])
+        TrustedProxies(["proxy.example"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,10 +13,9 @@ import pytest
 import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
+from penstock_falcon._asgi import asgi_service
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, keep, make_app
 
-# By name, because the package's attribute is the function.
-ASGI_MODULE = importlib.import_module("penstock_falcon.asgi")
 LIMIT_SECONDS = 10.0
 BODY = b'{"input":4.0}'
 COUNT = b'{"n":3}'
@@ -371,7 +369,7 @@ def test_a_stream_that_is_closed_early_stops_its_job(application: Any, engine: F
 
 def test_silence_is_filled_with_comments(application: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Server-sent events keep the connection alive while the job is silent, again and again."""
-    monkeypatch.setattr("penstock_falcon.streams.KEEP_ALIVE_SECONDS", 0.005)
+    monkeypatch.setattr("penstock_falcon._asgi.asgi_stream_body.KEEP_ALIVE_SECONDS", 0.005)
 
     async def test() -> None:
         exchange, task = streaming(application, engine, accept="text/event-stream")
@@ -391,7 +389,7 @@ def test_a_client_that_does_not_read_loses_its_connection(
     application: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, failed: bool
 ) -> None:
     """Stuck in ``send``, the request is cancelled: soon when its job has failed, else after the idle time-out."""
-    monkeypatch.setattr("penstock_falcon.streams.LAST_WRITE_SECONDS", 0.005)
+    monkeypatch.setattr("penstock_falcon._asgi.asgi_stream_body.LAST_WRITE_SECONDS", 0.005)
 
     async def test() -> None:
         exchange, task = streaming(application, engine)
@@ -443,7 +441,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[FakeEngine]:
         created.append(FakeEngine())
         return created[-1]
 
-    monkeypatch.setattr(ASGI_MODULE, "create_engine", create)
+    monkeypatch.setattr(asgi_service, "create_engine", create)
     return created
 
 

@@ -16,7 +16,7 @@ import pytest
 import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
-from penstock_falcon.admission import Gate
+from penstock_falcon.request_checks import RequestChecks
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 PROBLEM = "application/problem+json"
@@ -325,16 +325,16 @@ def test_too_large_is_refused_at_the_header(client: falcon.testing.TestClient, e
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "x", "1_0", "\u0663"])
 def test_a_length_that_is_no_number_is_malformed(length: str) -> None:
     """A 400, not a guess; what Python takes for a number is not what HTTP does."""
-    gate = Gate(make_app().endpoints[0], LARGEST_BODY)
+    checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.MalformedRequest):
-        gate.check_headers(None, None, length)
+        checks.check_headers(None, {"content-length": length}.get)
 
 
 def test_an_absurd_length_is_too_large() -> None:
     """Thousands of digits are refused without being read as a number."""
-    gate = Gate(make_app().endpoints[0], LARGEST_BODY)
+    checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.PayloadTooLarge):
-        gate.check_headers(None, None, "9" * 5000)
+        checks.check_headers(None, {"content-length": "9" * 5000}.get)
 
 
 def test_room_is_asked_for_after_all_that_is_wrong_anyway(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +28,8 @@ from penstock.hooks import (
 )
 from penstock.hooks.pipeline import endpoint_pipeline, tightest
 from penstock.hooks.registry import Registry
-from penstock_falcon.exchanges import Exchange
+from penstock_falcon._asgi.asgi_service import Lifespan
+from penstock_falcon.exchange import Exchange
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
@@ -290,7 +290,7 @@ def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypa
     async def start_nothing(*_: Any) -> None: ...
 
     # As under a server without a lifespan: the first request starts the engine.
-    monkeypatch.setattr(sys.modules["penstock_falcon.asgi"].Lifespan, "process_startup", start_nothing)
+    monkeypatch.setattr(Lifespan, "process_startup", start_nothing)
     monkeypatch.setattr(application.penstock, "start", start)
     result = square(falcon.testing.TestClient(application))
     assert (result.status_code, result.json["error"]["code"]) == (500, "internal-error")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import socket
 import threading
@@ -17,12 +16,10 @@ import pytest
 import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
-from penstock_falcon.admission import Gate
-from penstock_falcon.wsgi import read_body
+from penstock_falcon._wsgi import wsgi_service, wsgi_stream_body
+from penstock_falcon._wsgi.wsgi_transport import read_input
 from tests.adapters.falcon.fake_engine import FakeCall, FakeThreadedEngine, keep, make_app
 
-# By name, because the package's attribute is the function.
-WSGI_MODULE = importlib.import_module("penstock_falcon.wsgi")
 LIMIT_SECONDS = 10.0
 BODY = b'{"input":4.0}'
 
@@ -35,11 +32,6 @@ def engine() -> FakeThreadedEngine:
 @pytest.fixture
 def application(engine: FakeThreadedEngine) -> falcon.App:
     return penstock_falcon.wsgi(make_app(), engine=engine, max_body=100)
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate(make_app().endpoints[0], 100)
 
 
 class Exchange:
@@ -166,7 +158,7 @@ def test_silence_is_filled_with_comments(
     application: Any, engine: FakeThreadedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Server-sent events keep the connection alive while the job is silent."""
-    monkeypatch.setattr(WSGI_MODULE, "KEEP_ALIVE_SECONDS", 0.005)
+    monkeypatch.setattr(wsgi_stream_body, "KEEP_ALIVE_SECONDS", 0.005)
     submitted = Submitted(engine)
     exchange = Exchange(application, "/count", b'{"n":3}', HTTP_ACCEPT="text/event-stream").start()
     call = submitted.wait()
@@ -202,27 +194,27 @@ def test_a_body_cut_short_is_never_queued(application: Any, engine: FakeThreaded
     assert (exchange.status[:3], engine.calls) == ("400", [])
 
 
-def test_a_chunked_body_is_read_to_its_end(gate: Gate) -> None:
+def test_a_chunked_body_is_read_to_its_end() -> None:
     """Where the server says that the input ends by itself."""
     env = {"wsgi.input": io.BytesIO(BODY), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    assert read_body(env, None, gate) == BODY
+    assert read_input(env, None, 100) == BODY
 
 
-def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(gate: Gate) -> None:
+def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large() -> None:
     """Without reading the rest of it."""
     source = io.BytesIO(b"x" * 1_000_000)
     with pytest.raises(errors.PayloadTooLarge):
-        read_body({"wsgi.input": source, "wsgi.input_terminated": True}, None, gate)
+        read_input({"wsgi.input": source, "wsgi.input_terminated": True}, None, 100)
     assert source.tell() < 100_000
 
 
-def test_a_chunked_body_without_an_end_is_refused(gate: Gate) -> None:
+def test_a_chunked_body_without_an_end_is_refused() -> None:
     """Where the server does not tell where it ends, reading would hang; the refusal says what to do."""
     with pytest.raises(errors.MalformedRequest, match="Content-Length"):
-        read_body({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, gate)
+        read_input({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, 100)
 
 
-def test_a_body_that_breaks_off_is_malformed(gate: Gate) -> None:
+def test_a_body_that_breaks_off_is_malformed() -> None:
     """A server's own error for a broken chunk or a lost connection is the client's fault."""
 
     class Broken:
@@ -230,7 +222,7 @@ def test_a_body_that_breaks_off_is_malformed(gate: Gate) -> None:
             raise OSError("invalid chunk size")
 
     with pytest.raises(errors.MalformedRequest):
-        read_body({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, gate)
+        read_input({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, 100)
 
 
 # ---- the engine
@@ -245,7 +237,7 @@ def test_many_first_requests_start_one_engine(monkeypatch: pytest.MonkeyPatch) -
         engines.append(FakeThreadedEngine())
         return engines[-1]
 
-    monkeypatch.setattr(WSGI_MODULE, "ThreadedEngine", create)
+    monkeypatch.setattr(wsgi_service, "ThreadedEngine", create)
     service = penstock_falcon.wsgi(make_app()).penstock
 
     def start() -> None:
