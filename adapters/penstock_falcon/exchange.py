@@ -124,7 +124,7 @@ class Resource:
         except BaseException:
             # The server stopped waiting: CancelledError or GeneratorExit under ASGI, or SystemExit, by which gunicorn's
             # worker timeout ends its thread.
-            self._refuse(exchange, call, Cancelled(GIVEN_UP))
+            self._give_up(exchange, call, Cancelled(GIVEN_UP))
             exchange.record(self._service, call, Cancelled.status, Cancelled.code)
             raise
         self._finish(response, exchange, call, resp)
@@ -159,13 +159,13 @@ class Resource:
 
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
-            self._refuse(exchange, call, error)
+            self._give_up(exchange, call, error)
             return problem(error, exchange.request_id, debug=self._debug)
-        self._refuse(exchange, call, PenstockError())
+        self._give_up(exchange, call, PenstockError())
         return internal_problem(error, exchange.request_id)
 
-    def _refuse(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
-        """Release the admission policies of a request that will not become a job; a route has none."""
+    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
+        """Leave no job and no admission behind a request that failed; a route has neither."""
 
     def _finish(self, response: HttpResponse, exchange: Exchange, call: AnyCall | None, resp: Any) -> None:
         response.headers.extend(exchange.response_headers)
@@ -214,9 +214,11 @@ class EndpointResource(Resource):
         headers = common_headers(exchange.request_id, outcome.media_type or JSON, timing)
         return HttpResponse(outcome.status, headers, outcome.body, handler_headers=outcome.headers)
 
-    def _refuse(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
-        if call is None:  # otherwise the engine releases the policies when the job ends
+    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
+        if call is None:
             self._service.refuse(exchange, error)
+        else:
+            call.cancel(GIVEN_UP)  # harmless if it has an outcome; the engine releases the policies when the job ends
 
 
 class StreamResource(EndpointResource):

@@ -1,7 +1,8 @@
-"""WSGI by hand: sockets, chunked bodies, and what a server's own thread does."""
+"""WSGI by hand: sockets, chunked bodies, and the server's own threads."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import socket
@@ -17,7 +18,7 @@ import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
 from penstock_falcon._wsgi import wsgi_service, wsgi_stream_body
-from penstock_falcon._wsgi.wsgi_transport import read_input
+from penstock_falcon._wsgi.wsgi_transport import read_input, run_to_end
 from tests.adapters.falcon.fake_engine import FakeCall, FakeThreadedEngine, keep, make_app
 
 LIMIT_SECONDS = 10.0
@@ -182,7 +183,7 @@ class NeverRead:
 def test_a_refusal_does_not_wait_for_the_body(
     application: Any, engine: FakeThreadedEngine, length: str, refusal: errors.QueueFull | None, status: str
 ) -> None:
-    """A client that has sent only its headers is told at once."""
+    """A client that has sent only its headers is answered at once."""
     engine.refusal = refusal
     exchange = Exchange(application, **{"wsgi.input": NeverRead(), "CONTENT_LENGTH": length}).run()
     assert exchange.status[:3] == status
@@ -209,7 +210,7 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large() -> None:
 
 
 def test_a_chunked_body_without_an_end_is_refused() -> None:
-    """Where the server does not tell where it ends, reading would hang; the refusal says what to do."""
+    """If the server does not mark its end, reading would hang; the refusal says what to do."""
     with pytest.raises(errors.MalformedRequest, match="Content-Length"):
         read_input({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, 100)
 
@@ -223,6 +224,20 @@ def test_a_body_that_breaks_off_is_malformed() -> None:
 
     with pytest.raises(errors.MalformedRequest):
         read_input({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, 100)
+
+
+def test_the_flow_must_not_suspend() -> None:
+    """Under WSGI there is no event loop to resume a coroutine, so one that suspends is an error, not a wait."""
+
+    async def answer() -> int:
+        return 16
+
+    async def suspend() -> None:
+        await asyncio.sleep(0)
+
+    assert run_to_end(answer()) == 16
+    with pytest.raises(RuntimeError, match="suspended"):
+        run_to_end(suspend())
 
 
 # ---- the engine
@@ -255,7 +270,7 @@ def test_many_first_requests_start_one_engine(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_given_engine_is_not_ended(application: Any, engine: FakeThreadedEngine) -> None:
-    """Whoever started it ends it."""
+    """An engine passed by the user is not stopped with the application."""
     engine.script = keep
     application.penstock.stop()
     assert (engine.draining, engine.closed) == (False, False)
