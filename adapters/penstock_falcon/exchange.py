@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -85,7 +86,7 @@ class Exchange(Submission):
             self.record(service, call, 200, outcome.code if isinstance(outcome, PenstockError) else OK)
 
 
-class Resource:
+class Resource(ABC):
     """An endpoint or a route as requests see it.
 
     Parameters
@@ -149,13 +150,13 @@ class Resource:
             else:
                 self._service.in_engine(step.apply)(exchange)
 
+    @abstractmethod
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall | None:
-        """Return the job of an admitted request; None for a route, which never becomes one."""
-        return None
+        """Return the job of an admitted request; None if the target needs none."""
 
+    @abstractmethod
     async def _answer(self, call: Any, exchange: Exchange, req: Any) -> HttpResponse:
         """Return the response, once it is known."""
-        raise NotImplementedError
 
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
@@ -164,8 +165,9 @@ class Resource:
         self._give_up(exchange, call, PenstockError())
         return internal_problem(error, exchange.request_id)
 
+    @abstractmethod
     def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
-        """Leave no job and no admission behind a request that failed; a route has neither."""
+        """Leave no job and no admission behind a request that failed, or was abandoned."""
 
     def _finish(self, response: HttpResponse, exchange: Exchange, call: AnyCall | None, resp: Any) -> None:
         response.headers.extend(exchange.response_headers)
@@ -259,6 +261,9 @@ class RouteResource(Resource):
         super().__init__(service, transport, route)
         self._handler = service.in_engine(route.handler)
 
+    async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> None:
+        """Return at once: a route never becomes a job."""
+
     async def _answer(self, call: None, exchange: Exchange, req: Any) -> HttpResponse:
         request = RouteRequest(
             request_id=exchange.request_id,
@@ -275,3 +280,6 @@ class RouteResource(Resource):
         if answer.status == 503:
             headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
         return HttpResponse(answer.status, headers, answer.body)
+
+    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
+        """Do nothing: a route has no job and no admission policies."""

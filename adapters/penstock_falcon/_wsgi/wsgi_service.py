@@ -9,6 +9,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from penstock import App
+from penstock.errors import EngineError
 from penstock.hosting import Engine, ThreadedEngine
 from penstock_falcon.service import Service, Settings
 
@@ -71,12 +72,15 @@ class WsgiService(Service[ThreadedEngine]):
         return run
 
     def in_engine_soon(self, function: Callable[P, object]) -> Callable[P, object]:
-        """Return ``function`` as a callable that has it run in the engine's thread, or here without an engine."""
+        """Return ``function`` as a callable that has it run in the engine's thread, or here without one."""
 
         def run_soon(*arguments: P.args, **options: P.kwargs) -> None:
-            if self.engine is None:
-                function(*arguments, **options)
-            else:
-                self.engine.run_soon(partial(function, *arguments, **options))
+            if self.engine is not None:
+                try:
+                    self.engine.run_soon(partial(function, *arguments, **options))
+                    return
+                except EngineError:
+                    pass  # the engine has been closed, and its thread has ended
+            function(*arguments, **options)
 
         return run_soon

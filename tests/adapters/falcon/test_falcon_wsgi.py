@@ -7,7 +7,7 @@ import errno
 import io
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import falcon
@@ -16,6 +16,8 @@ import pytest
 
 import penstock_falcon
 from penstock import errors
+from penstock.hooks import RequestAnswered, hookimpl
+from penstock.hooks.registry import Registry
 from penstock.response import Encoded
 from penstock_falcon._wsgi import wsgi_service, wsgi_stream_body
 from penstock_falcon._wsgi.wsgi_transport import read_input, run_to_end
@@ -267,6 +269,27 @@ def test_many_first_requests_start_one_engine(monkeypatch: pytest.MonkeyPatch) -
     (engine,) = engines
     service.stop()
     assert engine.closed
+
+
+def test_a_closed_engine_is_answered_and_recorded(engine: FakeThreadedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the engine's thread has ended, observers are called in the server's own."""
+    answered: list[RequestAnswered] = []
+
+    class Watcher:
+        @hookimpl
+        def penstock_observer(self) -> dict[Any, Callable[[Any], None]]:
+            return {RequestAnswered: answered.append}
+
+    def refuse(_function: Any) -> None:
+        raise errors.EngineError("the engine is closed")
+
+    engine.registry = Registry([Watcher()])
+    engine.refusal = errors.Draining("the server has stopped")
+    monkeypatch.setattr(engine, "run_soon", refuse)
+    exchange = Exchange(penstock_falcon.wsgi(make_app(), engine=engine)).run()
+    assert exchange.status[:3] == "503"
+    assert [(record.status, record.code) for record in answered] == [(503, "draining")]
+    assert engine.refused == ["draining"]
 
 
 def test_a_given_engine_is_not_ended(application: Any, engine: FakeThreadedEngine) -> None:
