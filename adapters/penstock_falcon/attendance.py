@@ -17,7 +17,7 @@ CLOSED = "the response was closed"
 
 
 class Attendance(Protocol):
-    """A wait for a call, which cancels the call when its client goes away."""
+    """A wait for a call, which is cancelled when its client goes away."""
 
     @property
     def call(self) -> AnyCall:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import falcon
@@ -16,6 +16,8 @@ from penstock_falcon.responses import HttpResponse, common_headers
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
 
+# Every method that Falcon knows; to Falcon, a WebSocket is one as well.
+HTTP_METHODS = [method for method in falcon.COMBINED_METHODS if method != "WEBSOCKET"]
 # Falcon reports an HTTP status in the close code of a WebSocket as 3000 plus the status.
 WEBSOCKET_STATUS_BASE = 3000
 
@@ -27,14 +29,13 @@ class PathResource:
     them to the application's error handlers.
     """
 
-    def __init__(self, responder_for: Callable[[str], Any]) -> None:
-        for method in falcon.COMBINED_METHODS:
-            if method != "WEBSOCKET":
-                setattr(self, f"on_{method.lower()}", responder_for(method))
+    def __init__(self, responders: Mapping[str, Callable[..., Any]]) -> None:
+        for method, responder in responders.items():
+            setattr(self, f"on_{method.lower()}", responder)
 
 
 class Mount:
-    """Puts a service into a Falcon application.
+    """The place of a service in a Falcon application: its paths, and the errors around them.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class Mount:
         Raises
         ------
         DeclarationError
-            If the prefix is not one.
+            If ``prefix`` does not begin with a slash, or ends with one.
         """
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise DeclarationError(f"mount(prefix={prefix!r}): a prefix begins with a slash and does not end with one")
@@ -71,7 +72,7 @@ class Mount:
             self._add_path(prefix + route.path, allowed, RouteResource(service, transport, route))
 
     def add_error_handlers(self) -> None:
-        """Answer the errors of the whole application: only for one that is ours alone."""
+        """Answer every other error of the application too; for an application that is ours alone."""
         self._falcon_app.add_error_handler(falcon.HTTPError, self._transport.responder(self._on_framework_error))
         self._falcon_app.add_error_handler(Exception, self._transport.responder(self._on_exception))
 
@@ -86,10 +87,10 @@ class Mount:
         async def refuse(req: falcon.Request, resp: falcon.Response) -> None:
             self._answer(req, resp, self._wrong_method(req, path))
 
-        responders = dict.fromkeys(allowed, resource.respond) | {"OPTIONS": options}
-        self._falcon_app.add_route(
-            path, PathResource(lambda method: self._transport.responder(responders.get(method, refuse)))
-        )
+        responder = self._transport.responder
+        responders = dict.fromkeys(HTTP_METHODS, responder(refuse))
+        responders |= dict.fromkeys(allowed, responder(resource.respond)) | {"OPTIONS": responder(options)}
+        self._falcon_app.add_route(path, PathResource(responders))
 
     def _wrong_method(self, req: falcon.Request, path: str) -> HttpResponse:
         error = MethodNotAllowed(f"{path} does not take {req.method}", allowed=self._allowed[path])

@@ -17,9 +17,9 @@ PIECE_BYTES = 1 << 16
 
 
 class HangupWatch:
-    """Starts the listening of attendances that have lasted between one and two ``PATIENCE_SECONDS``.
+    """A timer that lets each attendance listen once it has lasted between one and two ``PATIENCE_SECONDS``.
 
-    All share one timer: a timer for each request would cost more than the rest of its watching.
+    All attendances share it: a timer for each request would cost more than the rest of its watching.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class HangupWatch:
 
 
 class AsgiAttendance:
-    """Waits for a call, and cancels it when its client goes away.
+    """A wait for a call, which is cancelled when its client goes away.
 
     Parameters
     ----------

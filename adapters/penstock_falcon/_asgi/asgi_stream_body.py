@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
+from collections.abc import Callable
 
 from penstock.errors import PenstockError
 from penstock_falcon._asgi.asgi_attendance import AsgiAttendance
-from penstock_falcon.framing import KEEP_ALIVE_SECONDS
+from penstock_falcon.framing import KEEP_ALIVE_SECONDS, Framing
 from penstock_falcon.stream_body import StreamBody
 
 # The time that a slow client still has to read what was written, once its job has failed.
@@ -16,7 +16,7 @@ LAST_WRITE_SECONDS = 1.0
 
 
 class AsgiStreamCutShort(asyncio.CancelledError):
-    """Ends a response that must not end cleanly.
+    """The end of a response that must not end cleanly.
 
     This is the exception that servers handle best: gunicorn closes the connection without the last chunk and without a
     line in the log. Uvicorn closes it as well, but logs a traceback.
@@ -33,9 +33,17 @@ class AsgiStreamBody(StreamBody[AsgiAttendance]):
     finished = StopAsyncIteration
     cut_short = AsgiStreamCutShort
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._call = self._attendance.call
+    def __init__(
+        self,
+        attendance: AsgiAttendance,
+        chunks: list[bytes],
+        framing: Framing,
+        *,
+        debug: bool,
+        on_close: Callable[[], None],
+    ) -> None:
+        super().__init__(attendance, chunks, framing, debug=debug, on_close=on_close)
+        self._call = attendance.call
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._waiter: asyncio.Future[None] | None = None
@@ -44,7 +52,7 @@ class AsgiStreamBody(StreamBody[AsgiAttendance]):
         idle = self._call.endpoint.timeouts.idle
         # The engine applies the same limit, with a better message. This one is for what the engine no longer sees.
         self._write_limit = math.inf if idle is None else idle + LAST_WRITE_SECONDS
-        self._wait_limit = KEEP_ALIVE_SECONDS if self._framing.keep_alive else math.inf
+        self._wait_limit = KEEP_ALIVE_SECONDS if framing.keep_alive else math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._arm()
         self._call.on_progress = self._on_progress

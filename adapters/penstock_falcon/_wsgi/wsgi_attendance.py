@@ -14,7 +14,7 @@ _CLIENT_GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class WsgiAttendance:
-    """Waits for a call, and cancels it when its client goes away.
+    """A wait for a call, which is cancelled when its client goes away.
 
     Parameters
     ----------

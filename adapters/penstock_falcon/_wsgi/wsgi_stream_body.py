@@ -11,7 +11,7 @@ from penstock_falcon.stream_body import StreamBody
 
 
 class WsgiStreamCutShort(ConnectionResetError):
-    """Ends a response that must not end cleanly.
+    """The end of a response that must not end cleanly.
 
     gunicorn treats a reset connection as exactly that: it closes the connection without the last chunk, and without a
     traceback in the log.
