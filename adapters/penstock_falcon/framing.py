@@ -1,4 +1,4 @@
-"""How a stream's chunks are framed: lines of JSON, or server-sent events."""
+"""The two framings of a streamed body: lines of JSON, and server-sent events."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ import msgspec
 
 _encode = msgspec.json.Encoder().encode
 
-# A stream that somebody stores or buffers is no stream; the second is what nginx listens to.
+# A stream that is stored or buffered on its way does not arrive as one; nginx obeys the second header.
 STREAM_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 KEEP_ALIVE_SECONDS = 15.0
 
 
 class Framing(Protocol):
-    """One way to write chunks, each of which is a JSON value without a line break."""
+    """A way to write chunks, each of which is a JSON value without a line break."""
 
     media_type: str
     end: bytes
-    """What says that the stream is whole; empty where the end of the body does."""
+    """The mark of a complete stream; empty if the end of the body is enough."""
     keep_alive: bytes
-    """What is sent into a long silence; empty where the format has nothing to say then."""
+    """Sent during a long silence; empty if the format has nothing to send then."""
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """All of ``chunks``, at least one, as one piece of body."""
+        """Return ``chunks``, at least one, as one piece of the body."""
 
     def error(self, error: dict[str, Any]) -> bytes:
-        """The last thing in a stream that failed."""
+        """Return the last piece of a stream that failed."""
 
 
 class JSONLines:
-    """NDJSON: a line for each chunk."""
+    """NDJSON: one line for each chunk."""
 
     media_type = "application/x-ndjson"
     end = b""
     keep_alive = b""
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """Join the chunks, each with its line break."""
+        """Join the chunks, each followed by a line break."""
         return b"\n".join(chunks) + b"\n"
 
     def error(self, error: dict[str, Any]) -> bytes:
-        """A last line of another shape."""
+        """Return a last line of a different shape."""
         return _encode({"error": error}) + b"\n"
 
 
 class ServerSentEvents:
-    """``text/event-stream``: a ``data`` event for each chunk, ``event: end`` last."""
+    """``text/event-stream``: a ``data`` event for each chunk, and ``event: end`` last."""
 
     media_type = "text/event-stream"
     end = b"event: end\ndata: {}\n\n"
     keep_alive = b": keep-alive\n\n"
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """One event for each chunk."""
+        """Return one event for each chunk."""
         return b"data: " + b"\n\ndata: ".join(chunks) + b"\n\n"
 
     def error(self, error: dict[str, Any]) -> bytes:
-        """An event of its own name, so that no client takes it for data."""
+        """Return an event with a name of its own, so that no client takes it for data."""
         return b"event: error\ndata: " + _encode({"error": error}) + b"\n\n"
 
 
@@ -67,7 +67,7 @@ _EVENTS = ServerSentEvents()
 
 
 def choose_framing(accept: str | None) -> Framing:
-    """Server-sent events for those who ask for them by name, lines of JSON for all others."""
+    """Return server-sent events if the ``Accept`` header names them, else lines of JSON."""
     for part in (accept or "").split(","):
         media_type, *parameters = part.lower().split(";")
         if media_type.strip() == _EVENTS.media_type:

@@ -1,4 +1,4 @@
-"""Which address a request comes from, where there are proxies in front."""
+"""The client's address, as seen through trusted proxies."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from penstock.errors import DeclarationError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 FORWARDED_FOR = "x-forwarded-for"
-# No chain of proxies is longer; more is somebody's game.
+# No real chain of proxies is longer; a longer header is an attack.
 MOST_HOPS = 32
 
 
-class Origins:
-    """Takes a proxy's word for where a request comes from, if the proxy is trusted.
+class TrustedProxies:
+    """The proxies whose ``X-Forwarded-For`` is believed.
 
     Parameters
     ----------
@@ -23,13 +23,13 @@ class Origins:
 
     Attributes
     ----------
-    are_told:
-        Whether any proxy is trusted; else every peer is its own origin, and there is nothing to ask.
+    has_any:
+        False if no proxy is trusted; then the peer is always the client.
 
     Raises
     ------
     DeclarationError
-        If one of them is none.
+        If an entry is neither an address nor a network.
     """
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
@@ -37,18 +37,18 @@ class Origins:
             self._trusted = [ipaddress.ip_network(network) for network in trusted]
         except ValueError as error:
             raise DeclarationError(f"trusted_proxies: {error}; write 127.0.0.1 or 10.0.0.0/8") from None
-        self.are_told = bool(self._trusted)
+        self.has_any = bool(self._trusted)
 
-    def address(self, peer: str, header: Callable[[str], str | None]) -> str:
-        """The address of the client: the last one in the chain that no trusted proxy has.
+    def client_address(self, peer: str, header: Callable[[str], str | None]) -> str:
+        """Return the address of the client: the last one in the chain that is not a trusted proxy's.
 
         Parameters
         ----------
         peer:
-            Of the connection; "" where it has none.
+            The address at the other end of the connection; "" if the server does not know it.
         header:
-            Looks a header of the request up. What stands before an address that is not trusted, anybody may have
-            written there, so it is not looked at.
+            Looks up a header of the request. Entries before the first untrusted address are ignored, because the client
+            can write any text there.
         """
         if not self._is_trusted(peer):
             return peer

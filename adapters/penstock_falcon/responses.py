@@ -1,13 +1,13 @@
-"""A response before it is Falcon's: what every part of the adapters hands to the one place that writes it."""
+"""A whole response, before it is written into Falcon's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import falcon
+import msgspec
 
-JSON = "application/json"
 OK = "ok"
 
 # The server frames the message; a handler that sets these could only break the framing.
@@ -16,22 +16,33 @@ SERVER_HEADERS = frozenset(
 )
 
 
-class Answer(NamedTuple):
-    """One whole response.
+class HttpResponse(msgspec.Struct, gc=False):
+    """One response.
 
-    ``headers`` are pairs of a lower-case name and a value; ``more`` holds those that a handler asked for. A ``body`` of
-    None leaves the body to the response's stream. ``code`` is that of the error, for those who keep a record.
+    Attributes
+    ----------
+    headers:
+        Pairs of a lower-case name and a value.
+    body:
+        The whole body; None if ``stream`` has it.
+    code:
+        ``ok``, or the code of the error, for the request's record.
+    handler_headers:
+        The headers that a handler asked for.
+    stream:
+        The body of a streamed response, as an iterator for Falcon's ``resp.stream``.
     """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes | None
-    more: Mapping[str, str] | None = None
     code: str = OK
+    handler_headers: Mapping[str, str] | None = None
+    stream: Any = None
 
 
 def server_timing(queue_seconds: float | None, execution_seconds: float | None) -> str:
-    """The ``Server-Timing`` header, in milliseconds; a part that did not happen took none."""
+    """Return the ``Server-Timing`` header, in milliseconds; a phase that did not happen counts as zero."""
     return f"queue;dur={(queue_seconds or 0.0) * 1e3:.2f}, exec;dur={(execution_seconds or 0.0) * 1e3:.2f}"
 
 
@@ -39,22 +50,12 @@ NO_JOB_TIMING = server_timing(None, None)
 
 
 def common_headers(request_id: str, media_type: str, timing: str = NO_JOB_TIMING) -> list[tuple[str, str]]:
-    """The headers that every response carries."""
+    """Return the headers that every response carries."""
     return [("content-type", media_type), ("x-request-id", request_id), ("server-timing", timing)]
 
 
-def write(resp: Any, answer: Answer) -> None:
-    """Put an answer into a Falcon response, ASGI or WSGI."""
-    if answer.status != 200:
-        resp.status = answer.status
-    resp.data = answer.body
-    if answer.more:
-        write_handler_headers(resp, answer.more)
-    resp.set_headers(answer.headers)
-
-
 def write_handler_headers(resp: falcon.Response, headers: Mapping[str, str]) -> None:
-    """Add the headers that a handler asked for, without those that belong to the server."""
+    """Add the headers that a handler asked for, except those that only the server may set."""
     for name, value in headers.items():
         if name.lower() not in SERVER_HEADERS:
             # set_header refuses cookies.
