@@ -58,7 +58,7 @@ def zygote_of(tmp_path: Path, source: str, target: str = "{}") -> ZygoteClient:
 
 
 def test_loaded(zygote):
-    """The zygote says when the app is imported, and that its import left no threads."""
+    """The zygote reports that the app is imported, and that the import left no threads."""
     assert isinstance(zygote.loaded, Loaded)
     assert zygote.loaded.threads == []
 
@@ -73,7 +73,7 @@ def test_import_that_fails(tmp_path):
 
 
 def test_import_that_leaves_threads(tmp_path):
-    """Where the import starts threads, workers start from nothing instead of being forked, and work the same."""
+    """Where the import starts threads, workers are executed instead of forked, and work the same."""
     with zygote_of(tmp_path, THREADED_APP) as zygote:
         assert zygote.loaded.threads == ["lingerer"]
         worker = zygote.spawn()
@@ -107,7 +107,7 @@ def test_workers_draw_different_numbers(tmp_path):
 
 
 def test_output(worker):
-    """What user code writes to stdout, stderr and their descriptors arrives in the output pipe, line by line."""
+    """Everything that user code writes to stdout, stderr and their descriptors arrives in the pipe, line by line."""
     worker.ask("speak")
     text = worker.output_until("raw bytes")
     assert "to stdout\n" in text
@@ -149,7 +149,7 @@ def test_children_of_a_worker_die_with_it(zygote, worker):
 
 
 def test_crash(zygote, worker):
-    """A crash is told with its signal; the output says where it was, and the next worker is as good."""
+    """A crash is reported with its signal; the output shows where it was, and the next worker works."""
     worker.run("die", {"signal": int(signal.SIGSEGV)})
     assert zygote.exited().status == -signal.SIGSEGV
     assert worker.wire.receive() is None

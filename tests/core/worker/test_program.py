@@ -22,7 +22,7 @@ def count(n: int) -> Iterator[int]:
 
 
 class FullAtTimes:
-    """An outbox whose socket is full whenever the test says so, and empty again at the next try."""
+    """A channel whose socket is full at the tries that the test names, and empty again at the next."""
 
     def __init__(self, full_at: set[int]) -> None:
         self.sent: list[Message] = []
@@ -31,7 +31,7 @@ class FullAtTimes:
         self._full_at = full_at
 
     @property
-    def is_empty(self) -> bool:
+    def is_flushed(self) -> bool:
         return not self._waiting
 
     def post(self, message: Message) -> None:
@@ -63,21 +63,21 @@ class Loop:
         raise AssertionError("no thread is at work here")
 
 
-def program_with(outbox: FullAtTimes) -> tuple[Program, Loop]:
+def program_with(channel: FullAtTimes) -> tuple[Program, Loop]:
     loop = Loop()
     guard = InterruptGuard(memoryview(bytearray(SHARED_BYTES)).cast("Q"))
     (endpoint,) = app.endpoints
-    program: Any = Program(loop, outbox, guard, {0: LiveEndpoint(endpoint, count)})
+    program: Any = Program(loop, channel, guard, {0: LiveEndpoint(endpoint, count)})
     return program, loop
 
 
 @pytest.mark.parametrize("tries", [{1}, {2}, {3}, {4}, {2, 4}, {1, 3}])
 def test_a_stream_that_found_the_socket_full_goes_on(tries: set[int]) -> None:
     """Whichever try to write fails, the stream ends by itself, or the loop has been asked to call back."""
-    outbox = FullAtTimes(tries)
-    program, loop = program_with(outbox)
+    channel = FullAtTimes(tries)
+    program, loop = program_with(channel)
     program.receive(pack(Run(1, 0, math.inf, [Work(msgspec.json.encode({"n": 3}))])))
     for _ in range(loop.flushes_asked_for):
-        if outbox.flush():
-            program.on_drained()
-    assert [type(message) for message in outbox.sent] == [Chunk, Chunk, Chunk, Done]
+        if channel.flush():
+            program.on_flushed()
+    assert [type(message) for message in channel.sent] == [Chunk, Chunk, Chunk, Done]
