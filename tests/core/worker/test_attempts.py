@@ -54,12 +54,12 @@ def worker(workers):
     ("pool", "name"), [("default", "square"), ("tasks", "async-square"), ("aio", "aio-square")], ids=str
 )
 def test_answer(workers, pool, name):
-    """A handler's result comes back encoded, in each way of running it."""
+    """A handler's result comes back encoded, in each mode."""
     assert workers(pool).ask(name, {"input": 4}) == 16.0
 
 
 def test_order(worker):
-    """Inline attempts that arrive together run in the order of their arrival."""
+    """Inline attempts that arrive together run in the order in which they arrived."""
     attempts = [worker.run("square", {"input": n}) for n in range(20)]
     assert [worker.done().attempt for _ in attempts] == attempts
 
@@ -112,7 +112,7 @@ def test_unsendable_result(worker):
 
 
 def test_exit_in_user_code_ends_the_job_alone(worker):
-    """``sys.exit`` in a handler fails its job; the worker goes on."""
+    """``sys.exit`` in a handler fails its job; the worker continues."""
     worker.run("quit")
     assert worker.failure().exception_type == "SystemExit"
     assert worker.ask("square", {"input": 2}) == 4.0
@@ -142,7 +142,7 @@ def test_batch(workers):
 
 
 def test_batch_of_an_array(workers):
-    """A numpy array is as good as a list."""
+    """A numpy array of results is accepted like a list."""
     pytest.importorskip("numpy")
     workers("batches").run("array", 1, 2)
     assert workers("batches").done().results == [Encoded(b"2.0"), Encoded(b"3.0")]
@@ -198,13 +198,13 @@ def test_stream(workers, pool, name):
 
 @pytest.mark.parametrize(("pool", "name"), BLOCKS, ids=str)
 def test_stream_larger_than_its_window(workers, pool, name):
-    """A stream waits when its window is used up, and goes on when credit comes."""
+    """A stream waits when its window is used up, and continues when credit arrives."""
     worker = workers(pool)
     size = WINDOW_BYTES // 4
     attempt = worker.run(name, {"n": 12, "size": size})
     first = [worker.wire.expect(Chunk) for _ in range(4)]
     assert sum(len(chunk.body) for chunk in first) >= WINDOW_BYTES
-    worker.wire.send(Credit(attempt, 1))  # less than what the last chunk took too much
+    worker.wire.send(Credit(attempt, 1))  # less than the last chunk exceeded the window by
     assert worker.wire.is_silent()
     worker.wire.send(Credit(attempt, WINDOW_BYTES))
     values, done = worker.chunks(credit=True)
@@ -269,7 +269,7 @@ def test_deadline_of_a_task(workers, pool, name):
 
 
 def test_early_timer_is_no_deadline():
-    """A loop whose timers strike early, as uvloop's do by a part of a millisecond, does not end an attempt early."""
+    """A loop whose timers fire early, as uvloop's do by a fraction of a millisecond, does not end an attempt early."""
 
     class Hasty(asyncio.SelectorEventLoop):
         def call_later(self, delay, callback, *args, context=None):
@@ -303,7 +303,7 @@ def test_wrong_loop(workers):
 
 
 def test_error_in_a_task(workers):
-    """An asynchronous handler's exception shows the user's frames alone."""
+    """An asynchronous handler's exception has a traceback of the user's frames alone."""
     workers("tasks").run("async-fail")
     failure = workers("tasks").failure()
     assert failure.exception_type == "KeyError"
@@ -311,7 +311,7 @@ def test_error_in_a_task(workers):
 
 
 def test_cancelled_error_that_nobody_asked_for(workers):
-    """A ``CancelledError`` of the user's own making is a failure of the handler, not a cancel."""
+    """A ``CancelledError`` raised by the user's code is a failure of the handler, not a cancel."""
     workers("aio").run("aio-cancel-itself")
     failure = workers("aio").failure()
     assert (failure.kind, failure.exception_type) == (FAILED_HANDLER, "asyncio.exceptions.CancelledError")
@@ -331,7 +331,7 @@ def test_threads_run_at_once(workers):
 
 
 def test_cancel_of_a_thread(workers):
-    """A thread learns of a cancel from its ``Context``; what it returns ends the attempt."""
+    """A thread learns of a cancel from its ``Context``; its return value ends the attempt."""
     worker = workers("threads")
     attempt = worker.run("until-cancelled", about=About("", 1, None, {}, math.inf))
     worker.cancel(attempt)
@@ -339,7 +339,7 @@ def test_cancel_of_a_thread(workers):
 
 
 def test_exit_in_a_thread(workers):
-    """``SystemExit`` in a thread fails its job; the thread goes on."""
+    """``SystemExit`` in a thread fails its job; the thread continues."""
     for _ in range(4):
         workers("threads").run("thread-fail")
         assert workers("threads").failure().exception_type == "SystemExit"

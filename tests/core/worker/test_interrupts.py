@@ -58,7 +58,7 @@ def test_interrupt_under_asyncio(zygote):
 
 
 def test_interrupt_of_a_regular_expression(zygote):
-    """Matching that backtracks without end looks for signals, and is stopped."""
+    """A regular expression that backtracks indefinitely checks for signals, and is stopped."""
     worker = zygote.spawn("regex")
     attempt = worker.run("regex")
     while worker.words[WORD_STARTED] != attempt:
@@ -68,7 +68,7 @@ def test_interrupt_of_a_regular_expression(zygote):
 
 
 def test_user_code_that_swallows_an_interrupt(zygote):
-    """Code that catches everything and returns has its result sent: there is one answer, and the worker goes on."""
+    """Code that catches everything and returns gets its result sent: there is one answer, and the worker continues."""
     worker = zygote.spawn()
     attempt = worker.run("stuck", {"how": "stubborn"})
     worker.output_until("stuck")
@@ -103,7 +103,7 @@ def test_recalled_attempt(worker):
 
 
 def test_racing_interrupts(worker):
-    """Interrupts that come before, during and after short attempts leave one answer each, and a worker that lives."""
+    """Interrupts that come before, during and after short attempts leave one answer each, and a live worker."""
     for round_ in range(300):
         attempt = worker.run("brief")
         if round_ % 3:
@@ -119,7 +119,7 @@ def test_racing_interrupts(worker):
 
 
 def test_stale_interrupt(worker):
-    """An interrupt of an attempt that has ended does nothing to the next one."""
+    """An interrupt of an attempt that has ended does not affect the next one."""
     for _ in range(300):
         old = worker.run("brief")
         worker.done(old)

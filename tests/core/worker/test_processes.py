@@ -115,12 +115,12 @@ def test_output(worker):
 
 
 def test_meddling_with_descriptors(worker):
-    """Garbage on descriptor 1 and a closed stdin disturb nothing; stdin is empty."""
+    """Garbage on descriptor 1 and a closed stdin do no harm; stdin is empty."""
     assert worker.ask("meddle") == "b''"
     assert worker.ask("square", {"input": 4}) == 16.0
 
 
-# ---- forks of the user's
+# ---- forks by user code
 
 
 def test_fork_that_exits(worker):
@@ -137,7 +137,7 @@ def test_fork_that_returns(worker):
 
 
 def test_children_of_a_worker_die_with_it(zygote, worker):
-    """The death of a worker is seen although a child of its own lives, and that child is killed."""
+    """The death of a worker is detected although a child of its own is alive, and that child is killed."""
     child = worker.ask("fork-a-sleeper")
     os.kill(worker.pid, signal.SIGKILL)
     exited = zygote.exited()
@@ -158,7 +158,7 @@ def test_crash(zygote, worker):
 
 
 def test_stop_signals_are_the_engines(worker):
-    """SIGINT and SIGTERM, which a terminal sends to all, do nothing to a worker and its zygote."""
+    """SIGINT and SIGTERM, which a terminal sends to all processes, do not affect a worker and its zygote."""
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
         os.kill(worker.zygote.process.pid, number)
@@ -187,7 +187,7 @@ def test_workers_die_with_their_zygote():
 
 
 def test_zygote_ends_with_its_socket():
-    """A zygote whose engine is gone takes its workers with it, even those that are stuck in user code."""
+    """A zygote whose engine is gone kills its workers, even those that are stuck in user code."""
     zygote = ZygoteClient()
     worker = zygote.spawn()
     worker.run("stuck", {"how": "loop"})

@@ -81,7 +81,7 @@ def program_with(channel: FullAtTimes) -> tuple[Program, Loop]:
 
 @pytest.mark.parametrize("tries", [{1}, {2}, {3}, {4}, {2, 4}, {1, 3}])
 def test_a_stream_that_found_the_socket_full_goes_on(tries: set[int]) -> None:
-    """Whichever try to write fails, the stream ends by itself, or the loop has been asked to call back."""
+    """Whichever attempt to write fails, the stream ends by itself, or the loop has been asked to call back."""
     channel = FullAtTimes(tries)
     program, loop = program_with(channel)
     program.receive(pack(Run(1, 0, math.inf, [Work(msgspec.json.encode({"n": 3}))])))

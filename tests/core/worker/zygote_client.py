@@ -44,7 +44,7 @@ APPS = Path(__file__).with_name("worker_apps.py")
 
 
 class Wire:
-    """A socket that speaks messages."""
+    """A socket that sends and receives messages."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -94,7 +94,7 @@ class ZygoteClient:
         )
         theirs.close()
         self.wire = Wire(ours)
-        self.workers: list[WorkerClient] = []  # kept, or their sockets would close
+        self.workers: list[WorkerClient] = []  # kept, because their sockets would close otherwise
         self._exits: deque[Exited] = deque()
         self.wire.send(Load(target, [p for p in sys.path if p], argv or ["prog"]))
         self.loaded = self.wire.receive()
@@ -161,7 +161,7 @@ class WorkerClient:
     # ---- attempts
 
     def run(self, name: str, *inputs: object, deadline: float = math.inf, about: About | None = None) -> int:
-        """Start an attempt, with one job for each input; bytes are a body as it is."""
+        """Start an attempt, with one job for each input; bytes are sent as they are."""
         self.attempt += 1
         bodies = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in inputs or ({},)]
         self.wire.send(Run(self.attempt, endpoint_index(name), deadline, [Work(body, about) for body in bodies]))
