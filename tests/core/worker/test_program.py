@@ -101,7 +101,7 @@ def test_a_result_costs_one_write() -> None:
 
 
 def test_the_end_of_a_stream_does_not_wait_behind_user_code() -> None:
-    """What has ended is written before the next inline attempt begins, which may take any time."""
+    """A finished stream is reported before the next inline attempt begins, which may take any time."""
     channel = FullAtTimes(set())
     program, _ = program_with(channel)
     sent_before: list[list[type]] = []
