@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from itertools import pairwise
+from pathlib import Path
 from struct import pack as pack_struct
 from typing import Any
 
@@ -195,3 +197,19 @@ def test_a_large_frame_in_small_pieces_takes_linear_time() -> None:
     pieces = [frame[start : start + 1024] for start in range(0, len(frame), 1024)]
     assert [message for piece in pieces for message in reader.feed(piece)] == [chunk]
     assert scanned <= 2 * len(frame)
+
+
+def test_what_two_processes_share_is_defined_once() -> None:
+    """No module of the core defines a constant of ``wire`` again: a copy that drifts would stall streams in silence."""
+
+    def constants(path: Path) -> set[str]:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        return {name for name in names if name.isupper()}
+
+    home = Path(wire.__file__)
+    shared = {name for name in constants(home) if not name.startswith("_")}
+    assert {"WINDOW_BYTES", "SHARED_BYTES", "FAILED_HANDLER"} <= shared
+    others = [path for path in home.parent.rglob("*.py") if path != home]
+    copies = {path.name: {name.lstrip("_") for name in constants(path)} & shared for path in others}
+    assert {name: found for name, found in copies.items() if found} == {}
