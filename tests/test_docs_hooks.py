@@ -21,7 +21,7 @@ from tests.serving import ROOT
 PAGE = ROOT / "docs" / "hooks.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", TEXT, re.MULTILINE | re.DOTALL))
-LABELS = ("**Called**", "**Gives**", "**When ", "**Built in**")
+LABELS = ("**Called**", "**Returns**", "**When ", "**Built in**")
 
 
 def app() -> App:
@@ -62,7 +62,7 @@ def test_every_hook_has_its_section() -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_section_says_all_there_is_to_know(hook: str) -> None:
-    """Its exact signature; when it is called, what it gives, what an exception does, who uses it; and an example."""
+    """Its exact signature; when it is called, what it returns, what an exception does, who uses it; and an example."""
     signature, *examples = code_blocks(SECTIONS[hook])
     rendered = str(inspect.signature(getattr(hookspecs, hook))).replace("'", "")
     assert signature == f"{hook}{rendered}\n"
@@ -143,7 +143,7 @@ def test_everything_a_plug_in_may_import_is_mentioned() -> None:
 
 def test_every_attribute_of_a_submission_is_listed() -> None:
     """Those that have no underscore, and the one property that is for decisions."""
-    part = TEXT[TEXT.index("## What decisions see") : TEXT.index("## Records")]
+    part = TEXT[TEXT.index("## Submissions") : TEXT.index("## Records")]
     listed = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
     assert set(listed) == {name for name in Submission.__slots__ if not name.startswith("_")} | {"share"}
 
