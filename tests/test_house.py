@@ -222,6 +222,18 @@ def test_every_link_between_files_leads_somewhere() -> None:
     assert broken == []
 
 
+def test_every_link_to_a_section_leads_to_a_heading() -> None:
+    """A link with ``#section`` names a heading of its page, so renaming a heading breaks no link."""
+    broken = []
+    for page in [*pages(), *ROOT.glob("*.md")]:
+        for target, section in re.findall(r"\]\(([^)#:]*)#([\w-]+)\)", page.read_text(encoding="utf-8")):
+            text = ((page.parent / target) if target else page).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            if section not in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}:
+                broken.append(f"{page.relative_to(ROOT)} -> {target}#{section}")
+    assert broken == []
+
+
 def test_the_state_diagrams_are_those_of_the_tables() -> None:
     """The diagrams in the design page are generated from the scheduler's tables: ``make docs`` updates them."""
     page = make_state_diagrams.PAGE.read_text(encoding="utf-8")
