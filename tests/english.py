@@ -1,8 +1,8 @@
 """The ban list for the project's English: patterns that read as translated, or as riddles.
 
-``python -m tests.english PATH ...`` prints its findings in files and folders, one line each. Prose is the docstrings and
-comments of Python files, the strings of shipped code (they hold the messages), and the text of Markdown outside code
-blocks. A line is exempt if it carries ``english-ok: <reason>`` in a comment.
+``python -m tests.english PATH ...`` prints its findings in files and folders, one line each. Prose is the docstrings
+and comments of Python files, the strings of shipped code (they hold the messages), and the text of Markdown outside
+code blocks. A line is exempt if it carries ``english-ok: <reason>`` in a comment.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import NamedTuple
 EXEMPT = re.compile(r"english-ok: \w+")
 
 # A clause that stands where a sentence should. A question may begin with any of these words.
-BARE_CLAUSE = re.compile(  # the look-behinds: the start of the text, of a sentence, of a paragraph
-    r"(?:^|(?<=[.!?:] )|(?<=[.!?]\) )|(?<=\n\n))(?:What|Whether|Whose|Who|Whom|Whoever|How|Of)\b(?![^.!?]*\?)"
+# The look-behinds: the start of the text, of a sentence, of a paragraph.
+BARE_CLAUSE = re.compile(
+    r"(?:^|(?<=[.!?:] )|(?<=[.!?]\) )|(?<=\n\n))"
+    r"(?:What|Whether|Whose|Who|Whom|Whoever|How|Of)\b(?![^.!?]*\?)"
 )
 BARE_COMMENT = re.compile(r"^(?:what|whether|whose|who|whom|whoever|how|of)\b(?![^.!?]*\?)", re.IGNORECASE)
 
@@ -34,12 +36,15 @@ BANNED = {
     "so many: write the number or the name of it": r"\bso many\b",
     "gives: write returns, passes, sends": r"\b(?:gives|gave)\b(?! (?:up|back|way)\b)",
     "is given: write receives, is passed": r"\b(?:is|are|was|were|been) given\b(?! up\b)",
-    "is no: write is not a": r"(?<!there )(?<!There )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|fewer\b|later\b|earlier\b|other\b)",
+    "is no: write is not a": (
+        r"(?<!there )(?<!There )\b(?:is|are|was|were) no "
+        r"(?!longer\b|more\b|less\b|fewer\b|later\b|earlier\b|other\b)"
+    ),
     "that there is not: write missing": r"\b(?:that|what|which) there (?:is|are) (?:not|no)\b",
-    "those of: name the noun": r"(?:^|(?<=[.!?:] ))(?:Those|That) of (?:a|an|the)\b",
+    "those of: name the noun": r"(?-i:(?:^|(?<=[.!?] ))(?:Those|That) of (?:a|an|the)\b)",
     "in vain: say what happens": r"\bin vain\b",
 }
-_BANNED = {reason: re.compile(pattern, re.MULTILINE) for reason, pattern in BANNED.items()}
+_BANNED = {reason: re.compile(pattern, re.MULTILINE | re.IGNORECASE) for reason, pattern in BANNED.items()}
 
 _CODE_SPAN = re.compile(r"``[^`]*``|`[^`\n]*`")
 _FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""The public surface for adapters: what a program needs in order to put a transport around an engine.
+"""The public surface for adapters: the names needed to put a transport around an engine.
 
 Adapters import from here and from ``penstock``, ``penstock.hooks``, ``penstock.errors`` and ``penstock.policies``. The
 rest of the core is private to it.

@@ -15,26 +15,21 @@ from penstock.scheduler import (
     Job,
     Lane,
     LaneSpec,
+    admission,
     answers,
     deadlines,
-    dispatch,
+    drain,
+    results,
+    retries,
+    sending_ahead,
+    supervision,
 )
 from penstock.scheduler import commands as do
+from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
-from penstock.scheduler import requeueing as again
-from penstock.scheduler import results as attempts
-from penstock.scheduler import retries as retrying
-from penstock.scheduler.admission import Intake
-from penstock.scheduler.answers import Answers
-from penstock.scheduler.dispatch import Dispatch
-from penstock.scheduler.drain import Drain
-from penstock.scheduler.losses import Losses
 from penstock.scheduler.pools import Worker, WorkerPool
-from penstock.scheduler.requeueing import Again
-from penstock.scheduler.results import Attempts
-from penstock.scheduler.sending_ahead import Lines
+from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import PAUSED
-from penstock.scheduler.supervision import Supervision
 from penstock.scheduler.timers import NEVER
 from penstock.testing import simulation
 from penstock.testing.simulation import SimulationFailed, simulate
@@ -51,79 +46,80 @@ def slot_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
 
 
 def answers_come_twice(patch: pytest.MonkeyPatch) -> None:
-    answer = Answers.answer
+    answer = answers.answer
 
-    def twice(self: Answers, job: Job, *rest: Any) -> None:
-        answer(self, job, *rest)
-        self._desk.out.append(do.Answer(job))
+    def twice(state: SchedulerState, job: Job, *rest: Any, **options: Any) -> None:
+        answer(state, job, *rest, **options)
+        state.out.append(do.Answer(job))
 
-    patch.setattr(Answers, "answer", twice)
+    patch.setattr(answers, "answer", twice)
 
 
 def execution_deadlines_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    def limit(job: Job) -> tuple[float, str]:
-        return deadlines.next_limit(job) if job.attempt is None else (NEVER, "execution")
+    next_limit = deadlines.next_limit
 
-    for module in (answers, attempts, dispatch):
-        patch.setattr(module, "next_limit", limit)
+    def limit(job: Job) -> tuple[float, str]:
+        return next_limit(job) if job.attempt is None else (NEVER, "execution")
+
+    patch.setattr(deadlines, "next_limit", limit)
 
 
 def requeued_jobs_have_no_timer(patch: pytest.MonkeyPatch) -> None:
-    queue = Again._queue
+    queue = retries._queue
 
-    def forgetful(self: Again, job: Job, now: float) -> None:
-        queue(self, job, now)
-        self._desk.timers.disarm(job)
+    def forgetful(state: SchedulerState, job: Job, now: float) -> None:
+        queue(state, job, now)
+        state.timers.disarm(job)
 
-    patch.setattr(Again, "_queue", forgetful)
+    patch.setattr(retries, "_queue", forgetful)
 
 
 def deaths_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    lose = Losses._lose
-    patch.setattr(Losses, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=True))
+    lose = supervision._lose
+    patch.setattr(supervision, "_lose", lambda state, job, now, **_: lose(state, job, now, is_innocent=True))
 
 
 def innocents_pay_for_others(patch: pytest.MonkeyPatch) -> None:
-    lose = Losses._lose
-    patch.setattr(Losses, "_lose", lambda self, job, now, **_: lose(self, job, now, is_innocent=False))
+    lose = supervision._lose
+    patch.setattr(supervision, "_lose", lambda state, job, now, **_: lose(state, job, now, is_innocent=False))
 
 
 def streams_run_twice(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(retrying, "is_safe_again", lambda job: True)
+    patch.setattr(retries, "is_safe_again", lambda job: True)
 
 
 def nobody_is_interrupted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Answers, "stop", lambda *_: None)
+    patch.setattr(answers, "stop", lambda *_: None)
 
 
 def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
-    stop = Answers.stop
+    stop = answers.stop
 
-    def patient(self: Answers, attempt: Attempt, *rest: Any) -> None:
-        stop(self, attempt, *rest)
-        self._timers.disarm(attempt)
+    def patient(state: SchedulerState, attempt: Attempt, *rest: Any) -> None:
+        stop(state, attempt, *rest)
+        state.timers.disarm(attempt)
 
-    patch.setattr(Answers, "stop", patient)
+    patch.setattr(answers, "stop", patient)
 
 
 def the_last_come_is_the_first_served(patch: pytest.MonkeyPatch) -> None:
-    def take(self: Dispatch, lane: Lane, now: float) -> list[Job]:
+    def take(_state: SchedulerState, lane: Lane, now: float) -> list[Job]:
         job = next(reversed(lane.queue.jobs.values()))
         lane.queue.remove(job, "", now)
         return [job]
 
-    patch.setattr(Dispatch, "_take", take)
+    patch.setattr(dispatching, "take_jobs", take)
 
 
 def a_hang_up_lets_nobody_through(patch: pytest.MonkeyPatch) -> None:
-    cancelled, give_work = Intake.on_cancelled, Dispatch.dispatch
+    cancel, give_work = admission.on_cancel_requested, dispatching.dispatch
 
-    def idle(self: Intake, *rest: Any) -> None:
-        patch.setattr(Dispatch, "dispatch", lambda *_: None)
-        cancelled(self, *rest)
-        patch.setattr(Dispatch, "dispatch", give_work)
+    def idle(*arguments: Any) -> None:
+        patch.setattr(dispatching, "dispatch", lambda *_: None)
+        cancel(*arguments)
+        patch.setattr(dispatching, "dispatch", give_work)
 
-    patch.setattr(Intake, "on_cancelled", idle)
+    patch.setattr(admission, "on_cancel_requested", idle)
 
 
 def batches_wait_too_long(patch: pytest.MonkeyPatch) -> None:
@@ -132,162 +128,167 @@ def batches_wait_too_long(patch: pytest.MonkeyPatch) -> None:
 
 
 def suspects_share_a_worker(patch: pytest.MonkeyPatch) -> None:
-    def send(self: Dispatch, jobs: list[Job], worker: Worker, _units: int, now: float) -> Attempt:
-        return honest(self, jobs, worker, jobs[0].lane.units, now)
+    def send(state: SchedulerState, jobs: list[Job], worker: Worker, _units: int, now: float) -> Attempt:
+        return honest(state, jobs, worker, jobs[0].lane.units, now)
 
-    honest = Dispatch._send
-    patch.setattr(Dispatch, "_send", send)
+    honest = dispatching.send
+    patch.setattr(dispatching, "send", send)
 
 
 def a_drain_forgets_the_idle(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Drain, "settle", lambda *_: None)
+    patch.setattr(drain, "settle", lambda *_: None)
 
 
 def a_failed_pool_keeps_jobs_waiting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Supervision, "_answer_stranded", lambda *_: None)
+    patch.setattr(supervision, "_answer_stranded", lambda *_: None)
 
 
 def a_lost_place_stays_empty(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Supervision, "on_place_due", lambda *_: None)
+    patch.setattr(supervision, "on_place_due", lambda *_: None)
 
 
 def bytes_are_not_counted_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Dispatch, "_take", lambda self, lane, now: [lane.queue.jobs.popitem(last=False)[1]])
+    patch.setattr(dispatching, "take_jobs", lambda state, lane, now: [lane.queue.jobs.popitem(last=False)[1]])
 
 
 def taking_nothing_buys_time(patch: pytest.MonkeyPatch) -> None:
-    def taken(self: Attempts, event: Any, now: float) -> None:
+    def taken(_state: SchedulerState, event: Any, now: float) -> None:
         event.job.untaken = 0
         event.job.progressed = now
 
-    patch.setattr(Attempts, "on_chunks_taken", taken)
+    patch.setattr(results, "on_chunks_taken", taken)
 
 
 def a_stalled_line_is_never_recalled(patch: pytest.MonkeyPatch) -> None:
-    due = Supervision.on_worker_due
+    due = supervision.on_worker_due
 
-    def patient(self: Supervision, worker: Worker, now: float) -> None:
+    def patient(state: SchedulerState, worker: Worker, now: float) -> None:
         if not worker.line:
-            due(self, worker, now)
+            due(state, worker, now)
 
-    patch.setattr(Supervision, "on_worker_due", patient)
+    patch.setattr(supervision, "on_worker_due", patient)
 
 
 def nothing_is_recalled_when_its_caller_leaves(patch: pytest.MonkeyPatch) -> None:
-    recall, due = Lines.recall, Supervision.on_worker_due
+    recall, due = SchedulerState.recall_line, supervision.on_worker_due
 
-    def only_when_stalled(self: Supervision, worker: Worker, now: float) -> None:
-        patch.setattr(Lines, "recall", recall)
-        due(self, worker, now)
-        patch.setattr(Lines, "recall", lambda *_: None)
+    def only_when_stalled(state: SchedulerState, worker: Worker, now: float) -> None:
+        patch.setattr(SchedulerState, "recall_line", recall)
+        due(state, worker, now)
+        patch.setattr(SchedulerState, "recall_line", lambda *_: None)
 
-    patch.setattr(Lines, "recall", lambda *_: None)
-    patch.setattr(Supervision, "on_worker_due", only_when_stalled)
+    patch.setattr(SchedulerState, "recall_line", lambda *_: None)
+    patch.setattr(supervision, "on_worker_due", only_when_stalled)
 
 
 def a_line_grows_while_it_is_recalled(patch: pytest.MonkeyPatch) -> None:
-    recall = Lines.recall
+    recall = SchedulerState.recall_line
 
-    def at_once(self: Lines, worker: Worker) -> None:
+    def at_once(self: SchedulerState, worker: Worker) -> None:
         recall(self, worker)
-        if self._desk.to_recall:
-            self.issue_recalls()
+        if self.to_recall:
+            sending_ahead.issue_recalls(self)
         worker.is_recalled = False
 
-    patch.setattr(Lines, "recall", at_once)
+    patch.setattr(SchedulerState, "recall_line", at_once)
 
 
 def an_earlier_recall_replaces_a_later_one(patch: pytest.MonkeyPatch) -> None:
-    recall = Lines.recall
+    recall = SchedulerState.recall_line
 
-    def forgetful(self: Lines, worker: Worker) -> None:
+    def forgetful(self: SchedulerState, worker: Worker) -> None:
         worker.recalled = 0
         recall(self, worker)
 
-    patch.setattr(Lines, "recall", forgetful)
+    patch.setattr(SchedulerState, "recall_line", forgetful)
 
 
 def what_has_begun_is_taken_back(patch: pytest.MonkeyPatch) -> None:
-    accept = Losses.accept
-    patch.setattr(Losses, "accept", lambda self, event, now: accept(self, on.Recalled(event.worker, 0), now))
+    accept = sending_ahead.accept_recalled
+    patch.setattr(
+        sending_ahead, "accept_recalled", lambda state, event, now: accept(state, on.Recalled(event.worker, 0), now)
+    )
 
 
 def what_was_not_begun_is_taken_to_have_failed(patch: pytest.MonkeyPatch) -> None:
-    def fail(self: Again, job: Job, now: float) -> None:
-        self.fail(job, HandlerError("not begun"), now)
+    def fail(state: SchedulerState, job: Job, now: float) -> None:
+        retries.fail(state, job, HandlerError("not begun"), now)
 
-    patch.setattr(Again, "unbegin", fail)
+    patch.setattr(retries, "unbegin", fail)
 
 
 def what_was_not_begun_has_spent_a_try(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Again, "unbegin", Again.requeue)
+    patch.setattr(retries, "unbegin", retries.requeue)
 
 
 def nobody_in_a_line_is_to_blame(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Losses, "_blame", lambda self, attempt, _now: self._lines.take_back(attempt, "lose"))
+    def take_back(state: SchedulerState, attempt: Attempt, now: float) -> None:
+        sending_ahead.take_back(state, attempt, "lose", now)
+
+    patch.setattr(supervision, "_blame", take_back)
 
 
 def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
-    def give_work(self: Dispatch, pool: WorkerPool, now: float) -> None:
-        while (job := pool.next_job(now)) is not None:
+    def give_work(state: SchedulerState, pool: WorkerPool, now: float) -> None:
+        while (job := dispatching.next_job(pool, now)) is not None:
             units = pool.capacity if job.deaths else job.lane.units
-            worker = pool.find_worker(units)
+            worker = dispatching.find_worker(pool, units)
             is_ahead = worker is None
-            if is_ahead and (worker := pool.find_line(job.lane)) is None:
+            if worker is None and (worker := sending_ahead.find_brisk_worker(pool, job.lane)) is None:
                 return
-            attempt = self._send(self._take(job.lane, now), worker, units, now)
-            (self._stand_in_line if is_ahead else self._begin)(attempt, now)
+            attempt = dispatching.send(state, dispatching.take_jobs(state, job.lane, now), worker, units, now)
+            (sending_ahead.join_line if is_ahead else dispatching._begin)(state, attempt, now)
 
-    patch.setattr(Dispatch, "dispatch", give_work)
+    patch.setattr(dispatching, "dispatch", give_work)
 
 
 def the_line_is_begun_from_its_end(patch: pytest.MonkeyPatch) -> None:
-    begin = Dispatch.begin_next
+    begin = dispatching.begin_next
 
-    def backwards(self: Dispatch, worker: Worker, now: float) -> None:
+    def backwards(state: SchedulerState, worker: Worker, now: float) -> None:
         worker.line.rotate(1)
-        begin(self, worker, now)
+        begin(state, worker, now)
 
-    patch.setattr(Dispatch, "begin_next", backwards)
+    patch.setattr(dispatching, "begin_next", backwards)
 
 
 def the_line_comes_back_in_disorder(patch: pytest.MonkeyPatch) -> None:
-    def accept(self: Losses, event: on.Recalled, now: float) -> Worker:
-        worker = self._desk.workers[event.worker]
+    def accept(state: SchedulerState, event: on.Recalled, now: float) -> Worker:
+        worker = state.workers[event.worker]
         for attempt in [attempt for attempt in worker.line if attempt.id > event.started]:
             worker.line.remove(attempt)
-            self._take_back(attempt, "recall", now)
+            sending_ahead.take_back(state, attempt, "recall", now)
         return worker
 
     def push_front(self: FifoQueue, job: Job, now: float) -> None:
         self.push(job, now)
         self.jobs.move_to_end(job.sequence, last=False)
 
-    patch.setattr(Losses, "accept", accept)
+    patch.setattr(sending_ahead, "accept_recalled", accept)
     patch.setattr(FifoQueue, "push_front", push_front)
 
 
 def a_back_off_never_ends(patch: pytest.MonkeyPatch) -> None:
-    back_off = Again._back_off
+    back_off = retries._back_off
 
-    def forgetful(self: Again, job: Job, when: float) -> None:
-        back_off(self, job, when)
-        self._desk.timers.disarm(job)
+    def forgetful(state: SchedulerState, job: Job, when: float) -> None:
+        back_off(state, job, when)
+        state.timers.disarm(job)
 
-    patch.setattr(Again, "_back_off", forgetful)
+    patch.setattr(retries, "_back_off", forgetful)
 
 
 def a_back_off_ends_too_soon(patch: pytest.MonkeyPatch) -> None:
-    back_off = Again._back_off
-    patch.setattr(Again, "_back_off", lambda self, job, when: back_off(self, job, (self._desk.now + when) / 2))
+    back_off = retries._back_off
+    patch.setattr(retries, "_back_off", lambda state, job, when: back_off(state, job, (state.now + when) / 2))
 
 
 def a_back_off_goes_beyond_the_deadline(patch: pytest.MonkeyPatch) -> None:
     def careless(job: Job, error: Any, now: float) -> Any:
-        delay = job.lane.retry(job, error, now) if retrying.may_survive(job) else None
+        delay = job.lane.retry(job, error, now) if retries.may_survive(job) else None
         return error if delay is None else delay
 
-    patch.setattr(again, "delay_or_error", careless)
+    patch.setattr(retries, "delay_or_error", careless)
 
 
 def a_back_off_is_lost_sight_of(patch: pytest.MonkeyPatch) -> None:
@@ -295,45 +296,52 @@ def a_back_off_is_lost_sight_of(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_retry_has_to_queue_up(patch: pytest.MonkeyPatch) -> None:
-    def due(self: Again, job: Job, now: float) -> None:
+    def due(state: SchedulerState, job: Job, now: float) -> None:
         put_back = type(job.lane.queue).push_front
         patch.setattr(FifoQueue, "push_front", FifoQueue.push)
-        on_job_due(self, job, now)
+        on_job_due(state, job, now)
         patch.setattr(FifoQueue, "push_front", put_back)
 
-    on_job_due = Again.on_job_due
-    patch.setattr(Again, "on_job_due", due)
+    on_job_due = retries.on_job_due
+    patch.setattr(retries, "on_job_due", due)
 
 
 def a_retry_holds_its_slot(patch: pytest.MonkeyPatch) -> None:
-    def leave(self: Again, job: Job) -> None:
+    def leave(job: Job) -> None:
         assert job.attempt is not None
         job.attempt.live -= 1
         job.attempt = None
 
-    patch.setattr(Again, "_leave_attempt", leave)
+    patch.setattr(retries, "_leave_attempt", leave)
 
 
 def the_retry_policy_is_not_asked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Again, "fail", lambda self, job, error, now: self._answers.answer(job, "fail", error, now))
+    def answer(state: SchedulerState, job: Job, error: Any, now: float) -> None:
+        answers.answer(state, job, "fail", error, now)
+
+    patch.setattr(retries, "fail", answer)
 
 
 def the_retry_policy_is_not_heard(patch: pytest.MonkeyPatch) -> None:
-    def stubborn(job: Job, error: Any, now: float) -> Any:
-        verdict = retrying.delay_or_error(job, error, now)
-        return 0.01 if verdict is error and retrying.may_survive(job) else verdict
+    delay_or_error = retries.delay_or_error
 
-    patch.setattr(again, "delay_or_error", stubborn)
+    def stubborn(job: Job, error: Any, now: float) -> Any:
+        verdict = delay_or_error(job, error, now)
+        return 0.01 if verdict is error and retries.may_survive(job) else verdict
+
+    patch.setattr(retries, "delay_or_error", stubborn)
 
 
 def chunks_are_sent_twice(patch: pytest.MonkeyPatch) -> None:
+    delay_or_error = retries.delay_or_error
+
     def careless(job: Job, error: Any, now: float) -> Any:
         chunks, job.chunks = job.chunks, 0
-        verdict = retrying.delay_or_error(job, error, now)
+        verdict = delay_or_error(job, error, now)
         job.chunks = chunks
         return verdict
 
-    patch.setattr(again, "delay_or_error", careless)
+    patch.setattr(retries, "delay_or_error", careless)
 
 
 def what_is_not_idempotent_is_sent_ahead(patch: pytest.MonkeyPatch) -> None:
@@ -351,42 +359,42 @@ def a_lane_that_is_never_the_oldest_is_starved(patch: pytest.MonkeyPatch) -> Non
 
 
 def a_turn_costs_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Dispatch, "_pop", lambda self, lane, now: lane.queue.pop(now))
+    patch.setattr(dispatching, "_pop", lambda state, lane, now: lane.queue.pop(now))
 
 
 def nobody_is_shed_in_the_queue(patch: pytest.MonkeyPatch) -> None:
-    def watch(self: Answers, job: Job, _now: float) -> None:
-        self._timers.arm(job, min(job.start_by, job.finish_by))
+    def watch(state: SchedulerState, job: Job, _now: float) -> None:
+        state.timers.arm(job, min(job.start_by, job.finish_by))
 
-    patch.setattr(Answers, "watch", watch)
+    patch.setattr(answers, "watch", watch)
 
 
 def what_comes_back_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    accept, watch = Losses.accept, Answers.watch
+    accept, watch = sending_ahead.accept_recalled, answers.watch
 
-    def careless(self: Losses, *rest: Any) -> Any:
-        patch.setattr(Answers, "watch", lambda *_: None)
-        worker = accept(self, *rest)
-        patch.setattr(Answers, "watch", watch)
+    def careless(*arguments: Any) -> Any:
+        patch.setattr(answers, "watch", lambda *_: None)
+        worker = accept(*arguments)
+        patch.setattr(answers, "watch", watch)
         return worker
 
-    patch.setattr(Losses, "accept", careless)
+    patch.setattr(sending_ahead, "accept_recalled", careless)
 
 
 def hopeless_jobs_are_started(patch: pytest.MonkeyPatch) -> None:
-    honest = Answers.shed_if_hopeless
+    honest = answers.shed_if_hopeless
 
-    def rash(self: Answers, job: Job, now: float) -> bool:
-        return isinstance(job.lane.queue, GuardedQueue) and honest(self, job, now)
+    def rash(state: SchedulerState, job: Job, now: float) -> bool:
+        return isinstance(job.lane.queue, GuardedQueue) and honest(state, job, now)
 
-    patch.setattr(Answers, "shed_if_hopeless", rash)
+    patch.setattr(answers, "shed_if_hopeless", rash)
 
 
 def hopeless_jobs_join_batches(patch: pytest.MonkeyPatch) -> None:
-    def may_join(self: Dispatch, lane: Lane, now: float) -> bool:
+    def may_join(_state: SchedulerState, lane: Lane, now: float) -> bool:
         return bool(lane.queue.jobs) and not lane.queue.head(now).is_suspect
 
-    patch.setattr(Dispatch, "_may_join", may_join)
+    patch.setattr(dispatching, "_may_join", may_join)
 
 
 def a_mistake_is_called_a_deadline(patch: pytest.MonkeyPatch) -> None:
@@ -406,15 +414,15 @@ def everybody_pays_for_a_mistake(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_queue_is_told_of_what_was_interrupted(patch: pytest.MonkeyPatch) -> None:
-    ended = Attempts.on_attempt_ended
+    arrived = results.on_results_arrived
 
-    def talkative(self: Attempts, event: on.ResultsArrived, now: float) -> None:
-        attempt = self._desk.attempts.get(event.attempt)
+    def talkative(state: SchedulerState, event: on.ResultsArrived, now: float) -> None:
+        attempt = state.attempts.get(event.attempt)
         if attempt is not None and not attempt.live:
             attempt.lane.queue.learn(len(attempt.jobs), event.seconds, now)
-        ended(self, event, now)
+        arrived(state, event, now)
 
-    patch.setattr(Attempts, "on_attempt_ended", talkative)
+    patch.setattr(results, "on_results_arrived", talkative)
 
 
 def a_queue_is_told_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -422,28 +430,28 @@ def a_queue_is_told_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_pause_changes_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Intake, "_closed", lambda self: Draining("...") if self._desk.is_draining else None)
+    patch.setattr(admission, "_closed", lambda state: Draining("...") if state.is_draining else None)
 
 
 def a_pause_is_for_ever(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Intake, "on_resume_requested", lambda *_: None)
+    patch.setattr(admission, "on_resume_requested", lambda *_: None)
 
 
 def a_pause_takes_a_drain_back(patch: pytest.MonkeyPatch) -> None:
-    def pause(self: Intake, _event: Any, _now: float) -> None:
-        self._desk.intake = PAUSED
+    def pause(state: SchedulerState, _event: Any, _now: float) -> None:
+        state.intake = PAUSED
 
-    patch.setattr(Intake, "on_pause_requested", pause)
+    patch.setattr(admission, "on_pause_requested", pause)
 
 
 def the_abandoned_are_taken_to_be_finished(patch: pytest.MonkeyPatch) -> None:
-    give_up = Drain._give_up
+    abandon = drain._abandon
 
-    def forgetful(self: Drain, *rest: Any) -> None:
-        give_up(self, *rest)
-        self._desk.drain_abandoned -= 1
+    def forgetful(state: SchedulerState, *rest: Any) -> None:
+        abandon(state, *rest)
+        state.drain_abandoned -= 1
 
-    patch.setattr(Drain, "_give_up", forgetful)
+    patch.setattr(drain, "_abandon", forgetful)
 
 
 MUTATIONS = [

@@ -1,4 +1,4 @@
-"""The engine: the I/O around the scheduler, and the calls that its users make."""
+"""The engine: the I/O around the scheduler, and the calls that are made to it."""
 
 from penstock.engine.async_engine import AsyncEngine, create_engine, open_engine
 from penstock.engine.calls import Call

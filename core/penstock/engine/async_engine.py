@@ -1,4 +1,4 @@
-"""The engine inside somebody's own program: asyncio, trio or threads, and no HTTP."""
+"""An engine inside an asyncio or trio program, without HTTP."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ DEFAULT_DRAIN_TIMEOUT = 30.0
 def create_engine(
     app: App, reactor: Reactor | None = None, *, target: str | None = None, registry: Registry | None = None
 ) -> Engine:
-    """Make an engine that is still to be started.
+    """Create an engine, which is then to be started.
 
     Parameters
     ----------
     app:
-        What to serve. Its module is imported again where the workers come from, so it must be reachable there.
+        The app to serve. The workers import its module again, so they must be able to find it.
     reactor:
-        The loop to live on; by default the asyncio loop that is running.
+        The loop to run on. Default: the running asyncio loop.
     target:
-        Where the workers find the app, such as ``module:attr``; by default found out from the app.
+        Where the workers find the app, such as ``module:attr``. Default: derived from the app.
     registry:
-        The plug-ins. Default: those that are installed, and the app's own.
+        The plug-ins. Default: the installed ones, and the app's own.
 
     Raises
     ------
     EngineError
-        If it cannot be found out.
+        If the target cannot be derived from the app.
     PluginError
-        If a plug-in does not fit, or has been given the wrong settings.
+        If a plug-in does not fit, or its settings are wrong.
     """
     if reactor is None:
         reactor = AsyncioReactor()
@@ -53,9 +53,9 @@ def create_engine(
 
 @asynccontextmanager
 async def open_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> AsyncIterator[AsyncEngine]:
-    """Run an engine in the asyncio or trio program that is running.
+    """Run an engine in the running asyncio or trio program.
 
-    Entered when every pool is ready; at the end drains for at most ``drain_timeout`` seconds.
+    The block is entered when every pool is ready; at its end the engine drains for at most ``drain_timeout`` seconds.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _running_reactor() -> Reactor:
 
 
 def _trio_reactor() -> Reactor:
-    if "trio" in sys.modules:  # not imported before it is known to run
+    if "trio" in sys.modules:  # a program that has not imported trio does not run it
         from penstock.engine.reactors.trio_reactor import TrioReactor  # noqa: PLC0415 - see above
 
         try:
@@ -103,7 +103,7 @@ def _trio_reactor() -> Reactor:
 
 
 class _Latch:
-    """Lets one task wait until something has happened since it last waited."""
+    """An event for one task, which can wait for it again and again."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
@@ -111,13 +111,13 @@ class _Latch:
         self._wake: Any = None
 
     def open(self) -> None:
-        """It has happened."""
+        """Let the waiting task, or the next wait, go on."""
         self._is_open = True
         if self._wake is not None:
             self._wake()
 
     async def wait(self) -> None:
-        """Wait for it, and forget it."""
+        """Wait for ``open``, and reset the latch."""
         if not self._is_open:
             await self._reactor.park(self._register)
         self._is_open = False
@@ -127,7 +127,7 @@ class _Latch:
 
 
 class AsyncEngine:
-    """What ``open_engine`` gives."""
+    """The engine that ``open_engine`` yields."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -136,25 +136,25 @@ class AsyncEngine:
         return f"<AsyncEngine {self.engine!r}>"
 
     async def call(self, name: str, input: Any = None, *, timeout: float | None = None, request_id: str = "") -> Any:
-        """Run a job; return what its handler returned, as JSON would carry it.
+        """Run a job; return the handler's result, as JSON carries it.
 
         Cancelling the await cancels the job.
 
         Parameters
         ----------
         name:
-            The endpoint's.
+            The endpoint's name.
         input:
-            What a client would post: a dict of its fields, one value, or bytes.
+            The content of the body that a client would post: a dict of its fields, one value, or bytes.
         timeout:
-            Seconds for everything, queue and retries included. It can only tighten the endpoint's own.
+            Seconds for everything, queueing and retries included. It can only tighten the endpoint's own limit.
         request_id:
-            For the log and the handler's context.
+            The id for the log and the handler's context.
 
         Raises
         ------
         PenstockError
-            As it would be answered over HTTP: ``QueueFull``, ``ExecutionTimeout``, ``HandlerError`` ...
+            The same errors as over HTTP: ``QueueFull``, ``ExecutionTimeout``, ``HandlerError`` ...
         """
         call = submit_input(self.engine, name, input, timeout, request_id, stream=False)
         try:
@@ -168,9 +168,9 @@ class AsyncEngine:
     async def stream(
         self, name: str, input: Any = None, *, timeout: float | None = None, request_id: str = ""
     ) -> AsyncIterator[AsyncIterator[Any]]:
-        """Run a job that answers in chunks; gives an async iterator over them. Leaving the block cancels the job.
+        """Run a job that answers in chunks, and yield an async iterator over them. Leaving the block cancels the job.
 
-        Parameters and errors are as for ``call``; an error that comes after some chunks is raised where they end.
+        Parameters and errors are those of ``call``; an error after some chunks is raised where they end.
         """
         call = submit_input(self.engine, name, input, timeout, request_id, stream=True)
         try:
@@ -179,7 +179,7 @@ class AsyncEngine:
             call.cancel()
 
     async def shutdown(self, drain: float = DEFAULT_DRAIN_TIMEOUT, *, who: str = "the program", why: str = "") -> None:
-        """Take nothing new, finish what is admitted within ``drain`` seconds, stop the rest; return when all is over.
+        """Refuse new work, finish the admitted jobs within ``drain`` seconds, stop the rest; return when all is over.
 
         ``who`` and ``why`` are for the audit log.
         """
@@ -188,14 +188,14 @@ class AsyncEngine:
         await drained.wait()
 
     def status(self) -> dict[str, Any]:
-        """Pools, workers and endpoints, as on the status page."""
+        """Return the state of pools, workers and endpoints, as on the status page."""
         return self.engine.status()
 
 
 async def _chunks(call: Call) -> AsyncIterator[Any]:
     while True:
         await call.wait()
-        is_over = call.outcome is not None  # looked at first: what came before the end is still to be taken
+        is_over = call.outcome is not None  # read first: chunks that came before the end are still to be taken
         for chunk in call.take():
             yield call.endpoint.codec.decode_output(Encoded(chunk))
         if is_over:
@@ -207,7 +207,7 @@ async def _chunks(call: Call) -> AsyncIterator[Any]:
 def submit_input(
     engine: Engine, name: str, input: Any, timeout: float | None, request_id: str, *, stream: bool
 ) -> Call:
-    """Encode, check and submit what an embedding program passes; errors as for ``AsyncEngine.call``."""
+    """Encode, check and submit the input of an embedding program; errors as for ``AsyncEngine.call``."""
     endpoint = engine.endpoint(name)
     if endpoint.is_stream is not stream:
         right = "stream" if endpoint.is_stream else "call"
@@ -228,7 +228,7 @@ def _tightened(own: Timeouts, timeout: float | None) -> Timeouts:
 
 
 def result_of(call: Call) -> Any:
-    """The decoded result of a call that has its outcome; raises the error if that is what it is."""
+    """Return the decoded result of a call that has its outcome, or raise its error."""
     if isinstance(call.outcome, PenstockError):
         raise call.outcome
     assert call.outcome is not None

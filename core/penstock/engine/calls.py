@@ -1,23 +1,32 @@
-"""A call is a job as its caller holds it."""
+"""Calls: a call is a job as its caller holds it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from penstock.errors import PenstockError
-from penstock.response import Encoded
-from penstock.scheduler import Job
+from penstock.app import Endpoint
+from penstock.engine.reactors.reactor import Callback, Reactor
+from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
+from penstock.scheduler import Attempt, Job, Lane
 
-if TYPE_CHECKING:
-    from penstock.app import Endpoint
-    from penstock.engine.engine import Engine
-    from penstock.engine.reactors.reactor import Callback
-    from penstock.hooks.submission import Submission
+
+class CallHost(Protocol):
+    """The owner of a call: what a call asks of the engine."""
+
+    @property
+    def reactor(self) -> Reactor:
+        """The loop of the engine."""
+
+    def cancel(self, call: Call, reason: str) -> None:
+        """Cancel the job of a call that has no outcome."""
+
+    def taken(self, call: Call, count: int, size_bytes: int) -> None:
+        """Record that the caller has taken chunks, so that the worker may send more."""
 
 
 class _AtOnce:
-    """Can be awaited, and is over at once."""
+    """An awaitable that completes immediately."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()
@@ -26,151 +35,147 @@ class _AtOnce:
 _AT_ONCE = _AtOnce()
 
 
-class Call:
-    """One submitted job. Made by ``Engine.submit``, used in the engine's own thread.
+class Call(Job):
+    """One submitted job, with its body, its chunks and its submission. Used on the engine's own thread.
+
+    Parameters
+    ----------
+    host:
+        The owner of the call.
+    lane:
+        The endpoint's lane.
+    submission:
+        The request as its policies have left it.
+    body:
+        The undecoded request body; kept until the job is answered, because the job may have to run again.
+    headers:
+        The request's headers for the handler's context, names in lower case.
 
     Attributes
     ----------
-    endpoint, request_id, headers, principal:
-        What is called, and what is known of the caller.
-    body:
-        The undecoded request; kept until the job is answered, as it may have to be run again.
+    endpoint:
+        The endpoint that is called.
     outcome:
-        None while it is undecided; then what to answer, or the error. A finished stream has an outcome with no body.
-    queue_seconds:
-        From arrival to the start of the latest attempt, or to the answer if it never started; None until the outcome.
-    execution_seconds:
-        In the user's code, or until the caller was answered without waiting for it; None if it never started.
+        None while the job is undecided; then an ``Encoded`` result or a ``PenstockError``. The outcome of a finished
+        stream has an empty body.
     on_progress:
-        Called whenever there is an outcome or a chunk; None if nobody wants to know.
-    submission:
-        Whose policies want to know what becomes of it; None if none does.
-    attempts:
-        How often it was begun; written with the outcome.
+        Called whenever there is an outcome or a chunk; None if the caller does not wait.
     owed_bytes:
-        Of the chunks that were taken, what the worker has not been given back as room yet. Only the engine writes it.
-        It is of one attempt: a job whose chunks somebody has seen is never run again.
+        The size of chunks that were taken and not yet credited to the worker. Only the engine writes it. It belongs to
+        one attempt: a job whose chunks a caller has seen is never run again.
     """
 
     __slots__ = (
         "_chunks",
-        "_engine",
+        "_host",
         "_untaken_bytes",
-        "attempts",
         "body",
         "endpoint",
-        "execution_seconds",
         "headers",
-        "job",
         "on_progress",
-        "outcome",
         "owed_bytes",
-        "principal",
-        "queue_seconds",
-        "request_id",
         "submission",
     )
 
     def __init__(
-        self,
-        engine: Engine,
-        endpoint: Endpoint,
-        body: bytes,
-        *,
-        request_id: str,
-        headers: dict[str, str] | None,
-        principal: str | None,
+        self, host: CallHost, lane: Lane, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None
     ) -> None:
-        self._engine = engine
+        super().__init__(
+            lane,
+            submission.timeouts,
+            len(body),
+            priority=RANK_OF_PRIORITY[submission.priority],
+            share=submission.share,
+        )
+        self._host = host
         self._chunks: list[bytes] = []
         self._untaken_bytes = 0
         self.owed_bytes = 0
-        self.endpoint = endpoint
+        self.submission = submission
+        self.endpoint: Endpoint = submission.endpoint  # type: ignore[assignment] # a route never becomes a job
         self.body = body
-        self.request_id = request_id
         self.headers = headers
-        self.principal = principal
-        self.job: Job | None = None  # until the outcome
-        self.queue_seconds: float | None = None
-        self.execution_seconds: float | None = None
-        self.outcome: Encoded | PenstockError | None = None
         self.on_progress: Callable[[], None] | None = None
-        self.submission: Submission | None = None
-        self.attempts = 0
 
     def __repr__(self) -> str:
-        state = self.job.state if self.job is not None else "decided"
-        return f"<Call {self.request_id} of {self.endpoint.name}: {state}>"
+        return f"<Call {self.request_id} of {self.lane.name}: {self.state}>"
+
+    @property
+    def request_id(self) -> str:
+        """The request's id."""
+        return self.submission.request_id
+
+    @property
+    def principal(self) -> str | None:
+        """The caller's name, or None for an anonymous caller."""
+        principal = self.submission.principal
+        return None if principal is None else principal.name
 
     def wait(self) -> Awaitable[None]:
-        """Await it until there is an outcome, or a chunk to take. To cancel the wait is not to cancel the job."""
+        """Return an awaitable that completes at an outcome or a chunk. Cancelling the wait does not cancel the job."""
         if self.outcome is not None or self._chunks:
             return _AT_ONCE
-        return self._engine.reactor.park(self._register)
+        return self._host.reactor.park(self._register)
 
     def _register(self, wake: Callback) -> None:
         self.on_progress = wake
 
     @property
     def has_chunks(self) -> bool:
-        """Whether there are chunks to take; there may be some after the outcome."""
+        """True if there are chunks to take; there may be some even after the outcome."""
         return bool(self._chunks)
 
     def take(self, limit_bytes: int | None = None) -> list[bytes]:
-        """The chunks that have arrived since the last time, each one encoded value; gives the worker room for more.
+        """Return the chunks that have arrived since the last call, each an encoded value, and let the worker send more.
 
         Parameters
         ----------
         limit_bytes:
-            Take no more after the chunk that reaches this size. To take little at a time shows that a slow reader
-            reads.
+            Stop after the chunk that reaches this size. Taking little at a time shows that a slow reader reads.
         """
         count, size_bytes = len(self._chunks), self._untaken_bytes
         if limit_bytes is not None and size_bytes > limit_bytes:
             count, size_bytes = _reaching(limit_bytes, self._chunks)
         if not count:
-            return []  # never the list that chunks are still added to
+            return []  # never the list that chunks are still appended to
         taken, self._chunks = self._chunks[:count], self._chunks[count:]
         self._untaken_bytes -= size_bytes
-        self._engine.taken(self, count, size_bytes)
+        self._host.taken(self, count, size_bytes)
         return taken
 
     def cancel(self, reason: str = "the caller cancelled") -> None:
-        """Nobody waits for it any more. Harmless after the outcome."""
+        """Cancel the job: no caller waits for it. Harmless after the outcome."""
         if self.outcome is None:
-            self._engine.cancel(self, reason)
+            self._host.cancel(self, reason)
 
     # ---- the engine's side
 
     def add_chunks(self, bodies: list[bytes]) -> None:
-        """Chunks have arrived."""
+        """Append chunks that have arrived, and notify the caller."""
         self._chunks += bodies
         self._untaken_bytes += sum(map(len, bodies))
-        self._notify()
+        self.notify()
 
-    def settle(self, job: Job, outcome: Encoded | PenstockError) -> None:
-        """The job has been decided."""
-        self.outcome = outcome
-        self.attempts = job.attempts
-        if job.attempts:
-            self.queue_seconds = job.started - job.arrived
-            ran = job.execution_seconds
-            self.execution_seconds = job.answered - job.started if ran is None else ran
-        else:
-            self.queue_seconds = job.answered - job.arrived
+    def close(self) -> None:
+        """Release the body, now that there is an outcome, and notify the caller."""
         self.body = b""
-        # The two would keep each other alive until a garbage collection, for every single request.
-        self.job = None
-        self._notify()
+        self.notify()
 
-    def _notify(self) -> None:
-        """Tell the caller that there is something to see."""
+    def notify(self) -> None:
+        """Notify the caller that there is an outcome or a chunk."""
         if self.on_progress is not None:
             self.on_progress()
 
 
+def call_of(attempt: Attempt) -> Call:
+    """Return the call of an attempt's first job: an engine submits nothing else."""
+    call = attempt.jobs[0]
+    assert type(call) is Call
+    return call
+
+
 def _reaching(limit_bytes: int, chunks: list[bytes]) -> tuple[int, int]:
-    """How many of the first chunks reach the limit, and their size."""
+    """Return the number of first chunks that reach the limit, and their size."""
     size_bytes = 0
     for count, chunk in enumerate(chunks, 1):
         size_bytes += len(chunk)

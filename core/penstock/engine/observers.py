@@ -1,82 +1,102 @@
-"""From what happens in the engine to the records that plug-ins observe. Made only where somebody wants them."""
+"""Observers: the records that plug-ins observe, made from what happens in an engine. Unobserved ones are not made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.hooks import records
+from penstock.hooks.records import ShutdownRequest
+from penstock.hooks.registry import Registry
+from penstock.hooks.submission import Submission
+from penstock.scheduler import Attempt, Job, reports
+from penstock.scheduler.reports import AnyReport
 
-if TYPE_CHECKING:
-    from penstock.engine.calls import Call
-    from penstock.hooks.records import ShutdownRequest
-    from penstock.hooks.registry import Registry
-    from penstock.hooks.submission import Submission
-    from penstock.scheduler import Attempt, Job
-
-Fields = dict[str, Any]
-Tell = Callable[[Any], None]
+Observe = Callable[[Any], None]
 
 
 class Observers:
-    """Tells the observers of one engine.
+    """The observers of one engine.
 
     Parameters
     ----------
     registry:
-        Who wants to know what.
+        The plug-ins, which say what they observe.
     time:
         The engine's clock.
+    submission_of:
+        Returns the submission that a job was made from.
+
+    Attributes
+    ----------
+    see_answers:
+        True if any plug-in observes ``JobAnswered``.
+    see_attempts:
+        True if any plug-in observes ``AttemptEnded``.
     """
 
-    def __init__(self, registry: Registry, time: Callable[[], float]) -> None:
-        self._registry = registry
+    def __init__(
+        self, registry: Registry, time: Callable[[], float], submission_of: Callable[[Any], Submission]
+    ) -> None:
         self._time = time
-        self.tells_answers = registry.observer_of(records.JobAnswered) is not None
-        self._tell_answered = registry.observer_of(records.JobAnswered)
-        self.tell_attempt = registry.observer_of(records.AttemptEnded)
-        self._makers: dict[str, tuple[Tell, Callable[[Fields], records.Record]]] = {}
-        for event, (kind, make) in _RECORDS.items():
-            tell = registry.observer_of(kind)
-            if tell is not None:
-                self._makers[event] = tell, make
+        self._submission_of = submission_of
+        self._on_answer = registry.observer_of(records.JobAnswered)
+        self._on_attempt = registry.observer_of(records.AttemptEnded)
+        self._on_drain_start = registry.observer_of(records.DrainStarted)
+        self._on_drain_end = registry.observer_of(records.DrainEnded)
+        self.see_answers = self._on_answer is not None
+        self.see_attempts = self._on_attempt is not None
+        self._makers: dict[type, tuple[Observe, Callable[[Any], records.Record]]] = {}
+        for report, record, make in (
+            (reports.InterruptReport, records.AttemptInterrupted, self._interrupted),
+            (reports.RetryReport, records.RetryScheduled, self._retry),
+            (reports.AbandonReport, records.JobAbandoned, self._abandoned),
+            (reports.WorkerReadyReport, records.WorkerReady, _worker_ready),
+            (reports.WorkerLostReport, records.WorkerDied, _worker_lost),
+            (reports.KillReport, records.WorkerKilled, _killed),
+            (reports.RestartReport, records.WorkerRestarted, _restarted),
+        ):
+            observe = registry.observer_of(record)
+            if observe is not None:
+                self._makers[report] = observe, make
 
     # ---- jobs
 
-    def answered(self, call: Call, job: Job, outcome: object, submission: Submission | None) -> None:
-        """A job has its outcome: tell those who let it in, if they want to know, and those who watch."""
+    def job_answered(self, job: Job) -> None:
+        """Release the admission policies of a job that has its outcome, and notify observers."""
+        submission = self._submission_of(job)
+        outcome = job.outcome
         record = records.JobAnswered(
-            endpoint=call.endpoint.name,
-            request_id=call.request_id,
+            endpoint=job.lane.name,
+            request_id=submission.request_id,
             code=outcome.code if isinstance(outcome, PenstockError) else "ok",
-            principal=call.principal,
+            principal=_name_of_caller(submission),
             attempts=job.attempts,
-            queue_seconds=call.queue_seconds or 0.0,
-            execution_seconds=call.execution_seconds,
-            first_chunk_seconds=job.first_chunk_at - job.started if job.first_chunk_at else None,
+            queue_seconds=job.queue_seconds or 0.0,
+            execution_seconds=job.execution_seconds,
+            first_chunk_seconds=job.first_chunk_seconds,
         )
-        if submission is not None:
-            submission.close(record)
-        if self._tell_answered is not None:
-            self._tell_answered(record)
+        submission.close(record)
+        if self._on_answer is not None:
+            self._on_answer(record)
 
     def refused(self, submission: Submission, error: PenstockError) -> None:
-        """A request was refused: it never becomes a job."""
+        """Release the admission policies of a request that never becomes a job, and notify observers."""
         record = records.JobAnswered(
             endpoint=submission.endpoint.name,
             request_id=submission.request_id,
             code=error.code,
-            principal=None if submission.principal is None else submission.principal.name,
+            principal=_name_of_caller(submission),
         )
         submission.close(record)
-        if self._tell_answered is not None:
-            self._tell_answered(record)
+        if self._on_answer is not None:
+            self._on_answer(record)
 
     def attempt_ended(self, attempt: Attempt, useful: int, seconds: float) -> None:
-        """There is no more to come of an attempt, of whose jobs ``useful`` have got something out of it."""
-        if self.tell_attempt is not None:
-            self.tell_attempt(
+        """Notify observers that an attempt has ended; ``useful`` of its jobs still had a caller."""
+        if self._on_attempt is not None:
+            self._on_attempt(
                 records.AttemptEnded(
                     endpoint=attempt.lane.name,
                     worker=attempt.worker.place.name,
@@ -88,92 +108,80 @@ class Observers:
 
     # ---- the rest
 
-    def report(self, event: str, fields: Fields) -> None:
-        """Tell of one of the scheduler's reports."""
-        maker = self._makers.get(event)
+    def report(self, report: AnyReport) -> None:
+        """Notify observers of a report of the scheduler."""
+        maker = self._makers.get(type(report))
         if maker is not None:
-            tell, make = maker
-            tell(make(fields))
-        if event in _LOSSES:  # nobody else will speak of what was in the worker
-            for attempt in fields["attempts"]:
+            observe, make = maker
+            observe(make(report))
+        if isinstance(report, (reports.WorkerLostReport, reports.KillReport)):
+            for attempt in report.attempts:  # no result of these will arrive
                 self.attempt_ended(attempt, 0, self._time() - attempt.started)
 
     def drain_started(self, request: ShutdownRequest, jobs: int) -> None:
-        """The engine takes nothing new any more."""
-        tell = self._registry.observer_of(records.DrainStarted)
-        if tell is not None:
-            tell(records.DrainStarted(who=request.who, why=request.why, seconds=request.drain, jobs=jobs))
+        """Notify observers that a drain has begun with ``jobs`` admitted."""
+        if self._on_drain_start is not None:
+            self._on_drain_start(
+                records.DrainStarted(who=request.who, why=request.why, seconds=request.drain, jobs=jobs)
+            )
 
     def drain_ended(self, request: ShutdownRequest, seconds: float, finished: int, abandoned: int) -> None:
-        """Nothing is left of the engine."""
-        tell = self._registry.observer_of(records.DrainEnded)
-        if tell is not None:
-            tell(
+        """Notify observers that no job and no process is left."""
+        if self._on_drain_end is not None:
+            self._on_drain_end(
                 records.DrainEnded(
                     who=request.who, why=request.why, seconds=seconds, finished=finished, abandoned=abandoned
                 )
             )
 
+    # ---- records of jobs
 
-_LOSSES = frozenset({"worker-lost", "kill"})
+    def _interrupted(self, report: reports.InterruptReport) -> records.Record:
+        return records.AttemptInterrupted(
+            endpoint=report.attempt.lane.name,
+            worker=report.attempt.worker.place.name,
+            request_id=self._submission_of(report.job).request_id,
+            why=report.why,
+        )
 
+    def _retry(self, report: reports.RetryReport) -> records.Record:
+        return records.RetryScheduled(
+            endpoint=report.job.lane.name,
+            request_id=self._submission_of(report.job).request_id,
+            attempt=report.attempt,
+            delay=report.delay,
+            code=report.error.code,
+        )
 
-def _interrupted(fields: Fields) -> records.Record:
-    attempt = fields["attempt"]
-    return records.AttemptInterrupted(
-        endpoint=attempt.lane.name,
-        worker=attempt.worker.place.name,
-        request_id=fields["job"].payload.request_id,
-        why=fields["why"],
-    )
-
-
-def _retry(fields: Fields) -> records.Record:
-    job = fields["job"]
-    return records.RetryScheduled(
-        endpoint=job.lane.name,
-        request_id=job.payload.request_id,
-        attempt=fields["attempt"],
-        delay=fields["delay"],
-        code=fields["error"].code,
-    )
-
-
-def _abandoned(fields: Fields) -> records.Record:
-    job = fields["job"]
-    call: Call = job.payload
-    return records.JobAbandoned(
-        endpoint=job.lane.name, request_id=call.request_id, principal=call.principal, state=fields["state"]
-    )
+    def _abandoned(self, report: reports.AbandonReport) -> records.Record:
+        submission = self._submission_of(report.job)
+        return records.JobAbandoned(
+            endpoint=report.job.lane.name,
+            request_id=submission.request_id,
+            principal=_name_of_caller(submission),
+            state=report.state,
+        )
 
 
-def _worker_ready(fields: Fields) -> records.Record:
-    place = fields["worker"].place
-    return records.WorkerReady(worker=place.name, pool=place.pool.name, seconds=fields["seconds"])
+def _name_of_caller(submission: Submission) -> str | None:
+    return None if submission.principal is None else submission.principal.name
 
 
-def _worker_lost(fields: Fields) -> records.Record:
-    place = fields["worker"].place
-    return records.WorkerLost(worker=place.name, pool=place.pool.name, reason=fields["reason"])
+def _worker_ready(report: reports.WorkerReadyReport) -> records.Record:
+    place = report.worker.place
+    return records.WorkerReady(worker=place.name, pool=place.pool.name, seconds=report.seconds)
 
 
-def _killed(fields: Fields) -> records.Record:
-    place = fields["worker"].place
-    return records.WorkerKilled(worker=place.name, pool=place.pool.name, reason=fields["reason"])
+def _worker_lost(report: reports.WorkerLostReport) -> records.Record:
+    place = report.worker.place
+    return records.WorkerDied(worker=place.name, pool=place.pool.name, reason=report.reason)
 
 
-def _restarted(fields: Fields) -> records.Record:
-    place = fields["place"]
-    return records.WorkerRestarted(worker=place.name, pool=place.pool.name, delay=fields["delay"])
+def _killed(report: reports.KillReport) -> records.Record:
+    place = report.worker.place
+    return records.WorkerKilled(worker=place.name, pool=place.pool.name, reason=report.reason)
 
 
-_RECORDS: dict[str, tuple[type[records.Record], Callable[[Fields], records.Record]]] = {
-    "interrupt": (records.AttemptInterrupted, _interrupted),
-    "retry": (records.RetryScheduled, _retry),
-    "abandoned": (records.JobAbandoned, _abandoned),
-    "worker-ready": (records.WorkerReady, _worker_ready),
-    "worker-lost": (records.WorkerLost, _worker_lost),
-    "kill": (records.WorkerKilled, _killed),
-    "restart": (records.WorkerRestarted, _restarted),
-}
-"""The scheduler's reports by their names, with the records that they become."""
+def _restarted(report: reports.RestartReport) -> records.Record:
+    place = report.place
+    return records.WorkerRestarted(worker=place.name, pool=place.pool.name, delay=report.delay)

@@ -1,4 +1,4 @@
-"""From what a worker says of a job to what its caller is told."""
+"""Outcomes: a worker's results, turned into the results and errors that callers receive."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Result = Encoded | PenstockError | object  # the last is NOT_BEGUN
 
 
 def results_of(done: Done, expected: int) -> list[Result]:
-    """The results of an attempt, one for each of its ``expected`` jobs."""
+    """Return the results of an attempt, one for each of its ``expected`` jobs."""
     results = [result if type(result) is Encoded else _failed(result) for result in done.results]
     if len(results) != expected:
-        # The worker's fault and not the job's, but each must have its answer.
+        # The worker is at fault, not the jobs; but each of them must be answered.
         return [HandlerError(f"the worker sent {len(results)} results for {expected} jobs")] * expected
     return results
 
@@ -38,7 +38,7 @@ def _failed(failure: Encoded | Failure) -> Result:
 
 
 def _field_of(errors: list[dict[str, str]]) -> str | None:
-    """The top-level field that the first error is about: ``$.name...``."""
+    """Return the top-level field of the first error's path (``$.name...``), or None."""
     path = errors[0].get("path", "") if errors else ""
     if not path.startswith("$."):
         return None

@@ -1,4 +1,4 @@
-"""From what the user declared and the plug-ins decide to what the scheduler must know."""
+"""Specs: the scheduler's view of what the user declared and the plug-ins decide."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from penstock.scheduler import LaneSpec, PoolSpec
 
 
 def pool_specs(app: App) -> list[PoolSpec]:
-    """One for each of the app's pools."""
+    """Return a spec for each of the app's pools."""
     return [PoolSpec(name=pool.name, workers=pool.workers, capacity=pool.capacity) for pool in app.pools.values()]
 
 
 def lane_specs(app: App, registry: Registry) -> list[LaneSpec]:
-    """One for each endpoint, in the order of their indexes."""
+    """Return a spec for each endpoint, in the order of their indexes."""
     return [_lane_spec(endpoint, app.pools[endpoint.pool].capacity, registry) for endpoint in app.endpoints]
 
 

@@ -1,4 +1,4 @@
-"""The engine on a thread of its own, for programs that have threads and no loop: scripts, WSGI servers."""
+"""An engine on a thread of its own, for programs with threads and no event loop: scripts, WSGI servers."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ T = TypeVar("T")
 
 
 class ThreadedCall:
-    """A call that may be waited for in any one thread.
+    """A call that any one thread may wait for.
 
-    Its ``fileno`` can be polled: it is readable when there is an outcome or a chunk that has not been seen.
+    Its ``fileno`` can be polled: it is readable when there is an outcome or a chunk that has not been taken.
     """
 
     def __init__(self, threaded: ThreadedEngine, call: Call) -> None:
         self._threaded = threaded
         self._call = call
         self._readable, self._writable = _signal_pair()
-        # In the engine's thread already: whatever has happened by now must be seen as well.
+        # This runs on the engine's thread; progress from before this line must be noticed too.
         call.on_progress = self._wake
         if call.outcome is not None:
             self._wake()
@@ -45,31 +45,32 @@ class ThreadedCall:
 
     @property
     def endpoint(self) -> Endpoint:
-        """What is called."""
+        """The endpoint that is called."""
         return self._call.endpoint
 
     @property
     def outcome(self) -> Encoded | PenstockError | None:
-        """As ``Call.outcome``."""
-        return self._call.outcome
+        """See ``Call.outcome``."""
+        outcome: Encoded | PenstockError | None = self._call.outcome
+        return outcome
 
     @property
     def queue_seconds(self) -> float | None:
-        """As ``Call.queue_seconds``."""
+        """See ``Call.queue_seconds``."""
         return self._call.queue_seconds
 
     @property
     def execution_seconds(self) -> float | None:
-        """As ``Call.execution_seconds``."""
+        """See ``Call.execution_seconds``."""
         return self._call.execution_seconds
 
     @property
     def attempts(self) -> int:
-        """As ``Call.attempts``."""
+        """See ``Call.attempts``."""
         return self._call.attempts
 
     def fileno(self) -> int:
-        """What to poll for reading."""
+        """Return the descriptor to poll for reading."""
         return self._readable
 
     def _wake(self) -> None:
@@ -77,13 +78,13 @@ class ThreadedCall:
             os.write(self._writable, (1).to_bytes(8, sys.byteorder))
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is something to see; False if there is not within ``timeout`` seconds."""
+        """Wait for an outcome or a chunk; return False if neither comes within ``timeout`` seconds."""
         if self._call.outcome is not None:
             return True
         return is_readable(self._readable, timeout)
 
     def take(self) -> list[bytes]:
-        """As ``Call.take``."""
+        """See ``Call.take``."""
         return self._threaded.run(self._take)
 
     def _take(self) -> list[bytes]:
@@ -92,11 +93,11 @@ class ThreadedCall:
         return self._call.take()
 
     def cancel(self, reason: str = "the caller cancelled") -> None:
-        """As ``Call.cancel``; does not wait."""
+        """See ``Call.cancel``. Does not block."""
         self._threaded.run_soon(lambda: self._call.cancel(reason))
 
     def close(self) -> None:
-        """Cancel it if it is undecided, and free its descriptors. To be called in the end, once."""
+        """Cancel the job if it is undecided, and close the descriptors. Call it exactly once, at the end."""
         self._threaded.run(self._close)
 
     def _close(self) -> None:
@@ -108,14 +109,14 @@ class ThreadedCall:
 
 
 def is_readable(fd: int, timeout: float | None) -> bool:
-    """Wait until ``fd`` can be read, for at most ``timeout`` seconds; None is for ever."""
-    poll = select.poll()  # not select(), which refuses descriptors from 1024 on: a busy server has them
+    """Wait until ``fd`` can be read, for at most ``timeout`` seconds (None: no limit); return whether it can."""
+    poll = select.poll()  # not select(), which refuses descriptors from 1024 on, and a busy server has those
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(None if timeout is None else timeout * 1000))
 
 
 def _signal_pair() -> tuple[int, int]:
-    """A descriptor to poll, and one to write to, which may be the same."""
+    """Return a descriptor to poll and one to write to, which may be the same."""
     if hasattr(os, "eventfd"):
         fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         return fd, fd
@@ -128,9 +129,9 @@ class ThreadedEngine:
     Parameters
     ----------
     app:
-        What to serve.
+        The app to serve.
     drain_timeout:
-        Seconds that ``close`` waits for what runs.
+        Seconds that ``close`` waits for admitted jobs.
     target, registry:
         As for ``create_engine``.
     """
@@ -166,32 +167,32 @@ class ThreadedEngine:
 
     def _create(self) -> Engine:
         engine = create_engine(self.app, AsyncioReactor(self._loop), target=self._target, registry=self._registry)
-        engine.on_readiness = self._tell_change
-        engine.on_pools_failed = lambda _error: self._tell_change()
+        engine.on_readiness = self._notify_change
+        engine.on_pools_failed = lambda _error: self._notify_change()
         engine.start()
         return engine
 
-    def _tell_change(self) -> None:
+    def _notify_change(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
-    # ---- running things in the engine's thread
+    # ---- running functions on the engine's thread
 
     def run(self, function: Callable[[], T]) -> T:
-        """Run ``function`` in the engine's thread, and return what it returns or raise what it raises."""
+        """Run ``function`` on the engine's thread; return its result, or raise its exception."""
         future: Future[T] = Future()
 
         def run_here() -> None:
             try:
                 future.set_result(function())
-            except BaseException as error:  # whatever it is, it is the waiting thread's
+            except BaseException as error:  # every exception belongs to the waiting thread
                 future.set_exception(error)
 
         self.run_soon(run_here)
         return future.result()
 
     def run_soon(self, function: Callable[[], object]) -> None:
-        """Run ``function`` in the engine's thread, and do not wait for it.
+        """Run ``function`` on the engine's thread without waiting for it.
 
         Raises
         ------
@@ -203,7 +204,7 @@ class ThreadedEngine:
         except RuntimeError:
             raise EngineError("the engine is closed") from None
 
-    # ---- what callers use
+    # ---- calls
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until every pool is ready.
@@ -224,15 +225,15 @@ class ThreadedEngine:
             raise EngineError(f"not ready after {timeout:g} s: {', '.join(engine.unready_reasons())}")
 
     def check_room(self, endpoint: Endpoint) -> None:
-        """As ``Engine.check_room``; a look from outside, so ``submit`` may still refuse."""
+        """See ``Engine.check_room``. Another thread may be faster, so ``submit`` may still refuse."""
         self.engine.check_room(endpoint)
 
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> ThreadedCall:
-        """As ``Engine.submit``."""
+        """See ``Engine.submit``."""
         return self.run(lambda: ThreadedCall(self, self.engine.submit(submission, body, headers=headers)))
 
     def call(self, name: str, input: Any = None, *, timeout: float | None = None, request_id: str = "") -> Any:
-        """As ``AsyncEngine.call``."""
+        """See ``AsyncEngine.call``."""
         call = self._submit_input(name, input, timeout, request_id, stream=False)
         try:
             call.wait()
@@ -244,7 +245,7 @@ class ThreadedEngine:
     def stream(
         self, name: str, input: Any = None, *, timeout: float | None = None, request_id: str = ""
     ) -> Iterator[Iterator[Any]]:
-        """As ``AsyncEngine.stream``, with a plain iterator."""
+        """See ``AsyncEngine.stream``; yields a plain iterator."""
         call = self._submit_input(name, input, timeout, request_id, stream=True)
         try:
             yield _chunks(call)
@@ -260,40 +261,40 @@ class ThreadedEngine:
         return self.run(submit_here)
 
     def unready_reasons(self) -> list[str]:
-        """As ``Engine.unready_reasons``."""
+        """See ``Engine.unready_reasons``."""
         return self.run(self.engine.unready_reasons)
 
     def status(self) -> dict[str, Any]:
-        """As ``Engine.status``."""
+        """See ``Engine.status``."""
         return self.run(self.engine.status)
 
     @property
     def draining(self) -> bool:
-        """As ``Engine.draining``."""
+        """See ``Engine.draining``."""
         return self.engine.draining
 
     def drain(
         self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "the program", why: str = ""
     ) -> None:
-        """As ``Engine.drain``; ``on_drained`` is called in the engine's thread."""
+        """See ``Engine.drain``; ``on_drained`` is called on the engine's thread."""
         self.run_soon(lambda: self.engine.drain(timeout, on_drained, who=who, why=why))
 
     def shutdown(self, drain: float = DEFAULT_DRAIN_TIMEOUT, *, who: str = "the program", why: str = "") -> None:
-        """As ``AsyncEngine.shutdown``, from any thread but the engine's own."""
+        """See ``AsyncEngine.shutdown``. Call it from any thread but the engine's own."""
         drained = threading.Event()
         self.run_soon(lambda: self.engine.shutdown(drain, who=who, why=why, on_drained=drained.set))
         drained.wait()
 
     def pause(self, *, who: str = "the program", why: str = "") -> None:
-        """As ``Engine.pause``."""
+        """See ``Engine.pause``."""
         self.run(lambda: self.engine.pause(who=who, why=why))
 
     def resume(self, *, who: str = "the program", why: str = "") -> None:
-        """As ``Engine.resume``."""
+        """See ``Engine.resume``."""
         self.run(lambda: self.engine.resume(who=who, why=why))
 
     def close(self) -> None:
-        """Drain for at most the drain time-out, then stop the thread. Idempotent."""
+        """Drain for at most the drain timeout, then stop the thread. Idempotent."""
         if not self._thread.is_alive():
             return
         drained = threading.Event()
@@ -302,7 +303,7 @@ class ThreadedEngine:
         self.stop()
 
     def stop(self) -> None:
-        """Kill what runs, and stop the thread. Idempotent."""
+        """Kill the workers and stop the thread. Idempotent."""
         if not self._thread.is_alive():
             return
         self.run(self.engine.close)
@@ -326,7 +327,7 @@ def _chunks(call: ThreadedCall) -> Iterator[Any]:
 def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> Iterator[ThreadedEngine]:
     """Run an engine on a background thread.
 
-    Entered when every pool is ready; at the end drains for at most ``drain_timeout`` seconds.
+    The block is entered when every pool is ready; at its end the engine drains for at most ``drain_timeout`` seconds.
 
     Raises
     ------

@@ -1,16 +1,15 @@
-"""What is to be done: the scheduler's output. Imperative; the engine performs them in their order."""
+"""Commands: the scheduler's output, in the imperative. The engine performs them in order."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
 from penstock.scheduler.jobs import Attempt, Job
+from penstock.scheduler.reports import AnyReport
 
 
 class StartWorker(msgspec.Struct):
-    """Start a process for this worker of this pool; ``place`` says which of its devices it gets."""
+    """Start a process for this worker of this pool; ``place`` selects its device."""
 
     worker: int
     pool: str
@@ -18,14 +17,14 @@ class StartWorker(msgspec.Struct):
 
 
 class Send(msgspec.Struct, gc=False):
-    """Have the worker run the attempt."""
+    """Make the worker run the attempt."""
 
     worker: int
     attempt: Attempt
 
 
 class Answer(msgspec.Struct, gc=False):
-    """``job.outcome`` is decided: tell the caller. Once for each job."""
+    """Answer the caller: ``job.outcome`` is decided. Issued exactly once for each job."""
 
     job: Job
 
@@ -38,10 +37,10 @@ class Interrupt(msgspec.Struct):
 
 
 class Recall(msgspec.Struct):
-    """Have the worker begin no attempt up to this one any more. ``events.Recalled`` must follow, before anything else.
+    """Prevent the worker from beginning any attempt up to this one. ``events.Recalled`` must follow at once.
 
-    Each names a later attempt than the worker's last one did. In one list only others of its kind come after it,
-    so that the event may be handed in while it is performed.
+    Each recall names a later attempt than the worker's previous one. In one list of commands only other recalls come
+    after it, so that the event may be passed in while the command is performed.
     """
 
     worker: int
@@ -55,16 +54,15 @@ class Kill(msgspec.Struct):
 
 
 class StopWorker(msgspec.Struct):
-    """Have the worker tear its models down and exit."""
+    """Make the worker tear its models down and exit."""
 
     worker: int
 
 
 class Report(msgspec.Struct):
-    """Something an operator wants to know has happened; ``event`` is its name, ``fields`` what belongs to it."""
+    """Pass a report to the operator log and to the observers."""
 
-    event: str
-    fields: dict[str, Any]
+    report: AnyReport
 
 
 Command = StartWorker | Send | Answer | Interrupt | Recall | Kill | StopWorker | Report

@@ -1,4 +1,4 @@
-"""Which limit stops a job next, and when. Pure functions of the job's record."""
+"""Deadlines: the limit that stops a job next, its instant and its error. Pure functions of the job's record."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ UNREAD: Final = "unread"
 
 
 def after(start: float, seconds: float | None) -> float:
-    """The deadline of a time-out that began at ``start``."""
+    """Return the deadline of a timeout that began at ``start``."""
     return NEVER if seconds is None else start + seconds
 
 
 def next_limit(job: Job) -> tuple[float, str]:
-    """The instant at which the job must be stopped as things stand, and the limit that says so."""
+    """Return the instant at which the job must be stopped, as things stand, and the limit that demands it."""
     if job.state == QUEUED:
         return (job.start_by, QUEUE) if job.start_by <= job.finish_by else (job.finish_by, TOTAL)
     if job.state == BACKING_OFF:
@@ -46,9 +46,9 @@ def next_limit(job: Job) -> tuple[float, str]:
 
 
 def _stream_limit(job: Job) -> tuple[float, str]:
-    """A stream's turn is with the model until a chunk is there, and with the caller until it has taken what is there.
+    """Return the limit on a stream's turn: the model's until there is a chunk, the caller's until it has taken all.
 
-    ``job.progressed`` is when the turn last changed hands, or when a chunk came while it was the model's.
+    ``job.progressed`` is when the turn last changed hands, or when a chunk arrived during the model's turn.
     """
     limits = job.timeouts
     if job.untaken:
@@ -59,17 +59,17 @@ def _stream_limit(job: Job) -> tuple[float, str]:
 
 
 def error_of_shedding(job: Job) -> PenstockError:
-    """What the caller of a job in the queue is told whose deadline cannot be met any more."""
+    """Return the error for a queued job that can no longer meet its deadline."""
     name = job.lane.name
     if job.failure is not None:
         return job.failure
     if job.attempts:
-        return WorkerLost(f"{name}: its worker was lost, and it cannot be finished in time any more", retryable=True)
-    return DeadlineInfeasible(f"{name}: it cannot be finished in time any more, so it was not started")
+        return WorkerLost(f"{name}: its worker was lost, and the job can no longer finish in time", retryable=True)
+    return DeadlineInfeasible(f"{name}: the job can no longer finish in time, so it was not started")
 
 
 def error_of(job: Job, limit: str) -> PenstockError:
-    """What the caller of a job that this limit stopped is told."""
+    """Return the error for a job stopped by ``limit``."""
     if job.state == QUEUED:
         return _error_in_queue(job, limit)
     name, limits = job.lane.name, job.timeouts
@@ -88,8 +88,8 @@ def error_of(job: Job, limit: str) -> PenstockError:
 def _error_in_queue(job: Job, limit: str) -> PenstockError:
     name, limits = job.lane.name, job.timeouts
     if job.failure is not None:
-        return job.failure  # it is queued again, and what it has failed with says more than that nobody was free
-    if job.attempts:  # it is queued again, which only what may safely run twice is after its worker was lost
+        return job.failure  # it is queued again, and its failure says more than that no worker was free
+    if job.attempts:  # its worker was lost; only jobs that may safely run twice are queued again after that
         return WorkerLost(f"{name}: its worker was lost, and no other became free in time", retryable=True)
     if limit == QUEUE:
         return QueueTimeout(f"{name}: not started within {limits.queue:g} s")

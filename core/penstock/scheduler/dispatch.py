@@ -1,137 +1,155 @@
-"""Giving work to workers."""
+"""Dispatch: which job goes next, and to which worker. ``dispatch`` makes the whole decision."""
 
 from __future__ import annotations
 
 from penstock.errors import HookError
+from penstock.scheduler import answers, deadlines, sending_ahead
 from penstock.scheduler import commands as do
-from penstock.scheduler.answers import Answers
-from penstock.scheduler.deadlines import next_limit
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane
 from penstock.scheduler.pools import Worker, WorkerPool
-from penstock.scheduler.sending_ahead import Lines
 from penstock.scheduler.shared_state import SchedulerState
-from penstock.scheduler.states import ATTEMPT, JOB
-from penstock.scheduler.timers import NEVER
+from penstock.scheduler.states import ATTEMPT, BUSY, JOB, READY
 
 
-class Dispatch:
-    """Begins attempts, and sends ahead those that are about to begin."""
+def dispatch(state: SchedulerState, pool: WorkerPool, now: float) -> None:
+    """Give jobs to the pool's workers for as long as there is a job to run and a worker to run it.
 
-    __slots__ = ("_answers", "_desk", "_lines", "_timers")
+    The next job is the head of the lane with the least rank, strictly: an attempt that needs a whole worker is not
+    overtaken by small ones, which would keep every worker partly busy indefinitely. For that job there are three cases:
 
-    def __init__(self, desk: SchedulerState, lines: Lines, answers: Answers) -> None:
-        self._desk = desk
-        self._lines = lines
-        self._answers = answers
-        self._timers = desk.timers
+    1. A worker has room for it: its attempt begins there. An idle worker is preferred, then the one with the most room.
+    2. None has room, but a brisk one is about to: the job is sent ahead, and waits in that worker's line.
+    3. Neither: every job waits until a worker reports something.
 
-    def dispatch(self, pool: WorkerPool, now: float) -> None:
-        """Give work to the pool's workers while there is some of each.
+    In the first two cases the job's queue may shed it at the last moment, or make a mistake; then the next job is
+    tried.
+    """
+    only = pool.only
+    while only is None or only.queue.jobs:  # next_job would find this out too, but most calls end here
+        job = next_job(pool, now)
+        if job is None:
+            return
+        lane = job.lane
+        # A suspect gets a worker to itself, so that it cannot take other jobs down with it.
+        units = pool.capacity if job.deaths else lane.units
+        worker = find_worker(pool, units)
+        begins_now = worker is not None  # case 1
+        if worker is None and not job.deaths:
+            worker = sending_ahead.find_brisk_worker(pool, lane)  # case 2
+        if worker is None:
+            return  # case 3
+        if lane.queue.sheds and answers.shed_if_hopeless(state, job, now):
+            continue
+        try:
+            jobs = take_jobs(state, lane, now)
+        except HookError:
+            continue  # the queue has made a mistake; the job that fails for it is now its head
+        attempt = send(state, jobs, worker, units, now)
+        if begins_now:
+            _begin(state, attempt, now)
+        else:
+            sending_ahead.join_line(state, attempt, now)
 
-        Strictly by rank, over all lanes of the pool: an attempt that needs a whole worker is not overtaken by small
-        ones that would keep every worker partly busy for ever.
-        """
-        only = pool.only
-        while only is None or only.queue.jobs:  # the call would find out as well, but most often this is all
-            job = pool.next_job(now)
-            if job is None:
-                return
-            # A suspect gets a worker to itself, so that it cannot take others with it.
-            lane = job.lane
-            units = pool.capacity if job.deaths else lane.units
-            worker = pool.find_worker(units)
-            line = None
-            if worker is None:
-                line = None if job.deaths else pool.find_line(lane)
-                if line is None:
-                    return
-            if lane.queue.sheds and self._answers.shed_if_hopeless(job, now):
-                continue
+
+def next_job(pool: WorkerPool, now: float) -> Job | None:
+    """Return the head of the lane with the least rank, among the lanes with an attempt that should go now."""
+    lane = pool.only
+    if lane is not None:
+        queue = lane.queue
+        return queue.head(now) if queue.jobs and (lane.batching is None or lane.is_due(now)) else None
+    first = None
+    for lane in pool.lanes:
+        if lane.queue.jobs and (lane.batching is None or lane.is_due(now)):
+            first = lane if first is None or lane.rank < first.rank else first
+    return None if first is None else first.queue.head(now)
+
+
+def find_worker(pool: WorkerPool, units: int) -> Worker | None:
+    """Return a worker with this many free units: an idle one if there is one, else the one with the most room."""
+    best = None
+    most = units - 1
+    for place in pool.places:
+        worker = place.worker
+        if worker is None or (worker.state is not READY and worker.state is not BUSY):
+            continue
+        if worker.free > most:
+            best, most = worker, worker.free
+            if most == pool.capacity:
+                break
+    return best
+
+
+def take_jobs(state: SchedulerState, lane: Lane, now: float) -> list[Job]:
+    """Remove the jobs of the next attempt from the queue: one job, or a batch. A suspect goes alone."""
+    if lane.batching is None:
+        return [lane.queue.pop(now) if lane.is_plain else _pop(state, lane, now)]
+    first = _pop(state, lane, now)
+    jobs = [first]
+    if not first.deaths:
+        while len(jobs) < lane.batching.max_size and _may_join(state, lane, now):
             try:
-                jobs = self._take(lane, now)
+                jobs.append(_pop(state, lane, now))
             except HookError:
-                continue  # its queue has made a mistake, and the job that pays for that is its head now
-            if worker is not None:
-                self._begin(self._send(jobs, worker, units, now), now)
-            elif line is not None:
-                self._stand_in_line(self._send(jobs, line, units, now), now)
+                break  # the offending job fails when it reaches the head
+    return jobs
 
-    def _take(self, lane: Lane, now: float) -> list[Job]:
-        """Take out what goes into the next attempt: one job, or a batch. A suspect goes alone."""
-        if lane.batching is None:
-            return [lane.queue.pop(now) if lane.is_plain else self._pop(lane, now)]
-        first = self._pop(lane, now)
-        jobs = [first]
-        if not first.deaths:
-            while len(jobs) < lane.batching.max_size and self._may_join(lane, now):
-                try:
-                    jobs.append(self._pop(lane, now))
-                except HookError:
-                    break  # the job that pays for that does so in its turn
-        return jobs
 
-    def _pop(self, lane: Lane, now: float) -> Job:
-        queue = lane.queue
-        job = queue.pop(now)
-        if queue.jobs and next(iter(queue.jobs)) < job.sequence:
-            desk = self._desk
-            desk.sequence = lane.served = desk.sequence + 1  # no two turns are alike, nor a turn and an arrival
-        return job
+def _pop(state: SchedulerState, lane: Lane, now: float) -> Job:
+    queue = lane.queue
+    job = queue.pop(now)
+    if queue.jobs and next(iter(queue.jobs)) < job.sequence:
+        # Numbered from the same sequence as arrivals, so that no two turns are equal, nor a turn and an arrival.
+        state.sequence = lane.served = state.sequence + 1
+    return job
 
-    def _may_join(self, lane: Lane, now: float) -> bool:
-        """Whether the head of the queue may join a batch; those that cannot be finished in time are shed."""
-        queue = lane.queue
-        while queue.jobs:
-            job = queue.head(now)
-            if job.is_suspect:
-                return False
-            if not queue.sheds or not self._answers.shed_if_hopeless(job, now):
-                return True
-        return False
 
-    def _send(self, jobs: list[Job], worker: Worker, units: int, now: float) -> Attempt:
-        desk = self._desk
-        attempt = Attempt(next(desk.attempt_ids), worker, jobs, units, now)
-        desk.attempts[attempt.id] = attempt
-        for job in jobs:
-            job.attempt = attempt
-        if attempt.lane.batching is not None:
-            desk.plan_next_batch(attempt.lane, now)
-        desk.out.append(do.Send(worker.id, attempt))
-        return attempt
+def _may_join(state: SchedulerState, lane: Lane, now: float) -> bool:
+    """Return whether the head of the queue may join a batch; heads that cannot be finished in time are shed."""
+    queue = lane.queue
+    while queue.jobs:
+        job = queue.head(now)
+        if job.is_suspect:
+            return False
+        if not queue.sheds or not answers.shed_if_hopeless(state, job, now):
+            return True
+    return False
 
-    def _begin(self, attempt: Attempt, now: float) -> None:
-        """The attempt has its worker's attention from now on."""
-        attempt.state = ATTEMPT[attempt.state]["start"]
-        attempt.started = now
-        attempt.worker.take(attempt, now)
-        for job in attempt.jobs:
-            if job.attempt is attempt:
-                attempt.lane.running += 1
-                job.started = now
-                job.attempts += 1
-                job.spent += 1
-                job.state = JOB[job.state]["start"]
-                self._timers.arm(job, next_limit(job)[0])
-        if not attempt.live:  # given up while it stood in the line, and begun all the same
-            self._answers.stop(attempt, attempt.jobs[0], "cancel", now)
 
-    def _stand_in_line(self, attempt: Attempt, now: float) -> None:
-        """It was sent to a worker that is about to be free."""
-        worker = attempt.worker
-        attempt.lane.ahead += 1
-        worker.line.append(attempt)
-        if worker.due == NEVER:  # it had no line, or one that has stalled, with nothing left in it to recall
-            self._lines.watch(worker, now)
+def send(state: SchedulerState, jobs: list[Job], worker: Worker, units: int, now: float) -> Attempt:
+    """Create an attempt and send it to the worker."""
+    attempt = Attempt(next(state.attempt_ids), worker, jobs, units, now)
+    state.attempts[attempt.id] = attempt
+    for job in jobs:
+        job.attempt = attempt
+    if attempt.lane.batching is not None:
+        state.plan_next_batch(attempt.lane, now)
+    state.out.append(do.Send(worker.id, attempt))
+    return attempt
 
-    def begin_next(self, worker: Worker, now: float) -> None:
-        """What ran has ended, so the worker has begun the first of its line."""
-        attempt = worker.line.popleft()
-        attempt.lane.ahead -= attempt.live
-        self._begin(attempt, now)
-        self._lines.watch(worker, now)
 
-    def on_lane_due(self, lane: Lane, now: float) -> None:
-        """A batch has waited for long enough: it goes as soon as a worker is free."""
-        lane.due = now
+def begin_next(state: SchedulerState, worker: Worker, now: float) -> None:
+    """Begin the first attempt of a worker's line."""
+    _begin(state, sending_ahead.leave_line(state, worker, now), now)
+
+
+def _begin(state: SchedulerState, attempt: Attempt, now: float) -> None:
+    """Count the attempt as running from now on."""
+    attempt.state = ATTEMPT[attempt.state]["start"]
+    attempt.started = now
+    attempt.worker.take(attempt, now)
+    for job in attempt.jobs:
+        if job.attempt is attempt:
+            attempt.lane.running += 1
+            job.started = now
+            job.attempts += 1
+            job.spent += 1
+            job.state = JOB[job.state]["start"]
+            state.timers.arm(job, deadlines.next_limit(job)[0])
+    if not attempt.live:  # its job was answered while it waited in the line, and it has begun all the same
+        answers.stop(state, attempt, attempt.jobs[0], "cancel", now)
+
+
+def on_lane_due(_state: SchedulerState, lane: Lane, now: float) -> None:
+    """Handle a lane's timer: its batch has waited long enough and goes as soon as a worker is free."""
+    lane.due = now

@@ -1,4 +1,4 @@
-"""What has happened: the scheduler's input. Past tense, and always with the instant at which it happened beside it."""
+"""Events: the scheduler's input, in the past tense. Each is passed together with the instant at which it happened."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from penstock.errors import PenstockError
 from penstock.scheduler.jobs import Job
 
 NOT_BEGUN: Final = object()
-"""In the place of a result: the worker had been told to give the attempt back, and has not begun it."""
+"""A placeholder for a result: the worker was asked to give the attempt back and has not begun it."""
 
 
 class Submitted(msgspec.Struct, gc=False):
-    """A caller wants this job done. It is answered at once if there is no room for it."""
+    """A caller has submitted this job. It is answered at once if it is refused."""
 
     job: Job
 
@@ -27,7 +27,7 @@ class CancelRequested(msgspec.Struct, gc=False):
 
 
 class ChunksArrived(msgspec.Struct, gc=False):
-    """A stream has got on: the caller has ``count`` more chunks to take."""
+    """A stream has progressed: there are ``count`` more chunks for the caller to take."""
 
     attempt: int
     count: int
@@ -41,10 +41,10 @@ class ChunksTaken(msgspec.Struct, gc=False):
 
 
 class ResultsArrived(msgspec.Struct, gc=False):
-    """The worker has said the last word on an attempt: its slot is free.
+    """An attempt has ended: its worker has sent the results, and its slot is free.
 
-    ``results`` has one entry for each job of the attempt, in its order: what to answer, or the error; or ``NOT_BEGUN``
-    for each, where the worker has given the attempt back.
+    ``results`` has one entry for each job of the attempt, in order: the result, or the error; or ``NOT_BEGUN`` for each
+    if the worker has given the attempt back.
     """
 
     attempt: int
@@ -53,24 +53,24 @@ class ResultsArrived(msgspec.Struct, gc=False):
 
 
 class Recalled(msgspec.Struct, gc=False):
-    """The worker begins nothing more that it had been sent ahead; ``started`` is the last attempt that it has begun."""
+    """The worker begins none of the recalled attempts; ``started`` is the last attempt that it has begun."""
 
     worker: int
     started: int
 
 
 class SetupFinished(msgspec.Struct, gc=False):
-    """The worker has set up its models, in ``seconds``."""
+    """The worker has set up its models in ``seconds``, and is ready."""
 
     worker: int
     seconds: float
 
 
 class WorkerExited(msgspec.Struct, gc=False):
-    """The worker's process has ended, for whatever reason.
+    """The worker's process has ended, for any reason.
 
     ``error`` is the traceback of a failed set-up. ``started`` is the id of the attempt that was inside the user's code,
-    0 if none was, or None where that is not known (async code and threads): every attempt is then taken to have been.
+    0 if none was, or None if that is unknown (async code and threads): every attempt then counts as begun.
     """
 
     worker: int
@@ -80,37 +80,37 @@ class WorkerExited(msgspec.Struct, gc=False):
 
 
 class StartRequested(msgspec.Struct, gc=False):
-    """Start the workers. Once, before anything else."""
+    """The workers are to be started. Exactly once, before any other event."""
 
 
 class ImportFailed(msgspec.Struct, gc=False):
-    """The app cannot be imported where the workers come from: there will be none."""
+    """The app cannot be imported where the workers come from, so there will be none."""
 
     error: str
 
 
 class PauseRequested(msgspec.Struct, gc=False):
-    """Take nothing new until further notice. ``who`` and ``why`` are for the operator's log."""
+    """New work is to be refused until further notice. ``who`` and ``why`` are for the operator's log."""
 
     who: str = ""
     why: str = ""
 
 
 class ResumeRequested(msgspec.Struct, gc=False):
-    """Take new work again. Too late for a drain."""
+    """New work is to be accepted again. Has no effect on a drain."""
 
     who: str = ""
     why: str = ""
 
 
 class DrainRequested(msgspec.Struct, gc=False):
-    """Finish what is admitted, take nothing new; at the instant ``deadline`` give up on the rest."""
+    """Admitted jobs are to be finished and new ones refused; at the instant ``deadline`` the rest is abandoned."""
 
     deadline: float
 
 
 class TimePassed(msgspec.Struct, gc=False):
-    """Nothing but that ``next_wakeup()`` has come."""
+    """The instant ``next_wakeup()`` has come; nothing else has happened."""
 
 
 Event = (

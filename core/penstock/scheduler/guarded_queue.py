@@ -1,4 +1,4 @@
-"""A stranger's queue, held so that its mistakes cost one job each, and no other."""
+"""A wrapper around a third-party queue, so that each of its mistakes costs one job at most."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MOST_STRAYS: Final = 1000
 
 
 class GuardedQueue(FifoQueue):
-    """Keeps its own record of what is in the other queue, so that no job is ever lost in there.
+    """A queue that keeps its own record of the jobs in another queue, so that no job is ever lost in it.
 
-    A job that is to pay for a mistake is marked: from then on it is the head, and its time is over. So the scheduler
-    comes to it next, and answers it with ``failure_of``.
+    The job that fails for a mistake is marked: from then on it is the head, and its time is over. So the scheduler
+    takes it next, and answers it with the error that ``failure_of`` returns.
 
     Parameters
     ----------
     inner:
-        The queue that decides.
+        The third-party queue, which decides.
     fail:
-        Told what it has raised; returns the error for the job that pays.
+        Called with each exception that ``inner`` raises; returns the error for the marked job.
     """
 
     __slots__ = ("_fail", "_inner", "_marked", "_strays")
@@ -35,20 +35,20 @@ class GuardedQueue(FifoQueue):
         super().__init__()
         self._inner = inner
         self._fail = fail
-        self._marked: dict[int, HookError] = {}  # jobs that have to pay, by sequence
-        self._strays: set[int] = set()  # jobs that have left, and that the other queue may still hold
+        self._marked: dict[int, HookError] = {}  # the errors of marked jobs, by sequence
+        self._strays: set[int] = set()  # jobs that have left, and that the inner queue may still hold
 
     def __repr__(self) -> str:
         return f"<GuardedQueue around {type(self._inner).__name__}: {len(self.jobs)} jobs>"
 
     def failure_of(self, job: Job) -> HookError | None:
-        """What the job has to pay for, if anything."""
+        """Return the error of a marked job, or None."""
         return self._marked.get(job.sequence)
 
     # ---- in and out
 
     def push(self, job: Job, now: float, /) -> None:
-        """Add a job that has just arrived. If the other queue does not take it, it pays."""
+        """Add a job that has just arrived, and mark it if the inner queue raises."""
         super().push(job, now)
         try:
             self._inner.push(job, now)
@@ -56,7 +56,7 @@ class GuardedQueue(FifoQueue):
             self._marked[job.sequence] = self._fail(error)
 
     def push_front(self, job: Job, now: float, /) -> None:
-        """Put back a job that had been taken out. If the other queue does not take it, it pays."""
+        """Put back a job that had been removed, and mark it if the inner queue raises."""
         super().push_front(job, now)
         try:
             self._inner.push_front(job, now)
@@ -64,7 +64,7 @@ class GuardedQueue(FifoQueue):
             self._marked[job.sequence] = self._fail(error)
 
     def head(self, now: float, /) -> Job:
-        """The job whose turn it is, as the other queue says. If it does not say, the oldest pays."""
+        """Return the job whose turn it is according to the inner queue; if that raises, mark the oldest."""
         if not self._marked:
             try:
                 return self._inner_head(now)
@@ -81,19 +81,19 @@ class GuardedQueue(FifoQueue):
             if self._holds(popped):
                 self._inner.push_front(popped, now)
             if job.sequence not in self._strays:
-                raise LookupError(f"head() has returned {job!r}, which is not in the queue")
-            self._strays.discard(job.sequence)  # so this ends, whether the other queue has let go of it or not
+                raise LookupError(f"head() returned {job!r}, which is not in the queue")
+            self._strays.discard(job.sequence)  # so this loop ends, whether the inner queue has removed the job or not
 
     def _holds(self, job: Job) -> bool:
         return self.jobs.get(job.sequence) is job
 
     def pop(self, now: float, /) -> Job:
-        """Take out what ``head`` gives.
+        """Remove and return the job that ``head`` returns.
 
         Raises
         ------
         HookError
-            If the other queue does not let it go; it is still in this one then, and pays.
+            If the inner queue does not remove it; the job is then still in this queue, and marked.
         """
         job = self.head(now)
         if job.sequence in self._marked:
@@ -103,7 +103,7 @@ class GuardedQueue(FifoQueue):
             if popped is not job:
                 if self._holds(popped):
                     self._inner.push_front(popped, now)
-                raise LookupError(f"pop() has returned {popped!r}, where head() had returned {job!r}")
+                raise LookupError(f"pop() returned {popped!r}, but head() had returned {job!r}")
         except Exception as error:
             failure = self._marked[job.sequence] = self._fail(error)
             raise failure from error
@@ -111,7 +111,7 @@ class GuardedQueue(FifoQueue):
         return job
 
     def remove(self, job: Job, why: str, now: float, /) -> None:
-        """Take out a job that is somewhere in the queue."""
+        """Remove a job from anywhere in the queue."""
         super().remove(job, why, now)
         is_marked = self._marked.pop(job.sequence, None) is not None
         try:
@@ -119,17 +119,17 @@ class GuardedQueue(FifoQueue):
         except Exception as error:
             if len(self._strays) < _MOST_STRAYS:
                 self._strays.add(job.sequence)
-            if not is_marked:  # else it has been told already, and the other queue may never have had the job
+            if not is_marked:  # otherwise it was reported before, and the inner queue may never have had the job
                 self._fail(error)
 
     # ---- decisions
 
     def refusal(self, job: Job | None, now: float, /) -> PenstockError | None:
-        """What the other queue says; a mistake refuses."""
+        """Return what the inner queue returns; a mistake refuses the job."""
         try:
             refusal = self._inner.refusal(job, now)
             if refusal is not None and not isinstance(refusal, PenstockError):
-                raise TypeError(f"refusal() has returned {refusal!r}, which is no PenstockError")
+                raise TypeError(f"refusal() returned {refusal!r}, which is not a PenstockError")
         except PenstockError as error:
             return error
         except Exception as error:
@@ -137,20 +137,20 @@ class GuardedQueue(FifoQueue):
         return refusal
 
     def give_up_at(self, job: Job, now: float, /) -> float:
-        """What the other queue says; a mistake is a never."""
+        """Return what the inner queue returns; ``NEVER`` after a mistake, and the past for a marked job."""
         if job.sequence in self._marked:
             return -NEVER
         try:
             when = float(self._inner.give_up_at(job, now)) if self._inner.sheds else NEVER
             if when != when:  # noqa: PLR0124 - the one number that differs from itself
-                raise ValueError("give_up_at() has returned NaN")
+                raise ValueError("give_up_at() returned NaN")
         except Exception as error:
             self._fail(error)
             return NEVER
         return when
 
     def retry_after(self, now: float, /) -> float | None:
-        """What the other queue says; a mistake is a None."""
+        """Return what the inner queue returns; None after a mistake."""
         try:
             seconds = self._inner.retry_after(now) if self._inner.sheds else None
             return None if seconds is None else float(seconds)
@@ -159,7 +159,7 @@ class GuardedQueue(FifoQueue):
             return None
 
     def learn(self, jobs: int, seconds: float, now: float, /) -> None:
-        """Let the other queue learn; a mistake changes nothing."""
+        """Pass the lesson on to the inner queue; a mistake has no effect."""
         try:
             self._inner.learn(jobs, seconds, now)
         except Exception as error:

@@ -1,15 +1,20 @@
-"""Jobs and attempts: the records that the scheduler keeps of its work."""
+"""Jobs and attempts: the scheduler's records of its work.
+
+``jobs``, ``lanes`` and ``pools`` describe one graph of records (a job has a lane, a lane a pool, a pool workers, a
+worker attempts, an attempt jobs), so their annotations refer to each other. They are the only modules that do: the
+imports that would be circular are for the type checker alone.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from penstock.errors import HandlerError
+from penstock.policies import Timeouts
 from penstock.scheduler.states import QUEUED, SENT
 from penstock.scheduler.timers import NEVER, Timed
 
-if TYPE_CHECKING:
-    from penstock.errors import HandlerError
-    from penstock.policies import Timeouts
+if TYPE_CHECKING:  # see above
     from penstock.scheduler.lanes import Lane
     from penstock.scheduler.pools import Worker
 
@@ -17,22 +22,21 @@ if TYPE_CHECKING:
 class Job(Timed):
     """One accepted unit of work.
 
-    Made by whoever submits it; from then on only the scheduler writes to it.
+    Created by its submitter, who may derive a class of its own (``penstock.engine.calls.Call``); from then on only the
+    scheduler writes to the fields below.
 
     Parameters
     ----------
     lane:
-        The endpoint's place in the scheduler.
+        The endpoint's lane.
     timeouts:
-        What this job may take: the endpoint's own, or tighter.
+        The job's limits: the endpoint's, or tighter ones.
     size_bytes:
-        What it holds of the queue's memory bound.
-    payload:
-        The submitter's own; the scheduler never looks at it.
+        The job's share of the queue's memory bound.
     priority:
-        How urgent it is in its queue: 0 interactive, 1 normal, 2 batch.
+        The job's urgency in its queue: 0 interactive, 1 normal, 2 batch.
     share:
-        Whom it counts against where callers share a queue.
+        The caller that the job counts against where callers share a queue.
     """
 
     __slots__ = (
@@ -47,11 +51,12 @@ class Job(Timed):
         "failure",
         "finish_by",
         "first_chunk_at",
+        "handler_seconds",
         "lane",
         "outcome",
-        "payload",
         "priority",
         "progressed",
+        "queue_seconds",
         "retry_at",
         "sequence",
         "share",
@@ -64,44 +69,40 @@ class Job(Timed):
         "untaken",
     )
 
+    timer_kind: ClassVar[str] = "job"
+
     def __init__(
-        self,
-        lane: Lane,
-        timeouts: Timeouts,
-        size_bytes: int = 0,
-        payload: Any = None,
-        *,
-        priority: int = 1,
-        share: str = "",
+        self, lane: Lane, timeouts: Timeouts, size_bytes: int = 0, *, priority: int = 1, share: str = ""
     ) -> None:
         self.due = NEVER
         self.entry = None
         self.lane = lane
         self.timeouts = timeouts
         self.size_bytes = size_bytes
-        self.payload = payload
         self.priority = priority
         self.share = share
         self.state = QUEUED
-        self.admitted = False  # a refused job is never in any count
-        self.sequence = 0  # order of arrival; kept through a requeue, so that it returns to where it was
+        self.admitted = False  # a refused job appears in no count
+        self.sequence = 0  # order of arrival; kept when the job is queued again, so that it returns to its position
         self.arrived = 0.0
         self.start_by = NEVER  # moves only when the job is queued again
         self.finish_by = NEVER
-        self.attempt: Attempt | None = None  # the one that runs it, or that stands in a worker's line for it
+        self.attempt: Attempt | None = None  # the one that runs it, or waits in a worker's line for it
         self.attempts = 0  # tries in all, as the handler sees them
-        self.spent = 0  # tries that count against the retries: an innocent bystander's does not
-        self.deaths = 0  # workers that died under it
+        self.spent = 0  # tries that count against the retries; an innocent bystander's does not
+        self.deaths = 0  # workers that died while running it
         self.failure: HandlerError | None = None  # why it is tried again; None after a lost worker
         self.retry_at = NEVER  # while it backs off: when it is queued again
-        self.started = 0.0  # of the latest attempt
-        self.chunks = 0  # that have arrived; a job with any is never tried again
-        self.first_chunk_at = 0.0  # the instant; 0.0 if there is none
-        self.untaken = 0  # of those, how many the caller has not taken
+        self.started = 0.0  # the start of the latest attempt
+        self.chunks = 0  # chunks that have arrived; a job with any is never tried again
+        self.first_chunk_at = 0.0  # the instant of the first chunk; 0.0 if there is none
+        self.untaken = 0  # chunks that have arrived and that the caller has not taken
         self.progressed = 0.0  # when the stream's turn last changed hands: see deadlines.py
-        self.outcome: Any = None  # written once, with the final state
         self.answered = 0.0
-        self.execution_seconds: float | None = None
+        self.handler_seconds: float | None = None  # in the user's code; None unless an attempt has ended with a result
+        self.queue_seconds: float | None = None  # from arrival to the latest attempt's start, or to the answer
+        self.execution_seconds: float | None = None  # in the user's code, or until the answer; None if it never started
+        self.outcome: Any = None  # written once, with the final state and after the times: other threads read it
 
     def __repr__(self) -> str:
         return (
@@ -110,8 +111,22 @@ class Job(Timed):
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a worker has died under it: it runs alone from then on, and so can harm nobody else."""
+        """True once a worker has died while running the job: from then on it runs alone, and can harm no other."""
         return self.deaths > 0
+
+    def settle(self, now: float) -> None:
+        """Write the times of a job that is answered now."""
+        self.answered = now
+        if self.attempts:
+            self.queue_seconds = self.started - self.arrived
+            self.execution_seconds = now - self.started if self.handler_seconds is None else self.handler_seconds
+        else:
+            self.queue_seconds = now - self.arrived
+
+    @property
+    def first_chunk_seconds(self) -> float | None:
+        """Seconds from the start of a stream's attempt to its first chunk; None if there is no chunk."""
+        return self.first_chunk_at - self.started if self.first_chunk_at else None
 
 
 class Attempt(Timed):
@@ -119,14 +134,18 @@ class Attempt(Timed):
 
     __slots__ = ("id", "jobs", "lane", "live", "started", "state", "units", "worker")
 
+    timer_kind: ClassVar[str] = "attempt"
+
     def __init__(self, id_: int, worker: Worker, jobs: list[Job], units: int, now: float) -> None:
-        self.due = NEVER  # when stopping: the instant of the kill
+        self.due = NEVER  # while it is stopping: the instant of the kill
         self.entry = None
         self.id = id_
         self.lane = jobs[0].lane
         self.worker = worker
         self.jobs = jobs
-        self.units = units  # of the worker's capacity, from its start until the worker has acknowledged its end
+        self.units = (
+            units  # its share of the worker's capacity, from its start until the worker has acknowledged its end
+        )
         self.live = len(jobs)  # jobs that still wait for it; at zero it is interrupted
         self.started = now
         self.state = SENT
@@ -135,7 +154,7 @@ class Attempt(Timed):
         return f"<Attempt {self.id} of {self.lane.name}: {self.state}, {self.live}/{len(self.jobs)} jobs live>"
 
     def deadline(self) -> float:
-        """The instant at which its last member's time is over; ``NEVER`` if a member has no limit."""
+        """Return the instant at which the last of its jobs runs out of time; ``NEVER`` if one of them has no limit."""
         latest = 0.0
         for job in self.jobs:
             limit = job.timeouts.execution

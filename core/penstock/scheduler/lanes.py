@@ -1,4 +1,4 @@
-"""A lane is an endpoint as the scheduler sees it: its limits, its queue, its counts."""
+"""Lanes: an endpoint as the scheduler sees it, with its limits, its queue and its counts."""
 
 from __future__ import annotations
 
@@ -7,53 +7,52 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from penstock.errors import DeadlineInfeasible, PenstockError, QueueFull, QueueTimeout
+from penstock.errors import DeadlineInfeasible, PenstockError, QueueFull, QueueTimeout, WorkerLost
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler.jobs import Job
 from penstock.scheduler.queues import FifoQueue, Queue
-from penstock.scheduler.retries import retry_lost
 from penstock.scheduler.timers import NEVER, Timed
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # see jobs.py
     from penstock.scheduler.pools import WorkerPool
 
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
-_EXPECTATION_GAIN = 0.125  # of the latest time in the moving average, as in TCP's estimate of the round trip (RFC 6298)
-_SAMPLES = 1024  # how many of the latest times the quantiles are taken from
+_SAMPLES = 1024  # the quantiles are taken from this number of the latest times
 
-# A worker that has done a short attempt waits for the next one for as long as a message takes both ways, which may be
-# longer than the attempt. So short ones are sent ahead, as many as are expected to take AHEAD_SECONDS together.
-AHEAD_SECONDS: Final = 0.001
-AHEAD_MOST: Final = 64
+
+def retry_lost(job: Job, error: PenstockError, _now: float) -> float | None:
+    """Retry lost jobs only, at once, as often as ``Retries.max_attempts`` allows: the default retry policy."""
+    is_allowed = isinstance(error, WorkerLost) and job.spent < job.lane.retries.max_attempts
+    return 0.0 if is_allowed else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaneSpec:
-    """What the scheduler must know of an endpoint.
+    """The scheduler's view of an endpoint's declaration.
 
     Parameters
     ----------
     name, pool:
-        Its name, and that of the pool that runs it.
+        The endpoint's name, and the name of the pool that runs it.
     units:
-        What one attempt takes of the capacity of one worker.
+        The share of one worker's capacity that one attempt takes.
     is_stream:
-        Whether it answers in chunks.
+        True if the endpoint answers in chunks.
     is_interruptible:
-        Whether its code can be made to stop: not so in a thread, where the interrupt only sets a flag.
+        True if its code can be made to stop; False for threads, where an interrupt only sets a flag.
     runs_in_turn:
-        Whether a worker runs its attempts strictly one after the other, in the order in which they were sent, says how
-        one has ended before it begins the next, and can be asked to give back those that it has not begun: then short
-        ones may be sent ahead. Each takes the whole worker: ``units`` is the pool's capacity.
+        True if a worker runs the attempts strictly one after the other, in the order in which they were sent, reports
+        how one has ended before it begins the next, and can be asked to give back the ones that it has not begun: short
+        attempts may then be sent ahead. Each takes the whole worker: ``units`` is the pool's capacity.
     max_queue, max_queue_bytes:
         The queue's bounds, in jobs and in bytes of bodies.
     new_queue:
-        Makes its queue.
+        The factory of its queue.
     retry:
-        Decides whether a job that has failed runs again, where that is safe at all: takes the job, its error and the
-        instant, and returns after how many seconds, or None.
+        The retry policy, asked only where running the job again is safe: takes the job, its error and the instant, and
+        returns the delay in seconds, or None.
     """
 
     name: str
@@ -105,11 +104,13 @@ class Lane(Timed):
         "units",
     )
 
+    timer_kind: ClassVar[str] = "lane"
+
     def __init__(self, spec: LaneSpec) -> None:
         super().__init__()
         self.name = spec.name
         self.pool_name = spec.pool
-        self.pool: WorkerPool  # set once by it
+        self.pool: WorkerPool  # set once, by WorkerPool.add
         self.units = spec.units
         self.is_stream = spec.is_stream
         self.is_interruptible = spec.is_interruptible
@@ -120,18 +121,18 @@ class Lane(Timed):
         self.max_queue_bytes = spec.max_queue_bytes
         self.idempotent = spec.idempotent
         self.queue = spec.new_queue()
-        self.is_plain = type(self.queue) is FifoQueue  # it has no opinion, and need not be asked for one
-        self.served = 0  # the number, among those of the jobs, of its last turn that was not its oldest job's
+        self.is_plain = type(self.queue) is FifoQueue  # it never refuses or sheds, so it need not be asked
+        self.served = 0  # the sequence number of its latest turn that did not go to its oldest job
         self.retry = spec.retry
-        # What was sent ahead may, very rarely, run twice: see Guard.may_begin in the worker.
+        # A job that was sent ahead may, very rarely, run twice: see the race in sending_ahead.py.
         self.runs_in_turn = spec.runs_in_turn
         self.may_send_ahead = spec.runs_in_turn and spec.idempotent and not spec.is_stream and spec.batching is None
-        self.expected_seconds = math.inf  # of one attempt; unknown until one has ended
-        self.most_ahead = 0.0  # attempts that may stand in one worker's line, a whole number; 0 unless they are short
-        self.ahead = 0  # jobs that stand in some worker's line; they are queued, but not in ``queue``
-        self.admitted = 0  # jobs in all
-        self.running = 0  # jobs in attempts that still wait for an answer
-        self.backing_off: dict[int, Job] = {}  # by sequence: jobs that have failed, and are not queued again yet
+        self.expected_seconds = math.inf  # an attempt's expected duration; infinite until one has ended
+        self.most_ahead = 0.0  # attempts that may wait in one worker's line, a whole number; 0 unless they are short
+        self.ahead = 0  # jobs that wait in a worker's line; they are queued, but not in `queue`
+        self.admitted = 0  # jobs admitted in all
+        self.running = 0  # jobs in attempts, without an answer yet
+        self.backing_off: dict[int, Job] = {}  # by sequence: jobs that have failed and are not queued again yet
         self.outcomes: Counter[str] = Counter()
         self._queue_times: deque[float] = deque(maxlen=_SAMPLES)
         self._execution_times: deque[float] = deque(maxlen=_SAMPLES)
@@ -141,72 +142,64 @@ class Lane(Timed):
 
     @property
     def queued(self) -> int:
-        """How many jobs wait, those that were sent ahead included."""
+        """The number of jobs that wait, including those that were sent ahead."""
         return len(self.queue) + self.ahead
 
     @property
     def rank(self) -> int:
-        """Where the lane stands among those of its pool: the least goes first. The queue must not be empty.
+        """The lane's position among those of its pool: the least goes first. The queue must not be empty.
 
-        Where the oldest goes first, that is the order of arrival. A lane in which another one does has had its turn
-        when it was last served: what has come to other lanes before that goes first. So it neither starves the others,
-        for all its old jobs, nor is starved; and several such lanes go in turns.
+        In a lane that serves its oldest job first, the rank is the order of arrival. A lane that serves another job
+        first ranks by its latest turn: jobs that reached other lanes before that turn go first. So such a lane neither
+        starves the others, however old its jobs are, nor is starved; and several such lanes take turns.
         """
         return max(next(iter(self.queue.jobs)), self.served)
 
     def advise(self, error: PenstockError, now: float) -> PenstockError:
-        """Add to a refusal when to try again, if the queue knows."""
+        """Add to a refusal the time after which to try again, if the queue knows it; return the refusal."""
         is_for_want_of_room = isinstance(error, (QueueFull, QueueTimeout, DeadlineInfeasible))
         if is_for_want_of_room and self.queue.sheds and error.retry_after is None:
             error.retry_after = self.queue.retry_after(now)
         return error
 
     def waiting(self) -> list[Job]:
-        """The jobs that nothing has been done for yet, or that it is to be done for again; not what was sent ahead."""
+        """Return the jobs that wait in the queue or back off; not those that were sent ahead."""
         return [*self.queue, *self.backing_off.values()]
 
     def batch_due(self, job: Job) -> float:
-        """The latest instant at which a batch that this job waits for must go.
+        """Return the latest instant at which a batch with this job must go.
 
-        The first job of a batch waits at most ``max_wait``; and none spends more than half of the time that it has left
-        on waiting for company, so that some remains to run in.
+        The first job of a batch waits at most ``max_wait``; and no job spends more than half of its remaining time on
+        waiting for others, so that some of it is left to run in.
         """
         assert self.batching is not None
         patience = min(job.start_by, job.finish_by) - job.arrived
         return job.arrived + min(self.batching.max_wait, patience / 2)
 
     def is_due(self, now: float) -> bool:
-        """Whether the queue, which is not empty, has something that should go now."""
+        """Return whether an attempt from the queue, which must not be empty, should go now."""
         if self.batching is None or len(self.queue) >= self.batching.max_size:
             return True
         return self.due <= now or self.queue.head(now).is_suspect
 
     def next_batch_due(self) -> float:
-        """When the rest of the queue must go; looked at after each batch, when it holds less than one batch."""
+        """Return when the rest of the queue must go; asked after each batch, when less than one batch is left."""
         if self.batching is None or not len(self.queue):
             return NEVER
         if len(self.queue) >= self.batching.max_size:
             return 0.0
         return min(self.batch_due(job) for job in self.queue)
 
-    def learn(self, seconds: float) -> None:
-        """Take an attempt's time into account for what is expected of the next."""
-        if self.expected_seconds == math.inf:
-            self.expected_seconds = seconds
-        else:
-            self.expected_seconds += _EXPECTATION_GAIN * (seconds - self.expected_seconds)
-        self.most_ahead = AHEAD_SECONDS // max(self.expected_seconds, AHEAD_SECONDS / AHEAD_MOST)
-
     def record(self, job: Job, code: str) -> None:
-        """Count a job that has been answered."""
+        """Count an answered job."""
         self.outcomes[code] += 1
         if job.attempts:
             self._queue_times.append(job.started - job.arrived)
-            if job.execution_seconds is not None:
-                self._execution_times.append(job.execution_seconds)
+            if job.handler_seconds is not None:
+                self._execution_times.append(job.handler_seconds)
 
     def statistics(self) -> dict[str, Any]:
-        """The counts and quantiles, ready for JSON. Times are in seconds."""
+        """Return the counts and quantiles, ready for JSON. Times are in seconds."""
         return {
             "pool": self.pool_name,
             "queued": self.queued,

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import ClassVar, Final
 
-from penstock.scheduler.jobs import Attempt, Job
+from penstock.scheduler.jobs import Attempt
 from penstock.scheduler.lanes import Lane
-from penstock.scheduler.states import BUSY, READY, RUNNING, STARTING, WORKER
+from penstock.scheduler.states import BUSY, READY, STARTING, WORKER
 from penstock.scheduler.timers import Timed
 
 MAX_START_TRIES: Final = 3
 LONGEST_RESTART_DELAY: Final = 60.0
 
-STALL_SECONDS: Final = 0.01
-"""When what runs takes so long after all, those in the line behind it are recalled, and none joins it any more."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSpec:
-    """What the scheduler must know of a pool.
+    """The scheduler's view of a pool's declaration.
 
     Parameters
     ----------
     name:
-        Its name.
+        The pool's name.
     workers:
-        How many workers it keeps.
+        The number of workers to keep.
     capacity:
         Units of concurrent work that one worker can hold; each attempt takes its lane's ``units``.
     """
@@ -38,19 +35,21 @@ class PoolSpec:
 
 
 def restart_delay(failures: int) -> float:
-    """Seconds to wait before the next start, after so many failures in a row: 0, 1, 2, 4 ... 60."""
+    """Return the seconds to wait before the next start after ``failures`` in a row: 0, 1, 2, 4 ... 60."""
     if failures <= 1:
         return 0.0
     return min(LONGEST_RESTART_DELAY, 2.0 ** (min(failures, 30) - 2))
 
 
 class Worker(Timed):
-    """One worker process, from its start to its exit; never used again after that.
+    """One worker process, from its start to its exit; never reused after that.
 
-    ``due`` bounds its tear-down, and before that the wait of its line.
+    ``due`` bounds its tear-down, and before that the wait of its line: see ``sending_ahead``.
     """
 
     __slots__ = ("attempts", "free", "id", "is_recalled", "line", "place", "pool", "recalled", "since", "state")
+
+    timer_kind: ClassVar[str] = "worker"
 
     def __init__(self, id_: int, place: Place, now: float) -> None:
         super().__init__()
@@ -60,49 +59,43 @@ class Worker(Timed):
         self.state = STARTING
         self.since = now
         self.free = place.pool.capacity
-        self.attempts: dict[int, Attempt] = {}  # that hold units of it: running or stopping
-        self.line: deque[Attempt] = deque()  # sent ahead, to be begun in this order when the one that runs has ended
-        self.recalled = 0  # the last attempt that it was told to give back; never told an earlier one again
-        self.is_recalled = False  # its line was asked back: nothing joins it until what runs has ended
+        self.attempts: dict[int, Attempt] = {}  # those that hold units of it: running or stopping
+        self.line: deque[Attempt] = deque()  # sent ahead, to begin in this order when the running attempt has ended
+        self.recalled = 0  # the latest attempt that it was asked to give back; it is never asked for an earlier one
+        self.is_recalled = False  # its line was recalled: nothing joins it until the running attempt has ended
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} ({self.place.name}): {self.state}, {len(self.attempts)} attempts, {self.free} free>"
 
     def move(self, happening: str, now: float) -> None:
-        """Take the step of the state table."""
+        """Make a transition of the state table."""
         state = WORKER[self.state][happening]
         if state is not self.state:
             self.state = state
             self.since = now
 
     def take(self, attempt: Attempt, now: float) -> None:
-        """Give units to an attempt."""
+        """Allot units to an attempt."""
         self.attempts[attempt.id] = attempt
         self.free -= attempt.units
         if self.state is not BUSY:
             self.move("take work", now)
 
     def give_back(self, attempt: Attempt, now: float) -> None:
-        """Take an attempt's units back: the worker has acknowledged its end."""
+        """Free an attempt's units: the worker has acknowledged its end."""
         del self.attempts[attempt.id]
         self.free += attempt.units
         self.is_recalled = False
         if not self.attempts:
             self.move("fall idle", now)
 
-    @property
-    def is_brisk(self) -> bool:
-        """Whether what it runs now may be expected to end in a moment."""
-        if self.state is not BUSY or self.is_recalled or len(self.attempts) > 1:
-            return False
-        (attempt,) = self.attempts.values()
-        return attempt.state is RUNNING and attempt.lane.most_ahead > 0
-
 
 class Place(Timed):
-    """One of a pool's places for a worker: what outlives the worker in it. ``due`` is when to start the next one."""
+    """One of a pool's places for a worker, kept when the worker is replaced. ``due`` is when to start the next one."""
 
     __slots__ = ("failures", "index", "name", "pool", "restarts", "worker")
+
+    timer_kind: ClassVar[str] = "place"
 
     def __init__(self, pool: WorkerPool, index: int) -> None:
         super().__init__()
@@ -113,21 +106,9 @@ class Place(Timed):
         self.failures = 0  # exits in a row without a finished attempt
         self.restarts = 0
 
-    def statistics(self) -> dict[str, Any]:
-        """What is in this place; an empty one is between two workers."""
-        worker = self.worker
-        return {
-            "name": self.name,
-            "restarts": self.restarts,
-            "id": worker.id if worker else None,
-            "state": worker.state if worker else "empty",
-            "since": worker.since if worker else None,
-            "attempts": sorted(worker.attempts) if worker else [],
-        }
-
 
 class WorkerPool:
-    """The workers of some lanes."""
+    """The workers of one or more lanes."""
 
     __slots__ = ("capacity", "failure", "lanes", "name", "only", "places", "was_ready")
 
@@ -136,72 +117,26 @@ class WorkerPool:
         self.capacity = spec.capacity
         self.places = [Place(self, index) for index in range(spec.workers)]
         self.lanes: list[Lane] = []
-        self.only: Lane | None = None  # its one lane, if it has no other; as most have
-        self.was_ready = False  # has ever had a ready worker
-        self.failure: str | None = None  # why it was given up, if it was
+        self.only: Lane | None = None  # its lane, if it has exactly one, as most pools have
+        self.was_ready = False  # True once it has had a ready worker
+        self.failure: str | None = None  # why the pool was given up, if it was
 
     def __repr__(self) -> str:
         states = ", ".join(place.worker.state if place.worker else "empty" for place in self.places)
         return f"<WorkerPool {self.name}: {states}>"
 
     def add(self, lane: Lane) -> None:
-        """Let its workers run this lane's work."""
+        """Let the pool's workers run this lane's jobs."""
         self.lanes.append(lane)
         self.only = lane if len(self.lanes) == 1 else None
         lane.pool = self
 
     @property
     def is_ready(self) -> bool:
-        """Whether a worker could take work, now or when it has finished what it does."""
+        """True if a worker can take work, now or when it has finished its current attempts."""
         return any(place.worker is not None and place.worker.state in (READY, BUSY) for place in self.places)
 
     @property
     def has_queued(self) -> bool:
-        """Whether any of its lanes has work that has not been started, or that is to be started again."""
+        """True if any of its lanes has jobs that wait for their first attempt or for another one."""
         return any(lane.queue.jobs or lane.backing_off for lane in self.lanes)
-
-    def statistics(self) -> dict[str, Any]:
-        """Its workers and how they fare, ready for JSON; ``since`` is an instant of the scheduler's clock."""
-        return {
-            "ready": self.is_ready,
-            "failure": self.failure,
-            "workers": [place.statistics() for place in self.places],
-        }
-
-    def find_worker(self, units: int) -> Worker | None:
-        """A worker with so many units free: an idle one if there is one, else the one with the most room."""
-        best = None
-        most = units - 1
-        for place in self.places:
-            worker = place.worker
-            if worker is None or (worker.state is not READY and worker.state is not BUSY):
-                continue
-            if worker.free > most:
-                best, most = worker, worker.free
-                if most == self.capacity:
-                    break
-        return best
-
-    def find_line(self, lane: Lane) -> Worker | None:
-        """The brisk worker with the shortest line that has room for one more attempt of this lane."""
-        shortest = lane.most_ahead
-        if not shortest:
-            return None
-        best = None
-        for place in self.places:
-            worker = place.worker
-            if worker is not None and len(worker.line) < shortest and worker.is_brisk:
-                best, shortest = worker, len(worker.line)
-        return best
-
-    def next_job(self, now: float) -> Job | None:
-        """Whose turn it is: the head of the lane with the least rank, of those that should go now."""
-        lane = self.only
-        if lane is not None:
-            queue = lane.queue
-            return queue.head(now) if queue.jobs and (lane.batching is None or lane.is_due(now)) else None
-        first = None
-        for lane in self.lanes:
-            if lane.queue.jobs and (lane.batching is None or lane.is_due(now)):
-                first = lane if first is None or lane.rank < first.rank else first
-        return None if first is None else first.queue.head(now)

@@ -1,21 +1,30 @@
-"""The scheduler's one record of how things stand, which its parts share and write to."""
+"""The state that all parts of the scheduler share, and the small operations on it that several of them need."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
-from typing import Any
+from typing import ClassVar
 
 from penstock.scheduler import commands as do
 from penstock.scheduler.jobs import Attempt
 from penstock.scheduler.lanes import Lane, LaneSpec
 from penstock.scheduler.pools import PoolSpec, Worker, WorkerPool
+from penstock.scheduler.reports import AnyReport
 from penstock.scheduler.states import DRAINING, OPEN
-from penstock.scheduler.timers import Timers
+from penstock.scheduler.timers import Timed, Timers
+
+
+class DrainTimer(Timed):
+    """The owner of the timer that ends a drain."""
+
+    __slots__ = ()
+
+    timer_kind: ClassVar[str] = "drain"
 
 
 class SchedulerState:
-    """What is known, and what has been decided so far in this turn.
+    """The pools, lanes, workers and attempts, and the decisions of the current turn.
 
     Parameters
     ----------
@@ -25,19 +34,19 @@ class SchedulerState:
     Attributes
     ----------
     now:
-        The instant of the turn.
+        The instant of the current turn.
     out:
-        The commands of the turn, in order.
+        The commands of the current turn, in order.
     to_recall:
-        The workers whose lines are to be asked back at the end of the turn.
+        Workers whose lines are recalled at the end of the turn.
     workers, attempts:
-        By id: those whose process has not been seen to exit; those whose end has not been acknowledged.
+        By id: workers whose process has not been seen to exit; attempts whose end has not been acknowledged.
     intake:
-        Whether new work is taken: a state of ``states.INTAKE``.
+        A state of ``states.INTAKE``: whether new work is accepted.
     jobs_live:
-        How many jobs are admitted and not answered.
+        The number of jobs that are admitted and not answered.
     drain_found, drain_abandoned:
-        How many jobs the drain has found, and how many of them it has given up.
+        The number of jobs that the drain has found, and of those that it has abandoned.
     """
 
     __slots__ = (
@@ -45,6 +54,7 @@ class SchedulerState:
         "attempts",
         "drain_abandoned",
         "drain_found",
+        "drain_timer",
         "intake",
         "jobs_live",
         "lanes",
@@ -69,30 +79,36 @@ class SchedulerState:
         self.intake = OPEN
         self.drain_found = 0
         self.drain_abandoned = 0
+        self.drain_timer = DrainTimer()
         self.timers = Timers()
         self.now = 0.0
         self.out: list[do.Command] = []
         self.to_recall: list[Worker] = []
-        self.sequence = 0  # of the latest job, or of the latest turn that was not the oldest's
+        self.sequence = 0  # the latest job's number, or that of the latest turn that did not go to a lane's oldest job
         self.worker_ids = count(1)
         self.attempt_ids = count(1)
 
     @property
     def is_draining(self) -> bool:
-        """Whether everything comes to its end."""
+        """True once a drain has begun."""
         return self.intake is DRAINING
 
     @property
     def drain_answered(self) -> int:
-        """How many of the jobs that the drain has found have come to their own end."""
+        """The number of jobs found by the drain that were answered normally."""
         return self.drain_found - self.drain_abandoned - self.jobs_live if self.is_draining else 0
 
-    def report(self, event: str, **fields: Any) -> None:
-        """Tell the operator."""
-        self.out.append(do.Report(event, fields))
+    def report(self, report: AnyReport) -> None:
+        """Pass a report on to the operator log and the observers."""
+        self.out.append(do.Report(report))
+
+    def recall_line(self, worker: Worker) -> None:
+        """Recall, at the end of this turn, all that the worker has not begun. See ``sending_ahead``."""
+        if worker.line and worker.line[-1].id > worker.recalled and worker not in self.to_recall:
+            self.to_recall.append(worker)
 
     def plan_next_batch(self, lane: Lane, now: float) -> None:
-        """The first of the lane's queue has changed: set the lane's timer for the batch that it waits for."""
+        """Set the lane's timer for the next batch, after the front of its queue has changed."""
         when = lane.next_batch_due()
         if when <= now:
             lane.due = when  # overdue already: it goes as soon as a worker is free, and needs no timer

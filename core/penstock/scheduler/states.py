@@ -1,18 +1,18 @@
-"""The states of jobs, attempts and workers, as tables. Nothing else decides what may follow what.
+"""The states of jobs, attempts, workers and the intake, as tables: the only place that decides what may follow what.
 
-A table maps a state to what may happen in it, and that to the next state; it begins with the state in which everything
-begins. ``TABLE[state][happening]`` is how the scheduler moves; a missing entry is a bug in the scheduler and raises
-:class:`IllegalTransition`. The diagrams in the documentation are generated from these tables.
+A table maps each state to the happenings that are legal in it, and each happening to the next state; its first row is
+the initial state. The scheduler makes every transition by ``TABLE[state][happening]``; a missing entry is a bug in the
+scheduler and raises :class:`IllegalTransition`. The diagrams in the documentation are generated from these tables.
 
-- A job is answered when it enters one of ``FINAL``; it leaves none of them, so it is answered once.
-- A job's answer does not free the slot: only the end of the attempt does. That is why the two have tables of their own.
-- A job that is ``backing_off`` has failed and waits for its next try: in no queue, and on no worker.
-- An attempt that is ``sent`` stands in a busy worker's line; its jobs are still queued, as far as anybody can tell.
-- An attempt that is ``stopping`` has nobody waiting for it, and its worker has been asked to interrupt it.
-- The intake is whether new work is taken. While it is ``paused`` what is admitted goes on, and the workers stay; there
-  is no way back from a drain.
-- A worker that was killed is ``dead`` at once, although the process takes a moment; ``dead`` has no way out, and its
-  place is taken by another worker.
+- A job is answered when it enters one of ``FINAL``; it leaves none of them, so it is answered exactly once.
+- Answering a job does not free its slot: only the end of the attempt does. That is why they have separate tables.
+- A job that is ``backing_off`` has failed and waits for its next try, in no queue and on no worker.
+- An attempt that is ``sent`` waits in a busy worker's line; its jobs still count as queued.
+- An attempt that is ``stopping`` has no caller left, and its worker has been asked to interrupt it.
+- The intake says whether new work is accepted. While it is ``paused``, admitted jobs go on and the workers stay; there
+  is no way back from ``draining``.
+- A worker that was killed is ``dead`` at once, although the process takes a moment to exit; ``dead`` has no way out,
+  and another worker takes the worker's place.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ PAUSED: Final = "paused"
 
 
 class IllegalTransition(Exception):
-    """A state was asked for what its table does not have."""
+    """A happening is not in the table of its state."""
 
 
 class Row(dict[str, str]):
-    """What may happen in one state, and where it leads."""
+    """The happenings that are legal in one state, each with the next state."""
 
     def __init__(self, noun: str, state: str, entries: dict[str, str]) -> None:
         super().__init__(entries)
@@ -75,14 +75,14 @@ JOB: Final = _table(
             "fail": FAILED,
             "expire": TIMED_OUT,
             "cancel": CANCELLED,
-            "requeue": QUEUED,  # it has failed, or its worker was lost, and it may run again
-            "back off": BACKING_OFF,  # likewise, but not at once
+            "requeue": QUEUED,  # it has failed, or its worker was lost, and it may run again at once
+            "back off": BACKING_OFF,  # the same, after a delay
         },
         BACKING_OFF: {"requeue": QUEUED, "fail": FAILED, "expire": TIMED_OUT, "cancel": CANCELLED},
         SUCCEEDED: {},
         FAILED: {},
         EXPIRED: {},  # time ran out while it was queued
-        TIMED_OUT: {},  # time ran out while it ran, or was about to run again
+        TIMED_OUT: {},  # time ran out while it ran, or before it ran again
         CANCELLED: {},
     },
 )
@@ -96,8 +96,8 @@ ATTEMPT: Final = _table(
         STOPPING: {"finish": STOPPED, "lose": STOPPED},
         RECALLED: {},  # it was never begun, and its jobs are queued again
         FINISHED: {},  # each of its jobs has a result of its own: success or error
-        STOPPED: {},  # nobody waited for it any more; its slot is free
-        LOST: {},  # its worker died under it
+        STOPPED: {},  # no caller waited for it; its slot is free
+        LOST: {},  # its worker died
     },
 )
 

@@ -1,10 +1,10 @@
-"""Many deadlines, one heap.
+"""Many deadlines in one heap.
 
-Nearly every timer is cancelled or moved before it is due: a job is answered long before its time-out. So nothing is
-ever taken out of the middle of the heap. Moving a timer later only writes ``due``, and an entry that comes up before
-its owner is due is put back. Cancelling it, or moving it earlier, empties the entry, so that the heap keeps no answered
-job (and its body) alive. When many entries may be empty, the heap is rebuilt, which costs O(1) for each entry that was
-ever pushed. (Lazy deletion, as in asyncio's own timers.)
+Nearly every timer is cancelled or moved before it is due: a job is answered long before its timeout. So nothing is ever
+removed from the middle of the heap. Moving a timer later only writes ``due``; an entry that comes up before its owner
+is due is pushed again. Cancelling a timer, or moving it earlier, empties its entry, so that the heap does not keep an
+answered job (and its body) alive. When many entries may be empty, the heap is rebuilt, at an amortized cost of O(1) for
+each entry ever pushed. (Lazy deletion, as in asyncio's own timers.)
 """
 
 from __future__ import annotations
@@ -12,26 +12,31 @@ from __future__ import annotations
 import math
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 NEVER = math.inf
-_SMALL = 512  # entries that are not worth a rebuild
+_SMALL = 512  # a heap of this many entries is not worth rebuilding
 
 _Entry = list[Any]  # [when it comes up, tie-breaker, its owner or None]: a list, because it is emptied in place
 
 
 class Timed:
-    """What can own a timer."""
+    """The base class of everything that can own a timer.
+
+    ``timer_kind`` selects the handler that the scheduler calls when the timer is due; subclasses inherit it.
+    """
 
     __slots__ = ("due", "entry")
 
+    timer_kind: ClassVar[str]
+
     def __init__(self) -> None:
-        self.due: float = NEVER  # when it is to be called; others may write a later instant without telling the heap
-        self.entry: _Entry | None = None  # the one entry of the heap that stands for it; written by Timers only
+        self.due: float = NEVER  # when the owner is called; may be moved later without notifying the heap
+        self.entry: _Entry | None = None  # the owner's one entry in the heap; only Timers writes it
 
     @property
     def armed(self) -> float:
-        """When the heap will look at it next: never later than ``due`` while a call is wanted."""
+        """The instant at which the heap next looks at this owner: never later than ``due`` while a call is wanted."""
         return NEVER if self.entry is None else float(self.entry[0])
 
 
@@ -46,11 +51,11 @@ class Timers:
         self._limit = _SMALL
 
     def __len__(self) -> int:
-        """How many entries the heap holds, empty ones included."""
+        """Return the number of entries in the heap, empty ones included."""
         return len(self.heap)
 
     def arm(self, owner: Timed, when: float) -> None:
-        """Call ``owner`` at ``when`` instead of at whatever it was."""
+        """Call ``owner`` at ``when``, instead of at any earlier appointment."""
         owner.due = when
         entry = owner.entry
         if entry is not None:
@@ -66,14 +71,14 @@ class Timers:
             self._rebuild()
 
     def disarm(self, owner: Timed) -> None:
-        """Do not call ``owner``, and forget it."""
+        """Do not call ``owner``, and drop the reference to it."""
         owner.due = NEVER
         entry = owner.entry
         if entry is not None:
             entry[2] = owner.entry = None
 
     def next(self) -> float:
-        """The instant at which ``pop_due`` may have something; ``NEVER`` if nothing is armed."""
+        """Return the instant at which ``pop_due`` may return an owner; ``NEVER`` if nothing is armed."""
         heap = self.heap
         while heap:
             entry = heap[0]
@@ -83,7 +88,7 @@ class Timers:
         return NEVER
 
     def pop_due(self, now: float) -> Timed | None:
-        """The next owner whose time has come, disarmed, or None."""
+        """Return the next owner that is due, disarmed, or None."""
         heap = self.heap
         while heap and heap[0][0] <= now:
             owner: Timed | None = heappop(heap)[2]
@@ -93,7 +98,7 @@ class Timers:
             if owner.due <= now:
                 owner.due = NEVER
                 return owner
-            self.arm(owner, owner.due)  # it was moved later since the entry was made
+            self.arm(owner, owner.due)  # it was moved later after the entry was made
         return None
 
     def _rebuild(self) -> None:

@@ -9,8 +9,9 @@ from penstock.policies import Timeouts
 from penstock.scheduler import Job, LaneSpec, PoolSpec, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
+from penstock.scheduler.reports import AnyReport
 from penstock.testing.clock import MockClock
-from penstock.testing.fake_worker import Agenda, Behaviour, FakeWorker
+from penstock.testing.fake_worker import Agenda, Behaviour, FakeJob, FakeWorker
 from penstock.testing.invariants import check
 
 
@@ -37,7 +38,7 @@ class FakeEngine:
         self.scheduler = Scheduler(pools, lanes)
         self.workers: dict[int, FakeWorker] = {}  # whose process is there
         self.answered: list[Job] = []
-        self.reports: list[do.Report] = []
+        self.reports: list[AnyReport] = []
         self._perform: dict[type, Callable[[Any], object]] = {
             do.StartWorker: self.start_worker,
             do.Send: lambda command: self.workers[command.worker].run(command.attempt),
@@ -46,7 +47,7 @@ class FakeEngine:
             do.Recall: self.recall,
             do.Kill: lambda command: self.workers[command.worker].kill(),
             do.StopWorker: lambda command: self.workers[command.worker].stop(),
-            do.Report: self.reports.append,
+            do.Report: lambda command: self.reports.append(command.report),
         }
 
     def start_worker(self, command: do.StartWorker) -> None:
@@ -81,10 +82,10 @@ class FakeEngine:
         size_bytes: int = 0,
         priority: int = 1,
         share: str = "",
-    ) -> Job:
+    ) -> FakeJob:
         """Submit a job that will behave like this."""
         target = self.scheduler.lanes[lane]
-        job = Job(target, timeouts or target.timeouts, size_bytes, behaviour, priority=priority, share=share)
+        job = FakeJob(target, timeouts or target.timeouts, size_bytes, behaviour, priority=priority, share=share)
         self.receive(on.Submitted(job))
         return job
 

@@ -12,8 +12,9 @@ from itertools import count
 from typing import Any, ClassVar
 
 from penstock.errors import Cancelled, HandlerError
+from penstock.policies import Timeouts
 from penstock.response import Encoded
-from penstock.scheduler import Attempt, Job
+from penstock.scheduler import Attempt, Job, Lane
 from penstock.scheduler import events as on
 from penstock.scheduler.states import SENT
 from penstock.testing.clock import MockClock
@@ -110,8 +111,27 @@ Behaviour.FAILING = Behaviour(fails=True)
 Behaviour.RETRYABLE = Behaviour(fails=True, may_retry=True)
 
 
-def _payload(job: Job) -> Behaviour:
-    return job.payload if isinstance(job.payload, Behaviour) else Behaviour.QUICK
+class FakeJob(Job):
+    """A job that knows how the user's code behaves with it."""
+
+    __slots__ = ("behaviour",)
+
+    def __init__(
+        self,
+        lane: Lane,
+        timeouts: Timeouts,
+        size_bytes: int = 0,
+        behaviour: Behaviour = Behaviour.QUICK,
+        *,
+        priority: int = 1,
+        share: str = "",
+    ) -> None:
+        super().__init__(lane, timeouts, size_bytes, priority=priority, share=share)
+        self.behaviour = behaviour
+
+
+def _own_behaviour(job: Job) -> Behaviour:
+    return job.behaviour if isinstance(job, FakeJob) else Behaviour.QUICK
 
 
 def _not_watched(_worker: FakeWorker, _attempt: Attempt) -> None:
@@ -128,7 +148,7 @@ class FakeWorker:
     agenda, deliver:
         Where it writes down what it is going to do, and whom it tells then.
     behaviour_of:
-        What the user's code does with a job. Default: the job's payload says.
+        What the user's code does with a job. Default: the job's own behaviour.
     setup_seconds, setup_fails:
         How long the models take to set up, and whether they fail to.
     exit_seconds:
@@ -152,7 +172,7 @@ class FakeWorker:
         agenda: Agenda,
         deliver: Deliver,
         *,
-        behaviour_of: Callable[[Job], Behaviour] = _payload,
+        behaviour_of: Callable[[Job], Behaviour] = _own_behaviour,
         setup_seconds: float = 0.1,
         setup_fails: bool = False,
         exit_seconds: float = 0.001,

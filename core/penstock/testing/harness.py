@@ -18,25 +18,24 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from penstock.app import App, Endpoint
-from penstock.engine import Engine
-from penstock.engine.calls import Call
 from penstock.engine.observers import Observers
 from penstock.engine.specs import lane_specs, pool_specs
+from penstock.engine.status import StatusPage
 from penstock.errors import NotFound, PenstockError
 from penstock.hooks import records
 from penstock.hooks.hookspecs import hookimpl
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.registry import Registry
-from penstock.hooks.routes import Route, RouteRequest, RouteResponse
+from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.settings import Sources
-from penstock.hooks.submission import PRIORITIES, Submission
-from penstock.scheduler import Job
+from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
+from penstock.scheduler import Job, Lane
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.testing.clock import MockClock
 from penstock.testing.fake_engine import FakeEngine
-from penstock.testing.fake_worker import Behaviour, FakeWorker
+from penstock.testing.fake_worker import Behaviour, FakeJob
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -96,34 +95,54 @@ class FakeRequest:
         """What the policies have added to the response."""
         return dict(self.submission.response_headers)
 
-    # What the records are made from, as of an engine's call.
-
     @property
     def endpoint(self) -> Endpoint:
-        """What was asked for."""
+        """The endpoint that was called."""
         assert isinstance(self.submission.endpoint, Endpoint)
         return self.submission.endpoint
 
     @property
     def request_id(self) -> str:
-        """As in ``X-Request-Id``."""
+        """The request's id."""
         return self.submission.request_id
 
     @property
     def principal(self) -> str | None:
-        """The name of who asked, if an authenticator has said."""
+        """The caller's name, if an authenticator has identified the caller."""
         return None if self.submission.principal is None else self.submission.principal.name
 
     @property
     def queue_seconds(self) -> float | None:
-        """How long it waited for its latest attempt; None if there was none."""
-        job = self.job
-        return None if job is None or not job.attempts else job.started - job.arrived
+        """Seconds that the job waited for its latest attempt; None if there was none."""
+        return None if self.job is None or not self.job.attempts else self.job.queue_seconds
 
     @property
     def execution_seconds(self) -> float | None:
-        """How long its latest attempt took, if it ended."""
+        """Seconds that the latest attempt took, if it has ended."""
         return None if self.job is None else self.job.execution_seconds
+
+
+class RequestJob(FakeJob):
+    """The job of a ``FakeRequest``."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, lane: Lane, request: FakeRequest, size_bytes: int) -> None:
+        submission = request.submission
+        super().__init__(
+            lane,
+            submission.timeouts,
+            size_bytes,
+            request.behaviour,
+            priority=RANK_OF_PRIORITY[submission.priority],
+            share=submission.share,
+        )
+        self.request = request
+
+
+def _submission_of(job: Any) -> Submission:
+    submission: Submission = job.request.submission
+    return submission
 
 
 class PluginHarness(FakeEngine):
@@ -170,7 +189,7 @@ class PluginHarness(FakeEngine):
         self.registry = Registry([*app.plugins, *plugins, self._recorder], sources=sources, app=app)
         self.registry.observe(app)
         clock = clock or MockClock()
-        self._observing = Observers(self.registry, clock)
+        self._observers = Observers(self.registry, clock, _submission_of)
         self._grant_drain = self.registry.shutdown_policy(app)
         self._intakes: dict[str, Pipeline | None] = {
             endpoint.name: endpoint_pipeline(self.registry, endpoint) for endpoint in app.endpoints
@@ -182,6 +201,13 @@ class PluginHarness(FakeEngine):
         self._shutdown: ShutdownRequest | None = None
         self._drain_began = 0.0
         super().__init__(pool_specs(app), lane_specs(app, self.registry), clock=clock)
+        self._status = StatusPage(
+            self.scheduler,
+            self.registry,
+            clock,
+            pid_of=lambda _worker: None,
+            request_id_of=lambda job: _submission_of(job).request_id,
+        )
         self._perform[do.Answer] = self._answer
         self._perform[do.Report] = self._report
         self.start()
@@ -242,14 +268,7 @@ class PluginHarness(FakeEngine):
         except PenstockError as error:
             self._refuse(request, error)
             return request
-        request.job = job = Job(
-            self.scheduler.lanes[target.name],
-            submission.timeouts,
-            size_bytes,
-            request,
-            priority=PRIORITIES.index(submission.priority),
-            share=submission.share,
-        )
+        request.job = job = RequestJob(self.scheduler.lanes[target.name], request, size_bytes)
         self.receive(on.Submitted(job))
         if not job.admitted:
             request.job = None
@@ -281,13 +300,13 @@ class PluginHarness(FakeEngine):
             query=query,
             principal=submission.principal,
         )
-        return route.handler(asked, cast("Engine", self))
+        return route.handler(asked, cast("RouteEngine", self))
 
     def shutdown(self, drain: float = 30.0, *, who: str = "the program", why: str = "") -> float:
         """Begin to shut down; returns the seconds that the shutdown policy grants."""
         granted = self._grant_drain(ShutdownRequest(drain=drain, who=who, why=why))
         self._shutdown = ShutdownRequest(drain=granted, who=who, why=why)
-        self._observing.drain_started(self._shutdown, self.scheduler.jobs_live)
+        self._observers.drain_started(self._shutdown, self.scheduler.jobs_live)
         self._drain_began = self.clock.now
         self.drain(granted)
         return granted
@@ -298,56 +317,46 @@ class PluginHarness(FakeEngine):
 
     def status(self) -> dict[str, Any]:
         """As of an engine, for routes."""
-        return self.scheduler.statistics()
+        return self._status.render(self.unready_reasons())
 
     # ---- what happens
-
-    def start_worker(self, command: do.StartWorker) -> None:
-        """Make a worker that behaves as the request says."""
-        worker = FakeWorker(command.worker, self.agenda, self.receive, behaviour_of=_behaviour)
-        self.workers[command.worker] = worker
 
     def receive(self, event: on.Event) -> list[do.Command]:
         """See ``FakeEngine.receive``; the observers are told too."""
         if isinstance(event, on.ResultsArrived) and event.results[0] is not on.NOT_BEGUN:
             attempt = self.scheduler.attempts.get(event.attempt)
             if attempt is not None:
-                self._observing.attempt_ended(attempt, attempt.live, event.seconds)
+                self._observers.attempt_ended(attempt, attempt.live, event.seconds)
         commands = super().receive(event)
         wish = self._shutdown
         if wish is not None and self.scheduler.is_drained:
             self._shutdown = None
-            desk = self.scheduler.desk
+            state = self.scheduler.state
             seconds = self.clock.now - self._drain_began
-            self._observing.drain_ended(wish, seconds, desk.drain_answered, desk.drain_abandoned)
+            self._observers.drain_ended(wish, seconds, state.drain_answered, state.drain_abandoned)
         return commands
 
     def _answer(self, command: do.Answer) -> None:
         job = command.job
+        assert type(job) is RequestJob
         self.answered.append(job)
-        request: FakeRequest = job.payload
-        request.job = job
+        job.request.job = job
         if isinstance(job.outcome, PenstockError):
-            request.error = job.outcome
-        if job.admitted:  # a refusal is told by who asked
-            self._observing.answered(cast("Call", request), job, job.outcome, request.submission)
+            job.request.error = job.outcome
+        if job.admitted:  # a refusal is reported by the submitter
+            self._observers.job_answered(job)
 
     def _report(self, command: do.Report) -> None:
-        self.reports.append(command)
-        self._observing.report(command.event, command.fields)
+        self.reports.append(command.report)
+        self._observers.report(command.report)
 
     def _refuse(self, request: FakeRequest, error: PenstockError) -> None:
         request.error = error
-        self._observing.refused(request.submission, error)
+        self._observers.refused(request.submission, error)
 
     def _next_id(self) -> str:
         self._count += 1
         return f"r{self._count}"
-
-
-def _behaviour(job: Job) -> Behaviour:
-    request: FakeRequest = job.payload
-    return request.behaviour
 
 
 def _lookup(headers: Mapping[str, str] | None) -> Any:

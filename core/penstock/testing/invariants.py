@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from penstock.scheduler import Attempt, Job, Lane, Scheduler
 from penstock.scheduler.deadlines import next_limit
-from penstock.scheduler.lanes import AHEAD_MOST
-from penstock.scheduler.pools import STALL_SECONDS, Worker, WorkerPool
+from penstock.scheduler.pools import Worker, WorkerPool
+from penstock.scheduler.sending_ahead import AHEAD_MOST, STALL_SECONDS
 from penstock.scheduler.states import (
     BACKING_OFF,
     BUSY,

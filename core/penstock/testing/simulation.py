@@ -27,13 +27,14 @@ from penstock.response import Encoded
 from penstock.scheduler import Attempt, Job
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
+from penstock.scheduler.reports import PoolFailedReport
 from penstock.scheduler.states import EXPIRED
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.opinions import Opinions
 from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
 from penstock.testing.sent_ahead import SentAhead
-from penstock.testing.witness import Witness
+from penstock.testing.witness import Witness, WitnessedJob, witness_of
 
 RetryPolicy = Callable[[Job, errors.PenstockError, float], float | None]
 
@@ -131,8 +132,8 @@ class Simulation(FakeEngine):
             while not self.scheduler.is_drained:
                 self._happen()
             self._require(not self.live and not self.scheduler.attempts, "it says that it is drained")
-            desk = self.scheduler.desk
-            sums = desk.drain_answered, desk.drain_abandoned
+            state = self.scheduler.state
+            sums = state.drain_answered, state.drain_abandoned
             self._require(sums == (self._drained, self._abandoned), f"the drain has counted {sums}")
         except SimulationFailed:
             raise
@@ -191,7 +192,7 @@ class Simulation(FakeEngine):
         """What is closed lets nobody in, and each queue is treated as it wants to be."""
         event = self._event
         if type(event) is on.Submitted and (self._is_paused or self.drain_deadline < math.inf):
-            self._require(not event.job.admitted, "admitted, while nothing new is taken", event.job.payload)
+            self._require(not event.job.admitted, "admitted, while nothing new is taken", witness_of(event.job))
         problem = self._opinions.problem(self.clock.now)
         self._require(problem is None, problem or "")
 
@@ -224,10 +225,12 @@ class Simulation(FakeEngine):
         self.agenda.plan(0.0 if dice.random() < 0.2 else dice.expovariate(1 / gap), self._arrive)
         lane = dice.choice(self._lanes)
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
-        job = Job(lane, timeouts, dice.choice((0, 10, 400)), priority=dice.randint(0, 2), share=dice.choice("abc"))
+        job = WitnessedJob(
+            lane, timeouts, dice.choice((0, 10, 400)), priority=dice.randint(0, 2), share=dice.choice("abc")
+        )
         self._numbers += 1
         behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream, runs_in_turn=lane.runs_in_turn)
-        witness = job.payload = Witness(self._numbers, job, behaviour, self.clock.now)
+        witness = job.witness = Witness(self._numbers, job, behaviour, self.clock.now)
         self.live[witness.number] = witness
         if dice.random() < self.weather.hang_up:
             self.agenda.plan(dice.expovariate(dice.choice((5.0, 1000.0))), lambda: self._hang_up(witness))
@@ -259,7 +262,7 @@ class Simulation(FakeEngine):
             command.worker,
             self.agenda,
             self.receive,
-            behaviour_of=lambda job: job.payload.behaviour,
+            behaviour_of=lambda job: witness_of(job).behaviour,
             setup_seconds=dice.choice((0.0, 0.01, 0.2)),
             setup_fails=dice.random() < self.weather.setup_failure,
             exit_seconds=dice.choice((0.0, 0.001, 0.1, 1.0, 10.0)),
@@ -274,11 +277,11 @@ class Simulation(FakeEngine):
         """The user's code begins: not what is not to begin, and not what runs already."""
         if worker.worker in self._killed:
             return  # it runs on for a moment, and nothing can be done about that
-        is_wanted = any(job.payload.number in self.live for job in attempt.jobs)
+        is_wanted = any(witness_of(job).number in self.live for job in attempt.jobs)
         is_right = self._lines.may_begin(worker.worker, attempt, is_wanted=is_wanted)
         self._require(is_right, f"{attempt!r} is begun")
         for job in attempt.jobs:
-            witness: Witness = job.payload
+            witness = witness_of(job)
             if witness.inside is not None:
                 other, earlier = witness.inside
                 runs_twice = other.is_inside(earlier) and other.worker not in self._killed
@@ -322,14 +325,14 @@ class Simulation(FakeEngine):
     def _begin_line(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
             for job in attempt.jobs:
-                if job.payload.standing == attempt.id:
-                    job.payload.begin(attempt.id, attempt.worker.id, self.clock.now)
+                if witness_of(job).standing == attempt.id:
+                    witness_of(job).begin(attempt.id, attempt.worker.id, self.clock.now)
 
     def _leave_line(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
             for job in attempt.jobs:
-                if job.payload.standing == attempt.id:
-                    job.payload.standing = None
+                if witness_of(job).standing == attempt.id:
+                    witness_of(job).standing = None
 
     def _note_exit(self, event: on.WorkerExited) -> None:
         line = self._lines.lose(event.worker)
@@ -356,11 +359,11 @@ class Simulation(FakeEngine):
         self.take(job, self.dice.choice((job.untaken, self.dice.randint(0, job.untaken))))
 
     def _note_taken(self, event: on.ChunksTaken) -> None:
-        event.job.payload.see_taken(event.count, self.clock.now)
+        witness_of(event.job).see_taken(event.count, self.clock.now)
 
     def _judge(self, policy: RetryPolicy, job: Job, error: errors.PenstockError, now: float) -> float | None:
         """Stand between the scheduler and a lane's retry policy."""
-        witness: Witness = job.payload
+        witness = witness_of(job)
         self._require(witness.may_ask(error) and now == self.clock.now, f"its policy is asked about {error!r}", witness)
         self._require(job.spent == witness.spent(error), f"{job.spent} tries are spent", witness)
         delay = policy(job, error, now)
@@ -373,7 +376,7 @@ class Simulation(FakeEngine):
         attempt = command.attempt
         is_ahead = self._lines.add(command.worker, attempt)
         for job in attempt.jobs:
-            witness: Witness = job.payload
+            witness = witness_of(job)
             self._require(witness.number in self.live, "sent, and has been answered", witness)
             self._require(witness.attempt is None and witness.standing is None, "sent, and has been sent", witness)
             self._check_turn(witness)
@@ -394,7 +397,7 @@ class Simulation(FakeEngine):
         # What has come, or come back, at this very instant may have done so when the work had been given out.
         now, job = self.clock.now, witness.job
         latest = max((other.job.sequence for other in self.live.values() if other.arrived < now), default=0)
-        has_older = any(other.sequence < job.sequence and other.payload.since < now for other in job.lane.queue)
+        has_older = any(other.sequence < job.sequence and witness_of(other).since < now for other in job.lane.queue)
         problem = self._opinions.problem_of_start(job, now, latest if has_older else 0)
         self._require(problem is None, problem or "", witness)
 
@@ -417,7 +420,7 @@ class Simulation(FakeEngine):
 
     def _answer(self, command: do.Answer) -> None:
         job = command.job
-        witness: Witness = job.payload
+        witness = witness_of(job)
         witness.answers += 1
         self._require(witness.answers == 1, "answered again", witness)
         self._require(self._is_true[type(job.outcome)](witness), f"{job.outcome!r} is not true", witness)
@@ -430,8 +433,8 @@ class Simulation(FakeEngine):
         self.outcomes[getattr(job.outcome, "code", "ok")] += 1
 
     def _hear(self, command: do.Report) -> None:
-        self.reports.append(command)
-        if command.event == "pool-failed":
+        self.reports.append(command.report)
+        if type(command.report) is PoolFailedReport:
             self._drain_after = min(self._drain_after, self.steps + 300)  # soon there will be nothing but refusals
 
     # ---- which answers are true

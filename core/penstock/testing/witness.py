@@ -190,3 +190,17 @@ class Witness:
                 limits.append(("first_chunk", self.since, timeouts.first_chunk))
         self.limits = {name: start + seconds for name, start, seconds in limits if seconds is not None}
         self.limit = min(self.limits.values(), default=math.inf)
+
+
+class WitnessedJob(Job):
+    """A job of the simulation, with the witness beside it."""
+
+    __slots__ = ("witness",)
+
+    witness: Witness
+
+
+def witness_of(job: Job) -> Witness:
+    """Return the witness of a job of the simulation."""
+    assert type(job) is WitnessedJob
+    return job.witness

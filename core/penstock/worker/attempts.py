@@ -54,7 +54,7 @@ class LiveEndpoint:
 
     def start_batch(self, call: Invocation, batch: Batch) -> Any:
         """Invocation a batching handler with the jobs of the batch that could be decoded."""
-        return self._codec.call_batch(self._predict, batch.decoded, call.context())
+        return self._codec.call(self._predict, batch.decoded, call.context())
 
     def _answer_one(self, call: Invocation) -> Done:
         began = perf_counter()

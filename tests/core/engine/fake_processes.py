@@ -54,7 +54,7 @@ class FakeLink:
         return [message.attempt for message in self.sent if isinstance(message, Run)]
 
 
-class FakeCrew:
+class FakeProcesses:
     """Workers that are there as soon as they are asked for."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class FakeCrew:
 def engine_of(app: App, registry: Registry | None = None) -> Engine:
     """Make a started engine, whose workers are still to say that they are ready."""
     engine = Engine(app, FakeReactor(), "no such target", registry=registry or Registry())
-    engine._crew = FakeCrew()
+    engine.performer.processes = FakeProcesses()
     engine.start()
     return engine
 
@@ -81,5 +81,5 @@ def engine_of(app: App, registry: Registry | None = None) -> Engine:
 def ready(engine: Engine) -> FakeLink:
     """Let the only worker be ready."""
     (link,) = engine.links.values()
-    engine.on_messages(link, [Ready(0.0, 1)])
+    engine.performer.inbox.on_messages(link, [Ready(0.0, 1)])
     return link

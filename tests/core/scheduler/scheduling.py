@@ -45,4 +45,4 @@ def events(engine: FakeEngine) -> list[str]:
 
 def names(commands: list[do.Command]) -> list[str]:
     """The commands by name; a report by its event."""
-    return [command.event if isinstance(command, do.Report) else type(command).__name__ for command in commands]
+    return [command.report.event if isinstance(command, do.Report) else type(command).__name__ for command in commands]

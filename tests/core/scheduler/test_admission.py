@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from penstock.scheduler import events as on
+from penstock.scheduler.reports import AbandonReport, PauseReport, ResumeReport
+from penstock.scheduler.states import PAUSED
 from penstock.testing import Behaviour
 from tests.core.scheduler.scheduling import code, codes, events, ready
 
@@ -25,7 +27,7 @@ def test_out_of_rotation_it_is_not_ready_and_not_draining() -> None:
     engine = ready()
     engine.pause()
     assert engine.scheduler.unready_reasons() == ["taken out of rotation"]
-    assert (engine.scheduler.is_paused, engine.scheduler.is_draining, engine.scheduler.is_drained) == (
+    assert (engine.scheduler.state.intake is PAUSED, engine.scheduler.is_draining, engine.scheduler.is_drained) == (
         True,
         False,
         False,
@@ -53,10 +55,7 @@ def test_who_and_why_are_told_once() -> None:
         engine.receive(on.PauseRequested("ops", why))
     for why in ("done", "again"):
         engine.receive(on.ResumeRequested("ops", why))
-    assert [(report.event, report.fields) for report in engine.reports] == [
-        ("pause", {"who": "ops", "why": "deploy", "jobs": 1}),
-        ("resume", {"who": "ops", "why": "done", "jobs": 1}),
-    ]
+    assert engine.reports == [PauseReport("ops", "deploy", jobs=1), ResumeReport("ops", "done", jobs=1)]
 
 
 def test_a_worker_that_is_lost_out_of_rotation_is_replaced() -> None:
@@ -100,14 +99,14 @@ def test_a_drain_counts_what_it_finds() -> None:
     finished, failed = engine.submit(), engine.submit(behaviour=Behaviour.FAILING)
     gone = engine.submit()
     stuck = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(2)]
-    desk = engine.scheduler.desk
-    assert (desk.drain_answered, desk.drain_abandoned) == (0, 0)
+    state = engine.scheduler.state
+    assert (state.drain_answered, state.drain_abandoned) == (0, 0)
     engine.drain(2.0)
     engine.cancel(gone)
     engine.advance(1.0)
-    assert (desk.drain_answered, desk.drain_abandoned) == (3, 0)
+    assert (state.drain_answered, state.drain_abandoned) == (3, 0)
     engine.advance(2.0)
-    assert (desk.drain_answered, desk.drain_abandoned) == (3, 2)
+    assert (state.drain_answered, state.drain_abandoned) == (3, 2)
     assert codes(early, finished, failed, gone, *stuck) == [
         "ok",
         "ok",
@@ -124,5 +123,5 @@ def test_each_abandoned_job_is_reported_with_what_it_was_doing() -> None:
     running, queued = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(2)]
     engine.drain(0.0)
     engine.advance(0.0)
-    told = [report.fields for report in engine.reports if report.event == "abandoned"]
-    assert told == [{"job": queued, "state": "queued"}, {"job": running, "state": "running"}]
+    abandoned = [report for report in engine.reports if isinstance(report, AbandonReport)]
+    assert [(report.job, report.state) for report in abandoned] == [(queued, "queued"), (running, "running")]

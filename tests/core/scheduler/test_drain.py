@@ -39,7 +39,7 @@ def test_at_the_end_of_patience_the_rest_is_answered_and_stopped() -> None:
     engine.advance(2.0)
     assert codes(*jobs) == ["draining"] * 3
     assert events(engine) == ["drain", "drain-timeout", "abandoned", "abandoned", "abandoned", "interrupt"]
-    assert [report.fields["state"] for report in engine.reports if report.event == "abandoned"] == [
+    assert [report.state for report in engine.reports if report.event == "abandoned"] == [
         "queued",
         "queued",
         "running",

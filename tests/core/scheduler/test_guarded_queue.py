@@ -126,7 +126,7 @@ def test_a_stranger_in_the_queue_costs_the_oldest(method: str) -> None:
     assert codes(*jobs).count("ok") == 2
     assert foreign.attempts == 0
     assert len(told) == 1
-    assert "has returned <Job 0 of lane" in told[0]
+    assert "returned <Job 0 of lane" in told[0]
 
 
 def test_a_pop_of_the_wrong_job_costs_the_one_whose_turn_it_was() -> None:

@@ -84,7 +84,7 @@ def test_workers_that_keep_dying_come_back_ever_more_slowly() -> None:
     engine.submit()
     engine.advance(0.5)
     next(iter(engine.workers.values())).exit("SIGKILL")
-    delays = [report.fields["delay"] for report in engine.reports if report.event == "restart"]
+    delays = [report.delay for report in engine.reports if report.event == "restart"]
     assert delays == [0, 1, 2, 4, 0]
 
 
@@ -94,7 +94,7 @@ def test_a_kill_of_ours_is_no_failure_of_the_worker() -> None:
     for _ in range(5):
         engine.submit(behaviour=Behaviour.STUCK_HARD)
         engine.advance(1.0)
-    delays = [report.fields["delay"] for report in engine.reports if report.event == "restart"]
+    delays = [report.delay for report in engine.reports if report.event == "restart"]
     assert delays == [0] * 5
 
 
@@ -108,7 +108,7 @@ def test_a_pool_that_never_starts_is_given_up_after_three_tries() -> None:
     assert codes(job, late) == ["not-ready", "not-ready"]
     assert events(engine).count("worker-lost") == 3
     assert events(engine)[-1] == "pool-failed"
-    assert engine.reports[-1].fields["error"] == "Traceback: setup raised"
+    assert engine.reports[-1].error == "Traceback: setup raised"
     assert engine.scheduler.unready_reasons() == ["pool default has failed"]
     assert engine.scheduler.next_wakeup() is None
 
@@ -132,7 +132,7 @@ def test_a_full_queue_refuses() -> None:
     jobs = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(4)]
     assert codes(*jobs) == [None, None, None, "queue-full"]
     assert (jobs[3].admitted, engine.scheduler.jobs_live) == (False, 3)
-    assert str(jobs[3].outcome) == "lane: 2 jobs are queued, which is its limit"
+    assert str(jobs[3].outcome) == "lane: the queue is full: 2 jobs wait, which is its limit"
 
 
 def test_the_bytes_in_a_queue_are_bounded() -> None:
@@ -170,7 +170,7 @@ def test_an_app_that_cannot_be_imported_fails_its_pools() -> None:
     engine.start()
     job = engine.submit()
     engine.receive(on.ImportFailed("Traceback: the import raised"))
-    assert (code(job), engine.reports[-1].fields["error"]) == ("not-ready", "Traceback: the import raised")
+    assert (code(job), engine.reports[-1].error) == ("not-ready", "Traceback: the import raised")
     engine.advance(60.0)
     assert not engine.workers
     assert engine.scheduler.next_wakeup() is None

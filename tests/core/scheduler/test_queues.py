@@ -218,7 +218,7 @@ def test_a_job_that_lost_its_worker_is_shed_with_the_truth() -> None:
     queue.hopeless = {"late": 0.0}
     engine.workers[1].exit("SIGKILL")
     assert (code(job), job.outcome.retryable) == ("worker-lost", True)
-    assert "cannot be finished in time" in job.outcome.detail
+    assert "can no longer finish in time" in job.outcome.detail
 
 
 def test_a_job_in_a_line_is_out_of_its_queue_until_it_comes_back() -> None:

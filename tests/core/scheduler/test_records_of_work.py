@@ -177,45 +177,29 @@ def test_what_is_put_back_stands_where_it_was() -> None:
 # ---- counts
 
 
-def test_statistics_tell_everything_an_operator_asks() -> None:
-    """Pools with their workers, endpoints with their queues, totals and times: plain data."""
+def test_a_lane_counts_what_an_operator_asks_for() -> None:
+    """The queue, the totals by outcome and the times: plain data."""
     engine = ready(lane(max_queue=1))
     engine.submit()
     engine.advance(0.01)
-    jobs = [engine.submit(behaviour=Behaviour.STUCK, size_bytes=7) for _ in range(3)]
-    assert jobs[0].attempt is not None
-    assert engine.scheduler.statistics() == {
-        "draining": False,
-        "jobs": 2,
-        "pools": {
-            "default": {
-                "ready": True,
-                "failure": None,
-                "workers": [
-                    {"name": "default/0", "restarts": 0, "id": 1, "state": "busy", "since": 1.01, "attempts": [2]},
-                ],
-            },
-        },
-        "endpoints": {
-            "lane": {
-                "pool": "default",
-                "queued": 1,
-                "queued_bytes": 7,
-                "running": 1,
-                "backing_off": 0,
-                "totals": {"ok": 1, "queue-full": 1},
-                "queue_seconds": {"p50": 0.0, "p90": 0.0, "p99": 0.0},
-                "execution_seconds": {"p50": 0.01, "p90": 0.01, "p99": 0.01},
-            },
-        },
+    for _ in range(3):
+        engine.submit(behaviour=Behaviour.STUCK, size_bytes=7)
+    assert engine.scheduler.lanes["lane"].statistics() == {
+        "pool": "default",
+        "queued": 1,
+        "queued_bytes": 7,
+        "running": 1,
+        "backing_off": 0,
+        "totals": {"ok": 1, "queue-full": 1},
+        "queue_seconds": {"p50": 0.0, "p90": 0.0, "p99": 0.0},
+        "execution_seconds": {"p50": 0.01, "p90": 0.01, "p99": 0.01},
     }
 
 
-def test_an_empty_place_and_an_unused_endpoint_have_statistics_too() -> None:
-    """There are no times where nothing has run, and no worker between two workers."""
-    statistics = Scheduler([PoolSpec(name="default")], [lane()]).statistics()
-    assert statistics["endpoints"]["lane"]["queue_seconds"] is None
-    assert statistics["pools"]["default"]["workers"][0]["state"] == "empty"
+def test_an_unused_lane_has_no_times() -> None:
+    """A quantile of nothing is None, and not 0."""
+    scheduler = Scheduler([PoolSpec(name="default")], [lane()])
+    assert scheduler.lanes["lane"].statistics()["queue_seconds"] is None
 
 
 def test_quantiles_are_those_of_the_latest_times() -> None:
@@ -288,16 +272,18 @@ def test_a_job_costs_the_same_behind_any_queue() -> None:
 def test_an_answered_job_is_not_kept() -> None:
     """Once it is answered the scheduler holds nothing of a job, whatever timers it had."""
 
-    class Payload:
-        pass
+    class Submitted(Job):
+        """A job that can be referred to weakly."""
+
+        __slots__ = ("__weakref__",)
 
     engine = ready()
     target = engine.scheduler.lanes["lane"]
-    payload = Payload()
-    reference = weakref.ref(payload)
-    engine.receive(on.Submitted(Job(target, target.timeouts, 0, payload)))
+    job = Submitted(target, target.timeouts)
+    reference = weakref.ref(job)
+    engine.receive(on.Submitted(job))
     engine.advance(0.01)
     engine.answered.clear()
-    del payload
+    del job
     gc.collect()
     assert reference() is None

@@ -11,6 +11,7 @@ from penstock.errors import HandlerError, HookError, PenstockError, WorkerLost
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler import Job, LaneSpec, PoolSpec
 from penstock.scheduler import events as on
+from penstock.scheduler.reports import RetryReport
 from penstock.testing import Behaviour, FakeEngine
 from tests.core.scheduler.scheduling import code, codes, events, lane, ready
 
@@ -34,8 +35,8 @@ def passing(failures: int = 1, **options: Any) -> Behaviour:
 
 def retries(engine: FakeEngine) -> list[tuple[int, float, str]]:
     """The retries that were reported: the attempt that failed, the delay, the code of the error."""
-    found = [report.fields for report in engine.reports if report.event == "retry"]
-    return [(fields["attempt"], fields["delay"], fields["error"].code) for fields in found]
+    found = [report for report in engine.reports if isinstance(report, RetryReport)]
+    return [(report.attempt, report.delay, report.error.code) for report in found]
 
 
 # ---- when it is tried again
@@ -49,7 +50,7 @@ def test_a_failed_job_backs_off_and_is_tried_again() -> None:
     assert (job.state, code(job), job.attempts) == ("backing_off", None, 1)
     assert (len(job.lane.queue), job.lane.running, engine.scheduler.attempts) == (0, 0, {})
     assert engine.scheduler.live_jobs() == [job]
-    assert engine.scheduler.statistics()["endpoints"]["lane"]["backing_off"] == 1
+    assert engine.scheduler.lanes["lane"].statistics()["backing_off"] == 1
     engine.advance(0.2)
     assert (code(job), job.attempts, job.spent) == ("ok", 2, 2)
     assert job.started == pytest.approx(1.501)

@@ -11,8 +11,7 @@ from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler import Job, LaneSpec, PoolSpec
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.scheduler.lanes import AHEAD_MOST, AHEAD_SECONDS
-from penstock.scheduler.pools import STALL_SECONDS
+from penstock.scheduler.sending_ahead import AHEAD_MOST, AHEAD_SECONDS, STALL_SECONDS
 from penstock.scheduler.states import QUEUED, RUNNING
 from penstock.testing import Behaviour, FakeEngine, FakeWorker
 from tests.core.scheduler.scheduling import code, codes, events, lane, names, ready
@@ -176,7 +175,7 @@ def test_those_who_stand_in_line_count_for_the_limit_of_the_queue() -> None:
     engine = brisk(max_queue=2)
     jobs = submit(engine, 4)
     assert codes(*jobs) == [None, None, None, "queue-full"]
-    assert str(jobs[3].outcome) == "lane: 2 jobs are queued, which is its limit"
+    assert str(jobs[3].outcome) == "lane: the queue is full: 2 jobs wait, which is its limit"
 
 
 # ---- the line is begun
@@ -400,7 +399,7 @@ def test_the_one_that_is_to_blame_may_have_used_up_its_tries() -> None:
     assert begun is not None
     engine.receive(on.WorkerExited(1, "SIGKILL", started=begun.id))
     assert codes(*jobs) == [None, "worker-lost"]
-    assert str(jobs[1].outcome) == "lane: the worker died while it ran the job, and its 1 attempts are used up"
+    assert str(jobs[1].outcome) == "lane: the worker died while running the job, and its attempts are used up (1 of 1)"
 
 
 def test_where_it_is_not_known_what_had_begun_the_line_is_innocent() -> None:

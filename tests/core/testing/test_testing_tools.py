@@ -56,6 +56,6 @@ def test_the_invariants_say_what_is_broken() -> None:
     engine = ready()
     engine.submit(behaviour=Behaviour.STUCK)
     check(engine.scheduler)
-    engine.scheduler.desk.jobs_live += 1
+    engine.scheduler.state.jobs_live += 1
     with pytest.raises(InvariantBroken, match="counts 2 live jobs, and 1 are there"):
         check(engine.scheduler)

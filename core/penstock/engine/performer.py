@@ -1,0 +1,261 @@
+"""The performer: one turn of the engine. An event goes in, the commands are performed, the alarm is set.
+
+Everything runs on the reactor's thread. There is no lock, and nothing blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from penstock.app import App
+from penstock.engine.calls import Call, call_of
+from penstock.engine.inbox import Inbox
+from penstock.engine.observers import Observers
+from penstock.engine.operator_log import OperatorLog, log_failure
+from penstock.engine.processes.worker_processes import WorkerProcesses
+from penstock.engine.reactors.reactor import Reactor, TimerHandle
+from penstock.errors import PenstockError
+from penstock.scheduler import Attempt, Scheduler
+from penstock.scheduler import commands as do
+from penstock.scheduler import events as on
+from penstock.scheduler.reports import AnyReport
+from penstock.scheduler.states import RUNNING, SENT, STARTING
+from penstock.wire import WINDOW_BYTES, About, Cancel, Credit, Run, Stop, Work
+
+STILL_LOADING_SECONDS = 10.0
+FIRST_INTERRUPT_AGAIN_SECONDS = 0.01
+INTERRUPT_AGAIN_SECONDS = 0.05
+
+
+class Performer:
+    """The turns of one engine, over its scheduler and its processes.
+
+    Parameters
+    ----------
+    app:
+        The app that is served.
+    reactor:
+        The loop to run on.
+    scheduler:
+        The scheduler to drive.
+    target:
+        Where the worker processes find the app, as ``penstock.app.loader`` reads it.
+    observers:
+        The observers of plug-ins.
+    on_report:
+        Called with each report of the scheduler, after the operator log and the observers.
+
+    Attributes
+    ----------
+    reactor:
+        The loop.
+    inbox:
+        The receiver of all that the processes report.
+    processes:
+        The worker processes.
+    after_turn:
+        Called at the end of every turn; None if there is nothing to wait for.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        reactor: Reactor,
+        scheduler: Scheduler,
+        target: str,
+        *,
+        observers: Observers,
+        on_report: Callable[[AnyReport], None],
+    ) -> None:
+        self.inbox = Inbox(scheduler, observers, self.receive)
+        self.processes = WorkerProcesses(reactor, target, self.inbox)
+        self.after_turn: Callable[[], None] | None = None
+        self._app = app
+        self.reactor = reactor
+        self._scheduler = scheduler
+        self._observers = observers
+        self._on_report = on_report
+        self._log = OperatorLog(reactor.time, self.pid_of)
+        self._alarm: TimerHandle | None = None
+        self._alarm_at = math.inf
+        self._loading_alarm: TimerHandle | None = None
+        self._later: list[do.Command] = []
+        self._is_performing = False
+        self._is_closed = False
+        self._perform: dict[type, Callable[[Any], None]] = {
+            do.Send: self._send,
+            do.Answer: self._answer,
+            do.StartWorker: self._start_worker,
+            do.Interrupt: self._interrupt,
+            do.Recall: self._recall,
+            do.Kill: self._kill,
+            do.StopWorker: self._stop_worker,
+            do.Report: self._report,
+        }
+
+    def close(self) -> None:
+        """Kill all processes, and set no more alarms."""
+        self._is_closed = True
+        self.processes.close()
+        for alarm in (self._alarm, self._loading_alarm):
+            if alarm is not None:
+                alarm.cancel()
+
+    def pid_of(self, worker: int) -> int | None:
+        """Return the process id of a worker, by the scheduler's id of it; None if it has none."""
+        link = self.processes.links.get(worker)
+        return link.pid if link else None
+
+    # ---- the turn
+
+    def receive(self, event: on.Event) -> None:
+        """Pass an event to the scheduler, perform its commands, and set the alarm for the next turn."""
+        commands = self._scheduler.receive(event, self.reactor.time())
+        if self._is_performing:
+            self._later += commands  # this event came out of performing a command; the remaining ones go first
+            return
+        self._is_performing = True
+        try:
+            self._perform_all(commands)
+        finally:
+            self._is_performing = False
+        heap = self._scheduler.timers.heap  # checked before the call, which is hardly ever needed
+        if heap and heap[0][0] < self._alarm_at:
+            self._set_alarm()
+        if self.after_turn is not None:
+            self.after_turn()
+
+    def _perform_all(self, commands: list[do.Command]) -> None:
+        perform = self._perform
+        while commands:
+            for command in commands:
+                perform[type(command)](command)
+            commands, self._later = self._later, []
+
+    def _set_alarm(self) -> None:
+        when = self._scheduler.next_wakeup()
+        if when is None or when >= self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self.reactor.call_at(when, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._alarm_at = math.inf
+        # The loop may have been busy with other work: messages that arrived in time must not count as late.
+        for link in list(self.processes.links.values()):
+            link.poll()
+        self.receive(on.TimePassed())
+
+    def _watch_loading(self) -> None:
+        if self._loading_alarm is None:
+            when = self.reactor.time() + STILL_LOADING_SECONDS
+            self._loading_alarm = self.reactor.call_at(when, self._still_loading)
+
+    def _still_loading(self) -> None:
+        self._loading_alarm = None
+        starting = [worker for worker in self._scheduler.workers.values() if worker.state is STARTING]
+        for worker in starting:
+            self._log.still_loading(worker)
+        if starting:
+            self._watch_loading()
+
+    # ---- commands
+
+    def _send(self, command: do.Send) -> None:
+        attempt = command.attempt
+        calls: list[Call] = attempt.jobs  # type: ignore[assignment] # an engine submits nothing else
+        endpoint = calls[0].endpoint
+        if endpoint.codec.context_parameter is None:
+            works = [Work(call.body) for call in calls]
+        else:
+            works = [Work(call.body, _about(call, attempt)) for call in calls]
+        # Only async code watches the clock itself; for the rest the engine does.
+        deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
+        # A worker that was idle need not wait for the rest of this turn of the loop.
+        was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
+        message = Run(attempt.id, endpoint.index, deadline, works)
+        self.processes.links[command.worker].send(message, at_once=was_idle)
+
+    def _answer(self, command: do.Answer) -> None:
+        call = command.job
+        assert type(call) is Call
+        call.close()
+        if call.admitted:  # a refusal is reported by the submitter
+            if isinstance(call.outcome, PenstockError):
+                log_failure(call, call.outcome)
+            if call.submission.has_releases or self._observers.see_answers:
+                self._observers.job_answered(call)
+
+    def _start_worker(self, command: do.StartWorker) -> None:
+        device = self._app.pools[command.pool].device_of(command.place)
+        self.processes.spawn(command.worker, command.pool, command.place, device)
+        self._watch_loading()
+
+    def _interrupt(self, command: do.Interrupt) -> None:
+        link = self.processes.links.get(command.worker)
+        attempt = self._scheduler.attempts.get(command.attempt)
+        if link is None or attempt is None:
+            return  # a later command of the same turn has killed the worker
+        link.send(Cancel(command.attempt))
+        if call_of(attempt).endpoint.mode == "inline":
+            self._press(attempt, FIRST_INTERRUPT_AGAIN_SECONDS)
+
+    def _press(self, attempt: Attempt, pause: float) -> None:
+        """Signal the worker, again and again, until the attempt has ended or the worker is killed.
+
+        A signal that arrives after the interpreter's last check for signals, and before the system call in which the
+        user's code is about to block, is noticed only when that call returns or the next signal interrupts it.
+        """
+        link = self.processes.links.get(attempt.worker.id)
+        if link is None or attempt.id not in self._scheduler.attempts or self._is_closed:
+            return
+        link.interrupt(attempt.id)
+        again = partial(self._press, attempt, INTERRUPT_AGAIN_SECONDS)
+        self.reactor.call_at(self.reactor.time() + pause, again)
+
+    def _recall(self, command: do.Recall) -> None:
+        link = self.processes.links.get(command.worker)
+        if link is not None:
+            self.receive(on.Recalled(command.worker, link.recall(command.attempt)))
+
+    def _kill(self, command: do.Kill) -> None:
+        self.processes.kill(command.worker)
+
+    def _stop_worker(self, command: do.StopWorker) -> None:
+        self.processes.links[command.worker].send(Stop())
+
+    def _report(self, command: do.Report) -> None:
+        self._log.report(command.report)
+        self._observers.report(command.report)
+        self._on_report(command.report)
+
+    # ---- what callers do
+
+    def cancel(self, call: Call, reason: str) -> None:
+        """Cancel the job of a call."""
+        if not self._is_closed:
+            self.receive(on.CancelRequested(call, reason))
+
+    def taken(self, call: Call, count: int, size_bytes: int) -> None:
+        """Record that a caller has taken chunks, and credit the worker with their size."""
+        if self._is_closed or call.outcome is not None:
+            return
+        attempt = call.attempt
+        assert attempt is not None  # an undecided job with chunks is running
+        self.receive(on.ChunksTaken(call, count))
+        call.owed_bytes += size_bytes
+        if call.owed_bytes >= WINDOW_BYTES // 4:  # not for every chunk: a message each would cost more than the chunks
+            self.processes.links[attempt.worker.id].send(Credit(attempt.id, call.owed_bytes))
+            call.owed_bytes = 0
+
+
+def _about(call: Call, attempt: Attempt) -> About:
+    """Return the content of the handler's context."""
+    number = call.attempts + (attempt.state is SENT)  # a job that was sent ahead is counted when its turn comes
+    return About(call.request_id, number, call.principal, call.headers or {}, attempt.deadline())

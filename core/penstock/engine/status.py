@@ -1,0 +1,84 @@
+"""The status page: the state of an engine, ready for JSON. Times are in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock.engine.operator_log import rounded
+from penstock.hooks.registry import Registry
+from penstock.scheduler import Attempt, Scheduler
+from penstock.scheduler.pools import Place, WorkerPool
+
+Fields = dict[str, Any]
+
+
+class StatusPage:
+    """The status page of one engine.
+
+    Parameters
+    ----------
+    scheduler, registry:
+        The engine's.
+    time:
+        The engine's clock.
+    pid_of:
+        Returns the process id of a worker, by the scheduler's id of it, or None.
+    request_id_of:
+        Returns the id of the request that a job was made from.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        registry: Registry,
+        time: Callable[[], float],
+        *,
+        pid_of: Callable[[int], int | None],
+        request_id_of: Callable[[Any], str],
+    ) -> None:
+        self._scheduler = scheduler
+        self._registry = registry
+        self._time = time
+        self._pid_of = pid_of
+        self._request_id_of = request_id_of
+
+    def render(self, unready_reasons: list[str]) -> Fields:
+        """Return the page; ``unready_reasons`` is empty if the engine is ready."""
+        scheduler = self._scheduler
+        return {
+            "ready": not unready_reasons,
+            "reasons": unready_reasons,
+            "draining": scheduler.is_draining,
+            "plugins": self._registry.status(),
+            "pools": {name: self._pool(pool) for name, pool in scheduler.pools.items()},
+            "endpoints": {name: lane.statistics() for name, lane in scheduler.lanes.items()},
+        }
+
+    def _pool(self, pool: WorkerPool) -> Fields:
+        return {
+            "ready": pool.is_ready,
+            "failure": pool.failure,
+            "workers": [self._place(place) for place in pool.places],
+        }
+
+    def _place(self, place: Place) -> Fields:
+        worker = place.worker
+        known = {"id": place.name, "restarts": place.restarts}
+        if worker is None:
+            return known | {"pid": None, "state": "restarting", "since": None, "attempts": []}
+        return known | {
+            "pid": self._pid_of(worker.id),
+            "state": worker.state,
+            "since": rounded(self._time() - worker.since),
+            "attempts": [self._attempt(attempt) for attempt in worker.attempts.values()],
+        }
+
+    def _attempt(self, attempt: Attempt) -> Fields:
+        return {
+            "id": attempt.id,
+            "endpoint": attempt.lane.name,
+            "state": attempt.state,
+            "jobs": [self._request_id_of(job) for job in attempt.jobs],
+            "seconds": rounded(self._time() - attempt.started),
+        }

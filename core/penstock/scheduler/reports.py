@@ -1,0 +1,168 @@
+"""Reports: what an operator may want to know, for the log and for the observers of plug-ins.
+
+Each is one typed record. ``event`` is the name under which the operator log writes it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from penstock.errors import HandlerError, WorkerLost
+from penstock.scheduler.jobs import Attempt, Job
+from penstock.scheduler.pools import Place, Worker, WorkerPool
+
+
+class WorkerReadyReport(msgspec.Struct):
+    """A worker has set up its models in ``seconds``."""
+
+    event: ClassVar[str] = "worker-ready"
+
+    worker: Worker
+    seconds: float
+
+
+class PoolReadyReport(msgspec.Struct):
+    """A pool has its first ready worker, ``seconds`` after that worker's start, imports included."""
+
+    event: ClassVar[str] = "pool-ready"
+
+    pool: WorkerPool
+    seconds: float
+
+
+class PoolFailedReport(msgspec.Struct):
+    """A pool could not be started and was given up. ``error`` is the traceback, or a sentence."""
+
+    event: ClassVar[str] = "pool-failed"
+
+    pool: WorkerPool
+    error: str
+
+
+class WorkerLostReport(msgspec.Struct):
+    """A worker's process has ended by itself.
+
+    ``was`` is the state it was in, ``attempts`` those it held, ``error`` the traceback of a failed set-up, or "".
+    """
+
+    event: ClassVar[str] = "worker-lost"
+
+    worker: Worker
+    was: str
+    attempts: list[Attempt]
+    reason: str
+    error: str
+
+
+class RestartReport(msgspec.Struct):
+    """The worker of a place is replaced after ``delay`` seconds."""
+
+    event: ClassVar[str] = "restart"
+
+    place: Place
+    delay: float
+
+
+class InterruptReport(msgspec.Struct):
+    """An attempt was interrupted, because ``job``, the last that waited for it, has been answered. ``why``: a limit."""
+
+    event: ClassVar[str] = "interrupt"
+
+    attempt: Attempt
+    job: Job
+    why: str
+
+
+class OverstayReport(msgspec.Struct):
+    """An attempt has not stopped within the grace period after its interrupt."""
+
+    event: ClassVar[str] = "overstayed"
+
+    attempt: Attempt
+
+
+class KillReport(msgspec.Struct):
+    """A worker was killed while it held ``attempts``."""
+
+    event: ClassVar[str] = "kill"
+
+    worker: Worker
+    attempts: list[Attempt]
+    reason: str
+
+
+class PauseReport(msgspec.Struct):
+    """The server was taken out of rotation, with ``jobs`` admitted and unanswered."""
+
+    event: ClassVar[str] = "pause"
+
+    who: str
+    why: str
+    jobs: int
+
+
+class ResumeReport(msgspec.Struct):
+    """The server is back in rotation."""
+
+    event: ClassVar[str] = "resume"
+
+    who: str
+    why: str
+    jobs: int
+
+
+class DrainReport(msgspec.Struct):
+    """A drain has begun: ``jobs`` have ``seconds`` to finish."""
+
+    event: ClassVar[str] = "drain"
+
+    jobs: int
+    seconds: float
+
+
+class DrainTimeoutReport(msgspec.Struct):
+    """The time of a drain is over: the remaining ``jobs`` are stopped."""
+
+    event: ClassVar[str] = "drain-timeout"
+
+    jobs: int
+
+
+class AbandonReport(msgspec.Struct):
+    """A job was abandoned at the end of a drain, in ``state``."""
+
+    event: ClassVar[str] = "abandoned"
+
+    job: Job
+    state: str
+
+
+class RetryReport(msgspec.Struct):
+    """A job has failed with ``error`` in its try number ``attempt``, and is tried again after ``delay`` seconds."""
+
+    event: ClassVar[str] = "retry"
+
+    job: Job
+    attempt: int
+    delay: float
+    error: HandlerError | WorkerLost
+
+
+AnyReport = (
+    WorkerReadyReport
+    | PoolReadyReport
+    | PoolFailedReport
+    | WorkerLostReport
+    | RestartReport
+    | InterruptReport
+    | OverstayReport
+    | KillReport
+    | PauseReport
+    | ResumeReport
+    | DrainReport
+    | DrainTimeoutReport
+    | AbandonReport
+    | RetryReport
+)

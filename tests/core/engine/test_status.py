@@ -1,0 +1,51 @@
+"""The status page of an engine."""
+
+from __future__ import annotations
+
+from penstock.engine.status import StatusPage
+from penstock.hooks.registry import Registry
+from penstock.testing import Behaviour, FakeEngine
+
+
+def page_of(engine: FakeEngine) -> StatusPage:
+    return StatusPage(
+        engine.scheduler,
+        Registry(),
+        engine.clock,
+        pid_of=lambda worker: 1000 + worker,
+        request_id_of=lambda job: f"r{job.sequence}",
+    )
+
+
+def test_it_shows_pools_workers_and_attempts() -> None:
+    """Each place with its worker, and each attempt with the requests in it, the seconds rounded for a person."""
+    engine = FakeEngine()
+    engine.start()
+    engine.advance(1.0)
+    engine.submit(behaviour=Behaviour.STUCK)
+    engine.advance(0.25)
+    rendered = page_of(engine).render([])
+    assert (rendered["ready"], rendered["reasons"], rendered["draining"]) == (True, [], False)
+    assert rendered["pools"]["default"] == {
+        "ready": True,
+        "failure": None,
+        "workers": [
+            {
+                "id": "default/0",
+                "restarts": 0,
+                "pid": 1001,
+                "state": "busy",
+                "since": 0.25,
+                "attempts": [{"id": 1, "endpoint": "lane", "state": "running", "jobs": ["r1"], "seconds": 0.25}],
+            }
+        ],
+    }
+    assert rendered["endpoints"]["lane"]["running"] == 1
+
+
+def test_a_place_between_two_workers_is_restarting() -> None:
+    """There is a place, and no process in it."""
+    rendered = page_of(FakeEngine()).render(["not started"])
+    assert (rendered["ready"], rendered["reasons"]) == (False, ["not started"])
+    [place] = rendered["pools"]["default"]["workers"]
+    assert (place["state"], place["pid"], place["since"], place["attempts"]) == ("restarting", None, None, [])
