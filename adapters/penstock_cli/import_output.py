@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from penstock.hooks import log_event
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it exists for type checkers alone
     from _typeshed import ReadableBuffer
 
 
