@@ -13,6 +13,7 @@ from penstock import App, Endpoint
 from penstock.errors import DeclarationError, PenstockError
 from penstock.hooks import RequestAnswered, Route, ShutdownRequest, Submission
 from penstock.hosting import Engine, Pipeline, Registry, ThreadedEngine, endpoint_pipeline, route_pipeline
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.client_address import TrustedProxies
 from penstock_falcon.problems import framework_problem
 from penstock_falcon.request_ids import request_id
@@ -44,7 +45,7 @@ class Settings:
 
     debug: bool = False
     max_body: int = 16 * 1024 * 1024
-    drain_timeout: float = 30.0
+    drain_timeout: float = DEFAULT_DRAIN_TIMEOUT
     target: str | None = None
     trusted_proxies: Sequence[str] = ()
 

@@ -15,6 +15,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from penstock.hooks import log_event
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, PenstockWorker
 
@@ -91,7 +92,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         load_app: Callable[[], Any],
         *,
         listener: socket.socket | None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
     ) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from penstock.errors import DeclarationError
+
+DEFAULT_DRAIN_TIMEOUT: Final = 30.0
+"""The time in seconds that admitted jobs have to finish at a shutdown, unless the host or the request sets another."""
 
 
 def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) -> None:

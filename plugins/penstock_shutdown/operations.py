@@ -13,15 +13,13 @@ from typing import Any, Final
 
 from penstock.errors import Draining, Unauthorized
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, log_event
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_shutdown.audit import Audit
 from penstock_shutdown.parameters import parameters_of, seconds_of, sentence_of
 from penstock_shutdown.shutdown_key import ShutdownKey
 
 REFUSED_LINE_SECONDS: Final = 60.0
 """Shortest time between two log lines about requests without the key: guessing keys must not flood the log."""
-
-DEFAULT_DRAIN: Final = 30.0
-"""Length of a drain in seconds if neither the request nor the server sets one."""
 
 CHALLENGE: Final = 'Bearer realm="penstock shutdown"'
 
@@ -57,7 +55,7 @@ class Operations:
         """Drain and then stop the server; respond with the work in progress. Repeated requests change nothing."""
         self._check_key(request)
         given = parameters_of(request.query, {"drain", "why"})
-        default = engine.longest_drain if math.isfinite(engine.longest_drain) else DEFAULT_DRAIN
+        default = engine.longest_drain if math.isfinite(engine.longest_drain) else DEFAULT_DRAIN_TIMEOUT
         seconds = seconds_of(given["drain"]) if "drain" in given else default
         if self._audit.drain is None:
             engine.shutdown(seconds, who=_who(request), why=sentence_of(given.get("why", "")))

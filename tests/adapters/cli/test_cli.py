@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from penstock_cli import main as command_line
 from penstock_cli.sizes import ByteSize
+from penstock_falcon import Settings
 from penstock_gunicorn import open_listener
 from tests.serving import HOST, Served, wait_until, write_app
 
@@ -55,6 +56,14 @@ def invoke(*arguments: str) -> Result:
 
 
 # ---- the command line itself
+
+
+def test_the_defaults_of_serve_are_those_of_the_adapter() -> None:
+    """They are written out in the options, so that ``--help`` imports no engine; here they are compared."""
+    options = {option.name: option for option in command_line.serve.params}
+    assert options["drain_timeout"].default == Settings.drain_timeout
+    size = options["max_body"]
+    assert size.type.convert(size.default, size, None) == Settings.max_body
 
 
 def test_version_and_help_are_there() -> None:
