@@ -1,7 +1,11 @@
-"""The ban list for the project's English: patterns that read as translated, or as riddles.
+"""The ban list for the project's English: patterns that read like a translation or a riddle.
 
 ``python -m tests.english PATH ...`` prints its findings in files and folders, one line each. Prose is the docstrings
+<<<<<<< HEAD
 and comments of Python files, the strings of shipped code (they hold the messages), and the text of Markdown outside
+=======
+and comments of Python files, the strings of shipped code (which include its messages), and the text of Markdown outside
+>>>>>>> helper/testing
 code blocks. A line is exempt if it carries ``english-ok: <reason>`` in a comment.
 """
 
@@ -18,8 +22,8 @@ from typing import NamedTuple
 
 EXEMPT = re.compile(r"english-ok: \w+")
 
-# A clause that stands where a sentence should. A question may begin with any of these words.
-# The look-behinds: the start of the text, of a sentence, of a paragraph.
+# A clause in place of a sentence. Questions may begin with these words.
+# The look-behinds match the start of the text, of a sentence and of a paragraph.
 BARE_CLAUSE = re.compile(
     r"(?:^|(?<=[.!?:] )|(?<=[.!?]\) )|(?<=\n\n))"
     r"(?:What|Whether|Whose|Who|Whom|Whoever|How|Of)\b(?![^.!?]*\?)"
@@ -60,7 +64,7 @@ class Prose(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A banned pattern, with its place."""
+    """An occurrence of a banned pattern."""
 
     path: Path
     line: int
@@ -86,7 +90,7 @@ def _docstrings_and_strings(tree: ast.Module, *, strings: bool) -> Iterator[Pros
 
 
 def _comments(source: str) -> Iterator[Prose]:
-    """Yield each comment; lines of comment that follow each other are one."""
+    """Yield each comment. Consecutive lines of comment count as one."""
     block: list[str] = []
     first = last = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -106,7 +110,7 @@ def _comments(source: str) -> Iterator[Prose]:
 
 
 def prose_of(path: Path, source: str) -> Iterator[Prose]:
-    """Yield what is prose in a file; of tests, no strings, which are data."""
+    """Yield the prose of a file. The strings in tests are data, and are left out."""
     if path.suffix == ".md":
         blank = _FENCE.sub(lambda match: "\n" * match[0].count("\n"), source)
         yield Prose(1, blank)
@@ -117,7 +121,7 @@ def prose_of(path: Path, source: str) -> Iterator[Prose]:
 
 
 def findings(path: Path, source: str) -> Iterator[Finding]:
-    """Yield every banned pattern in a file."""
+    """Yield every occurrence of a banned pattern in a file."""
     lines = source.splitlines()
     for prose in prose_of(path, source):
         text = _CODE_SPAN.sub("x", re.sub(r"[ \t]+", " ", prose.text))
@@ -134,7 +138,7 @@ def findings(path: Path, source: str) -> Iterator[Finding]:
 
 
 def _line_offset(text: str, found: str, before: str) -> int:
-    """Return how many lines into ``text`` the occurrence stands that has ``before`` in front of it."""
+    """Return the line, counted from 0, of the occurrence of ``found`` in ``text`` that follows ``before``."""
     earlier = before.count(found)
     position = -1
     for _ in range(earlier + 1):
@@ -145,7 +149,7 @@ def _line_offset(text: str, found: str, before: str) -> int:
 
 
 def files(paths: list[Path]) -> Iterator[Path]:
-    """Yield the files of prose at and below these paths."""
+    """Yield the files that contain prose, at and below these paths."""
     for path in paths:
         candidates = [path] if path.is_file() else sorted(path.rglob("*"))
         yield from (item for item in candidates if item.suffix in {".py", ".md"} and item.name != "english.py")

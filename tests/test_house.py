@@ -1,4 +1,4 @@
-"""The rules of the house that no linter knows, as tests: a rule each, stated in the docstring."""
+"""House rules that no linter checks. Each test checks one rule, stated in its docstring."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.serving import ROOT
 SOURCE_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
 BINARY = {".png", ".jpg", ".gif", ".pdf", ".zip", ".wav", ".bin"}
 GENERATED = {"build", "dist", "__pycache__"}
-# Written apart, so that this file keeps the rules it states.
+# Written in two parts, so that this file keeps its own rules.
 UNFINISHED = re.compile("|".join(word for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X")))
 HOME_FOLDER = re.compile("/(?:home|root|" + "Users)/[a-z]")
 LONG_FUNCTION_LINES = 30
 
 
 def files() -> Iterator[Path]:
-    """Yield every file of the project, but for what is generated or hidden."""
+    """Yield every file of the project, except for generated and hidden ones."""
     for folder, inner, names in os.walk(ROOT):
         inner[:] = [n for n in inner if n not in GENERATED and not n.endswith(".egg-info") and not n.startswith(".")]
         yield from (Path(folder) / name for name in names)
@@ -45,7 +45,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 
 def packages() -> dict[str, Path]:
-    """Return every package of the source roots, by its dotted name."""
+    """Return the folder of every package of the source roots, by dotted name."""
     found = {}
     for root in SOURCE_ROOTS:
         for init in sorted(root.rglob("__init__.py")):
@@ -74,7 +74,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def test_no_module_is_named_utils_or_like_the_standard_library() -> None:
-    """A module's name says what is in it, and never hides one of Python's own."""
+    """A module's name says what it contains, and never shadows a module of the standard library."""
     forbidden = {*sys.stdlib_module_names, "utils", "util", "helpers", "common", "misc"} - {"__main__"}
     modules = [*python_files(*SOURCE_ROOTS, ROOT / "examples", ROOT / "bench", ROOT / "tests")]
     bad = [str(path.relative_to(ROOT)) for path in modules if path.stem in forbidden]
@@ -83,12 +83,12 @@ def test_no_module_is_named_utils_or_like_the_standard_library() -> None:
 
 
 def test_cancelled_is_spelled_one_way() -> None:
-    """One spelling throughout: the field's own, with two l."""
+    """The project spells it as the field does, with two l."""
     one_l = re.compile("cancel" + "(?:ed|ing)", re.IGNORECASE)
     assert [str(path) for path, text in texts() if one_l.search(text)] == []
 
 
-# ---- what no file holds
+# ---- what no file contains
 
 
 def test_nothing_is_left_to_do_in_the_code() -> None:
@@ -102,7 +102,7 @@ def test_no_file_mentions_a_home_folder() -> None:
 
 
 def test_every_silenced_warning_of_the_linter_has_its_reason() -> None:
-    """``noqa`` names the rule and then the reason, in the same line."""
+    """``noqa`` names the rule and then the reason, on the same line."""
     silenced = re.compile(r"# noqa(?P<rest>.*)")
     reasoned = re.compile(r": [A-Z]+[0-9]+(?:, ?[A-Z]+[0-9]+)* +(?:- |# |\()?\w+.*")
     bad = [
@@ -126,7 +126,7 @@ def test_every_rule_that_is_off_has_its_reason() -> None:
 
 
 def test_functions_are_short() -> None:
-    """Nine functions of ten are under 30 lines, and the median is at most 12, docstrings and all."""
+    """Nine functions in ten are under 30 lines long, and the median is at most 12, with docstrings."""
     lengths = sorted(
         (node.end_lineno or node.lineno) - node.lineno + 1
         for path in python_files(*SOURCE_ROOTS)
@@ -137,7 +137,7 @@ def test_functions_are_short() -> None:
 
 
 def test_no_module_is_a_heap() -> None:
-    """A module stays under 700 lines, so that it can be read at one go."""
+    """A module stays under 700 lines, so that it can be read in one go."""
     long = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in python_files(*SOURCE_ROOTS)}
     assert {path: lines for path, lines in long.items() if lines > 700} == {}
 
@@ -165,7 +165,7 @@ def test_every_package_is_typed() -> None:
 
 
 def test_the_distribution_has_every_package_of_the_tree(metadata: configparser.ConfigParser) -> None:
-    """``setup.cfg`` lists the packages by hand, for several roots; a new folder must not be left out of the wheel."""
+    """``setup.cfg`` lists the packages of all roots by hand; a new folder must not be missing from the wheel."""
     assert lines_of(metadata["options"]["packages"]) == sorted(packages())
     mapping = dict(line.split(" = ") for line in lines_of(metadata["options"]["package_dir"]))
     assert {name: ROOT / folder for name, folder in mapping.items()} == {
@@ -174,14 +174,14 @@ def test_the_distribution_has_every_package_of_the_tree(metadata: configparser.C
 
 
 def test_the_environment_is_pinned_in_full() -> None:
-    """Every requirement is an exact version, and no place to fetch it from is named."""
+    """Every requirement is an exact version, and no index is named."""
     pin = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*|-r [a-z]+\.txt")
     contents = [path.read_text(encoding="utf-8") for path in (ROOT / "requirements").iterdir()]
     assert [line for text in contents for line in lines_of(text) if not pin.fullmatch(line)] == []
 
 
 def test_what_is_required_is_what_is_pinned(metadata: configparser.ConfigParser) -> None:
-    """The lower bounds in the metadata are the minor versions that the suite runs with, which are pinned."""
+    """The lower bounds in the metadata are the pinned minor versions, with which the suite runs."""
     pins = dict(line.split("==") for line in lines_of((ROOT / "requirements" / "runtime.txt").read_text()))
     required = lines_of(metadata["options"]["install_requires"]) + lines_of(metadata["options.extras_require"]["fast"])
     bounds = dict(line.split(">=") for line in required)
@@ -189,14 +189,14 @@ def test_what_is_required_is_what_is_pinned(metadata: configparser.ConfigParser)
 
 
 def test_the_build_needs_what_the_pins_have() -> None:
-    """The pinned setuptools satisfies the build system's own requirement: the editable install is not isolated."""
+    """The pinned setuptools satisfies the build requirement: the editable install is not isolated."""
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     [bound] = [int(line.removeprefix("setuptools>=")) for line in needed]
     pins = dict(line.split("==") for line in lines_of((ROOT / "requirements" / "runtime.txt").read_text()))
     assert int(pins["setuptools"].split(".")[0]) >= bound
 
 
-# ---- the words around the code
+# ---- the documentation
 
 
 def pages() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Bugs put in on purpose: a simulation that finds nothing proves something only if it would find these."""
+"""Deliberate bugs: a simulation that finds nothing proves something only if it would find these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seeded simulation: 200,000 steps of the real scheduler. That it would see a bug is shown in test_mutations.py."""
+"""The seeded simulation: 200,000 steps of the real scheduler. test_mutations.py shows that it would see bugs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_nothing_goes_wrong(seed: int) -> None:
 
 
 def test_a_seed_decides_everything() -> None:
-    """The same seed makes the same steps, answers and commands; another one does not."""
+    """The same seed makes the same steps, answers and reports; another one does not."""
 
     def history(seed: int) -> tuple[Any, ...]:
         scenario = Simulation(seed, steps=500)
@@ -36,7 +36,7 @@ def test_a_seed_decides_everything() -> None:
 
 
 def test_the_simulation_takes_every_step_of_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No entry of a state table is there in vain, and none that is needed is missing."""
+    """Every entry of a state table is used, and no necessary one is missing."""
     tables = {"JOB": states.JOB, "ATTEMPT": states.ATTEMPT, "WORKER": states.WORKER, "INTAKE": states.INTAKE}
     wanted = {
         (name, state, happening) for name, table in tables.items() for state in table for happening in table[state]
@@ -65,7 +65,7 @@ def test_the_simulation_takes_every_step_of_every_table(monkeypatch: pytest.Monk
 
 
 def test_the_command_line_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
-    """It says how many steps it made, how fast, and how the jobs ended."""
+    """It prints the number of steps, the speed, and the counts of answers."""
     assert simulation.main(["--steps", "1000", "--seed", "3"]) == 0
     said = capsys.readouterr().out
     assert "steps/s: nothing wrong" in said
@@ -73,7 +73,7 @@ def test_the_command_line_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_failure_can_be_repeated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It prints the scenario's seed, with which that very failure comes again, and exits with 1."""
+    """It prints the scenario's seed, which reproduces the failure exactly, and exits with 1."""
     monkeypatch.setattr(Worker, "give_back", lambda self, attempt, now: self.attempts.pop(attempt.id))
     assert simulation.main(["--steps", "10000"]) == 1
     first = capsys.readouterr().out

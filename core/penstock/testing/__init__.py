@@ -1,8 +1,8 @@
-"""What Penstock is tested with, for those who extend it: a clock that stands still, workers without processes.
+"""Test tools for Penstock and its extensions: a clock that moves on demand, and workers without processes.
 
-``FakeEngine`` runs the real scheduler on these, in no time; ``PluginHarness`` sends requests through an app's policies
-into such an engine, for those who write plug-ins; ``check`` asserts what must hold after every event; the
-module ``simulation`` throws everything at it that a seed can think of.
+``FakeEngine`` runs the real scheduler on these, without waiting. ``PluginHarness``, for authors of plug-ins, sends
+requests through an app's policies into such an engine. ``check`` asserts the invariants that must hold after every
+event. The module ``simulation`` runs random scenarios, drawn from a seed, against the scheduler.
 """
 
 from penstock.testing.clock import MockClock

@@ -1,15 +1,15 @@
-"""A clock for tests: it moves when it is told to."""
+"""A clock for tests, which moves only on demand."""
 
 from __future__ import annotations
 
 
 class MockClock:
-    """Call it for the time, in seconds.
+    """A monotonic clock that stands still until it is moved. Calling it returns the time in seconds.
 
     Parameters
     ----------
     now:
-        What it shows first.
+        The time that it shows at first.
     """
 
     __slots__ = ("now",)
@@ -18,30 +18,30 @@ class MockClock:
         self.now = now
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def __repr__(self) -> str:
         return f"<MockClock at {self.now:g}>"
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass.
+        """Move the clock forward by ``seconds``.
 
         Raises
         ------
         ValueError
-            For a negative number: a monotonic clock does not go back.
+            If ``seconds`` is negative: a monotonic clock never goes back.
         """
         self.jump(self.now + seconds)
 
     def jump(self, instant: float) -> None:
-        """Show this instant from now on.
+        """Move the clock forward to ``instant``.
 
         Raises
         ------
         ValueError
-            If it lies in the past.
+            If ``instant`` is in the past.
         """
         if not instant >= self.now:
-            raise ValueError(f"a monotonic clock that shows {self.now:g} cannot be set to {instant:g}")
+            raise ValueError(f"a monotonic clock cannot go back from {self.now:g} to {instant:g}")
         self.now = instant

@@ -1,4 +1,4 @@
-"""The real scheduler with fake workers, on a clock that stands still: no processes, no sockets, no waiting."""
+"""The real scheduler with fake workers, on a clock that moves on demand: no processes, no sockets, no waiting."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ from penstock.testing.invariants import check
 
 
 class FakeEngine:
-    """Performs the scheduler's commands on fake workers, and asserts the invariants after every event.
+    """An engine that performs the scheduler's commands on fake workers, and checks the invariants after every event.
 
     Parameters
     ----------
     pools, lanes:
-        As for the scheduler. Default: one pool of one worker, and one lane for it, called "lane".
+        As for the scheduler. By default, one pool of one worker, with one lane called "lane".
     clock:
-        The time, which only ``advance`` moves.
+        The engine's clock. Only ``advance`` moves it.
+
+    Attributes
+    ----------
+    workers:
+        The workers whose process has not exited, by id.
+    answered:
+        The answered jobs, in order.
+    reports:
+        The scheduler's reports, in order.
     """
 
     def __init__(
@@ -36,7 +45,7 @@ class FakeEngine:
         self.clock = clock or MockClock()
         self.agenda = Agenda(self.clock)
         self.scheduler = Scheduler(pools, lanes)
-        self.workers: dict[int, FakeWorker] = {}  # whose process is there
+        self.workers: dict[int, FakeWorker] = {}
         self.answered: list[Job] = []
         self.reports: list[AnyReport] = []
         self._perform: dict[type, Callable[[Any], object]] = {
@@ -51,16 +60,16 @@ class FakeEngine:
         }
 
     def start_worker(self, command: do.StartWorker) -> None:
-        """Make the process of a worker. Override it for workers that start slowly or not at all."""
+        """Start a worker. Override this method for workers that start slowly or not at all."""
         self.workers[command.worker] = FakeWorker(command.worker, self.agenda, self.receive)
 
     def recall(self, command: do.Recall) -> None:
-        """Ask a worker to give back what it has not begun, and tell the scheduler at once what it has."""
+        """Make a worker give back the attempts that it has not begun, and pass its answer to the scheduler at once."""
         started = self.workers[command.worker].recall(command.attempt)
         self.receive(on.Recalled(command.worker, started))
 
     def receive(self, event: on.Event) -> list[do.Command]:
-        """Give the scheduler an event, perform its commands and return them."""
+        """Pass an event to the scheduler; perform the commands that it returns, and return them."""
         commands = self.scheduler.receive(event, self.clock.now)
         for command in commands:
             self._perform[type(command)](command)
@@ -70,7 +79,7 @@ class FakeEngine:
         return commands
 
     def start(self) -> None:
-        """Start the workers; each is ready after its set-up time."""
+        """Start the workers. Each is ready once its set-up time has passed."""
         self.receive(on.StartRequested())
 
     def submit(
@@ -83,34 +92,34 @@ class FakeEngine:
         priority: int = 1,
         share: str = "",
     ) -> FakeJob:
-        """Submit a job that will behave like this."""
+        """Submit a job with this behaviour, and return it."""
         target = self.scheduler.lanes[lane]
         job = FakeJob(target, timeouts or target.timeouts, size_bytes, behaviour, priority=priority, share=share)
         self.receive(on.Submitted(job))
         return job
 
     def cancel(self, job: Job, reason: str = "the client has gone") -> None:
-        """The job's caller has gone."""
+        """Cancel a job, as when its caller has gone."""
         self.receive(on.CancelRequested(job, reason))
 
     def take(self, job: Job, count: int | None = None) -> None:
-        """The job's caller takes so many of the chunks that have arrived; by default all."""
+        """Take ``count`` of the chunks that have arrived, as the job's caller; by default all of them."""
         self.receive(on.ChunksTaken(job, job.untaken if count is None else count))
 
-    def pause(self) -> None:
-        """Take nothing new until further notice."""
-        self.receive(on.PauseRequested())
+    def pause(self, *, who: str = "the program", why: str = "") -> None:
+        """Refuse new work until further notice."""
+        self.receive(on.PauseRequested(who, why))
 
-    def resume(self) -> None:
-        """Take new work again."""
-        self.receive(on.ResumeRequested())
+    def resume(self, *, who: str = "the program", why: str = "") -> None:
+        """Accept new work again."""
+        self.receive(on.ResumeRequested(who, why))
 
     def drain(self, seconds: float = 30.0) -> None:
-        """Begin to shut down, with so much patience."""
+        """Begin a drain, which abandons the jobs that are left after ``seconds``."""
         self.receive(on.DrainRequested(self.clock.now + seconds))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; everything that falls due happens at its own instant."""
+        """Let ``seconds`` pass. Everything that falls due meanwhile happens at its own instant."""
         end = self.clock.now + seconds
         while (instant := self._next()) <= end:
             self.clock.jump(max(instant, self.clock.now))
@@ -122,5 +131,5 @@ class FakeEngine:
 
     def _next(self) -> float:
         wakeup = self.scheduler.next_wakeup()
-        happening = self.agenda.next()
-        return happening if wakeup is None else min(wakeup, happening)
+        planned = self.agenda.next()
+        return planned if wakeup is None else min(wakeup, planned)

@@ -1,4 +1,4 @@
-"""A worker process as a model: it is told what the engine would tell it, and says later what a worker would say."""
+"""Fake workers: they take the engine's commands, and later send the events that a real worker process would send."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RESULT = Encoded(b"1")
 
 
 class Agenda:
-    """What is going to happen, by its time. Ties happen in the order in which they were planned."""
+    """The actions planned for later, by their instant. Actions planned for one instant run in the order of planning."""
 
     __slots__ = ("_heap", "_tie", "clock")
 
@@ -37,39 +37,39 @@ class Agenda:
         return len(self._heap)
 
     def plan(self, seconds: float, action: Callable[[], object]) -> None:
-        """Have ``action`` called so many seconds from now; never, if they are infinite."""
+        """Call ``action`` in ``seconds`` from now; never if ``seconds`` is infinite."""
         if seconds != math.inf:
             heappush(self._heap, (self.clock.now + seconds, next(self._tie), action))
 
     def next(self) -> float:
-        """The instant of what comes first; infinite if nothing does."""
+        """Return the instant of the first action; infinite if there is none."""
         return self._heap[0][0] if self._heap else math.inf
 
     def pop(self) -> Callable[[], object]:
-        """Take out what comes first. The agenda must not be empty."""
+        """Remove and return the first action. The agenda must not be empty."""
         return heappop(self._heap)[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """What the user's code does with a job.
+    """The behaviour of the user's code for one job.
 
     Parameters
     ----------
     seconds:
-        How long it takes to return, or to crash; infinite if it is stuck.
+        Seconds until it returns or crashes; infinite if it is stuck.
     acknowledges:
-        Seconds from the interrupt to the end of the attempt; infinite if only a kill helps.
+        Seconds from an interrupt to the end of the attempt; infinite if only a kill ends it.
     crashes:
-        Whether it takes its worker with it, instead of returning.
+        True if it crashes its worker instead of returning.
     fails, cancels_itself:
-        Whether it raises, or gives up as if it had been cancelled, instead of returning.
+        True if it raises, or stops as if it had been cancelled, instead of returning.
     may_retry, retry_delay:
-        Whether what it raises says that it may be tried again, and after how long.
+        True if its exception permits another attempt, and the delay in seconds that the exception asks for.
     recovers:
-        How many attempts fail before one succeeds. Never by default.
+        The number of failing attempts before one succeeds. By default, none ever succeeds.
     chunks, every:
-        How many chunks a stream yields first, and the seconds between them.
+        The number of chunks that a stream yields before it ends, and the seconds between them.
     """
 
     seconds: float = 0.01
@@ -92,7 +92,7 @@ class Behaviour:
     RETRYABLE: ClassVar[Behaviour]
 
     def result(self, attempt: int = 1) -> Encoded | HandlerError | Cancelled:
-        """What the worker says of the job's so many-th attempt, if it is not stopped."""
+        """Return the result of the job's attempt number ``attempt``, unless it is stopped."""
         if self.cancels_itself:
             return Cancelled("the handler gave up")
         if not self.fails or attempt > self.recovers:
@@ -104,7 +104,7 @@ class Behaviour:
 
 Behaviour.QUICK = Behaviour()
 Behaviour.SLOW = Behaviour(seconds=1.0)
-Behaviour.STUCK = Behaviour(seconds=math.inf)  # until it is interrupted
+Behaviour.STUCK = Behaviour(seconds=math.inf)  # ends when it is interrupted
 Behaviour.STUCK_HARD = Behaviour(seconds=math.inf, acknowledges=math.inf)
 Behaviour.CRASHER = Behaviour(crashes=True)
 Behaviour.FAILING = Behaviour(fails=True)
@@ -112,7 +112,7 @@ Behaviour.RETRYABLE = Behaviour(fails=True, may_retry=True)
 
 
 class FakeJob(Job):
-    """A job that knows how the user's code behaves with it."""
+    """A job that carries the behaviour of the user's code."""
 
     __slots__ = ("behaviour",)
 
@@ -135,33 +135,35 @@ def _own_behaviour(job: Job) -> Behaviour:
 
 
 def _not_watched(_worker: FakeWorker, _attempt: Attempt) -> None:
-    """Nobody wants to know what begins."""
+    """Do nothing when an attempt begins."""
 
 
 class FakeWorker:
-    """See the module's text.
+    """A model of a worker process, driven by the commands that a real one would receive.
 
     Parameters
     ----------
     worker:
-        The scheduler's id of it.
-    agenda, deliver:
-        Where it writes down what it is going to do, and whom it tells then.
+        Its id in the scheduler.
+    agenda:
+        The agenda on which it plans its actions.
+    deliver:
+        Called with each event that it sends.
     behaviour_of:
-        What the user's code does with a job. Default: the job's own behaviour.
+        Returns the behaviour of the user's code for a job. Default: the job's own.
     setup_seconds, setup_fails:
-        How long the models take to set up, and whether they fail to.
+        Seconds that the models take to set up, and whether the set-up then fails.
     exit_seconds:
-        From a kill or a stop to the exit.
+        Seconds from a kill or a stop to the exit.
     knows_started:
-        Whether it can tell, when it dies, which attempt was inside the user's code. See ``events.WorkerExited``.
+        True if its exit reports which attempt was inside the user's code. See ``events.WorkerExited``.
     pause:
-        Seconds between one attempt of a lane that runs in turn and the next, in which it may be told that the next is
-        recalled. It may have said already that it has begun: see ``says_early``.
+        Seconds between one attempt of a lane that runs in turn and the next one, during which the next one may still be
+        recalled. The worker may already have announced that it has begun: see ``says_early``.
     says_early:
-        Whether ``recall`` counts an attempt as begun from the pause before it.
+        True if ``recall`` counts an attempt as begun from the start of the pause before it.
     latency:
-        Seconds that the end of an attempt takes to be heard of. It is lost if the worker exits in between.
+        Seconds until the end of an attempt becomes known. The news is lost if the worker exits in between.
     on_begun:
         Called when the user's code begins an attempt.
     """
@@ -183,9 +185,9 @@ class FakeWorker:
         on_begun: Callable[[FakeWorker, Attempt], None] = _not_watched,
     ) -> None:
         self.worker = worker
-        self.attempts: dict[int, Attempt] = {}  # that it has been told to run, and has not ended
-        self.line: deque[Attempt] = deque()  # of those, the ones that wait for their turn
-        self.started = 0  # the last attempt of a lane that runs in turn that it has begun, or says so
+        self.attempts: dict[int, Attempt] = {}  # sent to it and not ended
+        self.line: deque[Attempt] = deque()  # the ones among them that wait for their turn
+        self.started = 0  # the last attempt that it has begun, or says so; only of lanes that run in turn
         self.is_alive = True
         self.agenda = agenda
         self._deliver = deliver
@@ -196,9 +198,9 @@ class FakeWorker:
         self._says_early = says_early
         self._latency = latency
         self._on_begun = on_begun
-        self._current: Attempt | None = None  # whose turn it is
-        self._recalled = 0  # no attempt up to this one is begun any more
-        self._is_inside = False  # whether it has begun that one
+        self._current: Attempt | None = None  # the attempt that has its turn
+        self._recalled = 0  # it begins no attempt up to this one any more
+        self._is_inside = False  # True once it has begun the current one
         self._unwanted: set[int] = set()  # interrupted before their turn came
         if setup_fails:
             agenda.plan(setup_seconds, lambda: self.exit("exit code 1", error="Traceback: setup raised"))
@@ -209,10 +211,13 @@ class FakeWorker:
         state = "alive" if self.is_alive else "gone"
         return f"<FakeWorker {self.worker}: {state}, {len(self.attempts)} attempts>"
 
-    # ---- what it is told
+    # ---- commands
 
     def run(self, attempt: Attempt) -> None:
-        """Run an attempt, at once or in its turn. A batch takes as long as its slowest member and ends as its worst."""
+        """Run an attempt, at once or in its turn.
+
+        A batch takes as long as its slowest member, and crashes if one of them does.
+        """
         self.attempts[attempt.id] = attempt
         if attempt.lane.runs_in_turn:
             self.line.append(attempt)
@@ -221,12 +226,12 @@ class FakeWorker:
             self._begin(attempt)
 
     def recall(self, up_to: int) -> int:
-        """Begin no attempt up to this one any more; return the last one that was begun."""
+        """Begin no attempt up to ``up_to`` from now on; return the last one that was begun."""
         self._recalled = up_to
         return self.started
 
     def interrupt(self, attempt_id: int) -> None:
-        """Stop an attempt, as far as its code lets itself be stopped. Harmless when it has ended."""
+        """Interrupt an attempt; its code may ignore that. Harmless if the attempt has ended."""
         attempt = self.attempts.get(attempt_id)
         if attempt is None:
             return
@@ -238,15 +243,15 @@ class FakeWorker:
             self.agenda.plan(seconds, lambda: self._finish(attempt, seconds, results))
 
     def kill(self) -> None:
-        """SIGKILL. What it had said before may still arrive."""
+        """Kill the process by SIGKILL. Events that it sent before may still arrive."""
         self.agenda.plan(self._exit_seconds, lambda: self.exit("SIGKILL"))
 
     def stop(self) -> None:
-        """Tear down and exit."""
+        """Tear the models down and exit."""
         self.agenda.plan(self._exit_seconds, lambda: self.exit("exit code 0"))
 
     def exit(self, reason: str, *, error: str = "", started: int | None = None) -> None:
-        """The process ends, now."""
+        """End the process, now."""
         if not self.is_alive:
             return
         self.is_alive = False
@@ -256,15 +261,15 @@ class FakeWorker:
         self._deliver(on.WorkerExited(self.worker, reason, error, started))
 
     def is_inside(self, attempt: Attempt) -> bool:
-        """Whether the user's code runs this attempt now."""
+        """Return whether the user's code is running this attempt now."""
         if attempt.lane.runs_in_turn:
             return self.is_alive and self._current is attempt and self._is_inside
         return self.is_alive and attempt.id in self.attempts
 
-    # ---- what it does
+    # ---- running attempts
 
     def _take_turn(self) -> None:
-        """Turn to the first of the line, and to the next if that one is not to begin any more."""
+        """Begin the first attempt of the line, or the one after it if that one is not to begin any more."""
         while self._current is None and self.line:
             self._current = attempt = self.line.popleft()
             if self._says_early:
@@ -280,7 +285,7 @@ class FakeWorker:
             self._take_turn()
 
     def _begin_turn(self, attempt: Attempt) -> None:
-        """Begin it, unless it is recalled or interrupted by now."""
+        """Begin the attempt, unless it has been recalled or interrupted by now."""
         self.started = attempt.id
         if attempt.id <= self._recalled:
             self._end(attempt, 0.0, [on.NOT_BEGUN for _ in attempt.jobs])
@@ -300,13 +305,13 @@ class FakeWorker:
             self.agenda.plan(seconds, lambda: self._crash(attempt))
         else:
             # A generator may also end before its last chunk: `seconds` decides.
-            # A job that was sent ahead is not counted as begun yet: its worker is ahead of the news.
+            # The scheduler does not count a job that was sent ahead as begun until it hears so.
             first = 1 if attempt.state == SENT else 0
             pairs = zip(members, attempt.jobs, strict=True)
             results = [member.result(first + job.attempts) for member, job in pairs]
             self.agenda.plan(seconds, lambda: self._finish(attempt, seconds, results))
 
-    # ---- what it says
+    # ---- sending events
 
     def _say(self, event: on.Event) -> None:
         if self.is_alive:
@@ -325,7 +330,7 @@ class FakeWorker:
         if not self.is_alive or self.attempts.pop(attempt.id, None) is None:
             return
         if attempt is self._current:
-            self._is_inside = False  # already when the news is out: what has failed may be tried elsewhere at once
+            self._is_inside = False  # before the event: a job that has failed may run elsewhere at once
         ended = on.ResultsArrived(attempt.id, seconds, results)
         if self._latency:
             self.agenda.plan(self._latency, lambda: self._say(ended))

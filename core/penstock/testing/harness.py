@@ -1,4 +1,4 @@
-"""A plug-in under test: what an app does with it, without processes, sockets or waiting.
+"""A harness for testing plug-ins: an app that uses them, without processes, sockets or waiting.
 
 ::
 
@@ -13,9 +13,10 @@ The requests, the policies, the scheduler and the records are the real ones; onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from penstock.app import App, Endpoint
 from penstock.engine.observers import Observers
@@ -27,7 +28,7 @@ from penstock.hooks.hookspecs import hookimpl
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.registry import Registry
-from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.hooks.routes import Route, RouteRequest, RouteResponse
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
 from penstock.scheduler import Job, Lane
@@ -39,12 +40,12 @@ from penstock.testing.fake_worker import Behaviour, FakeJob
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-NOWHERE: Final = Path("/nowhere")  # so that no pyproject.toml of the folder the tests run in has a say
-SETUP_SECONDS: Final = 1.0  # more than what a fake worker takes to set up
+NOWHERE: Final = Path("/nowhere")  # so that the settings in the working directory's pyproject.toml do not count
+SETUP_SECONDS: Final = 1.0  # more than a fake worker needs to set up
 
 
 class Recorder:
-    """Observes everything."""
+    """A plug-in that keeps every record."""
 
     name = "penstock.testing"
 
@@ -53,25 +54,25 @@ class Recorder:
 
     @hookimpl
     def penstock_observer(self) -> dict[type[Record], Any]:
-        """Keep every record."""
+        """Return an observer for each type of record."""
         kinds = [kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, Record)]
         return {kind: self.records.append for kind in kinds if kind is not Record}
 
 
 class FakeRequest:
-    """A request, and what became of it.
+    """A request and its outcome.
 
     Attributes
     ----------
     submission:
-        What the policies saw, with what they made of it: ``principal``, ``timeouts``, ``priority``, and
+        The submission that the policies saw, with their changes to it: ``principal``, ``timeouts``, ``priority``, and
         ``response_headers``.
     behaviour:
-        What the user's code does with it, if it comes so far.
+        The behaviour of the user's code, if the request gets that far.
     error:
-        Why it was refused or failed; None if it succeeded, or is undecided.
+        The error with which it was refused or failed; None if it succeeded or is undecided.
     job:
-        None if it was refused before there was one.
+        The request's job; None if the request was refused.
     """
 
     def __init__(self, submission: Submission, behaviour: Behaviour) -> None:
@@ -85,14 +86,14 @@ class FakeRequest:
 
     @property
     def code(self) -> str | None:
-        """``ok``, the code of the error, or None while it is undecided."""
+        """``ok`` or the error's code; None while the request is undecided."""
         if self.error is not None:
             return self.error.code
         return "ok" if self.job is not None and self.job.outcome is not None else None
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the policies have added to the response."""
+        """The headers that the policies have added to the response."""
         return dict(self.submission.response_headers)
 
     @property
@@ -113,12 +114,12 @@ class FakeRequest:
 
     @property
     def queue_seconds(self) -> float | None:
-        """Seconds that the job waited for its latest attempt; None if there was none."""
+        """Seconds that the job waited for its latest attempt; None if there is no attempt."""
         return None if self.job is None or not self.job.attempts else self.job.queue_seconds
 
     @property
     def execution_seconds(self) -> float | None:
-        """Seconds that the latest attempt took, if it has ended."""
+        """Seconds that the latest attempt took; None until the outcome, and if no attempt started."""
         return None if self.job is None else self.job.execution_seconds
 
 
@@ -146,32 +147,34 @@ def _submission_of(job: Any) -> Submission:
 
 
 class PluginHarness(FakeEngine):
-    """See the module's text.
+    """A fake engine that serves an app with plug-ins, from the request to the records.
 
     Parameters
     ----------
     app:
-        What is served; the plug-ins and settings that it was declared with count too.
+        The app to serve, with the plug-ins and settings of its declaration.
     plugins:
-        More plug-ins: classes, objects or modules.
+        Additional plug-ins: classes, objects or modules.
     settings:
-        For the plug-ins, a table for each.
+        Settings for the plug-ins, one table for each. They take precedence over the app's.
     environ:
-        Environment variables, such as ``PENSTOCK_NAME_SETTING``. Those of the process do not count.
+        Environment variables, such as ``PENSTOCK_NAME_SETTING``. The process's own environment is ignored.
     clock:
-        The time. Give the same one to a plug-in that looks at a clock.
+        The engine's clock. Pass the same one to a plug-in that reads a clock.
 
     Attributes
     ----------
     registry:
-        The plug-ins, and the core's defaults. Nothing that is installed takes part.
+        The plug-ins and the core's defaults. Installed plug-ins are not loaded.
     records:
-        All that was told to observers.
+        Every record that observers received.
+    longest_drain:
+        The longest drain that the host allows, in seconds. Unlimited unless a test sets it.
 
     Raises
     ------
     PluginError
-        As a server would at its start: for a plug-in that does not fit, or wrong settings.
+        As at the start of a server: if a plug-in does not fit, or a setting is wrong.
     """
 
     def __init__(
@@ -191,15 +194,18 @@ class PluginHarness(FakeEngine):
         clock = clock or MockClock()
         self._observers = Observers(self.registry, clock, _submission_of)
         self._grant_drain = self.registry.shutdown_policy(app)
-        self._intakes: dict[str, Pipeline | None] = {
+        self._pipelines: dict[str, Pipeline | None] = {
             endpoint.name: endpoint_pipeline(self.registry, endpoint) for endpoint in app.endpoints
         }
         self._routes: dict[tuple[str, str], Route] = {
             (route.method, route.path): route for route in self.registry.routes(app)
         }
         self._count = 0
+        self.longest_drain = math.inf
         self._shutdown: ShutdownRequest | None = None
         self._drain_began = 0.0
+        self._on_drained: list[Callable[[], None]] = []
+        self._is_stopped = False  # True once the end of the drain has been reported
         super().__init__(pool_specs(app), lane_specs(app, self.registry), clock=clock)
         self._status = StatusPage(
             self.scheduler,
@@ -218,14 +224,14 @@ class PluginHarness(FakeEngine):
 
     @property
     def records(self) -> list[Record]:
-        """All that was told to observers, the oldest first."""
+        """Every record that observers received, oldest first."""
         return self._recorder.records
 
     def records_of(self, kind: type[RecordT]) -> list[RecordT]:
-        """Those of one type."""
+        """Return the records of one type."""
         return [record for record in self.records if isinstance(record, kind)]
 
-    # ---- asking
+    # ---- requests
 
     def request(
         self,
@@ -236,20 +242,20 @@ class PluginHarness(FakeEngine):
         size_bytes: int = 0,
         behaviour: Behaviour = Behaviour.QUICK,
     ) -> FakeRequest:
-        """Ask for something, as over HTTP; returns at once, with a refusal or with a job that needs its time.
+        """Send a request, as over HTTP. Return it at once: refused, or with a job that ends as the clock advances.
 
         Parameters
         ----------
         endpoint:
-            Its name. Default: the app's first.
+            The endpoint's name. Default: the app's first endpoint.
         headers:
-            Of the request, in any case.
+            The request headers; the case of their names does not matter.
         address:
-            The client's.
+            The client's address.
         size_bytes:
-            Of the body.
+            The size of the body.
         behaviour:
-            What the user's code does with it.
+            The behaviour of the user's code for this request.
 
         Raises
         ------
@@ -262,9 +268,9 @@ class PluginHarness(FakeEngine):
         submission = Submission(target, request_id=self._next_id(), header=_lookup(headers), address=address)
         request = FakeRequest(submission, behaviour)
         try:
-            intake = self._intakes[target.name]
-            if intake is not None:
-                intake.pass_through(submission)
+            pipeline = self._pipelines[target.name]
+            if pipeline is not None:
+                pipeline.pass_through(submission)
         except PenstockError as error:
             self._refuse(request, error)
             return request
@@ -278,20 +284,22 @@ class PluginHarness(FakeEngine):
     def route(
         self, path: str, method: str = "GET", *, headers: Mapping[str, str] | None = None, query: str = ""
     ) -> RouteResponse:
-        """Ask a route for its answer. It is given this harness in the engine's place.
+        """Send a request to a route and return its response. The route's handler receives the harness as its engine.
 
         Raises
         ------
+        NotFound
+            If there is no such route.
         PenstockError
-            If it refuses, or fails; ``NotFound`` if there is none.
+            If the route refuses the request, or fails.
         """
         if (method, path) not in self._routes:
             raise NotFound(f"there is no route {method} {path}")
         route = self._routes[method, path]
         submission = Submission(route, request_id=self._next_id(), header=_lookup(headers))
-        intake = route_pipeline(self.registry, route)
-        if intake is not None:
-            intake.pass_through(submission)
+        pipeline = route_pipeline(self.registry, route)
+        if pipeline is not None:
+            pipeline.pass_through(submission)
         asked = RouteRequest(
             request_id=submission.request_id,
             method=method,
@@ -300,41 +308,76 @@ class PluginHarness(FakeEngine):
             query=query,
             principal=submission.principal,
         )
-        return route.handler(asked, cast("RouteEngine", self))
+        return route.handler(asked, _RouteSide(self))
 
-    def shutdown(self, drain: float = 30.0, *, who: str = "the program", why: str = "") -> float:
-        """Begin to shut down; returns the seconds that the shutdown policy grants."""
-        granted = self._grant_drain(ShutdownRequest(drain=drain, who=who, why=why))
-        self._shutdown = ShutdownRequest(drain=granted, who=who, why=why)
-        self._observers.drain_started(self._shutdown, self.scheduler.jobs_live)
-        self._drain_began = self.clock.now
-        self.drain(granted)
-        return granted
+    # ---- the engine's interface
+
+    @property
+    def draining(self) -> bool:
+        """True once a drain has begun: no new work is accepted."""
+        return self.scheduler.is_draining
 
     def unready_reasons(self) -> list[str]:
-        """As of an engine, for routes."""
+        """Return why work should not be sent here now; empty if it should."""
         return self.scheduler.unready_reasons()
 
     def status(self) -> dict[str, Any]:
-        """As of an engine, for routes."""
+        """Return what the status page shows, ready for JSON."""
         return self._status.render(self.unready_reasons())
 
-    # ---- what happens
+    def shutdown(
+        self,
+        drain: float = 30.0,
+        *,
+        who: str = "the program",
+        why: str = "",
+        on_drained: Callable[[], None] | None = None,
+    ) -> float:
+        """Begin to shut down; return the seconds that the shutdown policy grants. Only the first shutdown counts.
+
+        Parameters
+        ----------
+        drain:
+            Seconds after which the remaining jobs are abandoned.
+        who, why:
+            For the observers.
+        on_drained:
+            Called when no job and no worker is left; at once if that is the case already.
+        """
+        if on_drained is not None and self._is_stopped:
+            on_drained()
+        elif on_drained is not None:
+            self._on_drained.append(on_drained)
+        if self._shutdown is None:
+            granted = min(self._grant_drain(ShutdownRequest(drain=drain, who=who, why=why)), self.longest_drain)
+            self._shutdown = ShutdownRequest(drain=granted, who=who, why=why)
+            self._observers.drain_started(self._shutdown, self.scheduler.jobs_live)
+            self._drain_began = self.clock.now
+            self.drain(granted)
+        return self._shutdown.drain
+
+    # ---- events and commands
 
     def receive(self, event: on.Event) -> list[do.Command]:
-        """See ``FakeEngine.receive``; the observers are told too."""
+        """Do as ``FakeEngine.receive`` does, and notify the observers."""
         if isinstance(event, on.ResultsArrived) and event.results[0] is not on.NOT_BEGUN:
             attempt = self.scheduler.attempts.get(event.attempt)
             if attempt is not None:
                 self._observers.attempt_ended(attempt, attempt.live, event.seconds)
         commands = super().receive(event)
-        wish = self._shutdown
-        if wish is not None and self.scheduler.is_drained:
-            self._shutdown = None
-            state = self.scheduler.state
-            seconds = self.clock.now - self._drain_began
-            self._observers.drain_ended(wish, seconds, state.drain_answered, state.drain_abandoned)
+        if self.scheduler.is_drained:
+            self._end_shutdown()
         return commands
+
+    def _end_shutdown(self) -> None:
+        if self._shutdown is None or self._is_stopped:
+            return
+        self._is_stopped = True
+        state = self.scheduler.state
+        seconds = self.clock.now - self._drain_began
+        self._observers.drain_ended(self._shutdown, seconds, state.drain_answered, state.drain_abandoned)
+        for callback in self._on_drained:
+            callback()
 
     def _answer(self, command: do.Answer) -> None:
         job = command.job
@@ -357,6 +400,30 @@ class PluginHarness(FakeEngine):
     def _next_id(self) -> str:
         self._count += 1
         return f"r{self._count}"
+
+
+class _RouteSide:
+    """The harness as the handler of a route sees it: a ``RouteEngine``, whose ``shutdown`` returns nothing."""
+
+    def __init__(self, harness: PluginHarness) -> None:
+        self._harness = harness
+        self.unready_reasons = harness.unready_reasons
+        self.status = harness.status
+        self.pause = harness.pause
+        self.resume = harness.resume
+
+    @property
+    def draining(self) -> bool:
+        return self._harness.draining
+
+    @property
+    def longest_drain(self) -> float:
+        return self._harness.longest_drain
+
+    def shutdown(
+        self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
+    ) -> None:
+        self._harness.shutdown(drain, who=who, why=why, on_drained=on_drained)
 
 
 def _lookup(headers: Mapping[str, str] | None) -> Any:

@@ -1,7 +1,7 @@
-"""What must hold after every event, recounted from nothing. Costs O(live jobs).
+"""The scheduler's invariants, which hold after every event: a recount from scratch, in O(live jobs).
 
-What can only be seen over time (each admitted job is answered exactly once, at its time and with an error that is true)
-is watched by ``penstock.testing.simulation``.
+``penstock.testing.simulation`` checks the rules that take time to observe: each admitted job is answered exactly once,
+in time, and with an error that is true.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from penstock.scheduler.timers import Timed
 
 
 class InvariantBroken(AssertionError):
-    """The scheduler is in a state that it must never be in. The message says which rule and where."""
+    """The scheduler is in a state that it must never be in. The message names the rule and the place."""
 
 
 def check(scheduler: Scheduler) -> None:
-    """Recount everything.
+    """Recount the state of the scheduler.
 
     Raises
     ------
@@ -55,10 +55,10 @@ def check(scheduler: Scheduler) -> None:
             running[attempt.lane] += _check_attempt(attempt)
     for lane in scheduler.lanes.values():
         if (lane.running, lane.ahead) != (running[lane], ahead[lane]):
-            _broken(f"{lane!r}: {running[lane]} jobs run, and {ahead[lane]} of {lane.ahead} were sent ahead")
+            _broken(f"{lane!r}: {running[lane]} jobs run; {lane.ahead} are counted as sent ahead, not {ahead[lane]}")
         live += running[lane] + ahead[lane]
     if live != scheduler.jobs_live:
-        _broken(f"{scheduler!r} counts {scheduler.jobs_live} live jobs, and {live} are there")
+        _broken(f"{scheduler!r} counts {scheduler.jobs_live} live jobs, but there are {live}")
     held = sum(_check_worker(worker) + _check_line(worker, scheduler.now) for worker in scheduler.workers.values())
     if held != len(scheduler.attempts):
         _broken(f"{scheduler!r}: the workers hold {held} attempts")
@@ -66,7 +66,7 @@ def check(scheduler: Scheduler) -> None:
         _check_idle(pool, scheduler.now)
         _check_places(pool, is_draining=scheduler.is_draining)
     if scheduler.is_drained and (live or held or scheduler.workers):
-        _broken(f"{scheduler!r} is drained, and not empty")
+        _broken(f"{scheduler!r} is drained, but not empty")
 
 
 def _broken(sentence: str) -> NoReturn:
@@ -75,11 +75,11 @@ def _broken(sentence: str) -> NoReturn:
 
 def _check_armed(owner: Timed, limit: float) -> None:
     if owner.armed > limit or owner.due > limit:
-        _broken(f"{owner!r} must be stopped at {limit}, and its timer is for {owner.due}, armed for {owner.armed}")
+        _broken(f"{owner!r} must be stopped at {limit}, but its timer is due at {owner.due}, armed for {owner.armed}")
 
 
 def _check_queue(lane: Lane, pool: WorkerPool, now: float) -> int:
-    """Return how many jobs are in the queue."""
+    """Check a queue; return the number of jobs in it."""
     size_bytes = arrivals = 0
     batch_due = math.inf
     for job in lane.queue:
@@ -87,45 +87,47 @@ def _check_queue(lane: Lane, pool: WorkerPool, now: float) -> int:
             _broken(f"{job!r} is in the queue")
         _check_armed(job, min(job.start_by, job.finish_by))
         size_bytes += job.size_bytes
-        arrivals += not job.attempts  # a job that is queued again is not refused for want of room
+        arrivals += not job.attempts  # a job that is queued again is never refused for lack of room
         if lane.batching is not None:
             batch_due = min(batch_due, lane.batch_due(job))
     if size_bytes != lane.queue.size_bytes:
-        _broken(f"{lane!r} counts {lane.queue.size_bytes} bytes, and holds {size_bytes}")
-    # One may also come back from each worker, which was believed to have begun it.
+        _broken(f"{lane!r} counts {lane.queue.size_bytes} bytes, but holds {size_bytes}")
+    # One more may come back from each worker, which was believed to have begun it.
     arrivals += sum(_count_arrivals(lane, place.worker) for place in pool.places if place.worker is not None)
     if arrivals > lane.max_queue + len(pool.places):
-        _broken(f"{lane!r} may hold {lane.max_queue} jobs")
+        _broken(f"{lane!r} holds {arrivals} jobs, but its limit is {lane.max_queue}")
     if batch_due < math.inf and lane.due > now and not lane.armed <= lane.due <= batch_due:
-        _broken(f"{lane!r} must send a batch at {batch_due}, and its timer is for {lane.due}, armed for {lane.armed}")
+        _broken(
+            f"{lane!r} must send a batch at {batch_due}, but its timer is due at {lane.due}, armed for {lane.armed}"
+        )
     return len(lane.queue)
 
 
 def _count_arrivals(lane: Lane, worker: Worker) -> int:
-    """Return how many of the lane's jobs stand in the worker's line for the first time."""
+    """Return the number of the lane's jobs that wait in the worker's line and have never been attempted."""
     return sum(attempt.live for attempt in worker.line if attempt.lane is lane and not attempt.jobs[0].attempts)
 
 
 def _check_backing_off(lane: Lane) -> int:
-    """Return how many jobs wait for their next try: those that have had one, in no queue and on no worker."""
+    """Check the jobs that wait for their next attempt, in no queue and on no worker; return their number."""
     for sequence, job in lane.backing_off.items():
         if job.state != BACKING_OFF or job.attempt is not None or job.sequence != sequence or job.lane is not lane:
-            _broken(f"{job!r} is kept as backing off")
+            _broken(f"{job!r} is listed as backing off")
         if not job.attempts or job.chunks or sequence in lane.queue.jobs:
             _broken(f"{job!r} must not be tried again")
         if not job.retry_at < job.finish_by:
-            _broken(f"{job!r} is to be tried again at {job.retry_at}, after its end at {job.finish_by}")
+            _broken(f"{job!r} is to be tried again at {job.retry_at}, after its deadline at {job.finish_by}")
         _check_armed(job, job.retry_at)
     return len(lane.backing_off)
 
 
 def _check_waiting(attempt: Attempt) -> int:
-    """Check what was sent ahead; return how many of its jobs still wait for it."""
+    """Check an attempt that was sent ahead; return the number of its jobs that still wait for it."""
     (job,) = attempt.jobs
     if attempt not in attempt.worker.line or not attempt.lane.may_send_ahead:
         _broken(f"{attempt!r} is not in the line of {attempt.worker!r}")
     if attempt.live != (job.attempt is attempt):
-        _broken(f"{attempt!r}: {job!r}")
+        _broken(f"{attempt!r} counts {attempt.live} live jobs: {job!r}")
     if not attempt.live:
         if job.state not in FINAL:
             _broken(f"{job!r} is in {attempt!r}, which it does not wait for")
@@ -137,13 +139,13 @@ def _check_waiting(attempt: Attempt) -> int:
 
 
 def _check_line(worker: Worker, now: float) -> int:
-    """Return how many attempts stand in its line: only behind one that runs, and never for long."""
+    """Check a worker's line, which waits only behind a running attempt, and never for long; return its length."""
     line = worker.line
     if not line:
         return 0
     held = [*worker.attempts, *(attempt.id for attempt in line)]
     if len(worker.attempts) != 1 or worker.state != BUSY or held != sorted(set(held)) or len(line) > AHEAD_MOST:
-        _broken(f"{worker!r} has attempts {held}, of which all but {list(worker.attempts)} stand in its line")
+        _broken(f"{worker!r} has attempts {held}, of which all but {list(worker.attempts)} wait in its line")
     if any(attempt.state != SENT for attempt in line):
         _broken(f"{worker!r}: {list(line)} are in its line")
     if line[-1].id > worker.recalled:
@@ -152,7 +154,7 @@ def _check_line(worker: Worker, now: float) -> int:
 
 
 def _check_attempt(attempt: Attempt) -> int:
-    """Return how many of its jobs still wait for it."""
+    """Check an attempt that has begun; return the number of its jobs that still wait for it."""
     worker = attempt.worker
     if worker.attempts.get(attempt.id) is not attempt or worker.state not in (BUSY, DRAINING):
         _broken(f"{attempt!r} is not held by {worker!r}")
@@ -162,12 +164,12 @@ def _check_attempt(attempt: Attempt) -> int:
     if live != attempt.live or attempt.state != (RUNNING if live else STOPPING):
         _broken(f"{attempt!r}: {live} of its jobs are live")
     if attempt.state == STOPPING and not attempt.armed <= attempt.due < math.inf and worker.state != DRAINING:
-        _broken(f"{attempt!r} is stopping, and nothing will end it")
+        _broken(f"{attempt!r} is stopping, but no timer will end it")
     return live
 
 
 def _check_running(job: Job, attempt: Attempt) -> bool:
-    """Return whether it is live."""
+    """Check a job of an attempt that has begun; return whether it still waits for the attempt."""
     if job.attempt is not attempt:
         if job.state not in FINAL:
             _broken(f"{job!r} is in {attempt!r}, which it does not wait for")
@@ -176,12 +178,12 @@ def _check_running(job: Job, attempt: Attempt) -> bool:
         _broken(f"{job!r} is in {attempt!r}")
     _check_armed(job, next_limit(job)[0])
     if job.is_suspect and (len(attempt.jobs) > 1 or len(attempt.worker.attempts) > 1):
-        _broken(f"{job!r} is a suspect, and runs beside others on {attempt.worker!r}")
+        _broken(f"{job!r} is a suspect, but runs beside others on {attempt.worker!r}")
     return True
 
 
 def _check_worker(worker: Worker) -> int:
-    """Return how many attempts it holds."""
+    """Check a worker; return the number of its attempts that have begun."""
     units = sum([attempt.units for attempt in worker.attempts.values()])
     state, is_used = worker.state, bool(worker.attempts)
     if state != DEAD and (worker.free < 0 or worker.free + units != worker.pool.capacity):
@@ -189,14 +191,14 @@ def _check_worker(worker: Worker) -> int:
     if is_used != (state == BUSY) and not (is_used and state == DRAINING) and state in (STARTING, READY, BUSY, DEAD):
         _broken(f"{worker!r} should not be {state}")
     if state == DRAINING and not is_used:
-        _check_armed(worker, 1e300)  # it has been told to stop, and will be killed if it does not
+        _check_armed(worker, 1e300)  # it was asked to stop, and is killed if it does not
     if worker.place.worker is not worker:
         _broken(f"{worker!r} is not in its place")
     return len(worker.attempts)
 
 
 def _check_idle(pool: WorkerPool, now: float) -> None:
-    """Nothing that could start is left waiting: the head of the due lane with the least rank fits nowhere."""
+    """Check that no job waits that could start: the head of the due lane with the least rank fits on no worker."""
     due = [lane for lane in pool.lanes if len(lane.queue) and _is_due(lane, now)]
     if not due:
         return
@@ -205,7 +207,7 @@ def _check_idle(pool: WorkerPool, now: float) -> None:
     for place in pool.places:
         worker = place.worker
         if worker is not None and worker.state in (READY, BUSY) and worker.free >= units:
-            _broken(f"{job!r} waits, and {worker!r} could run it")
+            _broken(f"{job!r} waits, but {worker!r} could run it")
 
 
 def _is_due(lane: Lane, now: float) -> bool:
@@ -215,14 +217,14 @@ def _is_due(lane: Lane, now: float) -> bool:
 
 
 def _check_places(pool: WorkerPool, *, is_draining: bool) -> None:
-    """A place that has lost its worker gets another one; while draining, one is enough, and only if work is queued."""
+    """Check that each empty place gets a worker; while draining, one worker is enough, and only if jobs are queued."""
     if pool.failure is not None:
         if pool.has_queued and all(place.worker is None for place in pool.places):
-            _broken(f"{pool!r} has failed, and jobs wait for it")
+            _broken(f"{pool!r} has failed, but jobs wait for it")
         return
     empty = [place for place in pool.places if place.worker is None and not place.armed <= place.due < math.inf]
     if is_draining and (len(empty) < len(pool.places) or not pool.has_queued):
         return
     for place in empty:
         if place.restarts or is_draining:
-            _broken(f"{pool!r}: place {place.name} is empty, and will stay so")
+            _broken(f"{pool!r}: place {place.name} is empty, and no timer will fill it")

@@ -1,4 +1,4 @@
-"""Whether queues that have opinions are asked for them, heard, and told what they want to know."""
+"""A check that queues that shed are asked when to give jobs up, are obeyed, and learn of every attempt."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from penstock.testing.whimsical_queues import WhimsicalQueue
 
 
 class Opinions:
-    """Watches the lanes of a simulation whose queues are whimsical, guarded or not.
+    """A watch over the lanes of a simulation whose queues are whimsical, guarded or not.
 
     Parameters
     ----------
     lanes:
-        All lanes; those whose queues have no opinion are left alone.
+        All lanes of the simulation. Lanes whose queues have no opinion are ignored.
     """
 
     def __init__(self, lanes: Iterable[Lane]) -> None:
@@ -31,40 +31,41 @@ class Opinions:
         return lane in self._queues
 
     def has_given_up(self, job: Job) -> bool:
-        """Whether the job's queue has said that it is to be shed now."""
+        """Return whether the job's queue has said that the job is to be shed now."""
         return job.lane in self._queues and job.sequence in self._queues[job.lane].given_up
 
     def note_end(self, lane: Lane) -> None:
-        """An attempt has ended that somebody still waited for."""
+        """Record that an attempt has ended that a caller still waited for."""
         if lane in self._queues:
             self._lessons[lane] += 1
 
     def problem_of_start(self, job: Job, now: float, latest: int) -> str | None:
-        """What is wrong with a job that has been sent.
+        """Return the rule that was broken when this job was sent, or None.
 
-        If it has gone before an older one, ``latest`` is the number of the latest job that had come by then; else 0.
+        ``latest`` is 0, unless the job was sent before an older one: then it is the sequence number of the latest job
+        that had arrived by then.
         """
         lane = job.lane
         if job.sequence in lane.queue.jobs:
-            return "its queue has not let it go"
+            return "its queue still holds it"
         queue = self._queues[lane]
-        if queue is lane.queue and queue.asked.get(job.sequence) != now:  # a clumsy one may have changed its mind
-            return "its queue was not asked whether to give it up"
+        if queue is lane.queue and queue.asked.get(job.sequence) != now:  # a clumsy queue may have changed its mind
+            return "its queue was not asked when to give it up"
         if lane.served < latest:
-            return f"{lane!r} has had its turn, which has cost it nothing"
+            return f"{lane!r} has had a turn, and its rank has not changed"
         return None
 
     def problem(self, now: float) -> str | None:
-        """What is wrong between two events."""
+        """Return the rule that is broken between two events, or None."""
         for lane, queue in self._queues.items():
             if queue.lessons != self._lessons[lane]:
-                return f"{lane!r} has been told of {queue.lessons} attempts, and {self._lessons[lane]} have ended"
+                return f"{lane!r}: the queue has learned of {queue.lessons} of {self._lessons[lane]} attempts"
             for job in lane.queue if queue is lane.queue else ():
                 if job.sequence not in queue.asked:
                     return f"{job!r} is in a queue that was not asked when to give it up"
                 when = queue.said.get(job.sequence, math.inf)
                 if when <= now or job.armed > when:
-                    return f"{job!r} is to be given up at {when}, and its timer is for {job.armed}"
+                    return f"{job!r} is to be given up at {when}, but its timer is armed for {job.armed}"
         return None
 
 

@@ -18,26 +18,28 @@ from penstock.testing.whimsical_queues import ClumsyQueue, WhimsicalQueue
 
 @dataclass(frozen=True, kw_only=True)
 class Weather:
-    """How often what goes wrong in one scenario.
+    """The load and the frequency of each misfortune in one scenario.
 
     Parameters
     ----------
     gap:
         Mean seconds between two arrivals.
-    hang_up, crash, fail, stuck, stuck_hard, slow, lazy_reader:
-        The shares of callers and jobs that do so.
+    hang_up, lazy_reader:
+        The share of callers that hang up, and the share of chunks that their caller does not take at once.
+    crash, fail, stuck, stuck_hard, slow:
+        The share of jobs with each of these behaviours.
     outage:
         Mean seconds between two kills of a worker from outside.
     setup_failure:
-        The share of workers that do not start.
+        The share of workers that fail to start.
     jump:
         The share of steps after which the clock leaps.
     load_failure:
         Seconds after which no worker can be started any more.
     pause:
-        Mean seconds between two times that the server is taken out of rotation.
+        Mean seconds for which the server stays in rotation between two pauses.
     brisk:
-        The share of jobs of lanes that run in turn which take next to no time, as long as nothing goes wrong with them.
+        The share of very short jobs in lanes that run in turn, leaving misfortunes aside.
     """
 
     gap: float
@@ -57,7 +59,7 @@ class Weather:
 
     @classmethod
     def draw(cls, dice: random.Random) -> Weather:
-        """Draw one; each misfortune is absent from some scenarios, so that the others get their turn."""
+        """Draw the weather of a scenario. Some lack one misfortune or another, so that the others take effect."""
 
         def share(most: float) -> float:
             return dice.choice((0.0, dice.uniform(0.0, most)))
@@ -80,7 +82,7 @@ class Weather:
         )
 
     def behaviour(self, dice: random.Random, *, is_stream: bool, runs_in_turn: bool) -> Behaviour:
-        """Draw what the user's code does with one job."""
+        """Draw the behaviour of the user's code for one job."""
         is_hard = dice.random() < self.stuck_hard
         is_stuck = is_hard or dice.random() < self.stuck
         is_brisk = runs_in_turn and dice.random() < self.brisk
@@ -101,19 +103,19 @@ class Weather:
 
 
 class Pacing:
-    """A retry policy with a will of its own: as often as ``Retries`` allows, but not always, and after any delay.
+    """A retry policy with a will of its own: it allows at most ``Retries.max_attempts``, not always, with any delay.
 
     Parameters
     ----------
     dice:
-        Decides.
+        The source of its decisions.
     """
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
 
     def __call__(self, job: Job, error: PenstockError, _now: float) -> float | None:
-        """Decide as a hook would."""
+        """Return the delay before the next attempt, or None, as a hook would."""
         if job.spent >= job.lane.retries.max_attempts or self._dice.random() < 0.1:
             return None
         if isinstance(error, HandlerError):
@@ -133,7 +135,7 @@ def draw_pools(dice: random.Random) -> list[PoolSpec]:
 
 
 def draw_timeouts(dice: random.Random) -> Timeouts:
-    """Draw limits that are often reached, and sometimes absent or zero."""
+    """Draw timeouts that are often reached, and sometimes absent or zero."""
     return Timeouts(
         queue=dice.choice((None, 0.0, 0.001, 0.05, 0.5, 2.0)),
         execution=dice.choice((None, 0.05, 0.2, 1.0)),
@@ -145,8 +147,8 @@ def draw_timeouts(dice: random.Random) -> Timeouts:
 
 
 def draw_lanes(dice: random.Random, pools: list[PoolSpec], mistakes: Counter[str]) -> list[LaneSpec]:
-    """Draw one to four lanes for these pools. ``mistakes`` counts what their queues raise, by type."""
-    # Mostly plain ones: in another hardly anything waits for long enough to get into the rarer kinds of trouble.
+    """Draw one to four lanes for these pools. ``mistakes`` counts the exceptions of their queues, by type."""
+    # Mostly plain queues: in the others few jobs wait long enough to get into the rarer kinds of trouble.
     is_plain = dice.random() < 0.7
     return [
         _draw_lane(
@@ -185,7 +187,7 @@ def _draw_lane(dice: random.Random, name: str, pool: PoolSpec, new_queue: Callab
 
 
 def _draw_queue(dice: random.Random, mistakes: Counter[str]) -> Callable[[], Queue]:
-    """Draw the order of arrival, or none, or none that can be relied on."""
+    """Draw a queue in order of arrival, a whimsical one, or a clumsy one behind a guard."""
     seed = dice.randrange(1 << 32)
 
     def fail(error: Exception) -> HookError:

@@ -1,4 +1,4 @@
-"""Who stands in which worker's line, as an outsider must take it to be from what was sent and what was said."""
+"""The workers' lines, as an outside observer derives them from the commands and events alone."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from penstock.scheduler import Attempt
 
 
 class SentAhead:
-    """Keeps, for each worker, the attempts that it was sent and has not ended. The first of a line is begun."""
+    """For each worker, the attempts that it was sent and has not ended. The first has begun; the others may wait."""
 
     def __init__(self) -> None:
         self._sent: dict[int, list[Attempt]] = defaultdict(list)
-        self._started: dict[int, int] = {}  # the last attempt that the worker has told of, when its line was recalled
-        self._named: defaultdict[int, int] = defaultdict(int)  # the last attempt that the worker was told of
-        self._recalled: set[int] = set()  # attempts that are never to begin any more
+        self._started: dict[int, int] = {}  # the last attempt begun, as the worker reported at a recall
+        self._named: defaultdict[int, int] = defaultdict(int)  # the last attempt named in a recall to the worker
+        self._recalled: set[int] = set()  # attempts that must not begin any more
 
     def add(self, worker: int, attempt: Attempt) -> bool:
-        """It was sent; return whether it stands in line."""
+        """Record that an attempt was sent; return whether it waits in the worker's line."""
         held = self._sent[worker]
         held.append(attempt)
         return len(held) > 1 and attempt.lane.runs_in_turn
 
     def end(self, attempt_id: int) -> Attempt | None:
-        """It has ended; return the one whose turn that makes it, if there is one."""
+        """Record that an attempt has ended; return the attempt whose turn it is now, if any."""
         for held in self._sent.values():
             for attempt in held:
                 if attempt.id == attempt_id:
@@ -32,9 +32,10 @@ class SentAhead:
         return None
 
     def recall(self, worker: int, up_to: int, started: int) -> list[Attempt] | None:
-        """The worker begins nothing up to ``up_to`` any more; return what is ours again, None if that is not the last.
+        """Record a recall of the attempts up to ``up_to``, of which the worker has begun those up to ``started``.
 
-        It is the last if nothing later is on its way to the worker, and the worker has not been told as much already.
+        Return the attempts that belong to the scheduler again; or None if the recall is wrong. A recall must name the
+        last attempt sent to the worker, and must name a later one than the previous recall did.
         """
         if up_to <= self._named[worker]:
             return None
@@ -49,12 +50,15 @@ class SentAhead:
         return back
 
     def lose(self, worker: int) -> list[Attempt]:
-        """The worker is gone; return what stood in its line."""
+        """Forget a worker that is gone; return the attempts that waited in its line."""
         held = self._sent.pop(worker, [])
         return [attempt for attempt in held[1:] if attempt.lane.runs_in_turn]
 
     def may_begin(self, worker: int, attempt: Attempt, *, is_wanted: bool) -> bool:
-        """Whether the worker may begin it: not what it has given back, nor what nobody has waited for in the line."""
+        """Return whether the worker may begin the attempt.
+
+        It may not if it has given the attempt back, or if the attempt lost its last caller while it waited in the line.
+        """
         if attempt.id in self._recalled:
             return False
         is_waiting = attempt in self._sent[worker][1:] and attempt.lane.runs_in_turn

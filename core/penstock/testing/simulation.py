@@ -2,10 +2,10 @@
 
     python -m penstock.testing.simulation --steps 200000 --seed 1
 
-Every step is one event for the real scheduler. After each, everything is recounted (``invariants.check``), and a
-witness beside each job, who knows only what went in and what came out, sees to what takes time to see: that it is
-answered exactly once, by its deadline, with an error that is true, that no success comes late, and that no two workers
-run it at once. A failure names its seed, which reproduces it exactly. (The manner of TigerBeetle's VOPR.)
+Each step is one event for the real scheduler. After each, ``invariants.check`` recounts its whole state. The rules that
+take time to observe are checked by a witness of each job, who knows only the scheduler's input and output: the job is
+answered exactly once, by its deadline, and any error is true; no success comes late; no two workers run it at once.
+A failure names its seed, which reproduces it exactly. (The method is that of TigerBeetle's VOPR.)
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from penstock.testing.witness import Witness, WitnessedJob, witness_of
 RetryPolicy = Callable[[Job, errors.PenstockError, float], float | None]
 
 SCENARIO_STEPS: Final = (250, 500, 1000, 4000)
-"""So many steps are made of one configuration before the next one is drawn.
+"""The number of steps of one scenario, one of which is drawn.
 
-Most bugs show early in one of many configurations, so short ones find more; a few need the time of a long one.
+Most bugs show early in one of many configurations, so short scenarios find more; a few bugs need a long one.
 """
 
 DRAIN_STEPS: Final = 100_000
-"""A drain that takes more is taken never to end."""
+"""A drain that takes more steps than this is considered endless."""
 
 _SLACK: Final = 0.05 + 1e-9
-"""How much before a deadline a worker's own clock may end an attempt: the scheduler's ``_CLOCK_SLACK``."""
+"""Seconds before a deadline at which a worker's own clock may end an attempt: ``_CLOCK_SLACK`` in ``answers``."""
 
 
 class SimulationFailed(AssertionError):
-    """A rule was broken. The message has the seed and the step."""
+    """A rule was broken. The message names the seed and the step."""
 
 
 class Simulation(FakeEngine):
@@ -61,9 +61,9 @@ class Simulation(FakeEngine):
     Parameters
     ----------
     seed:
-        Decides everything.
+        The seed, which determines everything.
     steps:
-        After so many it drains, which takes some more. Default: drawn as well.
+        The number of steps before it drains; the drain takes some more. Drawn from the seed by default.
     """
 
     def __init__(self, seed: int, steps: int | None = None) -> None:
@@ -71,10 +71,10 @@ class Simulation(FakeEngine):
         self.steps = 0
         self.dice = random.Random(seed)  # noqa: S311 - dice, not a secret
         pools = draw_pools(self.dice)
-        self.mistakes: Counter[str] = Counter()  # what the lanes' queues have raised, by type
+        self.mistakes: Counter[str] = Counter()  # the exceptions of the lanes' queues, by type
         super().__init__(pools, draw_lanes(self.dice, pools, self.mistakes))
         self.weather = Weather.draw(self.dice)
-        self.live: dict[int, Witness] = {}  # by number: submitted and not answered
+        self.live: dict[int, Witness] = {}  # by number: the witnesses of jobs that were submitted and not answered
         self.outcomes: Counter[str] = Counter()
         self.drain_deadline = math.inf
         self._drain_after = self.dice.choice(SCENARIO_STEPS) if steps is None else steps
@@ -86,13 +86,13 @@ class Simulation(FakeEngine):
         self._numbers = 0
         self._lines = SentAhead()
         self._killed: set[int] = set()  # workers that may run on for a moment
-        self._lost: list[Witness] = []  # in this step
-        self._have_run: set[str] = set()  # the pools that have been sent work
-        self._paid = 0  # jobs that have paid for a queue's mistake
-        self._drained = 0  # admitted jobs that were answered since the drain began, as they would have been without it
-        self._abandoned = 0  # the others
+        self._lost: list[Witness] = []  # jobs that have lost their worker in this step
+        self._have_run: set[str] = set()  # the pools whose workers have been sent work
+        self._paid = 0  # jobs that have failed for a queue's mistake
+        self._drained = 0  # admitted jobs that were answered normally since the drain began
+        self._abandoned = 0  # admitted jobs that the drain has abandoned
         self._is_paused = False
-        self._has_failed = False  # whether no worker can be started any more
+        self._has_failed = False  # True once no worker can be started any more
         self._perform |= {do.Send: self._send, do.Answer: self._answer, do.Kill: self._kill, do.Report: self._hear}
         self._notes: dict[type, Callable[[Any], None]] = {
             on.ResultsArrived: self._note_end,
@@ -116,7 +116,7 @@ class Simulation(FakeEngine):
         }
 
     def run(self) -> None:
-        """Make all the steps, drain, and see that nothing is left.
+        """Make all steps, drain, and check that nothing is left.
 
         Raises
         ------
@@ -131,10 +131,13 @@ class Simulation(FakeEngine):
             self._plan_pause()
             while not self.scheduler.is_drained:
                 self._happen()
-            self._require(not self.live and not self.scheduler.attempts, "it says that it is drained")
+            self._require(not self.live and not self.scheduler.attempts, "it claims to be drained, but is not")
             state = self.scheduler.state
             sums = state.drain_answered, state.drain_abandoned
-            self._require(sums == (self._drained, self._abandoned), f"the drain has counted {sums}")
+            self._require(
+                sums == (self._drained, self._abandoned),
+                f"the drain has counted {sums}, not {self._drained, self._abandoned}",
+            )
         except SimulationFailed:
             raise
         except Exception as error:
@@ -150,12 +153,14 @@ class Simulation(FakeEngine):
     # ---- one step
 
     def receive(self, event: on.Event) -> list[do.Command]:
-        """One step: tell the witnesses, ask the scheduler, check what it says."""
+        """Make one step: inform the witnesses, pass the event to the scheduler, and check the result."""
         note = self._notes.get(type(event))
         if note is not None:
             wakeup = self.scheduler.next_wakeup()
             if wakeup is not None and wakeup <= self.clock.now:
-                self.receive(on.TimePassed())  # the scheduler's timers go first, and so must what the witnesses see
+                self.receive(
+                    on.TimePassed()
+                )  # the scheduler's timers go first, and the witnesses must see the same order
         self.steps += 1
         self._event = event
         for witness in self.live.values():
@@ -169,15 +174,15 @@ class Simulation(FakeEngine):
         return commands
 
     def _check_losses(self) -> None:
-        """Whoever must not run once more has been answered at once."""
+        """Check that each job that has lost its worker was answered at once, unless it may run again."""
         for witness in self._lost:
             if witness.number in self.live:
-                self._require(not witness.was_spoilt, "must not run once more", witness)
-                self._require(not witness.question, "runs once more, and nobody was asked", witness)
+                self._require(not witness.was_spoilt, "not answered, although it must not run again", witness)
+                self._require(not witness.question, "to run again, although its policy was not asked", witness)
         self._lost.clear()
 
     def _check_deadlines(self) -> None:
-        """Nobody's time is over, nor the drain's, and the next wake-up comes before it is."""
+        """Check that no limit of a job or of the drain has passed, and that the next wake-up comes before one does."""
         soonest = min([witness.limit for witness in self.live.values()], default=math.inf)
         if self.live:
             soonest = min(soonest, self.drain_deadline)
@@ -189,19 +194,19 @@ class Simulation(FakeEngine):
             raise SimulationFailed(self._sentence(f"the wake-up is {wakeup}, too late for {late!r} at {soonest}"))
 
     def _check_intake(self) -> None:
-        """What is closed lets nobody in, and each queue is treated as it wants to be."""
+        """Check that nothing is admitted during a pause or a drain, and that queues are consulted as they must be."""
         event = self._event
         if type(event) is on.Submitted and (self._is_paused or self.drain_deadline < math.inf):
-            self._require(not event.job.admitted, "admitted, while nothing new is taken", witness_of(event.job))
+            self._require(not event.job.admitted, "admitted during a pause or a drain", witness_of(event.job))
         problem = self._opinions.problem(self.clock.now)
         self._require(problem is None, problem or "")
 
     def _happen(self) -> None:
-        """Let the next thing happen: what is planned first, or the scheduler's wake-up."""
+        """Let the next thing happen: the first planned action, or the scheduler's wake-up."""
         self._require(self.steps < self._drain_after + DRAIN_STEPS, "the drain does not end")
         wakeup = self.scheduler.next_wakeup()
         instant = self.agenda.next()
-        # Where both are due at once either may come first; where the clock has leapt, the wake-up is late.
+        # If both are due at once, either may come first; if the clock has leapt, the wake-up is late.
         if wakeup is not None and (wakeup < instant or (wakeup == instant and self.dice.random() < 0.5)):
             self.clock.jump(max(wakeup, self.clock.now))
             self.receive(on.TimePassed())
@@ -218,9 +223,9 @@ class Simulation(FakeEngine):
     # ---- the callers
 
     def _arrive(self) -> None:
-        """A caller submits a job, and the next one is on its way."""
+        """Submit a caller's job, and plan the next arrival."""
         dice = self.dice
-        # Refusals, while a drain waits for a worker to exit, are all alike.
+        # Fewer during a drain: while it waits for a worker to exit, all refusals are alike.
         gap = self.weather.gap if self.drain_deadline == math.inf else 0.2
         self.agenda.plan(0.0 if dice.random() < 0.2 else dice.expovariate(1 / gap), self._arrive)
         lane = dice.choice(self._lanes)
@@ -246,7 +251,7 @@ class Simulation(FakeEngine):
             self.agenda.plan(self.dice.expovariate(1 / mean), self._pause)
 
     def _pause(self) -> None:
-        """The operator takes the server out of rotation or back, or says so once more."""
+        """Take the server out of rotation or back, as an operator does, who sometimes says so twice."""
         self._is_paused = not self._is_paused
         for _ in range(self.dice.randint(1, 2)):
             self.receive(on.PauseRequested() if self._is_paused else on.ResumeRequested())
@@ -255,8 +260,8 @@ class Simulation(FakeEngine):
     # ---- the workers
 
     def start_worker(self, command: do.StartWorker) -> None:
-        """Start one that may be slow, or fail."""
-        self._require(not self._has_failed, "a worker is started, which cannot be")
+        """Start a worker, which may be slow or fail to set up."""
+        self._require(not self._has_failed, "a worker is started, although none can be")
         dice = self.dice
         self.workers[command.worker] = FakeWorker(
             command.worker,
@@ -274,12 +279,12 @@ class Simulation(FakeEngine):
         )
 
     def _begun(self, worker: FakeWorker, attempt: Attempt) -> None:
-        """The user's code begins: not what is not to begin, and not what runs already."""
+        """Check, as the user's code begins an attempt, that it may begin, and that none of its jobs runs elsewhere."""
         if worker.worker in self._killed:
-            return  # it runs on for a moment, and nothing can be done about that
+            return  # it runs on for a moment, which cannot be prevented
         is_wanted = any(witness_of(job).number in self.live for job in attempt.jobs)
         is_right = self._lines.may_begin(worker.worker, attempt, is_wanted=is_wanted)
-        self._require(is_right, f"{attempt!r} is begun")
+        self._require(is_right, f"{attempt!r} is begun, although it must not be")
         for job in attempt.jobs:
             witness = witness_of(job)
             if witness.inside is not None:
@@ -289,16 +294,16 @@ class Simulation(FakeEngine):
             witness.inside = worker, attempt
 
     def recall(self, command: do.Recall) -> None:
-        """Ask a worker to give back what it has not begun, and note what it says of that."""
+        """Make a worker give back the attempts that it has not begun, and check the recall."""
         started = self.workers[command.worker].recall(command.attempt)
         back = self._lines.recall(command.worker, command.attempt, started)
         if back is None:
-            raise SimulationFailed(self._sentence(f"{command!r} does not name the last of its line"))
+            raise SimulationFailed(self._sentence(f"{command!r} does not name the last attempt of the line"))
         self._leave_line(back)
         self.receive(on.Recalled(command.worker, started))
 
     def _strike(self) -> None:
-        """Somebody kills a worker from outside, whatever it is doing."""
+        """Kill a worker from outside, whatever it is doing."""
         if self.weather.outage < math.inf:
             self.agenda.plan(self.dice.expovariate(1 / self.weather.outage), self._strike)
             if self.workers:
@@ -325,14 +330,14 @@ class Simulation(FakeEngine):
     def _begin_line(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
             for job in attempt.jobs:
-                if witness_of(job).standing == attempt.id:
+                if witness_of(job).sent_ahead == attempt.id:
                     witness_of(job).begin(attempt.id, attempt.worker.id, self.clock.now)
 
     def _leave_line(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
             for job in attempt.jobs:
-                if witness_of(job).standing == attempt.id:
-                    witness_of(job).standing = None
+                if witness_of(job).sent_ahead == attempt.id:
+                    witness_of(job).sent_ahead = None
 
     def _note_exit(self, event: on.WorkerExited) -> None:
         line = self._lines.lose(event.worker)
@@ -355,46 +360,46 @@ class Simulation(FakeEngine):
                 self.agenda.plan(self.dice.choice((0.0, 0.001, 0.1)), partial(self._take_some, witness.job))
 
     def _take_some(self, job: Job) -> None:
-        """All that is there, or a part of it, as a slow reader does."""
+        """Take all untaken chunks, or a part of them, as a slow reader does."""
         self.take(job, self.dice.choice((job.untaken, self.dice.randint(0, job.untaken))))
 
     def _note_taken(self, event: on.ChunksTaken) -> None:
         witness_of(event.job).see_taken(event.count, self.clock.now)
 
     def _judge(self, policy: RetryPolicy, job: Job, error: errors.PenstockError, now: float) -> float | None:
-        """Stand between the scheduler and a lane's retry policy."""
+        """Ask a lane's retry policy in the scheduler's place; check the question and record the answer."""
         witness = witness_of(job)
         self._require(witness.may_ask(error) and now == self.clock.now, f"its policy is asked about {error!r}", witness)
-        self._require(job.spent == witness.spent(error), f"{job.spent} tries are spent", witness)
+        self._require(job.spent == witness.spent(error), f"{job.spent} attempts are charged to it", witness)
         delay = policy(job, error, now)
         witness.hear(delay, error, now)
         return delay
 
-    # ---- what they see of commands
+    # ---- what the witnesses learn from commands
 
     def _send(self, command: do.Send) -> None:
         attempt = command.attempt
         is_ahead = self._lines.add(command.worker, attempt)
         for job in attempt.jobs:
             witness = witness_of(job)
-            self._require(witness.number in self.live, "sent, and has been answered", witness)
-            self._require(witness.attempt is None and witness.standing is None, "sent, and has been sent", witness)
+            self._require(witness.number in self.live, "sent, although it has been answered", witness)
+            self._require(witness.attempt is None and witness.sent_ahead is None, "sent twice", witness)
             self._check_turn(witness)
             if is_ahead:
-                self._require(witness.may_stand_in_line, "sent ahead", witness)
-                witness.standing = attempt.id
+                self._require(witness.may_be_sent_ahead, "sent ahead, although it must not be", witness)
+                witness.sent_ahead = attempt.id
             else:
                 witness.begin(attempt.id, command.worker, self.clock.now)
         self._have_run.add(attempt.worker.pool.name)
         self.workers[command.worker].run(attempt)
 
     def _check_turn(self, witness: Witness) -> None:
-        """It is the oldest of its lane, or the one that its queue has chosen, and has backed off for long enough."""
-        self._require(witness.not_before is None, "too soon", witness)
+        """Check that the job has backed off long enough, and is the oldest of its lane or the choice of its queue."""
+        self._require(witness.not_before is None, "sent before its back-off has ended", witness)
         if witness.job.lane not in self._opinions:
-            self._require(self._is_next(witness), "out of turn", witness)
+            self._require(self._is_next(witness), "sent out of turn", witness)
             return
-        # What has come, or come back, at this very instant may have done so when the work had been given out.
+        # A job that has arrived, or come back, at this very instant may have done so after the work was handed out.
         now, job = self.clock.now, witness.job
         latest = max((other.job.sequence for other in self.live.values() if other.arrived < now), default=0)
         has_older = any(other.sequence < job.sequence and witness_of(other).since < now for other in job.lane.queue)
@@ -402,7 +407,7 @@ class Simulation(FakeEngine):
         self._require(problem is None, problem or "", witness)
 
     def _is_next(self, witness: Witness) -> bool:
-        """Whether no older job of its lane waits to be sent."""
+        """Return whether no older job of its lane waits to be sent."""
         for other in self.live.values():  # in the order in which they came
             if other is witness:
                 return True
@@ -422,7 +427,7 @@ class Simulation(FakeEngine):
         job = command.job
         witness = witness_of(job)
         witness.answers += 1
-        self._require(witness.answers == 1, "answered again", witness)
+        self._require(witness.answers == 1, "answered twice", witness)
         self._require(self._is_true[type(job.outcome)](witness), f"{job.outcome!r} is not true", witness)
         has_begun = self.drain_deadline < math.inf and type(self._event) is not on.DrainRequested
         if has_begun and job.admitted:
@@ -435,22 +440,22 @@ class Simulation(FakeEngine):
     def _hear(self, command: do.Report) -> None:
         self.reports.append(command.report)
         if type(command.report) is PoolFailedReport:
-            self._drain_after = min(self._drain_after, self.steps + 300)  # soon there will be nothing but refusals
+            self._drain_after = min(self._drain_after, self.steps + 300)  # from now on there are only refusals
 
     # ---- which answers are true
 
     def _may_conclude(self, witness: Witness) -> bool:
-        """A result is that of the attempt that has just ended, and in time."""
+        """Return whether the job's attempt has just ended, in time: only then may it be answered with a result."""
         event = self._event
         return type(event) is on.ResultsArrived and event.attempt == witness.attempt and witness.limit > self.clock.now
 
     def _may_fail(self, witness: Witness) -> bool:
-        """A failure is that of the attempt that has just ended, and not to be made up for; or it could not be."""
+        """Return whether the job may be answered with a handler's error: it must not run again, or could not."""
         error = witness.job.outcome
         if error is witness.failed_with and witness.attempt is None:
             is_over = witness.is_over(("queue", "total"), self.clock.now)
             return is_over or self._has_failed or self._is_shed(witness)
-        is_asked = error.exception_type != "Cancelled"  # by itself: nothing that a policy is asked about
+        is_asked = error.exception_type != "Cancelled"  # it cancelled itself: policies are not asked about that
         return self._may_conclude(witness) and (witness.refused or not (is_asked and witness.may_ask(error)))
 
     def _may_time_out(self, witness: Witness, *names: str) -> bool:
@@ -458,11 +463,11 @@ class Simulation(FakeEngine):
         return has_begun and witness.is_over(names, self._slack_end())
 
     def _slack_end(self) -> float:
-        """A worker's own clock may end an attempt a moment before the scheduler's does."""
+        """Return the present instant, plus the slack if a worker has just ended an attempt by its own clock."""
         return self.clock.now + (_SLACK if type(self._event) is on.ResultsArrived else 0.0)
 
     def _may_be_lost(self, witness: Witness) -> bool:
-        """Either its worker has just died and it may not run again, or it may and no worker was free in time."""
+        """Return whether a lost job must not run again, or whether no worker was available for it in time."""
         if witness.failed_with is not None:
             return False
         if witness.job.state == EXPIRED:
@@ -476,16 +481,16 @@ class Simulation(FakeEngine):
         return witness.job.lane.pool_name not in self._have_run
 
     def _may_be_drained(self, witness: Witness) -> bool:
-        """Patience has ended; or it is refused, for the server takes nothing new."""
+        """Return whether the drain's time is over, or the job is refused because new work is not accepted."""
         is_closed = self._is_paused or self.drain_deadline < math.inf
         return self.clock.now >= self.drain_deadline or (is_closed and self._is_refused(witness))
 
     def _is_shed(self, witness: Witness) -> bool:
-        """Whether the queue has given it up, in so many words."""
-        return self._opinions.has_given_up(witness.job) and witness.attempt is None and witness.standing is None
+        """Return whether the queue has said explicitly that the job is to be shed."""
+        return self._opinions.has_given_up(witness.job) and witness.attempt is None and witness.sent_ahead is None
 
     def _may_pay(self, _witness: Witness) -> bool:
-        """One job at most pays for each mistake of a queue."""
+        """Return whether at most one job has failed for each mistake of a queue."""
         self._paid += 1
         return self._paid <= self.mistakes.total()
 
@@ -494,12 +499,12 @@ class Simulation(FakeEngine):
 
 
 def scenario_seeds(seed: int) -> Iterator[int]:
-    """The seeds of the scenarios that a seed stands for."""
+    """Generate the seeds of the scenarios from one seed."""
     return map(random.Random(seed).randrange, repeat(1 << 32))  # noqa: S311 - dice, not a secret
 
 
 def simulate(steps: int, seed: int) -> Counter[str]:
-    """Run scenarios until so many steps have been made; return how the jobs ended, and ``steps`` and ``scenarios``.
+    """Run scenarios until ``steps`` steps are made; return the counts of answers, of ``steps`` and of ``scenarios``.
 
     Raises
     ------
@@ -519,9 +524,9 @@ def simulate(steps: int, seed: int) -> Counter[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run from the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m penstock.testing.simulation", description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=200_000, help="how many events to simulate")
-    parser.add_argument("--seed", type=int, default=1, help="where the dice begin")
-    parser.add_argument("--scenario", type=int, help="run one scenario again, by the seed that its failure named")
+    parser.add_argument("--steps", type=int, default=200_000, help="the number of events to simulate")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the scenarios")
+    parser.add_argument("--scenario", type=int, help="repeat the one scenario with this seed, which its failure named")
     options = parser.parse_args(arguments)
     began = time.perf_counter()
     try:
@@ -541,8 +546,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _print_summary(totals: Counter[str], seconds: float) -> None:
     steps, scenarios = totals.pop("steps", 0), totals.pop("scenarios")
-    print(f"{steps} steps in {scenarios} scenarios, {steps / seconds:.0f} steps/s: nothing wrong")  # noqa: T201 - likewise
-    print("answers:", ", ".join(f"{name} {number}" for name, number in totals.most_common()))  # noqa: T201 - likewise
+    print(f"{steps} steps in {scenarios} scenarios, {steps / seconds:.0f} steps/s: nothing wrong")  # noqa: T201 - a command line
+    print("answers:", ", ".join(f"{name} {number}" for name, number in totals.most_common()))  # noqa: T201 - a command line
 
 
 if __name__ == "__main__":

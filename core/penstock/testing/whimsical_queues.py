@@ -1,4 +1,4 @@
-"""Queues for tests: one without any principle, and one that makes mistakes."""
+"""Queues for the simulation: one that decides at random, and one that also makes mistakes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _REFUSALS: Final[tuple[Callable[[str], PenstockError], ...]] = (QueueFull, Deadl
 
 
 class WhimsicalQueue(FifoQueue):
-    """Decides by dice: who is next, who does not get in, and who is to leave when.
+    """A queue that decides by dice which job is next, which is refused, and when one is given up.
 
     Parameters
     ----------
     seed:
-        Where the dice begin.
+        The seed of the dice.
 
     Attributes
     ----------
     said:
-        What it has last said of when to give up a job that it holds, by the job's sequence.
+        Its latest answer to ``give_up_at`` for each job that it holds, by the job's sequence.
     asked:
-        When it was last asked that, by the job's sequence; since the job has come in.
+        The latest instant of that question since the job was pushed, by the job's sequence.
     given_up:
-        The jobs, by their sequence, of which it has said: now.
+        The sequences of the jobs that it has said are to be given up at once.
     lessons:
-        How many attempts it has been told of.
+        The number of calls of ``learn``.
     popped:
-        The last job that it has let go.
+        The job that it popped last.
     """
 
     sheds: ClassVar[bool] = True
@@ -50,7 +50,7 @@ class WhimsicalQueue(FifoQueue):
         self._gives_up = self._dice.choice((0.0, 0.1, 0.5))
 
     def push(self, job: Job, now: float, /) -> None:
-        """Add a job, which may be the next one at once."""
+        """Add a job, which may become the head at once."""
         self.asked.pop(job.sequence, None)
         super().push(job, now)
         if self._dice.random() < 0.5:
@@ -62,13 +62,13 @@ class WhimsicalQueue(FifoQueue):
         super().push_front(job, now)
 
     def head(self, _now: float, /) -> Job:
-        """Anyone, and the same until something happens."""
+        """Return any job, and the same one until the queue changes."""
         if self._turn is None:
             self._turn = self._dice.choice(list(self.jobs.values()))
         return self._turn
 
     def pop(self, now: float, /) -> Job:
-        """Let go of that one."""
+        """Remove and return the head."""
         job = self.popped = self.head(now)
         self.remove(job, "", now)
         return job
@@ -81,13 +81,13 @@ class WhimsicalQueue(FifoQueue):
             self._turn = None
 
     def refusal(self, _job: Job | None, _now: float, /) -> PenstockError | None:
-        """Refuse somebody, for no reason."""
+        """Refuse a job for no reason, or admit it."""
         if self._dice.random() >= self._refuses:
             return None
         return self._dice.choice(_REFUSALS)("the dice have said so")
 
     def give_up_at(self, job: Job, now: float, /) -> float:
-        """Some time, or never; and asked again, something else."""
+        """Return any instant, or never; another one each time."""
         self.asked[job.sequence] = now
         seconds = self._dice.choice((0.0, -1.0, self._dice.expovariate(50.0)))
         when = now + seconds if self._dice.random() < self._gives_up else NEVER
@@ -97,21 +97,21 @@ class WhimsicalQueue(FifoQueue):
         return when
 
     def retry_after(self, _now: float, /) -> float | None:
-        """Whatever."""
+        """Return any number of seconds, or None."""
         return self._dice.choice((None, 1.0, 2.5))
 
     def learn(self, _jobs: int, _seconds: float, _now: float, /) -> None:
-        """Count it."""
+        """Count the lesson."""
         self.lessons += 1
 
 
 class ClumsyQueue(WhimsicalQueue):
-    """The same, which raises now and then, before or after it has done what it was asked to do.
+    """A whimsical queue that raises now and then, before or after the operation, and sometimes returns nonsense.
 
     Parameters
     ----------
     seed:
-        Where the dice begin.
+        The seed of the dice.
     """
 
     def __init__(self, seed: int) -> None:
@@ -123,26 +123,26 @@ class ClumsyQueue(WhimsicalQueue):
             raise RuntimeError("the queue has stumbled")
 
     def push(self, job: Job, now: float, /) -> None:
-        """Add a job, perhaps."""
+        """Add a job, or raise before or after that."""
         self._stumble()
         super().push(job, now)
         self._stumble()
 
     def push_front(self, job: Job, now: float, /) -> None:
-        """Put a job back, perhaps."""
+        """Put a job back, or raise before or after that."""
         self._stumble()
         super().push_front(job, now)
         self._stumble()
 
     def head(self, now: float, /) -> Job:
-        """Anyone, perhaps even one that has just left."""
+        """Return any job, perhaps even one that has just left."""
         self._stumble()
         if self.popped is not None and self._dice.random() < self._clumsiness / 2:
             return self.popped
         return super().head(now)
 
     def pop(self, now: float, /) -> Job:
-        """Let go of that one, or of another."""
+        """Remove and return the head, or another job."""
         self._stumble()
         if self._dice.random() < self._clumsiness / 2:
             self._turn = None
@@ -151,30 +151,30 @@ class ClumsyQueue(WhimsicalQueue):
         return job
 
     def remove(self, job: Job, why: str, now: float, /) -> None:
-        """Forget the job, perhaps."""
+        """Forget the job, or raise before or after that."""
         self._stumble()
         super().remove(job, why, now)
         self._stumble()
 
     def refusal(self, job: Job | None, now: float, /) -> PenstockError | None:
-        """Refuse somebody, or say nonsense."""
+        """Refuse a job, admit it, or return nonsense."""
         self._stumble()
         nonsense: Any = "no"
         return nonsense if self._dice.random() < self._clumsiness / 2 else super().refusal(job, now)
 
     def give_up_at(self, job: Job, now: float, /) -> float:
-        """Some time, or never, or nonsense."""
+        """Return any instant, never, or nonsense."""
         self.asked[job.sequence] = now
         self.said.pop(job.sequence, None)
         self._stumble()
         return float("nan") if self._dice.random() < self._clumsiness / 2 else super().give_up_at(job, now)
 
     def retry_after(self, now: float, /) -> float | None:
-        """Whatever."""
+        """Return any number of seconds or None, or raise."""
         self._stumble()
         return super().retry_after(now)
 
     def learn(self, jobs: int, seconds: float, now: float, /) -> None:
-        """Count it, with effort."""
+        """Count the lesson, and sometimes raise."""
         super().learn(jobs, seconds, now)
         self._stumble()

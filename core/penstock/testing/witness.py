@@ -1,4 +1,4 @@
-"""What an outsider can know of a job, to judge the scheduler by."""
+"""Witnesses: an outside observer's knowledge of a job, by which the simulation judges the scheduler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from penstock.testing.fake_worker import Behaviour, FakeWorker
 
 
 class Witness:
-    """Stands beside one job, and never reads what the scheduler has written down, only what went in and came out."""
+    """An observer of one job, who never reads the scheduler's records, only its input and its output."""
 
     __slots__ = (
         "answers",
@@ -33,8 +33,8 @@ class Witness:
         "progressed",
         "question",
         "refused",
+        "sent_ahead",
         "since",
-        "standing",
         "untaken",
         "was_spoilt",
         "worker",
@@ -47,24 +47,24 @@ class Witness:
         self.arrived = now
         self.attempt: int | None = None  # None while it is queued
         self.worker: int | None = None
-        self.standing: int | None = None  # the attempt in which it stands in a worker's line, still queued
-        self.since = now  # it is queued, or runs
+        self.sent_ahead: int | None = None  # the attempt that waits for it in a worker's line; it counts as queued
+        self.since = now  # the start of its wait in the queue, or of its attempt
         self.attempts = 0
-        self.deaths = 0  # workers that died of it, as far as anybody can tell
-        self.failures = 0  # attempts that ended with an error of which the policy was asked
-        self.failed_with: HandlerError | None = None  # the latest of those, while it waits for its next try
-        self.not_before: float | None = None  # when it may be queued again, while it backs off
-        self.question = False  # whether its policy must still be asked if it may run again
-        self.refused = False  # whether that has said no
-        self.was_spoilt = False  # whether it must not run once more, when its worker was lost
+        self.deaths = 0  # workers that died while running it, as far as an observer can tell
+        self.failures = 0  # attempts that ended with an error about which the policy was asked
+        self.failed_with: HandlerError | None = None  # the latest of these errors, while it waits for its next attempt
+        self.not_before: float | None = None  # while it backs off: when it may be queued again
+        self.question = False  # True if its policy must still be asked whether it may run again
+        self.refused = False  # True if the policy has refused another attempt
+        self.was_spoilt = False  # `is_spoilt` at the moment when its worker was lost
         self.hung_up = False
         self.chunks = 0
         self.untaken = 0
         self.progressed = now
         self.answers = 0
-        self.inside: tuple[FakeWorker, Attempt] | None = None  # where the user's code was last seen to begin it
+        self.inside: tuple[FakeWorker, Attempt] | None = None  # where the user's code last began it
         self.limits: dict[str, float] = {}
-        self.limit = math.inf  # the first of them
+        self.limit = math.inf  # the earliest of them
         self._look()
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Witness:
 
     @property
     def is_spoilt(self) -> bool:
-        """Whether it must not run once more."""
+        """True if the job must not run again."""
         lane = self.job.lane
         return (
             not lane.idempotent
@@ -84,18 +84,18 @@ class Witness:
         )
 
     def may_ask(self, error: PenstockError) -> bool:
-        """Whether the policy may be asked if it runs again after this: it must not run once more otherwise."""
+        """Return whether the policy may be asked about this error. If not, the job must not run again."""
         if isinstance(error, WorkerLost):
             return self.question and not self.chunks and self.job.lane.idempotent and self.deaths < POISON_DEATHS
         is_safe = self.job.lane.idempotent or (isinstance(error, HandlerError) and error.may_retry)
         return is_safe and not self.chunks and self.attempt is not None
 
     def spent(self, error: PenstockError) -> int:
-        """Its tries that count when the policy is asked: not those that ended through no fault of its own."""
+        """Return the number of attempts charged to the job when its policy is asked: those it has itself failed."""
         return self.deaths + self.failures + isinstance(error, HandlerError)
 
     def hear(self, delay: float | None, error: PenstockError, now: float) -> None:
-        """The policy has decided, and its word counts, but for the job's deadline."""
+        """Record the policy's decision, which is final unless the job's deadline rules it out."""
         self.question = False
         self.failures += isinstance(error, HandlerError)
         total = self.job.timeouts.total
@@ -109,7 +109,7 @@ class Witness:
         self._look()
 
     def wake(self, now: float) -> None:
-        """If it has backed off for long enough, it is queued again; unless its time is over."""
+        """Queue the job again if it has backed off long enough and has time left."""
         if self.not_before is not None and self.not_before <= now and not self.is_over(("total",), now):
             self.not_before = None
             self.since = now
@@ -117,22 +117,22 @@ class Witness:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is in its queue."""
-        return self.attempt is None and self.standing is None and self.not_before is None
+        """True if the job is in its queue, and not sent ahead."""
+        return self.attempt is None and self.sent_ahead is None and self.not_before is None
 
     @property
-    def may_stand_in_line(self) -> bool:
-        """Whether it may be sent ahead: not if it must never run twice, or may be what kills workers."""
+    def may_be_sent_ahead(self) -> bool:
+        """True if the job may be sent ahead: if it may run twice, and is not suspected of killing workers."""
         lane = self.job.lane
         return lane.idempotent and not lane.is_stream and lane.batching is None and not self.deaths
 
     def is_over(self, names: tuple[str, ...], now: float) -> bool:
-        """Whether one of these limits has been reached."""
+        """Return whether one of these limits has been reached."""
         return any(self.limits.get(name, math.inf) <= now for name in names)
 
     def begin(self, attempt: int, worker: int, now: float) -> None:
-        """It runs from now on."""
-        self.standing = None
+        """Record that an attempt of the job begins."""
+        self.sent_ahead = None
         self.refused = False
         self.attempts += 1
         self.attempt = attempt
@@ -141,7 +141,7 @@ class Witness:
         self._look()
 
     def lose(self, now: float, *, is_guilty: bool) -> None:
-        """Its worker has gone: it waits again, unless it is answered."""
+        """Record that the job has lost its worker: it waits again, unless it is answered."""
         self.deaths += is_guilty
         self.was_spoilt = self.is_spoilt
         self.question = is_guilty
@@ -151,14 +151,14 @@ class Witness:
         self._look()
 
     def come_back(self, now: float) -> None:
-        """The worker has not begun it after all: it waits again, and nothing has happened."""
+        """Record that the worker had not begun the job after all: it waits again, uncharged."""
         self.attempts -= 1
         failed_with = self.failed_with
         self.lose(now, is_guilty=False)
         self.failed_with = failed_with
 
     def see_chunk(self, now: float) -> None:
-        """A chunk has arrived."""
+        """Record that a chunk has arrived."""
         if not self.untaken:
             self.progressed = now
         self.chunks += 1
@@ -166,14 +166,14 @@ class Witness:
         self._look()
 
     def see_taken(self, count: int, now: float) -> None:
-        """The caller has taken so many of the chunks that there were."""
+        """Record that the caller has taken ``count`` of the chunks that had arrived."""
         if count:
             self.untaken -= count
             self.progressed = now
             self._look()
 
     def _look(self) -> None:
-        """Work out the instants at which it must be stopped, from the definition of the time-outs alone."""
+        """Compute the instants at which the job must be stopped, from the definition of the timeouts alone."""
         timeouts = self.job.timeouts
         limits = [("total", self.arrived, timeouts.total)]
         if self.not_before is not None:
@@ -193,7 +193,7 @@ class Witness:
 
 
 class WitnessedJob(Job):
-    """A job of the simulation, with the witness beside it."""
+    """A job of the simulation, which carries its witness."""
 
     __slots__ = ("witness",)
 

@@ -1,4 +1,4 @@
-"""An engine without a loop and without processes: time stands still, and workers are there when they are asked for."""
+"""An engine without a loop or processes: time moves only on demand, and workers exist as soon as they are requested."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from penstock.wire import Message, Ready, Run
 
 class Timer:
     def cancel(self) -> None:
-        """Nothing rings here unless the test says so."""
+        """Do nothing: only the test makes timers fire."""
 
 
 class FakeReactor:
-    """A loop in which time passes, and nobody is called: as in a real one that is late."""
+    """A loop in which time passes without a callback, as in a real one that is late."""
 
     def __init__(self) -> None:
         self.time = MockClock()
@@ -29,7 +29,7 @@ class FakeReactor:
 
 
 class FakeLink:
-    """A worker that remembers what it was sent."""
+    """A worker that keeps the messages that it was sent."""
 
     name = "shared/0"
     setup_error = ""
@@ -43,7 +43,7 @@ class FakeLink:
         self.sent.append(message)
 
     def poll(self) -> None:
-        """Nothing has arrived that was not told."""
+        """Do nothing: the test has passed in every message."""
 
     def interrupt(self, attempt: int) -> None: ...
 
@@ -55,7 +55,7 @@ class FakeLink:
 
 
 class FakeProcesses:
-    """Workers that are there as soon as they are asked for."""
+    """Workers that exist as soon as they are requested."""
 
     def __init__(self) -> None:
         self.links: dict[int, FakeLink] = {}
@@ -71,7 +71,7 @@ class FakeProcesses:
 
 
 def engine_of(app: App, registry: Registry | None = None) -> Engine:
-    """Make a started engine, whose workers are still to say that they are ready."""
+    """Return a started engine, whose workers have not yet said that they are ready."""
     engine = Engine(app, FakeReactor(), "no such target", registry=registry or Registry())
     engine.performer.processes = FakeProcesses()
     engine.start()
@@ -79,7 +79,7 @@ def engine_of(app: App, registry: Registry | None = None) -> Engine:
 
 
 def ready(engine: Engine) -> FakeLink:
-    """Let the only worker be ready."""
+    """Make the only worker ready, and return its link."""
     (link,) = engine.links.values()
     engine.performer.inbox.on_messages(link, [Ready(0.0, 1)])
     return link

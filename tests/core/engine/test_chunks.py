@@ -33,7 +33,7 @@ def engine() -> Engine:
 
 
 def start(engine: Engine) -> tuple[FakeLink, Call]:
-    """Let a stream and a stubborn neighbour run in the same worker, past the neighbour's deadline."""
+    """Run a stream and a stubborn neighbour in the same worker, past the neighbour's deadline."""
     link = ready(engine)
     call = engine.submit(Submission(engine.endpoint("stream")), b"")
     engine.submit(Submission(engine.endpoint("stubborn")), b"")
@@ -43,7 +43,7 @@ def start(engine: Engine) -> tuple[FakeLink, Call]:
 
 
 def test_chunks_that_come_in_time_are_the_callers(engine: Engine) -> None:
-    """What has arrived before the worker's end can be taken, and then the job is never run again."""
+    """Chunks that arrived before the end of the worker can be taken; then the job is never run again."""
     link, call = start(engine)
     (attempt, _) = link.attempts()
     engine.performer.inbox.on_messages(link, [Chunk(attempt, b"0"), Chunk(attempt, b"1")])
@@ -73,10 +73,10 @@ def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -
 
 
 def test_room_is_given_back_by_the_quarter(engine: Engine) -> None:
-    """What the caller takes becomes room for the worker again, in few messages that together miss no byte."""
+    """Chunks that the caller takes make room for the worker again, in few messages that add up to every byte."""
     link, call = start(engine)
     (attempt, _) = link.attempts()
-    half = b"x" * (WINDOW_BYTES // 8)  # of a quarter
+    half = b"x" * (WINDOW_BYTES // 8)  # half of a quarter
     for _ in range(5):
         engine.performer.inbox.on_messages(link, [Chunk(attempt, half)])
         call.take()

@@ -1,4 +1,4 @@
-"""What an engine tells: those who have let a job in, and those who watch."""
+"""The engine's records, for the policies that let a job in and for the observers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def square(input: float) -> float:
 
 
 class Watcher:
-    """Remembers every record, and may shorten a drain."""
+    """A plug-in that keeps every record, and may shorten a drain."""
 
     name = "watcher"
 
@@ -74,7 +74,7 @@ def answer(engine: Engine, link: FakeLink, result: Any = None) -> None:
     ids=["ok", "error"],
 )
 def test_an_answered_job_is_told_once(engine: Engine, watcher: Watcher, result: Any, code: str) -> None:
-    """To whoever has let it in, and to whoever watches, the same record."""
+    """The policies that let it in and the observers receive the same record."""
     released: list[records.JobAnswered] = []
     link = ready(engine)
     submit(engine, released)
@@ -89,7 +89,7 @@ def test_an_answered_job_is_told_once(engine: Engine, watcher: Watcher, result: 
 
 
 def test_a_job_whose_caller_has_gone_is_told_as_cancelled(engine: Engine, watcher: Watcher) -> None:
-    """At once; its attempt, which nobody waits for, ends later and was no use."""
+    """The record comes at once; the attempt, which no caller waits for, ends later and was not useful."""
     released: list[records.JobAnswered] = []
     link = ready(engine)
     submit(engine, released).cancel()
@@ -101,7 +101,7 @@ def test_a_job_whose_caller_has_gone_is_told_as_cancelled(engine: Engine, watche
 
 
 def test_work_that_is_lost_with_its_worker_was_no_use(engine: Engine, watcher: Watcher) -> None:
-    """It took time all the same."""
+    """The attempt took time all the same."""
     link = ready(engine)
     submit(engine)
     engine.reactor.time.advance(2.0)
@@ -112,7 +112,7 @@ def test_work_that_is_lost_with_its_worker_was_no_use(engine: Engine, watcher: W
 
 
 def test_a_refusal_is_told_by_who_asked(engine: Engine, watcher: Watcher) -> None:
-    """The engine raises, and its caller says so with ``refuse``: only then is it told, once."""
+    """The engine raises; only when its caller reports that with ``refuse`` is there a record, once."""
     released: list[records.JobAnswered] = []
     submit(engine)
     submission = Submission(app.endpoints[0], request_id="r2")
@@ -127,7 +127,7 @@ def test_a_refusal_is_told_by_who_asked(engine: Engine, watcher: Watcher) -> Non
 
 
 def test_an_answered_job_is_no_garbage(engine: Engine) -> None:
-    """Nothing is left of it for the garbage collector: a tenth of a busy server's time would go into looking for it."""
+    """It leaves nothing for the garbage collector, which would cost a tenth of a busy server's time."""
     link = ready(engine)
     submit(engine, [])
     answer(engine, link)
@@ -139,7 +139,7 @@ def test_an_answered_job_is_no_garbage(engine: Engine) -> None:
 
 
 def test_a_drain_is_told_at_both_ends(engine: Engine, watcher: Watcher) -> None:
-    """Who, why, for how long; and what has become of the jobs that it found."""
+    """The records say who, why and for how long; and the fate of the jobs that the drain found."""
     link = ready(engine)
     submit(engine)
     drained: list[bool] = []
@@ -155,7 +155,7 @@ def test_a_drain_is_told_at_both_ends(engine: Engine, watcher: Watcher) -> None:
 
 
 def test_abandoned_jobs_are_told(engine: Engine, watcher: Watcher) -> None:
-    """One by one, and in the sum."""
+    """Each has a record, and the drain's own record counts them."""
     link = ready(engine)
     submit(engine)
     engine.drain(5.0, lambda: None)
@@ -181,7 +181,7 @@ def test_abandoned_jobs_are_told(engine: Engine, watcher: Watcher) -> None:
 def test_how_long_a_drain_may_take(
     engine: Engine, watcher: Watcher, grant: Callable[[ShutdownRequest], float], longest: float, seconds: float
 ) -> None:
-    """The policy decides, within what the host allows; one that raises does not keep the engine from stopping."""
+    """The policy decides, within the host's limit; one that raises does not keep the engine from stopping."""
     engine.longest_drain = longest
     watcher.grant = grant
     ready(engine)
@@ -190,7 +190,7 @@ def test_how_long_a_drain_may_take(
 
 
 def test_a_shutdown_takes_its_host_along(engine: Engine) -> None:
-    """The drain has begun when the host is told; whoever asks again is told again, and changes nothing."""
+    """The host is called once the drain has begun; a repeated shutdown calls it again, and changes nothing."""
     ready(engine)
     told: list[tuple[ShutdownRequest, bool]] = []
     engine.on_shutdown = lambda request: told.append((request, engine.draining))
@@ -201,7 +201,7 @@ def test_a_shutdown_takes_its_host_along(engine: Engine) -> None:
 
 
 def test_an_engine_that_is_closed_at_once_is_told_too(engine: Engine, watcher: Watcher) -> None:
-    """Every end has its record."""
+    """Every end of an engine has its records."""
     ready(engine)
     submit(engine)
     engine.close()

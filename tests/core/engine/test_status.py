@@ -18,7 +18,7 @@ def page_of(engine: FakeEngine) -> StatusPage:
 
 
 def test_it_shows_pools_workers_and_attempts() -> None:
-    """Each place with its worker, and each attempt with the requests in it, the seconds rounded for a person."""
+    """It lists each place with its worker and each attempt with its requests, with rounded seconds."""
     engine = FakeEngine()
     engine.start()
     engine.advance(1.0)
@@ -44,7 +44,7 @@ def test_it_shows_pools_workers_and_attempts() -> None:
 
 
 def test_a_place_between_two_workers_is_restarting() -> None:
-    """There is a place, and no process in it."""
+    """The place is listed, without a process in it."""
     rendered = page_of(FakeEngine()).render(["not started"])
     assert (rendered["ready"], rendered["reasons"]) == (False, ["not started"])
     [place] = rendered["pools"]["default"]["workers"]

@@ -12,7 +12,7 @@ BEYOND_SELECT = 1500
 
 
 def test_descriptors_beyond_the_reach_of_select_can_be_waited_for() -> None:
-    """A process with more than a thousand descriptors open waits as well as any other."""
+    """Waiting works in a process with more than a thousand open descriptors."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= BEYOND_SELECT:
         pytest.skip("this machine allows a process too few descriptors to show it")
     read, write = os.pipe()

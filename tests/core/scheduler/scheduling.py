@@ -1,4 +1,4 @@
-"""What the tests of the scheduler share."""
+"""Helpers shared by the tests of the scheduler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from penstock.testing import FakeEngine
 
 
 def ready(*lanes: LaneSpec, workers: int = 1, capacity: int = 1) -> FakeEngine:
-    """An engine whose workers are ready, at the instant 1.0."""
+    """Return an engine at the instant 1.0, with its workers ready."""
     engine = FakeEngine(
         [PoolSpec(name="default", workers=workers, capacity=capacity)], lanes or [LaneSpec(name="lane")]
     )
@@ -22,27 +22,27 @@ def ready(*lanes: LaneSpec, workers: int = 1, capacity: int = 1) -> FakeEngine:
 
 
 def lane(**options: Any) -> LaneSpec:
-    """A lane called "lane"."""
+    """Return the spec of a lane called "lane"."""
     return LaneSpec(**{"name": "lane", **options})
 
 
 def code(job: Job) -> str | None:
-    """How the job was answered: "ok", the code of its error, or None if it was not."""
+    """Return the job's answer: "ok" or the code of its error; None if it is not answered."""
     if job.outcome is None:
         return None
     return job.outcome.code if isinstance(job.outcome, PenstockError) else "ok"
 
 
 def codes(*jobs: Job) -> list[str | None]:
-    """How the jobs were answered."""
+    """Return the answers of the jobs."""
     return [code(job) for job in jobs]
 
 
 def events(engine: FakeEngine) -> list[str]:
-    """What was reported."""
+    """Return the names of the reported events."""
     return [report.event for report in engine.reports]
 
 
 def names(commands: list[do.Command]) -> list[str]:
-    """The commands by name; a report by its event."""
+    """Return the commands by name, and a report by its event."""
     return [command.report.event if isinstance(command, do.Report) else type(command).__name__ for command in commands]

@@ -1,4 +1,4 @@
-"""Out of rotation and back."""
+"""Pauses: out of rotation and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.core.scheduler.scheduling import code, codes, events, ready
 
 
 def test_out_of_rotation_nothing_new_is_taken() -> None:
-    """It is said that it may be tried again, elsewhere; what is admitted goes on, and the workers stay."""
+    """The refusal says that the job may be sent again, elsewhere; admitted jobs go on, and the workers stay."""
     engine = ready()
     jobs = [engine.submit(), engine.submit()]
     engine.pause()
@@ -23,7 +23,7 @@ def test_out_of_rotation_nothing_new_is_taken() -> None:
 
 
 def test_out_of_rotation_it_is_not_ready_and_not_draining() -> None:
-    """A load balancer sends its work elsewhere; the process is not about to end."""
+    """A load balancer sends its work elsewhere, but the process is not about to end."""
     engine = ready()
     engine.pause()
     assert engine.scheduler.unready_reasons() == ["taken out of rotation"]
@@ -36,7 +36,7 @@ def test_out_of_rotation_it_is_not_ready_and_not_draining() -> None:
 
 
 def test_back_in_rotation_it_takes_work_again() -> None:
-    """As if nothing had been."""
+    """New work is accepted as if there had been no pause."""
     engine = ready()
     engine.pause()
     engine.resume()
@@ -47,7 +47,7 @@ def test_back_in_rotation_it_takes_work_again() -> None:
 
 
 def test_who_and_why_are_told_once() -> None:
-    """To ask for what is so already changes nothing, and is no mistake."""
+    """Asking for the present state again changes nothing, and is not an error."""
     engine = ready()
     engine.submit(behaviour=Behaviour.SLOW)
     engine.receive(on.ResumeRequested("ops", "early"))
@@ -59,7 +59,7 @@ def test_who_and_why_are_told_once() -> None:
 
 
 def test_a_worker_that_is_lost_out_of_rotation_is_replaced() -> None:
-    """So that it is warm when the instance comes back."""
+    """A replacement is started at once, so that it is warm when the instance comes back."""
     engine = ready()
     engine.pause()
     engine.workers[1].exit("SIGKILL")
@@ -68,7 +68,7 @@ def test_a_worker_that_is_lost_out_of_rotation_is_replaced() -> None:
 
 
 def test_a_drain_may_begin_out_of_rotation() -> None:
-    """It ends as any other does."""
+    """A drain during a pause ends as any other does."""
     engine = ready()
     job = engine.submit()
     engine.pause()
@@ -80,7 +80,7 @@ def test_a_drain_may_begin_out_of_rotation() -> None:
 
 
 def test_there_is_no_way_back_from_a_drain() -> None:
-    """Neither by a pause nor by its end."""
+    """Neither a pause nor its end undoes a drain."""
     engine = ready()
     engine.submit(behaviour=Behaviour.SLOW)
     engine.drain()
@@ -92,7 +92,7 @@ def test_there_is_no_way_back_from_a_drain() -> None:
 
 
 def test_a_drain_counts_what_it_finds() -> None:
-    """How many jobs have come to their own end, however that was, and how many were given up."""
+    """It counts the jobs that came to their own end, whatever that was, and the jobs that it abandoned."""
     engine = ready()
     early = engine.submit()
     engine.advance(0.5)
@@ -118,7 +118,7 @@ def test_a_drain_counts_what_it_finds() -> None:
 
 
 def test_each_abandoned_job_is_reported_with_what_it_was_doing() -> None:
-    """Before it is answered: afterwards it would say nothing but that it was."""
+    """The report comes before the answer: afterwards the job's state would show only that it was answered."""
     engine = ready()
     running, queued = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(2)]
     engine.drain(0.0)

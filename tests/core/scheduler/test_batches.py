@@ -1,4 +1,4 @@
-"""Batches: when they go, who is in them, and how their members are answered."""
+"""Batches: when they are sent, which jobs they contain, and how their members are answered."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.core.scheduler.scheduling import code, codes, events, lane, ready
 
 
 def batching(max_size: int = 4, max_wait: float = 0.25, *, workers: int = 1, **options: object) -> FakeEngine:
-    """One lane that batches."""
+    """Return an engine with one lane that batches."""
     return ready(lane(batching=Batching(max_size=max_size, max_wait=max_wait), **options), workers=workers)
 
 
 def batches(engine: FakeEngine) -> list[list[Job]]:
-    """What runs."""
+    """Return the jobs of each attempt."""
     return [attempt.jobs for attempt in engine.scheduler.attempts.values()]
 
 
 def test_a_full_batch_goes_at_once() -> None:
-    """Nobody waits for company that there is no room for."""
+    """No job waits for company once the batch has no room left."""
     engine = batching(max_size=2)
     first = engine.submit()
     assert batches(engine) == []
@@ -32,7 +32,7 @@ def test_a_full_batch_goes_at_once() -> None:
 
 
 def test_the_first_job_waits_no_longer_than_max_wait() -> None:
-    """A batch that does not fill goes ``max_wait`` after its first job came."""
+    """A batch that does not fill is sent ``max_wait`` after its first job arrived."""
     engine = batching()
     first = engine.submit()
     engine.advance(0.125)
@@ -44,7 +44,7 @@ def test_the_first_job_waits_no_longer_than_max_wait() -> None:
 
 
 def test_no_more_than_max_size_go_together() -> None:
-    """What is left waits for its own turn, from its own arrival."""
+    """The remaining jobs wait for their own turn, counted from their own arrival."""
     engine = batching(max_size=2, workers=2)
     jobs = [engine.submit() for _ in range(3)]
     assert batches(engine) == [jobs[:2]]
@@ -53,7 +53,7 @@ def test_no_more_than_max_size_go_together() -> None:
 
 
 def test_an_overdue_batch_goes_with_the_first_free_worker() -> None:
-    """While all workers are busy the batch goes on filling; then it goes at once."""
+    """While all workers are busy the batch goes on filling; it is sent as soon as one is free."""
     engine = batching()
     engine.submit(behaviour=Behaviour.SLOW)
     engine.advance(0.25)
@@ -64,7 +64,7 @@ def test_an_overdue_batch_goes_with_the_first_free_worker() -> None:
 
 @pytest.mark.parametrize("limit", ["queue", "total"])
 def test_nobody_spends_its_whole_time_on_waiting_for_company(limit: str) -> None:
-    """A batch goes when half of any member's time is over, whichever member that is."""
+    """A batch is sent when half of any member's time is over, whichever member that is."""
     engine = batching(max_wait=9.0)
     engine.submit()
     engine.advance(0.5)
@@ -77,7 +77,7 @@ def test_nobody_spends_its_whole_time_on_waiting_for_company(limit: str) -> None
 
 
 def test_an_empty_queue_leaves_no_hurry_behind() -> None:
-    """When all who waited have gone, the next job has its whole wait again."""
+    """Once every waiting job has left, the next one may wait the whole ``max_wait`` again."""
     engine = batching()
     engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=0.5))
     engine.advance(0.25)
@@ -100,7 +100,7 @@ def test_one_bad_item_fails_alone() -> None:
 
 
 def test_a_member_whose_time_is_over_is_answered_and_the_rest_goes_on() -> None:
-    """A batch is not interrupted for one member; its late result is thrown away."""
+    """A batch is not interrupted for one member; the late result of that member is discarded."""
     engine = batching(max_size=2)
     hurried = engine.submit(behaviour=Behaviour.SLOW, timeouts=Timeouts(execution=0.5))
     patient = engine.submit(behaviour=Behaviour.SLOW)
@@ -113,7 +113,7 @@ def test_a_member_whose_time_is_over_is_answered_and_the_rest_goes_on() -> None:
 
 
 def test_a_batch_that_nobody_waits_for_is_interrupted() -> None:
-    """When the last member has gone the attempt is stopped, once."""
+    """When the last member has left, the attempt is stopped, once."""
     engine = batching(max_size=2)
     jobs = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(2)]
     engine.cancel(jobs[0])
@@ -123,7 +123,7 @@ def test_a_batch_that_nobody_waits_for_is_interrupted() -> None:
 
 
 def test_the_deadline_of_a_batch_is_that_of_its_last_member() -> None:
-    """What the worker is told covers everybody; a member without a limit means none."""
+    """The worker receives one deadline that covers all members; if one member has no limit, there is none."""
     engine = batching(max_size=2)
     engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=1.0))
     job = engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=9.0, total=2.0))
@@ -136,7 +136,7 @@ def test_the_deadline_of_a_batch_is_that_of_its_last_member() -> None:
 
 
 def test_a_wrong_number_of_results_is_refused() -> None:
-    """One result for each job: the engine may not hand in fewer."""
+    """Each job needs a result: the engine must not pass in fewer."""
     engine = batching(max_size=2)
     job = engine.submit()
     engine.submit()

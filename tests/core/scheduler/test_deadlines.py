@@ -1,4 +1,4 @@
-"""Each limit on a job: when it is reached, what the caller is told, and that nothing else is held up."""
+"""Each limit on a job: when it is reached, which error the caller receives, and that no other job is held up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_result_in_time_is_the_answer() -> None:
 
 
 def test_the_queue_time_out_fires_behind_a_stuck_worker() -> None:
-    """Queue time is watched by the scheduler, not by the worker: it ends on time while the only worker is stuck."""
+    """The scheduler watches queue time, not the worker: it ends on time while the only worker is stuck."""
     engine = ready(lane(timeouts=Timeouts(queue=2.0, execution=None)))
     engine.submit(behaviour=Behaviour.STUCK_HARD)
     job = engine.submit()
@@ -38,7 +38,7 @@ def test_the_queue_time_out_fires_behind_a_stuck_worker() -> None:
 
 
 def test_the_total_time_counts_in_the_queue() -> None:
-    """A total time that ends in the queue is a queue time-out: nothing was started, so it is safe to send again."""
+    """A total timeout in the queue is a queue timeout: the job never started, so it is safe to send again."""
     engine = ready(lane(timeouts=Timeouts(queue=None, execution=None, total=0.5)))
     engine.submit(behaviour=Behaviour.STUCK_HARD, timeouts=FOREVER)
     job = engine.submit()
@@ -48,7 +48,7 @@ def test_the_total_time_counts_in_the_queue() -> None:
 
 
 def test_the_execution_time_out_begins_with_the_attempt() -> None:
-    """Time in the queue is no part of the execution time."""
+    """Time in the queue does not count toward the execution time."""
     engine = ready(lane(timeouts=Timeouts(execution=0.5)))
     engine.submit(behaviour=Behaviour(seconds=0.4))
     job = engine.submit(behaviour=Behaviour.STUCK)
@@ -59,7 +59,7 @@ def test_the_execution_time_out_begins_with_the_attempt() -> None:
 
 
 def test_the_total_time_out_stops_a_running_job() -> None:
-    """Total time goes on while it runs, from the arrival."""
+    """The total time runs from the arrival, and goes on while the job runs."""
     engine = ready(lane(timeouts=Timeouts(execution=None, total=0.5)))
     engine.submit(behaviour=Behaviour(seconds=0.3))
     job = engine.submit(behaviour=Behaviour.STUCK)
@@ -101,7 +101,7 @@ def test_a_stream_may_not_fall_silent() -> None:
 
 
 def test_idle_may_come_before_the_limit_that_held_until_then() -> None:
-    """With the first chunk the limit may move nearer, and the timer with it."""
+    """The first chunk may bring the limit nearer, and the timer with it."""
     engine = ready(lane(is_stream=True, timeouts=Timeouts(idle=0.1, first_chunk=None)))
     job = engine.submit(behaviour=Behaviour(seconds=9.0, chunks=1, every=0.2))
     engine.advance(0.2)
@@ -111,7 +111,7 @@ def test_idle_may_come_before_the_limit_that_held_until_then() -> None:
 
 
 def test_a_caller_that_does_not_read_is_taken_to_be_gone() -> None:
-    """``idle`` also bounds how long chunks may lie untaken; the model's silence is not counted then."""
+    """``idle`` also bounds how long chunks may stay untaken; during that time the model may be silent."""
     engine = ready(lane(is_stream=True, timeouts=Timeouts(idle=0.5)))
     job = engine.submit(behaviour=Behaviour(seconds=9.0, chunks=40, every=0.1))
     engine.advance(0.599)
@@ -123,7 +123,7 @@ def test_a_caller_that_does_not_read_is_taken_to_be_gone() -> None:
 
 
 def test_taking_nothing_does_not_put_off_the_limit_on_silence() -> None:
-    """A caller who keeps looking gives a silent model no more time."""
+    """A caller that keeps polling does not extend the time of a silent model."""
     engine = ready(lane(is_stream=True, timeouts=Timeouts(idle=0.5)))
     job = engine.submit(behaviour=Behaviour(seconds=9.0, chunks=1, every=0.1))
     for _ in range(7):
@@ -133,7 +133,7 @@ def test_taking_nothing_does_not_put_off_the_limit_on_silence() -> None:
 
 
 def test_a_caller_may_tighten_its_own_limits() -> None:
-    """The time-outs that count are the job's, not the endpoint's."""
+    """The timeouts of the job count, not those of the endpoint."""
     engine = ready(lane(timeouts=Timeouts(execution=10.0)))
     job = engine.submit(behaviour=Behaviour.STUCK, timeouts=Timeouts(execution=0.1))
     engine.advance(0.1)
@@ -141,7 +141,7 @@ def test_a_caller_may_tighten_its_own_limits() -> None:
 
 
 def test_no_limit_is_no_limit() -> None:
-    """None never stops anything, and wakes nobody."""
+    """A timeout of None never stops a job, and needs no wake-up."""
     engine = ready(lane(timeouts=FOREVER))
     job = engine.submit(behaviour=Behaviour.STUCK)
     assert engine.scheduler.next_wakeup() is None
@@ -150,7 +150,7 @@ def test_no_limit_is_no_limit() -> None:
 
 
 def test_a_queue_time_of_zero_means_now_or_never() -> None:
-    """With ``queue=0`` a job runs at once or is refused at the next wake-up, which is now."""
+    """With ``queue=0`` a job runs at once, or is refused at the next wake-up, which is now."""
     engine = ready(lane(timeouts=Timeouts(queue=0.0)))
     first, second = engine.submit(), engine.submit()
     assert engine.scheduler.next_wakeup() == 1.0
@@ -159,7 +159,7 @@ def test_a_queue_time_of_zero_means_now_or_never() -> None:
 
 
 def test_timers_go_before_what_arrives_late() -> None:
-    """However late the engine calls, a result that comes after the deadline is no success."""
+    """However late the engine calls, a result that arrives after the deadline is not a success."""
     engine = ready(lane(timeouts=Timeouts(execution=0.5)))
     job = engine.submit(behaviour=Behaviour.STUCK)
     attempt = job.attempt
@@ -171,7 +171,7 @@ def test_timers_go_before_what_arrives_late() -> None:
 
 
 def test_a_late_wake_up_starts_nothing_whose_time_is_over() -> None:
-    """Where several timers are due at once, none of them hands work out before all have spoken."""
+    """If several timers are due at once, no work is handed out before all of them have run."""
     engine = ready(lane(timeouts=Timeouts(queue=0.5, execution=0.2)))
     engine.submit(behaviour=Behaviour(seconds=9.0, acknowledges=9.0), timeouts=Timeouts(execution=0.2, grace=0.0))
     waiting = engine.submit()
@@ -183,7 +183,7 @@ def test_a_late_wake_up_starts_nothing_whose_time_is_over() -> None:
 
 
 def test_the_clock_of_a_worker_may_be_a_moment_fast() -> None:
-    """An attempt that its worker's own cancel scope ended just before our timer has timed out, and not failed."""
+    """An attempt that its worker's own cancel scope ended just before our timer has timed out, and has not failed."""
     engine = ready(lane(timeouts=Timeouts(execution=0.5)))
     job = engine.submit(behaviour=Behaviour(seconds=0.49, cancels_itself=True))
     engine.advance(0.49)
@@ -191,7 +191,7 @@ def test_the_clock_of_a_worker_may_be_a_moment_fast() -> None:
 
 
 def test_a_handler_that_cancels_itself_has_failed() -> None:
-    """A cancellation that nobody asked for is the handler's own error."""
+    """A cancellation that no caller asked for is the handler's own error."""
     engine = ready()
     job = engine.submit(behaviour=Behaviour(cancels_itself=True))
     engine.advance(0.01)
@@ -208,7 +208,7 @@ def test_the_handlers_exception_is_the_answer() -> None:
 
 
 def test_time_never_goes_back() -> None:
-    """An instant before the last one counts as the last one."""
+    """An instant before the previous one counts as the previous one."""
     engine = ready()
     engine.submit()
     job = Job(engine.scheduler.lanes["lane"], Timeouts())
@@ -218,7 +218,7 @@ def test_time_never_goes_back() -> None:
 
 @pytest.mark.parametrize("state", ["queued", "running", "answered"])
 def test_a_caller_may_leave_at_any_time(state: str) -> None:
-    """A hang-up answers what is not answered; afterwards it is harmless."""
+    """A hang-up answers a job that is not yet answered; later it is harmless."""
     engine = ready()
     if state == "queued":
         engine.submit(behaviour=Behaviour.STUCK)
@@ -233,7 +233,7 @@ def test_a_caller_may_leave_at_any_time(state: str) -> None:
 
 
 def test_a_hang_up_in_the_queue_lets_the_next_one_through() -> None:
-    """Whoever waited behind the one that left is started at once, if there is room for it."""
+    """If there is room, the job behind the one that left starts at once."""
     engine = ready(lane(units=1), lane(name="whole", units=2), capacity=2)
     engine.submit(behaviour=Behaviour.STUCK)
     large = engine.submit("whole")
@@ -244,7 +244,7 @@ def test_a_hang_up_in_the_queue_lets_the_next_one_through() -> None:
 
 
 def test_a_time_out_in_the_queue_lets_the_next_one_through() -> None:
-    """Likewise when the one in front has waited too long."""
+    """The job behind one that has waited too long starts at once too."""
     engine = ready(lane(units=1), lane(name="whole", units=2, timeouts=Timeouts(queue=0.1)), capacity=2)
     engine.submit(behaviour=Behaviour.STUCK)
     engine.submit("whole")
@@ -254,7 +254,7 @@ def test_a_time_out_in_the_queue_lets_the_next_one_through() -> None:
 
 
 def test_every_error_is_one_of_ours() -> None:
-    """Whatever stops a job, the outcome is a PenstockError with a sentence that names the endpoint."""
+    """Whatever stops a job, the outcome is a PenstockError whose message names the endpoint."""
     engine = ready(lane(timeouts=Timeouts(queue=0.1, execution=0.1)))
     engine.submit(behaviour=Behaviour.STUCK)
     engine.submit()

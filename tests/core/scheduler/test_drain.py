@@ -1,4 +1,4 @@
-"""The drain: what is admitted is finished, nothing new is taken, and at the end nothing is left."""
+"""The drain: admitted jobs are finished, new ones are refused, and nothing is left at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.core.scheduler.scheduling import code, codes, events, lane, names, re
 
 
 def test_an_idle_engine_drains_at_once() -> None:
-    """Its workers are told to stop, and when they have exited it is drained."""
+    """Its workers are asked to stop; once they have exited, it is drained."""
     engine = ready(workers=2)
     assert names(engine.receive(on.DrainRequested(30.0))) == ["drain", "StopWorker", "StopWorker"]
     assert not engine.scheduler.is_drained
@@ -19,7 +19,7 @@ def test_an_idle_engine_drains_at_once() -> None:
 
 
 def test_what_is_admitted_is_finished_and_what_comes_is_refused() -> None:
-    """Running and queued jobs succeed; a new one is told to go elsewhere."""
+    """Running and queued jobs succeed; a new one is refused, and should go elsewhere."""
     engine = ready()
     jobs = [engine.submit(behaviour=Behaviour.SLOW) for _ in range(3)]
     engine.drain()
@@ -32,7 +32,7 @@ def test_what_is_admitted_is_finished_and_what_comes_is_refused() -> None:
 
 
 def test_at_the_end_of_patience_the_rest_is_answered_and_stopped() -> None:
-    """Queued and running jobs get the same answer; what runs is interrupted, and killed after its grace."""
+    """Queued and running jobs get the same answer; the running ones are interrupted, and killed after their grace."""
     engine = ready(lane(timeouts=Timeouts(grace=1.0)))
     jobs = [engine.submit(behaviour=Behaviour.STUCK_HARD) for _ in range(3)]
     engine.drain(2.0)
@@ -60,7 +60,7 @@ def test_a_job_that_ran_is_said_to_be_safe_to_send_again_only_if_it_is() -> None
 
 
 def test_a_drain_while_workers_start_ends_them() -> None:
-    """Nobody waits for them, so nobody waits for their set-up."""
+    """No job needs these workers, so the drain does not wait for their set-up."""
     engine = FakeEngine()
     engine.start()
     assert "Kill" in names(engine.receive(on.DrainRequested(30.0)))
@@ -69,7 +69,7 @@ def test_a_drain_while_workers_start_ends_them() -> None:
 
 
 def test_a_drain_while_workers_start_waits_for_admitted_work() -> None:
-    """A worker that is still starting finishes what was admitted before the drain."""
+    """A worker that is still starting finishes the jobs admitted before the drain."""
     engine = FakeEngine()
     engine.start()
     job = engine.submit()
@@ -80,7 +80,7 @@ def test_a_drain_while_workers_start_waits_for_admitted_work() -> None:
 
 
 def test_a_worker_that_dies_while_draining_is_replaced_only_for_work() -> None:
-    """A lost job gets a new worker; with nothing to do there is none."""
+    """A lost job gets a new worker; if there is nothing to do, none is started."""
     engine = ready()
     job = engine.submit(behaviour=Behaviour.SLOW)
     engine.drain()
@@ -92,7 +92,7 @@ def test_a_worker_that_dies_while_draining_is_replaced_only_for_work() -> None:
 
 
 def test_a_worker_that_dies_idle_while_draining_is_not_replaced() -> None:
-    """Between the order to stop and the exit, a crash is as good as an exit."""
+    """Between the order to stop and the exit, a crash counts as an exit."""
     engine = ready()
     engine.drain()
     engine.workers[1].exit("SIGKILL")
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_idle_while_draining_is_not_replaced() -> None:
 
 
 def test_a_drain_during_a_back_off_starts_nothing() -> None:
-    """A place that waits for its next worker stays empty when there is no work."""
+    """A place that waits for its next worker stays empty if there is no work."""
     engine = ready()
     for _ in range(2):
         next(iter(engine.workers.values())).exit("SIGKILL")
@@ -114,7 +114,7 @@ def test_a_drain_during_a_back_off_starts_nothing() -> None:
 
 
 def test_a_drain_during_a_back_off_waits_for_admitted_work() -> None:
-    """With work in the queue the next worker comes after all."""
+    """If work is queued, the next worker is started after all."""
     engine = ready()
     for _ in range(2):
         next(iter(engine.workers.values())).exit("SIGKILL")
@@ -127,7 +127,7 @@ def test_a_drain_during_a_back_off_waits_for_admitted_work() -> None:
 
 
 def test_the_second_request_to_drain_changes_nothing() -> None:
-    """The patience is that of the first."""
+    """The deadline stays that of the first request."""
     engine = ready()
     job = engine.submit(behaviour=Behaviour.STUCK)
     engine.drain(1.0)
@@ -139,7 +139,7 @@ def test_the_second_request_to_drain_changes_nothing() -> None:
 
 
 def test_a_drain_lets_idle_workers_go_while_others_finish() -> None:
-    """Each worker leaves when it has nothing left to do."""
+    """Each worker is stopped when it has nothing left to do."""
     engine = ready(workers=2)
     engine.submit(behaviour=Behaviour.SLOW)
     engine.drain()

@@ -1,4 +1,4 @@
-"""A stranger's queue that makes mistakes: each costs one job, and no other."""
+"""Third-party queues that make mistakes: each mistake costs one job, and no other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.core.scheduler.scheduling import code, codes, lane, ready
 
 
 class Breakable(FifoQueue):
-    """In order of arrival, until it is told to break: ``breaks`` has the method and what it does instead."""
+    """A queue in order of arrival, whose methods a test replaces through ``breaks``, by name."""
 
     sheds = True
 
@@ -36,7 +36,7 @@ def raises() -> Any:
 
 
 def once(queue: Breakable, name: str) -> Callable[[], Any]:
-    """Raise, and be whole again."""
+    """Return a function that raises, and repairs the method."""
 
     def broken() -> Any:
         del queue.breaks[name]
@@ -46,7 +46,7 @@ def once(queue: Breakable, name: str) -> Callable[[], Any]:
 
 
 class Told(list[str]):
-    """What the guard has reported."""
+    """The errors that the guard has reported."""
 
     def __call__(self, error: Exception) -> HookError:
         self.append(f"{type(error).__name__}: {error}")
@@ -58,7 +58,7 @@ def guarded(queue: FifoQueue, told: Told, **options: Any) -> LaneSpec:
 
 
 def waiting(count: int = 3, **options: Any) -> tuple[FakeEngine, Breakable, Told, list[Job]]:
-    """An engine that is busy for a second, and so many jobs in its guarded queue."""
+    """Return an engine that is busy for a second, with ``count`` jobs in its guarded queue."""
     queue, told = Breakable(), Told()
     engine = ready(guarded(queue, told, **options))
     engine.submit(behaviour=Behaviour.SLOW)
@@ -66,7 +66,7 @@ def waiting(count: int = 3, **options: Any) -> tuple[FakeEngine, Breakable, Told
 
 
 def test_a_queue_that_works_is_not_in_the_way() -> None:
-    """Order, bytes, lengths and answers are its own."""
+    """The order, the bytes, the length and the answers are those of the queue."""
     engine, queue, told, jobs = waiting()
     guard = engine.scheduler.lanes["lane"].queue
     assert (len(guard), list(guard), guard.size_bytes) == (3, jobs, 0)
@@ -77,7 +77,7 @@ def test_a_queue_that_works_is_not_in_the_way() -> None:
 
 
 def test_a_push_that_raises_costs_the_job_that_came() -> None:
-    """It is answered at once, and those before and after it are served."""
+    """That job is answered at once; the jobs before and after it are served."""
     engine, queue, told, jobs = waiting(1)
     queue.breaks["push"] = once(queue, "push")
     victim = engine.submit()
@@ -89,7 +89,7 @@ def test_a_push_that_raises_costs_the_job_that_came() -> None:
 
 
 def test_a_push_that_raises_in_an_idle_server_costs_that_job_too() -> None:
-    """Nothing else is there, and nothing stays behind."""
+    """No other job is there to pay, and nothing of the mistake remains."""
     queue, told = Breakable(), Told()
     queue.breaks["push"] = once(queue, "push")
     engine = ready(guarded(queue, told))
@@ -102,7 +102,7 @@ def test_a_push_that_raises_in_an_idle_server_costs_that_job_too() -> None:
 
 @pytest.mark.parametrize("method", ["head", "pop"])
 def test_a_head_or_a_pop_that_raises_costs_the_oldest(method: str) -> None:
-    """Its turn goes to the next one."""
+    """The turn goes to the next job."""
     engine, queue, told, jobs = waiting()
     queue.breaks[method] = once(queue, method)
     engine.advance(3.0)
@@ -112,7 +112,7 @@ def test_a_head_or_a_pop_that_raises_costs_the_oldest(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["head", "pop"])
 def test_a_stranger_in_the_queue_costs_the_oldest(method: str) -> None:
-    """Of a job that was never put in, or has left, nothing is started."""
+    """A job that was never pushed, or has left, is not started."""
     engine, queue, told, jobs = waiting()
     foreign = Job(jobs[0].lane, jobs[0].timeouts)
 
@@ -130,7 +130,7 @@ def test_a_stranger_in_the_queue_costs_the_oldest(method: str) -> None:
 
 
 def test_a_pop_of_the_wrong_job_costs_the_one_whose_turn_it_was() -> None:
-    """The one that was let go is put back."""
+    """The job that was popped is put back."""
     engine, queue, told, jobs = waiting()
 
     def wrong() -> Job:
@@ -145,7 +145,7 @@ def test_a_pop_of_the_wrong_job_costs_the_one_whose_turn_it_was() -> None:
 
 
 def test_a_queue_that_only_raises_fails_its_jobs_and_not_the_server() -> None:
-    """Each is answered when its turn comes; another lane of the pool does not notice."""
+    """Each job is answered when its turn comes; another lane of the pool is not affected."""
     queue, told = Breakable(), Told()
     engine = ready(guarded(queue, told), lane(name="other"))
     queue.breaks = dict.fromkeys(
@@ -158,7 +158,7 @@ def test_a_queue_that_only_raises_fails_its_jobs_and_not_the_server() -> None:
 
 
 def test_a_batch_ends_before_a_mistake() -> None:
-    """Who is in it already runs; who pays does so in its turn."""
+    """The jobs already in the batch run; the job that pays fails in its turn."""
     engine, queue, told, jobs = waiting(batching=Batching(max_size=3, max_wait=0.0))
     pops = iter([False, True])
     honest = queue.pop
@@ -175,7 +175,7 @@ def test_a_batch_ends_before_a_mistake() -> None:
 
 
 def test_a_put_back_that_raises_costs_the_job_that_came_back() -> None:
-    """It has lost its worker, and its place."""
+    """The job that has lost its worker loses its position too."""
     queue, told = Breakable(), Told()
     engine = ready(guarded(queue, told))
     victim = engine.submit(behaviour=Behaviour.SLOW)
@@ -187,7 +187,7 @@ def test_a_put_back_that_raises_costs_the_job_that_came_back() -> None:
 
 
 def test_a_removal_that_raises_costs_nobody_anything() -> None:
-    """The job had its answer already; and the queue's memory of it does no harm."""
+    """The job had its answer already; its trace in the queue does no harm."""
     engine, queue, told, jobs = waiting()
     queue.breaks["remove"] = once(queue, "remove")
     engine.cancel(jobs[0], "the client has gone")
@@ -207,7 +207,7 @@ def test_a_removal_that_raises_costs_nobody_anything() -> None:
     ],
 )
 def test_a_refusal_is_an_error_of_ours_or_a_mistake(reply: Callable[[], Any], answer: str | None) -> None:
-    """A mistake refuses the one who was asked about; also before the body is read."""
+    """A mistake refuses the job in question, also before its body is read."""
     engine, queue, told, _ = waiting()
     queue.breaks["refusal"] = reply
     assert code(engine.submit()) == answer
@@ -217,7 +217,7 @@ def test_a_refusal_is_an_error_of_ours_or_a_mistake(reply: Callable[[], Any], an
 
 
 def test_a_refusal_may_be_raised() -> None:
-    """As in other hooks: it means the same as when it is returned."""
+    """As in other hooks, raising an error means the same as returning it."""
     engine, queue, told, _ = waiting()
 
     def full() -> PenstockError:
@@ -241,7 +241,7 @@ def test_a_mistake_about_a_deadline_is_a_never(reply: Callable[[], Any]) -> None
 
 
 def test_mistakes_about_advice_and_lessons_change_nothing() -> None:
-    """They are reported, each time."""
+    """Each of these mistakes is only reported."""
     engine, queue, told, jobs = waiting(1, max_queue=1)
     queue.breaks |= {"retry_after": raises, "learn": raises}
     refused = engine.submit()
@@ -252,7 +252,7 @@ def test_mistakes_about_advice_and_lessons_change_nothing() -> None:
 
 
 def test_a_queue_that_does_not_shed_is_not_asked_through_the_guard_either() -> None:
-    """The guard itself does, for those who pay."""
+    """Only the guard sheds, for the jobs that pay for a mistake."""
     told = Told()
     queue = Breakable()
     queue.sheds = False

@@ -1,4 +1,4 @@
-"""How a slot is taken back, and what becomes of jobs whose worker dies."""
+"""The ladder that takes a slot back, and the fate of jobs whose worker dies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ STUCK_FOR_A_SECOND = Behaviour(seconds=math.inf, acknowledges=1.0)
 
 
 def kill_worker(engine: FakeEngine, worker: int = 1) -> None:
-    """As somebody outside would."""
+    """Kill a worker from outside."""
     engine.workers[worker].exit("SIGKILL")
 
 
 def test_the_answer_comes_at_the_deadline_and_the_slot_with_the_acknowledgement() -> None:
-    """The caller does not wait for the code to stop; the next job does, so that no slot is used twice."""
+    """The caller does not wait for the code to stop; the next job does, so no slot is used twice."""
     engine = ready(lane(timeouts=SHORT))
     stuck = engine.submit(behaviour=STUCK_FOR_A_SECOND)
     waiting = engine.submit()
@@ -49,7 +49,7 @@ def test_the_worker_is_killed_when_the_grace_is_over() -> None:
 
 
 def test_the_commands_of_the_ladder_in_their_order() -> None:
-    """First the caller is answered, then the code is asked to stop, then the operator is told."""
+    """The caller is answered first, then the code is asked to stop, then the operator's log is written."""
     engine = ready(lane(timeouts=SHORT))
     engine.submit(behaviour=Behaviour.STUCK_HARD)
     engine.clock.advance(0.5)
@@ -60,7 +60,7 @@ def test_the_commands_of_the_ladder_in_their_order() -> None:
 
 
 def test_an_interrupt_says_why() -> None:
-    """The report names the limit, or that the caller has gone."""
+    """The report names the limit, or says that the caller has gone."""
     engine = ready(lane(timeouts=SHORT))
     engine.submit(behaviour=Behaviour.STUCK)
     engine.advance(1.0)
@@ -69,7 +69,7 @@ def test_an_interrupt_says_why() -> None:
 
 
 def test_a_hang_up_climbs_the_same_ladder() -> None:
-    """A client that leaves has its running work interrupted, and killed after the grace."""
+    """When a client leaves, its running work is interrupted, and killed after the grace period."""
     engine = ready(lane(timeouts=SHORT))
     engine.cancel(engine.submit(behaviour=Behaviour.STUCK_HARD))
     engine.advance(2.0)
@@ -77,7 +77,7 @@ def test_a_hang_up_climbs_the_same_ladder() -> None:
 
 
 def test_late_events_are_harmless() -> None:
-    """What a killed worker had said before it died, and what is said twice, changes nothing."""
+    """Events that a killed worker sent before it died, and repeated events, change nothing."""
     engine = ready(lane(timeouts=SHORT))
     job = engine.submit(behaviour=Behaviour.STUCK_HARD)
     attempt = job.attempt
@@ -98,7 +98,7 @@ def test_late_events_are_harmless() -> None:
 
 
 def test_innocents_run_again_first_and_for_free() -> None:
-    """Jobs beside the one that had to be killed are queued again in front, in their order, without spending a retry."""
+    """Jobs beside the one that had to be killed go back to the front, in order, and are not charged an attempt."""
     engine = ready(lane(retries=Retries(max_attempts=1), timeouts=Timeouts(grace=0.0)), capacity=3)
     engine.submit(behaviour=Behaviour.STUCK_HARD, timeouts=Timeouts(execution=0.5))
     innocents = [engine.submit(behaviour=Behaviour(seconds=5.0)) for _ in range(2)]
@@ -113,7 +113,7 @@ def test_innocents_run_again_first_and_for_free() -> None:
 
 
 def test_a_lost_job_runs_again() -> None:
-    """A killed worker costs its job a retry, and not its answer."""
+    """A killed worker costs its job an attempt, but not its answer."""
     engine = ready(workers=2)
     job = engine.submit(behaviour=Behaviour.SLOW)
     kill_worker(engine)
@@ -124,7 +124,7 @@ def test_a_lost_job_runs_again() -> None:
 
 
 def test_a_job_whose_code_had_not_begun_is_innocent() -> None:
-    """Where the worker's memory says that another attempt, or none, was in the user's code, the job is no suspect."""
+    """If the shared memory says that another attempt, or none, was in the user's code, the job is not a suspect."""
     engine = ready(workers=2)
     job = engine.submit(behaviour=Behaviour.SLOW)
     engine.receive(on.WorkerExited(1, "SIGKILL", started=0))
@@ -132,7 +132,7 @@ def test_a_job_whose_code_had_not_begun_is_innocent() -> None:
 
 
 def test_a_poison_job_fails_after_two_workers() -> None:
-    """A job that has seen two workers die is not tried on a third, and nobody else is harmed."""
+    """A job that has seen two workers die is not tried on a third, and no other job is harmed."""
     engine = ready(lane(retries=Retries(max_attempts=9)), workers=2)
     poison = engine.submit(behaviour=Behaviour.CRASHER)
     others = [engine.submit() for _ in range(5)]
@@ -143,7 +143,7 @@ def test_a_poison_job_fails_after_two_workers() -> None:
 
 
 def test_even_an_innocent_job_is_given_up_in_the_end() -> None:
-    """A job whose workers die each time, though never as far as anybody can tell of it, does not go round for ever."""
+    """A job whose workers die each time, though it never seems the cause, is not retried indefinitely."""
     engine = ready(lane(timeouts=Timeouts(queue=None)))
     job = engine.submit(behaviour=Behaviour.STUCK)
     for _ in range(MOST_ATTEMPTS):
@@ -156,7 +156,7 @@ def test_even_an_innocent_job_is_given_up_in_the_end() -> None:
 
 
 def test_retries_bound_the_tries_of_a_lost_job() -> None:
-    """With ``max_attempts=1`` a lost job is answered, and told that it may be sent again."""
+    """With ``max_attempts=1`` a lost job is answered, with an error that says it may be sent again."""
     engine = ready(lane(retries=Retries(max_attempts=1)))
     job = engine.submit(behaviour=Behaviour.CRASHER)
     engine.advance(0.01)
@@ -164,7 +164,7 @@ def test_retries_bound_the_tries_of_a_lost_job() -> None:
 
 
 def test_what_is_not_idempotent_never_runs_twice() -> None:
-    """A lost job of such an endpoint is answered, and not said to be safe to send again."""
+    """A lost job of such an endpoint is answered, and its error does not say that it is safe to send again."""
     engine = ready(lane(idempotent=False))
     job = engine.submit(behaviour=Behaviour.CRASHER)
     engine.advance(0.01)
@@ -172,7 +172,7 @@ def test_what_is_not_idempotent_never_runs_twice() -> None:
 
 
 def test_a_stream_that_has_begun_never_runs_twice() -> None:
-    """Once a chunk has arrived the caller would see it again."""
+    """After the first chunk, the caller would see chunks twice."""
     engine = ready(lane(is_stream=True))
     begun = engine.submit(behaviour=Behaviour(seconds=1.0, chunks=1))
     engine.advance(0.01)
@@ -191,7 +191,7 @@ def test_a_stream_that_has_not_begun_runs_again() -> None:
 
 
 def test_a_suspect_runs_alone() -> None:
-    """Of many jobs in a worker that died any may be the cause: each gets a whole worker until it has proved itself."""
+    """Any of the jobs in a dead worker may be the cause: each runs alone until it has proved innocent."""
     engine = ready(capacity=3)
     poison = engine.submit(behaviour=Behaviour(seconds=0.1, crashes=True))
     others = [engine.submit(behaviour=Behaviour.SLOW) for _ in range(2)]
@@ -213,7 +213,7 @@ def test_a_suspect_of_a_batch_runs_alone() -> None:
 
 
 def test_a_lost_job_that_finds_no_worker_in_time_is_told_so() -> None:
-    """It has been started, so it is no queue time-out; and it may be sent again."""
+    """The job has been started, so this is not a queue timeout; and it may be sent again."""
     engine = ready(lane(timeouts=Timeouts(queue=0.05)))
     job = engine.submit(behaviour=Behaviour.SLOW)
     kill_worker(engine)
@@ -249,7 +249,7 @@ def test_a_thread_that_returns_after_all_ends_its_worker_in_peace() -> None:
 
 
 def test_two_stuck_threads_are_ended_together() -> None:
-    """With nobody left who waits for anything in it, the worker is killed as soon as each has had its grace."""
+    """Once no caller waits for anything in the worker, it is killed when each attempt has had its grace."""
     engine = ready(lane(is_interruptible=False, timeouts=Timeouts(grace=0.125)), capacity=2)
     for limit in (0.25, 0.5):
         engine.submit(behaviour=Behaviour.STUCK_HARD, timeouts=Timeouts(execution=limit))
@@ -260,16 +260,16 @@ def test_two_stuck_threads_are_ended_together() -> None:
 
 
 def test_a_tear_down_has_its_limit() -> None:
-    """A worker that was told to stop and does not is killed."""
+    """A worker that was asked to stop and does not is killed."""
     engine = ready()
     engine.drain()
-    engine.workers[1].is_alive = False  # it has hung, and says nothing any more
+    engine.workers[1].is_alive = False  # it hangs, and sends nothing any more
     engine.advance(5.0)
     assert "kill" in events(engine)
 
 
 def test_pools_do_not_touch_each_other() -> None:
-    """A worker that dies takes nothing with it from another pool."""
+    """A worker that dies takes no job of another pool with it."""
     engine = FakeEngine([PoolSpec(name="a"), PoolSpec(name="b")], [lane(name="x", pool="a"), lane(name="y", pool="b")])
     engine.start()
     engine.advance(1.0)

@@ -1,4 +1,4 @@
-"""Pools: whose turn it is, how much fits, how workers come back, and who is refused."""
+"""Pools: whose turn it is, how much fits, how workers come back, and which jobs are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.core.scheduler.scheduling import code, codes, events, lane, names, re
 
 
 class Unstartable(FakeEngine):
-    """Workers of which the first ``failures`` do not come up."""
+    """An engine whose first ``failures`` workers fail to start."""
 
     failures = 10**9
 
@@ -24,7 +24,7 @@ class Unstartable(FakeEngine):
 
 
 def test_the_first_come_are_the_first_served_over_all_lanes() -> None:
-    """The lanes of a pool are one line, in order of arrival."""
+    """The lanes of a pool form one queue, in order of arrival."""
     engine = ready(lane(), lane(name="other"))
     jobs = [engine.submit(name) for name in ("lane", "other", "other", "lane", "other", "lane")]
     engine.advance(1.0)
@@ -32,7 +32,7 @@ def test_the_first_come_are_the_first_served_over_all_lanes() -> None:
 
 
 def test_small_work_does_not_overtake_what_needs_a_whole_worker() -> None:
-    """Else a large attempt would wait for ever behind a stream of small ones."""
+    """Otherwise a large attempt would wait indefinitely behind a stream of small ones."""
     engine = ready(lane(), lane(name="whole", units=3), capacity=3)
     first = engine.submit(behaviour=Behaviour.SLOW)
     whole, small = engine.submit("whole"), engine.submit()
@@ -42,7 +42,7 @@ def test_small_work_does_not_overtake_what_needs_a_whole_worker() -> None:
 
 
 def test_capacity_is_shared_in_units() -> None:
-    """Attempts of different size share a worker as far as their units fit, and not further."""
+    """Attempts of different sizes share a worker as long as their units fit, and no longer."""
     engine = ready(lane(units=2), lane(name="large", units=3), capacity=6)
     jobs = [engine.submit(name, Behaviour.SLOW) for name in ("large", "lane", "lane", "lane")]
     assert [job.attempts for job in jobs] == [1, 1, 0, 0]
@@ -50,7 +50,7 @@ def test_capacity_is_shared_in_units() -> None:
 
 
 def test_the_emptiest_worker_is_taken() -> None:
-    """Work is spread, so that each attempt has as much of a worker as there is."""
+    """Work is spread, so that each attempt has as much of a worker as possible."""
     engine = ready(workers=3, capacity=2)
     jobs = [engine.submit(behaviour=Behaviour.SLOW) for _ in range(6)]
     assert [job.attempt.worker.id for job in jobs if job.attempt] == [1, 2, 3, 1, 2, 3]
@@ -69,7 +69,7 @@ def test_work_waits_for_the_first_worker() -> None:
 
 
 def test_the_delays_of_restarts() -> None:
-    """0, 1, 2, 4 ... 60 seconds."""
+    """The delays are 0, 1, 2, 4 ... 60 seconds."""
     assert [restart_delay(failures) for failures in range(10)] == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
     assert restart_delay(10**9) == 60
 
@@ -99,7 +99,7 @@ def test_a_kill_of_ours_is_no_failure_of_the_worker() -> None:
 
 
 def test_a_pool_that_never_starts_is_given_up_after_three_tries() -> None:
-    """Those who wait are answered, those who come are refused, the traceback is kept."""
+    """Waiting jobs are answered, new ones are refused, and the traceback is kept."""
     engine = Unstartable()
     engine.start()
     job = engine.submit()
@@ -114,7 +114,7 @@ def test_a_pool_that_never_starts_is_given_up_after_three_tries() -> None:
 
 
 def test_a_pool_that_has_been_ready_is_never_given_up() -> None:
-    """Its workers are started again for as long as it takes."""
+    """Its workers are restarted for as long as it takes."""
     engine = Unstartable()
     engine.failures = 0
     engine.start()
@@ -127,7 +127,7 @@ def test_a_pool_that_has_been_ready_is_never_given_up() -> None:
 
 
 def test_a_full_queue_refuses() -> None:
-    """``max_queue`` bounds those who wait; a refused request is in no count of jobs."""
+    """``max_queue`` bounds the waiting jobs; a refused request appears in no count of jobs."""
     engine = ready(lane(max_queue=2))
     jobs = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(4)]
     assert codes(*jobs) == [None, None, None, "queue-full"]
@@ -136,7 +136,7 @@ def test_a_full_queue_refuses() -> None:
 
 
 def test_the_bytes_in_a_queue_are_bounded() -> None:
-    """A queue takes one body of any size, and more only within its bound."""
+    """A queue accepts one body of any size, and more only within its bound."""
     engine = ready(lane(max_queue_bytes=100))
     engine.submit(behaviour=Behaviour.STUCK)
     jobs = [engine.submit(size_bytes=size) for size in (200, 1)]
@@ -147,7 +147,7 @@ def test_the_bytes_in_a_queue_are_bounded() -> None:
 
 
 def test_refusal_can_be_asked_for_before_the_body_is_read() -> None:
-    """``refusal`` is what ``Submitted`` would be answered with."""
+    """``refusal`` is the error with which ``Submitted`` would be answered."""
     engine = ready(lane(max_queue=1))
     target = engine.scheduler.lanes["lane"]
     assert engine.scheduler.refusal(target) is None
@@ -157,7 +157,7 @@ def test_refusal_can_be_asked_for_before_the_body_is_read() -> None:
 
 
 def test_a_hang_up_after_a_refusal_is_harmless() -> None:
-    """A refused request never was a job, so nothing of it can be cancelled."""
+    """A refused request never was a job, so there is nothing to cancel."""
     engine = ready(lane(max_queue=1))
     refused = [engine.submit(behaviour=Behaviour.STUCK) for _ in range(3)][-1]
     engine.cancel(refused)
@@ -165,7 +165,7 @@ def test_a_hang_up_after_a_refusal_is_harmless() -> None:
 
 
 def test_an_app_that_cannot_be_imported_fails_its_pools() -> None:
-    """Those who wait are answered at once, and nothing is started any more."""
+    """Waiting jobs are answered at once, and no worker is started any more."""
     engine = Unstartable()
     engine.start()
     job = engine.submit()
@@ -177,7 +177,7 @@ def test_an_app_that_cannot_be_imported_fails_its_pools() -> None:
 
 
 def test_the_last_workers_of_a_failed_pool_finish_what_is_queued() -> None:
-    """Jobs are answered only when nobody is left to run them; one that had run may be sent again."""
+    """Jobs are answered only when no worker is left to run them; one that had run may be sent again."""
     engine = ready(workers=2)
     jobs = [engine.submit(behaviour=Behaviour(seconds=seconds)) for seconds in (1.0, 9.0, 1.0)]
     engine.receive(on.ImportFailed("Traceback: the import raised"))

@@ -1,4 +1,4 @@
-"""Queues with an opinion: who goes first, who is not let in, who is shed, and what they are told."""
+"""Queues that decide: which job goes first, which are refused or shed, and what the queue learns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.core.scheduler.scheduling import code, codes, lane, ready
 
 
 class Newest(FifoQueue):
-    """The last come is the first served."""
+    """A queue that serves the latest arrival first."""
 
     def head(self, now: float) -> Job:
         return next(reversed(self.jobs.values()))
@@ -27,7 +27,7 @@ class Newest(FifoQueue):
 
 
 class Strict(FifoQueue):
-    """Gives jobs up as it is told to, and keeps a diary."""
+    """A queue that sheds jobs as a test demands, and keeps a diary."""
 
     sheds: ClassVar[bool] = True
 
@@ -65,7 +65,7 @@ def strict(queue: Strict, **options: Any) -> LaneSpec:
 
 
 def occupied(*lanes: LaneSpec, seconds: float = 1.0, **options: Any) -> FakeEngine:
-    """An engine whose one worker is busy for so long with a job of the first lane."""
+    """Return an engine whose one worker is busy for ``seconds`` with a job of the first lane."""
     engine = ready(*lanes, **options)
     engine.submit(next(iter(engine.scheduler.lanes)), Behaviour(seconds=seconds))
     return engine
@@ -75,7 +75,7 @@ def occupied(*lanes: LaneSpec, seconds: float = 1.0, **options: Any) -> FakeEngi
 
 
 def test_the_queue_decides_who_goes_first() -> None:
-    """Within its lane, and for batches as well."""
+    """The queue decides within its lane, and for batches as well."""
     engine = occupied(lane(new_queue=Newest))
     jobs = [engine.submit() for _ in range(3)]
     engine.advance(2.0)
@@ -87,18 +87,18 @@ def test_the_queue_decides_who_goes_first() -> None:
 
 
 def test_a_lane_of_the_newest_and_one_of_the_oldest_take_turns() -> None:
-    """Once served out of turn, the newest wait for what had come to the other lane by then; and for nothing later."""
+    """A turn out of order puts the lane behind the jobs that the other lane had by then, and not behind later ones."""
     engine = occupied(lane(), lane(name="newest", new_queue=Newest))
     names = ["newest", "newest", "lane", "lane", "newest"]
     old, middle, first, second, new = [engine.submit(name) for name in names]
-    engine.advance(1.005)  # the newest has begun, for the oldest of its lane has waited longest
+    engine.advance(1.005)  # the newest has begun, because the oldest of its lane has waited longest
     late = engine.submit("lane")
     engine.advance(1.0)
     assert engine.answered[1:] == [new, first, second, middle, late, old]
 
 
 def test_two_lanes_of_the_newest_share_their_workers() -> None:
-    """Neither waits for the other to be empty."""
+    """Neither lane waits for the other one to be empty."""
     engine = occupied(lane(name="a", new_queue=Newest), lane(name="b", new_queue=Newest))
     for name in "aaaabbbb":
         engine.submit(name)
@@ -107,7 +107,7 @@ def test_two_lanes_of_the_newest_share_their_workers() -> None:
 
 
 def test_a_queue_in_order_of_arrival_has_no_turns() -> None:
-    """What is put back keeps its place over all lanes: only going before an older job of one's lane costs a turn."""
+    """A job that is put back keeps its turn over all lanes: only going before an older job of its lane costs one."""
     engine = ready(lane(), lane(name="other"))
     jobs = [engine.submit(name) for name in ("lane", "other", "lane", "other")]
     engine.workers[1].exit("SIGKILL")
@@ -116,11 +116,11 @@ def test_a_queue_in_order_of_arrival_has_no_turns() -> None:
     assert [lane.served for lane in engine.scheduler.lanes.values()] == [0, 0]
 
 
-# ---- who is let in
+# ---- which jobs are refused
 
 
 def test_the_queue_may_refuse_a_job() -> None:
-    """With its own error; the job is in no count but that of the refusals."""
+    """The job is refused with the queue's own error, and appears in no count but that of refusals."""
     queue = Strict(refuses=DeadlineInfeasible("it would take too long"))
     engine = ready(strict(queue))
     job = engine.submit()
@@ -131,7 +131,7 @@ def test_the_queue_may_refuse_a_job() -> None:
 
 
 def test_the_queue_is_asked_before_the_body_is_read() -> None:
-    """Without a job; and not if there is no room anyway."""
+    """The queue is asked without a job; and not at all if there is no room anyway."""
     queue = Strict(refuses=DeadlineInfeasible())
     scheduler = ready(strict(queue, max_queue=1)).scheduler
     target = scheduler.lanes["lane"]
@@ -144,11 +144,11 @@ def test_the_queue_is_asked_before_the_body_is_read() -> None:
     assert len(queue.told("refusal")) == 2
 
 
-# ---- who is shed
+# ---- which jobs are shed
 
 
 def test_a_job_whose_deadline_cannot_be_met_is_shed_when_it_comes() -> None:
-    """At once, even though a worker is free; the next one runs."""
+    """It is shed at once, even if a worker is free; the next job runs."""
     queue = Strict()
     queue.hopeless = {"late": 0.5}
     engine = ready(strict(queue))
@@ -160,7 +160,7 @@ def test_a_job_whose_deadline_cannot_be_met_is_shed_when_it_comes() -> None:
 
 
 def test_a_job_is_shed_as_soon_as_its_deadline_cannot_be_met_any_more() -> None:
-    """In the queue, at the instant that the queue has named."""
+    """It is shed in the queue, at the instant that the queue has named."""
     queue = Strict()
     queue.hopeless = {"late": 1.3}
     engine = occupied(strict(queue))
@@ -172,7 +172,7 @@ def test_a_job_is_shed_as_soon_as_its_deadline_cannot_be_met_any_more() -> None:
 
 
 def test_the_queue_may_change_its_mind_until_then() -> None:
-    """It is asked again at that instant, and the job waits on if there is hope by then."""
+    """The queue is asked again at that instant, and the job waits on if there is hope by then."""
     queue = Strict()
     queue.hopeless = {"late": 1.3}
     engine = occupied(strict(queue))
@@ -188,7 +188,7 @@ def test_the_queue_may_change_its_mind_until_then() -> None:
 
 
 def test_the_head_is_looked_at_before_it_is_started() -> None:
-    """Those that have become hopeless meanwhile are passed over, all of them, and cost no worker's time."""
+    """All jobs that have become hopeless meanwhile are shed, and cost no worker's time."""
     queue = Strict()
     engine = occupied(strict(queue))
     jobs = [engine.submit(share="late") for _ in range(3)]
@@ -200,7 +200,7 @@ def test_the_head_is_looked_at_before_it_is_started() -> None:
 
 
 def test_hopeless_jobs_do_not_join_a_batch() -> None:
-    """They are shed, and the batch is filled with those behind them."""
+    """They are shed, and the batch is filled with the jobs behind them."""
     queue = Strict()
     engine = occupied(strict(queue, batching=Batching(max_size=2, max_wait=0.0)))
     first, hopeless, second = engine.submit(), engine.submit(share="late"), engine.submit()
@@ -211,7 +211,7 @@ def test_hopeless_jobs_do_not_join_a_batch() -> None:
 
 
 def test_a_job_that_lost_its_worker_is_shed_with_the_truth() -> None:
-    """It has been started, so it is not said that it was not."""
+    """The job has been started, and the error does not claim otherwise."""
     queue = Strict()
     engine = ready(strict(queue))
     job = engine.submit(behaviour=Behaviour.STUCK, share="late")
@@ -222,7 +222,7 @@ def test_a_job_that_lost_its_worker_is_shed_with_the_truth() -> None:
 
 
 def test_a_job_in_a_line_is_out_of_its_queue_until_it_comes_back() -> None:
-    """While it stands before a worker it is not shed; back in the queue it is looked at again."""
+    """While it waits in a worker's line it is not shed; once it is back in the queue, the queue is asked again."""
     queue = Strict()
     engine = ready(strict(queue, runs_in_turn=True))
     engine.submit(behaviour=Behaviour(seconds=0.0001))
@@ -233,12 +233,12 @@ def test_a_job_in_a_line_is_out_of_its_queue_until_it_comes_back() -> None:
     queue.hopeless = {"late": 1.0}
     engine.advance(0.005)
     assert code(job) is None
-    engine.advance(0.01)  # the line has waited for too long, and is recalled
+    engine.advance(0.01)  # the line has waited too long, and is recalled
     assert code(job) == "deadline-infeasible"
 
 
 def test_a_queue_that_does_not_shed_is_not_asked() -> None:
-    """Nor for advice: ``sheds`` says so once for all."""
+    """Nor is it asked for advice: ``sheds`` answers both questions."""
     queue = Strict(advice=7.0)
     type_of = type("Mild", (Strict,), {"sheds": False})
     mild = type_of()
@@ -251,7 +251,7 @@ def test_a_queue_that_does_not_shed_is_not_asked() -> None:
 
 
 def test_the_queue_is_told_why_a_job_leaves() -> None:
-    """Its caller has gone; its time is over; its pool has failed."""
+    """The reasons: its caller has gone, its time is over, or its pool has failed."""
     queue = Strict()
     engine = occupied(strict(queue, timeouts=Timeouts(queue=0.3)))
     engine.cancel(engine.submit())
@@ -275,7 +275,7 @@ def test_the_queue_is_told_why_a_job_leaves() -> None:
     ],
 )
 def test_refusals_say_when_to_try_again(options: dict[str, Any], share: str, answer: str) -> None:
-    """The queue knows how fast it drains; where it does not, nothing is said."""
+    """The queue knows how fast it drains; if it does not, the refusal has no advice."""
     for advice in (2.5, None):
         queue = Strict(advice=advice)
         engine = ready(strict(queue, **{"max_queue": 5} | options))
@@ -289,7 +289,7 @@ def test_refusals_say_when_to_try_again(options: dict[str, Any], share: str, ans
 
 
 def test_the_queue_s_own_refusal_keeps_its_own_advice() -> None:
-    """What it has said itself is not overwritten; what it has left open is filled in."""
+    """Advice that the queue has given itself is kept; missing advice is filled in."""
     queue = Strict(refuses=DeadlineInfeasible(retry_after=9.0), advice=2.5)
     engine = ready(strict(queue))
     assert engine.submit().outcome.retry_after == 9.0
@@ -297,11 +297,11 @@ def test_the_queue_s_own_refusal_keeps_its_own_advice() -> None:
     assert engine.submit().outcome.retry_after == 2.5
 
 
-# ---- what it learns
+# ---- what the queue learns
 
 
 def test_the_queue_learns_from_what_was_wanted_to_the_end() -> None:
-    """The number of jobs and the seconds of each attempt, also of one that failed; not of one that was interrupted."""
+    """It learns the jobs and seconds of each attempt, also of a failed one, but not of an interrupted one."""
     queue = Strict()
     engine = ready(strict(queue, batching=Batching(max_size=2, max_wait=0.0), timeouts=Timeouts(execution=0.5)))
     engine.submit(behaviour=Behaviour(seconds=0.2))
@@ -314,7 +314,7 @@ def test_the_queue_learns_from_what_was_wanted_to_the_end() -> None:
 
 
 def test_the_lane_counts_what_it_has_admitted() -> None:
-    """However it ends; but not what was refused."""
+    """Jobs count however they end; refusals do not count."""
     engine = ready(lane(max_queue=1))
     for _ in range(3):
         engine.submit()
@@ -322,7 +322,7 @@ def test_the_lane_counts_what_it_has_admitted() -> None:
 
 
 def test_a_job_says_how_urgent_it_is_and_whose_share_it_takes() -> None:
-    """For its queue, which alone looks at it."""
+    """Both are for the queue, which alone reads them."""
     engine = ready()
     job = engine.submit(priority=0, share="somebody")
     assert (job.priority, job.share) == (0, "somebody")

@@ -1,4 +1,4 @@
-"""What the scheduler keeps: states, timers, counts, status lines, and what a job costs."""
+"""The scheduler's records: states, timers, counts and status lines; and the cost of a job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES = {"job": JOB, "attempt": ATTEMPT, "worker": WORKER}
 
 @pytest.mark.parametrize("noun", TABLES)
 def test_every_state_can_be_reached(noun: str) -> None:
-    """From the first state of its table each other one can be reached, and no step leads out of the table."""
+    """Every state of a table can be reached from its first one, and no transition leads out of the table."""
     table = TABLES[noun]
     reached: set[str] = set()
     ahead = [next(iter(table))]
@@ -45,14 +45,14 @@ def test_an_answered_job_stays_answered() -> None:
 
 @pytest.mark.parametrize("noun", TABLES)
 def test_what_is_not_in_the_table_raises(noun: str) -> None:
-    """A missing entry is a bug, and says which step was tried."""
+    """A missing entry is a bug; the error names the transition that was tried."""
     for state, row in TABLES[noun].items():
         with pytest.raises(IllegalTransition, match=f"^a {noun} that is {state} cannot fly$"):
             row["fly"]
 
 
 def test_a_row_knows_itself() -> None:
-    """The tables are plain dicts, but for what they say when something is missing."""
+    """The tables are plain dicts, except for the error about a missing entry."""
     row = Row("job", states.QUEUED, {"start": states.RUNNING})
     assert row == {"start": "running"}
     assert (row.noun, row.state) == ("job", "queued")
@@ -62,7 +62,7 @@ def test_a_row_knows_itself() -> None:
 
 
 def test_timers_come_up_in_their_order() -> None:
-    """By their instants, and each once."""
+    """Timers come up in the order of their instants, each once."""
     timers, owners = Timers(), [Timed() for _ in range(5)]
     for when, owner in zip((3.0, 1.0, 2.0, 1.0, 9.0), owners, strict=True):
         timers.arm(owner, when)
@@ -72,7 +72,7 @@ def test_timers_come_up_in_their_order() -> None:
 
 
 def test_a_timer_moved_later_costs_nothing_until_it_comes_up() -> None:
-    """Its entry stays where it is; when it comes up early, it is put back and nobody is called."""
+    """Its entry stays where it is; when it comes up early, it is put back without calling the owner."""
     timers, owner = Timers(), Timed()
     timers.arm(owner, 1.0)
     for when in (2.0, 3.0, 4.0):
@@ -85,7 +85,7 @@ def test_a_timer_moved_later_costs_nothing_until_it_comes_up() -> None:
 
 
 def test_a_timer_moved_earlier_comes_up_earlier_and_once() -> None:
-    """The entry that it leaves behind calls nobody."""
+    """The entry that it leaves behind calls no owner."""
     timers, owner = Timers(), Timed()
     timers.arm(owner, 5.0)
     timers.arm(owner, 1.0)
@@ -94,7 +94,7 @@ def test_a_timer_moved_earlier_comes_up_earlier_and_once() -> None:
 
 
 def test_a_cancelled_timer_is_forgotten() -> None:
-    """Nobody is called, nobody wakes up, and the heap keeps nothing of the owner alive."""
+    """It calls no owner, causes no wake-up, and the heap does not keep the owner alive."""
 
     class Body(Timed):
         __slots__ = ("__weakref__",)
@@ -109,14 +109,14 @@ def test_a_cancelled_timer_is_forgotten() -> None:
 
 
 def test_never_is_no_timer() -> None:
-    """Arming for never makes no entry."""
+    """Arming a timer for ``NEVER`` makes no entry."""
     timers = Timers()
     timers.arm(Timed(), NEVER)
     assert (len(timers), timers.pop_due(1e300)) == (0, None)
 
 
 def test_cancelled_timers_do_not_pile_up() -> None:
-    """100,000 armed and cancelled entries leave a heap of some hundred."""
+    """100,000 armed and cancelled entries leave a heap of a few hundred."""
     timers, kept = Timers(), Timed()
     timers.arm(kept, 1e6)
     largest = 0
@@ -130,7 +130,7 @@ def test_cancelled_timers_do_not_pile_up() -> None:
 
 
 def test_live_timers_survive_the_rebuild() -> None:
-    """The heap shrinks to at most twice what is live, and loses nothing."""
+    """The heap shrinks to at most twice the live entries, and loses none of them."""
     timers = Timers()
     owners = [Timed() for _ in range(3000)]
     for number, owner in enumerate(owners):
@@ -148,7 +148,7 @@ def test_live_timers_survive_the_rebuild() -> None:
 
 
 def test_a_fifo_queue_keeps_order_and_bytes() -> None:
-    """In at the end, or back in at the front; out at the front, or from anywhere."""
+    """Jobs enter at the end, or return at the front; they leave at the front, or from anywhere."""
     queue, target = FifoQueue(), Lane(LaneSpec(name="lane"))
     jobs = [Job(target, Timeouts(), size) for size in (1, 2, 4, 8)]
     for sequence, job in enumerate(jobs):
@@ -162,7 +162,7 @@ def test_a_fifo_queue_keeps_order_and_bytes() -> None:
 
 
 def test_what_is_put_back_stands_where_it_was() -> None:
-    """Jobs that come back in any order, from several workers, are again in the order of their arrival."""
+    """Jobs that come back from several workers, in any order, are in order of arrival again."""
     queue, target = FifoQueue(), Lane(LaneSpec(name="lane"))
     jobs = [Job(target, Timeouts()) for _ in range(6)]
     for sequence, job in enumerate(jobs):
@@ -178,7 +178,7 @@ def test_what_is_put_back_stands_where_it_was() -> None:
 
 
 def test_a_lane_counts_what_an_operator_asks_for() -> None:
-    """The queue, the totals by outcome and the times: plain data."""
+    """The queue, the totals by outcome and the times are plain data."""
     engine = ready(lane(max_queue=1))
     engine.submit()
     engine.advance(0.01)
@@ -197,7 +197,7 @@ def test_a_lane_counts_what_an_operator_asks_for() -> None:
 
 
 def test_an_unused_lane_has_no_times() -> None:
-    """A quantile of nothing is None, and not 0."""
+    """A quantile of no samples is None, and not 0."""
     scheduler = Scheduler([PoolSpec(name="default")], [lane()])
     assert scheduler.lanes["lane"].statistics()["queue_seconds"] is None
 
@@ -217,7 +217,7 @@ def test_quantiles_are_those_of_the_latest_times() -> None:
 
 
 def test_a_repr_is_a_status_line() -> None:
-    """What a person needs to know, in one line."""
+    """It states on one line what a person needs to know."""
     engine = ready(capacity=2)
     running = engine.submit(behaviour=Behaviour.STUCK)
     for _ in range(2):
@@ -237,7 +237,7 @@ def test_a_repr_is_a_status_line() -> None:
 
 
 def calls_per_job(queued: int, jobs: int = 200) -> float:
-    """Count the function calls that a job costs from its arrival to its answer, with so many others in the queue."""
+    """Return the function calls that a job costs from arrival to answer, with ``queued`` others in the queue."""
     scheduler = Scheduler([PoolSpec(name="default")], [lane(max_queue=10**6)])
     target = scheduler.lanes["lane"]
     scheduler.receive(on.StartRequested(), 0.0)
@@ -270,10 +270,10 @@ def test_a_job_costs_the_same_behind_any_queue() -> None:
 
 
 def test_an_answered_job_is_not_kept() -> None:
-    """Once it is answered the scheduler holds nothing of a job, whatever timers it had."""
+    """Once a job is answered, the scheduler holds no reference to it, whatever timers it had."""
 
     class Submitted(Job):
-        """A job that can be referred to weakly."""
+        """A job that supports weak references."""
 
         __slots__ = ("__weakref__",)
 

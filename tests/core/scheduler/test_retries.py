@@ -1,4 +1,4 @@
-"""Failed jobs that are tried again: at once or after a while, and what may happen to them meanwhile."""
+"""Failed jobs that are tried again, at once or later, and what may happen to them meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Policy = Callable[[Job, PenstockError, float], float | None]
 
 
 def after(delay: float, *, attempts: int = 3) -> Policy:
-    """A policy that tries again, after this delay, what says that it may pass, and what is lost."""
+    """Return a policy that retries lost jobs and errors marked as retryable, after ``delay`` seconds."""
 
     def decide(job: Job, error: PenstockError, now: float) -> float | None:
         may_pass = isinstance(error, WorkerLost) or (isinstance(error, HandlerError) and error.may_retry)
@@ -29,12 +29,12 @@ def after(delay: float, *, attempts: int = 3) -> Policy:
 
 
 def passing(failures: int = 1, **options: Any) -> Behaviour:
-    """Fails so many times, in a millisecond each, and then succeeds."""
+    """Return a behaviour that fails ``failures`` times, in a millisecond each, and then succeeds."""
     return Behaviour(fails=True, may_retry=True, recovers=failures, seconds=0.001, **options)
 
 
 def retries(engine: FakeEngine) -> list[tuple[int, float, str]]:
-    """The retries that were reported: the attempt that failed, the delay, the code of the error."""
+    """Return the reported retries: the failed attempt, the delay, and the code of the error."""
     found = [report for report in engine.reports if isinstance(report, RetryReport)]
     return [(report.attempt, report.delay, report.error.code) for report in found]
 
@@ -43,7 +43,7 @@ def retries(engine: FakeEngine) -> list[tuple[int, float, str]]:
 
 
 def test_a_failed_job_backs_off_and_is_tried_again() -> None:
-    """It holds no slot and no place in the queue meanwhile, but it is not answered either."""
+    """Meanwhile it holds neither a slot nor a position in a queue, but it is not answered either."""
     engine = ready(lane(retry=after(0.5)))
     job = engine.submit(behaviour=passing())
     engine.advance(0.4)
@@ -57,7 +57,7 @@ def test_a_failed_job_backs_off_and_is_tried_again() -> None:
 
 
 def test_without_a_delay_it_is_queued_at_once() -> None:
-    """Before all that have come since."""
+    """It goes before all jobs that have arrived since."""
     engine = ready(lane(retry=after(0.0)))
     job = engine.submit(behaviour=passing(2))
     other = engine.submit()
@@ -78,7 +78,7 @@ def test_others_run_while_it_backs_off() -> None:
 
 
 def test_it_returns_to_where_it_was() -> None:
-    """Before those that have come since, also where several come back, in whatever order."""
+    """It goes before the jobs that have arrived since, also if several come back, in any order."""
     engine = ready(lane())
     first, second = (engine.submit(behaviour=passing()) for _ in range(2))
     delays = {first: 0.3, second: 0.2}
@@ -92,7 +92,7 @@ def test_it_returns_to_where_it_was() -> None:
 
 
 def test_every_retry_is_reported() -> None:
-    """With the job, the delay and what it has failed with; the end of it is no retry."""
+    """The report has the job, the delay and the error; the end of the back-off is not a retry."""
     engine = ready(lane(retry=after(0.25, attempts=3)))
     job = engine.submit(behaviour=Behaviour.RETRYABLE)
     engine.advance(1.0)
@@ -101,7 +101,7 @@ def test_every_retry_is_reported() -> None:
 
 
 def test_a_lost_job_may_back_off_too() -> None:
-    """As its policy says."""
+    """It does so if its policy says so."""
     engine = ready(lane(retry=after(0.5)))
     job = engine.submit(behaviour=Behaviour.CRASHER)
     engine.advance(0.3)
@@ -112,7 +112,7 @@ def test_a_lost_job_may_back_off_too() -> None:
 
 
 def test_a_job_of_a_line_may_back_off_too() -> None:
-    """One that its worker had begun, and died of, before anybody could see that it had begun."""
+    """The worker had begun the job and died while running it, before the engine could see that it had begun."""
     engine = ready(lane(retry=after(0.5), runs_in_turn=True))
     for _ in range(8):
         engine.submit(behaviour=Behaviour(seconds=0.00001))
@@ -129,7 +129,7 @@ def test_a_job_of_a_line_may_back_off_too() -> None:
 
 
 def test_members_of_a_batch_are_tried_again_by_themselves() -> None:
-    """The others have their answers. It waits for company no longer than it would have in the first place."""
+    """The others have their answers. A retried member waits for company no longer than it would have at first."""
     engine = ready(lane(retry=after(0.0), batching=Batching(max_size=3, max_wait=0.005)))
     jobs = [engine.submit(behaviour=behaviour) for behaviour in (Behaviour.QUICK, passing(), Behaviour.FAILING)]
     engine.advance(0.0105)
@@ -140,7 +140,7 @@ def test_members_of_a_batch_are_tried_again_by_themselves() -> None:
 
 
 def test_what_was_given_back_has_spent_no_try() -> None:
-    """A retry that its worker has not begun comes back as often as need be."""
+    """A retry that its worker has not begun comes back as often as necessary."""
     engine = ready(lane(retry=after(0.0), runs_in_turn=True))
     job = engine.submit(behaviour=passing())
     engine.advance(0.0015)
@@ -155,7 +155,7 @@ def test_what_was_given_back_has_spent_no_try() -> None:
 
 
 def test_what_the_policy_declines_is_answered_with_the_original_error() -> None:
-    """Whatever its reason: attempts, budget, the kind of error."""
+    """The reason does not matter: attempts, budget, or the kind of error."""
     engine = ready(lane(retry=after(0.1)))
     job = engine.submit(behaviour=Behaviour.FAILING)
     engine.advance(0.1)
@@ -166,7 +166,7 @@ def test_what_the_policy_declines_is_answered_with_the_original_error() -> None:
 
 
 def test_a_stream_that_has_begun_is_never_tried_again() -> None:
-    """Its caller has seen a chunk; the policy is not even asked."""
+    """Its caller has seen a chunk, so the policy is not even asked."""
     engine = ready(lane(retry=after(0.0), is_stream=True))
     begun = engine.submit(behaviour=Behaviour(fails=True, may_retry=True, chunks=1, every=0.01, seconds=0.02))
     engine.advance(0.1)
@@ -177,7 +177,7 @@ def test_a_stream_that_has_begun_is_never_tried_again() -> None:
 
 
 def test_what_is_not_idempotent_is_tried_again_only_if_it_says_so() -> None:
-    """By ``Retryable``: the policy is asked about nothing else, and not about lost workers."""
+    """``Retryable`` says so: the policy is asked about no other error, and not about lost workers."""
     asked = []
 
     def always(job: Job, error: PenstockError, now: float) -> float | None:
@@ -193,7 +193,7 @@ def test_what_is_not_idempotent_is_tried_again_only_if_it_says_so() -> None:
 
 @pytest.mark.parametrize("delay", [1.0, 2.0, float("inf"), float("nan")], ids=str)
 def test_no_retry_goes_beyond_the_deadline(delay: float) -> None:
-    """A delay that ends with it or later is a no, and the failure is the answer, at once."""
+    """A delay that ends at the deadline or later counts as a refusal, and the failure is answered at once."""
     engine = ready(lane(retry=lambda *_: delay))
     job = engine.submit(behaviour=passing(), timeouts=Timeouts(total=1.0))
     engine.advance(0.01)
@@ -201,7 +201,7 @@ def test_no_retry_goes_beyond_the_deadline(delay: float) -> None:
 
 
 def test_a_negative_delay_is_none() -> None:
-    """A policy may give anything."""
+    """A policy may return any number."""
     engine = ready(lane(retry=after(-5.0)))
     job = engine.submit(behaviour=passing())
     engine.advance(0.05)
@@ -209,7 +209,7 @@ def test_a_negative_delay_is_none() -> None:
 
 
 def test_a_policy_that_fails_costs_its_job_and_no_other() -> None:
-    """Its job is answered with what it has raised."""
+    """Its job is answered with the error that the policy has raised."""
 
     def broken(job: Job, error: PenstockError, now: float) -> float | None:
         raise HookError("the policy has failed")
@@ -221,7 +221,7 @@ def test_a_policy_that_fails_costs_its_job_and_no_other() -> None:
 
 
 def test_bystanders_of_a_kill_are_not_asked_about() -> None:
-    """They are queued again at once, whatever the policy, and have spent nothing."""
+    """They are queued again at once, whatever the policy, and are not charged an attempt."""
     engine = ready(lane(retry=lambda *_: None, timeouts=Timeouts(grace=0.1)), capacity=2)
     stuck = engine.submit(behaviour=Behaviour.STUCK_HARD)
     bystander = engine.submit(behaviour=Behaviour(seconds=0.5))
@@ -237,7 +237,7 @@ def test_bystanders_of_a_kill_are_not_asked_about() -> None:
 
 
 def test_a_caller_who_leaves_ends_the_wait() -> None:
-    """Nothing is tried for nobody."""
+    """A job is not retried without a caller."""
     engine = ready(lane(retry=after(0.5)))
     job = engine.submit(behaviour=passing())
     engine.advance(0.1)
@@ -248,7 +248,7 @@ def test_a_caller_who_leaves_ends_the_wait() -> None:
 
 
 def test_a_clock_that_leaps_past_the_deadline_ends_the_wait() -> None:
-    """The total time is over, in the middle of a job that has run: 504, and no attempt in vain."""
+    """The total time ends while a job that has run waits: 504, and no attempt that comes too late."""
     engine = ready(lane(retry=after(0.5)))
     job = engine.submit(behaviour=passing(), timeouts=Timeouts(total=1.0))
     engine.advance(0.1)
@@ -258,7 +258,7 @@ def test_a_clock_that_leaps_past_the_deadline_ends_the_wait() -> None:
 
 
 def test_a_retry_for_which_nobody_is_free_is_answered_with_its_failure() -> None:
-    """It has a queue time-out of its own, from when it is queued again; what it had failed with says most."""
+    """Its new queue timeout runs from when it is queued again; its earlier failure is the more useful answer."""
     engine = ready(lane(retry=after(0.5), timeouts=Timeouts(queue=1.0)))
     job = engine.submit(behaviour=passing())
     engine.advance(0.1)
@@ -270,7 +270,7 @@ def test_a_retry_for_which_nobody_is_free_is_answered_with_its_failure() -> None
 
 
 def test_a_full_queue_takes_a_retry_back() -> None:
-    """The job was admitted once."""
+    """The job was admitted once, and is not refused now."""
     engine = ready(lane(retry=after(0.5), max_queue=1))
     job = engine.submit(behaviour=passing())
     engine.advance(0.1)
@@ -283,7 +283,7 @@ def test_a_full_queue_takes_a_retry_back() -> None:
 
 
 def test_a_drain_waits_for_it() -> None:
-    """The worker is kept until it has run."""
+    """The worker is kept until the retry has run."""
     engine = ready(lane(retry=after(0.5)))
     job = engine.submit(behaviour=passing())
     engine.advance(0.1)
@@ -295,7 +295,7 @@ def test_a_drain_waits_for_it() -> None:
 
 
 def test_a_drain_replaces_the_worker_that_it_needs() -> None:
-    """A job that backs off is work, as a queued one is."""
+    """A job that backs off counts as work, as a queued one does."""
     engine = ready(lane(retry=after(0.5)))
     job = engine.submit(behaviour=passing())
     engine.advance(0.1)
@@ -307,7 +307,7 @@ def test_a_drain_replaces_the_worker_that_it_needs() -> None:
 
 
 def test_the_end_of_a_drain_ends_the_wait() -> None:
-    """It is abandoned, and its caller may send it again if that is safe."""
+    """The job is abandoned, and its caller may send it again if that is safe."""
     engine = ready(lane(retry=after(5.0)))
     job = engine.submit(behaviour=passing())
     engine.advance(0.1)
@@ -321,20 +321,20 @@ def test_the_end_of_a_drain_ends_the_wait() -> None:
 
 
 def test_a_pool_that_fails_for_good_answers_it() -> None:
-    """With what it had failed with: there will be no other try."""
+    """The answer is its earlier failure, since there will be no other attempt."""
     engine = FakeEngine([PoolSpec(name="default")], [LaneSpec(name="lane", retry=after(5.0))])
     engine.start()
     engine.advance(1.0)
     job = engine.submit(behaviour=passing())
     engine.advance(0.1)
     engine.receive(on.ImportFailed("the import raised"))
-    assert code(job) is None  # there is a worker yet
+    assert code(job) is None  # there is still a worker
     next(iter(engine.workers.values())).exit("SIGKILL")
     assert (job.state, code(job)) == ("failed", "handler-error")
 
 
 def test_suspects_stay_suspects_while_they_back_off() -> None:
-    """What a worker has died of runs alone, however often it has failed otherwise."""
+    """A job under which a worker has died runs alone, however often it has failed otherwise."""
     engine = ready(lane(retry=after(0.1), retries=Retries(max_attempts=5)), capacity=2)
     job = engine.submit(behaviour=Behaviour.CRASHER)
     engine.advance(0.05)
@@ -343,7 +343,7 @@ def test_suspects_stay_suspects_while_they_back_off() -> None:
 
 
 def test_what_is_admitted_is_counted_once() -> None:
-    """Retries are no new jobs: a budget is a share of these."""
+    """Retries are not new jobs: a retry budget is a share of the admitted ones."""
     engine = ready(lane(retry=after(0.01), max_queue=1))
     job = engine.submit(behaviour=passing(2))
     for _ in range(3):

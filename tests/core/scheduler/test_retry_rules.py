@@ -1,4 +1,4 @@
-"""Which jobs run again when they have failed, and who decides."""
+"""Retry rules: which failed jobs run again, and who decides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.core.scheduler.scheduling import code, lane, ready
 
 
 def test_the_usual_policy_is_for_lost_workers() -> None:
-    """Such a job runs again at once, as often as it may be tried; one whose handler raised does not."""
+    """A lost job runs again at once, as often as its attempts allow; a job whose handler raised does not."""
     engine = ready(lane(retries=Retries(max_attempts=2)))
     job = engine.submit(behaviour=Behaviour.STUCK)
     assert (job.spent, retry_lost(job, WorkerLost(), 1.0)) == (1, 0.0)
@@ -20,7 +20,7 @@ def test_the_usual_policy_is_for_lost_workers() -> None:
 
 
 def test_the_policy_of_the_lane_decides() -> None:
-    """It is given the job, the error and the instant, and its None is the end."""
+    """It receives the job, the error and the instant; None is final."""
     asked = []
 
     def never(job: Job, error: PenstockError, now: float) -> None:
@@ -34,7 +34,7 @@ def test_the_policy_of_the_lane_decides() -> None:
 
 
 def test_a_policy_that_fails_costs_its_job_and_no_other() -> None:
-    """The job is answered with what the policy has raised; the next one is served."""
+    """The job is answered with the error that the policy has raised; the next job is served."""
 
     def broken(job: Job, error: PenstockError, now: float) -> float | None:
         raise HookError("the policy has failed")

@@ -1,4 +1,4 @@
-"""Sending ahead: what may stand in the line of a busy worker, when it is begun, and when it is asked back."""
+"""Sending ahead: what may wait in a busy worker's line, when it begins, and when it is recalled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STUCK = Behaviour(seconds=math.inf, acknowledges=0.001)
 
 
 def brisk(*, workers: int = 1, seconds: float = BRISK.seconds, **options: Any) -> FakeEngine:
-    """An engine with a lane that runs in turn, whose attempts are known to be short."""
+    """Return an engine with a lane that runs in turn, whose attempts are known to be short."""
     engine = ready(lane(runs_in_turn=True, **options), workers=workers)
     engine.submit(behaviour=Behaviour(seconds=seconds))
     engine.advance(0.1)
@@ -30,17 +30,17 @@ def brisk(*, workers: int = 1, seconds: float = BRISK.seconds, **options: Any) -
 
 
 def line(engine: FakeEngine, worker: int = 1) -> list[Job]:
-    """The jobs that stand in the worker's line."""
+    """Return the jobs that wait in the worker's line."""
     return [job for attempt in engine.scheduler.workers[worker].line for job in attempt.jobs]
 
 
 def submit(engine: FakeEngine, number: int, behaviour: Behaviour = BRISK) -> list[Job]:
-    """Submit so many jobs that are alike."""
+    """Submit ``number`` jobs with the same behaviour, and return them."""
     return [engine.submit(behaviour=behaviour) for _ in range(number)]
 
 
 class Hesitant(FakeEngine):
-    """Workers that think for a moment before each attempt, and count it as begun before, or only after that."""
+    """An engine whose workers pause before each attempt, and count it as begun before or after the pause."""
 
     says_early = False
 
@@ -51,7 +51,7 @@ class Hesitant(FakeEngine):
 
 
 def hesitant(*, says_early: bool, **options: Any) -> FakeEngine:
-    """As ``brisk``, with such workers."""
+    """Return an engine as ``brisk`` does, with hesitant workers."""
     engine = Hesitant([PoolSpec(name="default")], [lane(runs_in_turn=True, **options)])
     engine.says_early = says_early
     engine.start()
@@ -61,11 +61,11 @@ def hesitant(*, says_early: bool, **options: Any) -> FakeEngine:
     return engine
 
 
-# ---- who is sent ahead
+# ---- which jobs are sent ahead
 
 
 def test_short_work_is_sent_ahead() -> None:
-    """Behind a short attempt others stand in line; they are queued for all anybody can tell."""
+    """Jobs wait in the line behind a short attempt; to their callers they are still queued."""
     engine = brisk()
     running, *ahead = submit(engine, 3)
     assert (running.state, line(engine)) == (RUNNING, ahead)
@@ -77,7 +77,7 @@ def test_short_work_is_sent_ahead() -> None:
 
 
 def test_nothing_is_sent_ahead_before_it_is_known_to_be_short() -> None:
-    """The first attempt of all tells how long they take."""
+    """The first attempt shows how long they take."""
     engine = ready(lane(runs_in_turn=True))
     submit(engine, 3)
     assert line(engine) == []
@@ -91,7 +91,7 @@ def test_long_work_is_not_sent_ahead() -> None:
 
 
 def test_what_is_expected_follows_what_happens() -> None:
-    """A lane that becomes slow is soon not sent ahead any more, and again when it has recovered."""
+    """A lane that becomes slow is soon not sent ahead any more; once it has recovered, it is again."""
     engine = brisk()
     for seconds, number in ((0.1, 1), (BRISK.seconds, 60)):
         for _ in range(number):
@@ -103,7 +103,7 @@ def test_what_is_expected_follows_what_happens() -> None:
 
 
 def test_a_line_takes_no_longer_than_ahead_seconds() -> None:
-    """As many are sent ahead as are expected to take that long together."""
+    """A worker is sent as many attempts as are expected to take that long together."""
     engine = brisk()
     submit(engine, 20)
     assert len(line(engine)) == 3
@@ -111,7 +111,7 @@ def test_a_line_takes_no_longer_than_ahead_seconds() -> None:
 
 
 def test_a_line_is_never_longer_than_ahead_most() -> None:
-    """However short the attempts are."""
+    """The limit holds however short the attempts are."""
     engine = brisk(seconds=0.0)
     submit(engine, 2 * AHEAD_MOST)
     assert len(line(engine)) == AHEAD_MOST
@@ -125,7 +125,7 @@ def test_the_shortest_line_is_taken() -> None:
 
 
 def test_a_free_worker_comes_before_any_line() -> None:
-    """Nobody stands in line while a worker is idle."""
+    """No job waits in a line while a worker is idle."""
     engine = brisk(workers=2)
     submit(engine, 2)
     assert [len(line(engine, worker)) for worker in (1, 2)] == [0, 0]
@@ -142,7 +142,7 @@ def test_a_free_worker_comes_before_any_line() -> None:
     ids=lambda options: next(iter(options)),
 )
 def test_some_lanes_are_never_sent_ahead(options: dict[str, Any]) -> None:
-    """What may not run twice, streams, batches, and what does not run in turn wait in the queue."""
+    """Jobs that must not run twice, streams, batches, and lanes that do not run in turn wait in the queue."""
     engine = ready(lane(**{"runs_in_turn": True, **options}))
     for _ in range(3):
         submit(engine, 5)
@@ -151,7 +151,7 @@ def test_some_lanes_are_never_sent_ahead(options: dict[str, Any]) -> None:
 
 
 def test_nothing_stands_behind_long_work() -> None:
-    """A short attempt is not sent to a worker whose attempt is of a lane that takes long."""
+    """A short attempt is not sent to a worker that runs an attempt of a slow lane."""
     engine = ready(lane(runs_in_turn=True), lane(name="long", runs_in_turn=True))
     for name in ("lane", "long"):
         engine.submit(name, BRISK if name == "lane" else Behaviour.QUICK)
@@ -162,7 +162,7 @@ def test_nothing_stands_behind_long_work() -> None:
 
 
 def test_a_suspect_never_stands_in_a_line() -> None:
-    """A job under which a worker has died waits for a worker of its own, and so does what comes after it."""
+    """A job under which a worker has died waits for a worker of its own, and so do the jobs behind it."""
     engine = brisk(workers=2)
     first, _, _ = submit(engine, 3)
     assert first.attempt is not None
@@ -171,7 +171,7 @@ def test_a_suspect_never_stands_in_a_line() -> None:
 
 
 def test_those_who_stand_in_line_count_for_the_limit_of_the_queue() -> None:
-    """They wait like the others."""
+    """They wait like all others."""
     engine = brisk(max_queue=2)
     jobs = submit(engine, 4)
     assert codes(*jobs) == [None, None, None, "queue-full"]
@@ -182,7 +182,7 @@ def test_those_who_stand_in_line_count_for_the_limit_of_the_queue() -> None:
 
 
 def test_the_line_is_begun_in_its_order() -> None:
-    """Each begins when the one before it has ended."""
+    """Each attempt begins when the one before it has ended."""
     engine = brisk()
     jobs = submit(engine, 4)
     engine.advance(0.1)
@@ -212,11 +212,11 @@ def test_the_queue_time_goes_on_in_the_line() -> None:
     assert (code(job), job.attempts, code(waiting)) == ("queue-timeout", 0, "ok")
 
 
-# ---- the line is asked back
+# ---- the line is recalled
 
 
 def test_a_stalled_line_is_recalled() -> None:
-    """When what runs takes STALL_SECONDS after all, those behind it are queued again, for any worker."""
+    """If the running attempt takes STALL_SECONDS after all, the jobs behind it are queued again, for any worker."""
     engine = brisk(workers=2)
     submit(engine, 1, Behaviour.SLOW)
     submit(engine, 1, Behaviour(seconds=2 * STALL_SECONDS))
@@ -231,7 +231,7 @@ def test_a_stalled_line_is_recalled() -> None:
 
 
 def test_nothing_more_is_sent_behind_what_has_stalled() -> None:
-    """Until it has ended."""
+    """Nothing is sent until the stalled attempt has ended."""
     engine = brisk()
     submit(engine, 2, Behaviour(seconds=0.1))
     engine.advance(2 * STALL_SECONDS)
@@ -240,7 +240,7 @@ def test_nothing_more_is_sent_behind_what_has_stalled() -> None:
 
 
 def test_a_line_that_gets_on_is_not_recalled() -> None:
-    """The patience is with each attempt, not with the line."""
+    """The limit is for each attempt, not for the whole line."""
     engine = brisk()
     jobs = submit(engine, 4, Behaviour(seconds=0.8 * STALL_SECONDS))
     engine.advance(0.1)
@@ -250,7 +250,7 @@ def test_a_line_that_gets_on_is_not_recalled() -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_a_job_that_is_cancelled_in_the_line_is_never_begun(position: int) -> None:
-    """The whole line is recalled, and the rest keeps its order."""
+    """The whole line is recalled, and the remaining jobs keep their order."""
     engine = brisk()
     running, *ahead = submit(engine, 4)
     cancelled = ahead.pop(position)
@@ -263,7 +263,7 @@ def test_a_job_that_is_cancelled_in_the_line_is_never_begun(position: int) -> No
 
 
 def test_a_recall_is_the_last_of_its_turn_and_names_the_last_of_the_line() -> None:
-    """So that nothing is on its way that it does not name."""
+    """So no attempt is on its way to the worker that the recall does not name."""
     engine = brisk()
     jobs = submit(engine, 4)
     last = jobs[3].attempt
@@ -274,7 +274,7 @@ def test_a_recall_is_the_last_of_its_turn_and_names_the_last_of_the_line() -> No
 
 
 def test_a_line_is_recalled_once_for_all_who_leave() -> None:
-    """A drain that loses its patience answers the whole line at once, with one recall."""
+    """A drain whose time is over answers the whole line at once, with one recall."""
     engine = brisk()
     jobs = submit(engine, 4)
     engine.drain(0.0)
@@ -284,7 +284,7 @@ def test_a_line_is_recalled_once_for_all_who_leave() -> None:
 
 
 def test_what_was_begun_before_the_recall_stays_where_it_is() -> None:
-    """The worker tells what it has begun, although it has not said how the one before that has ended."""
+    """The worker reports which attempt it has begun, before the end of the one before it is known."""
     engine = brisk()
     jobs = submit(engine, 4)
     begun = jobs[1].attempt
@@ -296,7 +296,7 @@ def test_what_was_begun_before_the_recall_stays_where_it_is() -> None:
 
 
 def test_nothing_is_recalled_twice() -> None:
-    """A recall names a later attempt than the last one did, or the worker might begin what it has given back."""
+    """Each recall names a later attempt than the one before; else the worker might begin what it has given back."""
     engine = brisk()
     jobs = submit(engine, 4)
     begun = jobs[2].attempt
@@ -307,7 +307,7 @@ def test_nothing_is_recalled_twice() -> None:
 
 
 def test_a_recalled_line_stays_as_it_is_until_what_runs_has_ended() -> None:
-    """Each that leaves would cost a message for all the others otherwise."""
+    """Otherwise each job that leaves would cost a message for all the others."""
     engine = brisk()
     jobs = submit(engine, 4)
     engine.cancel(jobs[3])
@@ -318,7 +318,7 @@ def test_a_recalled_line_stays_as_it_is_until_what_runs_has_ended() -> None:
 
 
 def test_a_job_that_was_cancelled_when_it_had_begun_is_stopped() -> None:
-    """The recall comes too late for it: as soon as its turn is known it is interrupted."""
+    """The recall comes too late for this job: it is interrupted as soon as it is known to run."""
     engine = brisk()
     first, second = submit(engine, 2, STUCK)
     for job in (first, second):
@@ -333,7 +333,7 @@ def test_a_job_that_was_cancelled_when_it_had_begun_is_stopped() -> None:
 
 
 def test_those_behind_a_job_that_is_stopped_do_not_wait_for_its_grace() -> None:
-    """They are recalled when it is interrupted, and another worker may have them."""
+    """They are recalled when that job is interrupted, and another worker may run them."""
     engine = brisk(workers=2)
     stuck, _ = submit(engine, 1, STUCK)[0], submit(engine, 1, BRISK)
     (behind,) = submit(engine, 1)
@@ -347,7 +347,7 @@ def test_those_behind_a_job_that_is_stopped_do_not_wait_for_its_grace() -> None:
 
 @pytest.mark.parametrize("says_early", [False, True])
 def test_what_was_not_begun_is_queued_again_for_free(says_early: bool) -> None:
-    """An attempt that the worker gives back although it was believed to run costs its job nothing."""
+    """If the worker gives back an attempt that was believed to run, its job is not charged an attempt."""
     engine = hesitant(says_early=says_early, retries=Retries(max_attempts=1))
     expected = engine.scheduler.lanes["lane"].expected_seconds
     believed, cancelled = submit(engine, 2)
@@ -364,7 +364,7 @@ def test_what_was_not_begun_is_queued_again_for_free(says_early: bool) -> None:
 
 
 def test_those_behind_the_one_that_died_are_innocent() -> None:
-    """They are where they were, in their order, as if they had never been sent."""
+    """They return to their positions, in order, as if they had never been sent."""
     engine = brisk(retries=Retries(max_attempts=1))
     running, *ahead = submit(engine, 3)
     assert running.attempt is not None
@@ -377,7 +377,7 @@ def test_those_behind_the_one_that_died_are_innocent() -> None:
 
 
 def test_the_one_of_the_line_that_had_begun_is_to_blame() -> None:
-    """The worker's memory names it; the one that was believed to run has ended, and its result is lost."""
+    """The shared memory names it; the attempt that was believed to run has ended, and its result is lost."""
     engine = brisk()
     jobs = submit(engine, 4)
     begun = jobs[2].attempt
@@ -392,7 +392,7 @@ def test_the_one_of_the_line_that_had_begun_is_to_blame() -> None:
 
 
 def test_the_one_that_is_to_blame_may_have_used_up_its_tries() -> None:
-    """Then it is answered, as if it had been seen to run."""
+    """Such a job is answered as if it had been seen to run."""
     engine = brisk(retries=Retries(max_attempts=1))
     jobs = submit(engine, 2)
     begun = jobs[1].attempt
@@ -403,7 +403,7 @@ def test_the_one_that_is_to_blame_may_have_used_up_its_tries() -> None:
 
 
 def test_where_it_is_not_known_what_had_begun_the_line_is_innocent() -> None:
-    """Only what was believed to run is then taken to be the cause."""
+    """Only the attempt that was believed to run then counts as the cause."""
     engine = brisk()
     running, ahead = submit(engine, 2)
     engine.receive(on.WorkerExited(1, "SIGKILL", started=None))
@@ -411,7 +411,7 @@ def test_where_it_is_not_known_what_had_begun_the_line_is_innocent() -> None:
 
 
 def test_a_kill_of_ours_gives_the_line_back() -> None:
-    """What stands behind an attempt that must be killed has lost nothing."""
+    """Jobs behind an attempt whose worker must be killed have lost nothing."""
     engine = brisk(timeouts=Timeouts(execution=0.001, grace=0.0))
     stuck = engine.submit(behaviour=Behaviour.STUCK_HARD)
     ahead = submit(engine, 2)
@@ -424,7 +424,7 @@ def test_a_kill_of_ours_gives_the_line_back() -> None:
 
 
 def test_a_drain_finishes_the_line() -> None:
-    """Those who stand in line have been admitted."""
+    """Jobs in the line have been admitted."""
     engine = brisk()
     jobs = submit(engine, 4)
     engine.drain()
@@ -434,7 +434,7 @@ def test_a_drain_finishes_the_line() -> None:
 
 
 def test_the_end_of_a_drain_answers_the_line() -> None:
-    """None of it is begun any more, and all may be sent again."""
+    """The jobs in the line are never begun, and all may be sent again."""
     engine = brisk()
     jobs = submit(engine, 3, STUCK)
     engine.drain(0.001)
@@ -445,7 +445,7 @@ def test_the_end_of_a_drain_answers_the_line() -> None:
 
 
 def test_live_jobs_include_the_line() -> None:
-    """Whoever closes the engine must answer them too."""
+    """When the engine is closed, it must answer them too."""
     engine = brisk()
     jobs = submit(engine, 8)
     assert set(engine.scheduler.live_jobs()) == set(jobs)

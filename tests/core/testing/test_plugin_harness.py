@@ -22,6 +22,7 @@ from penstock.hooks import (
     Release,
     RetryScheduled,
     Route,
+    RouteEngine,
     RouteRequest,
     RouteResponse,
     ShutdownRequest,
@@ -47,7 +48,7 @@ def app(**options: Any) -> App:
 
 
 class Everything:
-    """One of each decision."""
+    """A plug-in that makes one decision of each kind."""
 
     name = "everything"
 
@@ -102,7 +103,7 @@ ADA = {"X-Name": "ada"}
 
 
 def test_a_request_passes_all_policies() -> None:
-    """In the server's order, and each leaves its mark; what became of it is told to everybody concerned."""
+    """Policies run in the server's order, each with its effect; policies and observers learn the outcome."""
     plugin = Everything()
     harness = PluginHarness(app(), [plugin])
     request = harness.request("square", headers=ADA, size_bytes=7)
@@ -121,7 +122,7 @@ def test_a_request_passes_all_policies() -> None:
 
 
 def test_a_refusal_is_told_and_releases_nothing() -> None:
-    """There is no job; the response headers are there all the same."""
+    """A refused request has no job, but it does have the response headers."""
     plugin = Everything()
     harness = PluginHarness(app(), [plugin])
     assert harness.request().code == "forbidden"
@@ -137,7 +138,7 @@ def test_a_refusal_is_told_and_releases_nothing() -> None:
 
 
 def test_time_outs_and_cancels_happen_on_the_clock() -> None:
-    """As real ones, in no time."""
+    """Timeouts and cancellations happen as in a real engine, without waiting."""
     harness = PluginHarness(app())
     stuck = harness.request("count", behaviour=Behaviour.STUCK)
     waiting = harness.request("square")
@@ -168,7 +169,7 @@ def test_retries_are_told() -> None:
 
 
 def test_a_failing_hook_fails_one_request() -> None:
-    """With the record that observers get."""
+    """An exception in a hook fails the request that met it, and observers receive the record."""
 
     class Fails:
         name = "fails"
@@ -192,7 +193,7 @@ def test_a_failing_hook_fails_one_request() -> None:
 
 
 def test_routes_answer() -> None:
-    """With the authenticator asked before, as over HTTP."""
+    """A route answers after its authenticator was asked, as over HTTP."""
     harness = PluginHarness(app(), [Everything()])
     answer = harness.route("/hello", "POST", headers=ADA)
     assert answer.body == b'{"hello":"ada","reasons":[]}'
@@ -205,7 +206,7 @@ def test_routes_answer() -> None:
 
 
 def test_a_shutdown_is_granted_its_time() -> None:
-    """By the policy; what is left then is abandoned, and each step is told."""
+    """The policy grants the time; the jobs left after it are abandoned, and each step is recorded."""
     harness = PluginHarness(app(), [Everything()])
     request = harness.request(headers=ADA, behaviour=Behaviour.STUCK)
     assert harness.shutdown(30, who="ada", why="upgrade") == 2.0
@@ -218,8 +219,71 @@ def test_a_shutdown_is_granted_its_time() -> None:
     assert [record.request_id for record in harness.records_of(JobAbandoned)] == ["r1"]
 
 
+class Pausing:
+    """A plug-in whose routes operate the engine."""
+
+    name = "pausing"
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bool, float, list[str]]] = []
+        self.drained = 0
+
+    def look(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+        self.seen.append((engine.draining, engine.longest_drain, engine.unready_reasons()))
+        return RouteResponse.json(engine.status()["endpoints"])
+
+    def pause(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+        engine.pause(who="ada", why="deploy")
+        return self.look(request, engine)
+
+    def resume(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+        engine.resume(who="ada", why="done")
+        return self.look(request, engine)
+
+    def stop(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+        engine.shutdown(60.0, who="ada", why="upgrade", on_drained=self.count)
+        return self.look(request, engine)
+
+    def count(self) -> None:
+        self.drained += 1
+
+    @hookimpl
+    def penstock_routes(self) -> list[Route]:
+        handlers = {"pause": self.pause, "resume": self.resume, "stop": self.stop}
+        return [Route(path=f"/{name}", name=name, handler=handler) for name, handler in handlers.items()]
+
+
+def test_a_route_operates_the_harness_as_an_engine() -> None:
+    """The engine that a handler receives can be paused, resumed and shut down; its drain is bounded by the host."""
+    plugin = Pausing()
+    harness = PluginHarness(app(), [plugin])
+    harness.longest_drain = 20.0
+    harness.route("/pause")
+    assert harness.request().code == "draining"
+    harness.route("/resume")
+    assert harness.request(behaviour=Behaviour.STUCK_HARD).code is None
+    harness.route("/stop")
+    assert plugin.seen == [(False, 20.0, ["taken out of rotation"]), (False, 20.0, []), (True, 20.0, ["draining"])]
+    assert (harness.records_of(DrainStarted)[0].seconds, plugin.drained) == (20.0, 0)
+    harness.advance(60)
+    assert plugin.drained == 1
+
+
+def test_only_the_first_shutdown_counts() -> None:
+    """A second one changes nothing; its callback still runs, at once if the drain is over."""
+    harness = PluginHarness(app())
+    drained: list[str] = []
+    assert harness.shutdown(5.0, who="ada", on_drained=lambda: drained.append("first")) == 5.0
+    assert harness.shutdown(50.0, who="bob", on_drained=lambda: drained.append("second")) == 5.0
+    harness.advance(10)
+    assert drained == ["first", "second"]
+    harness.shutdown(on_drained=lambda: drained.append("late"))
+    assert drained == ["first", "second", "late"]
+    assert [record.who for record in harness.records_of(DrainEnded)] == ["ada"]
+
+
 def test_the_app_s_own_plug_ins_and_settings_count() -> None:
-    """And those of the harness overrule them; wrong ones are refused as at a start."""
+    """The harness's own take precedence; wrong settings are refused, as when a server starts."""
     harness = PluginHarness(app(plugins=[Everything], settings={"everything": {"enabled": False}}))
     assert harness.request().error is None
     with pytest.raises(PluginError, match="no setting 'speed'"):
@@ -227,15 +291,15 @@ def test_the_app_s_own_plug_ins_and_settings_count() -> None:
 
 
 def test_the_clock_may_be_shared() -> None:
-    """With a plug-in that looks at one."""
+    """The harness runs on the clock that it receives, which a plug-in may read too."""
     clock = MockClock(100.0)
     harness = PluginHarness(app(), clock=clock)
     harness.advance(5)
-    assert clock.now == 106.0  # a second goes into the start
+    assert clock.now == 106.0  # the start takes a second
 
 
 def test_a_queue_that_is_none_is_refused() -> None:
-    """When the harness is made, as when a server starts."""
+    """The harness raises when it is created, as a server does when it starts."""
 
     class Wrong:
         @hookimpl
@@ -252,7 +316,7 @@ def test_a_queue_that_is_none_is_refused() -> None:
     assert PluginHarness(app(), [Right]).request().error is None
 
 
-def test_an_endpoint_that_is_not_there_is_not_found() -> None:
-    """A typo in a test is not a request."""
+def test_a_misspelled_endpoint_is_not_found() -> None:
+    """A misspelled endpoint raises in the test, and sends no request."""
     with pytest.raises(NotFound, match="sqare"):
         PluginHarness(app()).request("sqare")

@@ -1,4 +1,4 @@
-"""The tools that are shipped for tests do what they say."""
+"""The test tools that Penstock ships."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from penstock.testing import Behaviour, InvariantBroken, MockClock, check
 from tests.core.scheduler.scheduling import code, lane, ready
 
 
-def test_the_clock_moves_when_it_is_told_to() -> None:
-    """Calling it changes nothing; it goes forward only."""
+def test_the_clock_moves_on_demand() -> None:
+    """Calling it changes nothing, and it never goes back."""
     clock = MockClock(5.0)
     assert (clock(), clock()) == (5.0, 5.0)
     clock.advance(1.5)
@@ -35,8 +35,8 @@ def test_the_clock_moves_when_it_is_told_to() -> None:
         (Behaviour.CRASHER, "worker-lost", 3),
     ],
 )
-def test_fake_workers_behave_as_they_are_told(behaviour: Behaviour, answer: str, worker: int) -> None:
-    """Each behaviour has its answer, and costs its worker or not."""
+def test_fake_workers_behave_as_requested(behaviour: Behaviour, answer: str, worker: int) -> None:
+    """Each behaviour leads to its answer, and some cost the worker."""
     engine = ready(lane(timeouts=Timeouts(execution=2.0)))
     job = engine.submit(behaviour=behaviour)
     engine.advance(10.0)
@@ -45,17 +45,17 @@ def test_fake_workers_behave_as_they_are_told(behaviour: Behaviour, answer: str,
     assert repr(engine.workers[worker]) == f"<FakeWorker {worker}: alive, 0 attempts>"
 
 
-def test_a_behaviour_says_what_the_job_is_answered_with() -> None:
+def test_a_behaviour_determines_the_answer() -> None:
     """Success is a result; failure is an error."""
     assert isinstance(Behaviour.FAILING.result(), HandlerError)
     assert Behaviour.QUICK.result().body == b"1"
 
 
 def test_the_invariants_say_what_is_broken() -> None:
-    """A recount that differs names the thing and both numbers."""
+    """A failing recount names the object and both numbers."""
     engine = ready()
     engine.submit(behaviour=Behaviour.STUCK)
     check(engine.scheduler)
     engine.scheduler.state.jobs_live += 1
-    with pytest.raises(InvariantBroken, match="counts 2 live jobs, and 1 are there"):
+    with pytest.raises(InvariantBroken, match="counts 2 live jobs, but there are 1"):
         check(engine.scheduler)
