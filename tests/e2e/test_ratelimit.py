@@ -114,7 +114,7 @@ def test_two_servers_share_a_limit_in_redis(redis_port: int) -> None:
 
 
 def test_without_its_redis_a_server_serves() -> None:
-    """Nobody is limited, one line of the log says so, and it does not show the password."""
+    """No rate limit is enforced, one line of the log says so, and it does not show the password."""
     environment = {
         "PENSTOCK_RATELIMIT_REQUESTS": "1/hour",
         "PENSTOCK_RATELIMIT_REDIS_URL": f"redis://:hunter2@{HOST}:{free_port()}",
