@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import hosting
 from tests.serving import ROOT
 
 SOURCE_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
@@ -143,6 +144,21 @@ def test_the_engine_is_still_in_the_package() -> None:
     program = "import penstock; print(penstock.Engine.__module__, {*penstock.__all__} <= {*dir(penstock)})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "penstock.engine.engine True"
+
+
+def test_adapters_have_what_they_need_and_no_more() -> None:
+    """Each name of ``penstock.hosting`` is used by an adapter: a surface that is not used is a promise for nothing."""
+    adapters = [
+        TREES[name] for name in MODULES if name.startswith(("penstock_falcon", "penstock_gunicorn", "penstock_cli"))
+    ]
+    imported = {
+        alias.name
+        for tree in adapters
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "penstock.hosting"
+        for alias in node.names
+    }
+    assert imported == set(hosting.__all__)
 
 
 # ---- names

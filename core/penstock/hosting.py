@@ -9,7 +9,7 @@ from penstock.app.loader import load_app
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.eventlog import configure_logging
-from penstock.hooks.pipeline import Pipeline, Step, endpoint_pipeline, route_pipeline
+from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE
 from penstock.response import JSON, Encoded
@@ -23,7 +23,6 @@ __all__ = [
     "Pipeline",
     "Pool",
     "Registry",
-    "Step",
     "ThreadedCall",
     "ThreadedEngine",
     "class_name",
