@@ -1,14 +1,14 @@
-# Needs Python 3.11 or newer and make; everything else goes into $(VENV).
+# Needs only make and Python 3.11 or newer; everything else is installed into $(VENV).
 #
-#   make serve                 the main example, on http://127.0.0.1:8000
-#   make test                  the whole test suite
+#   make serve                 serve the main example on http://127.0.0.1:8000
+#   make test                  run the whole test suite
 #   make test PYTHON=python3.13 VENV=.venv313
-#   make lint                  what may be said about the code without running it
-#   make soak STEPS=10000000 SEED=7    the simulation, for longer
-#   make bench                 side by side with bare Falcon
-#   make study                 which queue discipline: simulates all, writes docs/overload-study.*
-#   make docs                  the generated parts of docs/
-#   make clean                 away with all that these made
+#   make lint                  run the linters and the type checker
+#   make soak STEPS=10000000 SEED=7    run the simulation for longer
+#   make bench                 compare with bare Falcon
+#   make study                 simulate all queue disciplines and write docs/overload-study.*
+#   make docs                  regenerate the generated parts of docs/
+#   make clean                 remove everything that these targets create
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,7 +25,7 @@ SETUP := setup.cfg pyproject.toml requirements/runtime.txt
 .PHONY: serve test lint format soak bench study docs clean
 .DEFAULT_GOAL := test
 
-# `exec`: Ctrl-C and SIGTERM reach the server itself, with no shell in between.
+# `exec`, so that Ctrl-C and SIGTERM reach the server directly and not a shell.
 serve: $(VENV)/.for-serve
 	@exec $(BIN)/penstock serve examples/filetype.py $(SERVE_OPTIONS)
 
@@ -57,7 +57,7 @@ docs: $(VENV)/.for-test
 clean:
 	rm -rf $(VENV) build dist core/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-# The stamps make the second run quick, and are older than their sources again when a pin or the metadata changes.
+# The stamp files make later runs quick; they are out of date when a pin or the metadata changes.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Penstock needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }

@@ -1,4 +1,4 @@
-"""The yardstick: the same answer from Falcon alone, on the same server: no queue, no deadline, no worker process."""
+"""The baseline: the same endpoint in bare Falcon on the same server, with no queue, deadline or worker process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import falcon.asgi
 
 
 class Square:
-    """What ``/square`` does, done in the HTTP process itself."""
+    """``/square``, computed in the HTTP process itself."""
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer the square."""
+        """Respond with the square of the input."""
         media = await req.get_media()
         resp.media = media["input"] ** 2
 

@@ -1,4 +1,4 @@
-"""The little HTTP that the measurements need: one connection, one request, times."""
+"""A minimal HTTP client for the measurements: one connection, one request at a time, timed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class Client:
-    """A kept-alive connection.
+    """A keep-alive connection.
 
     Parameters
     ----------
     port:
-        On the loopback.
+        A port of the loopback address.
     """
 
     def __init__(self, port: int) -> None:
@@ -23,13 +23,13 @@ class Client:
         self._file = self.sock.makefile("rb")
 
     def send(self, path: str, body: Any) -> None:
-        """Send a request, and do not wait for its answer."""
+        """Send a request without waiting for its response."""
         payload = json.dumps(body).encode()
         headers = f"Host: bench\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
         self.sock.sendall(f"POST {path} HTTP/1.1\r\n{headers}".encode() + payload)
 
     def receive(self) -> int:
-        """Read an answer with a length; return its status."""
+        """Read a response that has a Content-Length; return its status."""
         status = int(self._file.readline().split()[1])
         length = 0
         while line := self._file.readline().strip():
@@ -40,13 +40,13 @@ class Client:
         return status
 
     def ask(self, path: str, body: Any) -> tuple[int, float]:
-        """Ask, and wait; return the status and the seconds it took."""
+        """Send a request and read its response; return the status and the seconds it took."""
         start = time.perf_counter()
         self.send(path, body)
         return self.receive(), time.perf_counter() - start
 
     def count_lines(self) -> int:
-        """Read a chunked answer to its end; return how many lines it had."""
+        """Read a chunked response to its end; return the number of its lines."""
         while self._file.readline().strip():
             pass
         lines = 0
@@ -57,6 +57,6 @@ class Client:
         return lines
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._file.close()
         self.sock.close()

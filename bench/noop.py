@@ -1,4 +1,4 @@
-"""What is measured: handlers that do next to nothing, so that what is left is Penstock."""
+"""The app that is measured. Its handlers do next to nothing, so that only Penstock's own cost remains."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ app = App(__name__)
 
 @app.endpoint("/square")
 def square(input: float) -> float:
-    """Cost nothing."""
+    """Return the square, at next to no cost."""
     return input**2
 
 
 @app.endpoint("/count")
 def count(n: int) -> Iterator[dict[str, int]]:
-    """Stream as fast as it goes."""
+    """Stream ``n`` chunks as fast as possible."""
     for i in range(n):
         yield {"token": i}
 
 
 @app.endpoint("/sleep", workers=1, timeouts=Timeouts(execution=0.2, grace=0.5))
 def sleep(seconds: float) -> None:
-    """Sleep past the deadline."""
+    """Sleep, possibly past the deadline."""
     time.sleep(seconds)
 
 
 @app.endpoint("/spin", workers=1, timeouts=Timeouts(grace=0.5))
 def spin(seconds: float) -> None:
-    """Keep a core busy in Python."""
+    """Keep a core busy in a Python loop."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass

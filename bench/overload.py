@@ -1,7 +1,7 @@
-"""Goodput of a real server in an overload: one worker, 50 ms per request, callers who hang up after a second.
+"""Goodput of a real server under overload: one worker, 50 ms per request, callers who hang up after a second.
 
-No deadline headers, no tuning. Prints a Markdown table; about half a minute. The capacity is measured first, in the
-same server, by connections that ask one request after the other.
+No deadline headers, no tuning. Prints a Markdown table after about half a minute. The capacity is measured first, on
+the same server, by connections that send one request after the other.
 """
 
 from __future__ import annotations
@@ -36,14 +36,24 @@ def work() -> str:
 HOST = "127.0.0.1"
 REQUEST = b"POST /work HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n"
 PATIENCE = 1.0
-NOMINAL = 20.0  # requests per second, if the handler were all
+NOMINAL = 20.0  # requests per second, if the handler were the only cost
 
 
 @dataclass
 class Tally:
-    """What the callers got: statuses (0 for a hang-up), the seconds of each 200, and how many of these came in time.
+    """The responses that the callers received.
 
-    What comes after the last request was sent is no goodput: it would make it more than the capacity.
+    Parameters
+    ----------
+    end:
+        The time of ``perf_counter`` at which the last request is sent.
+    in_time:
+        The number of 200s before ``end``. Later ones do not count as goodput, which could otherwise exceed the
+        capacity.
+    statuses:
+        The number of responses by status; 0 is a hang-up.
+    times:
+        The latency of each 200, in seconds.
     """
 
     end: float = float("inf")
@@ -52,12 +62,12 @@ class Tally:
     times: list[float] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
-        """Of the times of the answers."""
+        """Return a quantile of the latencies."""
         return sorted(self.times)[int(len(self.times) * share)] if self.times else float("nan")
 
 
 async def ask(port: int, tally: Tally) -> None:
-    """Send one request on a connection of its own, and hang up when patience is over."""
+    """Send one request on a new connection, and hang up after ``PATIENCE`` seconds."""
     start = time.perf_counter()
     status, writer = 0, None
     try:
@@ -77,7 +87,7 @@ async def ask(port: int, tally: Tally) -> None:
 
 
 async def measure_capacity(port: int, seconds: float) -> float:
-    """Requests per second, of four connections that ask without a pause."""
+    """Return the requests per second of four connections that send without a pause."""
     tally = Tally()
     end = time.perf_counter() + seconds
 
@@ -91,7 +101,7 @@ async def measure_capacity(port: int, seconds: float) -> float:
 
 
 async def offer(port: int, rate: float, seconds: float, seed: int = 1) -> Tally:
-    """Have callers come at random, at this rate, whatever becomes of those before them."""
+    """Send requests at random times, at this mean rate, regardless of the state of earlier requests."""
     at = time.perf_counter()
     dice, tally = random.Random(seed), Tally(end=at + seconds)
     async with asyncio.TaskGroup() as group:
@@ -103,7 +113,7 @@ async def offer(port: int, rate: float, seconds: float, seed: int = 1) -> Tally:
 
 @contextmanager
 def served(**environment: str) -> Iterator[int]:
-    """Serve the handler; yields the port."""
+    """Serve the app during the block; yield the port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -131,7 +141,7 @@ async def _wait_ready(port: int) -> None:
 
 
 def row(discipline: str, factor: float, seconds: float) -> str:
-    """Measure one server under one load."""
+    """Measure one server under one load; return a row of the table."""
     with served(PENSTOCK_OVERLOAD_DISCIPLINE=discipline) as port:
         capacity = asyncio.run(measure_capacity(port, 3.0))
         tally = asyncio.run(offer(port, factor * NOMINAL, seconds))
@@ -145,7 +155,7 @@ def row(discipline: str, factor: float, seconds: float) -> str:
 
 
 def main() -> None:
-    """Measure the default, and what it is to be compared with."""
+    """Measure the default discipline, or the ones named on the command line."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 15.0
     disciplines = sys.argv[2].split(",") if len(sys.argv) > 2 else ["adaptive"]
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {seconds:g} s each\n")

@@ -1,7 +1,7 @@
-"""One cell of the study of queue disciplines: callers who arrive at random, and leave when they have lost patience.
+"""One cell of the study of queue disciplines: callers arrive at random and hang up when their patience runs out.
 
-The scheduler is the real one; the workers, the callers and the clock are not. The same cell has the same callers with
-each discipline.
+The scheduler is real; the workers, the callers and the clock are simulated. A cell has the same callers with each
+discipline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from penstock.testing import Behaviour, FakeEngine
 from penstock.testing.fake_worker import FakeJob
 
 MEAN_SECONDS = 0.05
-SPREAD = 1.5  # sigma of the lognormal times: the median is 16 ms, one of a hundred takes half a second
+SPREAD = 1.5  # sigma of the lognormal times: the median is 16 ms, and one in a hundred takes half a second
 
 SERVICES: dict[str, Callable[[random.Random], float]] = {
     "constant": lambda _dice: MEAN_SECONDS,
@@ -31,20 +31,22 @@ SERVICES: dict[str, Callable[[random.Random], float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What comes in.
+    """The offered load.
 
     Parameters
     ----------
     load:
-        Offered work as a multiple of what the one worker can do.
+        Offered work as a multiple of the capacity of the one worker.
     patience:
-        Seconds after which a caller hangs up; or a function that draws it.
+        Seconds after which a caller hangs up, or a function that draws them.
     service:
-        ``constant`` or ``heavy``: how long executions take.
+        The distribution of execution times: ``constant`` or ``heavy``.
     has_deadlines:
-        Whether callers say in a header how long they are going to wait.
+        True if callers send their patience as a deadline, in a header.
     seconds:
-        How long it goes on, from a cold start.
+        The length of the simulation, from a cold start.
+    seed:
+        The seed of the callers.
     """
 
     load: float
@@ -57,22 +59,22 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of it.
+    """The results of one cell with one discipline.
 
     Parameters
     ----------
     goodput:
-        Answers that a caller received, as a share of what the worker could do, or of what was offered, if that is less.
+        Answers received by callers, as a share of the worker's capacity or of the offered requests, whichever is less.
     useful:
-        The same in seconds of work instead of answers.
+        The same, in seconds of work instead of answers.
     p50, p99:
-        Seconds from arrival to answer, of the answers that were received.
+        Seconds from arrival to answer, for the answers that were received.
     wasted:
-        The share of the executions that were begun for nobody.
+        The share of started executions whose answer no caller received.
     refused:
         The share of the requests that were answered with 503.
     refused_after:
-        The median of how many seconds these had waited for that.
+        The median of the seconds that those had waited.
     """
 
     goodput: float
@@ -85,7 +87,7 @@ class Outcome:
 
 
 class _Engine(FakeEngine):
-    """Without the recount of everything after each event."""
+    """A fake engine that skips the recount of the invariants after each event."""
 
     def receive(self, event: on.Event) -> list[do.Command]:
         commands = self.scheduler.receive(event, self.clock.now)
@@ -95,7 +97,7 @@ class _Engine(FakeEngine):
 
 
 class Callers:
-    """Those who ask, and what they get."""
+    """The callers of a cell, and the engine that they call."""
 
     def __init__(self, cell: Cell, new_queue: Callable[[], Any]) -> None:
         self.cell = cell
@@ -104,7 +106,7 @@ class Callers:
         self.offered: list[FakeJob] = []
 
     def run(self) -> Outcome:
-        """Let it go on for as long as the cell says."""
+        """Run for as long as the cell says; return the results."""
         engine = self.engine
         engine.start()
         engine.advance(1.0)  # the worker is ready by then

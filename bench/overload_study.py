@@ -1,7 +1,7 @@
-"""Which queue discipline should be the default: all of them, over the whole grid, on the real scheduler.
+"""Compare the queue disciplines, over a grid of loads and on the real scheduler, to choose the default.
 
-Writes the tables into docs/overload-study.md, the plot beside it, and every cell into docs/overload-study.csv. A few
-minutes on one core; the same seed gives the same numbers on every machine.
+Writes the tables into docs/overload-study.md, the plot next to it, and every cell into docs/overload-study.csv. Takes a
+few minutes on one core. The same seed produces the same numbers on every machine.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ MIXTURES: dict[str, Callable[[random.Random], float]] = {
 
 
 class Impatient(Adaptive):
-    """The default, without what it learns of patience but for the order: nothing is shed for lack of it."""
+    """The default, except that it uses what it learns about patience only for the order and sheds no job for it."""
 
     __slots__ = ()
 
     def give_up_at(self, job: Job, now: float, /) -> float:
-        """When its deadline cannot be met any more."""
+        """Return the time from which the job cannot meet its deadline."""
         when = job.finish_by
         return when if when == math.inf else when - self._expected_execution(job, now)
 
 
 class MedianQuantile(Adaptive):
-    """The default, which expects an execution to be as long as the median."""
+    """The default, except that it expects an execution to take as long as the median."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class MedianQuantile(Adaptive):
 
 
 class HighQuantile(Adaptive):
-    """The default, which expects it to be as long as the longest quarter."""
+    """The default, except that it expects an execution to take as long as the upper quartile."""
 
     __slots__ = ()
 
@@ -99,12 +99,12 @@ def run(seconds: float = SECONDS) -> Results:
 
 
 def title(service: str, *, has_deadlines: bool) -> str:
-    """Of one of the four parts of the grid."""
+    """Return the title of one of the four parts of the grid."""
     return f"{service} service times, {'with' if has_deadlines else 'no'} client deadlines"
 
 
 def part(results: Results, measure: str, service: str, *, has_deadlines: bool) -> list[str]:
-    """A table of one measure: for each load and discipline the mean over the patiences, and the worst of them."""
+    """Return a table of one measure: for each load and discipline, the mean and the worst over the patiences."""
     names = list(DISCIPLINES)
     lines = [f"| load | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for load in LOADS:
@@ -117,7 +117,7 @@ def part(results: Results, measure: str, service: str, *, has_deadlines: bool) -
 
 
 def in_detail(results: Results, load: float, patience: float) -> list[str]:
-    """Everything that is measured, in one cell of each part."""
+    """Return a table of all measures, for one cell of each part of the grid."""
     lines = [
         "| service | deadlines | discipline | goodput % | p50 s | p99 s | wasted % | 503 % | 503 after s |",
         "|---" * 9 + "|",
@@ -132,7 +132,10 @@ def in_detail(results: Results, load: float, patience: float) -> list[str]:
 
 
 def verdict(results: Results) -> list[str]:
-    """How far each discipline stays behind the best of each cell; more than the capacity counts as all of it."""
+    """Return a table of how far each discipline is behind the best one of each cell.
+
+    More than the capacity counts as the capacity.
+    """
     lines = [
         "| discipline | goodput: mean | worst | behind the best | most | useful work: mean | worst | behind: most |",
         "|---" * 8 + "|",
@@ -153,7 +156,7 @@ def verdict(results: Results) -> list[str]:
 
 
 def mixtures() -> list[str]:
-    """Callers who are not alike: goodput, and p99."""
+    """Return a table of goodput and p99 for callers with different patience."""
     lines = [f"| patience | load | {' | '.join(DISCIPLINES)} |", "|---" * (len(DISCIPLINES) + 2) + "|"]
     for name, patience in MIXTURES.items():
         for load in (0.8, 1.2, 2.0, 10.0):
@@ -165,7 +168,7 @@ def mixtures() -> list[str]:
 
 
 def variants() -> list[str]:
-    """The default, and what it would be without one thing or another: means over the patiences."""
+    """Return a table that compares the default with variants of it: means over the patiences."""
     lines = ["| service | deadlines | variant | load 0.8 | 1 | 1.5 | 2 | 10 |", "|---" * 8 + "|"]
     for service, has_deadlines, (name, discipline) in itertools.product(SERVICES, (False, True), VARIANTS.items()):
         cells = []
@@ -190,13 +193,13 @@ def variants() -> list[str]:
 
 
 def report(results: Results) -> str:
-    """The generated part of the page."""
+    """Return the generated part of the page."""
     lines = ["## The verdict", "", *verdict(results), ""]
     for measure, heading in (("goodput", "Goodput, % of capacity"), ("useful", "Useful work, % of the time")):
         lines += [f"## {heading}: mean over the patiences (worst)", ""]
         for service, has_deadlines in itertools.product(SERVICES, (False, True)):
             if measure == "useful" and service == "constant":
-                continue  # it is the goodput
+                continue  # the same as the goodput
             lines += [f"**{title(service, has_deadlines=has_deadlines).capitalize()}**", ""]
             lines += [*part(results, measure, service, has_deadlines=has_deadlines), ""]
     for load in (2.0, 10.0):
@@ -208,7 +211,7 @@ def report(results: Results) -> str:
 
 def draw(results: Results) -> None:
     """Plot goodput and p99 over the load, for a patience of 1 s."""
-    rcParams["svg.hashsalt"] = "penstock"  # the same numbers are the same file
+    rcParams["svg.hashsalt"] = "penstock"  # the same numbers make the same file
     figure = Figure(figsize=(13, 6.5), layout="constrained")
     panels = figure.subplots(2, 4, sharex=True, sharey="row")
     for column, (service, has_deadlines) in enumerate(itertools.product(SERVICES, (False, True))):
@@ -231,7 +234,7 @@ def draw(results: Results) -> None:
 
 
 def save(results: Results) -> None:
-    """Write every cell."""
+    """Write every cell to the CSV file."""
     with CELLS.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         first = next(iter(results.values()))

@@ -1,6 +1,6 @@
-"""What the plug-ins cost: all of them off, as they are installed, and each of them at work, side by side in one run.
+"""The cost of the plug-ins: all off, as installed, and all at work, side by side in one run.
 
-Needs wrk. Prints a Markdown table; about a minute.
+Needs wrk. Prints a Markdown table after about a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEADERS = {**PLAIN, "Authorization": f"Bearer {KEY}", "X-Request-Timeout": "30"}
 
 
 def at_work(folder: Path) -> dict[str, str]:
-    """Settings that leave no plug-in idle: keys, limits that are never reached, a line for each request."""
+    """Return settings with which no plug-in is idle: keys, limits that are never reached, a line per request."""
     return {
         "PENSTOCK_AUTH_KEYS": f"bench={KEY}",
         "PENSTOCK_RATELIMIT_REQUESTS": "1000000000/minute",
@@ -38,14 +38,14 @@ def at_work(folder: Path) -> dict[str, str]:
 
 
 def lua(path: Path, headers: dict[str, str]) -> str:
-    """The load."""
+    """Write a script for wrk that sends these headers; return its path."""
     lines = [f"wrk.headers[{json.dumps(name)}]={json.dumps(value)}" for name, value in headers.items()]
     path.write_text("\n".join(['wrk.method="POST"', "wrk.body='{\"input\": 4.0}'", *lines]))
     return str(path)
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure and print the table."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         plain, full = lua(folder / "plain.lua", PLAIN), lua(folder / "full.lua", HEADERS)

@@ -1,6 +1,6 @@
-"""Penstock beside bare Falcon, in one run: ratios first, for the machine is noisy and the ratios are less so.
+"""Penstock next to bare Falcon, in one run. Read the ratios first: they vary less than the figures of a noisy machine.
 
-Needs wrk (Debian's package of that name) for the load. Prints a Markdown table; about a minute and a half.
+Needs wrk for the load (the Debian package of that name). Prints a Markdown table after about a minute and a half.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNITS = {"us": 1.0, "ms": 1000.0, "s": 1e6}
 
 
 def wrk(server: Server, connections: int, seconds: float, script: str) -> tuple[float, float]:
-    """Load a server; return requests per second, and the median latency in microseconds."""
+    """Load a server; return the requests per second and the median latency in microseconds."""
     url = f"http://127.0.0.1:{server.port}/square"
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", script, url]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -44,14 +44,14 @@ def wrk(server: Server, connections: int, seconds: float, script: str) -> tuple[
 
 
 def throughput(server: Server, script: str) -> tuple[float, float]:
-    """Requests per second at 64 connections, and microseconds of CPU of all its processes for each."""
+    """Return the requests per second at 64 connections, and the CPU microseconds of all processes per request."""
     before = server.cpu_seconds()
     rate, _ = wrk(server, 64, 3, script)
     return rate, (server.cpu_seconds() - before) / (rate * 3) * 1e6
 
 
 def interleaved(servers: list[Server], measure: Callable[[Server], tuple[float, float]]) -> dict[str, list[float]]:
-    """Take turns, so that what the machine does meanwhile hits all alike; the medians of each server."""
+    """Measure in turns, so that other load on the machine affects all alike; return the medians of each server."""
     seen: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
     for _ in range(ROUNDS):
         for server in servers:
@@ -60,14 +60,14 @@ def interleaved(servers: list[Server], measure: Callable[[Server], tuple[float, 
 
 
 def idle_cpu(server: Server) -> float:
-    """Per cent of a core, with nothing to do."""
+    """Return the CPU use of a server without requests, in per cent of a core."""
     before = server.cpu_seconds()
     time.sleep(5)
     return (server.cpu_seconds() - before) / 5 * 100
 
 
 def chunks_per_second(server: Server) -> float:
-    """Of one stream, the best of three."""
+    """Return the chunks per second of one stream, the best of three."""
     rates = []
     for _ in range(3):
         client = Client(server.port)
@@ -79,18 +79,18 @@ def chunks_per_second(server: Server) -> float:
 
 
 def worker_pid(pool: str, port: int) -> int:
-    """The process of a pool's only worker."""
+    """Return the process ID of a pool's only worker."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/status", timeout=5) as answer:
         pid: int = json.load(answer)["pools"][pool]["workers"][0]["pid"]
         return pid
 
 
 def kill_to_answer(server: Server) -> float:
-    """Milliseconds from the kill -9 of the only worker to the answer of a request that was sent right behind it."""
+    """Return the milliseconds from a kill -9 of the only worker to the answer of a request sent right after it."""
     times = []
     for _ in range(ROUNDS):
         client = Client(server.port)
-        client.ask("/square", {"input": 1})  # a finished attempt, so that the restart is not one of a row of failures
+        client.ask("/square", {"input": 1})  # a finished attempt, so that the restarts are not repeated failures
         pid = worker_pid("default", server.port)
         os.kill(pid, signal.SIGKILL)
         status, seconds = client.ask("/square", {"input": 4})
@@ -102,7 +102,7 @@ def kill_to_answer(server: Server) -> float:
 
 @contextmanager
 def background_load(server: Server, script: str) -> Iterator[None]:
-    """Some 16 connections of requests, for the length of the block."""
+    """Keep 16 connections busy during the block."""
     url = f"http://127.0.0.1:{server.port}/square"
     process = subprocess.Popen(["wrk", "-t1", "-c16", "-d60s", "-s", script, url], stdout=subprocess.DEVNULL)
     try:
@@ -113,7 +113,7 @@ def background_load(server: Server, script: str) -> Iterator[None]:
 
 
 def lateness(server: Server, script: str) -> list[float]:
-    """Milliseconds by which the 504 is later than the execution deadline of 200 ms, under load, sorted."""
+    """Return by how many milliseconds the 504 is later than the execution deadline of 200 ms under load, sorted."""
     times = []
     with background_load(server, script):
         client = Client(server.port)
@@ -126,7 +126,7 @@ def lateness(server: Server, script: str) -> list[float]:
 
 
 def hang_up_to_free(server: Server) -> list[float]:
-    """Milliseconds from a hang-up in the middle of a Python loop to the answer of the request behind it, sorted."""
+    """Return the milliseconds from a hang-up during a Python loop to the answer of the next request, sorted."""
     times = []
     for _ in range(20):
         leaver, stayer = Client(server.port), Client(server.port)
@@ -143,12 +143,12 @@ def hang_up_to_free(server: Server) -> list[float]:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Of sorted values."""
+    """Return a quantile of sorted values."""
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure and print the table."""
     if shutil.which("wrk") is None:
         raise SystemExit("bench needs wrk: apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def measure(falcon: Server, ours: Server, script: str) -> list[tuple[str, str, str, str]]:
-    """All of it, as rows of the table."""
+    """Measure everything; return the rows of the table."""
     rows = []
 
     def compare(what: str, theirs: float, own: float, form: str = "{:,.0f}") -> None:

@@ -1,4 +1,4 @@
-"""Start what is measured, and read what it costs."""
+"""Start the servers that are measured, and read their CPU time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Server:
-    """A running server: its port, and the process it was started as."""
+    """A running server: its port and its main process."""
 
     name: str
     port: int
     process: subprocess.Popen[bytes]
 
     def pids(self) -> list[int]:
-        """The process and all its descendants."""
+        """Return the IDs of the process and all its descendants."""
         found = [self.process.pid]
         for pid in found:
             for task in Path(f"/proc/{pid}/task").iterdir():
@@ -36,7 +36,7 @@ class Server:
         return found
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its processes so far."""
+        """Return the user and system time of all its processes so far."""
         total = 0
         for pid in self.pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -45,7 +45,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -56,7 +56,7 @@ def free_port() -> int:
 def started(
     name: str, command: list[str], port: int, ready_path: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run a server for the length of the block; ``environment`` is added to this process's own."""
+    """Run a server during the block; ``environment`` is added to that of this process."""
     process = subprocess.Popen(
         command,
         cwd=HERE,
@@ -93,7 +93,7 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def bare() -> AbstractContextManager[Server]:
-    """Falcon alone, on gunicorn with the settings that ``penstock serve`` uses."""
+    """Run bare Falcon on gunicorn, with the settings that ``penstock serve`` uses."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "bare:app", "-k", "asgi", "-w", "1", "-b", f"127.0.0.1:{port}"]
     command += ["--keep-alive", "75", "--no-control-socket", "--log-level", "error"]
@@ -101,7 +101,7 @@ def bare() -> AbstractContextManager[Server]:
 
 
 def penstock(name: str = "Penstock", environment: Mapping[str, str] | None = None) -> AbstractContextManager[Server]:
-    """``penstock serve``, as it comes but for ``environment``."""
+    """Run ``penstock serve`` with its default options, and ``environment`` added."""
     port = free_port()
     command = [sys.executable, "-m", "penstock_cli", "serve", "noop:app", "--port", str(port)]
     return started(name, command, port, "/readyz", environment)

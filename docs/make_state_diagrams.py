@@ -1,6 +1,6 @@
-"""Write the state diagrams of docs/design.md anew from the tables that the scheduler runs on.
+"""Regenerate the state diagrams in docs/design.md from the tables that the scheduler runs on.
 
-A diagram stands between ``<!-- states: noun -->`` and ``<!-- end -->``; what was between them is replaced.
+Each diagram replaces the text between ``<!-- states: noun -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ TABLES: dict[str, Mapping[str, Mapping[str, str]]] = {
 
 
 def diagram(table: Mapping[str, Mapping[str, str]]) -> str:
-    """Return one table as a Mermaid diagram; several ways between the same two states share an arrow."""
+    """Return one table as a Mermaid diagram. Events that lead from one state to the same other share an arrow."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {next(iter(table))}"]
     for state, row in table.items():
         arrows: dict[str, list[str]] = {}
-        for happening, target in row.items():
-            arrows.setdefault(target, []).append(happening)
-        lines += [f"    {state} --> {target}: {', '.join(happenings)}" for target, happenings in arrows.items()]
+        for event, target in row.items():
+            arrows.setdefault(target, []).append(event)
+        lines += [f"    {state} --> {target}: {', '.join(events)}" for target, events in arrows.items()]
         if not row:
             lines.append(f"    {state} --> [*]")
     return "\n".join([*lines, "```"])
 
 
 def with_diagrams(page: str) -> str:
-    """Return the page with each diagram made anew."""
+    """Return the page with each diagram regenerated."""
     for noun, table in TABLES.items():
         marked = re.compile(rf"(<!-- states: {noun} -->\n).*?(<!-- end -->)", re.DOTALL)
         page, count = marked.subn(lambda match, table=table: f"{match[1]}{diagram(table)}\n{match[2]}", page)
         if count != 1:
-            raise ValueError(f"{PAGE.name} has {count} places for the diagram of the {noun}, and should have one")
+            raise ValueError(f"{PAGE.name} has {count} places for the diagram of the {noun}; it needs exactly one")
     return page
 
 

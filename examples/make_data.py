@@ -1,7 +1,7 @@
-"""Make every file of ``examples/data``: run ``python examples/make_data.py`` after a change here.
+"""Generate all files in ``examples/data``: run ``python examples/make_data.py`` after changing this script.
 
-All of it is made from nothing but this script and the font that Pillow carries, so there is no licence to ask after,
-and the same versions make the same bytes.
+The files are made only from this script and the font that ships with Pillow. They need no license of their own, and the
+same versions produce the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGE_LINES = (
     "it decides how much water goes in,",
     "and it can be shut.",
     "Every request has a deadline,",
-    "and work that nobody waits for",
+    "and work that nobody waits for",  # english-ok: drawn on page.png
     "is stopped.",
 )
 RECEIPT_LINES = ("MILL CAFE", "2 coffee   5.60", "1 cake   3.90", "Total   9.50")
@@ -82,7 +82,7 @@ done
 
 
 def draw_lines(lines: tuple[str, ...], size: tuple[int, int], font_size: int) -> Image.Image:
-    """Return a white picture with one black line of text under the other; sizes in pixels."""
+    """Return a white picture with lines of black text, one below the other; sizes in pixels."""
     picture = Image.new("L", size, "white")
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(font_size)
@@ -93,7 +93,7 @@ def draw_lines(lines: tuple[str, ...], size: tuple[int, int], font_size: int) ->
 
 
 def as_file(picture: Image.Image, kind: str, **options: object) -> bytes:
-    """Return a picture as the bytes of a file of the given kind."""
+    """Return a picture as a file of the given format."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -113,7 +113,7 @@ def json_document() -> bytes:
 
 
 def zip_archive() -> bytes:
-    """Return an archive of two texts, with a fixed date so that it is the same each time."""
+    """Return an archive of two text files, with a fixed date so that it is reproducible."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in (("pipe.py", PYTHON_SOURCE), ("hall.html", HTML_SOURCE)):
@@ -122,7 +122,7 @@ def zip_archive() -> bytes:
 
 
 def wav_tone(seconds: float = 0.1, rate: int = 8000) -> bytes:
-    """Return a tone of 440 Hz, 16 bits, one channel; ``rate`` in samples per second."""
+    """Return a tone of 440 Hz with 16 bits and one channel; ``rate`` is in samples per second."""
     samples = [int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(int(seconds * rate))]
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as tone:
@@ -134,7 +134,7 @@ def wav_tone(seconds: float = 0.1, rate: int = 8000) -> bytes:
 
 
 def make_files() -> dict[str, bytes]:
-    """Return the content of every file, by its name."""
+    """Return the content of every file by name."""
     page = draw_lines(PAGE_LINES, PAGE_SIZE, 44)
     receipt = draw_lines(RECEIPT_LINES, (600, 440), 40)
     date = time.gmtime(0)
@@ -157,7 +157,7 @@ def make_files() -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Write the files."""
+    """Write all files."""
     DATA.mkdir(exist_ok=True)
     for name, content in make_files().items():
         (DATA / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Read a page: RapidOCR behind ``POST /read``: a PNG in, its lines of text with their places out.
+"""Read a page: RapidOCR behind ``POST /read``. A PNG in, its lines of text and their positions out.
 
 ::
 
@@ -19,7 +19,7 @@ from penstock import App, InvalidRequest, Timeouts
 
 app = App(__name__)
 
-# One thread for each session: the two workers are the parallelism, and sessions that each take every core fight.
+# One thread per session: the two workers run in parallel, and sessions that each use every core would compete.
 SETTINGS = {
     "EngineConfig.onnxruntime.intra_op_num_threads": 1,
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
@@ -29,7 +29,7 @@ SETTINGS = {
 
 @dataclass
 class Line:
-    """One line of text. ``box`` has its corners in pixels, clockwise from the top left; ``score`` is 0 to 1."""
+    """A line of text. ``box`` has its corners in pixels, clockwise from the top left; ``score`` is from 0 to 1."""
 
     text: str
     box: list[list[float]]
@@ -44,7 +44,7 @@ class Page:
 
 
 def open_page(png: bytes) -> Image.Image:
-    """Decode a PNG in full, so that a bad one is the caller's error (422) and not the model's (500)."""
+    """Decode the whole PNG, so that an invalid one is the caller's error (422) and not the model's (500)."""
     try:
         return Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -53,17 +53,17 @@ def open_page(png: bytes) -> Image.Image:
 
 @app.endpoint("/read", workers=2, timeouts=Timeouts(queue=30, execution=20))
 class Read:
-    """One OCR engine in each of the two workers."""
+    """One OCR engine per worker."""
 
     def setup(self) -> None:
-        """Load the models, which are inside the wheel, now: RapidOCR would load each at its first use."""
+        """Load the models now (they ship in the wheel): RapidOCR would load each one at its first use."""
         self.engine = RapidOCR(params=SETTINGS)
         blank = Image.new("RGB", (64, 64), "white")
         self._run(blank, use_det=True, use_rec=False)
         self._run(blank, use_det=False, use_rec=True)
 
     def predict(self, page: bytes) -> Page:
-        """Find the lines of a page, and read them."""
+        """Find and read the lines of a page."""
         found = self._run(open_page(page), use_det=True, use_rec=True)
         if found.txts is None:
             return Page(lines=[])
@@ -71,5 +71,5 @@ class Read:
         return Page(lines=[Line(text, box, float(score)) for text, box, score in lines])
 
     def _run(self, page: Image.Image, *, use_det: bool, use_rec: bool) -> Any:
-        # RapidOCR remembers these switches from call to call, so each call gives all of them.
+        # RapidOCR keeps these switches from one call to the next, so every call passes all of them.
         return self.engine(page, use_det=use_det, use_cls=False, use_rec=use_rec)

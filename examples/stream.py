@@ -5,8 +5,8 @@
     penstock serve examples/stream.py
     curl -N --data-binary @examples/data/page.png localhost:8000/lines
 
-The answer is NDJSON, or server-sent events with ``-H 'Accept: text/event-stream'``. Stop curl half-way, and the worker
-stops reading the page.
+The answer is NDJSON, or server-sent events with ``-H 'Accept: text/event-stream'``. If curl is stopped halfway, the
+worker stops reading the page.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SETTINGS = {
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
     "Global.log_level": "error",  # a page without text is an answer here, not a warning
 }
-MARGIN_PIXELS = 3  # recognition is better with a little white around the letters
+MARGIN_PIXELS = 3  # a little white around the letters improves the recognition
 
 
 @dataclass
 class Line:
-    """One line of text, the ``number``-th of ``total`` from the top; ``score`` is the model's confidence, 0 to 1."""
+    """A line of text, the ``number``-th of ``total`` from the top; ``score`` is the confidence, from 0 to 1."""
 
     number: int
     total: int
@@ -42,7 +42,7 @@ class Line:
 
 
 def open_page(png: bytes) -> Image.Image:
-    """Decode a PNG in full, so that a bad one is the caller's error (422) and not the model's (500)."""
+    """Decode the whole PNG, so that an invalid one is the caller's error (422) and not the model's (500)."""
     try:
         return Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -51,17 +51,17 @@ def open_page(png: bytes) -> Image.Image:
 
 @app.endpoint("/lines", timeouts=Timeouts(execution=60, first_chunk=20, idle=10))
 class Lines:
-    """One OCR engine in the worker."""
+    """One OCR engine per worker."""
 
     def setup(self) -> None:
-        """Load the models, which are inside the wheel, now: RapidOCR would load each at its first use."""
+        """Load the models now (they ship in the wheel): RapidOCR would load each one at its first use."""
         self.engine = RapidOCR(params=SETTINGS)
         blank = Image.new("RGB", (64, 64), "white")
         self._find_boxes(blank)
         self._recognise(blank)
 
     def predict(self, page: bytes) -> Iterator[Line]:
-        """Find where the lines are, then read them one by one, from top to bottom."""
+        """Locate the lines, then read them one by one from top to bottom."""
         image = open_page(page)
         boxes = self._find_boxes(image)
         for number, box in enumerate(boxes, start=1):
@@ -69,7 +69,7 @@ class Lines:
             yield Line(number, len(boxes), text, score)
 
     def _find_boxes(self, image: Image.Image) -> list[tuple[int, int, int, int]]:
-        """Return the upright rectangles (left, top, right, bottom; pixels) around the lines, from top to bottom."""
+        """Return the upright rectangle (left, top, right, bottom; pixels) of each line, from top to bottom."""
         found = self._run(image, use_det=True, use_rec=False)
         if found.boxes is None:
             return []
@@ -84,5 +84,5 @@ class Lines:
         return found.txts[0], float(found.scores[0])
 
     def _run(self, image: Image.Image, *, use_det: bool, use_rec: bool) -> Any:
-        # RapidOCR remembers these switches from call to call, so each call gives all of them.
+        # RapidOCR keeps these switches from one call to the next, so every call passes all of them.
         return self.engine(image, use_det=use_det, use_cls=False, use_rec=use_rec)

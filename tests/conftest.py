@@ -1,10 +1,10 @@
-"""What holds for all tests."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-# The same examples in every run: a suite that is asked whether a change may go in must not answer by luck. To look for
-# new ones, run a test with --hypothesis-profile=default.
+# The same examples in every run: the result of the suite must depend on the change and not on luck. To look for new
+# examples, run a test with --hypothesis-profile=default.
 settings.register_profile("suite", derandomize=True)
 settings.load_profile("suite")

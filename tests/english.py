@@ -1,7 +1,11 @@
 """The ban list for the project's English: patterns that read like a translation or a riddle.
 
 ``python -m tests.english PATH ...`` prints its findings in files and folders, one line each. Prose is the docstrings
+<<<<<<< HEAD
+and comments of Python files, the strings of shipped code (they hold the messages), and the text of Markdown outside
+=======
 and comments of Python files, the strings of shipped code (which include its messages), and the text of Markdown outside
+>>>>>>> helper/testing
 code blocks. A line is exempt if it carries ``english-ok: <reason>`` in a comment.
 """
 
@@ -41,10 +45,10 @@ BANNED = {
         r"(?!longer\b|more\b|less\b|fewer\b|later\b|earlier\b|other\b)"
     ),
     "that there is not: write missing": r"\b(?:that|what|which) there (?:is|are) (?:not|no)\b",
-    "those of: name the noun": r"(?:^|(?<=[.!?:] ))(?:Those|That) of (?:a|an|the)\b",
+    "those of: name the noun": r"(?-i:(?:^|(?<=[.!?] ))(?:Those|That) of (?:a|an|the)\b)",
     "in vain: say what happens": r"\bin vain\b",
 }
-_BANNED = {reason: re.compile(pattern, re.MULTILINE) for reason, pattern in BANNED.items()}
+_BANNED = {reason: re.compile(pattern, re.MULTILINE | re.IGNORECASE) for reason, pattern in BANNED.items()}
 
 _CODE_SPAN = re.compile(r"``[^`]*``|`[^`\n]*`")
 _FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Fresh environments for tests: wheels that are built here, beside the dependencies that the suite runs with."""
+"""Fresh environments for tests: wheels built here, with the dependencies that the suite runs with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.egg-info", ".pytest_cache
 
 
 def run(*command: str | Path, folder: Path, environment: Mapping[str, str] | None = None, code: int = 0) -> str:
-    """Run a command outside the checkout; return what it printed, on both streams."""
+    """Run a command outside the checkout; return its output, stdout and stderr together."""
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PIP_REQUIRE_VIRTUALENV")
     }
@@ -37,14 +37,14 @@ def run(*command: str | Path, folder: Path, environment: Mapping[str, str] | Non
 
 
 def build_wheel(source: Path, folder: Path, names: Iterable[str] = ()) -> Path:
-    """Build the wheel of a distribution from a copy of its sources, since a build leaves things lying about.
+    """Build the wheel of a distribution from a copy of its sources, since a build leaves files behind.
 
     Parameters
     ----------
     source, names:
-        Where the sources are, and which files and folders of it are needed; by default all.
+        The folder of the sources, and the names of the files and folders in it that are needed. Default: all.
     folder:
-        Where to work; it must not exist.
+        The folder to build in; it must not exist.
     """
     if names:
         folder.mkdir(parents=True)
@@ -62,20 +62,20 @@ def build_wheel(source: Path, folder: Path, names: Iterable[str] = ()) -> Path:
 
 
 def build_penstock(folder: Path) -> Path:
-    """Build Penstock's own wheel."""
+    """Build the wheel of Penstock."""
     return build_wheel(ROOT, folder, SOURCES)
 
 
 def make_environment(folder: Path, *wheels: Path) -> Path:
-    """Make an environment with these wheels, which sees the dependencies of this one; return its folder of programs.
+    """Create an environment with these wheels and the dependencies of this one; return its ``bin`` folder.
 
-    Penstock itself is taken from its wheel: what is installed in an environment comes before what it sees elsewhere.
+    Penstock is imported from its wheel: packages of an environment take precedence over those on its ``.pth`` paths.
     """
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
     run(*pip, *wheels, folder=folder)
-    # What is in that folder can be imported; its own .pth files, as of an editable install, are not looked at.
+    # Packages in that folder can be imported; its own .pth files, such as those of editable installs, are ignored.
     here = sysconfig.get_paths()["purelib"]
     (site_packages,) = (folder / "lib").glob("python*/site-packages")
     (site_packages / "dependencies.pth").write_text(f"{here}\n", encoding="utf-8")

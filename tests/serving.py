@@ -1,4 +1,4 @@
-r"""A real ``penstock serve`` for a test: started, waited for, asked, stopped, and cleaned up whatever happens.
+r"""A real ``penstock serve`` for tests: started, queried, stopped, and cleaned up in any case.
 
 ::
 
@@ -7,7 +7,7 @@ r"""A real ``penstock serve`` for a test: started, waited for, asked, stopped, a
         assert answer.status == 200
         assert served.stop() == 0
 
-Every wait here is bounded. When the test fails, what the server wrote is printed, and pytest shows it.
+Every wait here is bounded. If the test fails, the output of the server is printed, so that pytest shows it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 T = TypeVar("T")
 
-# Below Linux's default range of ephemeral ports (from 32768): no outgoing connection can take a port between the
-# moment it is found free and the moment the server binds it. Each pytest-xdist process draws from a range of its own.
+# Below Linux's default range of ephemeral ports (from 32768), so that no outgoing connection can take a port after it
+# was found free and before the server binds it. Each pytest-xdist process draws from a range of its own.
 FIRST_PORT = 20_000
 PORTS_PER_PROCESS = 3_000
 
@@ -52,22 +52,22 @@ _ports = _candidate_ports()
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on, never the same twice in a row."""
+    """Return an unused port of the loopback address, never the same twice in a row."""
     for port in itertools.islice(_ports, PORTS_PER_PROCESS):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return port
-    raise RuntimeError(f"no free port in the {PORTS_PER_PROCESS} that were tried")
+    raise RuntimeError(f"none of {PORTS_PER_PROCESS} ports is free")
 
 
 def wait_until(condition: Callable[[], T], what: str, *, timeout: float = 10.0) -> T:
-    """Return the first truthy result of ``condition``, asked every 10 ms.
+    """Return the first truthy result of ``condition``, which is called every 10 ms.
 
     Raises
     ------
     AssertionError
-        If there is none within ``timeout`` seconds; the message names ``what`` was waited for.
+        If there is none within ``timeout`` seconds; the message names ``what``.
     """
     give_up_at = time.monotonic() + timeout
     while True:
@@ -75,12 +75,12 @@ def wait_until(condition: Callable[[], T], what: str, *, timeout: float = 10.0) 
         if result:
             return result
         if time.monotonic() >= give_up_at:
-            raise AssertionError(f"waited {timeout} s in vain for: {what}")
+            raise AssertionError(f"{timeout} s passed without: {what}")
         time.sleep(0.01)
 
 
 def write_app(folder: Path, source: str, name: str = "app_under_test.py") -> Path:
-    """Write an app's source, dedented, into ``folder`` and return its path: a target for ``Served``."""
+    """Write the dedented source of an app into ``folder``; return its path, a target for ``Served``."""
     path = folder / name
     path.write_text(textwrap.dedent(source), encoding="utf-8")
     return path
@@ -88,7 +88,7 @@ def write_app(folder: Path, source: str, name: str = "app_under_test.py") -> Pat
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP response. Names in ``headers`` are in lower case; ``seconds`` is how long the exchange took."""
+    """A complete HTTP response. Names in ``headers`` are lower case; ``seconds`` is the duration of the exchange."""
 
     status: int
     headers: dict[str, str]
@@ -96,7 +96,7 @@ class Answer:
     seconds: float
 
     def json(self) -> Any:
-        """Return the body, read as JSON."""
+        """Return the body decoded as JSON."""
         return json.loads(self.body)
 
     def lines(self) -> list[Any]:
@@ -105,20 +105,20 @@ class Answer:
 
 
 class Served:
-    """One ``penstock serve`` in a process and a session of its own, on a free port of the loopback address.
+    """A ``penstock serve`` in a process and a session of its own, on a free port of the loopback address.
 
     Parameters
     ----------
     target:
-        What to serve: ``module:app``, or a file; a relative file is looked up in the project's root.
+        The app to serve: ``module:app`` or a file. A relative path is relative to ``folder``.
     options:
-        More command-line options, for instance ``"--drain-timeout", "5"``.
+        Further command-line options, such as ``"--drain-timeout", "5"``.
     environment:
-        Variables to set on top of this process's.
+        Environment variables, added to those of this process.
     folder:
-        The working folder of the server. Default: the project's root.
+        The working folder of the server. Default: the root of the project.
     ready_timeout:
-        Seconds that ``/readyz`` may take to say 200. ``None``: do not wait at all, for apps that never become ready.
+        Seconds within which ``/readyz`` must answer 200. ``None`` does not wait, for apps that never become ready.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Served:
             print(f"---- {self!r} wrote:\n{self.output()}---- end of its output, exit code {self.process.returncode}")
         self.log_path.unlink(missing_ok=True)
 
-    # ---- life and death
+    # ---- start and end
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until ``/readyz`` answers 200.
@@ -193,7 +193,7 @@ class Served:
         Raises
         ------
         AssertionError
-            If it does not within ``timeout`` seconds, or the server ends before.
+            If it does not within ``timeout`` seconds, or the server ends first.
         """
         wait_until(self._is_ready, f"/readyz of {self!r}", timeout=timeout)
 
@@ -205,17 +205,17 @@ class Served:
             return False
 
     def stop(self, signal_number: int = signal.SIGTERM, *, timeout: float = 40.0) -> int:
-        """Send a signal, wait for the end, and return the exit code."""
+        """Send a signal, wait until the server ends, and return the exit code."""
         self.process.send_signal(signal_number)
         return self.wait(timeout)
 
     def wait(self, timeout: float = 40.0) -> int:
-        """Wait for the server's end by itself, and return the exit code.
+        """Wait until the server ends by itself, and return the exit code.
 
         Raises
         ------
         AssertionError
-            If it still runs after ``timeout`` seconds.
+            If it is still running after ``timeout`` seconds.
         """
         try:
             return self.process.wait(timeout)
@@ -223,13 +223,13 @@ class Served:
             raise AssertionError(f"{self!r} still runs after {timeout} s; {self.survivors()=}") from None
 
     def survivors(self) -> list[int]:
-        """Return the ids of the live processes that the server has started, itself included.
+        """Return the IDs of the live processes that the server has started, and its own.
 
-        They are known by their session: workers make process groups of their own, but stay in the server's session.
+        They are found by their session: workers create process groups of their own, but stay in the server's session.
         """
         return sorted(pid for pid in _live_pids() if _session_of(pid) == self.process.pid)
 
-    # ---- asking
+    # ---- requests
 
     def request(
         self,
@@ -240,7 +240,7 @@ class Served:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Answer:
-        """Send one request on a connection of its own and read the whole response; ``timeout`` bounds each read."""
+        """Send one request on a new connection and read the whole response; ``timeout`` applies to each read."""
         started = time.monotonic()
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         with contextlib.closing(connection):
@@ -266,17 +266,17 @@ class Served:
         return self.post(path, json.dumps(value).encode(), media_type="application/json", **more)
 
     def connect(self, *, timeout: float = 30.0) -> socket.socket:
-        """Return a bare connection, for clients that misbehave."""
+        """Return a plain socket connection, for clients that misbehave."""
         return socket.create_connection((self.host, self.port), timeout=timeout)
 
     def status(self) -> Any:
-        """Return what ``/-/status`` says."""
+        """Return the document of ``/-/status``."""
         return self.get("/-/status").json()
 
-    # ---- reading the log
+    # ---- the log
 
     def output(self) -> str:
-        """Return all that the server and its workers have written so far."""
+        """Return the output of the server and its workers so far."""
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def log_lines(self) -> list[str]:
@@ -289,7 +289,7 @@ class Served:
         return [event for event in found if name is None or event.get("event") == name]
 
     def wait_for_line(self, text: str, *, timeout: float = 10.0) -> str:
-        """Wait until some line of the log contains ``text``, and return the first that does."""
+        """Wait until a line of the log contains ``text``; return the first that does."""
         return wait_until(
             lambda: next((line for line in self.log_lines() if text in line), ""),
             f"a log line with {text!r}",

@@ -1,4 +1,4 @@
-"""The page about the hooks says what is so: signatures, records, names; and its examples run."""
+"""The page about the hooks agrees with the code: signatures, records and names. Its examples run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.serving import ROOT
 PAGE = ROOT / "docs" / "hooks.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", TEXT, re.MULTILINE | re.DOTALL))
-LABELS = ("**Called**", "**Gives**", "**When ", "**Built in**")
+LABELS = ("**Called**", "**Returns**", "**When ", "**Built in**")
 
 
 def app() -> App:
@@ -39,7 +39,7 @@ def code_blocks(text: str) -> list[str]:
 
 
 def plugin_of(source: str) -> Any:
-    """The plug-in of an example: the class with a hook in it."""
+    """Return the plug-in of an example: its one class with a hook."""
     names: dict[str, Any] = {}
     exec(compile(source, str(PAGE), "exec"), names)
     classes = [
@@ -55,14 +55,17 @@ def records_of_the_core() -> dict[str, type[Record]]:
 
 
 def test_every_hook_has_its_section() -> None:
-    """In the order of the hookspecs, and none that does not exist."""
+    """The sections are in the order of the hookspecs, and each names a hook that exists."""
     specs = [name for name in vars(hookspecs) if name.startswith("penstock_")]
     assert list(SECTIONS) == specs == list(HOOKS)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_section_says_all_there_is_to_know(hook: str) -> None:
-    """Its exact signature; when it is called, what it gives, what an exception does, who uses it; and an example."""
+    """Each section has the exact signature, one example, and the four labels.
+
+    The labels say when the hook is called, what it returns, what an exception does, and which plug-ins use it.
+    """
     signature, *examples = code_blocks(SECTIONS[hook])
     rendered = str(inspect.signature(getattr(hookspecs, hook))).replace("'", "")
     assert signature == f"{hook}{rendered}\n"
@@ -72,7 +75,7 @@ def test_a_section_says_all_there_is_to_know(hook: str) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_an_example_is_a_plug_in_that_works(hook: str) -> None:
-    """It is made, fits its hook and no other, and an app with it still answers."""
+    """The plug-in implements its hook and no other, and an app with it still answers."""
     plugin = plugin_of(code_blocks(SECTIONS[hook])[1])
     assert [p.hooks for p in Registry([plugin]).plugins] == [[hook]]
     harness = PluginHarness(app(), [plugin])
@@ -82,13 +85,13 @@ def test_an_example_is_a_plug_in_that_works(hook: str) -> None:
 
 
 def test_the_first_example_works() -> None:
-    """The one that explains what a hook and a decision are."""
+    """The example that explains hooks and decisions runs, and has its effect."""
     harness = PluginHarness(app(), [plugin_of(code_blocks(TEXT)[0])])
     assert harness.request().headers == {"x-thank-you": "for asking"}
 
 
 def test_the_examples_do_what_they_seem_to() -> None:
-    """Each one's own effect."""
+    """Each example has the effect that its code suggests."""
     examples = {hook: plugin_of(code_blocks(section)[1]) for hook, section in SECTIONS.items()}
 
     def harness(hook: str) -> PluginHarness:
@@ -127,7 +130,7 @@ def assert_two_attempts(harness: PluginHarness) -> None:
 
 
 def test_every_record_is_listed_with_its_fields() -> None:
-    """In their order."""
+    """The fields are listed in the order of the record's definition."""
     rows = re.findall(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)+) \|", TEXT[TEXT.index("## Records") :], re.MULTILINE)
     listed = {name: tuple(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
     assert listed == {
@@ -137,20 +140,20 @@ def test_every_record_is_listed_with_its_fields() -> None:
 
 
 def test_everything_a_plug_in_may_import_is_mentioned() -> None:
-    """Nothing public is a secret."""
+    """Every public name of ``penstock.hooks`` is on the page."""
     assert [name for name in hooks.__all__ if not re.search(rf"\b{name}\b", TEXT)] == []
 
 
 def test_every_attribute_of_a_submission_is_listed() -> None:
-    """Those that have no underscore, and the one property that is for decisions."""
-    part = TEXT[TEXT.index("## What decisions see") : TEXT.index("## Records")]
+    """The table has the public slots, and the one property that is meant for decisions."""
+    part = TEXT[TEXT.index("## Submissions") : TEXT.index("## Records")]
     listed = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
     assert set(listed) == {name for name in Submission.__slots__ if not name.startswith("_")} | {"share"}
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_used_by_a_built_in_plug_in(hook: str) -> None:
-    """By those that the page names, and by no others: what Penstock itself needs, works."""
+    """The page names exactly the built-in plug-ins that use the hook, and there is at least one."""
     installed = [plugin for plugin in Registry.survey(environ={}).plugins if plugin.distribution == "penstock"]
     using = {plugin.name for plugin in installed if hook in plugin.hooks}
     line = SECTIONS[hook].partition("**Built in**")[2].partition("\n\n")[0]
@@ -163,7 +166,7 @@ def test_every_hook_is_used_by_a_built_in_plug_in(hook: str) -> None:
 
 
 def test_the_plug_in_of_the_how_to_works() -> None:
-    """The app and the test of it, as they stand there."""
+    """The app and its test run as printed on the page."""
     names: dict[str, Any] = {"__name__": "demo"}
     for source in code_blocks((PAGE.parent / "how-to" / "plugins.md").read_text(encoding="utf-8")):
         exec(compile(source, "plugins.md", "exec"), names)
@@ -171,7 +174,7 @@ def test_the_plug_in_of_the_how_to_works() -> None:
 
 
 def test_the_settings_of_the_how_to_are_settings() -> None:
-    """Each variable on the page is one that a plug-in has, or is shown as a mistake."""
+    """Each variable on the page is a setting of a plug-in, or is shown as a mistake."""
     text = (PAGE.parent / "how-to" / "settings.md").read_text(encoding="utf-8")
     environ = dict(re.findall(r"^\$ export (PENSTOCK_\w+)='?(.*?)'?$", text, re.MULTILINE))
     assert len(environ) == 3
@@ -181,6 +184,6 @@ def test_the_settings_of_the_how_to_are_settings() -> None:
 
 
 def test_links_within_the_page_lead_to_a_heading() -> None:
-    """A section that was renamed leaves no link behind."""
+    """Renaming a section breaks no link within the page."""
     headings = {re.sub(r"\W+", "-", heading.lower()) for heading in re.findall(r"^##+ (.*)$", TEXT, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([\w-]+)\)", TEXT)) <= headings

@@ -92,12 +92,12 @@ def test_cancelled_is_spelled_one_way() -> None:
 
 
 def test_nothing_is_left_to_do_in_the_code() -> None:
-    """No file contains a mark of unfinished work. If a gap is mentioned at all, then in the changelog."""
+    """No file carries a mark of unfinished work."""
     assert [str(path) for path, text in texts() if UNFINISHED.search(text)] == []
 
 
 def test_no_file_mentions_a_home_folder() -> None:
-    """The project works in any folder: no file names a folder of one machine."""
+    """The project works from any folder: no file names a folder of one machine."""
     assert [str(path) for path, text in texts() if HOME_FOLDER.search(text)] == []
 
 
@@ -204,7 +204,7 @@ def pages() -> list[Path]:
 
 
 def test_every_page_is_linked_from_the_index() -> None:
-    """The index names every page; readers would not find one that is missing there."""
+    """The index links to every page; a reader would not find a page that it leaves out."""
     index = ROOT / "docs" / "index.md"
     linked = set(re.findall(r"\]\(([^)#:]+\.md)", index.read_text(encoding="utf-8")))
     assert {str(page.relative_to(ROOT / "docs")) for page in pages()} - {"index.md"} == linked
@@ -222,8 +222,20 @@ def test_every_link_between_files_leads_somewhere() -> None:
     assert broken == []
 
 
+def test_every_link_to_a_section_leads_to_a_heading() -> None:
+    """A link with ``#section`` names a heading of its page, so renaming a heading breaks no link."""
+    broken = []
+    for page in [*pages(), *ROOT.glob("*.md")]:
+        for target, section in re.findall(r"\]\(([^)#:]*)#([\w-]+)\)", page.read_text(encoding="utf-8")):
+            text = ((page.parent / target) if target else page).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            if section not in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}:
+                broken.append(f"{page.relative_to(ROOT)} -> {target}#{section}")
+    assert broken == []
+
+
 def test_the_state_diagrams_are_those_of_the_tables() -> None:
-    """The diagrams in the design are generated from the scheduler's tables: ``make docs`` updates them."""
+    """The diagrams in the design page are generated from the scheduler's tables: ``make docs`` updates them."""
     page = make_state_diagrams.PAGE.read_text(encoding="utf-8")
     assert make_state_diagrams.with_diagrams(page) == page
 
@@ -237,7 +249,7 @@ def test_the_readme_names_commands_that_exist() -> None:
 
 
 def test_changelog_fragments_are_named_for_towncrier() -> None:
-    """A fragment is ``<number or +name>.<type>.md``; towncrier silently ignores any other file."""
+    """A fragment is ``<number or +name>.<type>.md``; towncrier silently ignores any other name."""
     towncrier = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
     kinds = {kind["directory"] for kind in towncrier["type"]}
     names = [path.name for path in (ROOT / "changelog.d").iterdir() if path.name != ".gitignore"]

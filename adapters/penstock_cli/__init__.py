@@ -1,1 +1,1 @@
-"""The command line, which puts the core, the Falcon adapter and the gunicorn adapter together."""
+"""The command line: assembles the core, the Falcon adapter and the gunicorn adapter."""

@@ -1,4 +1,4 @@
-"""``python -m penstock_cli``, the same as ``penstock``."""
+"""``python -m penstock_cli``, the same program as ``penstock``."""
 
 from penstock_cli.main import main
 

@@ -1,25 +1,20 @@
-"""``penstock check``: what an app declares, for people and for programs. Nothing is started."""
+"""``penstock check``: print what an app declares, as text or as JSON. Nothing is started."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Sized
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 import penstock_falcon
 from penstock import App, Endpoint
-from penstock.hosting import Pool, class_name, load_app
+from penstock.hosting import Pool, class_name
 from penstock.policies import Retries
-from penstock_cli.targets import TargetError, check_target, include_current_folder
-from penstock_gunicorn.failures import describe_failure
-
-LABEL_WIDTH = 10
+from penstock_cli.targets import include_current_folder, load_target, user_code
+from penstock_cli.terminal import labelled_lines, make_console
 
 
 def check_app(target: str, *, as_json: bool) -> None:
@@ -31,12 +26,15 @@ def check_app(target: str, *, as_json: bool) -> None:
         If there is no such app, or its module or a declaration in it fails.
     """
     include_current_folder()
-    check_target(target)
-    app = _load(target)
+    app = load_target(target)
+    with user_code():
+        # Both validate more than the declarations do by themselves; neither starts anything.
+        _ = app.pools
+        penstock_falcon.asgi(app)
     if as_json:
         print(json.dumps(describe_app(app), indent=2))
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
     for endpoint in app.endpoints:
         console.print(_endpoint_text(describe_endpoint(endpoint), app.pools[endpoint.pool]))
     console.print(
@@ -44,23 +42,8 @@ def check_app(target: str, *, as_json: bool) -> None:
     )
 
 
-def _load(target: str) -> App:
-    try:
-        # What a module prints when it is imported must not get into the JSON.
-        with contextlib.redirect_stdout(sys.stderr):
-            app = load_app(target)
-            # Both validate more than the declarations do by themselves; neither starts anything.
-            _ = app.pools
-            penstock_falcon.asgi(app)
-            return app
-    except BaseException as error:  # sys.exit() in an app's module is a failure like any other
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise TargetError(*describe_failure(error)) from None
-
-
 def describe_app(app: App) -> dict[str, Any]:
-    """Return what ``penstock check --json`` prints: ``app``, ``endpoints`` and ``pools``."""
+    """Return the document of ``penstock check --json``: ``app``, ``endpoints`` and ``pools``."""
     return {
         "app": app.import_name,
         "endpoints": [describe_endpoint(endpoint) for endpoint in app.endpoints],
@@ -69,7 +52,7 @@ def describe_app(app: App) -> dict[str, Any]:
 
 
 def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    """Return an endpoint's declaration with its effective policies; durations in seconds, null for no limit."""
+    """Return an endpoint's declaration with its effective policies: durations in seconds, None if unbounded."""
     return {
         "name": endpoint.name,
         "method": "POST",
@@ -107,10 +90,8 @@ def describe_pool(pool: Pool) -> dict[str, Any]:
 
 
 def _endpoint_text(described: dict[str, Any], pool: Pool) -> Text:
-    text = Text(f"{described['method']} {described['path']}\n", style="bold")
-    for label, value in _endpoint_lines(described, pool):
-        text.append(f"  {label:<{LABEL_WIDTH}}", style="not bold dim").append(f"{value}\n", style="not bold")
-    return text
+    text = Text.assemble((f"{described['method']} {described['path']}\n", "bold"))
+    return text.append(labelled_lines(_endpoint_lines(described, pool)))
 
 
 def _endpoint_lines(described: dict[str, Any], pool: Pool) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """``penstock``: its commands and their options.
 
-Exit codes: 0 fine; 1 the address cannot be listened on, or ``plugins`` has found a broken one; 2 the command line, or
-what TARGET names, is wrong; for the end of a server that ran, see ``penstock_gunicorn``.
+Exit codes: 0 success; 1 the server cannot listen on the address, or ``plugins`` found a broken plug-in; 2 the command
+line or the app that TARGET names is wrong. ``penstock_gunicorn`` documents the exit codes of a server that ran.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 import click
 
-from penstock_cli.commands import PluginGroup
+from penstock_cli.plugin_commands import PluginGroup
 from penstock_cli.sizes import ByteSize
 
 
 def _version() -> str:
     try:
         return importlib.metadata.version("penstock")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout, by PYTHONPATH
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout, through PYTHONPATH
         return "(not installed)"
 
 
@@ -35,16 +35,16 @@ def _finite_seconds(_context: click.Context, _parameter: click.Parameter, value:
 def _one_http_worker(_context: click.Context, _parameter: click.Parameter, value: int) -> None:
     if value > 1:
         raise click.BadParameter(
-            "only 1 HTTP process is supported so far. It is seldom the bottleneck: more model workers are declared in "
-            "the app, with endpoint(workers=...)."
+            "only 1 HTTP process is supported so far. It is rarely the bottleneck; to run more model workers, set "
+            "endpoint(workers=...) in the app."
         )
 
 
 def _name_config(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    from penstock.hosting import CONFIG_VARIABLE  # noqa: PLC0415 - the help need not import the engine
+    from penstock.hosting import CONFIG_VARIABLE  # noqa: PLC0415 - the help does not need the engine
 
     if value is not None:
-        # Where the registry looks for it, in whatever process.
+        # The registry looks for it there, in every process.
         os.environ[CONFIG_VARIABLE] = str(value.resolve())
 
 
@@ -53,7 +53,7 @@ config_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=_name_config,
     expose_value=False,
-    help="The TOML file with the settings of plug-ins, in [tool.penstock.NAME].  [default: pyproject.toml]",
+    help="The TOML file with the settings of plug-ins, in tables [tool.penstock.NAME].  [default: pyproject.toml]",
 )
 
 
@@ -62,16 +62,22 @@ config_option = click.option(
 def cli() -> None:
     """Serve Python models over HTTP and keep their deadlines.
 
-    TARGET is MODULE:APP or path/to/file.py:APP. Where there is only one app, :APP may be left out. Modules are also
-    looked for in the current folder.
+    TARGET is MODULE:APP or path/to/file.py:APP. :APP may be omitted if there is only one app. Modules are also looked
+    up in the current folder.
     """
 
 
 @cli.command()
 @click.argument("target")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
-@click.option("--debug", is_flag=True, help="Show clients the exceptions of handlers. Not for production.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="The port to listen on; 0 picks a free one.",
+)
+@click.option("--debug", is_flag=True, help="Include exceptions of handlers in responses. Not for production.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
     "--drain-timeout",
@@ -80,21 +86,21 @@ def cli() -> None:
     show_default=True,
     metavar="SECONDS",
     callback=_finite_seconds,
-    help="How long admitted work may take after SIGTERM or Ctrl-C; a second Ctrl-C stops at once.",
+    help="The time for admitted work after SIGTERM or Ctrl-C. A second Ctrl-C stops immediately.",
 )
 @click.option(
     "--max-body",
     type=ByteSize(),
     default="16MiB",
     show_default=True,
-    help="The largest request body: 1048576, 64KiB, 16MiB.",
+    help="The largest request body accepted, such as 1048576, 64KiB or 16MiB.",
 )
 @click.option(
     "--trusted-proxy",
     "trusted_proxies",
     multiple=True,
     metavar="NETWORK",
-    help="Believe the X-Forwarded-For of a proxy at this address or in this network. May be repeated.",
+    help="Trust X-Forwarded-For from a proxy at this address or in this network. May be repeated.",
 )
 @click.option(
     "--http-workers",
@@ -103,44 +109,46 @@ def cli() -> None:
     show_default=True,
     callback=_one_http_worker,
     expose_value=False,
-    help="HTTP processes.",
+    help="The number of HTTP processes.",
 )
 @config_option
 def serve(**options: Any) -> None:
     """Serve the app TARGET over HTTP."""
-    # gunicorn cannot even be imported everywhere, and `check` has no need of it.
-    from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415 - what serves need not be imported to check
+    from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415 - each command imports only what it needs
 
     serve_app(ServeOptions(**options))
 
 
 @cli.command()
 @click.argument("target")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
 def check(target: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Validate the app TARGET and show its endpoints, without starting anything."""
-    from penstock_cli.checking import check_app  # noqa: PLC0415 - it needs rich, which `serve` does not
+    """Validate the app TARGET and print its endpoints.
+
+    Nothing is started.
+    """
+    from penstock_cli.checking import check_app  # noqa: PLC0415 - each command imports only what it needs
 
     check_app(target, as_json=as_json)
 
 
 @cli.command()
 @click.argument("target", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
 def plugins(target: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """List the plug-ins with their hooks and settings, and with TARGET those of the app too.
+    """List the plug-ins with their hooks and settings.
 
-    The exit code is 1 if a server could not start with them.
+    With TARGET, the plug-ins of the app are listed too. The exit code is 1 if a server could not start with them.
     """
-    from penstock_cli.plugins import list_plugins  # noqa: PLC0415 - it needs rich, which `serve` does not
+    from penstock_cli.plugin_listing import list_plugins  # noqa: PLC0415 - each command imports only what it needs
 
     list_plugins(target, as_json=as_json)
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line with the arguments of this process."""
     if sys.platform == "win32":
         print("penstock: Windows is not supported; use Linux, or the Windows Subsystem for Linux.", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""``penstock serve``: from the options to a running server."""
+"""``penstock serve``: start a server from the command-line options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import penstock_falcon
 from penstock import App
 from penstock.hooks import log_event
 from penstock.hosting import configure_logging, load_app
-from penstock_cli.output import output_as_events
+from penstock_cli.import_output import output_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
 
@@ -36,23 +36,25 @@ class ServeOptions:
 
 
 def serve_app(options: ServeOptions) -> NoReturn:
-    """Listen and serve; ends in ``SystemExit``.
+    """Listen, and serve until the server is stopped.
 
     Raises
     ------
     TargetError
         If there is no such file or module.
+    SystemExit
+        With the exit code, when the server has stopped or if it cannot listen.
     """
     include_current_folder()
     check_target(options.target)
-    server = Server(options)
-    server.configure_logging()
+    served = ServedApp(options)
+    served.configure_logging()
     application = PenstockApplication(
-        server.load,
+        served.load,
         listener=None if inherits_listener() else _listen(options),
         drain_timeout=options.drain_timeout,
-        on_listening=server.announce,
-        configure_logging=server.configure_logging,
+        on_listening=served.announce,
+        configure_logging=served.configure_logging,
     )
     application.run()
 
@@ -70,21 +72,27 @@ def _listen(options: ServeOptions) -> Any:
         sys.exit(EXIT_CANNOT_LISTEN)
 
 
-class Server:
-    """What the gunicorn worker calls back: it loads the app there, and introduces it."""
+class ServedApp:
+    """The callbacks of the gunicorn worker, which load the app there and announce it.
+
+    Parameters
+    ----------
+    options:
+        The options of ``penstock serve``.
+    """
 
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
         self._app: App
 
     def configure_logging(self) -> None:
-        """Send everything to stderr in the format that was asked for."""
+        """Send all log events to stderr, in the format that the options ask for."""
         color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         configure_logging(self._options.log_format, color=color)
 
     def load(self) -> Any:
-        """Import the app and put HTTP around it."""
-        # The zygote's import prints the same again, also marked.
+        """Import the app and return its ASGI application."""
+        # The zygote imports the app too, and its output is logged in the same way.
         with redirect_stdout(output_as_events("http")), redirect_stderr(output_as_events("http")):
             self._app = load_app(self._options.target)
         options = self._options
@@ -98,7 +106,7 @@ class Server:
         )
 
     def announce(self, urls: Sequence[str]) -> None:
-        """Say where the app can be reached, and what it offers."""
+        """Log the addresses and the endpoints."""
         for url in urls:
             log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
         for endpoint in self._app.endpoints:

@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Sizes in bytes, as a command-line option."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SIZE = re.compile(r"(\d{1,18}) ?([a-z]*)", re.ASCII)
 
 
 class ByteSize(click.ParamType[int]):
-    """``1048576``, ``64KiB``, ``16MiB``: a whole number of bytes of 1 or more."""
+    """A positive whole number of bytes: ``1048576``, ``64KiB``, ``16MiB``."""
 
     name = "size"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the bytes, or fail with what to write instead."""
+        """Return the number of bytes, or fail with a message that shows the format."""
         if isinstance(value, int):
             return value
         match = _SIZE.fullmatch(value.strip().lower())

@@ -1,7 +1,7 @@
 """Serve a Penstock app through Falcon.
 
-``asgi(app)`` and ``wsgi(app)`` are complete applications for any ASGI or WSGI server; ``mount`` adds the endpoints to a
-Falcon application that exists.
+``asgi(app)`` and ``wsgi(app)`` are complete applications for any ASGI or WSGI server; ``mount`` adds the endpoints to
+an existing Falcon application.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import falcon
 import falcon.asgi
 
 from penstock import App
-from penstock_falcon.asgi import asgi, mount_asgi
-from penstock_falcon.bodies import Request
-from penstock_falcon.service import MAX_BODY, Service, Settings
-from penstock_falcon.wsgi import mount_wsgi, wsgi
+from penstock_falcon._asgi.asgi_app import asgi, mount_asgi
+from penstock_falcon._asgi.asgi_requests import Request
+from penstock_falcon._wsgi.wsgi_app import mount_wsgi, wsgi
+from penstock_falcon.service import Service, Settings
 
 __all__ = ["Request", "Service", "Settings", "asgi", "mount", "wsgi"]
 
@@ -27,25 +27,25 @@ def mount(
     prefix: str = "/models",
     *,
     engine: Any = None,
-    debug: bool = False,
-    max_body: int = MAX_BODY,
-    drain_timeout: float = 30.0,
-    trusted_proxies: Sequence[str] = (),
+    debug: bool = Settings.debug,
+    max_body: int = Settings.max_body,
+    drain_timeout: float = Settings.drain_timeout,
+    trusted_proxies: Sequence[str] = Settings.trusted_proxies,
 ) -> Service[Any]:
-    """Add the endpoints of ``app``, and the health routes, to a Falcon application that exists.
+    """Add the endpoints of ``app``, and the health routes, to an existing Falcon application.
 
-    Its error handlers are left alone: the mounted resources answer their own errors. Make an ASGI application with
-    ``falcon.asgi.App(request_type=penstock_falcon.Request)`` for the full service: a body that is too large is then
-    noticed before it is read, and a client that goes away without relying on Falcon's private parts.
+    Its error handlers are left alone: the mounted resources answer their own errors. For the full service, make an ASGI
+    application with ``falcon.asgi.App(request_type=penstock_falcon.Request)``: only then is a body that is too large
+    refused before it is read, and a client that goes away noticed without relying on Falcon's private attributes.
 
     Parameters
     ----------
     falcon_app:
         A ``falcon.App`` or ``falcon.asgi.App``.
     app:
-        What to serve.
+        The app to serve.
     prefix:
-        What comes before every path: ``/models`` makes ``/square`` into ``/models/square``. May be empty.
+        Prepended to every path: ``/models`` turns ``/square`` into ``/models/square``. May be empty.
     engine, debug, max_body, drain_timeout, trusted_proxies:
         As for ``asgi`` and ``wsgi``.
 
@@ -57,11 +57,9 @@ def mount(
     Raises
     ------
     DeclarationError
-        If the prefix is not one.
+        If ``prefix`` does not begin with a slash, or ends with one.
     """
-    settings = Settings(
-        debug=debug, max_body=max_body, drain_timeout=drain_timeout, trusted_proxies=tuple(trusted_proxies)
-    )
+    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout, trusted_proxies=trusted_proxies)
     if isinstance(falcon_app, falcon.asgi.App):
         return mount_asgi(falcon_app, app, prefix, engine, settings)
     return mount_wsgi(falcon_app, app, prefix, engine, settings)

@@ -28,11 +28,11 @@ from penstock.errors import (
     UnsupportedMediaType,
 )
 from penstock.hooks import log_event
-from penstock_falcon.answers import NO_JOB_TIMING, Answer, common_headers
+from penstock_falcon.responses import NO_JOB_TIMING, HttpResponse, common_headers
 
 PROBLEM = "application/problem+json"
 SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER = 1, 60
-# What a client is told when the error itself knows no better.
+# The default, in seconds, if the error does not say when to retry.
 USUAL_RETRY_AFTER = 1.0
 
 _ERROR_TYPES = {
@@ -58,9 +58,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def retry_after(seconds: float | None) -> int:
-    """Whole seconds for ``Retry-After``: at least ``seconds``, at most 60.
+    """Return the whole seconds for ``Retry-After``: at least ``seconds``, at most 60.
 
-    Clients obey it exactly and without jitter, so those that were refused together are spread here.
+    Clients obey the header exactly and add no jitter of their own, so the jitter is added here: clients that were
+    refused together must not return together.
     """
     base = USUAL_RETRY_AFTER if seconds is None else max(0.0, seconds)
     spread = random.uniform(1.0, 2.0)  # noqa: S311 - to spread clients, not to keep a secret
@@ -69,13 +70,13 @@ def retry_after(seconds: float | None) -> int:
 
 
 def error_type(status: int) -> str:
-    """The ``error.type`` that OpenAI-style clients know for a status."""
+    """Return the ``error.type`` that OpenAI-style clients expect for a status."""
     known = _ERROR_TYPES.get(status)
     return known or ("invalid_request_error" if status < 500 else "server_error")
 
 
 def public_detail(error: PenstockError, *, debug: bool) -> str:
-    """What an outside caller may read: the words of the user's own exceptions only with ``debug``."""
+    """Return the text that clients may see: messages of user exceptions are included only with ``debug``."""
     if isinstance(error, HandlerError) and error.exception_type != UNENCODABLE:
         if not debug:
             return "The handler raised an exception. The server's log has it, under this request id."
@@ -86,7 +87,7 @@ def public_detail(error: PenstockError, *, debug: bool) -> str:
 
 
 def error_object(error: PenstockError, *, debug: bool) -> dict[str, Any]:
-    """The ``error`` member: alone in a stream, beside the others in a problem document."""
+    """Return the ``error`` object: sent alone in a stream, and as a member of a problem document."""
     return {
         "message": public_detail(error, debug=debug),
         "type": error_type(error.status),
@@ -95,8 +96,8 @@ def error_object(error: PenstockError, *, debug: bool) -> dict[str, Any]:
     }
 
 
-def problem(error: PenstockError, request_id: str, *, debug: bool, timing: str = NO_JOB_TIMING) -> Answer:
-    """The whole response for an error."""
+def problem(error: PenstockError, request_id: str, *, debug: bool, timing: str = NO_JOB_TIMING) -> HttpResponse:
+    """Return the response for an error."""
     inner = error_object(error, debug=debug)
     document: dict[str, Any] = {
         "type": f"urn:penstock:{error.code}",
@@ -115,37 +116,37 @@ def problem(error: PenstockError, request_id: str, *, debug: bool, timing: str =
     if error.status in (429, 503):
         headers.append(("retry-after", str(retry_after(error.retry_after))))
     headers.extend((name.lower(), value) for name, value in error.headers.items())
-    return Answer(error.status, headers, _encode(document), code=error.code)
+    return HttpResponse(error.status, headers, _encode(document), code=error.code)
 
 
-def framework_problem(error: falcon.HTTPError, request_id: str) -> Answer:
-    """The response for an error that Falcon, or a route that is not ours, has raised."""
+def framework_problem(error: falcon.HTTPError, request_id: str) -> HttpResponse:
+    """Return the response for an error raised by Falcon, or by a route of the user's own."""
     status = error.status_code
     detail = error.description or error.title or ""
     own = _BY_STATUS.get(status)
     if status == 405:
         allowed = dict(error.headers or {}).get("Allow", "")
-        answer = problem(MethodNotAllowed(detail, allowed=tuple(allowed.split(", "))), request_id, debug=False)
+        response = problem(MethodNotAllowed(detail, allowed=tuple(allowed.split(", "))), request_id, debug=False)
     elif own is not None:
-        answer = problem(own(detail), request_id, debug=False)
+        response = problem(own(detail), request_id, debug=False)
     else:
-        answer = _other_problem(error, detail, request_id)
-    ours = {name for name, _ in answer.headers} | _FRAMEWORK_HEADERS_DROPPED
+        response = _other_problem(error, detail, request_id)
+    present = {name for name, _ in response.headers} | _FRAMEWORK_HEADERS_DROPPED
     extra = ((name.lower(), value) for name, value in dict(error.headers or {}).items())
-    answer.headers.extend((name, value) for name, value in extra if name not in ours)
-    return answer
+    response.headers.extend((name, value) for name, value in extra if name not in present)
+    return response
 
 
-def _other_problem(error: falcon.HTTPError, detail: str, request_id: str) -> Answer:
-    """A status that none of our own errors has: a teapot raised by somebody's route."""
+def _other_problem(error: falcon.HTTPError, detail: str, request_id: str) -> HttpResponse:
+    """Return the response for a status that no Penstock error has, such as a 418 raised by a user's route."""
     title = error.title or error.status
     code = "internal-error" if error.status_code == 500 else "http-error"
     kind = type("HTTPProblem", (PenstockError,), {"status": error.status_code, "code": code, "title": title})
     return problem(kind(detail), request_id, debug=False)
 
 
-def internal_problem(error: Exception, request_id: str) -> Answer:
-    """The response for an exception that nobody foresaw: logged in full, told to nobody."""
+def internal_problem(error: Exception, request_id: str) -> HttpResponse:
+    """Return the response for an unexpected exception. It is logged in full; the client learns nothing about it."""
     log_event(
         logging.ERROR,
         "internal-error",

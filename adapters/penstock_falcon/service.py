@@ -1,64 +1,69 @@
-"""What stands behind an application: the app, the settings, and the engine, from its start to its end."""
+"""The service behind an application: the app, the settings, and the engine from start to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 import falcon
 
 from penstock import App, Endpoint
-from penstock.errors import DeclarationError, MethodNotAllowed, NotFound
-from penstock.hooks import RequestAnswered, Route, ShutdownRequest
-from penstock.hosting import Pipeline, Registry, endpoint_pipeline, route_pipeline
-from penstock_falcon.admission import request_id
-from penstock_falcon.answers import Answer, common_headers
-from penstock_falcon.origins import Origins
-from penstock_falcon.problems import framework_problem, problem
+from penstock.errors import DeclarationError, PenstockError
+from penstock.hooks import RequestAnswered, Route, ShutdownRequest, Submission
+from penstock.hosting import Engine, Pipeline, Registry, ThreadedEngine, endpoint_pipeline, route_pipeline
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
+from penstock_falcon.client_address import TrustedProxies
+from penstock_falcon.problems import framework_problem
+from penstock_falcon.request_ids import request_id
+from penstock_falcon.responses import HttpResponse, write_handler_headers
 
-EngineT = TypeVar("EngineT")
-
-# 16 MiB.
-MAX_BODY = 16 * 1024 * 1024
+EngineT = TypeVar("EngineT", bound=Engine | ThreadedEngine)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How an application behaves.
+    """The settings of an application. This is their one definition: ``asgi``, ``wsgi`` and ``mount`` take the same.
 
     Parameters
     ----------
     debug:
         Show the type, message and traceback of handler errors to clients.
     max_body:
-        Most bytes of a request's body.
+        The largest request body, in bytes.
     drain_timeout:
-        Seconds that admitted work has to finish at shutdown.
+        The time that admitted work has to finish at shutdown, in seconds.
     target:
-        Where the workers find the app, such as ``module:attr``; by default found out from the app.
+        The import path of the app for the workers, such as ``module:attr``; by default it is found from the app.
     trusted_proxies:
-        Addresses and networks of proxies whose ``X-Forwarded-For`` is believed.
+        Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
+        client address and for fair shares.
     """
 
     debug: bool = False
-    max_body: int = MAX_BODY
-    drain_timeout: float = 30.0
+    max_body: int = 16 * 1024 * 1024
+    drain_timeout: float = DEFAULT_DRAIN_TIMEOUT
     target: str | None = None
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trusted_proxies", tuple(self.trusted_proxies))
 
 
-class Service(Generic[EngineT]):
-    """The app, its settings, its plug-ins and its engine, as one thing: an application's ``penstock`` attribute.
+class Service(ABC, Generic[EngineT]):
+    """The app, its settings, its plug-ins and its engine: an application's ``penstock`` attribute.
 
     Attributes
     ----------
     engine:
-        None until it has started. An engine that was given is used as it is: who made it starts and ends it.
+        None until it has started. An engine passed by the user is used as it is: the user starts and stops it.
     registry:
-        The plug-ins: the engine's, if one was given.
-    tell:
-        What to call with the ``RequestAnswered`` of each exchange, or None if nobody wants to know.
+        The plug-ins: those of the engine, if the user passed one.
+    on_answered:
+        Called with the ``RequestAnswered`` of each request; None if there is no observer for it.
     on_pools_failed:
         Called with the reason when a pool cannot be started at all. Set it before the engine starts.
     on_shutdown:
@@ -66,41 +71,27 @@ class Service(Generic[EngineT]):
         before the engine starts.
     """
 
+    asks_clients_to_leave: bool
+    """True if responses carry ``Connection: close`` while the engine drains."""
+
     def __init__(self, app: App, engine: EngineT | None, settings: Settings, registry: Registry | None) -> None:
         self.app = app
         self.settings = settings
         self.engine = engine
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)
-        self.tell = self.registry.observer_of(RequestAnswered)
-        self.origins = Origins(settings.trusted_proxies)
+        observer = self.registry.observer_of(RequestAnswered)
+        self.on_answered = None if observer is None else self.in_engine_soon(observer)
+        self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.routes = self.registry.routes(app)
         self._check_routes()
         self.is_ours = engine is None
         self.on_pools_failed: Callable[[str], None] | None = None
         self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
-        self._allowed: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
         engine = "not started" if self.engine is None else repr(self.engine)
         return f"<{type(self).__name__} of {self.app.import_name}: {engine}>"
-
-    def endpoint_routes(self, prefix: str) -> list[tuple[str, Endpoint]]:
-        """The path of every endpoint under ``prefix``.
-
-        Raises
-        ------
-        DeclarationError
-            If the prefix is not one.
-        """
-        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
-            raise DeclarationError(f"mount(prefix={prefix!r}): a prefix begins with a slash and does not end with one")
-        for endpoint in self.app.endpoints:
-            self._allowed[prefix + endpoint.path] = ("POST",)
-        for route in self.routes:
-            allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
-            self._allowed[prefix + route.path] = allowed
-        return [(prefix + endpoint.path, endpoint) for endpoint in self.app.endpoints]
 
     def _check_routes(self) -> None:
         taken = {endpoint.path: f"endpoint {endpoint.name!r}" for endpoint in self.app.endpoints}
@@ -109,33 +100,59 @@ class Service(Generic[EngineT]):
                 raise DeclarationError(f"route {route.name!r}: its path {route.path!r} is that of {taken[route.path]}")
             taken[route.path] = f"route {route.name!r}"
 
-    def intake(self, target: Endpoint | Route) -> Pipeline | None:
-        """The policies that a request for it passes; None if there are none."""
+    # ---- the engine's life
+
+    @abstractmethod
+    def start(self) -> EngineT:
+        """Start the engine unless it is running. Returns at once; its pools become ready in the background."""
+
+    @abstractmethod
+    def begin_drain(self) -> None:
+        """Stop accepting work; admitted work has ``drain_timeout`` seconds. Harmless when repeated."""
+
+    # ---- the engine's thread
+
+    @property
+    @abstractmethod
+    def bare_engine(self) -> Engine:
+        """The engine without a thread around it, for use in its own thread; it must have started."""
+
+    @abstractmethod
+    def in_engine(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Return ``function`` as a callable that runs it in the engine's thread and returns its result."""
+
+    @abstractmethod
+    def in_engine_soon(self, function: Callable[P, object]) -> Callable[P, object]:
+        """Return ``function`` as a callable that has it run in the engine's thread, and need not wait for that."""
+
+    # ---- requests
+
+    def pipeline(self, target: Endpoint | Route) -> Pipeline | None:
+        """Return the policies for an endpoint or route, or None if it has none."""
         if isinstance(target, Route):
             return route_pipeline(self.registry, target)
         return endpoint_pipeline(self.registry, target)
 
-    def answer_wrong_method(self, method: str, path: str, given_id: str | None) -> Answer:
-        """The 405 of one of our paths."""
-        error = MethodNotAllowed(f"{path} does not take {method}", allowed=self._allowed[path])
-        return problem(error, request_id(given_id), debug=self.settings.debug)
+    def refuse(self, submission: Submission, error: PenstockError) -> None:
+        """Release the admission policies and notify observers: the request will not become a job."""
+        if self.engine is not None:  # without an engine, no policy has been asked
+            self.in_engine_soon(self.bare_engine.refuse)(submission, error)
 
-    def answer_options(self, path: str, given_id: str | None) -> Answer:
-        """What one of our paths takes."""
-        headers = common_headers(request_id(given_id), "text/plain")
-        return Answer(200, [*headers, ("allow", ", ".join((*self._allowed[path], "OPTIONS")))], b"")
+    def write(self, resp: falcon.Response, response: HttpResponse) -> None:
+        """Copy a response into one of Falcon's; while draining, ask clients to close kept-alive connections."""
+        if response.status != 200:
+            resp.status = response.status
+        if response.stream is None:
+            resp.data = response.body
+        else:
+            resp.stream = response.stream
+        if response.handler_headers:
+            write_handler_headers(resp, response.handler_headers)
+        resp.set_headers(response.headers)
+        if self.asks_clients_to_leave and self.engine is not None and self.engine.draining:
+            resp.set_header("Connection", "close")
 
     def answer_unreadable(self, status: int, detail: str) -> tuple[list[tuple[str, str]], bytes]:
-        """The headers and the body for a request that the server itself could not read, and so has not passed on."""
-        answer = framework_problem(falcon.HTTPError(status, description=detail), request_id(None))
-        return answer.headers, answer.body or b""
-
-    def answer_framework_error(self, error: falcon.HTTPError, req: falcon.Request) -> Answer:
-        """The answer to an error that Falcon raised, for whichever path."""
-        given_id = req.get_header("X-Request-Id")
-        # Falcon calls a method that it has never heard of a bad request.
-        if req.uri_template in self._allowed and req.method not in falcon.COMBINED_METHODS:
-            return self.answer_wrong_method(req.method, req.uri_template, given_id)
-        if isinstance(error, falcon.HTTPRouteNotFound):
-            return problem(NotFound(f"Nothing is served at {req.path[:200]!r}"), request_id(given_id), debug=False)
-        return framework_problem(error, request_id(given_id))
+        """Return the headers and body for a request that the server could not read, and so did not pass on."""
+        response = framework_problem(falcon.HTTPError(status, description=detail), request_id(None))
+        return response.headers, response.body or b""

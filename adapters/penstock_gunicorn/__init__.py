@@ -1,11 +1,11 @@
-"""gunicorn as the HTTP server of Penstock: one gunicorn worker, with the engine on its event loop.
+"""gunicorn as Penstock's HTTP server: one gunicorn worker, with the engine on its event loop.
 
 Exit codes of ``PenstockApplication.run``: 0 after a drain; 2 if the app cannot be loaded; 3 if it does not start, or
-if its pools never become ready; 130 if it was told to stop at once (a second SIGINT, or SIGQUIT).
+if its pools never become ready; 130 after an immediate stop (a second SIGINT, or SIGQUIT).
 """
 
 from penstock_gunicorn.application import PenstockApplication, PenstockArbiter, inherits_listener, open_listener
-from penstock_gunicorn.failures import describe_failure
+from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.worker import PenstockWorker
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""gunicorn, started from code: its settings, and a master that drains before it goes."""
+"""gunicorn started from code: its settings, and a master that drains before it exits."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from penstock.hooks import log_event
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, PenstockWorker
 
 EXIT_NOT_LOADED = 2
 EXIT_AT_ONCE = 128 + signal.SIGINT
-# The arbiter SIGKILLs a gunicorn worker this many seconds after the end of its drain: more than the ladder, the last
-# responses and the app's own shutdown may take together.
+# The arbiter SIGKILLs a gunicorn worker this many seconds after its drain should have ended: longer than the ladder,
+# the last responses and the app's own shutdown may take together.
 DRAIN_MARGIN = 5
-# Seconds without a heartbeat. It bounds how long the event loop may be blocked, not how long a request may take.
+# Seconds without a heartbeat: a limit on how long the event loop may block, not on how long a request may take.
 HEARTBEAT_TIMEOUT = 60
-# Longer than the 60 s for which common load balancers keep an idle connection: the side that reuses it closes it.
+# Longer than the 60 s for which common load balancers keep an idle connection, so that the side that reuses the
+# connection is the side that closes it.
 KEEPALIVE = 75
 DISCONNECT_GRACE = 3
 BACKLOG = 2048
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """Bind and listen.
+    """Return a bound, listening socket.
 
-    It is done here, and the socket handed to gunicorn, which would try for five seconds and log two lines for each try.
+    gunicorn takes it over. Left to bind by itself, it would retry for five seconds and log two lines per try.
 
     Parameters
     ----------
     host:
-        A name or an address, IPv4 or IPv6.
+        A host name or an address, IPv4 or IPv6.
     port:
-        0 for any free one.
+        0 picks a free port.
 
     Raises
     ------
     OSError
-        If the host is unknown, or the port taken or not allowed.
+        If the host is unknown, or the port is in use or not permitted.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -63,7 +65,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def inherits_listener() -> bool:
-    """Return whether this process was given its listening socket: by gunicorn's SIGUSR2, or by systemd."""
+    """Return whether this process inherited its listening socket, from gunicorn (SIGUSR2) or from systemd."""
     return "GUNICORN_FD" in os.environ or os.environ.get("LISTEN_PID") == str(os.getpid())
 
 
@@ -73,16 +75,16 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
     Parameters
     ----------
     load_app:
-        Called in the gunicorn worker, never in the master; returns the ASGI application. Its attribute ``penstock`` has
-        ``engine`` and takes ``on_pools_failed``.
+        Called in the gunicorn worker, never in the master; returns the ASGI application. The application's attribute
+        ``penstock`` has an ``engine``; ``on_pools_failed`` and ``on_shutdown`` are set on it.
     listener:
-        From ``open_listener``; taken over. None if ``inherits_listener()``.
+        From ``open_listener``; the application takes ownership. None if ``inherits_listener()``.
     drain_timeout:
-        Seconds that admitted work has after SIGTERM.
+        Seconds for which admitted work may go on after SIGTERM.
     on_listening:
         Called in the gunicorn worker with the URLs, once it accepts connections.
     configure_logging:
-        Called in the gunicorn worker after the app has been loaded, which may have changed the logging.
+        Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         load_app: Callable[[], Any],
         *,
         listener: socket.socket | None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
     ) -> None:
@@ -103,7 +105,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         super().__init__(prog="penstock")
 
     def load_config(self) -> None:
-        """Set everything that matters here, so that no file and no environment variable changes it."""
+        """Set every setting that matters, so that no file and no environment variable can change it."""
         settings = {
             "bind": self._bind,
             "workers": 1,
@@ -123,13 +125,19 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             self.cfg.set(name, value)
 
     def run(self) -> NoReturn:
-        """Serve. Ends in ``SystemExit``, in the master and, with its own code, in each gunicorn worker."""
+        """Serve until stopped.
+
+        Raises
+        ------
+        SystemExit
+            In the master and, with an exit code of its own, in each gunicorn worker.
+        """
         PenstockArbiter(self).run()
-        raise AssertionError("the arbiter ends in SystemExit")
+        raise AssertionError("the arbiter ends by SystemExit")
 
 
 class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's master, for which the first SIGINT is a SIGTERM, and the second stops at once."""
+    """gunicorn's master, changed so that the first SIGINT acts as SIGTERM and the second stops immediately."""
 
     def __init__(self, app: PenstockApplication) -> None:
         self._stopping = False
@@ -139,7 +147,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     # ---- gunicorn workers
 
     def spawn_worker(self) -> Any:
-        """Fork with the stop signals blocked: the child would lose them until it has handlers of its own."""
+        """Fork with the stop signals blocked: the child would lose any that arrive before it has its handlers."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             return super().spawn_worker()
@@ -147,13 +155,13 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def kill_worker(self, pid: int, sig: int) -> None:
-        """Signal a gunicorn worker; where another serves the same socket, it leaves new connections to that one."""
+        """Signal a gunicorn worker; if another serves the same socket, it is to leave new connections to that one."""
         if sig == signal.SIGTERM and (not self._stopping or self.reexec_pid or self.master_pid):
             sig = RETIRE
         super().kill_worker(pid, sig)
 
     def reap_workers(self) -> None:
-        """Reap; a gunicorn worker that fails while everything is being stopped changes nothing."""
+        """Reap the gunicorn workers that ended. A failure during a stop changes nothing."""
         try:
             super().reap_workers()
         except HaltServer:
@@ -163,7 +171,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     # ---- stopping
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
-        """Return what has arrived up to the first signal to stop; a second one is for ``stop`` to see."""
+        """Return the signals up to the first stop signal; the ones after it stay queued for ``stop`` to see."""
         signals: list[int] = super().wait_for_signals(timeout)
         for place, number in enumerate(signals):
             if number in STOP_SIGNALS and number != RETIRE:
@@ -173,30 +181,30 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         return signals
 
     def handle_term(self) -> NoReturn:
-        """Drain."""
-        log_event(logging.INFO, "stopping", f"finishing what was admitted, for at most {self.app.drain_timeout:g} s")
+        """Drain, then stop."""
+        log_event(logging.INFO, "stopping", f"finishing admitted work, for at most {self.app.drain_timeout:g} s")
         super().handle_term()
         raise AssertionError("gunicorn ends its main loop by StopIteration")
 
     def handle_int(self) -> NoReturn:
-        """Drain, as for SIGTERM: Ctrl-C is how a person says it."""
-        log_event(logging.INFO, "interrupted", "interrupt again to stop at once")
+        """Drain, as for SIGTERM: Ctrl-C is the same request from a person at a terminal."""
+        log_event(logging.INFO, "interrupted", "interrupt again to stop immediately")
         self.handle_term()
 
     def kill_workers(self, sig: int) -> None:
-        """Signal every gunicorn worker; remember that this stop was not a drain."""
+        """Signal every gunicorn worker, and record for the exit code if this stop is not a drain."""
         if sig == signal.SIGQUIT and not self._at_once:
             self._at_once = True
-            log_event(logging.WARNING, "stopping-at-once", "waiting for nothing any more")
+            log_event(logging.WARNING, "stopping-at-once", "stopping immediately, without a drain")
         super().kill_workers(sig)
 
     def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
-        """Stop every gunicorn worker and wait for it."""
+        """Stop every gunicorn worker and wait until it has ended."""
         self._stopping = True
         super().stop(graceful)
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
-        """End the master, with the exit code that ``penstock_gunicorn`` documents."""
+        """End the master with one of the exit codes that ``penstock_gunicorn`` documents."""
         if exit_status == self.APP_LOAD_ERROR:
             exit_status = EXIT_NOT_LOADED
         try:
@@ -204,5 +212,5 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         except SystemExit:
             if self._at_once and exit_status == 0:
                 exit_status = EXIT_AT_ONCE
-            log_event(logging.INFO, "stopped", "everything is stopped", exit_code=exit_status)
+            log_event(logging.INFO, "stopped", "all processes have ended", exit_code=exit_status)
             raise SystemExit(exit_status) from None

@@ -1,4 +1,4 @@
-"""One client's connection: it can say whether it is in use, and makes sure that its last answer arrives."""
+"""A client's connection: it knows whether it is idle, and makes sure that its last response arrives."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
 
-# How long a client may go on sending a body that nobody wants, after it has been told so.
+# The time in which a client may go on sending a body after its request was refused.
 LINGER_LIMIT = 5.0
-# How much the kernel may hold that it has not sent yet, before a writer has to wait.
+# Unsent data that the kernel may hold before writers have to wait.
 UNSENT_BYTES = 1 << 16
 
-# gunicorn notes what its parser in C can do on the class that asks first, and then reads it from its own class: a
-# subclass that asked would be left with the parser in Python, at ten times the cost.
+# gunicorn stores whether its C parser is available on the class that checks first, but reads it from its own class. If
+# a subclass were the first to check, every connection would use the Python parser, at ten times the cost.
 ASGIProtocol._check_h1c_protocol_available()
 
 
 class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's HTTP connection, registered in ``worker.connections`` while it is open.
+    """gunicorn's HTTP connection, kept in ``worker.connections`` while it is open.
 
-    gunicorn itself only counts connections, and at its end waits for idle ones as long as for busy ones. It answers
-    what it cannot parse in plain text, and closes a connection over a body that is still coming: the reset that the
-    kernel sends then may overtake the answer.
+    gunicorn's own class has three shortcomings, which this one removes. It only counts connections, so a stop waits for
+    idle ones as long as for busy ones. It answers requests that it cannot parse in plain text. It closes a connection
+    while a body is still arriving, and the kernel then sends a reset, which may overtake the response.
     """
 
-    _closed: bool  # gunicorn's
+    _closed: bool  # set by gunicorn
     _has_refused = False
     _client_has_finished = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Register, then serve."""
+        """Register the connection and start to serve it."""
         self.worker.connections.add(self)
-        # Else the kernel takes megabytes before a slow reader is felt, and reports room when many of them are gone.
+        # Otherwise the kernel buffers megabytes before a slow reader has any effect, and reports room again only after
+        # many of them have been sent.
         sock = transport.get_extra_info("socket")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Clean up, then forget."""
+        """Clean up and unregister the connection."""
         super().connection_lost(exc)
         self.worker.connections.discard(self)
         if self._task is None or self._task.done():
@@ -51,15 +52,15 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
             self._task.add_done_callback(self._drop_parser)
 
     def _drop_parser(self, _task: object = None) -> None:
-        """Break the circle of the connection and its parser.
+        """Break the reference cycle between the connection and its parser.
 
-        The parser in C holds methods of the connection and takes no part in garbage collection, so that without this
-        each closed connection would be kept for ever: some 10 KB.
+        The C parser holds bound methods of the connection and does not support garbage collection. Without this, every
+        closed connection would leak about 10 KB.
         """
         self._callback_parser = None
 
     def eof_received(self) -> bool:
-        """Keep the connection if an upload is cut short, so that the client can still be told; else close it."""
+        """Close the connection, except in the middle of an upload: that client can still be sent a response."""
         self._client_has_finished = True
         if not self._is_amid_body:
             return False
@@ -68,22 +69,22 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for a request, and no application call of an earlier one still runs."""
+        """True while waiting for a request, if no application call for an earlier one is still running."""
         return bool(self._awaiting_request and not self._finishing_calls)
 
     @property
     def has_unsent(self) -> bool:
-        """Whether some bytes of a response still wait for the client to read."""
+        """True while part of a response is still waiting for the client to read it."""
         transport: Any = self.transport
         return transport is not None and transport.get_write_buffer_size() > 0
 
     def close_if_idle(self) -> None:
-        """Close an idle connection as its keep-alive time-out would."""
+        """Close the connection if it is idle, as its keep-alive timeout would."""
         if self.is_idle:
             self._keepalive_timeout()
 
     def abort(self) -> None:
-        """Close at once, whatever is unsent."""
+        """Close immediately and discard unsent data."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -95,26 +96,26 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     # ---- serving
 
     def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> Awaitable[bool]:
-        """Run the application right here, in the connection's own task.
+        """Run the application in the connection's own task.
 
-        gunicorn gives each request another task, in which an application may go on after its response. Ours never does,
-        and the task would cost a tenth of the request.
+        gunicorn starts a task per request, in which an application may go on after its response. Ours never does, and
+        the task would add a tenth to the cost of a request.
         """
         served: Awaitable[bool] = self._handle_http_request(request, sockname, peername)
         return served
 
-    # ---- what gunicorn answers by itself
+    # ---- errors that gunicorn answers itself
 
     def _feed_callback_parser(self, data: bytes) -> bool:
         try:
             return bool(super()._feed_callback_parser(data))
-        except ValueError:  # of its int(), for thousands of digits
+        except ValueError:  # from int(), if a number has thousands of digits
             self._send_error_response(HTTPStatus.BAD_REQUEST, "A number in the headers is too long")
             self._close_transport()
             return False
 
     def _send_error_response(self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()) -> None:
-        """Answer in the form of all other errors, if the application knows it."""
+        """Answer in the format of all other errors, if the application provides it."""
         self._has_refused = True
         answer = getattr(getattr(self.worker.asgi, "penstock", None), "answer_unreadable", None)
         if answer is None:
@@ -126,7 +127,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         lines += [f"content-length: {len(body)}", "connection: close", "", ""]
         self._safe_write("\r\n".join(lines).encode("latin-1") + body)
 
-    # ---- its end
+    # ---- closing
 
     def _close_transport(self) -> None:
         is_unread = self._has_refused or self._is_amid_body
@@ -142,19 +143,19 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
 
 
 class LingeringProtocol(asyncio.Protocol):
-    """Reads what nobody wants any more, until the client has read its answer and closes."""
+    """Discards what the client still sends, until it has read its response and closes the connection."""
 
     def __init__(self, connection: TrackedProtocol) -> None:
         self._connection = connection
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the connection that was."""
+        """Forward the call to the connection."""
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Tell the connection that was."""
+        """Forward the call to the connection."""
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """Tell the connection that was."""
+        """Forward the call to the connection."""
         self._connection.resume_writing()

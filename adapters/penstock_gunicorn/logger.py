@@ -1,4 +1,4 @@
-"""gunicorn's own log, cut down to what an operator needs and sent where everything else goes."""
+"""gunicorn's own log, reduced to what an operator needs and sent to the event log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-# What the line before or after it says better: the arbiter reports its own end, the gunicorn worker its failure.
+# Covered by the lines before or after them: the arbiter logs its own end, and the gunicorn worker its failure.
 REDUNDANT = frozenset({"Shutting down: %s", "Reason: %s", "Worker (pid:%s) exited with code %s."})
 
 
@@ -16,14 +16,14 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class EventLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """A ``logger_class`` that adds no handler: records go up to the root logger, hence through ``eventlog``.
+    """A ``logger_class`` without handlers: records propagate to the root logger, and so to Penstock's event log.
 
-    INFO is left out. At that level gunicorn tells of its start, of every gunicorn worker and of every signal; Penstock
-    has an event for each of these that matters.
+    INFO is dropped. At that level gunicorn logs its start, every gunicorn worker and every signal; Penstock has an
+    event for each of these that matters.
     """
 
     def setup(self, cfg: Any) -> None:
-        """Set the levels and the filter; called again at each reload."""
+        """Set the levels and the filter. gunicorn calls this again at each reload."""
         self.cfg = cfg
         self._access_log_enabled = False
         for log in (self.error_log, self.access_log):

@@ -1,18 +1,18 @@
-"""The gunicorn worker: it starts the app, beats, and above all knows how to stop.
+"""The gunicorn worker: starts the app, sends heartbeats, and stops in an orderly way.
 
-How it stops (``Ending``):
+Each cause of a stop has its ``Ending``:
 
-==================  ======================  ====================  =========
-told by             drain for               new connections       exit code
-==================  ======================  ====================  =========
-SIGTERM             the drain time-out      answered 503          0
-RETIRE (SIGUSR2)    the drain time-out      left to a successor   0
-its master's death  at most ORPHAN_DRAIN    refused               0
-pools that failed   not at all              refused               3
-SIGQUIT             not at all, or no more  refused               0
-==================  ======================  ====================  =========
+====================  =======================  ====================  =========
+cause                 drain                    new connections       exit code
+====================  =======================  ====================  =========
+SIGTERM               for the drain timeout    answered 503          0
+RETIRE (SIGUSR2)      for the drain timeout    left to a successor   0
+death of its master   at most ORPHAN_DRAIN     refused               0
+pools that failed     none                     refused               3
+SIGQUIT               none, or cut short       refused               0
+====================  =======================  ====================  =========
 
-SIGINT reaches every process of a terminal's group; the master alone answers to it, so that one Ctrl-C counts once.
+A terminal sends SIGINT to every process of its group. Only the master acts on it, so that one Ctrl-C counts once.
 """
 
 from __future__ import annotations
@@ -28,70 +28,58 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.lifespan import LifespanManager
 from gunicorn.workers.gasgi import ASGIWorker
 
 from penstock.hooks import ShutdownRequest, log_event
+from penstock.hosting import Engine
 from penstock_gunicorn.connection import TrackedProtocol
-from penstock_gunicorn.failures import describe_failure
+from penstock_gunicorn.load_errors import describe_failure
 
-# The arbiter sends it to a gunicorn worker that has a successor on the same listening socket.
+# Sent by the arbiter to a gunicorn worker that has a successor on the same listening socket.
 RETIRE = signal.SIGUSR2
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, RETIRE)
 
-# An exit code that makes the arbiter end the whole server, as does Arbiter.APP_LOAD_ERROR.
+# On this exit code the arbiter stops the whole server, as it does on Arbiter.APP_LOAD_ERROR.
 EXIT_NOT_STARTED: int = Arbiter.WORKER_BOOT_ERROR
 HEARTBEAT = 1.0
-# Importing an app may take long; the heartbeat is the event loop's, which does not run meanwhile.
+# Importing an app may take long, and there is no heartbeat meanwhile: it comes from the event loop.
 LOAD_LIMIT = 600.0
-# Nobody supervises an orphan, and whoever starts the server anew wants the machine.
+# An orphan has no supervisor, and a restarted server needs the machine.
 ORPHAN_DRAIN = 5.0
-# After the drain's deadline the engine still climbs its ladder, up to the kill.
+# After the drain's deadline the engine still goes through its ladder, up to the kill.
 LADDER_LIMIT = 3.0
-# From the drain's end: for responses that have been decided and not yet written. Only a client that is slow to
-# read gets more, the rest of the drain's time.
+# After the drain: time for responses that are decided but not yet written. Only a client that reads slowly gets more,
+# namely the rest of the drain's time.
 SETTLE_LIMIT = 0.5
 LIFESPAN_LIMIT = 1.0
-# Even a stop at once tells those who wait that they wait in vain.
-LAST_WORDS = 0.05
-# A user's thread that never ends would hold up the interpreter's exit for ever.
+# Time for the error responses that callers still get in an immediate stop.
+LAST_ANSWERS = 0.05
+# A thread of the user's that never ends would block the interpreter's exit forever.
 EXIT_LIMIT = 1.0
 POLL_INTERVAL = 0.01
-# The first is more than a few hundred requests under way hold, so that their coming and going does not set it off.
+# The first threshold is above the number of objects that a few hundred requests in flight hold, so that requests
+# starting and ending do not trigger a collection.
 GARBAGE_THRESHOLDS = (20_000, 5, 5)
-
-
-class DrainableEngine(Protocol):
-    """What the worker asks of ``penstock.engine.Engine``."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether ``close`` has been called."""
-
-    def drain(self, timeout: float, on_drained: Callable[[], None], *, who: str, why: str) -> None:
-        """Refuse new work, finish or stop the rest within ``timeout`` seconds, then call ``on_drained``."""
-
-    def close(self) -> None:
-        """Kill and free everything, now."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a gunicorn worker ends.
+    """The way in which a gunicorn worker ends.
 
     Parameters
     ----------
     drain_timeout:
-        Seconds for what has been admitted.
+        Seconds for admitted work.
     keep_listening:
-        Whether new connections are accepted during the drain, to be answered 503.
+        True to accept new connections during the drain, which are answered with 503.
     exit_code:
-        Of this process.
+        The exit code of this process.
     who, why:
-        For the audit log.
+        The cause, for the audit log.
     """
 
     drain_timeout: float
@@ -102,7 +90,7 @@ class Ending:
 
 
 class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's ASGI worker with the engine's drain at its end. Its ``app`` is a ``PenstockApplication``."""
+    """gunicorn's ASGI worker, which drains the engine before it ends. Its ``app`` is a ``PenstockApplication``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -114,14 +102,14 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     # ---- signals
 
     def init_signals(self) -> None:
-        """Before the event loop runs: stop at once. There is nothing to drain while the app is being imported."""
+        """Until the event loop runs, stop immediately on a signal: during the import there is nothing to drain."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGQUIT, RETIRE):
             signal.signal(number, _leave)
-        # Not SIG_IGN, which would outlive an exec in the processes that the app or the engine starts.
+        # Not SIG_IGN: processes that the app or the engine starts would inherit it across exec.
         signal.signal(signal.SIGINT, _do_nothing)
-        # The arbiter blocked these before the fork, so that none is lost between the fork and this line.
+        # The arbiter blocked these before the fork, so none has been lost since.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _init_loop_signals(self) -> None:
@@ -145,19 +133,19 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self._end(Ending(0.0, who="SIGQUIT"))
 
     def _shut_down(self, _request: ShutdownRequest) -> None:
-        """The engine drains already, by a plug-in's or the program's wish: have the whole server follow."""
+        """Stop the whole server: a plug-in or the program has asked the engine to shut down, and it drains already."""
         os.kill(self.ppid, signal.SIGTERM)
 
     def _pools_failed(self, reason: str) -> None:
-        # The traceback, if there is one, has been written by the engine.
+        # The engine has logged the traceback, if there is one.
         summary = reason.strip().rpartition("\n")[2]
-        log_event(logging.CRITICAL, "pools-failed", f"a pool cannot be started, so the server stops: {summary}")
-        self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool could not be started"))
+        log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; the server stops: {summary}")
+        self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool failed to start"))
 
     # ---- loading
 
     def load_wsgi(self) -> None:
-        """Load the app; if that fails, say why and end the whole server."""
+        """Load the app; if that fails, log the reason and stop the whole server."""
         beats_until = time.monotonic() + LOAD_LIMIT
         os.utime(self.tmp.fileno(), (beats_until, beats_until))
         try:
@@ -167,7 +155,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         self.notify()
-        self.app.configure_logging()  # again: the app's own logging set-up may have turned ours off
+        self.app.configure_logging()  # again: the app's own logging configuration may have disabled ours
         self.log.setup(self.cfg)
         self.asgi.penstock.on_pools_failed = self._pools_failed
         self.asgi.penstock.on_shutdown = self._shut_down
@@ -175,7 +163,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     # ---- running
 
     def run(self) -> None:
-        """Serve until told to stop, then leave with the exit code that the arbiter understands."""
+        """Serve until stopped, then exit with a code that the arbiter acts on."""
         self._init_loop_signals()
         exit_code: int = 1
         try:
@@ -197,7 +185,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
                 return EXIT_NOT_STARTED
             await self._listen()
             await self._woken.wait()
-            assert self._ending is not None, "whoever wakes the worker says how it ends"
+            assert self._ending is not None, "_woken is set only together with _ending"
             await self._stop(self._ending)
             return self._ending.exit_code
         finally:
@@ -205,7 +193,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self._close()
 
     async def _beat(self) -> None:
-        """Tell the arbiter that the loop runs, also during a long drain; see whether there still is an arbiter."""
+        """Send heartbeats to the arbiter, also during a long drain, and stop if the arbiter is gone."""
         while True:
             self.notify()
             if os.getppid() != self.ppid and self._ending is None:
@@ -235,7 +223,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     # ---- stopping
 
     async def _stop(self, ending: Ending) -> None:
-        # From now on gunicorn says "Connection: close" with every response, so that clients go elsewhere.
+        # gunicorn now adds "Connection: close" to every response, so that clients reconnect elsewhere.
         self.alive = False
         deadline = self.loop.time() + ending.drain_timeout
         if not ending.keep_listening:
@@ -245,8 +233,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         await self._until(self._connections_are_done, self.loop.time() + SETTLE_LIMIT)
         await self._until(self._everything_is_sent, deadline)
         if self._hurried:
-            self._close_engine()  # which answers what is left
-            await asyncio.sleep(LAST_WORDS)
+            self._close_engine()  # answers the jobs that are left
+            await asyncio.sleep(LAST_ANSWERS)
         else:
             await self._stop_app()
 
@@ -259,8 +247,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         await self._until(drained.is_set, self.loop.time() + ending.drain_timeout + LADDER_LIMIT)
 
     async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
-        """Wait for a condition, but not when in a hurry."""
-        # Polled, because the states of the engine, of gunicorn and of the transports have no event in common.
+        """Wait until the condition holds, the deadline has passed, or an immediate stop is asked for."""
+        # Polled: the engine, gunicorn and the transports share no event to wait on.
         while not (condition() or self._hurried) and self.loop.time() < deadline:  # noqa: ASYNC110 - see above
             await asyncio.sleep(POLL_INTERVAL)
 
@@ -285,8 +273,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         except Exception:
             self.log.exception("The app did not stop")
 
-    def _engine(self) -> DrainableEngine | None:
-        engine: DrainableEngine | None = self.asgi.penstock.engine
+    def _engine(self) -> Engine | None:
+        engine: Engine | None = self.asgi.penstock.engine
         return engine
 
     def _close_engine(self) -> None:
@@ -301,10 +289,10 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _calm_garbage_collector() -> None:
-    """Look through what the imports have left behind never again, and through the rest less often.
+    """Exclude all objects left by the imports from garbage collection, and collect the others less often.
 
-    Neither a request nor a closed connection leaves reference cycles, so there is little to find; with the usual
-    thresholds a tenth of the time of a busy server goes into looking.
+    Neither requests nor closed connections leave reference cycles, so there is little to collect. With the default
+    thresholds a busy server spends a tenth of its time on it.
     """
     gc.collect()
     gc.freeze()
@@ -312,7 +300,7 @@ def _calm_garbage_collector() -> None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    # Not sys.exit(): it would be raised inside the user's import, which may well catch it.
+    # Not sys.exit(): SystemExit would be raised inside the user's import, which may catch it.
     sys.stderr.flush()
     os._exit(0)
 

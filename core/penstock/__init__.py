@@ -1,6 +1,6 @@
 """Penstock serves Python models over HTTP and keeps its deadlines.
 
-What an app is written with is here; ``penstock.errors`` has the whole tree of errors.
+This package has the names that an app is written with; ``penstock.errors`` has the whole tree of errors.
 """
 
 import sys
@@ -43,7 +43,7 @@ from penstock.errors import (
 from penstock.policies import Backoff, Batching, Retries, RetryBudget, Timeouts
 from penstock.response import Response
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers only: a worker imports this package, and must not load the engine
     from penstock.engine import Engine, open_engine, start_engine
 
 __version__ = "0.1.0"
@@ -91,12 +91,12 @@ __all__ = [
     "start_engine",
 ]
 
-_OF_THE_ENGINE = frozenset({"Engine", "open_engine", "start_engine"})
+_ENGINE_NAMES = frozenset({"Engine", "open_engine", "start_engine"})
 
 
 def __getattr__(name: str) -> Any:
-    """Import the engine when it is first asked for (PEP 562): a worker, which imports this package, never does."""
-    if name not in _OF_THE_ENGINE:
+    """Import the engine on first access (PEP 562), so that a worker, which imports this package, never loads it."""
+    if name not in _ENGINE_NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from penstock import engine  # noqa: PLC0415 - see above
 
@@ -104,4 +104,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_OF_THE_ENGINE})
+    return sorted({*globals(), *_ENGINE_NAMES})

@@ -1,4 +1,4 @@
-"""What a handler may know about the job that it is working on."""
+"""The context of a job, for its handler."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Final
 
 from penstock.errors import Cancelled
 
-_LONGEST_GRPC_NUMBER: Final = 99_999_999  # eight digits: the gRPC protocol allows no more
+_LONGEST_GRPC_NUMBER: Final = 99_999_999  # the gRPC protocol allows at most eight digits
 
 
 class Context:
-    """The job as its handler sees it: injected into a parameter that is annotated ``Context``.
+    """The job as its handler sees it, injected into a parameter annotated ``Context``.
 
     Attributes
     ----------
     job_id:
         The request's id (``X-Request-Id``).
     attempt:
-        1 for the first try of this job.
+        The number of this attempt: 1 for the first.
     principal:
-        Who calls, as the authenticator named them, or None.
+        The caller, as named by the authenticator, or None.
     headers:
-        The request's headers, names in lower case.
+        The request's headers, with names in lower case.
     deadline:
-        The instant of ``time.monotonic()`` at which this attempt is stopped; ``math.inf`` if it has none.
+        The instant, by ``time.monotonic()``, at which this attempt is stopped; ``math.inf`` if there is none.
     """
 
     __slots__ = ("_is_cancelled", "attempt", "deadline", "headers", "job_id", "principal")
@@ -52,38 +52,38 @@ class Context:
         return f"<Context {self.job_id} attempt {self.attempt}, {self.remaining():.3f} s left>"
 
     def remaining(self) -> float:
-        """Seconds until the deadline; 0.0 when it has passed, ``math.inf`` when there is none."""
+        """Return the seconds until the deadline: 0.0 if it has passed, ``math.inf`` if there is none."""
         return max(0.0, self.deadline - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for this job any more, or its deadline has passed."""
+        """True once no caller is waiting for this job, or its deadline has passed."""
         return self._is_cancelled() or time.monotonic() >= self.deadline
 
     def check(self) -> None:
-        """Return if the job is still wanted.
+        """Raise ``Cancelled`` if the job is no longer wanted.
 
         Raises
         ------
         Cancelled
-            If the caller has gone or the deadline has passed. Let it through: it ends the attempt.
+            If the caller has left or the deadline has passed. Do not catch it: it ends the attempt.
         """
         if self.cancelled:
-            raise Cancelled("nobody waits for this job any more")
+            raise Cancelled("no caller is waiting for this job any longer")
 
     def headers_for_downstream(self) -> dict[str, str]:
-        """What to send along when the handler calls another service, so that it does not outlive this job.
+        """Return headers to send when the handler calls another service, so that the call does not outlive this job.
 
         Returns
         -------
-        ``X-Request-Id``; and if there is a deadline, what remains until it, in three notations: ``X-Request-Timeout``
-        (seconds), ``grpc-timeout`` and ``x-envoy-expected-rq-timeout-ms``. Rounded down to milliseconds, so that the
-        other service gives up before we do. The context of a batch has no id, as its jobs have one each.
+        ``X-Request-Id`` and, if there is a deadline, the time left until it in three notations: ``X-Request-Timeout``
+        (seconds), ``grpc-timeout`` and ``x-envoy-expected-rq-timeout-ms``. It is rounded down to milliseconds, so that
+        the other service gives up before this one does. A batch's context has no id, since each of its jobs has one.
 
         Raises
         ------
         Cancelled
-            As ``check`` does, and also if less than a millisecond is left: whoever is called could only refuse.
+            As ``check`` does, and also if less than a millisecond is left: the other service could only refuse.
         """
         self.check()
         headers = {"X-Request-Id": self.job_id} if self.job_id else {}
@@ -91,7 +91,7 @@ class Context:
             return headers
         milliseconds = int(self.remaining() * 1000)
         if milliseconds == 0:
-            raise Cancelled("there is no time left to call anybody")
+            raise Cancelled("no time is left to call another service")
         seconds, rest = divmod(milliseconds, 1000)
         headers["X-Request-Timeout"] = f"{seconds}.{rest:03}"
         headers["grpc-timeout"] = _grpc_timeout(milliseconds)

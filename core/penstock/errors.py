@@ -1,10 +1,11 @@
-"""Every error that Penstock raises or answers with, and what each one means to the caller.
+"""The errors that Penstock raises or sends as a response, and what each one means to the caller.
 
-The tree (status, code; ``*`` = safe to send again, because nothing was started or the work has no side effects)::
+The tree, with status and code; ``*`` marks errors after which the same request may safely be sent again, because
+nothing was started or the work has no side effects::
 
     PenstockError                      500 internal-error
-    ├── DeclarationError               -             the app is declared wrongly; raised at import
-    │   └── PluginError                -             a plug-in or its settings do not fit; raised at start-up
+    ├── DeclarationError               -             a mistake in the app's declarations; raised at import
+    │   └── PluginError                -             a mistake in a plug-in or its settings; raised at start-up
     ├── EngineError                    -             the engine was used wrongly, or could not start its pools
     ├── InvalidRequest                 422 invalid-request        does not fit the schema
     │   └── MalformedRequest           400 invalid-request        is not even JSON
@@ -16,10 +17,10 @@ The tree (status, code; ``*`` = safe to send again, because nothing was started 
     ├── UnsupportedMediaType           415 unsupported-media-type
     ├── RateLimited                    429 rate-limited *
     ├── HandlerError                   500 handler-error          the user's code raised
-    │   └── Retryable                  500 handler-error          raised by user code that asks to be tried again
+    │   └── Retryable                  500 handler-error          raised by user code that asks for another attempt
     ├── HookError                      500 hook-error             a plug-in raised
-    ├── Cancelled                      499 cancelled              the caller went away, or cancelled
-    ├── Unavailable                    503                        the family of "not now"
+    ├── Cancelled                      499 cancelled              the caller left, or cancelled
+    ├── Unavailable                    503                        the base of "not now"
     │   ├── QueueFull                  503 queue-full *
     │   ├── QueueTimeout               503 queue-timeout *
     │   ├── DeadlineInfeasible         503 deadline-infeasible *
@@ -27,11 +28,11 @@ The tree (status, code; ``*`` = safe to send again, because nothing was started 
     │   ├── Draining                   503 draining *
     │   ├── NotReady                   503 not-ready *
     │   └── WorkerLost                 503 worker-lost            ``*`` only if the endpoint is idempotent
-    └── DeadlineExceeded               504                        the family of "it ran, and was stopped"
+    └── DeadlineExceeded               504                        the base of "it ran, and was stopped"
         ├── ExecutionTimeout           504 execution-timeout      also for first_chunk and idle
         └── TotalTimeout               504 total-timeout
 
-Catch ``Unavailable`` to try elsewhere, ``DeadlineExceeded`` to learn that time ran out, ``PenstockError`` for all.
+Catch ``Unavailable`` to try another server, ``DeadlineExceeded`` if time ran out, and ``PenstockError`` for all.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ class PenstockError(Exception):
     Parameters
     ----------
     detail:
-        One sentence for a person: names the thing, the cause and, where there is one, the mend.
+        One sentence for a person: the thing, the cause and, if there is one, the fix.
     retryable:
-        Whether the same request may safely be sent again. Default: the class's.
+        True if the same request may safely be sent again. Default: set by the class.
     retry_after:
-        Seconds after which another try may succeed, or None.
+        The number of seconds after which another request may succeed, or None.
     param:
-        The name of the offending request field, if there is one.
+        The name of the request field at fault, or None.
     """
 
     status: ClassVar[int] = 500
@@ -76,26 +77,26 @@ class PenstockError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Extra response headers that belong to this error (for instance ``Allow``)."""
+        """Response headers that belong to this error, for instance ``Allow``."""
         return {}
 
 
 class DeclarationError(PenstockError):
-    """An endpoint, a policy or an app is declared wrongly. Raised at import, never at run time."""
+    """A mistake in the declaration of an endpoint, a policy or an app. Raised at import, never at run time."""
 
     code = "declaration-error"
-    title = "Wrong declaration"
+    title = "Invalid declaration"
 
 
 class PluginError(DeclarationError):
-    """A plug-in cannot be imported or does not fit its hooks, or there is something wrong with its settings."""
+    """A plug-in cannot be imported, does not fit its hooks, or has invalid settings."""
 
     code = "plugin-error"
-    title = "Wrong plug-in"
+    title = "Invalid plug-in"
 
 
 class EngineError(PenstockError):
-    """The engine was used wrongly (not started, closed), or a pool could not be started."""
+    """The engine was used incorrectly (not started, already closed), or a pool failed to start."""
 
     code = "engine-error"
     title = "Engine error"
@@ -119,14 +120,14 @@ class InvalidRequest(PenstockError):
 
 
 class MalformedRequest(InvalidRequest):
-    """The body cannot be read at all: not JSON, not UTF-8, cut short."""
+    """The body cannot be decoded at all: not JSON, not UTF-8, or truncated."""
 
     status: ClassVar[int] = 400
     title = "The request cannot be read"
 
 
 class Unauthorized(PenstockError):
-    """No credentials, or wrong ones. ``challenge`` is the ``WWW-Authenticate`` header."""
+    """The credentials are missing or wrong. ``challenge`` is the ``WWW-Authenticate`` header."""
 
     status = 401
     code = "unauthorized"
@@ -138,12 +139,12 @@ class Unauthorized(PenstockError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The challenge that RFC 9110 asks for with every 401."""
+        """The challenge, which RFC 9110 requires in every 401."""
         return {"WWW-Authenticate": self.challenge}
 
 
 class Forbidden(PenstockError):
-    """The caller is known, and may not do this. ``challenge`` is the ``WWW-Authenticate`` header, if there is one."""
+    """The caller is known, but not allowed to do this. ``challenge`` is the ``WWW-Authenticate`` header, or ""."""
 
     status = 403
     code = "forbidden"
@@ -155,12 +156,12 @@ class Forbidden(PenstockError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The challenge that says which scope is missing (RFC 6750)."""
+        """The challenge, which names the missing scope (RFC 6750)."""
         return {"WWW-Authenticate": self.challenge} if self.challenge else {}
 
 
 class NotFound(PenstockError):
-    """There is no such path, or no such endpoint."""
+    """The path or the endpoint does not exist."""
 
     status = 404
     code = "not-found"
@@ -168,7 +169,7 @@ class NotFound(PenstockError):
 
 
 class MethodNotAllowed(PenstockError):
-    """The path exists, and does not take this method. ``allowed`` lists those it takes."""
+    """The path exists, but does not accept this method. ``allowed`` lists the methods that it accepts."""
 
     status = 405
     code = "method-not-allowed"
@@ -180,12 +181,12 @@ class MethodNotAllowed(PenstockError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """``Allow``, which RFC 9110 asks for with every 405."""
+        """``Allow``, which RFC 9110 requires in every 405."""
         return {"Allow": ", ".join(self.allowed)}
 
 
 class PayloadTooLarge(PenstockError):
-    """The body is larger than the server takes. Known from the header where there is one."""
+    """The body is larger than the server accepts. Raised at the header, if it announces the size."""
 
     status = 413
     code = "payload-too-large"
@@ -193,7 +194,7 @@ class PayloadTooLarge(PenstockError):
 
 
 class UnsupportedMediaType(PenstockError):
-    """The body's content type is not one that the endpoint reads."""
+    """The endpoint does not accept the body's content type."""
 
     status = 415
     code = "unsupported-media-type"
@@ -201,7 +202,7 @@ class UnsupportedMediaType(PenstockError):
 
 
 class RateLimited(PenstockError):
-    """The caller asks too often."""
+    """The caller sends too many requests."""
 
     status = 429
     code = "rate-limited"
@@ -210,21 +211,21 @@ class RateLimited(PenstockError):
 
 
 UNENCODABLE = "UnencodableResult"
-"""The ``exception_type`` of a result that cannot be sent. Its detail names types and no data, so callers may see it."""
+"""The ``exception_type`` of a result that cannot be sent. Its detail names types, not data, so callers may see it."""
 
 
 class HandlerError(PenstockError):
-    """The user's code raised, or returned what cannot be sent.
+    """The user's code raised an exception, or returned a value that cannot be sent.
 
-    ``exception_type`` and ``traceback`` are for logs and for ``--debug``; an outside caller never sees them otherwise.
-    ``may_retry`` says that the endpoint's ``Retries`` know this failure as one that may pass, or that it was
-    ``Retryable``; ``retry_delay`` is the delay that it has asked for.
+    ``exception_type`` and ``traceback`` are for logs and for ``--debug``; otherwise a remote caller never sees them.
+    ``may_retry`` is true if the endpoint's ``Retries`` list this failure as one that may pass, or if it was
+    ``Retryable``; ``retry_delay`` is the delay that it asked for.
     """
 
     code = "handler-error"
     title = "The handler failed"
 
-    # Here as well, for the user's own subclasses that do not call this __init__.
+    # Defaults for users' subclasses that do not call this __init__.
     exception_type: str = ""
     traceback: str = ""
     may_retry: bool = False
@@ -247,25 +248,25 @@ class HandlerError(PenstockError):
 
 
 class Retryable(HandlerError):
-    """Raise it in a handler for "try me again": what is missing may be there in a moment.
+    """Raised by a handler to ask for another attempt, because something it needs may be available soon.
 
-    By raising it the code says that it may run once more, also where the endpoint is not idempotent. Whether it does is
-    up to the endpoint's ``Retries``; if not, the caller is answered as for any other exception.
+    By raising it, the code declares that it may run again, even if the endpoint is not idempotent. The endpoint's
+    ``Retries`` decide whether it does; if not, the caller receives the same response as for any other exception.
 
     Parameters
     ----------
     detail:
-        What is missing, for the log.
+        The cause, for the log.
     delay:
-        Seconds until the next try. Default: as ``Retries.backoff`` says.
+        Seconds until the next attempt. Default: set by ``Retries.backoff``.
 
     Raises
     ------
     ValueError
-        For a delay that is negative, infinite, or no number.
+        If ``delay`` is negative, infinite, or NaN.
     """
 
-    title = "The handler asks to be tried again"
+    title = "The handler asks for another attempt"
 
     def __init__(self, detail: str = "", *, delay: float | None = None) -> None:
         if delay is not None and not 0 <= delay < math.inf:
@@ -274,14 +275,14 @@ class Retryable(HandlerError):
 
 
 class HookError(PenstockError):
-    """A plug-in's decision hook raised. This job fails; no other is touched."""
+    """A plug-in's decision hook raised an exception. Only this job fails."""
 
     code = "hook-error"
     title = "A hook failed"
 
 
 class Cancelled(PenstockError):
-    """The caller went away or cancelled; mostly nobody is left to read this."""
+    """The caller left or cancelled. Usually there is no client left to read it."""
 
     status = 499
     code = "cancelled"
@@ -289,7 +290,7 @@ class Cancelled(PenstockError):
 
 
 class Unavailable(PenstockError):
-    """Not now. Every error of this family carries ``Retry-After`` over HTTP."""
+    """The base of errors that mean "not now". Over HTTP they all carry ``Retry-After``."""
 
     status = 503
     code = "unavailable"
@@ -298,49 +299,49 @@ class Unavailable(PenstockError):
 
 
 class QueueFull(Unavailable):
-    """The queue's bound (jobs or bytes) is reached. Raised before the body is read."""
+    """The queue has reached its limit of jobs or bytes. Raised before the body is read."""
 
     code = "queue-full"
     title = "The queue is full"
 
 
 class QueueTimeout(Unavailable):
-    """The job waited for its whole queue time-out. It was never started."""
+    """The job waited for its whole queue timeout. It was never started."""
 
     code = "queue-timeout"
     title = "Timed out in the queue"
 
 
 class DeadlineInfeasible(Unavailable):
-    """The deadline cannot be met by what is known of the load, so nothing was started."""
+    """The deadline cannot be met at the current load, as far as known, so nothing was started."""
 
     code = "deadline-infeasible"
     title = "The deadline cannot be met"
 
 
 class CircuitOpen(Unavailable):
-    """The endpoint has failed so often that it is given a rest."""
+    """The endpoint has failed so often that it accepts no jobs for a while."""
 
     code = "circuit-open"
     title = "The circuit is open"
 
 
 class Draining(Unavailable):
-    """The server is shutting down and takes nothing new."""
+    """The server is shutting down and accepts no new jobs."""
 
     code = "draining"
     title = "Draining"
 
 
 class NotReady(Unavailable):
-    """No worker of the pool is ready, and none will be soon."""
+    """The pool has no ready worker, and will not have one soon."""
 
     code = "not-ready"
     title = "Not ready"
 
 
 class WorkerLost(Unavailable):
-    """The worker died while the job ran, and the job's tries are used up."""
+    """The worker died while the job ran, and the job has no attempts left."""
 
     code = "worker-lost"
     title = "The worker was lost"
@@ -348,7 +349,7 @@ class WorkerLost(Unavailable):
 
 
 class DeadlineExceeded(PenstockError):
-    """It ran, and was stopped."""
+    """The base of errors of jobs that ran, and were stopped at a deadline."""
 
     status = 504
     code = "deadline-exceeded"
@@ -356,14 +357,14 @@ class DeadlineExceeded(PenstockError):
 
 
 class ExecutionTimeout(DeadlineExceeded):
-    """One attempt ran for longer than it may, in all, to its first chunk, or between two chunks."""
+    """One attempt exceeded its time limit: in total, until its first chunk, or between two chunks."""
 
     code = "execution-timeout"
     title = "Execution timed out"
 
 
 class TotalTimeout(DeadlineExceeded):
-    """The time from arrival to the last byte ran out, after the job had started."""
+    """The time limit from arrival to the last byte was reached, after the job had started."""
 
     code = "total-timeout"
-    title = "Total time-out"
+    title = "Total timeout"

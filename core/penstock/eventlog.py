@@ -1,11 +1,11 @@
-"""What an operator reads: one line for each event that matters, as text or as JSON.
+"""The operator's log: one line per significant event, as text or as JSON.
 
-Everything in Penstock reports through ``log_event``, on the logger ``penstock`` of the standard library, so that an
-embedding program may route it as it likes. ``configure_logging`` is for programs that own their stderr, such as
+All of Penstock logs through ``log_event``, to the standard library's logger ``penstock``, so that an embedding program
+can route the events as it likes. ``configure_logging`` is for programs that own their stderr, such as
 ``penstock serve``.
 
-A line cannot be forged: whatever a value holds, newlines and control characters in it are escaped. Only tracebacks take
-more than one line, each of them indented (in JSON they are a string like any other).
+A value cannot forge a line: newlines and control characters in it are escaped. Only a traceback takes more than one
+line, each of them indented (in JSON it is a string like any other).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 LOGGER_NAME = "penstock"
-# A field of this name is a traceback: text shows it below the line, not in the brackets.
+# A field of this name is a traceback: the text format shows it below the line, not in the brackets.
 TRACEBACK = "traceback"
 RESERVED = frozenset({"time", "level", "event", "message"})
 
 _logger = logging.getLogger(LOGGER_NAME)
-# C0 and C1 controls, DEL, the Unicode line and paragraph separators, the marks that turn the reading direction, and
-# lone surrogates, which no stream could encode.
+# C0 and C1 controls, DEL, the Unicode line and paragraph separators, the marks that change the text direction, and
+# lone surrogates, which no stream can encode.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PLAIN_VALUE = re.compile(r'[^\s"\'\\=\[\]]+')
 _SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -35,18 +35,18 @@ _COLORS = {logging.DEBUG: "2", logging.INFO: "32", logging.WARNING: "33", loggin
 
 
 def log_event(level: int, event: str, message: str, **fields: Any) -> None:
-    """Report that something happened.
+    """Log an event.
 
     Parameters
     ----------
     level:
         A level of ``logging``.
     event:
-        The event's name in kebab-case, stable, for programs to select on: ``pool-ready``.
+        The event's name, stable and in kebab-case, for programs to filter by: ``pool-ready``.
     message:
         One sentence for a person. It is never formatted with ``%``.
     fields:
-        What a program may want to read: ``worker="default/0", pid=123``. ``traceback`` is shown as one.
+        Values for programs: ``worker="default/0", pid=123``. The field ``traceback`` is shown as a traceback.
     """
     if _logger.isEnabledFor(level):
         _logger.log(level, message, extra={"event": event, "fields": fields})
@@ -59,20 +59,21 @@ def configure_logging(
     *,
     color: bool = False,
 ) -> None:
-    """Send the events, and what everybody else logs or warns of, to one stream. May be called again.
+    """Send Penstock's events, and the log records and warnings of all other code, to one stream.
 
-    A root logger that has handlers of somebody else's keeps them, and gets none of ours.
+    It may be called again. If the root logger has handlers that were set up elsewhere, it is left alone, and only
+    Penstock's events go to the stream.
 
     Parameters
     ----------
     format:
-        ``text`` for people, ``json`` for programs: an object per line.
+        ``text`` for people, ``json`` for programs: one object per line.
     stream:
         Default: stderr.
     level:
-        The least level that is shown.
+        The lowest level that is shown.
     color:
-        Colour the level; text only.
+        True to color the level, in the text format only.
     """
     handler = _EventHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(color=color))
@@ -89,12 +90,12 @@ def configure_logging(
 
 
 def current_format() -> Literal["text", "json"]:
-    """The format in which events are written; text where another program's handlers write them."""
+    """Return the format in which events are written: ``text`` if handlers set up elsewhere write them."""
     return "json" if any(isinstance(handler.formatter, JsonFormatter) for handler in _logger.handlers) else "text"
 
 
 class _EventHandler(logging.StreamHandler[TextIO]):
-    """Ours, so that ``configure_logging`` knows it again."""
+    """A handler that ``configure_logging`` can recognize as its own."""
 
 
 def _replace_handler(logger: logging.Logger, handler: logging.Handler) -> None:
@@ -112,7 +113,7 @@ class TextFormatter(logging.Formatter):
         self.color = color
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render one record, of Penstock's or of any other logger, which then stands in the event's place."""
+        """Render one record. For a record of another logger, the logger's name takes the place of the event."""
         event, message, fields, traceback = _parts(record)
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = f"{record.levelname:<7}"
@@ -128,11 +129,11 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: ``time`` (ISO 8601, UTC), ``level``, ``event``, ``message``, then the fields.
 
-    A field whose name one of these four has taken gets an underscore behind it.
+    A field named like one of these four gets an underscore appended.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render one record, of Penstock's or of any other logger, which then stands in the event's place."""
+        """Render one record. For a record of another logger, the logger's name takes the place of the event."""
         event, message, fields, traceback = _parts(record)
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
@@ -158,7 +159,7 @@ def _parts(record: logging.LogRecord) -> tuple[str, str, dict[str, Any], str]:
 
 
 def _message_of(record: logging.LogRecord) -> str:
-    """Return the message; one whose arguments do not fit still says what it can, instead of raising here."""
+    """Return the message. If its arguments do not fit, return both unformatted instead of raising."""
     try:
         return record.getMessage()
     except Exception:
@@ -177,7 +178,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def text_value(value: Any) -> str:
-    """The value as it stands behind its name in a line of text: in quotes wherever it could be misread."""
+    """Return a value as the text format writes it after ``name=``: quoted if it could be misread."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -185,18 +186,18 @@ def text_value(value: Any) -> str:
     text = str(value)
     if _PLAIN_VALUE.fullmatch(text) and not _UNSAFE.search(text):
         return text
-    # JSON's quoting is known to everybody; what it leaves alone, such as DEL, is escaped after it.
+    # JSON's quoting is widely known; characters that it leaves alone, such as DEL, are escaped afterwards.
     return _escaped(json.dumps(text, ensure_ascii=False))
 
 
 def _indented(traceback: str) -> Iterator[str]:
-    # Split at newlines only: splitlines() also splits at form feeds and the like, which are to be escaped.
+    # Split at newlines only: splitlines() also splits at form feeds and the like, which must be escaped.
     for line in traceback.split("\n") if traceback else ():
         yield "    " + _escaped(line.rstrip("\r"))
 
 
 def _json_value(value: Any) -> Any:
-    """Return the value with its non-finite floats, which JSON does not have, spelt out."""
+    """Return the value with its non-finite floats, which JSON does not have, as strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The public surface for adapters: what a program needs in order to put a transport around an engine.
+"""The public surface for adapters: the names needed to put a transport around an engine.
 
 Adapters import from here and from ``penstock``, ``penstock.hooks``, ``penstock.errors`` and ``penstock.policies``. The
 rest of the core is private to it.
@@ -9,7 +9,7 @@ from penstock.app.loader import load_app
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.eventlog import configure_logging
-from penstock.hooks.pipeline import Pipeline, Step, endpoint_pipeline, route_pipeline
+from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE
 from penstock.response import JSON, Encoded
@@ -23,7 +23,6 @@ __all__ = [
     "Pipeline",
     "Pool",
     "Registry",
-    "Step",
     "ThreadedCall",
     "ThreadedEngine",
     "class_name",

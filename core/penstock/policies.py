@@ -1,67 +1,65 @@
-"""What an endpoint promises: time-outs, retries, batching. Frozen, and validated once, where they are made."""
+"""The policies of an endpoint: timeouts, retries and batching. They are frozen, and validated on creation."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from penstock.errors import DeclarationError
+
+DEFAULT_DRAIN_TIMEOUT: Final = 30.0
+"""The time in seconds that admitted jobs have to finish at a shutdown, unless the host or the request sets another."""
 
 
 def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) -> None:
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): give seconds as a number")
+        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): use a number of seconds")
     if value < 0:
         raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): seconds cannot be negative")
     if math.isinf(value):
-        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): write None for no limit")
+        fix = "use None for no limit" if optional else "use a finite number of seconds"
+        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): {fix}")
 
 
 def _require_count(owner: object, name: str, value: Any, *, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): give a whole number of {least} or more")
+        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): use an integer of at least {least}")
 
 
 def _require_number(owner: object, name: str, value: Any, *, least: float) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not least <= value < math.inf:
-        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): give a number of {least:g} or more")
+        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): use a number of at least {least:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long each part of a job may take, in seconds; ``None`` is unbounded.
+    """Limits on each part of a job, in seconds; None means no limit.
 
-    Parameters
-    ----------
-    queue:
-        From arrival until an attempt starts.
-    execution:
-        One attempt, from start to its last result.
-    total:
-        From arrival to the last byte, retries included.
-    first_chunk:
-        From the start of an attempt to the first chunk of a stream.
-    idle:
-        Between two chunks of a stream, and for a client that does not read the chunks it is sent.
-    grace:
-        From the interrupt of an attempt to the kill of its worker. Never unbounded: that would be a stuck slot.
+    ``queue`` and ``total`` count from the arrival of the request, ``execution`` and ``first_chunk`` from the start of
+    an attempt, ``idle`` from the last chunk of a stream, and ``grace`` from the interrupt of an attempt.
 
     Raises
     ------
     DeclarationError
-        For a negative, infinite or non-numeric value.
+        If a value is negative, infinite or not a number.
     """
 
     queue: float | None = 30.0
+    """The time from arrival until an attempt starts."""
     execution: float | None = 300.0
+    """The time of one attempt, from its start to its last result."""
     total: float | None = None
+    """The time from arrival to the last byte, including retries."""
     first_chunk: float | None = None
+    """The time from the start of an attempt to the first chunk of a stream."""
     idle: float | None = 60.0
+    """The time between two chunks of a stream, and the time for which a client may leave sent chunks unread."""
     grace: float = 2.0
+    """The time from the interrupt of an attempt to the kill of its worker. Never None: a slot would stay stuck."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -70,30 +68,24 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
-    """How long a job that has failed waits for its next try: at random, and longer after each failure.
+    """The wait of a failed job before its next attempt: random, and on average longer after each failure.
 
-    The wait is drawn anew each time, evenly from 0 to ``ceiling``. This is the "full jitter" of Marc Brooker's
-    "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015): jobs that have failed together do not come back
-    together.
-
-    Parameters
-    ----------
-    base:
-        The longest wait after the first failure, in seconds.
-    factor:
-        By how much that grows with each failure.
-    cap:
-        What it does not grow beyond, in seconds.
+    Each wait is drawn uniformly from 0 to ``ceiling``, which begins at ``base`` seconds, grows by ``factor`` with each
+    failure, and stops at ``cap`` seconds. This is the "full jitter" of Marc Brooker's "Exponential Backoff And Jitter"
+    (AWS Architecture Blog, 2015): jobs that failed together do not come back together.
 
     Raises
     ------
     DeclarationError
-        For what is no number, a negative wait, a factor below 1.
+        If a value is not a number, a wait is negative, or the factor is below 1.
     """
 
     base: float = 0.1
+    """The longest wait after the first failure, in seconds."""
     factor: float = 2.0
+    """The growth of the longest wait with each failure."""
     cap: float = 10.0
+    """The limit of the longest wait, in seconds."""
 
     def __post_init__(self) -> None:
         _require_seconds(self, "base", self.base, optional=False)
@@ -101,37 +93,35 @@ class Backoff:
         _require_seconds(self, "cap", self.cap, optional=False)
 
     def ceiling(self, failures: int) -> float:
-        """The longest wait, in seconds, after so many failures: 1 or more."""
+        """Return the longest wait, in seconds, after this number of failures, which is at least 1."""
         try:
             return min(self.cap, self.base * self.factor ** (failures - 1))
-        except OverflowError:  # of a float; the cap is all that is left of it
+        except OverflowError:  # the power is too large for a float, and so beyond the cap
             return self.cap if self.base else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryBudget:
-    """How many retries an endpoint may spend in all, so that a model that fails is not retried to death.
+    """A limit on the retries of all jobs of an endpoint, so that a failing model is not overloaded by retries.
 
-    It is a bucket of tokens. Each job that is admitted puts some in, and what is not taken within about ten seconds is
-    gone; each retry takes one out, and there is none where the bucket is empty. This is the budget of Finagle
-    (``RetryBudget``), with a floor in place of its rate.
-
-    Parameters
-    ----------
-    ratio:
-        Tokens for each job: the share of the jobs that may be retried when all of them fail.
-    floor:
-        Tokens that are there in any case, to begin with and again ten seconds after they were spent, so that a quiet
-        endpoint may retry at all. Never less than the jobs of two full workers: a crash takes no job's retry away.
+    It is a token bucket. Each admitted job adds ``ratio`` tokens, which expire after about ten seconds. Each retry
+    takes one token; while the bucket is empty, there are no retries. This is Finagle's ``RetryBudget``, with a
+    ``floor`` in place of its rate.
 
     Raises
     ------
     DeclarationError
-        For a negative ratio or floor, and for a floor that is not a whole number.
+        If the ratio or the floor is negative, or the floor is not an integer.
     """
 
     ratio: float = 0.2
+    """The tokens per job: the share of jobs that may be retried when all of them fail."""
     floor: int = 10
+    """The tokens that are always available: at the start, and again ten seconds after they were spent.
+
+    They let an endpoint with little traffic retry at all. The floor in force is never lower than the number of jobs of
+    two full workers, so that a crash does not cost a job its retry.
+    """
 
     def __post_init__(self) -> None:
         _require_number(self, "ratio", self.ratio, least=0.0)
@@ -140,33 +130,28 @@ class RetryBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class Retries:
-    """Whether, when and how often a job is tried again.
+    """The conditions under which a job is attempted again.
 
-    A job whose worker was lost is tried again where its endpoint is idempotent, and at once. So is, after a wait, one
-    whose code has raised ``Retryable``, or, where the endpoint is idempotent, an exception that ``on`` names. Never if
-    a chunk has been delivered, if the wait would last beyond the job's deadline, or if two workers have died under it.
-
-    Parameters
-    ----------
-    max_attempts:
-        Tries in all, the first included; 1 turns retries off.
-    on:
-        The exception, or a tuple of those, that the user's code may raise for no lasting reason.
-    backoff:
-        How long to wait before the next try, unless ``Retryable`` says how long itself. None: try again at once.
-    budget:
-        How many retries the endpoint may spend in all; None: as many as its jobs ask for.
+    A job whose worker was lost is attempted again at once, if its endpoint is idempotent. A job whose code raised
+    ``Retryable`` is attempted again after a wait; so is one whose code raised an exception listed in ``on``, if the
+    endpoint is idempotent. A job is never attempted again once a chunk has been delivered, if the wait would end after
+    its deadline, or after two workers have died while running it. ``max_attempts`` limits the attempts of one job,
+    ``budget`` the retries of all jobs.
 
     Raises
     ------
     DeclarationError
-        If one of them is of another kind.
+        If a value is of the wrong type, or ``max_attempts`` is below 1.
     """
 
     max_attempts: int = 2
+    """The number of attempts, including the first; 1 turns retries off."""
     on: type[Exception] | tuple[type[Exception], ...] = ()
+    """The exception, or a tuple of exceptions, that the user's code raises for a temporary reason."""
     backoff: Backoff | None = Backoff()
+    """The wait before the next attempt, unless ``Retryable`` sets it; None: attempt again at once."""
     budget: RetryBudget | None = RetryBudget()
+    """The limit on the retries of the whole endpoint; None: no limit."""
 
     def __post_init__(self) -> None:
         _require_count(self, "max_attempts", self.max_attempts)
@@ -174,31 +159,33 @@ class Retries:
         for name, kind in (("backoff", Backoff), ("budget", RetryBudget)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
-                raise DeclarationError(f"Retries({name}={value!r}): write {name}={kind.__name__}(), or None")
+                raise DeclarationError(f"Retries({name}={value!r}): use {name}={kind.__name__}(), or None")
 
 
 def _exceptions(on: Any) -> tuple[type[Exception], ...]:
     classes = on if isinstance(on, tuple) else (on,)
     for cls in classes:
         if not isinstance(cls, type) or not issubclass(cls, Exception):
-            raise DeclarationError(f"Retries(on={on!r}): {cls!r} is no exception class; write on=(ConnectionError,)")
+            raise DeclarationError(
+                f"Retries(on={on!r}): {cls!r} is not an exception class; write on=(ConnectionError,)"
+            )
     return classes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
-    """How requests are gathered into one call.
+    """Gathering of requests into batches of up to ``max_size``, each passed to one call of the handler.
 
-    Parameters
-    ----------
-    max_size:
-        Most jobs in one batch.
-    max_wait:
-        Seconds that the first job of a batch may wait for company.
+    Raises
+    ------
+    DeclarationError
+        If ``max_size`` is not an integer of at least 1, or ``max_wait`` is negative, infinite or not a number.
     """
 
     max_size: int
+    """The largest number of jobs in a batch."""
     max_wait: float = 0.005
+    """The time that the first job of a batch may wait for others, in seconds."""
 
     def __post_init__(self) -> None:
         _require_count(self, "max_size", self.max_size)

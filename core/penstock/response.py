@@ -1,4 +1,4 @@
-"""What a handler may return to take charge of the whole response, and the encoded form that travels."""
+"""The response that a handler may return instead of a plain value, and the encoded form of every result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ OCTETS = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Response:
-    """A response in full.
+    """A result with full control over the response.
 
     Parameters
     ----------
     content:
-        ``bytes`` are sent as they are, ``str`` as UTF-8 text, anything else as JSON.
+        The body: ``bytes`` are sent unchanged, ``str`` as UTF-8 text, anything else as JSON.
     media_type:
         The ``Content-Type``. Default: octet-stream for bytes, ``text/plain; charset=utf-8`` for str, else JSON.
     headers:
-        More response headers.
+        Additional response headers.
     status:
         The HTTP status, 200 to 599.
     """
@@ -34,16 +34,14 @@ class Response:
 
     def __post_init__(self) -> None:
         if not 200 <= self.status <= 599:
-            raise ValueError(f"Response(status={self.status!r}): a final HTTP status is between 200 and 599")
+            raise ValueError(f"Response(status={self.status!r}): use a final HTTP status, from 200 to 599")
 
 
 class Encoded(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
-    """A result on its way: the body's bytes and what must be said about them.
-
-    ``media_type`` is None for plain JSON, the common case.
-    """
+    """An encoded result: the body, with its media type, status and headers."""
 
     body: bytes
     media_type: str | None = None
+    """The ``Content-Type``, or None for JSON, the common case."""
     status: int = 200
     headers: dict[str, str] | None = None

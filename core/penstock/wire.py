@@ -1,8 +1,10 @@
-"""Frames and messages between the engine, the zygote and the workers. Sans-I/O: bytes in, messages out.
+"""The frames and messages between the engine, the zygote and the workers. Sans-I/O: bytes in, messages out.
 
-A frame is a 4-byte big-endian length and that many bytes of MessagePack. Messages are array-like tagged structs, which
-msgspec decodes in one pass. Both ends are of one release and on one machine, so there is no version negotiation, and an
-instant of the monotonic clock means the same to both.
+A frame is a 4-byte big-endian length, followed by that number of bytes of MessagePack. Messages are array-like tagged
+structs, which msgspec decodes in one pass. Both ends are the same release on the same machine, so there is no version
+negotiation, and an instant of the monotonic clock means the same to both.
+
+Constants that both ends must agree on are defined here and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,24 +17,25 @@ from penstock.response import Encoded
 
 MAX_FRAME_BYTES = 1 << 30
 
-# What engine and worker share beside the socket: a page of 64-bit words, for what must take effect between two
-# instructions of the user's code, with no message to be read first. Each word has one writer.
+# Besides the socket, the engine and a worker share a page of 64-bit words, for signals that must take effect between
+# two instructions of the user's code, before any message can be read. Each word has one writer.
 SHARED_BYTES = 4096
-WORD_INTERRUPT = 0  # the engine's: the attempt that is to stop; SIGUSR1 follows
-WORD_RECALLED = 1  # the engine's: no inline attempt up to this one is to be started any more
-WORD_STARTED = 2  # the worker's: the last inline attempt that it has begun, written before it looks at WORD_RECALLED
+WORD_INTERRUPT = 0  # written by the engine: the attempt to stop; SIGUSR1 follows
+WORD_RECALLED = 1  # written by the engine: no inline attempt up to this one may be started any longer
+WORD_STARTED = 2  # written by the worker: the last inline attempt it started, written before it reads WORD_RECALLED
 
-WINDOW_BYTES = 1 << 20  # of a stream's chunks that may be under way and not yet taken
+# A stream's chunks that may be sent and not yet taken by the client, in bytes; then the stream waits for its Credit.
+WINDOW_BYTES = 1 << 20
 
 _LENGTH = Struct(">I")
 
 
 class WireError(Exception):
-    """The bytes are not a frame of ours: the other end is not what we think it is."""
+    """The bytes are not a valid frame, so the other end is not the process that it should be."""
 
 
 class About(msgspec.Struct, array_like=True, gc=False):
-    """What ``Context`` tells about a job."""
+    """The facts about a job from which its ``Context`` is made."""
 
     job_id: str
     attempt: int
@@ -42,101 +45,99 @@ class About(msgspec.Struct, array_like=True, gc=False):
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):
-    """One job inside a ``Run``.
-
-    ``body`` is what the client sent, undecoded. ``about`` is there only for handlers that take a ``Context``.
-    """
+    """One job inside a ``Run``."""
 
     body: bytes
+    """The request body, not decoded."""
     about: About | None = None
+    """Set only for handlers that take a ``Context``."""
 
 
 # ---- engine -> worker
 
 
 class Run(msgspec.Struct, array_like=True, tag=1, gc=False):
-    """Run one attempt.
-
-    ``endpoint`` is the index in the app's endpoints; ``deadline`` an instant of the monotonic clock (``inf``: none).
-    """
+    """Run one attempt."""
 
     attempt: int
     endpoint: int
+    """The index in the app's endpoints."""
     deadline: float
+    """An instant of the monotonic clock; ``inf`` if there is none."""
     works: list[Work]
 
 
 class Cancel(msgspec.Struct, array_like=True, tag=2, gc=False):
-    """Stop this attempt. It is acknowledged by its ``Done``."""
+    """Stop this attempt. Its ``Done`` acknowledges that."""
 
     attempt: int
 
 
 class Credit(msgspec.Struct, array_like=True, tag=3, gc=False):
-    """So many more bytes of chunks of this stream may be sent."""
+    """Allow ``size_bytes`` more bytes of this stream's chunks to be sent."""
 
     attempt: int
     size_bytes: int
 
 
 class Stop(msgspec.Struct, array_like=True, tag=4, gc=False):
-    """Finish what runs, tear the models down, exit."""
+    """Finish the running attempts, tear down the models, and exit."""
 
 
 # ---- worker -> engine
 
 
 class Ready(msgspec.Struct, array_like=True, tag=10, gc=False):
-    """The models are set up. ``seconds`` is how long that took; ``pid`` may be news, for the zygote is heard later."""
+    """The models are set up."""
 
     seconds: float
+    """The time that took."""
     pid: int
+    """The worker's process id, which may be new to the engine: the zygote's ``Spawned`` can arrive later."""
 
 
 class SetupFailed(msgspec.Struct, array_like=True, tag=11, gc=False):
-    """``setup`` raised; the worker exits after this."""
+    """``setup`` raised an exception; the worker exits after sending this."""
 
     endpoint: str
     traceback: str
 
 
 class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
-    """A job that did not succeed.
-
-    ``kind`` is one of the ``FAILED_*`` constants; ``errors`` belongs to ``FAILED_INVALID``. ``may_retry`` is the
-    worker's to say, for only there is the exception itself; ``retry_delay`` is what the code has asked for, in seconds.
-    """
+    """The result of a job that did not succeed."""
 
     kind: str
+    """One of the ``FAILED_*`` constants."""
     detail: str = ""
     exception_type: str = ""
     traceback: str = ""
     errors: list[dict[str, str]] = []
+    """The paths and reasons of ``FAILED_INVALID``."""
     status: int = 500
     may_retry: bool = False
+    """True if the job may be attempted again. The worker decides, since only it has the exception."""
     retry_delay: float | None = None
+    """The delay that the user's code asked for, in seconds."""
 
 
-FAILED_HANDLER = "handler"  # the user's code raised, or returned what cannot be sent
-FAILED_INVALID = "invalid"  # the body does not fit the schema (large bodies are looked at only in the worker)
+FAILED_HANDLER = "handler"  # the user's code raised, or returned a value that cannot be sent
+FAILED_INVALID = "invalid"  # the body does not fit the schema (large bodies are validated only in the worker)
 FAILED_CANCELLED = "cancelled"  # acknowledges an interrupt
-FAILED_RECALLED = "recalled"  # was never begun, because the engine wants it back
+FAILED_RECALLED = "recalled"  # was never started, because the engine recalled it
 
 
 class Done(msgspec.Struct, array_like=True, tag=12, gc=False):
-    """An attempt has ended, and its slot is free.
-
-    One result for each job of the ``Run``, in its order; a stream ends with one ``Encoded`` of an empty body.
-    ``seconds`` is the time spent in the user's code.
-    """
+    """An attempt has ended, and its slot is free."""
 
     attempt: int
     seconds: float
+    """The time spent in the user's code."""
     results: list[Encoded | Failure]
+    """One result per job of the ``Run``, in the same order; a stream ends with one ``Encoded`` with an empty body."""
 
 
 class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
-    """One chunk of a stream, encoded."""
+    """One encoded chunk of a stream."""
 
     attempt: int
     body: bytes
@@ -146,7 +147,7 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
 
 
 class Load(msgspec.Struct, array_like=True, tag=20):
-    """Import the app. ``target`` is as ``penstock.app.loader`` reads it."""
+    """Import the app. ``target`` has the syntax of ``penstock.app.loader``."""
 
     target: str
     sys_path: list[str]
@@ -154,14 +155,14 @@ class Load(msgspec.Struct, array_like=True, tag=20):
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
-    """The app is imported. ``threads`` names the Python threads that the import started (none is as it should be)."""
+    """The app is imported. ``threads`` names the Python threads that the import started; there should be none."""
 
     seconds: float
     threads: list[str]
 
 
 class LoadFailed(msgspec.Struct, array_like=True, tag=22):
-    """The import raised."""
+    """The import raised an exception."""
 
     traceback: str
 
@@ -169,7 +170,7 @@ class LoadFailed(msgspec.Struct, array_like=True, tag=22):
 class Spawn(msgspec.Struct, array_like=True, tag=23):
     """Fork worker ``worker`` of ``pool``.
 
-    Three descriptors ride along: its socket, its shared memory, and the pipe that takes its stdout and stderr.
+    Three descriptors are sent with it: its socket, its shared memory, and the pipe for its stdout and stderr.
     """
 
     worker: int
@@ -179,14 +180,14 @@ class Spawn(msgspec.Struct, array_like=True, tag=23):
 
 
 class Spawned(msgspec.Struct, array_like=True, tag=24):
-    """The worker runs as ``pid``. Where the platform has them, its pidfd rides along."""
+    """The worker runs as ``pid``. On platforms that have pidfds, its pidfd is sent with it."""
 
     worker: int
     pid: int
 
 
 class Exited(msgspec.Struct, array_like=True, tag=25):
-    """The worker has been reaped. ``status`` is that of ``os.waitstatus_to_exitcode``: negative for a signal."""
+    """The worker was reaped. ``status`` is as from ``os.waitstatus_to_exitcode``: negative for a signal."""
 
     worker: int
     status: int
@@ -204,38 +205,38 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 
 
 def pack(message: Message) -> bytes:
-    """The frame of a message.
+    """Return a message as a frame.
 
     Raises
     ------
     WireError
-        If the message is larger than a frame may be.
+        If the message is larger than ``MAX_FRAME_BYTES``.
     """
     payload = _encode(message)
     if len(payload) > MAX_FRAME_BYTES:
-        raise WireError(f"a message of {len(payload)} bytes is larger than a frame may be ({MAX_FRAME_BYTES})")
+        raise WireError(f"a message of {len(payload)} bytes exceeds the limit of {MAX_FRAME_BYTES}")
     return _LENGTH.pack(len(payload)) + payload
 
 
 class FrameReader:
-    """Collects bytes, however they were split, and gives back the messages that are whole."""
+    """A reader that turns bytes, split at any point, into complete messages."""
 
     __slots__ = ("_pending", "_wanted")
 
     def __init__(self) -> None:
         self._pending = bytearray()
-        # Bytes that must be there before another look is worth while: a large frame that arrives in small pieces is
-        # joined once, and not scanned again for every piece.
+        # The number of pending bytes below which no message can be complete: a large frame that arrives in small
+        # pieces is joined once, and not scanned again for every piece.
         self._wanted = _LENGTH.size
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take what has arrived; return the messages that it completes, in order.
+        """Add the bytes that have arrived, and return the messages that they complete, in order.
 
         Raises
         ------
         WireError
-            For a length beyond ``MAX_FRAME_BYTES`` or a payload that is none of our messages. The stream has lost its
-            framing then: close it.
+            If a length exceeds ``MAX_FRAME_BYTES``, or a payload is not a valid message. The stream has then lost its
+            framing: close it.
         """
         if self._pending:
             self._pending += data
@@ -256,7 +257,7 @@ class FrameReader:
         while end - start >= header:
             (length,) = _LENGTH.unpack_from(data, start)
             if length > MAX_FRAME_BYTES:
-                raise WireError(f"a frame of {length} bytes is announced; the most is {MAX_FRAME_BYTES}")
+                raise WireError(f"the frame announces {length} bytes, which exceeds the limit of {MAX_FRAME_BYTES}")
             stop = start + header + length
             if stop > end:
                 self._wanted = stop - start
@@ -264,7 +265,7 @@ class FrameReader:
             try:
                 messages.append(_decode(view[start + header : stop]))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise WireError(f"a frame of {length} bytes is no message of ours: {error}") from None
+                raise WireError(f"a frame of {length} bytes is not a valid message: {error}") from None
             start = stop
         self._wanted = header
         return messages, start

@@ -1,4 +1,4 @@
-"""One line for each request: who asked for what, what became of it, and how long it took."""
+"""The access log: one line per request, with its caller, its outcome and its duration."""
 
 from penstock_accesslog.plugin import AccessLogPlugin, AccessLogSettings
 

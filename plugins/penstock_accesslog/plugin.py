@@ -1,4 +1,4 @@
-"""The plug-in: it observes what is answered, and has it written."""
+"""The plug-in: it observes answered requests and passes them to the writer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from penstock.errors import PluginError
 from penstock.hooks import App, DrainEnded, PluginSettings, Record, RequestAnswered, current_format, hookimpl
-from penstock_accesslog.lines import Format, lines_of
-from penstock_accesslog.output import STDERR, Output
+from penstock_accesslog.access_lines import Format, formatter_for
+from penstock_accesslog.log_file import STDERR, LogFile
 from penstock_accesslog.writer import Writer
 
 DRAIN_SECONDS: Final = 1.0
@@ -17,20 +17,20 @@ HEALTH_CHECKS: Final = ("livez", "readyz", "metrics")
 
 
 class AccessLogSettings(PluginSettings, frozen=True, kw_only=True):
-    """What is written, and where to.
+    """The settings of the access log.
 
     Parameters
     ----------
     enabled:
-        Off by default: a line for each request costs time, and says who has asked for what.
+        Off by default: a line per request costs time, and records which caller asked for what.
     format:
-        ``auto`` is the format of the server's own log.
+        The line format; ``auto`` is the format of the server's own log.
     file:
-        To append to, and to open again when it has been moved away; "-" for stderr.
+        The file to append to; it is reopened after log rotation has moved it away. "-" is stderr.
     exclude:
-        Names of endpoints and routes whose requests are not written.
+        The names of endpoints and routes whose requests are not logged.
     buffer:
-        How many lines may wait for a slow disk; more are dropped.
+        The number of lines that may wait for a slow disk; further lines are dropped.
     """
 
     enabled: bool = False
@@ -40,26 +40,26 @@ class AccessLogSettings(PluginSettings, frozen=True, kw_only=True):
     buffer: int = 50_000
 
     def __post_init__(self) -> None:
-        """Refuse what would write nothing."""
+        """Reject settings with which no line would be written."""
         if not self.file:
-            raise ValueError("file='' names no file; give a path, or '-' for stderr")
+            raise ValueError("file='' is not a path; give a path, or '-' for stderr")
         if not 1 <= self.buffer <= 10_000_000:
             raise ValueError(f"buffer={self.buffer} must be from 1 to 10,000,000 lines")
 
 
-Happening: TypeAlias = tuple[RequestAnswered, float]
-"""A request that was answered, and when, in seconds since 1970."""
+TimedRecord: TypeAlias = tuple[RequestAnswered, float]
+"""An answered request, and the time of its answer in seconds since 1970."""
 
 
 class AccessLogPlugin:
-    """Writes a line for each request.
+    """The plug-in that writes a line for each request.
 
     Parameters
     ----------
     settings:
-        What and where to.
+        The settings of the access log.
     clock:
-        The time since 1970, in seconds.
+        The wall clock, in seconds since 1970.
     """
 
     name = "accesslog"
@@ -69,21 +69,21 @@ class AccessLogPlugin:
         self._settings = settings
         self._clock = clock
         self._excluded = frozenset(settings.exclude)
-        self._writer: Writer[Happening]
+        self._writer: Writer[TimedRecord]
 
     @hookimpl
-    def penstock_observer(self, app: App) -> dict[type[Record], Callable[[Any], None]]:  # noqa: ARG002 - for all apps
-        """Write, and see that all is written when the engine has drained."""
-        # Not before: making the plug-in, to list it, opens no file and asks no logger.
+    def penstock_observer(self, app: App) -> dict[type[Record], Callable[[Any], None]]:  # noqa: ARG002 - the same for every app
+        """Log each answered request, and flush the log when the engine has drained."""
+        # The file is opened here and not in the constructor, which also runs when plug-ins are merely listed.
         chosen = self._settings.format
-        written: Format = current_format() if chosen == "auto" else chosen
-        line_of = lines_of(written)
+        resolved: Format = current_format() if chosen == "auto" else chosen
+        line_of = formatter_for(resolved)
         try:
-            self._writer = Writer(Output(self._settings.file), lambda item: line_of(*item), self._settings.buffer)
+            self._writer = Writer(LogFile(self._settings.file), lambda item: line_of(*item), self._settings.buffer)
         except OSError as error:
             raise PluginError(
-                f"plug-in 'accesslog': cannot append to {self._settings.file!r}: {error.strerror}; choose another with "
-                "its setting 'file', or '-' for stderr"
+                f"plug-in 'accesslog': cannot append to {self._settings.file!r}: {error.strerror}; set its setting "
+                "'file' to another path, or to '-' for stderr"
             ) from None
         return {RequestAnswered: self._request_answered, DrainEnded: self._drain_ended}
 

@@ -1,8 +1,8 @@
-"""A thread that writes, so that a slow disk or a full pipe keeps nobody waiting but itself.
+"""A writer thread, so that a slow disk or a full pipe never delays a request.
 
-What is to be written waits in a bounded buffer. When that is full, further lines are dropped and counted, and the log
-of the server says how many. The lines are put together in the thread as well, many in a row: between all else that a
-server does for a request, each would cost twice as much.
+Records wait in a bounded buffer. When it is full, further ones are dropped and counted, and the server's log reports
+the number. The thread also does the formatting, many lines in a row: formatting each line in the middle of handling
+its request would cost twice as much.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from threading import Event, Thread
 from typing import Final, Generic, TypeVar
 
 from penstock.hooks import log_event
-from penstock_accesslog.output import Output
+from penstock_accesslog.log_file import LogFile
 
 GATHER_SECONDS: Final = 0.05
-"""Lines that come together are written together: a wake-up of the thread for each would cost more than the lines."""
+"""Lines that arrive together are written together: waking the thread for each would cost more than the lines."""
 LOSS_SECONDS: Final = 10.0
-"""Losses are told at most so often."""
+"""Lost lines are reported at most this often."""
 EXIT_SECONDS: Final = 2.0
 MOST_AT_ONCE: Final = 1000
 
@@ -32,25 +32,25 @@ Item = TypeVar("Item")
 
 
 class Writer(Generic[Item]):
-    """Takes what happens from one thread, and writes a line for it in another.
+    """A buffer that takes items from one thread and writes a line for each in another.
 
     Parameters
     ----------
     output:
-        Where to.
+        The destination of the lines.
     show:
-        Makes a line of an item.
+        Turns an item into a line.
     most_lines:
-        How many may wait.
+        The number of items that may wait.
     clock:
-        Seconds that only grow.
+        The monotonic clock, in seconds.
     gather:
-        How long to wait for more lines after the first, in seconds.
+        The time to wait for more lines after the first, in seconds.
     """
 
     def __init__(
         self,
-        output: Output,
+        output: LogFile,
         show: Callable[[Item], bytes],
         most_lines: int,
         *,
@@ -73,40 +73,40 @@ class Writer(Generic[Item]):
         self._hurry = Event()
         self._thread: Thread | None = None
         self._reason = ""
-        self._told_at = -LOSS_SECONDS
-        # Each is written in one thread only.
+        self._reported_at = -LOSS_SECONDS
+        # Counts of lines; each is written by one thread only.
         self._dropped = 0
         self._failed = 0
-        self._told = 0
+        self._reported = 0
 
     @property
     def lost(self) -> int:
-        """How many lines were not written, and are not told of yet."""
-        return self._dropped + self._failed - self._told
+        """The number of lost lines that have not been reported yet."""
+        return self._dropped + self._failed - self._reported
 
     def put(self, item: Item) -> None:
-        """Have a line written soon; returns at once."""
+        """Queue an item to be written soon, without waiting."""
         items = self._items
         if len(items) >= self._most_lines:
             self._dropped += 1
             return
         items.append(item)
-        # In this order, and in the thread the other way round: so no line is ever left lying.
+        # Append first, then read the flag; the thread clears the flag first, then takes items. No line is left behind.
         if not self._is_awake:
             self._is_awake = True
             self._wake_up()
 
     def flush(self, timeout: float = EXIT_SECONDS) -> bool:
-        """Wait until all lines so far are written.
+        """Wait until all lines queued so far are written.
 
         Parameters
         ----------
         timeout:
-            Seconds after which to give up: the other side may never take them.
+            Seconds after which to give up: a pipe's reader may never take the lines.
 
         Returns
         -------
-        Whether they are.
+        True if they were written in time.
         """
         if self._thread is None and not self._items:
             return True
@@ -126,11 +126,11 @@ class Writer(Generic[Item]):
         if not self._is_known_to_atexit:
             self._is_known_to_atexit = True
             _at_exit(self)
-        # A daemon, because it waits for ever, and at exit for a pipe that nobody reads any more.
+        # A daemon, because it never ends by itself, and at exit it may be blocked on a pipe without a reader.
         thread = Thread(target=self._run, name="penstock-accesslog", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter is on its way down, or there are too many threads
+        except RuntimeError:  # the interpreter is shutting down, or there are too many threads
             self._is_awake = False
             self._write_gathered()
         else:
@@ -156,13 +156,13 @@ class Writer(Generic[Item]):
                 item = items.popleft()
                 if isinstance(item, Event):
                     waiting.append(item)
-                    break  # whoever waits wants what came before, and no more
+                    break  # a flush waits only for the items queued before it
                 batch.append(item)
             self._write(batch)
-            self._tell_losses(at_once=bool(waiting))
+            self._report_losses(at_once=bool(waiting))
             for done in waiting:
                 done.set()
-        self._tell_losses(at_once=False)
+        self._report_losses(at_once=False)
 
     def _write(self, batch: list[Item]) -> None:
         lines = self._shown(batch)
@@ -176,24 +176,24 @@ class Writer(Generic[Item]):
         for item in batch:
             try:
                 lines.append(self._show(item))
-            except Exception as error:  # the thread must live on, and write the others
+            except Exception as error:  # the thread must survive and write the other lines
                 self._failed += 1
                 self._reason = f"{type(error).__name__}: {error}"
         return lines
 
-    def _tell_losses(self, *, at_once: bool) -> None:
+    def _report_losses(self, *, at_once: bool) -> None:
         now, lost = self._clock(), self.lost
-        if not lost or (now - self._told_at < LOSS_SECONDS and not at_once):
+        if not lost or (now - self._reported_at < LOSS_SECONDS and not at_once):
             return
-        self._told_at = now
-        self._told += lost
-        reason, self._reason = self._reason or "they came faster than they could be written", ""
+        self._reported_at = now
+        self._reported += lost
+        reason, self._reason = self._reason or "they arrived faster than they could be written", ""
         message = f"{lost} {'line' if lost == 1 else 'lines'} of the access log lost: {reason}"
         log_event(logging.WARNING, "accesslog-lost", message, lines=lost, reason=reason)
 
 
 def _after_fork(writer: Writer[Item]) -> None:
-    """In a forked child there is no thread, and what waits is the parent's to write."""
+    """Reset the writer in forked children: they have no writer thread, and waiting lines belong to the parent."""
     reference = weakref.ref(writer)
 
     def start_over() -> None:
@@ -205,6 +205,7 @@ def _after_fork(writer: Writer[Item]) -> None:
 
 
 def _at_exit(writer: Writer[Item]) -> None:
+    """Flush the writer when the interpreter exits, if the writer still exists."""
     reference = weakref.ref(writer)
 
     def flush() -> None:

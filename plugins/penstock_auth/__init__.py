@@ -1,6 +1,6 @@
-"""Who calls, and whether they may: API keys from a file or the environment, and JSON Web Tokens."""
+"""Authentication: API keys from a file or the environment, and JSON Web Tokens."""
 
+from penstock_auth.auth_settings import AuthSettings, JwtSettings
 from penstock_auth.plugin import AuthPlugin
-from penstock_auth.settings import AuthSettings, JwtSettings
 
 __all__ = ["AuthPlugin", "AuthSettings", "JwtSettings"]

@@ -1,4 +1,4 @@
-"""Gets a key set over HTTPS: with bounds on time and size, and without following anybody anywhere."""
+"""Fetching a key set over HTTPS, with limits on time and size, and without following redirects."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ _PIECE_BYTES = 1 << 16
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Whoever can redirect a fetch of keys decides who may sign: a redirect is an error."""
+    """A handler that makes a redirect an error: a party that can redirect this fetch decides who may sign tokens."""
 
     def redirect_request(self, *_request_and_answer: Any) -> None:
         return None
 
 
 def fetch(url: str, timeout: float) -> bytes:
-    """Get what is behind a URL.
+    """Return the content of a URL.
 
     Parameters
     ----------
     url:
-        ``https``, or ``http`` on this machine; the settings have seen to that.
+        An ``https`` URL, or an ``http`` URL on this machine; ``JwtSettings`` has checked that.
     timeout:
-        Seconds for each answer of the network, and for the whole, which may take one such answer longer.
+        Seconds for each network operation, and for the whole fetch, which may overrun by one such operation.
 
     Raises
     ------
     OSError
-        If it cannot be had, or not in time.
+        If the fetch fails or takes too long.
     ValueError
-        If it is too large.
+        If the content is too large.
     """
     give_up_at = time.monotonic() + timeout
-    # A proxy is for the world outside.
+    # Plain http is allowed to this machine only, and must not go through a proxy.
     proxies = [] if url.startswith("https:") else [ProxyHandler({})]
     opener = build_opener(_NoRedirects, *proxies)
     request = Request(url, headers={"Accept": "application/json", "User-Agent": "penstock"})  # noqa: S310 - see above
@@ -44,7 +44,7 @@ def fetch(url: str, timeout: float) -> bytes:
         while piece := response.read1(_PIECE_BYTES):
             content += piece
             if len(content) > MOST_BYTES:
-                raise ValueError(f"the answer is larger than {MOST_BYTES >> 20} MiB")
+                raise ValueError(f"the response is larger than {MOST_BYTES >> 20} MiB")
             if time.monotonic() > give_up_at:
-                raise TimeoutError(f"the answer took longer than {timeout:g} s")
+                raise TimeoutError(f"the response took longer than {timeout:g} s")
     return bytes(content)

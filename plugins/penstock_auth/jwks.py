@@ -1,4 +1,4 @@
-"""The keys that tokens are verified with: a JSON Web Key Set, each key bound to the algorithms that it is for."""
+"""The keys for verifying tokens: a JSON Web Key Set, in which each key is bound to the algorithms it is meant for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import msgspec
 from penstock.errors import PluginError
 from penstock.hooks import Principal, log_event
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # PyJWT is an extra, loaded only where tokens are used
     from jwt import PyJWK
 
 MOST_VERIFIED: Final = 4096
 
-# The type of key that each algorithm takes, and its curve: a public key is never taken for a shared secret.
+# For each algorithm, its key type and curves. The type keeps a public key from being used as a shared secret.
 _FITTING: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", frozenset())),
     **dict.fromkeys(("HS256", "HS384", "HS512"), ("oct", frozenset())),
@@ -29,30 +29,30 @@ _FITTING: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     "ES512": ("EC", frozenset({"P-521"})),
     "EdDSA": ("OKP", frozenset({"Ed25519", "Ed448"})),
 }
-# What is needed to verify, and no more: the private half, if somebody has left it there, is not even loaded.
+# For each key type, the members needed for verifying. A private half left in the key set by mistake is never loaded.
 _PARTS: Final = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ("k",)}
 
 
 class KeySet:
-    """The keys, and the tokens that they have verified.
+    """A set of keys, and the tokens verified with them.
 
     Parameters
     ----------
     keys:
-        Each by its id and its algorithm; a number stands for an id that is missing, and no token can name it.
+        Each key by its ID and algorithm. A number stands in for a missing ID; a token cannot name it.
 
     Attributes
     ----------
     verified:
-        For the digest of each token that was found good, whose it is and when it ends, in seconds since 1970. It lives
-        here because it is true for just these keys.
+        The principal of each verified token and its expiry in seconds since 1970, by the token's digest. It is kept
+        here because it holds for exactly these keys.
     """
 
     def __init__(self, keys: Mapping[tuple[str | int, str], PyJWK]) -> None:
         self._keys = keys
         self._nameless: dict[str, PyJWK | None] = {}
         for (_, algorithm), key in keys.items():
-            # A token that names no key is tried with the only one that fits, never with several in turn.
+            # A token that names no key is verified with the only key that fits, never with several in turn.
             self._nameless[algorithm] = None if algorithm in self._nameless else key
         self.verified: dict[bytes, tuple[Principal, float]] = {}
         self._adding = threading.Lock()
@@ -61,11 +61,11 @@ class KeySet:
         return f"<KeySet: {len(self._keys)} keys, {len(self.verified)} tokens verified>"
 
     def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        """The key of that id for that algorithm; without an id, the only one for the algorithm."""
+        """Return the key with this ID for this algorithm or, without an ID, the only key for the algorithm."""
         return self._nameless.get(algorithm) if kid is None else self._keys.get((kid, algorithm))
 
     def remember(self, digest: bytes, principal: Principal, ends: float) -> None:
-        """Verify this token no more until it ends; the oldest of too many is forgotten."""
+        """Remember a verified token until it expires; when the cache is full, the oldest entry is dropped."""
         with self._adding:
             if len(self.verified) >= MOST_VERIFIED:
                 del self.verified[next(iter(self.verified))]
@@ -73,24 +73,24 @@ class KeySet:
 
 
 class KeySource(Protocol):
-    """Where the keys are."""
+    """A source of keys: a file or a URL."""
 
     def current(self) -> KeySet | None:
-        """The keys; None if there are none yet. Never waits."""
+        """Return the keys, or None if there are none yet. Never waits."""
 
     def look_again(self) -> bool:
-        """Somebody names a key that is not among them: whether it is worth while to ask again in a moment."""
+        """Handle a token that names an unknown key; return whether the key may turn up in a moment."""
 
 
 def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
-    """Make sense of a key set.
+    """Parse a JSON Web Key Set.
 
-    Keys that are not for any of the algorithms, or not for signatures, or too short for their algorithm are left out.
+    Keys for other algorithms, keys that are not for signatures, and keys too short for their algorithm are left out.
 
     Raises
     ------
     ValueError
-        If it is no key set, or none of its keys is of use. The message shows nothing of them.
+        If the content is not a key set, or no key in it is usable. The message shows no part of the keys.
     """
     try:
         document = msgspec.json.decode(content)
@@ -98,7 +98,7 @@ def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
         raise ValueError("it is not JSON") from None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise ValueError('it is no JSON Web Key Set: it must be an object with a list of "keys"')  # noqa: TRY004 - what is wrong is what was read
+        raise ValueError('it is not a JSON Web Key Set, which is an object with a list of "keys"')  # noqa: TRY004 - the content is wrong, not an argument's type
     allowed = tuple(algorithms)
     found: dict[tuple[str | int, str], PyJWK] = {}
     for number, entry in enumerate(entry for entry in entries if isinstance(entry, dict)):
@@ -112,7 +112,7 @@ def parse_key_set(content: bytes, algorithms: Iterable[str]) -> KeySet:
 
 
 def _algorithms_of(entry: Mapping[str, Any], allowed: Iterable[str]) -> list[str]:
-    """Those of the allowed algorithms that a key is for."""
+    """Return the allowed algorithms that a key is meant for."""
     operations = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return []
@@ -135,54 +135,54 @@ def _loaded(entry: Mapping[str, Any], algorithm: str) -> PyJWK | None:
         key = PyJWK({"kty": kind, **{part: entry[part] for part in _PARTS[kind]}}, algorithm)
         return None if key.Algorithm.check_key_length(key.key) else key
     except Exception:
-        # Whatever the libraries say may quote the key.
+        # The libraries' messages may quote the key, so they are dropped.
         return None
 
 
 def require_library() -> None:
-    """See that tokens can be verified at all.
+    """Check that the libraries for verifying tokens are installed.
 
     Raises
     ------
     PluginError
-        If PyJWT or the cryptography that it needs is missing.
+        If PyJWT, or the ``cryptography`` package that it needs, is missing.
     """
     try:
         from jwt import PyJWK  # noqa: F401, PLC0415 - an extra, loaded only where tokens are used
-        from jwt.algorithms import has_crypto  # noqa: PLC0415 - likewise
+        from jwt.algorithms import has_crypto  # noqa: PLC0415 - see above
     except ImportError:
         has_crypto = False
     if not has_crypto:
         raise PluginError(
-            "plug-in 'auth': tokens (jwt) need PyJWT with cryptography, which are not installed; "
+            "plug-in 'auth': tokens (jwt) need PyJWT with cryptography, which is not installed; "
             "pip install 'penstock[jwt]'"
         )
 
 
 def start_thread(work: Callable[[], None]) -> None:
-    """Run it beside everything else; the process does not wait for it when it ends."""
+    """Run ``work`` in a daemon thread, which does not delay the end of the process."""
     threading.Thread(target=work, name="penstock-auth-jwks", daemon=True).start()
 
 
 class FetchedKeys:
-    """The keys behind a URL, fetched in a thread of their own: nobody ever waits for them.
+    """The keys behind a URL, fetched in a separate thread so that no request ever waits for them.
 
-    Old keys stay in force while new ones are fetched, and when they cannot be.
+    The current keys stay in force while new ones are being fetched, and when fetching fails.
 
     Parameters
     ----------
     url:
-        Where they are.
+        The URL of the key set.
     fetch:
-        Gets the bytes, or raises.
+        Returns the content of the URL, or raises.
     parse:
-        Makes sense of them, or raises ``ValueError``.
+        Turns the content into a key set, or raises ``ValueError``.
     cache_seconds, refetch_seconds:
         See ``JwtSettings``.
     clock:
-        Seconds of the monotonic clock.
+        The monotonic clock, in seconds.
     start:
-        Runs a fetch somewhere else.
+        Runs a fetch in another thread.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class FetchedKeys:
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[Callable[[], None]], None] = start_thread,
     ) -> None:
-        self._host = urlsplit(url).hostname or ""  # the rest of the URL may hold a secret, and is not logged
+        self._host = urlsplit(url).hostname or ""  # the rest of the URL may hold a secret and is not logged
         self._fetch = fetch
         self._parse = parse
         self._cache_seconds = cache_seconds
@@ -213,13 +213,13 @@ class FetchedKeys:
         return f"<FetchedKeys of {self._host}: {self._keys!r}{', fetching' if self._is_fetching else ''}>"
 
     def current(self) -> KeySet | None:
-        """The keys; None if there are none yet."""
+        """Return the keys, or None if none have been fetched yet; start a fetch if they are stale."""
         if self._clock() >= self._stale_at:
             self.look_again()
         return self._keys
 
     def look_again(self) -> bool:
-        """Fetch them, unless that was done a moment ago; whether a fetch is under way."""
+        """Start a fetch, unless one started less than ``refetch_seconds`` ago; return whether one is in progress."""
         with self._deciding:
             now = self._clock()
             if self._is_fetching or now < self._not_before:
@@ -228,7 +228,7 @@ class FetchedKeys:
             self._not_before = now + self._refetch_seconds
         try:
             self._start(self._fetch_and_keep)
-        except RuntimeError as error:  # there can be no more threads
+        except RuntimeError as error:  # no further thread can be started
             self._is_fetching = False
             self._complain(error)
         return self._is_fetching
@@ -239,7 +239,7 @@ class FetchedKeys:
             if content != self._bytes:
                 self._keys = self._parse(content)
                 self._bytes = content
-                log_event(logging.INFO, "jwks-fetched", "the keys of tokens are those of their issuer", host=self._host)
+                log_event(logging.INFO, "jwks-fetched", "fetched the keys for verifying tokens", host=self._host)
             self._stale_at = self._clock() + self._cache_seconds
         except Exception as error:
             self._complain(error)
@@ -247,10 +247,10 @@ class FetchedKeys:
             self._is_fetching = False
 
     def _complain(self, error: Exception) -> None:
-        effect = "no token can be verified" if self._keys is None else "those fetched before stay in force"
+        effect = "no token can be verified" if self._keys is None else "the keys fetched before stay in force"
         log_event(
             logging.ERROR if self._keys is None else logging.WARNING,
             "jwks-not-fetched",
-            f"the keys of tokens cannot be fetched: {type(error).__name__}: {error}; {effect}",
+            f"the keys for verifying tokens cannot be fetched: {type(error).__name__}: {error}; {effect}",
             host=self._host,
         )

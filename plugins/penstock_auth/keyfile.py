@@ -1,6 +1,6 @@
-"""The file of keys: a JSON object per line, so that people can read it and programs can add to it.
+"""The key file: one JSON object per line, so that people can read it and programs can append to it.
 
-Blank lines and lines that begin with ``#`` mean nothing, and stay where they are.
+Blank lines and lines that begin with ``#`` are ignored, and kept in place.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from penstock.hooks import Principal
-from penstock_auth.keys import Key, check_name, check_scope, digest_from_hex, index
+from penstock_auth.api_keys import ApiKey, check_name, check_scope, digest_from_hex, index
 
 NEW_FILE_MODE: Final = 0o600
-HEADING: Final = b"# Keys of Penstock, made by `penstock keys`. It holds their digests; no key can be had from it.\n"
+HEADING: Final = b"# Penstock API keys, written by `penstock keys`. Only digests are kept: keys cannot be recovered.\n"
 
 Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
-# What could be a key that stands in the wrong place.
+# Text that could be a key in the wrong place.
 _SECRETIVE = re.compile(r"[\w+/=-]{16,}")
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One line.
+    """One line of the key file.
 
     Parameters
     ----------
     id:
-        What it is called when it is revoked.
+        The ID by which the key is revoked.
     principal:
-        Whose it is; one may have several.
+        The name of the key's principal, which may have several keys.
     scopes:
-        What it gives.
+        The scopes that the key grants.
     created, expires, revoked:
-        When; an expiry that is not there never comes. What is revoked lets nobody in.
+        The times of these events. A key without ``expires`` never expires; a key with ``revoked`` is never accepted.
     sha256:
         The key's digest.
     """
@@ -65,16 +65,16 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return f"<KeyRecord {self.id} of {self.principal}>"
 
     def state(self, now: datetime) -> str:
-        """``active``, ``expired`` or ``revoked``."""
+        """Return ``active``, ``expired`` or ``revoked``."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= now else "active"
 
-    def key(self) -> Key:
-        """What is looked up."""
+    def key(self) -> ApiKey:
+        """Return the key in the form that is looked up per request."""
         principal = Principal(self.principal, frozenset(self.scopes))
         ends = inf if self.expires is None else self.expires.timestamp()
-        return Key(digest=digest_from_hex(self.sha256), principal=principal, ends=ends)
+        return ApiKey(digest=digest_from_hex(self.sha256), principal=principal, ends=ends)
 
 
 _decode = msgspec.json.Decoder(KeyRecord).decode
@@ -82,32 +82,32 @@ _encode = msgspec.json.Encoder().encode
 
 
 def records_in(content: bytes) -> list[KeyRecord]:
-    """All records of a file.
+    """Return all records of a key file.
 
     Raises
     ------
     ValueError
-        If there is a line that is none, or two that are the same; the message names the line, and shows nothing secret.
+        If a line is not a record, or two records share an ID. The message names the line or the ID, and no secret.
     """
     records = [record for _, record in _numbered(content)]
     ids = set()
     for record in records:
         if record.id in ids:
-            raise ValueError(f"two keys have the id {record.id!r}; give one of them another")
+            raise ValueError(f"two keys have the id {record.id!r}; change one of them")
         ids.add(record.id)
     return records
 
 
-def keys_in(content: bytes) -> dict[bytes, Key]:
-    """The keys of a file that are not revoked, by their digests.
+def keys_in(content: bytes) -> dict[bytes, ApiKey]:
+    """Return the keys of a key file that are not revoked, by their digests.
 
     Raises
     ------
     ValueError
-        As ``records_in``; or if two lines have the same key.
+        As for ``records_in``, and if two lines have the same key.
     """
     records = records_in(content)
-    # Of the revoked too: a key that stands there twice must not stay good when one of the two is revoked.
+    # Revoked keys are checked too: a key listed twice must not stay valid when one of the two lines is revoked.
     index(record.key() for record in records)
     return {key.digest: key for key in (record.key() for record in records if record.revoked is None)}
 
@@ -123,19 +123,19 @@ def _record(line: bytes, number: int) -> KeyRecord:
         return _decode(line)
     except (msgspec.DecodeError, UnicodeError) as error:
         complaint = _SECRETIVE.sub("...", str(error))
-    raise ValueError(f"line {number} is no key: {complaint}")
+    raise ValueError(f"line {number} is not a key: {complaint}")
 
 
 # ---- writing
 
 
 def add_record(path: Path, record: KeyRecord) -> None:
-    """Add a line to a file, which is made if there is none.
+    """Add a line to the key file; create the file if it does not exist.
 
     Raises
     ------
     OSError, ValueError
-        If it cannot be read or written; it is then as it was.
+        If the file cannot be read or written; it is then unchanged.
     """
     with _locked(path):
         content = path.read_bytes() if path.exists() else HEADING
@@ -147,18 +147,18 @@ def add_record(path: Path, record: KeyRecord) -> None:
 
 
 def revoke_record(path: Path, id: str, now: datetime) -> KeyRecord:
-    """Mark one line as revoked, and leave all others as they are.
+    """Mark one line as revoked; leave all other lines unchanged.
 
     Returns
     -------
-    The record as it now is; one that was revoked before stays so from that time on.
+    The revoked record. A record that was already revoked keeps its earlier time.
 
     Raises
     ------
     KeyError
-        If no line has that id.
+        If no line has that ID.
     OSError, ValueError
-        If the file cannot be read or written; it is then as it was.
+        If the file cannot be read or written; it is then unchanged.
     """
     with _locked(path):
         content = path.read_bytes()
@@ -174,7 +174,7 @@ def revoke_record(path: Path, id: str, now: datetime) -> KeyRecord:
 
 
 def free_id(taken: Iterable[str]) -> str:
-    """An id that is not among those taken."""
+    """Return a new random ID that is not in ``taken``."""
     known = set(taken)
     found = secrets.token_hex(4)
     while found in known:
@@ -184,7 +184,7 @@ def free_id(taken: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other writers out, by a lock on the folder: the file itself is replaced, so a lock on it would be lost."""
+    """Exclude other writers by locking the folder: the file itself is replaced, so a lock on it would be lost."""
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -194,7 +194,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put the content in the file's place, whole or not at all, with the file's owner and mode."""
+    """Replace the file's content atomically, keeping the file's owner and mode."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, NEW_FILE_MODE)
     try:
@@ -202,7 +202,7 @@ def _replace(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             if path.exists():
-                # The server that reads it may run as somebody else, and must go on being able to.
+                # The server may run as another user, and must still be able to read the file.
                 status = path.stat()
                 with contextlib.suppress(PermissionError):
                     os.fchown(file.fileno(), status.st_uid, status.st_gid)

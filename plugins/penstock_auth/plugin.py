@@ -1,4 +1,4 @@
-"""The hooks."""
+"""The plug-in: it authenticates callers and offers ``penstock keys``."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any, Final, TypeAlias
 
 from penstock.errors import Forbidden, PluginError
 from penstock.hooks import App, Endpoint, Principal, Route, Submission, hookimpl, require_endpoints
+from penstock_auth.api_keys import KeyRing, digest_of, keys_in_text
+from penstock_auth.auth_settings import ANY_ENDPOINT, AuthSettings, JwtSettings
 from penstock_auth.fetching import fetch
 from penstock_auth.jwks import FetchedKeys, KeySet, KeySource, parse_key_set, require_library
 from penstock_auth.keyfile import keys_in
-from penstock_auth.keys import KeyRing, digest_of, keys_in_text
 from penstock_auth.refusals import invalid_credential, missing_scope, no_credential, unknown_key
-from penstock_auth.settings import ANY_ENDPOINT, AuthSettings, JwtSettings
 from penstock_auth.tokens import TokenVerifier
 from penstock_auth.watching import WatchedFile
 
 MOST_CREDENTIAL_CHARACTERS: Final = 8192
-"""A longer one is refused unread: no key and no sensible token is."""
+"""A longer credential is rejected unread: keys and reasonable tokens are shorter."""
 
 Header: TypeAlias = Callable[[str], str | None]
 
 
 class AuthPlugin:
-    """Says who calls, from API keys and tokens, and refuses those who may not.
+    """The plug-in that identifies callers by API keys and tokens, and checks their scopes.
 
     Parameters
     ----------
     settings:
-        What the operator says.
+        The settings of authentication.
     clock, wall_clock:
-        Seconds of the monotonic clock, and since 1970.
+        The monotonic clock, in seconds, and the wall clock, in seconds since 1970.
     fetch:
-        Gets what is behind a URL, in so many seconds.
+        Returns the content of a URL; its second argument is the timeout in seconds.
     """
 
     Settings = AuthSettings
@@ -52,64 +52,66 @@ class AuthPlugin:
         self._clock = clock
         self._wall_clock = wall_clock
         self._fetch = fetch
-        # Nothing is opened before an engine asks: `penstock keys new` must run when there is no file yet.
-        self._door: Door | None = None
+        # Files are opened when an engine asks for an authenticator, not here: `penstock keys new` must run before the
+        # key file exists.
+        self._checker: CredentialChecker | None = None
 
     def __repr__(self) -> str:
         return f"<AuthPlugin: {'on' if self._settings.is_on else 'off'}>"
 
     def check(self, app: App) -> None:
-        """Refuse scopes for endpoints that the app does not have.
+        """Reject scopes for endpoints that the app does not have.
 
         Raises
         ------
         PluginError
-            If there are any.
+            If the setting ``scopes`` names such an endpoint.
         """
         named = [name for name in self._settings.scopes if name != ANY_ENDPOINT]
         require_endpoints(app, named, plugin="auth", setting="scopes")
 
     @hookimpl
     def penstock_authenticator(self, endpoint: Endpoint | Route) -> Callable[[Submission], Principal] | None:
-        """Ask for a key or a token, if any are known at all."""
+        """Require a key or a token, if the settings configure any."""
         if not self._settings.is_on:
             return None
-        if self._door is None:
-            self._door = self._opened()
-        return authenticator(self._door, endpoint.name, *self._needs(endpoint))
+        if self._checker is None:
+            self._checker = self._new_checker()
+        return authenticator(self._checker, endpoint.name, *self._needs(endpoint))
 
     @hookimpl
     def penstock_cli_commands(self) -> Iterable[Any]:
-        """Offer ``penstock keys``."""
-        from penstock_auth.commands import keys  # noqa: PLC0415 - a server needs no command line
+        """Add the command ``penstock keys``."""
+        from penstock_auth.key_commands import keys  # noqa: PLC0415 - a server does not need click
 
         return [keys]
 
     def _needs(self, endpoint: Endpoint | Route) -> tuple[frozenset[str], frozenset[str]]:
-        """The scopes of which all, and those of which any one, must be there."""
+        """Return the scopes that a caller needs all of, and the scopes that it needs any one of."""
         settings = self._settings
         if isinstance(endpoint, Route):
-            looks_only = endpoint.method == "GET"
-            return frozenset(), frozenset({settings.operator_scope, *([settings.observer_scope] if looks_only else [])})
+            is_read = endpoint.method == "GET"
+            return frozenset(), frozenset({settings.operator_scope, *([settings.observer_scope] if is_read else [])})
         scopes = settings.scopes.get(endpoint.name, settings.scopes.get(ANY_ENDPOINT, ()))
         return frozenset(scopes), frozenset()
 
-    # ---- opening
+    # ---- opening the sources of keys
 
-    def _opened(self) -> Door:
+    def _new_checker(self) -> CredentialChecker:
         settings = self._settings
         fixed = keys_in_text(settings.keys or "")
         file = None if settings.keys_file is None else self._watched(settings.keys_file, keys_in, "keys")
         ring = KeyRing(fixed, file, clock=self._wall_clock)
         if settings.jwt is None:
-            return Door(ring)
+            return CredentialChecker(ring)
         require_library()
-        return Door(ring, TokenVerifier(settings.jwt, self._source(settings.jwt), clock=self._wall_clock))
+        verifier = TokenVerifier(settings.jwt, self._source(settings.jwt), clock=self._wall_clock)
+        return CredentialChecker(ring, verifier)
 
     def _source(self, settings: JwtSettings) -> KeySource:
         parse = partial(parse_key_set, algorithms=settings.algorithms)
         if settings.jwks_file is not None:
-            return FileOfKeys(self._watched(settings.jwks_file, parse, "keys of tokens"))
+            return KeySetFile(self._watched(settings.jwks_file, parse, "keys for verifying tokens"))
         assert settings.jwks_url is not None
         source = FetchedKeys(
             settings.jwks_url,
@@ -123,38 +125,38 @@ class AuthPlugin:
         return source
 
     def _watched(self, path: str, parse: Callable[[bytes], Any], what: str) -> WatchedFile[Any]:
-        mend = "mend it, or make one with `penstock keys new NAME --file FILE`" if what == "keys" else "mend it"
+        fix = "fix it, or create one with `penstock keys new NAME --file FILE`" if what == "keys" else "fix it"
         try:
             return WatchedFile(path, parse, what=what, clock=self._clock, wall_clock=self._wall_clock)
         except (OSError, ValueError) as error:
             complaint = getattr(error, "strerror", None) or error
-            raise PluginError(f"plug-in 'auth' cannot read the {what} in {path}: {complaint}; {mend}") from None
+            raise PluginError(f"plug-in 'auth' cannot read the {what} in {path}: {complaint}; {fix}") from None
 
 
-class FileOfKeys:
-    """The keys of tokens in a file."""
+class KeySetFile:
+    """A ``KeySource`` that is a file."""
 
     def __init__(self, file: WatchedFile[KeySet]) -> None:
         self._file = file
 
     def current(self) -> KeySet:
-        """The keys."""
+        """Return the keys."""
         return self._file.current()
 
     def look_again(self) -> bool:
-        """No: the file is looked at once a second anyway."""
+        """Return False: the file is checked once a second anyway."""
         return False
 
 
-class Door:
-    """Whoever is known.
+class CredentialChecker:
+    """The look-up of a caller by its credential.
 
     Parameters
     ----------
     ring:
-        The keys.
+        The API keys.
     tokens:
-        What verifies tokens, if they are accepted.
+        The verifier of tokens, or None if tokens are not accepted.
     """
 
     def __init__(self, ring: KeyRing, tokens: TokenVerifier | None = None) -> None:
@@ -162,17 +164,17 @@ class Door:
         self._tokens = tokens
 
     def __repr__(self) -> str:
-        return f"<Door: {self._ring!r}{', tokens' if self._tokens else ''}>"
+        return f"<CredentialChecker: {self._ring!r}{', tokens' if self._tokens else ''}>"
 
     def principal_of(self, header: Header) -> Principal:
-        """Who presents a good credential.
+        """Return the principal of the credential in a request's headers.
 
         Raises
         ------
         Unauthorized
-            If nobody does.
+            If there is no valid credential.
         Unavailable
-            If that cannot be told yet.
+            If a token cannot be checked yet: its key is still being fetched.
         """
         authorization = header("authorization")
         api_key = header("x-api-key")
@@ -196,12 +198,12 @@ class Door:
 
 
 def bearer(authorization: str) -> str:
-    """The credential in an ``Authorization`` header.
+    """Return the credential in an ``Authorization`` header.
 
     Raises
     ------
     Unauthorized
-        If it is of another scheme.
+        If its scheme is not Bearer.
     """
     scheme, _, credential = authorization.partition(" ")
     if scheme != "Bearer" and scheme.lower() != "bearer":
@@ -210,10 +212,10 @@ def bearer(authorization: str) -> str:
 
 
 def authenticator(
-    door: Door, name: str, all_of: frozenset[str], any_of: frozenset[str]
+    checker: CredentialChecker, name: str, all_of: frozenset[str], any_of: frozenset[str]
 ) -> Callable[[Submission], Principal]:
-    """What is called for each request of one endpoint or route."""
-    principal_of = door.principal_of
+    """Return the authenticator of one endpoint or route, which is called for each of its requests."""
+    principal_of = checker.principal_of
 
     def authenticate(submission: Submission) -> Principal:
         principal = principal_of(submission.header)
@@ -227,5 +229,5 @@ def authenticator(
 
 def _forbidden(name: str, missing: frozenset[str], any_of: frozenset[str]) -> Forbidden:
     if missing:
-        return missing_scope(name, missing, said=" and ".join(map(repr, sorted(missing))))
-    return missing_scope(name, any_of, said=" or ".join(map(repr, sorted(any_of))))
+        return missing_scope(name, missing, shown=" and ".join(map(repr, sorted(missing))))
+    return missing_scope(name, any_of, shown=" or ".join(map(repr, sorted(any_of))))

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: who signed them, whether they are still good, and whose they are."""
+"""The verification of JSON Web Tokens: their signature, their lifetime and their principal."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock.errors import Unauthorized, Unavailable
+from penstock.errors import Unavailable
 from penstock.hooks import Principal
+from penstock_auth.api_keys import check_name
+from penstock_auth.auth_settings import JwtSettings
 from penstock_auth.jwks import KeySet, KeySource
-from penstock_auth.keys import check_name
 from penstock_auth.refusals import invalid_credential, unknown_key
-from penstock_auth.settings import JwtSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # PyJWT is an extra, loaded only where tokens are used
     from jwt import PyJWK
 
 INVALID: Final = "The token is not valid"
 
 _SHAPE = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
-# What a caller is told, by the name of what PyJWT raises: its own words may quote the token.
+# The description for the caller, by the name of PyJWT's exception. PyJWT's own messages may quote the token.
 _DESCRIPTIONS: Final = {
     "ExpiredSignatureError": "The token has expired",
     "ImmatureSignatureError": "The token is not valid yet",
-    "InvalidAudienceError": "The token is meant for somebody else",
-    "InvalidIssuerError": "The token is of another issuer",
-    "MissingRequiredClaimError": "The token lacks a claim that is required",
+    "InvalidAudienceError": "The token is for another audience",
+    "InvalidIssuerError": "The token is from another issuer",
+    "MissingRequiredClaimError": "The token lacks a required claim",
 }
 
 
 class TokenVerifier:
-    """Verifies tokens, each only once for as long as it is remembered.
+    """A verifier of tokens that verifies each token once and then remembers it.
 
     Parameters
     ----------
     settings:
-        What they must be like.
+        The requirements for tokens.
     source:
-        The keys.
+        The source of the keys.
     clock:
-        Seconds since 1970, for what is remembered. PyJWT has the system's clock.
+        The wall clock, in seconds since 1970, for the expiry of remembered tokens. PyJWT uses the system's clock.
     """
 
     def __init__(self, settings: JwtSettings, source: KeySource, *, clock: Callable[[], float] = time.time) -> None:
@@ -55,26 +55,26 @@ class TokenVerifier:
         self._allowed = frozenset(settings.algorithms)
 
     def principal_of(self, token: str, digest: bytes) -> Principal:
-        """Whose token it is.
+        """Return the principal of a token.
 
         Parameters
         ----------
         token:
-            What may be one, and is not too long.
+            The credential that may be a token, already limited in length.
         digest:
-            Its SHA-256, by which it is remembered.
+            The SHA-256 digest of the token, by which it is remembered.
 
         Raises
         ------
         Unauthorized
-            If it is no good.
+            If the token is not valid.
         Unavailable
-            If that cannot be told yet: the keys are still being fetched.
+            If the token cannot be verified yet: the keys are still being fetched.
         """
         keys = self._source.current()
         if keys is None:
             self._check_shape(token)
-            raise Unavailable("The keys that tokens are verified with are not there yet.", retry_after=1.0)
+            raise Unavailable("The keys for verifying tokens have not been fetched yet.", retry_after=1.0)
         known = keys.verified.get(digest)
         if known is not None and self._clock() < known[1]:
             return known[0]
@@ -86,12 +86,12 @@ class TokenVerifier:
 
     @staticmethod
     def _check_shape(credential: str) -> None:
-        """A token has three parts and a key has not, so that what is neither is called what it was meant to be."""
+        """Raise the error for an unknown key if the credential is not shaped like a token, which has three parts."""
         if not _SHAPE.fullmatch(credential):
             raise unknown_key()
 
     def _key_for(self, token: str, keys: KeySet) -> PyJWK:
-        """The key that the token names; nothing else of it is believed yet."""
+        """Return the key that the token names. Nothing else in the token is trusted at this point."""
         try:
             header = self._header_of(token)
         except Exception:
@@ -103,8 +103,8 @@ class TokenVerifier:
         if key is not None:
             return key
         if kid is not None and self._source.look_again():
-            raise Unavailable("The token names a key that is being looked for.", retry_after=1.0)
-        raise invalid_credential("The token is signed with a key that is not known")
+            raise Unavailable("The token names an unknown key; the keys are being fetched again.", retry_after=1.0)
+        raise invalid_credential("The token is signed with an unknown key")
 
     def _claims(self, token: str, key: PyJWK) -> dict[str, Any]:
         settings = self._settings
@@ -119,7 +119,7 @@ class TokenVerifier:
                 options={"require": ["exp"], "enforce_minimum_key_length": True},
             )
         except Exception as error:
-            # Without the cause, so that no traceback can ever show what it says.
+            # Without the cause, so that a traceback can never show its message.
             raise invalid_credential(_DESCRIPTIONS.get(type(error).__name__, INVALID)) from None
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
@@ -133,8 +133,4 @@ class TokenVerifier:
                 return Principal(check_name(name), frozenset(s for s in scopes if isinstance(s, str) and s))
         except ValueError:
             pass
-        raise _nobody()
-
-
-def _nobody() -> Unauthorized:
-    return invalid_credential("The token does not say whose it is")
+        raise invalid_credential("The token does not name a principal")

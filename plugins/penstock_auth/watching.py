@@ -1,4 +1,4 @@
-"""A file that is read again when it has changed, without a restart and without a thread."""
+"""A file whose changes are picked up without a restart and without a thread."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Final, Generic, TypeVar
 from penstock.hooks import log_event
 
 LOOK_SECONDS: Final = 1.0
-# A file system's clock may tick this slowly: what was written so shortly before it was read may be written again
-# without any trace. Such a file is read once more.
+# A file system's clock may tick this slowly. A file that was read this soon after it was written may be written again
+# without its timestamps changing, so it is read once more.
 SETTLED_SECONDS: Final = 2.0
 MOST_BYTES: Final = 16 << 20
 
@@ -22,26 +22,26 @@ T = TypeVar("T")
 
 
 class WatchedFile(Generic[T]):
-    """A file's content, as it was at most a second ago.
+    """A file's parsed content, at most one second old.
 
-    When it can no longer be read, or no longer be understood, what was read before stays, and one error is logged: half
-    a file, on its way to being written, must lock nobody out.
+    When the file can no longer be read or parsed, the previous content stays in force and one error is logged: a file
+    that is only half written must not lock callers out.
 
     Parameters
     ----------
     path:
-        The file.
+        The path of the file.
     parse:
-        Makes sense of its bytes; raises ``ValueError``, with a message that shows no secret.
+        Turns the file's bytes into its content. Raises ``ValueError``, with a message that shows no secret.
     what:
-        What is in it, for the log.
+        A plural noun for the content, for the log.
     clock, wall_clock:
-        Seconds of the monotonic clock, and since 1970.
+        The monotonic clock, in seconds, and the wall clock, in seconds since 1970.
 
     Raises
     ------
     OSError, ValueError
-        If it cannot be read now.
+        If the file cannot be read or parsed now.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class WatchedFile(Generic[T]):
         return f"<WatchedFile {self.path}>"
 
     def current(self) -> T:
-        """The content. Looks at the file at most once a second."""
+        """Return the content; check the file for changes at most once a second."""
         now = self._clock()
-        # Of several threads one looks, and the others go on with what there is.
+        # One of several threads checks the file; the others continue with the present content.
         if now >= self._look_at and self._looking.acquire(blocking=False):
             try:
                 self._look_at = now + LOOK_SECONDS
@@ -83,7 +83,7 @@ class WatchedFile(Generic[T]):
 
     def _look(self) -> None:
         try:
-            if self._mark is not None and self._mark == _mark_of(os.stat(self.path)):  # noqa: PTH116 - half the price
+            if self._mark is not None and self._mark == _mark_of(os.stat(self.path)):  # noqa: PTH116 - costs half as much
                 self._complaint = ""
                 return
             content, mark = self._read()
@@ -92,14 +92,14 @@ class WatchedFile(Generic[T]):
                 log_event(logging.INFO, "file-read-again", f"the {self._what} have changed", file=str(self.path))
             self._bytes, self._mark, self._complaint = content, mark, ""
         except (OSError, ValueError) as error:
-            # strerror alone: it is what an OSError says besides the path.
+            # Only strerror: the rest of an OSError's text is the path, which the log line has anyway.
             self._complain(str(getattr(error, "strerror", None) or error))
 
     def _complain(self, complaint: str) -> None:
         if complaint == self._complaint:
             return
         self._complaint = complaint
-        sentence = f"the {self._what} have changed and cannot be read: {complaint}; those read before stay in force"
+        sentence = f"the {self._what} have changed and cannot be read: {complaint}; the previous ones stay in force"
         log_event(logging.ERROR, "file-unreadable", sentence, file=str(self.path))
 
     def _read(self) -> tuple[bytes, object]:

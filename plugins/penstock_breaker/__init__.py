@@ -1,4 +1,4 @@
-"""The circuit breaker: an endpoint that fails too often is given a rest, and its callers a quick answer."""
+"""The circuit breaker: while an endpoint fails too often, its requests are refused immediately."""
 
 from penstock_breaker.plugin import BreakerPlugin
 

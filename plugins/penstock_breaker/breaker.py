@@ -1,10 +1,10 @@
-"""The circuit breaker of one endpoint: what has come of the calls goes in, whether another may pass comes out.
+"""The circuit breaker of one endpoint: results of calls go in, and the decision on the next call comes out.
 
-It knows no clock and no transport: where the time is needed ``now`` is given, in seconds of any monotonic clock.
+It has no clock and knows no transport: methods that need the time take ``now``, in seconds of any monotonic clock.
 
-A call that may pass gets a ticket, a number, and its result is told with it. Numbers only grow: a ticket that is older
-than the state the circuit is in belongs to a time that is over, and is not listened to. So a job that was let in before
-the circuit opened, and fails long after, says nothing about the endpoint as it is now.
+A call that may pass gets a ticket, a number, and its result is recorded with it. Ticket numbers only grow: a ticket
+older than the current state of the circuit belongs to an earlier state, and its result is ignored. So a job that was
+admitted before the circuit opened, and fails long after, says nothing about the endpoint as it is now.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from penstock_breaker.limits import Limits
-from penstock_breaker.states import CIRCUIT, CLOSED, OPEN
-from penstock_breaker.window import Window
+from penstock_breaker.call_window import CallWindow
+from penstock_breaker.circuit_limits import CircuitLimits
+from penstock_breaker.circuit_states import CIRCUIT, CLOSED, OPEN
 
 JITTER: Final = 0.2
-"""A rest is cut by up to this share at random, lest several servers probe the same thing at the same instant."""
+"""An open period is shortened at random by up to this share, so that several servers do not probe at one instant."""
 
 RESULT_SECONDS: Final = 1.0
-"""What callers are told while a probe is under way: its result may come at any moment."""
+"""The longest wait suggested to callers while a probe is running: its result may come at any moment."""
 
 
 class Breaker:
@@ -29,7 +29,7 @@ class Breaker:
     Parameters
     ----------
     limits:
-        When it opens, and for how long.
+        When the circuit opens, and for how long.
     random:
         Returns a number from 0 to 1, for the jitter.
 
@@ -38,11 +38,11 @@ class Breaker:
     state:
         One of ``closed``, ``open``, ``half open``.
     window:
-        The calls of late; empty but when closed.
-    rest:
-        Seconds of the present rest, or of the latest.
+        The recent calls; empty unless the circuit is closed.
+    open_for:
+        Length in seconds of the current open period, or of the latest.
     reopened:
-        How often a probe has failed since it was last closed.
+        Number of probes that have failed since the circuit was last closed.
     """
 
     __slots__ = (
@@ -53,25 +53,25 @@ class Breaker:
         "_reopens_at",
         "_succeeded",
         "_ticket",
+        "open_for",
         "reopened",
-        "rest",
         "state",
         "window",
     )
 
-    def __init__(self, limits: Limits, random: Callable[[], float]) -> None:
+    def __init__(self, limits: CircuitLimits, random: Callable[[], float]) -> None:
         self._limits = limits
         self._random = random
         self.state = CLOSED
-        self.window = Window(limits.window)
-        self.rest = 0.0
+        self.window = CallWindow(limits.window)
+        self.open_for = 0.0
         self.reopened = 0
-        self._ticket = 0  # the latest that was given out
-        self._first = 0  # the first that is valid: of the present state
-        self._reopens_at = 0.0  # when open: from when on a probe may pass
-        # When half open: until when nobody else may pass; None: the place is free.
+        self._ticket = 0  # the latest ticket issued
+        self._first = 0  # the first ticket of the current state: older ones are ignored
+        self._reopens_at = 0.0  # when open: the instant from which a probe may pass
+        # When half open: the instant until which no other call may pass; None: no probe is running.
         self._probe_until: float | None = None
-        self._succeeded = 0  # probes, since it was last open
+        self._succeeded = 0  # probes, since the circuit was last open
 
     def __repr__(self) -> str:
         if self.state is CLOSED:
@@ -83,7 +83,7 @@ class Breaker:
 
         Returns
         -------
-        Its ticket, for ``tell`` or ``forget``; None if it may not pass, and ``wait`` says for how long.
+        Its ticket, for ``record`` or ``forget``; None if it may not pass, and then ``wait`` returns for how long.
         """
         if self.state is CLOSED:
             return self._ticket
@@ -98,15 +98,15 @@ class Breaker:
         return self._ticket
 
     def wait(self, now: float) -> float:
-        """How long until the next call may pass, in seconds; when a probe is under way, a guess."""
+        """Return the seconds until the next call may pass; an estimate while a probe is running."""
         if self.state is OPEN:
             return max(0.0, self._reopens_at - now)
         if self._probe_until is None:
             return 0.0
         return max(0.0, min(self._probe_until - now, RESULT_SECONDS))
 
-    def tell(self, ticket: int, now: float, *, failed: bool = False, slow: bool = False) -> None:
-        """Say what came of a call. A ticket of an earlier state is not listened to."""
+    def record(self, ticket: int, now: float, *, failed: bool = False, slow: bool = False) -> None:
+        """Record the result of a call. The result of a ticket from an earlier state is ignored."""
         if ticket < self._first:
             return
         if self.state is CLOSED:
@@ -125,7 +125,7 @@ class Breaker:
             self._move("recover")
 
     def forget(self, ticket: int) -> None:
-        """Say that a call came to nothing that counts: it was cancelled, or refused by somebody else."""
+        """Discard a call without a result that counts: it was cancelled, or another policy refused it."""
         if ticket == self._ticket:
             self._probe_until = None
 
@@ -139,13 +139,13 @@ class Breaker:
 
     def _open(self, now: float) -> None:
         limits = self._limits
-        doubled = limits.open_seconds * 2.0 ** min(self.reopened, 30)  # bounded: a float has an end
-        self.rest = min(doubled, limits.max_open_seconds) * (1.0 - JITTER * self._random())
-        self._reopens_at = now + self.rest
+        doubled = limits.open_seconds * 2.0 ** min(self.reopened, 30)  # bounded, because a float overflows
+        self.open_for = min(doubled, limits.max_open_seconds) * (1.0 - JITTER * self._random())
+        self._reopens_at = now + self.open_for
         self._move("trip")
 
-    def _move(self, happening: str) -> None:
-        self.state = CIRCUIT[self.state][happening]
+    def _move(self, event: str) -> None:
+        self.state = CIRCUIT[self.state][event]
         self._ticket += 1
         self._first = self._ticket
         self._probe_until = None

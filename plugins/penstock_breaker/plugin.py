@@ -1,4 +1,4 @@
-"""The plug-in: a breaker for each endpoint, asked as its requests come in and told as its jobs are over."""
+"""The plug-in: a breaker for each endpoint, which decides on its requests and records the results of its jobs."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from penstock.hooks import (
     require_endpoints,
 )
 from penstock_breaker.breaker import Breaker
-from penstock_breaker.limits import BreakerSettings, Limits
-from penstock_breaker.states import CLOSED, HALF_OPEN, OPEN
+from penstock_breaker.circuit_limits import BreakerSettings, CircuitLimits
+from penstock_breaker.circuit_states import CLOSED, HALF_OPEN, OPEN
 
 TIMED_OUT: Final = frozenset({"execution-timeout", "total-timeout"})
 FAILED: Final = frozenset({"handler-error", "worker-lost"}) | TIMED_OUT
-"""What speaks against an endpoint. All else that is not ``ok`` says nothing about it: that its caller has left or has
-sent what does not fit, that there was no room, that somebody else has refused it."""
+"""The codes that count against an endpoint. Every other code but ``ok`` says nothing about it: the caller hung up or
+sent invalid input, there was no room, or another policy refused the request."""
 
 
 class BreakerPlugin:
-    """Gives endpoints that fail too often a rest.
+    """Refuses the requests of endpoints that fail too often.
 
     Parameters
     ----------
     settings:
-        When, and for how long.
+        When an endpoint is refused, and for how long.
     clock:
-        Returns seconds that only grow.
+        Returns the seconds of a monotonic clock.
     random:
         Returns a number from 0 to 1.
     """
@@ -59,27 +59,27 @@ class BreakerPlugin:
         self._random = random
 
     def check(self, app: App) -> None:
-        """Refuse settings of endpoints that are not there.
+        """Reject overrides for endpoints that do not exist.
 
         Raises
         ------
         PluginError
-            If there are any.
+            If an override names an unknown endpoint.
         """
         require_endpoints(app, self._settings.endpoints, plugin="breaker", setting="endpoints")
 
     @hookimpl
     def penstock_admission_policy(self, endpoint: Endpoint) -> Callable[[Submission], Release | None] | None:
-        """See ``penstock.hooks.hookspecs``."""
+        """Return the circuit of the endpoint as its admission policy, or None if the endpoint has no breaker."""
         limits = self._settings.limits_of(endpoint.name)
         return None if limits is None else Circuit(endpoint, limits, self._clock, self._random).admit
 
 
 class Circuit:
-    """The breaker of one endpoint, with what surrounds it: the clock, the records, the log."""
+    """The breaker of one endpoint, connected to the clock, the jobs' results and the log."""
 
     def __init__(
-        self, endpoint: Endpoint, limits: Limits, clock: Callable[[], float], random: Callable[[], float]
+        self, endpoint: Endpoint, limits: CircuitLimits, clock: Callable[[], float], random: Callable[[], float]
     ) -> None:
         self.breaker = Breaker(limits, random)
         self._name = endpoint.name
@@ -87,7 +87,7 @@ class Circuit:
         self._slow_seconds = float("inf") if limits.slow_seconds is None else limits.slow_seconds
         self._clock = clock
         self._refused = 0  # since the circuit was last closed
-        # Made once for each time that the circuit is closed, not for each call.
+        # Created each time the circuit closes, not for each call.
         self._release = self._release_when_closed()
 
     def __repr__(self) -> str:
@@ -99,7 +99,7 @@ class Circuit:
         Raises
         ------
         CircuitOpen
-            If the endpoint is having a rest, or somebody else is trying it out.
+            If the circuit is open, or half open with a probe running.
         """
         timeouts, breaker = submission.timeouts, self.breaker
         if breaker.state is CLOSED and timeouts is self._timeouts:
@@ -108,14 +108,14 @@ class Circuit:
         ticket = breaker.ask(now)
         if ticket is None:
             self._refused += 1
-            message = f"{self._name} has failed too often or was too slow, and is given a rest"
+            message = f"{self._name} has failed too often or was too slow, so its circuit is open; retry later"
             raise CircuitOpen(message, retry_after=breaker.wait(now))
         if was is OPEN:
             self._log_half_open()
-        return partial(self._over, ticket, timeouts)
+        return partial(self._ended, ticket, timeouts)
 
-    def _over(self, ticket: int, timeouts: Timeouts, answered: JobAnswered) -> None:
-        """A call is over, or has come to nothing."""
+    def _ended(self, ticket: int, timeouts: Timeouts, answered: JobAnswered) -> None:
+        """Record the result of a call, or discard the call if its result says nothing."""
         breaker, code, seconds = self.breaker, answered.code, answered.execution_seconds
         slow = seconds is not None and seconds > self._slow_seconds
         failed = code != "ok" and self._is_failure(answered, timeouts)
@@ -123,7 +123,7 @@ class Circuit:
             breaker.forget(ticket)
             return
         was = breaker.state
-        breaker.tell(ticket, self._clock(), failed=failed, slow=slow)
+        breaker.record(ticket, self._clock(), failed=failed, slow=slow)
         if breaker.state is not was:
             if breaker.state is CLOSED:
                 self._release = self._release_when_closed()
@@ -132,13 +132,13 @@ class Circuit:
     def _release_when_closed(self) -> Release:
         ticket = self.breaker.ask(0.0)
         assert ticket is not None
-        return partial(self._over, ticket, self._timeouts)
+        return partial(self._ended, ticket, self._timeouts)
 
     def _is_failure(self, answered: JobAnswered, timeouts: Timeouts) -> bool:
-        """Whether it speaks against the endpoint.
+        """Return whether the result counts against the endpoint.
 
-        A time-out does not where the caller has set tighter limits than the endpoint's: otherwise anybody could open
-        the circuit for everybody, by giving no time.
+        A timeout does not if the caller has set tighter limits than the endpoint's: otherwise any caller could open
+        the circuit for all callers, by allowing no time.
         """
         if not answered.attempts or answered.code not in FAILED:
             return False
@@ -156,26 +156,26 @@ class Circuit:
 
     def _log_opened(self, answered: JobAnswered, was: str) -> None:
         breaker, window = self.breaker, self.breaker.window
-        fields = {"endpoint": self._name, "seconds": round(breaker.rest, 3), "reopened": breaker.reopened}
+        fields = {"endpoint": self._name, "seconds": round(breaker.open_for, 3), "reopened": breaker.reopened}
         if was is HALF_OPEN:
             why = f"a probe failed ({answered.code})" if answered.code != "ok" else "a probe was slow"
             fields |= {"probe": answered.request_id, "refused": self._refused}
         else:
-            why = f"of {window.calls} calls {window.failed} failed and {window.slow} were slow"
+            why = f"of {window.calls} calls, {window.failed} failed and {window.slow} were slow"
             fields |= {"calls": window.calls, "failed": window.failed, "slow": window.slow}
-        message = f"the circuit of {self._name} is open for {breaker.rest:.3g} s: {why}"
+        message = f"the circuit of {self._name} is open for {breaker.open_for:.3g} s: {why}"
         log_event(logging.WARNING, "circuit-opened", message, **fields)
 
     def _log_half_open(self) -> None:
-        message = f"the circuit of {self._name} is half open: single calls are let through to see how it does"
+        message = f"the circuit of {self._name} is half open: one call at a time passes, as a probe"
         log_event(logging.INFO, "circuit-half-open", message, endpoint=self._name, refused=self._refused)
 
 
 def _is_tighter(asked: Timeouts, declared: Timeouts) -> bool:
-    """Whether a limit that ends a running job is less than the endpoint's."""
+    """Return whether a limit that ends a running job is tighter than the endpoint's."""
     return any(
-        mine is not None and (its is None or mine < its)
-        for mine, its in (
+        callers is not None and (endpoints is None or callers < endpoints)
+        for callers, endpoints in (
             (asked.execution, declared.execution),
             (asked.total, declared.total),
             (asked.first_chunk, declared.first_chunk),

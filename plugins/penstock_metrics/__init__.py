@@ -1,4 +1,4 @@
-"""What the server does, in numbers, at ``GET /metrics``: in Prometheus' text format or in OpenMetrics'."""
+"""Metrics at ``GET /metrics``, in the Prometheus text format or in OpenMetrics."""
 
 from penstock_metrics.plugin import MetricsPlugin, MetricsSettings
 

@@ -1,11 +1,10 @@
-"""Counters and histograms that cost next to nothing: plain numbers, written in one thread.
+"""Counters and histograms that cost almost nothing: plain numbers, written by one thread.
 
-prometheus_client's own take a lock and look labels up for each number, which is microseconds for each request. Here an
-observation is a lookup, an addition and a bisection, of many records in a row: one by one, between all that a server
-does for each request, the same work takes two or three times as long. What the numbers amount to is put together when
-somebody asks.
+The metrics of prometheus_client take a lock and look up labels for each number, which costs microseconds per request.
+Here an observation is a look-up, an addition and a bisection. Records are counted many in a row: counted one by one, in
+the middle of handling each request, they would take two or three times as long. Totals are computed on scrape.
 
-No label has more values than the app gives it, whatever clients send: what is not known counts as ``other``.
+The app bounds the values of every label, whatever clients send: unknown values count as ``other``.
 """
 
 from __future__ import annotations
@@ -36,23 +35,22 @@ BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 INTERRUPT_REASONS: Final = ("cancel", "queue", "total", "execution", "first_chunk", "idle", "unread", "drain")
 RETRIED_CODES: Final = ("handler-error", "worker-lost")
 MOST_ROUTES: Final = 50
-"""Routes are named by plug-ins, so there are few; the app does not know them beforehand."""
+"""Plug-ins name their routes, so there are few; but the app does not know the names beforehand."""
 MOST_HOOKS: Final = 100
 LONGEST_NAME: Final = 200
 MOST_RECENT: Final = 256
-"""Records that wait to be counted: enough to be quick, and few enough to be counted within a fraction of a millisecond.
-"""
+"""Records that may wait to be counted: enough to be efficient, few enough to count in a fraction of a millisecond."""
 
 
 class Histogram:
-    """How often a number was at most so large.
+    """A histogram of numbers in fixed buckets.
 
     Attributes
     ----------
     bounds:
-        The upper bounds, ascending; what is above the last one is counted too.
+        The upper bounds of the buckets, ascending, without the implied infinite one.
     counts:
-        For each bound what is at most that and above the one before, and at last the rest.
+        The count of each bucket: the numbers up to its bound and above the previous one; at last, the infinite bucket.
     total:
         The sum of all numbers.
     """
@@ -65,19 +63,19 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one."""
+        """Count a number."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
 
 class Tally(dict[str, int]):
-    """Counts by a label's value; what is not among the values known from the beginning counts as ``other``."""
+    """Counts by the value of a label. Values that are not known from the start count as ``other``."""
 
     def __init__(self, known: Sequence[str]) -> None:
         super().__init__(dict.fromkeys(known, 0))
 
     def add(self, value: str) -> None:
-        """Count one."""
+        """Count a value."""
         if value in self:
             self[value] += 1
         else:
@@ -85,7 +83,7 @@ class Tally(dict[str, int]):
 
 
 class JobCounts:
-    """The jobs of one endpoint. A histogram that would make no sense for it is None."""
+    """The counts of one endpoint's jobs. A histogram that does not apply to the endpoint is None."""
 
     __slots__ = (
         "batches",
@@ -112,7 +110,7 @@ class JobCounts:
 
 
 class ResponseCounts:
-    """The responses of one endpoint or route, by status."""
+    """The counts of one endpoint's or route's responses, by status."""
 
     __slots__ = ("seconds", "statuses")
 
@@ -121,13 +119,13 @@ class ResponseCounts:
         self.seconds = Histogram(bounds)
 
     def add(self, status: int) -> None:
-        """Count one."""
+        """Count a response."""
         known: int | str = status if 100 <= status <= 599 else OTHER
         self.statuses[known] = self.statuses.get(known, 0) + 1
 
 
 class PoolCounts:
-    """The workers of one pool."""
+    """The counts of one pool's workers."""
 
     __slots__ = ("kills", "losses", "restarts", "setup")
 
@@ -139,21 +137,21 @@ class PoolCounts:
 
 
 class Counts:
-    """All that is counted for one engine.
+    """All counts of one engine.
 
     Parameters
     ----------
     app:
-        Whose endpoints and pools there are.
+        The app, which names the endpoints and pools.
     bounds:
-        Of the histograms of times, in seconds.
+        The bucket bounds of the histograms of durations, in seconds.
 
     Attributes
     ----------
     jobs, responses, pools:
-        By the endpoint, the endpoint or route, and the pool.
+        The counts by endpoint, by endpoint or route, and by pool.
     hook_failures:
-        By the plug-in and the hook.
+        The number of failures by plug-in and hook.
     """
 
     def __init__(self, app: App, bounds: Sequence[float]) -> None:
@@ -175,10 +173,10 @@ class Counts:
         }
 
     def observers(self) -> dict[type[Record], Callable[[Any], None]]:
-        """What to tell of each record."""
+        """Return the observer of each type of record."""
         return {
             JobAnswered: self._note,
-            AttemptEnded: self._recent.append,  # each is followed by what is told of its jobs
+            AttemptEnded: self._recent.append,  # the records of its jobs follow, and keep the list bounded
             RequestAnswered: self._note,
             AttemptInterrupted: self._attempt_interrupted,
             RetryScheduled: self._retry_scheduled,
@@ -197,7 +195,7 @@ class Counts:
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Count what has not been counted yet: to be called before anybody looks."""
+        """Count the waiting records. Call this before reading the counts."""
         recent = self._recent.copy()
         self._recent.clear()
         for record in recent:
@@ -207,7 +205,7 @@ class Counts:
         counts = self.jobs.get(record.endpoint) or self._other_jobs()
         counts.outcomes.add(record.code)
         seconds = record.queue_seconds
-        if record.attempts or seconds:  # else it was refused, and never waited
+        if record.attempts or seconds:  # otherwise it was refused and never waited
             counts.queue.observe(seconds)
         execution = record.execution_seconds
         if execution is not None:
@@ -219,7 +217,7 @@ class Counts:
     def _attempt_ended(self, record: AttemptEnded) -> None:
         counts = self.jobs.get(record.endpoint) or self._other_jobs()
         jobs, seconds = record.jobs, record.seconds
-        # A batch of which nobody waits for a half any more was half useful.
+        # If the callers of half the jobs of a batch have left, half of its time was useful.
         useful = seconds * record.useful / jobs
         counts.useful_seconds += useful
         counts.wasted_seconds += seconds - useful
@@ -231,7 +229,7 @@ class Counts:
         counts.add(record.status)
         counts.seconds.observe(record.seconds)
 
-    # ---- now and then
+    # ---- for rare events
 
     def _attempt_interrupted(self, record: AttemptInterrupted) -> None:
         (self.jobs.get(record.endpoint) or self._other_jobs()).interrupts.add(record.why)
@@ -257,7 +255,7 @@ class Counts:
             key = OTHER, OTHER
         self.hook_failures[key] = self.hook_failures.get(key, 0) + 1
 
-    # ---- what is not known beforehand
+    # ---- names that are not known beforehand
 
     def _job_counts(self, *, is_stream: bool, is_batched: bool) -> JobCounts:
         return JobCounts(self._codes, self._bounds, is_stream=is_stream, is_batched=is_batched)
@@ -268,7 +266,7 @@ class Counts:
         return self.jobs[OTHER]
 
     def _other_responses(self, name: str) -> ResponseCounts:
-        """Those of a route, when it is first seen; or of all paths where nothing is."""
+        """Return the counts of a route seen for the first time, or of all paths that match nothing."""
         if not _is_plain(name) or len(self.responses) >= self._most_responses:
             name = OTHER
         return self.responses.setdefault(name, ResponseCounts(self._bounds))
@@ -278,17 +276,17 @@ class Counts:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it could be a name at all: a lone surrogate, say, could not even be encoded."""
+    """Return whether a name can be a label's value: a lone surrogate, for example, could not even be encoded."""
     return 0 < len(name) <= LONGEST_NAME and name.isprintable()
 
 
 def answer_codes() -> tuple[str, ...]:
-    """The codes that a job can be answered with: ``ok``, and those of all errors there are, a plug-in's included."""
-    errors: list[type[PenstockError]] = [PenstockError, *_heirs(PenstockError)]
+    """Return the codes that a job can end with: ``ok`` and the codes of all errors, those of plug-ins included."""
+    errors: list[type[PenstockError]] = [PenstockError, *_subclasses(PenstockError)]
     return ("ok", *sorted({error.code for error in errors if not issubclass(error, DeclarationError)}))
 
 
-def _heirs(kind: type[PenstockError]) -> Iterator[type[PenstockError]]:
-    for heir in kind.__subclasses__():
-        yield heir
-        yield from _heirs(heir)
+def _subclasses(kind: type[PenstockError]) -> Iterator[type[PenstockError]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)

@@ -1,4 +1,4 @@
-"""From the counts to the text that Prometheus reads. Everything here happens when somebody asks."""
+"""The exposition of the counts as text for Prometheus. All work here is done on scrape."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ Histograms: TypeAlias = Iterable[tuple[Labels, Histogram]]
 
 
 class HasStatus(Protocol):
-    """What is wanted of an engine."""
+    """The part of an engine that is used here."""
 
     def status(self) -> dict[str, Any]:
-        """See ``Engine.status``."""
+        """Return the engine's status; see ``Engine.status``."""
         ...
 
 
 class Exposition:
-    """Answers those who scrape.
+    """The handler of the metrics route.
 
     Parameters
     ----------
     counts:
-        What has been counted.
+        The counts to expose.
     app:
-        What is served.
+        The app that is served.
     with_process:
-        Whether to show what the operating system and the interpreter know of this process.
+        True to add the metrics of the operating system and the interpreter about this process.
     """
 
     def __init__(self, counts: Counts, app: App, *, with_process: bool) -> None:
         self._collector = CountsCollector(counts, app)
-        # One of its own: two engines in a process must not show each other's numbers.
+        # A separate registry: two engines in a process must not expose each other's numbers.
         self._registry = CollectorRegistry()
         self._registry.register(self._collector)
         if with_process:
@@ -66,7 +66,7 @@ class Exposition:
             GCCollector(registry=self._registry)
 
     def answer(self, request: RouteRequest, engine: HasStatus) -> RouteResponse:
-        """All metrics, in the format that the ``Accept`` header asks for."""
+        """Return all metrics, in the format that the ``Accept`` header asks for."""
         self._collector.status = engine.status()
         encode, media_type = _encoder_for(request.header("accept"))
         return RouteResponse(body=encode(self._registry), media_type=media_type)
@@ -74,19 +74,19 @@ class Exposition:
 
 def _encoder_for(accept: str | None) -> tuple[Callable[[CollectorRegistry], bytes], str]:
     accept = accept or ""
-    # choose_encoder() raises for versions that are no numbers, or says them again in the response's media type.
+    # choose_encoder() raises for some versions that are not numbers, and repeats others in the response's media type.
     is_sane = len(accept) <= LONGEST_ACCEPT and all(map(_IS_VERSION.fullmatch, _VERSIONS.findall(accept)))
     return choose_encoder(accept) if is_sane else (generate_latest, CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @dataclass
 class CountsCollector(Collector):
-    """The metrics of one engine.
+    """A collector of the metrics of one engine.
 
     Attributes
     ----------
     status:
-        ``Engine.status()`` of this moment; the gauges are read from it.
+        The current ``Engine.status()``, from which the gauges are read.
     """
 
     counts: Counts
@@ -99,11 +99,11 @@ class CountsCollector(Collector):
     __hash__ = object.__hash__  # the registry keeps collectors in a dict
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry need not guard these names, nobody else has any like them."""
+        """Return nothing: no other collector uses these names, so the registry need not check for duplicates."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics."""
+        """Yield all metrics."""
         self.counts.catch_up()
         yield from self._responses()
         yield from self._jobs()
@@ -113,11 +113,11 @@ class CountsCollector(Collector):
             yield from self._now(self.status)
         yield _counter(
             "penstock_hook_failures",
-            "Hooks that raised: a decision has failed a request with hook-error, an observer nobody",
+            "Hooks that raised: a decision failed its request with hook-error, an observer failed no request",
             ("plugin", "hook"),
             list(self.counts.hook_failures.items()),
         )
-        yield InfoMetricFamily("penstock_build", "Which Penstock, on which Python", value=self.build)
+        yield InfoMetricFamily("penstock_build", "The versions of Penstock and Python", value=self.build)
 
     def _responses(self) -> Iterator[Metric]:
         responses = list(self.counts.responses.items())
@@ -129,7 +129,7 @@ class CountsCollector(Collector):
         )
         yield _histogram(
             "penstock_http_response_seconds",
-            "From the first look at a request to the last byte of its response",
+            "Time from the start of a request to the last byte of its response",
             ("endpoint",),
             (((name,), counts.seconds) for name, counts in responses),
         )
@@ -138,25 +138,25 @@ class CountsCollector(Collector):
         jobs = list(self.counts.jobs.items())
         yield _counter(
             "penstock_jobs",
-            "Jobs by what became of them: ok, or the code of the error; those that were refused included",
+            "Jobs by outcome: ok, or the code of the error; refused jobs included",
             ("endpoint", "code"),
             (((name, code), n) for name, counts in jobs for code, n in list(counts.outcomes.items())),
         )
         yield _histogram(
             "penstock_job_queue_seconds",
-            "How long admitted jobs waited until their latest attempt, or until they were given up",
+            "Time that admitted jobs waited for their latest attempt, or until they were abandoned",
             ("endpoint",),
             (((name,), counts.queue) for name, counts in jobs),
         )
         yield _histogram(
             "penstock_job_execution_seconds",
-            "How long the latest attempt of a job was in your code",
+            "Time that the latest attempt of a job spent in your code",
             ("endpoint",),
             (((name,), counts.execution) for name, counts in jobs),
         )
         yield _histogram(
             "penstock_job_first_chunk_seconds",
-            "Of streams: from the start of the attempt to its first chunk",
+            "Streams: time from the start of the attempt to its first chunk",
             ("endpoint",),
             (((name,), counts.first_chunk) for name, counts in jobs if counts.first_chunk is not None),
         )
@@ -165,13 +165,13 @@ class CountsCollector(Collector):
         jobs = list(self.counts.jobs.items())
         yield _histogram(
             "penstock_batch_jobs",
-            "How many jobs went to a worker together, of endpoints that batch",
+            "Jobs sent to a worker together, for endpoints with batching",
             ("endpoint",),
             (((name,), counts.batches) for name, counts in jobs if counts.batches is not None),
         )
         yield _counter(
             "penstock_execution_seconds",
-            "Time in your code, by whether somebody still waited for its result; the share of yes is the goodput",
+            "Time in your code, by whether a caller still waited for the result; the share of yes is the goodput",
             ("endpoint", "useful"),
             (
                 ((name, useful), seconds)
@@ -181,13 +181,13 @@ class CountsCollector(Collector):
         )
         yield _counter(
             "penstock_retries",
-            "Jobs that failed and are tried again, by the error",
+            "Jobs that failed and are retried, by the code of the error",
             ("endpoint", "code"),
             (((name, code), n) for name, counts in jobs for code, n in list(counts.retries.items())),
         )
         yield _counter(
             "penstock_interrupts",
-            "Attempts that were asked to stop, by what ended: a time-out, the caller's patience (cancel), a drain",
+            "Attempts that were asked to stop, by reason: a timeout, a caller that left (cancel), or a drain",
             ("endpoint", "why"),
             (((name, why), n) for name, counts in jobs for why, n in list(counts.interrupts.items())),
         )
@@ -196,25 +196,25 @@ class CountsCollector(Collector):
         pools = list(self.counts.pools.items())
         yield _histogram(
             "penstock_worker_setup_seconds",
-            "How long workers took from their start until their models were set up",
+            "Time from the start of a worker until its models were set up",
             ("pool",),
             (((name,), counts.setup) for name, counts in pools),
         )
         yield _counter(
             "penstock_worker_losses",
-            "Workers that ended by themselves: crashes, out of memory, kill -9",
+            "Workers that ended unexpectedly: crashes, out of memory, kill -9",
             ("pool",),
             (((name,), counts.losses) for name, counts in pools),
         )
         yield _counter(
             "penstock_worker_kills",
-            "Workers that were killed, because code in them did not stop",
+            "Workers that were killed because their code did not stop",
             ("pool",),
             (((name,), counts.kills) for name, counts in pools),
         )
         yield _counter(
             "penstock_worker_restarts",
-            "Workers that were replaced, for whatever reason",
+            "Workers that were replaced, for any reason",
             ("pool",),
             (((name,), counts.restarts) for name, counts in pools),
         )
@@ -225,12 +225,12 @@ class CountsCollector(Collector):
         queued_bytes = [((name,), lane["queued_bytes"]) for name, lane in endpoints]
         running = [((name,), lane["running"]) for name, lane in endpoints]
         limits = [((endpoint.name,), endpoint.max_queue) for endpoint in self.app.endpoints]
-        yield _gauge("penstock_queued_jobs", "Jobs that wait", label, queued)
-        yield _gauge("penstock_queued_bytes", "Bytes of request bodies that wait", label, queued_bytes)
-        yield _gauge("penstock_queue_limit_jobs", "How many jobs may wait", label, limits)
-        yield _gauge("penstock_running_jobs", "Jobs in flight: with a worker", label, running)
+        yield _gauge("penstock_queued_jobs", "Jobs in the queue", label, queued)
+        yield _gauge("penstock_queued_bytes", "Bytes of request bodies in the queue", label, queued_bytes)
+        yield _gauge("penstock_queue_limit_jobs", "The maximum number of jobs in the queue", label, limits)
+        yield _gauge("penstock_running_jobs", "Jobs in flight: sent to a worker", label, running)
         yield _gauge("penstock_workers", "Workers by state", ("pool", "state"), _worker_states(status["pools"]))
-        yield _gauge("penstock_ready", "1 if /readyz says 200, else 0", (), [((), status["ready"])])
+        yield _gauge("penstock_ready", "1 if /readyz returns 200, else 0", (), [((), status["ready"])])
         yield _gauge("penstock_draining", "1 if the server is shutting down, else 0", (), [((), status["draining"])])
 
 
@@ -238,7 +238,7 @@ def _worker_states(pools: dict[str, Any]) -> Iterator[tuple[Labels, float]]:
     for name, pool in pools.items():
         known = [worker["state"] if worker["state"] in WORKER_STATES else OTHER for worker in pool["workers"]]
         count = Counter(known)
-        # All of them, so that one that is gone falls to 0 instead of staying as it was.
+        # All states, so that the series of a state without workers falls to 0 instead of keeping its last value.
         yield from (((name, state), count[state]) for state in (*WORKER_STATES, OTHER))
 
 

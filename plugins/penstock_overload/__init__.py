@@ -1,4 +1,4 @@
-"""Overload: the queue disciplines, deadlines that cannot be met, priorities and fair shares."""
+"""Protection against overload: queue disciplines, infeasible deadlines, priorities and fair shares."""
 
 from penstock_overload.disciplines import Adaptive, CoDel, Discipline, EarliestDeadlineFirst, Fifo, Lifo
 from penstock_overload.plugin import OverloadPlugin, OverloadSettings

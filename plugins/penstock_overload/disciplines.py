@@ -1,7 +1,7 @@
-"""The queue disciplines: in what order jobs go, and which are refused or shed.
+"""The queue disciplines: the order of jobs, and which jobs are refused or shed.
 
-All of them have priorities with ageing, fair shares, and refuse or shed a job whose deadline cannot be met. They differ
-in the order of one caller's jobs of one priority. Which one is the default was decided by simulation: see
+All disciplines have priorities with ageing and fair shares, and refuse or shed a job that cannot meet its deadline.
+They differ in the order of one caller's jobs of one priority. The default was chosen by simulation: see
 docs/overload-study.md.
 """
 
@@ -14,26 +14,26 @@ from typing import ClassVar, Final
 
 from penstock.errors import DeadlineInfeasible
 from penstock.hooks import PRIORITIES, FifoQueue, Job, PenstockError
-from penstock_overload.estimates import Drain, Executions, Patience
+from penstock_overload.estimates import DrainRate, Executions, Patience
 from penstock_overload.levels import EARLIEST, NEWEST, OLDEST, Level, Order
 
 NEVER: Final = math.inf
 
 AGEING: Final = 16
-"""A priority that waits is owed one turn for so many that more urgent ones had: 6 % of the work, and never none."""
+"""The number of turns of more urgent priorities after which a waiting priority gets one: at least 6 % of the work."""
 
 SPARED: Final = 64
-"""One job in so many is not shed for lack of its caller's patience, or one would never learn that callers do stay.
-It waits like any other, and the newest first leaves it for last, so it costs next to nothing."""
+"""One job in this many is not shed for its caller's expected impatience; otherwise the queue would never learn that
+callers do stay. It waits like any other job, and newest-first order leaves it for last, so it costs almost nothing."""
 
-_WAITED: Final = 0.01  # seconds; a job that has not even waited so long says nothing of its caller's patience
-_MOST_ASKED: Final = 256  # of those that wait, the oldest: a bound, for what costs O(n)
+_WAITED: Final = 0.01  # seconds; a job that has waited for less is not evidence of its caller's patience
+_MOST_WAITING: Final = 256  # the number of waiting jobs considered, the oldest ones: a bound for work that is O(n)
 
 
 class Discipline(FifoQueue):
-    """What all have in common. Its own order is that of arrival.
+    """The base of all disciplines. Its own order is the order of arrival.
 
-    While one job waits at most, which is nearly always, it is in no level, and nothing is decided.
+    While at most one job waits, which is nearly always, the job is in no level and nothing is decided.
     """
 
     __slots__ = (
@@ -52,19 +52,20 @@ class Discipline(FifoQueue):
     order: ClassVar[Order] = OLDEST
     heeds_patience: ClassVar[bool] = False
     quantile: ClassVar[float] = 0.25
-    """Of the executions, what is expected: too much is refused by mistake otherwise, where they are unequal."""
+    """The quantile of the execution times that is expected. A higher one refuses too many jobs by mistake when
+    execution times vary."""
 
     def __init__(self) -> None:
         super().__init__()
         self._levels = [Level(self.order) for _ in PRIORITIES]
         self._patience = [Patience() for _ in PRIORITIES]
         self._executions = Executions(self.quantile)
-        self._drain = Drain()
-        self._returned: OrderedDict[int, Job] = OrderedDict()  # had been taken out, and go before all others
+        self._drain = DrainRate()
+        self._returned: OrderedDict[int, Job] = OrderedDict()  # jobs put back, which go before all others
         self._lone: Job | None = None  # the only job, while it is in no level
-        # What ``head`` has decided; forgotten with every change of the queue.
+        # The decision of ``head``, discarded with every change of the queue.
         self._chosen: Job | None = None
-        self._from: Level | None = None  # None: from those that were put back
+        self._from: Level | None = None  # None if the job is one of those put back
         self._is_aged = False
 
     def __repr__(self) -> str:
@@ -84,21 +85,21 @@ class Discipline(FifoQueue):
         self._levels[job.priority].push(job)
 
     def push_front(self, job: Job, _now: float, /) -> None:
-        """Put back a job that had been taken out: it goes before all others."""
+        """Put back a job that had been taken: it goes before all others."""
         self._sort_lone()
         self._chosen = None
-        # What is taken out is seldom what had waited longest, so its place among the older ones is not looked for.
+        # A job that is taken is seldom the one that waited longest. Its position among older jobs is not restored.
         for jobs in (self.jobs, self._returned):
             jobs[job.sequence] = job
             jobs.move_to_end(job.sequence, last=False)
         self.size_bytes += job.size_bytes
 
     def head(self, now: float, /) -> Job:
-        """The job whose turn it is. The queue must not be empty."""
+        """Return the job whose turn it is. The queue must not be empty."""
         return self._lone or self._chosen or self._choose(now)
 
     def pop(self, now: float, /) -> Job:
-        """Take out the job whose turn it is. The queue must not be empty."""
+        """Remove and return the job whose turn it is. The queue must not be empty."""
         job = self._lone
         if job is not None:
             self._lone = None
@@ -111,11 +112,11 @@ class Discipline(FifoQueue):
             self._take(job)
             self._drain.took(now, len(self.jobs))
         if self.heeds_patience and now - job.arrived > _WAITED:
-            self._saw(job, now - job.arrived, now, hung_up=False)
+            self._observe_wait(job, now - job.arrived, now, hung_up=False)
         return job
 
     def remove(self, job: Job, why: str, now: float, /) -> None:
-        """Take out a job that is somewhere in the queue."""
+        """Remove a job from anywhere in the queue."""
         self._sort_lone()
         self._chosen = None
         del self.jobs[job.sequence]
@@ -146,7 +147,7 @@ class Discipline(FifoQueue):
                 break
             other.owed += bool(other.jobs)
 
-    # ---- whose turn it is
+    # ---- choosing the next job
 
     def _choose(self, now: float) -> Job:
         if self._returned:
@@ -162,7 +163,7 @@ class Discipline(FifoQueue):
         return self._chosen
 
     def _next_level(self) -> Level:
-        """The most urgent that has jobs, unless a less urgent one has waited for long enough: its oldest job goes."""
+        """Return the most urgent level with jobs, or a less urgent one that is owed a turn for its oldest job."""
         interactive, normal, batch = self._levels
         self._is_aged = True
         if batch.owed >= AGEING and batch.jobs:
@@ -173,12 +174,12 @@ class Discipline(FifoQueue):
         return interactive if interactive.jobs else normal if normal.jobs else batch
 
     def _set_order(self, level: Level, now: float) -> None:
-        """Decide in what order the level's jobs go now. Most disciplines have one only."""
+        """Set the order of the level's jobs for now. Most disciplines have only one order."""
 
-    # ---- who is refused or shed
+    # ---- which jobs are refused or shed
 
     def refusal(self, job: Job | None, now: float, /) -> PenstockError | None:
-        """Why an arriving job is not let in: it would not be done in time."""
+        """Return an error if an arriving job would not be done in time; otherwise None."""
         if job is None:
             return None
         limits = job.timeouts
@@ -189,36 +190,36 @@ class Discipline(FifoQueue):
         execution = self._expected_execution(job, now)
         if total is not None and wait + execution > total:
             return DeadlineInfeasible(
-                f"{job.lane.name}: it would take about {wait:.3g} s to start and {execution:.3g} s to run, "
-                f"which is more than the {total:g} s that it has"
+                f"{job.lane.name}: the job would take about {wait:.3g} s to start and {execution:.3g} s to run, "
+                f"which is more than the {total:g} s it has left"
             )
         if limits.queue is not None and wait > limits.queue:
             return DeadlineInfeasible(
-                f"{job.lane.name}: it would take about {wait:.3g} s to start, and may wait for {limits.queue:g} s"
+                f"{job.lane.name}: the job would take about {wait:.3g} s to start, and may wait for {limits.queue:g} s"
             )
         return None
 
     def give_up_at(self, job: Job, now: float, /) -> float:
-        """The instant from which the job cannot be done in time any more."""
+        """Return the instant from which the job can no longer be done in time."""
         when = job.finish_by
         if when != NEVER:
             when -= self._expected_execution(job, now)
         if self.heeds_patience and job.sequence % SPARED:
             hopeless_from = self._patience[job.priority].hopeless_from
             if hopeless_from != NEVER:
-                return min(when, job.arrived + self._bears(job, hopeless_from, now))
+                return min(when, job.arrived + self._longest_wait(job, hopeless_from, now))
         return when
 
-    def _bears(self, _job: Job, hopeless_from: float, _now: float, /) -> float:
-        """How long a job may wait whose caller will have left at that age, or soon after."""
+    def _longest_wait(self, _job: Job, hopeless_from: float, _now: float, /) -> float:
+        """Return the seconds that a job may wait if its caller is expected to leave at that age or soon after."""
         return hopeless_from
 
     def retry_after(self, _now: float, /) -> float | None:
-        """Seconds until what waits now would be done; None where nothing is known of that."""
+        """Return the seconds until the jobs waiting now would be done; None if that is unknown."""
         return len(self.jobs) * self._drain.gap or None
 
     def learn(self, jobs: int, seconds: float, now: float, /) -> None:
-        """An attempt has ended, and so one may know better how long they take."""
+        """Update the expected execution time from an attempt that has ended."""
         self._executions.learn(jobs, seconds, now)
 
     def _expected_execution(self, job: Job, now: float) -> float:
@@ -227,65 +228,66 @@ class Discipline(FifoQueue):
         return self._executions.expected(size, now)
 
     def _expected_wait(self, job: Job) -> float:
-        """Seconds until an arriving job would start, by the rate at which jobs do start."""
+        """Return the seconds until an arriving job would start, from the rate at which jobs start."""
         self._sort_lone()
         more_urgent = sum([len(level.jobs) for level in self._levels[: job.priority]])
         level = self._levels[job.priority]
         return self._drain.gap * (len(self._returned) + more_urgent + self._ahead_in(level, job))
 
     def _ahead_in(self, level: Level, job: Job) -> int:
-        """How many of its own level go before it: all, or as many rounds as its share has jobs."""
+        """Return how many jobs of its own level go before it: all, or as many rounds as its share has jobs."""
         share = level.shares.get(job.share)
         rounds = 1 + (len(share.jobs) if share is not None else 0)
         return min(len(level.jobs), rounds * len(level.shares))
 
     # ---- how long callers wait
 
-    def _saw(self, job: Job, age: float, now: float, *, hung_up: bool) -> None:
+    def _observe_wait(self, job: Job, age: float, now: float, *, hung_up: bool) -> None:
         patience = self._patience[job.priority]
-        if patience.saw(age, hung_up=hung_up):
-            waiting = islice(self._levels[job.priority].jobs.values(), _MOST_ASKED)
+        if patience.observe_wait(age, hung_up=hung_up):
+            waiting = islice(self._levels[job.priority].jobs.values(), _MOST_WAITING)
             patience.conclude(self._expected_execution(job, now), [now - other.arrived for other in waiting])
 
     def _learn_loss(self, job: Job, why: str, now: float) -> None:
-        """A caller has gone, or a deadline that is as good as that has come too near."""
+        """Learn from a job that was removed. A deadline that can no longer be met counts like a caller that left."""
         age = now - job.arrived
         if why == "cancel":
-            if age > _WAITED:  # who leaves at once has not lost patience
-                self._saw(job, age, now, hung_up=True)
+            if age > _WAITED:  # a caller that leaves at once has not lost patience
+                self._observe_wait(job, age, now, hung_up=True)
         elif why == "expire" or (why == "shed" and job.finish_by - self._expected_execution(job, now) <= now):
-            self._saw(job, min(job.start_by, job.finish_by) - job.arrived, now, hung_up=True)
+            self._observe_wait(job, min(job.start_by, job.finish_by) - job.arrived, now, hung_up=True)
         else:
-            self._saw(job, age, now, hung_up=False)  # it was shed for lack of patience, which proves none
+            # It was shed because its caller was expected to leave, which does not prove that it would have left.
+            self._observe_wait(job, age, now, hung_up=False)
 
 
 class Fifo(Discipline):
-    """The oldest first."""
+    """First in, first out: the oldest job first."""
 
     __slots__ = ()
 
 
 class Lifo(Discipline):
-    """The newest first."""
+    """Last in, first out: the newest job first."""
 
     __slots__ = ()
 
     order = NEWEST
 
     def _ahead_in(self, level: Level, job: Job) -> int:
-        """None, but for other shares, if its own has had its turn. Who comes later is not known."""
+        """Return 0, or the number of other shares if its own has had its turn. Later arrivals are unknown."""
         return level.turns_before(job.share)
 
 
 class EarliestDeadlineFirst(Discipline):
-    """The earliest deadline first; those without one last, the oldest first."""
+    """The earliest deadline first; jobs without a deadline last, the oldest of them first."""
 
     __slots__ = ("_latest",)
 
     order = EARLIEST
 
     def _ahead_in(self, level: Level, job: Job) -> int:
-        """Where its deadline would be in a line, if the deadlines of the others were evenly spread."""
+        """Return the position of its deadline, assuming that the other jobs' deadlines are evenly spaced."""
         most = super()._ahead_in(level, job)
         if not level.jobs:
             return 0
@@ -298,10 +300,10 @@ class EarliestDeadlineFirst(Discipline):
 
 
 class CoDel(Discipline):
-    """The oldest first, and while a queue stands its head is shed, ever faster (RFC 8289, in terms of jobs).
+    """The oldest job first; while a queue stands, its head is shed at an increasing rate (RFC 8289, in terms of jobs).
 
-    The target is the longest that a queue may be for good: 5 % of the interval, and never less than one execution, as
-    the RFC says of one packet. The interval is that of a caller's patience, for want of a round trip.
+    The target is the longest wait acceptable in a standing queue: 5 % of the interval, and never less than one
+    execution, as the RFC says of one packet. For lack of a round-trip time, the interval follows a caller's patience.
     """
 
     __slots__ = ("_above_since", "_count", "_is_dropping", "_next_drop")
@@ -310,20 +312,20 @@ class CoDel(Discipline):
 
     def __init__(self) -> None:
         super().__init__()
-        self._above_since = NEVER  # from then on the wait has been too long for a whole interval
+        self._above_since = NEVER  # from this instant, the wait has been too long for a whole interval
         self._is_dropping = False
         self._next_drop = 0.0
         self._count = 0
 
     def give_up_at(self, job: Job, now: float, /) -> float:
-        """Now, if it is the head's turn to be shed; else as ever."""
+        """Return ``now`` if the job is the head and due to be shed; otherwise the instant of every discipline."""
         when = super().give_up_at(job, now)
         if job.arrived + self._target(now) > now or now < self._above_since or job is not self.head(now):
             return when
         return when if self._is_dropping and now < self._next_drop else min(when, now)
 
     def pop(self, now: float, /) -> Job:
-        """Take out the job whose turn it is. The queue must not be empty."""
+        """Remove and return the job whose turn it is. The queue must not be empty."""
         job = super().pop(now)
         target = self._target(now)
         if not self.jobs or now - job.arrived < target:
@@ -334,7 +336,7 @@ class CoDel(Discipline):
         return job
 
     def remove(self, job: Job, why: str, now: float, /) -> None:
-        """Take out a job that is somewhere in the queue."""
+        """Remove a job from anywhere in the queue."""
         super().remove(job, why, now)
         if why != "shed" or now < self._above_since or job.arrived + self._target(now) > now:
             return
@@ -352,14 +354,14 @@ class CoDel(Discipline):
 
 
 class Adaptive(Discipline):
-    """The oldest first; but when a queue stands, the newest first. Jobs whose callers are about to leave are shed.
+    """The oldest job first, or the newest first in a standing queue. Jobs whose callers are about to leave are shed.
 
-    The idea is Facebook's adaptive LIFO (Ben Maurer, "Fail at Scale", ACM Queue 13(8), 2015): in an overload somebody
-    has to lose, and the newest are those who will certainly still be there. Theirs switches when the queue has not been
-    empty for a while. Here a queue stands when the oldest first would have somebody wait for longer than callers have
-    been seen to endure, and no longer when a quarter of that would do: half of what is shed, so that the shedding does
-    not end it. So the switch needs no tuning: where callers are patient, each wait that was endured moves it further
-    away.
+    The idea is Facebook's adaptive LIFO (Ben Maurer, "Fail at Scale", ACM Queue 13(8), 2015): in an overload some
+    callers must lose, and the newest are the ones certain to be still there. Facebook's version switches when the queue
+    has not been empty for a while. Here the queue counts as standing once oldest-first order would make a caller wait
+    longer than callers have been observed to wait. It stops counting as standing below a quarter of that, which is half
+    of the age at which jobs are shed, so that shedding alone does not end it. The switch thus needs no tuning: where
+    callers are patient, each wait that they endure moves it further away.
     """
 
     __slots__ = ()
@@ -367,16 +369,16 @@ class Adaptive(Discipline):
     heeds_patience = True
 
     UNNOTICED: ClassVar[float] = 0.25
-    """Seconds that a caller is expected to endure, until there is evidence: half of what the study's answers may take,
-    so that those that were let in before the first caller has hung up are in time, too."""
+    """The seconds that a caller is expected to wait until there is evidence: half of the time that answers in the study
+    may take, so that jobs admitted before the first caller hangs up are also in time."""
 
     PATIENT: ClassVar[float] = 3.0
-    """While nobody has ever hung up, and the oldest job has waited for so many times what it takes to serve all, the
-    callers are taken to wait for their answers however long: such as a fixed number of connections that send their
-    next request after the last answer. With the newest first, some of these would never be served."""
+    """If no caller has ever hung up, and the oldest job has waited for this many times the time it takes to serve all
+    jobs, callers are assumed to wait indefinitely. A fixed number of connections that send their next request after the
+    last answer behave that way. With newest-first order, some of them would never be served."""
 
     KEPT: ClassVar[int] = 4
-    """Executions for which there must be work in a queue that stands."""
+    """The number of executions for which a standing queue must hold work."""
 
     def _set_order(self, level: Level, now: float) -> None:
         place = self._levels.index(level)
@@ -396,11 +398,11 @@ class Adaptive(Discipline):
         elif needed < endured / 4:
             level.reorder(OLDEST)
 
-    def _bears(self, job: Job, hopeless_from: float, now: float, /) -> float:
-        """While more stands in the queue than can be served in a sixth of that, half as long.
+    def _longest_wait(self, job: Job, hopeless_from: float, now: float, /) -> float:
+        """Return half of ``hopeless_from`` while the queue holds more than can be served in a sixth of it.
 
-        The newest first hardly ever comes back then to what has waited for so long, so it may as well be told now, when
-        its caller can still ask elsewhere. But a few jobs are kept, lest the worker runs dry.
+        Newest-first order then hardly ever returns to jobs that have waited that long. They are refused early, while
+        their callers can still turn elsewhere. A few jobs are kept so that the worker does not run out of work.
         """
         level = self._levels[job.priority]
         if level.order is OLDEST or self._drain.gap * len(level.jobs) < hopeless_from / 6:
@@ -408,5 +410,5 @@ class Adaptive(Discipline):
         return max(hopeless_from / 2, min(hopeless_from, self.KEPT * self._expected_execution(job, now)))
 
     def _ahead_in(self, level: Level, job: Job) -> int:
-        """As long as the oldest go first, those before it; then, as if it went first."""
+        """Return the number of jobs that go before it; in newest-first order, it counts as the first of its share."""
         return super()._ahead_in(level, job) if level.order is OLDEST else level.turns_before(job.share)

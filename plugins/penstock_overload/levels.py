@@ -1,9 +1,9 @@
-"""Whose turn it is among the jobs of one priority: the shares in rounds, and each share's jobs in some order.
+"""Fair order among the jobs of one priority: shares take turns in rounds, and each share's jobs go in a given order.
 
-A share is what one caller has in the queue. In a round each share is served once at most, in the order of its first
-job; a round is over when every share has been served, or after as many jobs as there were shares when it began. The
-second is what keeps a caller from waiting for strangers who come after it for ever. A caller who has nothing in the
-queue is forgotten at the end of the round, so the memory is bounded by the queue.
+A share holds one caller's jobs in the queue. In a round each share is served at most once, in the order of the shares'
+first jobs. A round ends when every share has been served, or after as many jobs as there were shares when it began.
+The second condition keeps a caller from waiting forever for other callers who arrive after it. A caller without jobs in
+the queue is forgotten at the end of the round, so memory is bounded by the queue.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any, Final, NamedTuple
 
 from penstock.hooks import Job
 
-_SMALL: Final = 64  # entries of a heap that are not worth a rebuild
+_SMALL: Final = 64  # stale entries of a heap that do not justify a rebuild
 
 
 class Share:
-    """One caller's jobs of one priority, by their arrival."""
+    """One caller's jobs of one priority, in order of arrival."""
 
     __slots__ = ("jobs", "rank")
 
     def __init__(self) -> None:
         self.jobs: OrderedDict[int, Job] = OrderedDict()
-        self.rank: Any = None  # of its first job, as it was last written into the heap of its level
+        self.rank: Any = None  # the rank of its first job, as last pushed onto the heap of its level
 
     def push(self, job: Job) -> None:
         """Add a job that has just arrived."""
@@ -33,13 +33,13 @@ class Share:
 
 
 class DeadlineShare(Share):
-    """The same, which also knows whose deadline is the earliest."""
+    """A share that also keeps its jobs by deadline."""
 
     __slots__ = ("deadlines",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.deadlines: list[tuple[float, int]] = []  # a heap; of jobs that have gone, too
+        self.deadlines: list[tuple[float, int]] = []  # a heap, which also holds entries of jobs that have left
 
     def push(self, job: Job) -> None:
         """Add a job that has just arrived."""
@@ -50,14 +50,14 @@ class DeadlineShare(Share):
             heapify(self.deadlines)
 
     def earliest(self) -> Job:
-        """The job with the earliest deadline. The share must not be empty."""
+        """Return the job with the earliest deadline. The share must not be empty."""
         while self.deadlines[0][1] not in self.jobs:
             heappop(self.deadlines)
         return self.jobs[self.deadlines[0][1]]
 
 
 class Order(NamedTuple):
-    """In what order jobs go: the first of a share, and a rank, by which the least of several goes first."""
+    """An order of jobs: how to find the first job of a share, and a rank, by which the lowest of several goes first."""
 
     first: Callable[[Any], Job]
     rank: Callable[[Job], Any]
@@ -75,21 +75,21 @@ class Level:
     Parameters
     ----------
     order:
-        Which of a share's jobs goes first.
+        The order of the jobs.
     """
 
     __slots__ = ("_heap", "_left", "_served", "jobs", "order", "owed", "shares")
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.jobs: OrderedDict[int, Job] = OrderedDict()  # by arrival
-        self.shares: dict[str, Share] = {}  # that are not empty
-        self.owed = 0  # jobs of more urgent levels that have gone while these waited
-        # The rank and the name of each share that may be served in this round; entries that are no longer true are
-        # passed over when they come up. None while there is one share: then there is nothing to choose.
+        self.jobs: OrderedDict[int, Job] = OrderedDict()  # in order of arrival
+        self.shares: dict[str, Share] = {}  # without empty ones
+        self.owed = 0  # the number of more urgent jobs taken while these waited
+        # The rank and the name of each share that may be served in this round. Stale entries are skipped when they
+        # reach the top. None while there is only one share: then there is nothing to choose.
         self._heap: list[tuple[Any, str]] | None = None
         self._served: set[str] = set()  # the shares that have had their turn in this round
-        self._left = 0  # jobs until the round is over in any case
+        self._left = 0  # the number of jobs after which the round ends in any case
 
     def __repr__(self) -> str:
         return f"<Level of {len(self.jobs)} jobs in {len(self.shares)} shares>"
@@ -105,7 +105,7 @@ class Level:
             self._rank(job.share, share)
 
     def first(self) -> Job:
-        """The job whose turn it is. The level must not be empty."""
+        """Return the job whose turn it is. The level must not be empty."""
         shares = self.shares
         if len(shares) == 1:
             (share,) = shares.values()
@@ -127,7 +127,7 @@ class Level:
             self._begin_round()
 
     def pop(self, job: Job) -> None:
-        """Take out a job whose turn it was: its share has been served."""
+        """Remove the job whose turn it is, and count its share as served."""
         self.remove(job)
         if self._heap is not None:
             self._served.add(job.share)
@@ -136,7 +136,7 @@ class Level:
                 self._begin_round()
 
     def remove(self, job: Job) -> None:
-        """Take out a job that is somewhere in the level."""
+        """Remove a job from anywhere in the level."""
         del self.jobs[job.sequence]
         share = self.shares[job.share]
         del share.jobs[job.sequence]
@@ -150,17 +150,17 @@ class Level:
             self._served.clear()
 
     def reorder(self, order: Order) -> None:
-        """Have the jobs go in another order. Costs O(n) in the number of shares."""
+        """Change the order of the jobs. Costs O(n) in the number of shares."""
         self.order = order
         if self._heap is not None:
             self._rebuild()
 
     def turns_before(self, name: str) -> int:
-        """How many other shares may be served before this one is."""
+        """Return the number of other shares that may be served before this one."""
         return len(self.shares) - 1 if name in self._served else 0
 
     def _rank(self, name: str, share: Share) -> None:
-        """Write its first job into the heap, if that is another one than before."""
+        """Push the share's first job onto the heap, if that job has changed."""
         rank = self.order.rank(self.order.first(share))
         if rank == share.rank:
             return
@@ -173,7 +173,7 @@ class Level:
                 self._rebuild()
 
     def _begin_round(self) -> None:
-        """Those who have been served may be served again."""
+        """Begin a new round: shares that have been served may be served again."""
         heap, served, self._served = self._heap, self._served, set()
         self._left = len(self.shares)
         if heap is None:

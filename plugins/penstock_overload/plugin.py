@@ -1,4 +1,4 @@
-"""The plug-in: which discipline an endpoint's queue has, and how urgent a request is."""
+"""The plug-in: it selects the queue discipline of each endpoint and the priority of each request."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _RANK: Final = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 
 class OverloadSettings(PluginSettings, frozen=True, kw_only=True):
-    """What an operator decides.
+    """The settings for overload.
 
     Parameters
     ----------
     discipline:
-        In what order jobs wait. The default is what the study in docs/overload-study.md says.
+        The queue discipline. The default is the result of the study in docs/overload-study.md.
     priorities:
-        How urgent the requests of a principal are, by the principal's name.
+        The priority of a principal's requests, by the principal's name.
     endpoint_priorities:
-        How urgent the requests for an endpoint are, by its name, where nothing is said of the principal.
+        The priority of an endpoint's requests, by the endpoint's name. It applies to principals not in ``priorities``.
     """
 
     discipline: Literal["adaptive", "fifo", "lifo", "edf", "codel"] = "adaptive"
@@ -53,12 +53,12 @@ class OverloadSettings(PluginSettings, frozen=True, kw_only=True):
 
 
 class OverloadPlugin:
-    """Decides the order in the queues, and reads ``X-Request-Priority``.
+    """The plug-in that provides the queue disciplines and reads ``X-Request-Priority``.
 
     Parameters
     ----------
     settings:
-        See ``OverloadSettings``.
+        The settings for overload.
     """
 
     Settings = OverloadSettings
@@ -67,24 +67,24 @@ class OverloadPlugin:
         self._settings = settings
 
     def check(self, app: App) -> None:
-        """Refuse priorities of endpoints that there are not.
+        """Reject priorities for endpoints that the app does not have.
 
         Raises
         ------
         PluginError
-            If there are any.
+            If the setting ``endpoint_priorities`` names such an endpoint.
         """
         named = self._settings.endpoint_priorities
         require_endpoints(app, named, plugin="overload", setting="endpoint_priorities")
 
     @hookimpl
     def penstock_queue_discipline(self) -> Callable[[], Queue]:
-        """Give every endpoint a queue of the discipline that was chosen."""
+        """Use a queue of the configured discipline for every endpoint."""
         return DISCIPLINES[self._settings.discipline]
 
     @hookimpl
     def penstock_admission_policy(self, endpoint: Endpoint) -> Callable[[Submission], None]:
-        """Set the priority of each request: what is configured, or less if the caller says so."""
+        """Set the priority of each request: the configured one, or a lower one that the caller asks for."""
         by_principal = self._settings.priorities
         usual = self._settings.endpoint_priorities.get(endpoint.name, "normal")
 
@@ -92,15 +92,15 @@ class OverloadPlugin:
             priority = usual
             if by_principal and submission.principal is not None:
                 priority = by_principal.get(submission.principal.name, usual)
-            wish = submission.header(HEADER)
-            submission.priority = priority if wish is None else _less_urgent(priority, wish)
+            requested = submission.header(HEADER)
+            submission.priority = priority if requested is None else _less_urgent(priority, requested)
 
         return set_priority
 
 
-def _less_urgent(priority: Priority, wish: str) -> Priority:
-    """Nobody may push ahead of what the operator has decided; everybody may stand back."""
+def _less_urgent(priority: Priority, requested: str) -> Priority:
+    """Return the less urgent of the two: a caller may lower the priority set by the operator, never raise it."""
     for known in PRIORITIES:
-        if known == wish.strip().lower():
+        if known == requested.strip().lower():
             return known if _RANK[known] > _RANK[priority] else priority
-    raise MalformedRequest(f"X-Request-Priority must be one of {', '.join(PRIORITIES)}, not {wish[:40]!r}")
+    raise MalformedRequest(f"X-Request-Priority must be one of {', '.join(PRIORITIES)}, not {requested[:40]!r}")

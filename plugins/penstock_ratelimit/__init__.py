@@ -1,4 +1,4 @@
-"""Limits on how often, and how many at a time, each caller may ask; on the ``limits`` library."""
+"""Limits on how often each caller may send requests, and how many at a time; built on the ``limits`` library."""
 
 from penstock_ratelimit.plugin import RateLimitPlugin
 

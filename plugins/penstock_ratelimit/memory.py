@@ -1,12 +1,12 @@
 """The counts of this process, as a storage of the ``limits`` library.
 
-The library has one of its own, and it does not suit a server. It starts a thread every 10 ms, which walks through all
-callers there are: with 100,000 of them it holds the interpreter half of the time, for 5 ms at a stretch. That thread
-also races with the one that counts (a ``KeyError`` on stderr), and nothing bounds the number of callers.
+The library's own memory storage does not suit a server. It starts a thread every 10 ms that iterates over all callers:
+with 100,000 of them it holds the interpreter half of the time, for 5 ms at a stretch. That thread also races with the
+one that counts (a ``KeyError`` on stderr), and the number of callers is unbounded.
 
-Here everything happens in the thread that asks, in constant time: whoever comes anew clears away two whose time is
-over, and beyond a limit the oldest is forgotten. One storage holds the counts of one rate, so that its entries are
-over in the order in which they were made.
+Here all work is done in the calling thread, in constant time: adding a caller removes up to two expired ones, and
+beyond a limit the oldest one. One storage holds the counts of one rate, so its entries expire in the order in which
+they were added.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from limits import RateLimitItem
 from limits.storage.base import MovingWindowSupport, SlidingWindowCounterSupport, Storage
 from limits.strategies import FixedWindowRateLimiter
 
-MOST_CALLERS: Final = 100_000
-MOST_INSTANTS: Final = 1_000_000
-CLEARED_AT_ONCE: Final = 2
+MAX_CALLERS: Final = 100_000
+MAX_INSTANTS: Final = 1_000_000
+REMOVED_PER_ADDITION: Final = 2
 
 
 @dataclass(slots=True)
-class Window:
-    """A fixed window: how many have come, and when it is over."""
+class FixedWindow:
+    """The requests counted in a fixed window, and the instant at which it ends."""
 
     ends: float
     count: int = 0
@@ -37,13 +37,13 @@ class Window:
 
 @dataclass(slots=True)
 class Instants:
-    """When each request of a moving window came, the oldest first."""
+    """The instants of the requests in a moving window, the oldest first."""
 
     ends: float
     items: deque[float]
 
     def drop_until(self, instant: float) -> int:
-        """Forget those that came then or before; returns how many."""
+        """Remove the requests at or before that instant; return their number."""
         before = len(self.items)
         while self.items and self.items[0] <= instant:
             self.items.popleft()
@@ -51,8 +51,8 @@ class Instants:
 
 
 @dataclass(slots=True)
-class Pair:
-    """How many came in the window of this number, and in the one before."""
+class WindowPair:
+    """The requests counted in the window with this number, and in the one before."""
 
     ends: float
     number: int
@@ -60,22 +60,22 @@ class Pair:
     previous: int = 0
 
 
-EntryT = TypeVar("EntryT", Window, Instants, Pair)
+EntryT = TypeVar("EntryT", FixedWindow, Instants, WindowPair)
 
 
-class Callers(Generic[EntryT]):
-    """What is remembered of each caller, those first whose time is over first."""
+class CallerEntries(Generic[EntryT]):
+    """One entry for each caller, in the order in which they expire."""
 
     def __init__(self) -> None:
         self.entries: OrderedDict[str, EntryT] = OrderedDict()
 
     def put(self, key: str, entry: EntryT, now: float) -> list[EntryT]:
-        """Remember an entry, as the last to be over; returns what had to go for it."""
+        """Add an entry, the last to expire; return the entries that were replaced or removed."""
         gone = [self.entries.pop(key)] if key in self.entries else []
         entries = self.entries
-        while entries and len(gone) < CLEARED_AT_ONCE:
+        while entries and len(gone) < REMOVED_PER_ADDITION:
             oldest = next(iter(entries))
-            if entries[oldest].ends > now and len(entries) < MOST_CALLERS:
+            if entries[oldest].ends > now and len(entries) < MAX_CALLERS:
                 break
             gone.append(entries.pop(oldest))
         entries[key] = entry
@@ -83,22 +83,22 @@ class Callers(Generic[EntryT]):
 
 
 class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
-    """Counts for one rate and one strategy. Not to be called from several threads.
+    """Counts for one rate and one strategy. Not thread-safe.
 
     Parameters
     ----------
     clock:
-        Tells the time in seconds. Not the time of day, which may be set back.
+        Returns the seconds of a monotonic clock: the time of day may be set back.
     """
 
-    STORAGE_SCHEME = None  # nobody finds it by a URL
+    STORAGE_SCHEME = None  # the library does not select this storage by a URL
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._windows: Callers[Window] = Callers()
-        self._instants: Callers[Instants] = Callers()
-        self._pairs: Callers[Pair] = Callers()
+        self._windows: CallerEntries[FixedWindow] = CallerEntries()
+        self._instants: CallerEntries[Instants] = CallerEntries()
+        self._pairs: CallerEntries[WindowPair] = CallerEntries()
         self._instants_held = 0
 
     def __len__(self) -> int:
@@ -107,33 +107,33 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
     # ---- fixed windows
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count, in a window that begins with its first request."""
+        """Count requests, in a window that begins with the first of them; return the count."""
         window = self.window(key, expiry, self._clock())
         window.count += amount
         return window.count
 
-    def window(self, key: str, expiry: float, now: float) -> Window:
-        """The window that is open now."""
+    def window(self, key: str, expiry: float, now: float) -> FixedWindow:
+        """Return the current window; begin one if the last has ended."""
         window = self._windows.entries.get(key)
         if window is None or window.ends <= now:
-            window = Window(now + expiry)
+            window = FixedWindow(now + expiry)
             self._windows.put(key, window, now)
         return window
 
     def get(self, key: str) -> int:
-        """How many there have been."""
+        """Return the count of the current window."""
         window = self._windows.entries.get(key)
         return 0 if window is None or window.ends <= self._clock() else window.count
 
     def get_expiry(self, key: str) -> float:
-        """When the window is over."""
+        """Return the instant at which the window ends."""
         window = self._windows.entries.get(key)
         return self._clock() if window is None else window.ends
 
     # ---- moving windows
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count, if there is room among those of the last ``expiry`` seconds."""
+        """Count requests if the last ``expiry`` seconds have room for them; return whether they had."""
         now = self._clock()
         entry = self._instants.entries.get(key) or Instants(now, deque())
         self._instants_held -= entry.drop_until(now - expiry)
@@ -149,12 +149,12 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
         return True
 
     def _bound_instants(self) -> None:
-        while self._instants_held > MOST_INSTANTS and len(self._instants.entries) > 1:
+        while self._instants_held > MAX_INSTANTS and len(self._instants.entries) > 1:
             _, gone = self._instants.entries.popitem(last=False)
             self._instants_held -= len(gone.items)
 
-    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:  # noqa: ARG002 - of the library's
-        """When the oldest that counts came, and how many count."""
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:  # noqa: ARG002 - the library passes it
+        """Return the instant of the oldest request that counts, and the number of those that count."""
         now = self._clock()
         entry = self._instants.entries.get(key)
         if entry is None:
@@ -165,7 +165,7 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
     # ---- sliding windows
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count, if this window and what still counts of the one before leave room."""
+        """Count requests if this window and the remaining part of the one before leave room; return whether they do."""
         previous, previous_left, current, _ = self.get_sliding_window(key, expiry)
         if floor(previous * previous_left / expiry + current) + amount > limit:
             return False
@@ -173,14 +173,14 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
         number = int(now // expiry)
         pair = self._pairs.entries.get(key)
         if pair is None or pair.number != number:
-            # While its successor lasts, a window counts in part; so an entry is over after that.
-            pair = Pair((number + 2) * float(expiry), number, previous=previous)
+            # A window still counts in part during the next one, so the entry expires after that.
+            pair = WindowPair((number + 2) * float(expiry), number, previous=previous)
             self._pairs.put(key, pair, now)
         pair.current += amount
         return True
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Count and remaining seconds of the window before, and of this one."""
+        """Return the count and the remaining seconds of the window before, and of this one."""
         number, elapsed = divmod(self._clock(), expiry)
         left = expiry - elapsed
         pair = self._pairs.entries.get(key)
@@ -191,30 +191,30 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
             previous = pair.current
         return previous, left if previous else 0.0, current, left + expiry
 
-    def clear_sliding_window(self, key: str, expiry: int) -> None:  # noqa: ARG002 - of the library's
-        """Forget a caller."""
+    def clear_sliding_window(self, key: str, expiry: int) -> None:  # noqa: ARG002 - the library passes it
+        """Remove a caller."""
         self.clear(key)
 
-    # ---- housekeeping that the library asks for
+    # ---- housekeeping that the library requires
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """What it raises: nothing."""
+        """The exceptions that this storage raises; it raises none."""
         return ValueError
 
     def check(self) -> bool:
-        """Whether it works."""
+        """Return whether the storage works; it always does."""
         return True
 
     def clear(self, key: str) -> None:
-        """Forget a caller."""
+        """Remove a caller."""
         self._windows.entries.pop(key, None)
         self._pairs.entries.pop(key, None)
         gone = self._instants.entries.pop(key, None)
         self._instants_held -= len(gone.items) if gone else 0
 
     def reset(self) -> int | None:
-        """Forget all."""
+        """Remove all callers; return their number."""
         count = len(self)
         for callers in (self._windows, self._instants, self._pairs):
             callers.entries.clear()
@@ -223,13 +223,13 @@ class LocalStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
 
 
 class LocalFixedWindows(FixedWindowRateLimiter):
-    """The library's strategy on this storage, for which one look is enough to count and to tell what is left."""
+    """The library's strategy on this storage, which counts a request and reads the result in one step."""
 
     storage: LocalStorage
 
-    def hit_and_look(self, item: RateLimitItem, caller: str, now: float) -> tuple[bool, float, int]:
-        """Count a request; returns whether it may pass, when the window is over, and what is left in it."""
+    def hit_and_read(self, item: RateLimitItem, caller: str, now: float) -> tuple[bool, float, int]:
+        """Count a request; return whether it may pass, when the window ends, and the requests that remain in it."""
         window = self.storage.window(item.key_for(caller), item.get_expiry(), now)
         window.count += 1
-        left = item.amount - window.count
-        return left >= 0, window.ends, max(0, left)
+        remaining = item.amount - window.count
+        return remaining >= 0, window.ends, max(0, remaining)

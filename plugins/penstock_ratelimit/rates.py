@@ -1,7 +1,7 @@
-"""One rate: asked for each request, and told in the response.
+"""One rate: checked for each request, and reported in the response.
 
-The fields are those of draft-ietf-httpapi-ratelimit-headers-11: lists of strings with parameters, as RFC 9651 writes
-them. Everything in them is made here from numbers and from names of ours; nothing that a caller says gets in.
+The fields are those of draft-ietf-httpapi-ratelimit-headers-11: lists of strings with parameters, in the syntax of
+RFC 9651. Everything in them is made from our own numbers and names; no text from a caller gets in.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from limits import RateLimitItem
+from limits.strategies import RateLimiter
 
 from penstock_ratelimit.memory import LocalFixedWindows
 
-if TYPE_CHECKING:
-    from limits.strategies import RateLimiter
-
 
 class Quota(RateLimitItem):
-    """An amount in a number of seconds, with keys that cost little to make.
+    """A number of requests in a number of seconds, with keys that are cheap to build.
 
     Parameters
     ----------
-    amount, seconds:
-        So many requests in so many seconds.
+    amount:
+        Requests that are allowed in the period.
+    seconds:
+        Length of the period.
     prefix:
-        What the keys begin with.
+        Prefix of the keys.
     """
 
     __slots__ = ("_prefix", "_suffix", "seconds")
@@ -39,11 +39,11 @@ class Quota(RateLimitItem):
         self._suffix = f"/{amount}/{seconds}"
 
     def get_expiry(self) -> int:
-        """Seconds in which the amount counts."""
+        """Return the length of the period in seconds."""
         return self.seconds
 
     def key_for(self, *identifiers: bytes | str | float) -> str:
-        """The key of a caller."""
+        """Return the key of a caller."""
         return f"{self._prefix}{identifiers[0]}{self._suffix}"  # type: ignore[str-bytes-safe] # ours are all str
 
     def __str__(self) -> str:
@@ -54,41 +54,43 @@ class Quota(RateLimitItem):
 
 
 class Reading(NamedTuple):
-    """What a rate says of one request.
+    """The result of counting one request.
 
     Attributes
     ----------
     admitted:
-        Whether it may pass.
+        True if the request may pass.
     seconds:
-        After how many seconds more may come; whole ones, rounded up.
-    told:
-        Its part of ``RateLimit``.
+        Seconds after which more requests may pass, rounded up to whole ones.
+    item:
+        The item of this rate in ``RateLimit``.
     """
 
     admitted: bool
     seconds: int
-    told: str
+    item: str
 
 
 class Rate:
-    """A quota, what counts it, and what it is called.
+    """A quota, its counter and its name.
 
     Parameters
     ----------
-    quota, limiter:
-        What is counted, and how.
+    quota:
+        The number of requests in a period.
+    limiter:
+        Counts the requests.
     clock:
-        The clock that the limiter's storage counts by.
+        The clock of the limiter's storage.
     name:
-        What callers know it by.
+        The name of the rate in the response.
     partition:
-        Where requests of that name are counted apart, what they are counted for, such as an endpoint; or "".
+        The endpoint, if its requests are counted separately; or "".
 
     Attributes
     ----------
     policy:
-        Its part of ``RateLimit-Policy``.
+        The item of this rate in ``RateLimit-Policy``.
     """
 
     def __init__(
@@ -107,15 +109,15 @@ class Rate:
         return f"<Rate {self.policy}>"
 
     def hit(self, caller: str) -> Reading:
-        """Count a request, if it may pass."""
+        """Count a request if it may pass."""
         now = self._clock()
         if self._is_local:
-            admitted, reset, remaining = self._limiter.hit_and_look(self.quota, caller, now)
+            admitted, reset, remaining = self._limiter.hit_and_read(self.quota, caller, now)
         else:
             admitted = self._limiter.hit(self.quota, caller)
             reset, remaining = self._limiter.get_window_stats(self.quota, caller)
             now = self._clock()
-        # Redis rounds to seconds, and others may have come between the two questions.
+        # Redis rounds to seconds, and other requests may have been counted between the two queries.
         seconds = max(1, min(ceil(reset - now), self.quota.seconds))
         if not admitted or remaining < 0:
             remaining = 0

@@ -1,4 +1,4 @@
-"""Counts that several processes share, in Redis; and what happens while there is none."""
+"""Counts that several processes share in Redis, and the handling of its outages."""
 
 from __future__ import annotations
 
@@ -6,38 +6,37 @@ import logging
 import time
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from limits.storage import RedisStorage
 
 from penstock.errors import PluginError
 from penstock.hooks import log_event
 
-if TYPE_CHECKING:
-    from limits.storage import RedisStorage
-
 PAUSE_SECONDS: Final = 1.0
-"""After a failure nobody asks for so long, and then one does: or each request would wait for the time-out."""
+"""After a failure Redis is left alone for this long, and then one request tries it: else each would wait for the
+timeout."""
 SAME_FAILURE_SECONDS: Final = 60.0
 
 
 def open_redis(url: str, timeout: float, prefix: str) -> RedisStorage:
-    """A storage that connects when it is first asked.
+    """Return a storage that connects on first use.
 
-    A connection that Redis has closed meanwhile is tried once more; what times out is not, so that no request waits for
-    much longer than ``timeout``.
+    A connection that Redis has closed in the meantime is retried once; a timeout is not, so that no request waits much
+    longer than ``timeout``.
 
     Raises
     ------
     PluginError
-        If the library is not there, or the URL cannot be read. It does not show the URL, which may hold a password.
+        If the redis library is missing or the URL is invalid. The message omits the URL, which may contain a password.
     """
     try:
-        from limits.storage import RedisStorage  # noqa: PLC0415 - only who has set a URL needs them
-        from redis.backoff import NoBackoff  # noqa: PLC0415 - likewise
-        from redis.exceptions import ConnectionError as LostConnection  # noqa: PLC0415 - likewise
-        from redis.retry import Retry  # noqa: PLC0415 - likewise
+        from redis.backoff import NoBackoff  # noqa: PLC0415 - redis is an optional dependency
+        from redis.exceptions import ConnectionError as LostConnection  # noqa: PLC0415 - redis is optional
+        from redis.retry import Retry  # noqa: PLC0415 - redis is optional
     except ImportError:
         raise PluginError(
-            "plug-in 'ratelimit' has a redis_url, and the redis library is missing; pip install 'penstock[redis]'"
+            "plug-in 'ratelimit' has a redis_url, but the redis library is missing; pip install 'penstock[redis]'"
         ) from None
     options = {
         "socket_timeout": timeout,
@@ -54,14 +53,19 @@ def open_redis(url: str, timeout: float, prefix: str) -> RedisStorage:
 
 
 class Outage:
-    """Whether Redis is being left alone, because it has failed.
+    """Tracks whether Redis has failed and is being left alone.
 
     Parameters
     ----------
     consequence:
-        What it means for requests, for the log.
+        The effect of an outage on requests, for the log.
     clock:
-        Tells the time in seconds.
+        Returns the seconds of a monotonic clock.
+
+    Attributes
+    ----------
+    failures:
+        Number of requests that Redis did not answer.
     """
 
     def __init__(self, consequence: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,18 +81,18 @@ class Outage:
         return f"<Outage: {'out' if self._is_out else 'none'}, {self.failures} failures>"
 
     def may_ask(self) -> bool:
-        """Whether to ask Redis now: always while it works; once in a while when it does not."""
+        """Return whether to ask Redis now: always while it works, once per pause while it is out."""
         if not self._is_out:
             return True
         with self._lock:
             now = self._clock()
             if now < self._ask_again:
                 return False
-            self._ask_again = now + PAUSE_SECONDS  # this one tries, and nobody else for now
+            self._ask_again = now + PAUSE_SECONDS  # this request tries, and no other one until then
             return True
 
     def failed(self, error: Exception) -> None:
-        """Note that it did not answer."""
+        """Record that Redis did not answer."""
         with self._lock:
             now = self._clock()
             self.failures += 1
@@ -105,10 +109,10 @@ class Outage:
         )
 
     def answered(self) -> None:
-        """Note that it did."""
+        """Record that Redis answered."""
         if not self._is_out:
             return
         with self._lock:
             was_out, self._is_out = self._is_out, False
         if was_out:
-            log_event(logging.INFO, "ratelimit-available", "Redis answers again, and requests are counted")
+            log_event(logging.INFO, "ratelimit-available", "Redis answers again, so the rate limits are enforced")

@@ -1,4 +1,4 @@
-"""Retries: what has failed for a passing reason is tried again, a little later, and not for ever."""
+"""Retries: jobs that failed for a transient reason run again, after a delay and within a budget."""
 
 from penstock_retries.plugin import RetriesPlugin
 

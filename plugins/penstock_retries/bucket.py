@@ -1,4 +1,4 @@
-"""The bucket of tokens that a retry budget is: see ``RetryBudget``."""
+"""The token bucket behind a retry budget: see ``RetryBudget``."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import math
 from typing import Final
 
 KEEP_SECONDS: Final = 10.0
-"""About how long a token keeps. Finagle's deposits expire after as long: a calm day must not pay for a mad hour."""
+"""Roughly how long a token lasts. Finagle's deposits expire after the same time: a quiet day must not pay for the
+retries of a bad hour."""
 
 _WHOLE: Final = 1.0 - 1e-6
-"""Ten tenths of a token make less than 1, in floats. What is taken too much is owed."""
+"""A whole token, less a margin: ten tenths sum to less than 1 in floats. So the reserve may go slightly below 0."""
 
 
 class Bucket:
     """Tokens for the retries of one endpoint.
 
-    It is looked at only when a token is asked for: admitting a job costs nothing but the count that there is anyway.
+    It is updated only when a token is requested: admitting a job costs nothing beyond the count that the lane keeps.
 
     Parameters
     ----------
     ratio:
-        Tokens for each admitted job. They fade, exponentially, with a time constant of ``KEEP_SECONDS``.
+        Tokens earned by each admitted job. They decay exponentially, with a time constant of ``KEEP_SECONDS``.
     floor:
-        Tokens in reserve. They grow back, evenly, within ``KEEP_SECONDS``.
+        Tokens in reserve. They refill at an even rate, within ``KEEP_SECONDS``.
     now:
-        The instant.
+        The current time, in seconds of a monotonic clock.
     """
 
     __slots__ = ("_admitted", "_earned", "_floor", "_ratio", "_reserve", "_since")
@@ -34,14 +35,14 @@ class Bucket:
         self._floor = floor
         self._earned = 0.0
         self._reserve = float(floor)
-        self._admitted = 0  # jobs that have been paid for
+        self._admitted = 0  # jobs whose tokens are in the bucket already
         self._since = now
 
     def __repr__(self) -> str:
         return f"<Bucket: {self._earned:.1f} earned, {self._reserve:.1f} in reserve>"
 
     def take(self, admitted: int, now: float) -> bool:
-        """Take a token, if there is one; ``admitted`` counts all jobs that there ever were."""
+        """Take a token if one is available; ``admitted`` is the number of jobs ever admitted."""
         self._fill(admitted, now)
         if self._earned + self._reserve < _WHOLE:
             return False
@@ -51,10 +52,10 @@ class Bucket:
         return True
 
     def _fill(self, admitted: int, now: float) -> None:
-        faded = max(0.0, now - self._since) / KEEP_SECONDS
-        # The jobs are taken to have come evenly since the last look: the tokens of the early ones have faded by now.
-        share = -math.expm1(-faded) / faded if faded else 1.0
-        self._earned = self._earned * math.exp(-faded) + self._ratio * (admitted - self._admitted) * share
-        self._reserve = min(self._floor, self._reserve + self._floor * faded)
+        elapsed = max(0.0, now - self._since) / KEEP_SECONDS  # in units of the time constant
+        # Assume that the jobs arrived evenly since the last update: the tokens of the early ones have decayed by now.
+        share = -math.expm1(-elapsed) / elapsed if elapsed else 1.0
+        self._earned = self._earned * math.exp(-elapsed) + self._ratio * (admitted - self._admitted) * share
+        self._reserve = min(self._floor, self._reserve + self._floor * elapsed)
         self._admitted = admitted
         self._since = now

@@ -1,4 +1,4 @@
-"""The plug-in: a retry policy for each endpoint, from what the endpoint declares and what the operator allows."""
+"""The plug-in: a retry policy for each endpoint, from the endpoint's declaration and the operator's limits."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from penstock.hooks import Endpoint, Job, PluginSettings, hookimpl, log_event
 from penstock_retries.bucket import Bucket
 
 SAME_LINE_SECONDS: Final = 10.0
-"""How often an endpoint says at most that its budget is used up."""
+"""Shortest time between two log lines about the used-up budget of one endpoint."""
 
 Decide = Callable[[Job, PenstockError, float], float | None]
 
 
 class RetriesSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The operator's word on the retries of all endpoints; None leaves it to each of them.
+    """The operator's limits on the retries of all endpoints; None leaves the endpoint's own.
 
     Parameters
     ----------
     max_attempts:
-        Tries in all that no endpoint may exceed; 1 turns retries off.
+        Attempts per job that no endpoint may exceed; 1 turns retries off.
     budget_ratio:
-        In place of every ``RetryBudget.ratio``. An endpoint without a budget has one then.
+        Replaces every ``RetryBudget.ratio``. An endpoint without a budget gets one.
     budget_floor:
-        In place of every ``RetryBudget.floor``, likewise.
+        Replaces every ``RetryBudget.floor``. An endpoint without a budget gets one.
     """
 
     max_attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -39,7 +39,7 @@ class RetriesSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_
     budget_floor: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
     def budget_of(self, endpoint: Endpoint) -> RetryBudget | None:
-        """What the endpoint may spend."""
+        """Return the retry budget of the endpoint; None if it is unlimited."""
         declared = endpoint.retries.budget
         if self.budget_ratio is None and self.budget_floor is None:
             return declared
@@ -51,16 +51,16 @@ class RetriesSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_
 
 
 class RetriesPlugin:
-    """Decides whether a job that has failed is tried again, and when.
+    """Decides whether a failed job is retried, and when.
 
     Parameters
     ----------
     settings:
-        The operator's word.
+        The operator's limits.
     random:
-        Where the jitter comes from.
+        Source of the jitter.
     clock:
-        The engine's time: of a monotonic clock, in seconds.
+        The engine's clock: monotonic, in seconds.
     """
 
     name = "retries"
@@ -74,39 +74,39 @@ class RetriesPlugin:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._random = random or Random()  # noqa: S311 - jitter, no secret
+        self._random = random or Random()  # noqa: S311 - jitter, not a secret
         self._clock = clock
 
     @hookimpl
     def penstock_retry_policy(self, endpoint: Endpoint) -> Decide:
-        """See ``penstock.hooks.hookspecs``."""
+        """Return the decision on retries for the jobs of the endpoint."""
         budget = self._settings.budget_of(endpoint)
         bucket = None if budget is None else Bucket(budget.ratio, floor_of(endpoint, budget), self._clock())
-        most = endpoint.retries.max_attempts
+        max_attempts = endpoint.retries.max_attempts
         if self._settings.max_attempts is not None:
-            most = min(most, self._settings.max_attempts)
-        return Policy(endpoint, most, bucket, self._random).decide
+            max_attempts = min(max_attempts, self._settings.max_attempts)
+        return RetryPolicy(endpoint, max_attempts, bucket, self._random).decide
 
 
 def floor_of(endpoint: Endpoint, budget: RetryBudget) -> int:
-    """Tokens in reserve: enough in any case for the jobs of two full workers, so that a crash fails none of them."""
-    in_a_batch = endpoint.batching.max_size if endpoint.batching is not None else 1
-    return max(budget.floor, 2 * in_a_batch * endpoint.concurrency)
+    """Return the reserve of tokens: at least enough for the jobs of two full workers, so that a crash fails no job."""
+    batch_size = endpoint.batching.max_size if endpoint.batching is not None else 1
+    return max(budget.floor, 2 * batch_size * endpoint.concurrency)
 
 
-class Policy:
-    """The retries of one endpoint.
+class RetryPolicy:
+    """The decisions on retries for one endpoint.
 
     Parameters
     ----------
     endpoint:
-        Whose jobs they are.
+        The endpoint of the jobs.
     max_attempts:
-        Tries in all, for one job.
+        Attempts per job, the first included.
     bucket:
-        What the retries are paid from; None if they cost nothing.
+        The bucket that each retry takes a token from; None if retries are free.
     random:
-        Where the jitter comes from.
+        Source of the jitter.
     """
 
     def __init__(self, endpoint: Endpoint, max_attempts: int, bucket: Bucket | None, random: Random) -> None:
@@ -115,23 +115,23 @@ class Policy:
         self._backoff = endpoint.retries.backoff
         self._max_attempts = max_attempts
         self._random = random
-        self._said_at = float("-inf")
+        self._logged_at = float("-inf")
 
     def decide(self, job: Job, error: PenstockError, now: float) -> float | None:
-        """After how many seconds the job is to be tried again, or None. A token is taken only if it is."""
+        """Return the seconds after which to retry the job, or None to fail it. Take a token only if it is retried."""
         if job.spent >= self._max_attempts:
             return None
         delay = self._delay(job, error)
         if delay is None or now + delay >= job.finish_by:
             return None
         if self.bucket is not None and not self.bucket.take(job.lane.admitted, now):
-            self._say_exhausted(now)
+            self._log_exhausted(now)
             return None
         return delay
 
     def _delay(self, job: Job, error: PenstockError) -> float | None:
         if isinstance(error, WorkerLost):
-            return 0.0  # the worker was at fault and not what it called; another one takes the job
+            return 0.0  # the worker failed, not what it called: another one takes the job
         if not isinstance(error, HandlerError) or not error.may_retry:
             return None
         if error.retry_delay is not None:
@@ -140,8 +140,8 @@ class Policy:
             return 0.0
         return self._random.uniform(0.0, self._backoff.ceiling(job.spent))
 
-    def _say_exhausted(self, now: float) -> None:
-        if now - self._said_at >= SAME_LINE_SECONDS:
-            self._said_at = now
-            message = f"{self._name} has used up its retry budget: what fails is answered at once"
+    def _log_exhausted(self, now: float) -> None:
+        if now - self._logged_at >= SAME_LINE_SECONDS:
+            self._logged_at = now
+            message = f"{self._name} has used up its retry budget; failed jobs are not retried for now"
             log_event(logging.WARNING, "retry-budget", message, endpoint=self._name)

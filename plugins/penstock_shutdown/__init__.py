@@ -1,4 +1,4 @@
-"""The way down: one audit line for each shutdown, a limit on its time, and routes to ask for it."""
+"""Shutdown: an audit line for each one, a limit on how long it takes, and routes to request it."""
 
 from penstock_shutdown.plugin import ShutdownPlugin
 

@@ -1,4 +1,4 @@
-"""The audit line: each shutdown is one line of the log, at its end, however it was asked for."""
+"""The audit line: each shutdown writes one line to the log, at its end, however it was requested."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any, Final
 
 from penstock.hooks import DrainEnded, DrainStarted, JobAbandoned, Record, log_event
 
-MOST_NAMED: Final = 10
-"""So many abandoned requests are named in the line; the others are counted."""
+MAX_NAMED: Final = 10
+"""Number of abandoned requests that the line names; the others are only counted."""
 
 
 class Audit:
-    """Watches the way down of one engine.
+    """Observes the shutdown of one engine.
 
     Parameters
     ----------
     clock:
-        Returns seconds that only grow.
+        Returns the seconds of a monotonic clock.
 
     Attributes
     ----------
     drain:
-        What is under way, or was; None while nobody has asked for a shutdown.
+        The drain that has begun, and may have ended; None until a shutdown is requested.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -35,7 +35,7 @@ class Audit:
         self._named: list[str] = []
 
     def observers(self) -> Mapping[type[Record], Callable[[Any], None]]:
-        """What to be told."""
+        """Return the observer of each kind of record."""
         return {DrainStarted: self._started, JobAbandoned: self._abandon, DrainEnded: self._ended}
 
     def _started(self, record: DrainStarted) -> None:
@@ -43,12 +43,12 @@ class Audit:
         self._until = self._clock() + record.seconds
 
     def seconds_left(self) -> float:
-        """Of what was granted; 0 if nothing is under way."""
+        """Return what is left of the granted time; 0 if no shutdown is in progress."""
         return max(0.0, self._until - self._clock())
 
     def _abandon(self, record: JobAbandoned) -> None:
         self._abandoned[record.endpoint] += 1
-        if len(self._named) < MOST_NAMED:
+        if len(self._named) < MAX_NAMED:
             self._named.append(record.request_id)
 
     def _ended(self, record: DrainEnded) -> None:

@@ -1,7 +1,7 @@
-"""The routes: ``POST /-/shutdown``, ``POST /-/drain`` and ``POST /-/undrain``, for those who have the key.
+"""The routes: ``POST /-/shutdown``, ``POST /-/drain`` and ``POST /-/undrain``, for callers with the key.
 
-They are open towards the server's authenticator, because they have a key of their own: that a caller may use a model
-does not mean that it may stop the server, and the one who stops servers need not be able to use any.
+The server's authenticator does not guard them, because they have a key of their own: permission to use a model does
+not imply permission to stop the server, and a caller that stops servers need not be allowed to use any model.
 """
 
 from __future__ import annotations
@@ -13,94 +13,92 @@ from typing import Any, Final
 
 from penstock.errors import Draining, Unauthorized
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, log_event
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_shutdown.audit import Audit
-from penstock_shutdown.keys import Key
 from penstock_shutdown.parameters import parameters_of, seconds_of, sentence_of
+from penstock_shutdown.shutdown_key import ShutdownKey
 
 REFUSED_LINE_SECONDS: Final = 60.0
-"""Whoever guesses keys writes one line of the log in so many seconds, not one for each guess."""
-
-USUAL_DRAIN: Final = 30.0
-"""Seconds, where neither the request nor the server says."""
+"""Shortest time between two log lines about requests without the key: guessing keys must not flood the log."""
 
 CHALLENGE: Final = 'Bearer realm="penstock shutdown"'
 
 
 class Operations:
-    """What the routes do.
+    """The handlers of the routes.
 
     Parameters
     ----------
     key:
-        What callers have to show.
+        The key that callers must send.
     audit:
-        Knows of a shutdown that has begun, by whomever.
+        Knows of any shutdown that has begun, however it was requested.
     clock:
-        Returns seconds that only grow.
+        Returns the seconds of a monotonic clock.
     """
 
-    def __init__(self, key: Key, audit: Audit, clock: Callable[[], float]) -> None:
+    def __init__(self, key: ShutdownKey, audit: Audit, clock: Callable[[], float]) -> None:
         self._key = key
         self._audit = audit
         self._clock = clock
-        self._refused = 0  # since the last line about it
-        self._refused_line_at = -math.inf
+        self._refused = 0  # since the last log line about it
+        self._logged_at = -math.inf
 
     def routes(self) -> list[Route]:
-        """All three."""
+        """Return the three routes."""
         return [
             Route(path=f"/-/{name}", name=name, handler=handler, method="POST", is_open=True)
             for name, handler in (("shutdown", self.shutdown), ("drain", self.drain), ("undrain", self.undrain))
         ]
 
     def shutdown(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
-        """Drain, and then stop; answers with what there is to wait for. Asking again changes nothing."""
+        """Drain and then stop the server; respond with the work in progress. Repeated requests change nothing."""
         self._check_key(request)
         given = parameters_of(request.query, {"drain", "why"})
-        usual = engine.longest_drain if math.isfinite(engine.longest_drain) else USUAL_DRAIN
-        seconds = seconds_of(given["drain"]) if "drain" in given else usual
+        default = engine.longest_drain if math.isfinite(engine.longest_drain) else DEFAULT_DRAIN_TIMEOUT
+        seconds = seconds_of(given["drain"]) if "drain" in given else default
         if self._audit.drain is None:
             engine.shutdown(seconds, who=_who(request), why=sentence_of(given.get("why", "")))
-        return self._answer(engine, 202)
+        return self._response(engine, 202)
 
     def drain(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
-        """Take the server out of rotation: it refuses new work, finishes what it has, and stays."""
+        """Take the server out of rotation: it refuses new work, finishes its jobs, and keeps running."""
         self._check_key(request)
         given = parameters_of(request.query, {"why"})
         if self._audit.drain is None:
             engine.pause(who=_who(request), why=sentence_of(given.get("why", "")))
-        return self._answer(engine, 200)
+        return self._response(engine, 200)
 
     def undrain(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
-        """Take it back into rotation."""
+        """Put the server back into rotation."""
         self._check_key(request)
         given = parameters_of(request.query, {"why"})
         if self._audit.drain is not None:
-            raise Draining("the server is shutting down, which cannot be taken back", retryable=False)
+            raise Draining("the server is shutting down, which cannot be undone", retryable=False)
         engine.resume(who=_who(request), why=sentence_of(given.get("why", "")))
-        return self._answer(engine, 200)
+        return self._response(engine, 200)
 
     def _check_key(self, request: RouteRequest) -> None:
         if self._key.is_in(request.header("authorization")):
             return
         self._refused += 1
         now = self._clock()
-        if now - self._refused_line_at >= REFUSED_LINE_SECONDS:
-            self._refused_line_at = now
+        if now - self._logged_at >= REFUSED_LINE_SECONDS:
+            self._logged_at = now
             log_event(
                 logging.WARNING,
                 "shutdown-refused",
-                f"a POST to {request.path} came without the key",
+                f"refused a POST to {request.path} without the key",
                 path=request.path,
                 address=request.address or None,
                 request=request.request_id,
                 refused=self._refused,
             )
             self._refused = 0
-        raise Unauthorized("this needs the key of plug-in 'shutdown', as a bearer token", challenge=CHALLENGE)
+        raise Unauthorized("this route requires the key of plug-in 'shutdown' as a bearer token", challenge=CHALLENGE)
 
-    def _answer(self, engine: RouteEngine, status: int) -> RouteResponse:
-        """What there is to wait for."""
+    def _response(self, engine: RouteEngine, status: int) -> RouteResponse:
+        """Respond with the jobs and workers that a drain waits for."""
         known, drain = engine.status(), self._audit.drain
         endpoints = {
             name: {"queued": each["queued"], "running": each["running"]} for name, each in known["endpoints"].items()

@@ -1,4 +1,4 @@
-"""The plug-in: the audit line, the limit on a drain's time, and, where there is a key, the routes."""
+"""The plug-in: the audit line, the limit on the length of a drain, and, if a key is set, the routes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import msgspec
 
 from penstock.hooks import PluginSettings, Record, Route, Secret, ShutdownRequest, hookimpl
 from penstock_shutdown.audit import Audit
-from penstock_shutdown.keys import Key
 from penstock_shutdown.operations import Operations
+from penstock_shutdown.shutdown_key import ShutdownKey
 
 
 class ShutdownSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the server may be stopped.
+    """The limit on shutdowns, and the key of the routes.
 
     Parameters
     ----------
     max_drain:
-        Seconds that no drain may exceed, whoever asks for it, a signal included; None: no limit but the server's own.
+        Longest drain in seconds, whether a signal or a caller requests it; None: only the server's own limit applies.
     key:
-        What a caller of the routes has to show. Without a key there are no routes.
+        The key that callers of the routes must send. Without a key there are no routes.
     key_file:
-        A file that holds the key, instead.
+        Path of a file that contains the key, in place of ``key``.
     """
 
     max_drain: Annotated[float, msgspec.Meta(ge=0, le=86_400)] | None = None
@@ -34,18 +34,18 @@ class ShutdownSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown
 
     def __post_init__(self) -> None:
         if self.key is not None and self.key_file is not None:
-            raise ValueError("there is a key and a key_file; give one of them")
+            raise ValueError("both key and key_file are set; set only one of them")
 
 
 class ShutdownPlugin:
-    """Audits every shutdown, limits its time, and lets those who have the key ask for it over HTTP.
+    """Audits every shutdown, limits its length, and lets callers with the key request it over HTTP.
 
     Parameters
     ----------
     settings:
         The limit, and the key.
     clock:
-        Returns seconds that only grow.
+        Returns the seconds of a monotonic clock.
 
     Raises
     ------
@@ -60,24 +60,24 @@ class ShutdownPlugin:
         self._max_drain = settings.max_drain
         self._clock = clock
         self._audit = Audit(clock)
-        self._key: Key | None = None
+        self._key: ShutdownKey | None = None
         if settings.key is not None:
-            self._key = Key(settings.key)
+            self._key = ShutdownKey(settings.key)
         elif settings.key_file is not None:
-            self._key = Key.from_file(Path(settings.key_file))
+            self._key = ShutdownKey.from_file(Path(settings.key_file))
 
     @hookimpl
     def penstock_observer(self) -> Mapping[type[Record], Callable[[Any], None]]:
-        """See ``penstock.hooks.hookspecs``."""
+        """Return the observers that write the audit line."""
         return self._audit.observers()
 
     @hookimpl
     def penstock_shutdown_policy(self) -> Callable[[ShutdownRequest], float] | None:
-        """See ``penstock.hooks.hookspecs``."""
+        """Return the policy that caps every drain at ``max_drain``, or None if that is not set."""
         limit = self._max_drain
         return None if limit is None else lambda request: min(request.drain, limit)
 
     @hookimpl
     def penstock_routes(self) -> Iterable[Route] | None:
-        """See ``penstock.hooks.hookspecs``."""
+        """Return the routes, or None if no key is set."""
         return None if self._key is None else Operations(self._key, self._audit, self._clock).routes()

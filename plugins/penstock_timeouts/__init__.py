@@ -1,6 +1,6 @@
-"""Deadlines that callers bring along in a header, and limits of the operator's for each caller.
+"""Deadlines that callers send in a header, and the operator's limits for each caller.
 
-Both only tighten what an endpoint allows.
+Both can only tighten an endpoint's own timeouts.
 """
 
 from penstock_timeouts.plugin import TimeoutsPlugin

@@ -1,7 +1,7 @@
-"""The headers in which a caller says how long it will wait, and how each is read.
+"""The headers in which a caller sends its deadline, and the parser of each.
 
-Digits are those of ASCII, there is an upper bound to their number, and signs, exponents, ``nan`` and ``inf`` are no
-numbers here: what a header may be is decided by these patterns, not by what ``float`` happens to accept.
+Only ASCII digits are accepted, a bounded number of them, and no signs, exponents, ``nan`` or ``inf``: these patterns
+define the valid values, not the texts that ``float`` happens to accept.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9
 
 @dataclass(frozen=True)
 class DeadlineHeader:
-    """One such header.
+    """A header that carries a deadline.
 
     Parameters
     ----------
     name:
-        As people write it.
+        The header's name in its usual case.
     form:
-        What its value must be, for whoever got it wrong.
+        The form of a valid value, for error messages.
     parse:
-        Makes seconds of its value; None if it cannot be read.
+        Converts a value to seconds; returns None if it is invalid.
     is_for_streams:
-        Whether it says anything about the whole of a stream.
+        True if the header limits the whole duration of a stream.
     """
 
     name: str
@@ -43,12 +43,12 @@ class DeadlineHeader:
     is_for_streams: bool = True
 
     def seconds(self, value: str) -> float:
-        """How long the caller will wait.
+        """Return how long the caller will wait.
 
         Raises
         ------
         MalformedRequest
-            If the value cannot be read.
+            If the value is invalid.
         """
         found = self.parse(value)
         if found is None:
@@ -80,8 +80,8 @@ DEADLINE_HEADERS: Final[Mapping[str, DeadlineHeader]] = {
         DeadlineHeader("grpc-timeout", "1 to 8 digits and one of H M S m u n, such as 250m", _grpc),
         DeadlineHeader("x-envoy-expected-rq-timeout-ms", "whole milliseconds, such as 250", _milliseconds),
         DeadlineHeader("x-request-timeout-seconds", _IN_SECONDS, _seconds),
-        # What the OpenAI client waits for the next bytes: of an answer in one piece, that is the whole of it.
+        # The OpenAI client waits this long for the next bytes: for a response in one piece that is the whole wait.
         DeadlineHeader("x-stainless-read-timeout", _IN_SECONDS, _seconds, is_for_streams=False),
     )
 }
-"""By their names in lower case."""
+"""The headers by their names in lower case."""

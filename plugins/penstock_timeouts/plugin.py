@@ -1,4 +1,4 @@
-"""The plug-in ``timeouts``: its settings, and what it makes of them for each endpoint."""
+"""The plug-in ``timeouts``: its settings, and the timeout policy that it derives from them for each endpoint."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from penstock.errors import DeadlineInfeasible
 from penstock.hooks import Endpoint, PluginSettings, Submission, Timeouts, hookimpl, near_miss
 from penstock_timeouts.deadline_headers import DEADLINE_HEADERS, DeadlineHeader
 
-MOST_REMEMBERED: Final = 256
-"""Budgets that travel from hop to hop are all different, so remembering more would gain little."""
+MAX_CACHED: Final = 256
+"""Deadlines that are propagated from hop to hop all differ, so a larger cache would gain little."""
 
 Tighten = Callable[[float], "Timeouts | None"]
 Policy = Callable[[Submission], "Timeouts | None"]
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the jobs of somebody may take, in seconds; None leaves it to others.
+class TimeoutLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The operator's limits on the timeouts of a caller's jobs, in seconds; None sets no limit.
 
     Parameters
     ----------
     queue, execution, total, first_chunk, idle:
-        As in ``Timeouts``; each counts where it is tighter than the endpoint's.
+        As in ``Timeouts``; each applies where it is tighter than the endpoint's.
     """
 
     queue: float | None = None
@@ -37,41 +37,41 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle: float | None = None
 
     def __post_init__(self) -> None:
-        for name, seconds in self.given().items():
+        for name, seconds in self.as_dict().items():
             if not 0 < seconds < math.inf:
-                raise ValueError(f"{name} = {seconds:g} is no limit; give seconds, more than 0")
+                raise ValueError(f"{name} = {seconds:g} is not a limit; set seconds greater than 0")
 
-    def given(self) -> dict[str, float]:
-        """Those that are not None."""
+    def as_dict(self) -> dict[str, float]:
+        """Return the limits that are set, by name."""
         return {name: seconds for name, seconds in msgspec.structs.asdict(self).items() if seconds is not None}
 
 
 class TimeoutsSettings(PluginSettings, frozen=True, kw_only=True):
-    """What an operator may set.
+    """The settings of the plug-in.
 
     Parameters
     ----------
     headers:
-        The headers that a caller's deadline is taken from.
+        The headers from which a caller's deadline is read.
     default:
-        Limits for everybody.
+        Limits for all callers.
     principals:
-        Limits for one caller, by the principal's name; a field that is given comes in place of the default's.
+        Limits for single callers, by the principal's name; a field that is set replaces the default's.
     """
 
     headers: tuple[str, ...] = tuple(DEADLINE_HEADERS)
-    default: Limits = Limits()
-    principals: dict[str, Limits] = msgspec.field(default_factory=dict)
+    default: TimeoutLimits = TimeoutLimits()
+    principals: dict[str, TimeoutLimits] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.headers:
             if name.lower() not in DEADLINE_HEADERS:
                 meant = near_miss(name.lower(), DEADLINE_HEADERS)
-                raise ValueError(f"no deadline is read from a header {name!r}; {meant}")
+                raise ValueError(f"no deadline can be read from header {name!r}; {meant}")
 
 
 class TimeoutsPlugin:
-    """Decides how long a job may take, by what its caller wishes and by who the caller is."""
+    """Decides how long a job may take, from its caller's deadline and the limits for that caller."""
 
     Settings = TimeoutsSettings
 
@@ -80,64 +80,64 @@ class TimeoutsPlugin:
 
     @hookimpl
     def penstock_timeout_policy(self, endpoint: Endpoint) -> Policy | None:
-        """Take the tightest of what the endpoint, the operator and the caller say."""
+        """Return the policy that applies the tightest of the endpoint's, the operator's and the caller's limits."""
         named = {name.lower() for name in self._settings.headers}
         readers = [
             (name, header)
             for name, header in DEADLINE_HEADERS.items()
             if name in named and (header.is_for_streams or not endpoint.is_stream)
         ]
-        everybody = _tightening(endpoint.timeouts, self._limits_of(None))
+        default = _tightening(endpoint.timeouts, self._limits_of(None))
         principals = {name: _tightening(endpoint.timeouts, self._limits_of(name)) for name in self._settings.principals}
-        if not readers and not principals and everybody(math.inf) is None:
+        if not readers and not principals and default(math.inf) is None:
             return None
-        return _policy(readers, everybody, principals)
+        return _policy(readers, default, principals)
 
     def _limits_of(self, principal: str | None) -> dict[str, float]:
-        limits = self._settings.default.given()
+        limits = self._settings.default.as_dict()
         if principal is not None:
-            limits.update(self._settings.principals[principal].given())
+            limits.update(self._settings.principals[principal].as_dict())
         return limits
 
 
 def _tightening(own: Timeouts, limits: dict[str, float]) -> Tighten:
-    """What makes an endpoint's time-outs of a caller's wish; None where they stay as they are."""
+    """Return a function from a caller's deadline to the job's timeouts, or to None if they stay the endpoint's own."""
     tighter = {}
     for name, seconds in limits.items():
         present = getattr(own, name)
         if present is None or seconds < present:
             tighter[name] = seconds
     base = dataclasses.replace(own, **tighter) if tighter else own
-    unasked = base if tighter else None
+    without_deadline = base if tighter else None
 
-    @lru_cache(maxsize=MOST_REMEMBERED)
-    def tighten(wished: float) -> Timeouts | None:
-        if wished == math.inf or (base.total is not None and base.total <= wished):
-            return unasked
-        return dataclasses.replace(base, total=wished)
+    @lru_cache(maxsize=MAX_CACHED)
+    def tighten(seconds: float) -> Timeouts | None:
+        if seconds == math.inf or (base.total is not None and base.total <= seconds):
+            return without_deadline
+        return dataclasses.replace(base, total=seconds)
 
     return tighten
 
 
-def _policy(readers: list[tuple[str, DeadlineHeader]], everybody: Tighten, principals: dict[str, Tighten]) -> Policy:
+def _policy(readers: list[tuple[str, DeadlineHeader]], default: Tighten, principals: dict[str, Tighten]) -> Policy:
     def policy(submission: Submission) -> Timeouts | None:
         header = submission.header
-        wished = math.inf
+        seconds = math.inf
         for name, reader in readers:
             value = header(name)
             if value is not None:
-                wished = min(wished, _wish(reader, value))
-        tighten = everybody
+                seconds = min(seconds, _remaining(reader, value))
+        tighten = default
         if principals and submission.principal is not None:
-            tighten = principals.get(submission.principal.name, everybody)
-        return tighten(wished)
+            tighten = principals.get(submission.principal.name, default)
+        return tighten(seconds)
 
     return policy
 
 
-def _wish(reader: DeadlineHeader, value: str) -> float:
-    """Raises for a deadline that has passed: a gRPC server does not even start the call then."""
+def _remaining(reader: DeadlineHeader, value: str) -> float:
+    """Return the seconds the caller still waits; refuse 0, as a gRPC server does: it does not even start the call."""
     seconds = reader.seconds(value)
     if seconds == 0.0:
-        raise DeadlineInfeasible(f"{reader.name}: {value} leaves no time at all, so nothing was started")
+        raise DeadlineInfeasible(f"{reader.name}: {value} leaves no time, so nothing was started")
     return seconds

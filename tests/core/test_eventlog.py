@@ -1,4 +1,4 @@
-"""What an operator reads: text and JSON lines that say it all and cannot be forged."""
+"""The operator's log: text and JSON lines that are complete and cannot be forged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from penstock.eventlog import JsonFormatter, TextFormatter, configure_logging, l
 
 @contextlib.contextmanager
 def fresh_logging() -> Iterator[None]:
-    """Take the handlers off (pytest's are among them) and put everything back, whatever ``configure`` did to it."""
+    """Remove all handlers, including pytest's, and restore the loggers afterwards."""
     root, ours = logging.getLogger(), logging.getLogger("penstock")
     before = [(log, list(log.handlers), log.level, log.propagate, log.disabled) for log in (root, ours)]
     root.handlers.clear()
@@ -34,7 +34,7 @@ def fresh_logging() -> Iterator[None]:
 
 
 def record(message: str = "all is well", event: str = "pool-ready", /, **fields: Any) -> logging.LogRecord:
-    """Return what ``log_event`` makes."""
+    """Return a record as ``log_event`` creates it."""
     made = logging.makeLogRecord({"name": "penstock", "levelno": logging.INFO, "levelname": "INFO", "msg": message})
     made.event, made.fields = event, fields
     return made
@@ -80,7 +80,7 @@ def test_text_quotes_what_would_be_misread(value: object, shown: str) -> None:
 
 @given(event=st.text(), message=st.text(), name=st.text(min_size=1), value=st.text())
 def test_no_value_can_forge_a_line(event: str, message: str, name: str, value: str) -> None:
-    """Whatever text comes in, one event is one line of printable, encodable text, in both formats."""
+    """For any text, one event is one line of printable, encodable text, in both formats."""
     for formatter in (TextFormatter(), JsonFormatter()):
         line = formatter.format(record(message, event, **{name: value} if name != "traceback" else {}))
         assert len(line.splitlines()) == 1
@@ -153,14 +153,14 @@ def test_other_loggers_render_with_their_name_and_exception(formatter: logging.F
 
 
 def test_a_message_with_wrong_arguments_is_shown_all_the_same() -> None:
-    """A record whose arguments do not fit its message loses neither."""
+    """A record whose arguments do not fit its message shows both."""
     made = logging.makeLogRecord({"name": "x", "msg": "%d of %d", "args": ("x",), "levelname": "INFO"})
     assert "%d of %d ('x',)" in TextFormatter().format(made)
 
 
 @fresh_logging()
 def test_log_event_does_not_format_the_message() -> None:
-    """A percent sign in the sentence is a percent sign."""
+    """A percent sign in the message is not a format specifier."""
     stream = io.StringIO()
     configure_logging("text", stream)
     log_event(logging.INFO, "load", "100 % of %s", name="x")
@@ -169,7 +169,7 @@ def test_log_event_does_not_format_the_message() -> None:
 
 @fresh_logging()
 def test_configure_shows_each_line_once_and_may_be_called_again() -> None:
-    """After two calls the last one holds, for Penstock's events and for the logging of others."""
+    """After two calls the last one is in force, for Penstock's events and for all other logging."""
     first, second = io.StringIO(), io.StringIO()
     configure_logging("text", first)
     configure_logging("json", second, level=logging.WARNING)
@@ -193,7 +193,7 @@ def test_configure_leaves_a_root_logger_with_handlers_alone() -> None:
 
 
 @fresh_logging()
-def test_configure_again_mends_what_dictconfig_disabled() -> None:
+def test_configure_again_restores_what_dictconfig_disabled() -> None:
     """The user's dictConfig disables every logger by default; configuring again brings the events back."""
     stream = io.StringIO()
     configure_logging("text", stream)
@@ -204,7 +204,7 @@ def test_configure_again_mends_what_dictconfig_disabled() -> None:
 
 
 def test_color_marks_the_level_only() -> None:
-    """Colour, when asked for, surrounds the level and nothing else."""
+    """Color, when requested, surrounds the level and nothing else."""
     line = TextFormatter(color=True).format(record(value="\x1b[31m"))
     assert line.count("\x1b") == 2
     assert "\x1b[32mINFO   \x1b[0m" in line

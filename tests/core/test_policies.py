@@ -1,4 +1,4 @@
-"""What an endpoint promises is validated where it is written, with the mend."""
+"""The policies of an endpoint are validated where they are written, and the error has the fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import DeclarationError
-from penstock.policies import Backoff, Retries, RetryBudget
+from penstock.policies import Backoff, Retries, RetryBudget, Timeouts
 
 
 def test_back_off_grows_by_its_factor_up_to_its_cap() -> None:
@@ -18,18 +18,18 @@ def test_back_off_grows_by_its_factor_up_to_its_cap() -> None:
 
 
 def test_back_off_has_no_failures_too_many() -> None:
-    """What no float can hold is the cap; nothing multiplied is nothing."""
+    """A wait too large for a float is the cap; a base of zero stays zero."""
     assert Backoff(factor=10.0).ceiling(5000) == 10.0
     assert Backoff(base=0.0, factor=10.0).ceiling(5000) == 0.0
 
 
 def test_one_exception_is_as_good_as_a_tuple_of_one() -> None:
-    """Both are the same policy."""
+    """``on`` takes a single exception or a tuple; the policy is the same."""
     assert Retries(on=KeyError) == Retries(on=(KeyError,))
 
 
 def test_policies_are_values() -> None:
-    """Frozen, equal by content, fit for a set."""
+    """Policies are frozen, equal by content, and hashable."""
     assert Retries() == Retries(max_attempts=2, backoff=Backoff(), budget=RetryBudget())
     assert len({Retries(on=KeyError), Retries(on=(KeyError,)), Retries()}) == 2
 
@@ -37,26 +37,28 @@ def test_policies_are_values() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Retries(max_attempts=0), r"Retries\(max_attempts=0\): give a whole number of 1 or more"),
-        (lambda: Retries(on="KeyError"), r"'KeyError' is no exception class; write on=\(ConnectionError,\)"),
-        (lambda: Retries(on=[KeyError]), "is no exception class"),
-        (lambda: Retries(on=(KeyError, 503)), "503 is no exception class"),
-        (lambda: Retries(on=KeyError()), "is no exception class"),
-        (lambda: Retries(on=SystemExit), "SystemExit'> is no exception class"),
-        (lambda: Retries(backoff=1.0), r"backoff=1.0\): write backoff=Backoff\(\), or None"),
-        (lambda: Retries(budget=0.2), r"budget=0.2\): write budget=RetryBudget\(\), or None"),
+        (lambda: Retries(max_attempts=0), r"Retries\(max_attempts=0\): use an integer of at least 1"),
+        (lambda: Retries(on="KeyError"), r"'KeyError' is not an exception class; write on=\(ConnectionError,\)"),
+        (lambda: Retries(on=[KeyError]), "is not an exception class"),
+        (lambda: Retries(on=(KeyError, 503)), "503 is not an exception class"),
+        (lambda: Retries(on=KeyError()), "is not an exception class"),
+        (lambda: Retries(on=SystemExit), "SystemExit'> is not an exception class"),
+        (lambda: Retries(backoff=1.0), r"backoff=1.0\): use backoff=Backoff\(\), or None"),
+        (lambda: Retries(budget=0.2), r"budget=0.2\): use budget=RetryBudget\(\), or None"),
         (lambda: Backoff(base=-1), "cannot be negative"),
-        (lambda: Backoff(base=None), "give seconds as a number"),
-        (lambda: Backoff(cap=float("inf")), "Backoff"),
-        (lambda: Backoff(factor=0.5), "give a number of 1 or more"),
-        (lambda: Backoff(factor=float("nan")), "give a number of 1 or more"),
-        (lambda: RetryBudget(ratio=-0.1), "give a number of 0 or more"),
-        (lambda: RetryBudget(ratio=True), "give a number of 0 or more"),
-        (lambda: RetryBudget(floor=0.5), "give a whole number of 0 or more"),
-        (lambda: RetryBudget(floor=-1), "give a whole number of 0 or more"),
+        (lambda: Backoff(base=None), "use a number of seconds"),
+        (lambda: Backoff(cap=float("inf")), r"Backoff\(cap=inf\): use a finite number of seconds"),
+        (lambda: Timeouts(grace=float("inf")), r"Timeouts\(grace=inf\): use a finite number of seconds"),
+        (lambda: Timeouts(total=float("inf")), r"Timeouts\(total=inf\): use None for no limit"),
+        (lambda: Backoff(factor=0.5), "use a number of at least 1"),
+        (lambda: Backoff(factor=float("nan")), "use a number of at least 1"),
+        (lambda: RetryBudget(ratio=-0.1), "use a number of at least 0"),
+        (lambda: RetryBudget(ratio=True), "use a number of at least 0"),
+        (lambda: RetryBudget(floor=0.5), "use an integer of at least 0"),
+        (lambda: RetryBudget(floor=-1), "use an integer of at least 0"),
     ],
 )
 def test_policies_that_mean_nothing_are_refused(make: Callable[[], Any], words: str) -> None:
-    """Each wrong value is told by its name, with the mend."""
+    """The error for a wrong value has its name and the fix."""
     with pytest.raises(DeclarationError, match=words):
         make()

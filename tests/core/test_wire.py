@@ -1,8 +1,10 @@
-"""The frames: whatever happens to the bytes, messages come out whole or not at all."""
+"""The frames: however the bytes are split or damaged, messages come out whole or not at all."""
 
 from __future__ import annotations
 
+import ast
 from itertools import pairwise
+from pathlib import Path
 from struct import pack as pack_struct
 from typing import Any
 
@@ -41,7 +43,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Spawned: st.builds(wire.Spawned, IDS, IDS),
     wire.Exited: st.builds(wire.Exited, IDS, st.integers(min_value=-64, max_value=255)),
 }
-# The machine may be busy with other tests, and how long an example takes proves nothing.
+# The machine may be busy with other tests, so the time that an example takes proves nothing.
 at_leisure = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ANY_MESSAGES = st.lists(st.one_of(*MESSAGES.values()), max_size=8)
@@ -68,7 +70,7 @@ def test_each_message_comes_out_as_it_went_in(kind: type) -> None:
 
 
 def test_every_kind_of_message_is_tested() -> None:
-    """The list above is that of the module."""
+    """The strategies above cover every message of the module."""
     kinds = set()
     for value in vars(wire).values():
         is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
@@ -90,7 +92,7 @@ def test_bytes_may_be_split_anywhere(messages: list[Any], cuts: list[int]) -> No
 @at_leisure
 @given(ANY_MESSAGES)
 def test_bytes_may_come_one_by_one(messages: list[Any]) -> None:
-    """A message comes out with its last byte, not before and not later."""
+    """A message comes out with its last byte, not earlier and not later."""
     reader = FrameReader()
     for message in messages:
         *pieces, last = [bytes([byte]) for byte in pack(message)]
@@ -99,7 +101,7 @@ def test_bytes_may_come_one_by_one(messages: list[Any]) -> None:
 
 
 def test_many_frames_may_come_in_one_piece() -> None:
-    """All that has arrived is read at once, and the beginning of the next frame is kept."""
+    """All bytes that have arrived are read at once, and the beginning of the next frame is kept."""
     reader = FrameReader()
     messages = [wire.Cancel(number) for number in range(5000)]
     stream = b"".join(map(pack, messages))
@@ -119,7 +121,7 @@ def test_nothing_is_no_news() -> None:
 @at_leisure
 @given(st.binary(min_size=1, max_size=64))
 def test_garbage_is_refused(payload: bytes) -> None:
-    """A payload that is none of our messages raises ``WireError``, and nothing else does."""
+    """A payload that is not a message raises ``WireError``, and no other exception."""
     try:
         messages = FrameReader().feed(pack_struct(">I", len(payload)) + payload)
     except WireError:
@@ -131,7 +133,7 @@ def test_garbage_is_refused(payload: bytes) -> None:
 @at_leisure
 @given(st.binary(max_size=200), st.lists(st.integers(min_value=0), max_size=5))
 def test_no_bytes_raise_anything_but_wire_errors(data: bytes, cuts: list[int]) -> None:
-    """Bytes from somebody who is not what we think do not crash the engine."""
+    """Arbitrary bytes from the other end do not crash the engine."""
     reader = FrameReader()
     try:
         for piece in split(data, cuts):
@@ -147,7 +149,7 @@ def test_no_bytes_raise_anything_but_wire_errors(data: bytes, cuts: list[int]) -
         b"\xc0",  # nil
         msgspec.msgpack.encode([99, 1]),  # no such tag
         msgspec.msgpack.encode([2]),  # a Cancel of nothing
-        msgspec.msgpack.encode([2, "x"]),  # of the wrong type
+        msgspec.msgpack.encode([2, "x"]),  # a field of the wrong type
         b"\x92\x16\xa1\xff",  # not UTF-8
         b"\x91" * 100_000,  # nested too deeply
         pack(wire.Cancel(1))[4:] + b"\x00",  # something after the message
@@ -155,32 +157,32 @@ def test_no_bytes_raise_anything_but_wire_errors(data: bytes, cuts: list[int]) -
 )
 def test_each_kind_of_garbage_is_refused(payload: bytes) -> None:
     """An empty frame, an unknown tag, missing or wrong fields, bad UTF-8, deep nesting, trailing bytes."""
-    with pytest.raises(WireError, match="no message of ours"):
+    with pytest.raises(WireError, match="is not a valid message"):
         FrameReader().feed(pack_struct(">I", len(payload)) + payload)
 
 
 def test_an_oversize_frame_is_refused_at_its_header() -> None:
-    """A length beyond the bound raises before a byte of the payload is waited for or kept."""
-    with pytest.raises(WireError, match="a frame of 1073741825 bytes is announced; the most is 1073741824"):
+    """A length over the limit raises before any byte of the payload is waited for or kept."""
+    with pytest.raises(WireError, match="the frame announces 1073741825 bytes, which exceeds the limit of 1073741824"):
         FrameReader().feed(pack_struct(">I", wire.MAX_FRAME_BYTES + 1))
 
 
 def test_an_oversize_message_is_refused_by_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the other end would refuse is not sent."""
+    """A message that the other end would refuse is not sent."""
     monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 100)
     assert len(pack(wire.Chunk(1, b"x" * 90))) <= 104
-    with pytest.raises(WireError, match="larger than a frame may be"):
+    with pytest.raises(WireError, match=r"a message of \d+ bytes exceeds the limit of 100"):
         pack(wire.Chunk(1, b"x" * 101))
 
 
 def test_whole_messages_before_an_error_are_lost_with_the_stream() -> None:
-    """After an error the stream has lost its framing: the reader says so instead of guessing."""
+    """After an error the stream has lost its framing: the reader raises instead of guessing."""
     with pytest.raises(WireError):
         FrameReader().feed(pack(wire.Cancel(1)) + b"\xff\xff\xff\xff")
 
 
 def test_a_large_frame_in_small_pieces_takes_linear_time() -> None:
-    """The pieces of a large frame are joined and looked at once, and not anew with every piece."""
+    """The pieces of a large frame are joined and scanned once, not again with every piece."""
     scanned = 0
 
     class Counting(FrameReader):
@@ -195,3 +197,19 @@ def test_a_large_frame_in_small_pieces_takes_linear_time() -> None:
     pieces = [frame[start : start + 1024] for start in range(0, len(frame), 1024)]
     assert [message for piece in pieces for message in reader.feed(piece)] == [chunk]
     assert scanned <= 2 * len(frame)
+
+
+def test_what_two_processes_share_is_defined_once() -> None:
+    """No module of the core defines a constant of ``wire`` again: a copy that drifts would stall streams in silence."""
+
+    def constants(path: Path) -> set[str]:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        return {name for name in names if name.isupper()}
+
+    home = Path(wire.__file__)
+    shared = {name for name in constants(home) if not name.startswith("_")}
+    assert {"WINDOW_BYTES", "SHARED_BYTES", "FAILED_HANDLER"} <= shared
+    others = [path for path in home.parent.rglob("*.py") if path != home]
+    copies = {path.name: {name.lstrip("_") for name in constants(path)} & shared for path in others}
+    assert {name: found for name, found in copies.items() if found} == {}

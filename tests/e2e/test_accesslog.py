@@ -71,7 +71,7 @@ def test_a_stream_has_a_line_when_it_is_over(served: Served) -> None:
 
 
 def test_a_hang_up_has_a_line(served: Served) -> None:
-    """499, as nobody was there to be told anything."""
+    """A hang-up is logged as 499: no response was sent."""
     request_id, body = new_id(), b'{"seconds": 60}'
     head = (
         f"POST /sleep HTTP/1.1\r\nHost: x\r\nX-Request-Id: {request_id}\r\nContent-Type: application/json\r\n"
@@ -129,9 +129,9 @@ def test_a_rotated_file_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
-    """With the plug-in, the file, the cause and the mend."""
+    """The error names the plug-in, the file, the cause and the fix."""
     environment = SWITCHED_ON | {"PENSTOCK_ACCESSLOG_FILE": str(tmp_path / "missing" / "access.log")}
     with Served(APP, environment=environment, ready_timeout=None) as served:
         assert served.wait() != 0
         assert "plug-in 'accesslog': cannot append to" in served.output()
-        assert "choose another with its setting 'file'" in served.output()
+        assert "set its setting 'file' to another path" in served.output()

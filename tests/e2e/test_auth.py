@@ -44,7 +44,7 @@ def keys(file: Path, *words: str) -> str:
 
 
 def assert_refused(answer: Answer, code: str, status: int) -> None:
-    """Check that the answer is a problem document which says so, and that sending it again is no use."""
+    """Check that the answer is a problem document with this code, and that it asks not to retry."""
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-should-retry"] == "false"
@@ -148,7 +148,7 @@ def test_oversized_headers_are_refused(guarded: Guarded, size: int) -> None:
 
 
 def test_keys_come_and_go_without_a_restart(guarded: Guarded) -> None:
-    """What ``penstock keys`` does is in force within two seconds."""
+    """Changes made by ``penstock keys`` take effect within two seconds."""
     served = guarded.served
     before = served.process.pid
     key = keys(guarded.file, "new", "temporary")

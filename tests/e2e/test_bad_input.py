@@ -23,7 +23,7 @@ APP = Path(__file__).parent / "apps" / "bad_input_app.py"
 MAX_BODY = 1 << 20
 # Larger bodies are looked at by the worker.
 LOOKED_AT_BY_WORKER = 70_000
-PROMPT = 2.0  # seconds that "at once" may take on a busy machine; nothing here has a time-out that short
+PROMPT = 2.0  # seconds that "at once" may take on a busy machine; nothing here has a timeout that short
 JSON = {"Content-Type": "application/json"}
 INVALID, TOO_LARGE = "invalid-request", "payload-too-large"
 HEAD = b"POST /square HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
@@ -37,7 +37,7 @@ def pid_of(server: Served) -> int:
 
 
 def admitted(server: Served, endpoint: str) -> int:
-    """How many jobs of an endpoint there have been."""
+    """Return how many jobs of an endpoint there have been."""
     lane = server.status()["endpoints"][endpoint]
     return lane["queued"] + lane["running"] + sum(lane["totals"].values())
 
@@ -112,7 +112,7 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_bad_body_is_refused_with_its_reason(server: Served, name: str) -> None:
-    """What is no JSON is a 400, what does not fit the schema a 422; ``errors`` lists where and why."""
+    """A body that is not JSON is a 400, and one that does not fit the schema a 422; ``errors`` lists where and why."""
     path, body, status = BODIES[name]
     document = assert_refused(server.post(path, body, headers=JSON), status, INVALID)
     assert document["errors"]
@@ -293,7 +293,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_request_that_cannot_be_parsed_is_a_problem_too(server: Served, name: str) -> None:
-    """What never becomes a request of the application is answered in the same form, and the connection closed."""
+    """A request that cannot be parsed gets an error in the same format, and the connection is closed."""
     request, status = BROKEN[name]
     assert_refused(exchange(server, request), status, INVALID if status == 400 else "http-error")
 
@@ -302,7 +302,7 @@ def test_a_request_that_cannot_be_parsed_is_a_problem_too(server: Served, name: 
     "request_", [HEAD + b'Content-Length: 100\r\n\r\n{"input": 1}', CHUNKED + b"20\r\nnot all of it"]
 )
 def test_an_upload_that_is_cut_short_is_a_400(server: Served, request_: bytes) -> None:
-    """A client that stops sending in the middle, and still listens, is told so; half a body is never a job."""
+    """A client that stops sending halfway and still reads gets a 400; half a body never becomes a job."""
     assert_refused(exchange(server, request_, half_close=True), 400, INVALID)
 
 

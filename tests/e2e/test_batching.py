@@ -17,11 +17,11 @@ from tests.serving import ROOT, Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
-MAX_WAIT = 1.0  # of /patient
-PATIENCE = 2.0  # what the members of /total and /queue have in all
-MEMBER_TOTAL = 4.0  # of /mortal
+MAX_WAIT = 1.0  # the max_wait of /patient
+PATIENCE = 2.0  # the timeout of the members of /total and /queue
+MEMBER_TOTAL = 4.0  # the total timeout of /mortal
 LATENESS_SECONDS = 1.0  # the machine is shared
-LARGE = 100_000  # letters: more than what is validated before it is queued
+LARGE = 100_000  # characters: more than is validated before queueing
 SOON_SECONDS = 2.0
 
 
@@ -49,17 +49,17 @@ def together(served: Served, path: str, items: Sequence[Any]) -> list[Answer]:
 
 
 def outcomes(answers: Sequence[Answer]) -> list[Any]:
-    """What each was answered: the value, or the status of the error."""
+    """Return each answer's value, or its status if it is an error."""
     return [answer.json() if answer.status == 200 else answer.status for answer in answers]
 
 
 def wait_queued(served: Served, endpoint: str, count: int) -> None:
-    """Wait until so many jobs of the endpoint wait for company."""
+    """Wait until ``count`` jobs of the endpoint are queued for a batch."""
     wait_until(lambda: served.status()["endpoints"][endpoint]["queued"] == count, f"{count} queued in {endpoint}")
 
 
 def queue_seconds(answer: Answer) -> float:
-    """How long the job was queued, as the answer says."""
+    """Return the seconds for which the job was queued, according to its ``Server-Timing``."""
     timing = dict(part.strip().split(";dur=") for part in answer.headers["server-timing"].split(","))
     return float(timing["queue"]) / 1e3
 
@@ -100,7 +100,7 @@ def test_max_wait_counts_from_the_first_job(served: Served) -> None:
 
 @pytest.mark.parametrize("endpoint", ["total", "queue"])
 def test_no_batch_waits_past_the_deadline_of_a_member(served: Served, endpoint: str) -> None:
-    """A member's time-out that is shorter than ``max_wait`` shortens the wait, and leaves time to run in."""
+    """A member's timeout that is shorter than ``max_wait`` shortens the wait, and leaves time to run in."""
     answer = served.post_json(f"/{endpoint}", 1)
     assert (answer.status, answer.json()) == (200, 1)
     assert answer.seconds < PATIENCE
@@ -134,7 +134,7 @@ def test_one_unsendable_result_fails_alone(served: Served) -> None:
     ],
 )
 def test_a_batch_without_its_results_fails_whole(served: Served, endpoint: str, why: str) -> None:
-    """A wrong length, no list at all, or an exception fails every member, and each is told why (under ``--debug``)."""
+    """A wrong length, no list at all, or an exception fails every member; with ``--debug`` each response says why."""
     for answer in together(served, f"/{endpoint}", [1, 2, 3, 4]):
         assert why in assert_problem(answer, "handler-error", 500, retry=False)["detail"]
     assert [event for event in served.events("handler-error") if why in event["message"]]
@@ -197,7 +197,7 @@ def leave_early(served: Served, endpoint: str, item: str) -> socket.socket:
 
 
 def wait_live(served: Served, endpoint: str, count: int) -> None:
-    """Wait until so many members of the running batch are still waited for."""
+    """Wait until ``count`` members of the running batch still have a caller."""
     wait_until(lambda: served.status()["endpoints"][endpoint]["running"] == count, f"{count} alive in {endpoint}")
 
 
@@ -219,7 +219,7 @@ def test_a_batch_goes_on_without_a_member_that_left(served: Served, marks: Path,
 def test_a_batch_is_interrupted_when_its_last_member_has_left(
     served: Served, marks: Path, name: str, endpoint: str
 ) -> None:
-    """Only a batch that nobody waits for is stopped, by an interrupt: its worker lives and serves on."""
+    """A batch is stopped once no caller waits for it, by an interrupt: its worker lives and goes on serving."""
     pid = worker_pid(served, endpoint)
     with leave_early(served, endpoint, name) as first, served.connect() as second:
         second.sendall(b'POST /%b HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n"second"' % endpoint.encode())

@@ -99,7 +99,7 @@ def wait_mark(folder: Path, name: str) -> None:
 
 
 def test_what_callers_do_wrong_does_not_open_it(tmp_path: Path) -> None:
-    """Bodies that do not fit, and deadlines that nobody could meet."""
+    """Invalid bodies and deadlines that cannot be met do not count as failures."""
     with serving(tmp_path) as served:
         for _ in range(8):
             assert served.post_json("/model", {"name": 3}).status == 422
@@ -111,7 +111,7 @@ def test_what_callers_do_wrong_does_not_open_it(tmp_path: Path) -> None:
 
 
 def test_it_is_off_unless_it_is_switched_on(tmp_path: Path) -> None:
-    """A model that always fails is answered 500 for ever."""
+    """Without the breaker, a model that always fails goes on to be answered with 500."""
     with serving(tmp_path, PENSTOCK_BREAKER_ENABLED="false") as served:
         (tmp_path / "broken").touch()
         assert {served.post_json("/model", {}).status for _ in range(20)} == {500}
@@ -123,4 +123,4 @@ def test_settings_of_an_endpoint_that_is_not_there_stop_the_start(tmp_path: Path
     environment["PENSTOCK_BREAKER_ENDPOINTS"] = '{"modle": {"min_calls": 2}}'
     with Served(write_app(tmp_path, SOURCE), environment=environment, ready_timeout=None) as served:
         assert served.wait() != 0
-        assert "'modle', which is not there; did you mean model?" in served.output()
+        assert "'modle', which does not exist; did you mean model?" in served.output()

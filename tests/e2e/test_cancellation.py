@@ -22,7 +22,7 @@ from tests.serving import Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
-# What every endpoint of the app declares, and the grace of those that only a kill stops.
+# The timeouts that every endpoint of the app declares; GRACE matters to those that only a kill stops.
 EXECUTION = 0.4
 GRACE = 0.4
 # A worker that can be interrupted has 20 s for that; it takes milliseconds, and this leaves room for a busy machine.
@@ -285,7 +285,7 @@ def test_the_innocent_beside_a_killed_task_run_again(served: Served) -> None:
 
 
 def test_a_queue_behind_a_kill_is_served(served: Served) -> None:
-    """Who waits behind an attempt that has to be killed is served by the worker that comes after it."""
+    """Jobs queued behind an attempt that has to be killed are served by the replacement worker."""
     with in_background() as submit, worker_is_replaced(served, "inline"):
         stuck = submit(time_out, served, "/hopeless", how="swallow")
         wait_running(served, "hopeless")
@@ -293,7 +293,7 @@ def test_a_queue_behind_a_kill_is_served(served: Served) -> None:
         stuck.result()
     assert {answer.status for answer in answers} == {200}
     assert len({answer.json() for answer in answers}) == 1
-    # Answered as soon as there was somebody to answer: after deadline, grace and a fork.
+    # Answered as soon as there was a worker for them: after deadline, grace and a fork.
     assert max(answer.seconds for answer in answers) < EXECUTION + GRACE + 1.0
 
 

@@ -1,4 +1,4 @@
-"""Workers that die, in every way, and what is left of the harm: nothing for anybody else."""
+"""Workers that die, in every way: no other job may be harmed."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def name() -> str:
 
 
 def deaths(marks: Path, name: str) -> int:
-    """How many workers the poison has killed."""
+    """Return the number of workers that the poison has killed."""
     return len((marks / f"{name}.deaths").read_text(encoding="utf-8").splitlines())
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
+    """Return whether the process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -93,7 +93,7 @@ class Storm:
             while not self.stopping.is_set():
                 try:
                     self._ask(connection, path)
-                except Exception as error:  # told in the test's own thread
+                except Exception as error:  # raised in the test's own thread
                     self.failures.append(error)
                     return
 
@@ -122,7 +122,7 @@ def kill_any_worker(served: Served, dice: random.Random) -> bool:
 
 
 def echoes(served: Served) -> int:
-    """How many jobs of the storm's endpoints have succeeded."""
+    """Return how many jobs of the storm's endpoints have succeeded."""
     endpoints = served.status()["endpoints"]
     return sum(endpoints[endpoint]["totals"].get("ok", 0) for endpoint in ("echo", "echo_async"))
 
@@ -179,7 +179,7 @@ def ask_many(served: Served, path: str, count: int) -> list[Answer]:
 
 @pytest.mark.parametrize("how", ["signal", "exit", "segfault"])
 def test_poison_fails_after_two_workers(served: Served, marks: Path, name: str, how: str) -> None:
-    """A request that kills its worker each time is ``worker-lost`` at the second, and harms nobody beside it."""
+    """A request that kills its worker each time fails with ``worker-lost`` at the second, and harms no other job."""
     worker_pids(served, "poison")
     with in_background() as run:
         others = [run(ask_many, served, "/good", 10) for _ in range(3)]
@@ -193,7 +193,7 @@ def test_poison_fails_after_two_workers(served: Served, marks: Path, name: str, 
 
 
 def test_poison_in_a_batch_fails_alone(served: Served, marks: Path, name: str) -> None:
-    """Who was in one batch with poison is answered 200: the members of a lost batch run again, each alone."""
+    """Jobs batched with poison are answered 200: the members of a lost batch run again, each alone."""
     items = [{"name": "a"}, {"name": name, "how": "signal"}, {"name": "b"}, {"name": "c"}]
     with in_background() as run:
         answers = [run(served.post_json, "/poison_batch", item) for item in items]
@@ -204,7 +204,7 @@ def test_poison_in_a_batch_fails_alone(served: Served, marks: Path, name: str) -
 
 
 def test_poison_beside_async_work_fails_alone(served: Served, marks: Path, name: str) -> None:
-    """Who ran in one worker with poison is answered 200: the suspects run again, each in a worker of its own."""
+    """Jobs that shared a worker with poison are answered 200: the suspects run again, each in its own worker."""
     others = [f"{name}.{number}" for number in range(3)]
     release = f"{name}.release"
     with in_background() as run:
@@ -219,7 +219,7 @@ def test_poison_beside_async_work_fails_alone(served: Served, marks: Path, name:
 
 
 def test_what_is_not_idempotent_runs_once(served: Served, marks: Path, name: str) -> None:
-    """The work of a non-idempotent endpoint is lost with its worker, at once, and clients are told not to retry."""
+    """A job of a non-idempotent endpoint fails at once with its worker, and the response asks not to retry."""
     answer = served.post_json("/once", {"name": name, "how": "signal"})
     assert_problem(answer, "worker-lost", 503, retry=False)
     worker_pid(served, "once")
@@ -237,7 +237,7 @@ def check_neighbour(served: Served) -> None:
 
 @pytest.mark.parametrize("kind", ["print_garbage", "close_stdin", "fork_and_return", "fork_in_c", "fork_a_survivor"])
 def test_harmless_habits_harm_nobody(served: Served, kind: str) -> None:
-    """What user code prints, forks and closes of its own costs no worker, and not even its own request."""
+    """User code may print, fork and close its own descriptors; that costs neither the worker nor the request."""
     pid = worker_pid(served, "vandals")
     answer = served.post_json("/vandal", {"kind": kind})
     assert (answer.status, answer.json()) == (200, kind)
@@ -279,7 +279,7 @@ def test_a_worker_that_breaks_its_lifeline_is_replaced(served: Served, kind: str
 
 
 def test_programs_of_a_dead_worker_are_ended(served: Served, marks: Path) -> None:
-    """What a worker has started dies with it; what has left its session survives, and holds up nothing."""
+    """Programs started by a worker die with it; those that left its session survive and do not block anything."""
     served.post_json("/vandal", {"kind": "start_a_program"})
     served.post_json("/vandal", {"kind": "fork_a_survivor"})
     served.post_json("/vandal", {"kind": "fork_in_c"})

@@ -27,7 +27,7 @@ from tests.serving import Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
-# The time-outs that the endpoints of the app declare.
+# The timeouts that the endpoints of the app declare.
 EXECUTION = FIRST_CHUNK = IDLE = QUEUE = 0.5
 TOTAL = 0.8
 STUBBORN_EXECUTION, STUBBORN_GRACE = 0.4, 0.6
@@ -49,7 +49,7 @@ def server(marks: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def served(server: Served) -> Iterator[Served]:
-    """The server, and while the test runs somebody in another pool who must not notice anything."""
+    """The server, with a client of another pool during the test that must not notice anything."""
     wait_idle(server, "lone")
     with SteadyClient(server, "/fast"):
         yield server
@@ -107,9 +107,9 @@ def test_each_of_several_deadlines_is_kept(served: Served) -> None:
 
 @pytest.mark.parametrize("how", ["sleep", "hold_the_gil", "swallow"])
 def test_the_queue_time_out_fires_behind_a_stuck_predict(served: Served, how: str) -> None:
-    """What waits behind an attempt that is stuck, in whatever way, is refused at its queue time-out, as safe to retry.
+    """A job behind an attempt that is stuck, in any way, is refused at its queue timeout, as safe to retry.
 
-    When the stuck one has been stopped or killed, the pool serves again.
+    The pool serves again once the stuck attempt has been stopped or killed.
     """
     worker_pid(served, "queue")
     with in_background() as submit:
@@ -247,7 +247,7 @@ def test_who_stops_within_the_grace_is_not_killed(served: Served, marks: Path) -
 
 
 def test_each_time_out_is_counted_and_told(served: Served) -> None:
-    """A time-out is in the totals of its endpoint, and a line of the log names the job, the worker and the cause."""
+    """A timeout is in the totals of its endpoint, and a line of the log names the job, the worker and the cause."""
     totals: dict[str, Any] = served.status()["endpoints"]["execution"]["totals"]
     job = new_id()
     served.post_json("/execution", {"seconds": 60}, headers={"X-Request-Id": job})

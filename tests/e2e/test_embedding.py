@@ -39,7 +39,7 @@ def output_of(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture(scope="module", params=FLAVOURS)
 def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one program, run once, has found out."""
+    """The facts printed by one program, which runs once."""
     marks = tmp_path_factory.mktemp(request.param)
     if request.param == "uvloop":
         pytest.importorskip("uvloop")
@@ -244,7 +244,7 @@ SHUT_DOWN = """
 
 @pytest.mark.parametrize("use", USES)
 def test_a_program_may_shut_its_engine_down(tmp_path: Path, use: str) -> None:
-    """It returns when nothing is left; the plug-ins of the app hear who and why, and nobody is served any more."""
+    """``shutdown`` returns when nothing is left. Plug-ins learn who asked and why, and no more calls are served."""
     words = {"define": "async def", "enter": "async with open_engine(app)", "wait": "await "}
     if use == "threads":
         words = {"define": "def", "enter": "with start_engine(app)", "wait": ""}

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 APP = "tests/e2e/apps/endpoints.py:app"
 NAP_SECONDS = 1.0
-# What two naps may differ from one by: two processes to be scheduled on a shared machine, and a little HTTP.
+# The extra time of two naps over one: two processes are scheduled on a shared machine, and there is some HTTP.
 SLACK_SECONDS = 0.5
 
 
@@ -196,7 +196,7 @@ def test_requests_are_gathered_into_a_batch(served: Served) -> None:
 
 
 def test_each_worker_has_its_device(served: Served) -> None:
-    """``devices`` of two is two workers, and the ``setup`` of each is told its own."""
+    """Two ``devices`` make two workers, and the ``setup`` of each receives its own device."""
     pids = worker_pids(served, "device")
     with in_background() as submit:
         group = {"group": new_id()}
@@ -227,7 +227,7 @@ def test_a_context_knows_the_job(served: Served) -> None:
         "cancelled": False,
         "extra": 7,
     }
-    assert 290 < remaining < 300  # of the execution time-out, which is 300 s if nothing else is said
+    assert 290 < remaining < 300  # left of the execution timeout, which is 300 s by default
 
 
 def test_a_context_counts_the_attempts(served: Served) -> None:

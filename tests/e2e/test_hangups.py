@@ -22,11 +22,11 @@ pytestmark = pytest.mark.e2e
 
 # Far less than the work that is stopped and than its grace, both of which are a minute; the machine is shared.
 SOON_SECONDS = 2.0
-IDLE = 1.5  # of /flood_impatient
+IDLE = 1.5  # the idle timeout of /flood_impatient
 CHUNK_BYTES = 1 << 16
-SLOW_BYTES = 1 << 13  # every 20 ms: 400 KB in a second, of a stream that is made a thousand times faster
+SLOW_BYTES = 1 << 13  # every 20 ms: 400 KB per second, of a stream that is produced a thousand times faster
 WINDOW_BYTES = 1 << 20
-# What the kernel and the server's writer hold besides, at the very most. Without a bound a flood passes it at once.
+# An upper limit for what the kernel and the server's writer hold as well. An unbounded flood exceeds it at once.
 BUFFERS_BYTES = 8 << 20
 
 
@@ -108,12 +108,12 @@ def wait_mark(marks: Path, name: str, timeout: float = 10.0) -> str:
 
 
 def tokens(marks: Path, name: str) -> int:
-    """How many tokens have been generated."""
+    """Return how many tokens have been generated."""
     return (marks / f"{name}.tokens").stat().st_size
 
 
 def totals(served: Served, endpoint: str) -> dict[str, int]:
-    """How many jobs of the endpoint ended in which way."""
+    """Return the number of jobs of the endpoint by outcome."""
     found: dict[str, int] = served.status()["endpoints"][endpoint]["totals"]
     return found
 
@@ -211,7 +211,7 @@ def test_a_kept_connection_survives_its_streams(served: Served, marks: Path, nam
 
 
 def test_a_half_closed_connection_is_ended_without_an_answer(served: Served, marks: Path, name: str) -> None:
-    """Who closes the sending side has gone: the connection ends with no answer at all, rather than with half of one."""
+    """A client that closes its sending side has left: the connection ends without a response, not with half of one."""
     with served.connect(timeout=SOON_SECONDS) as client:
         post(client, "/sleep", {"name": name})
         wait_mark(marks, f"{name}.began")
@@ -291,7 +291,7 @@ def test_a_broken_upload_submits_nothing(served: Served, marks: Path, name: str,
 
 
 def has_open_end(server_port: int, client_port: int) -> bool:
-    """Whether the server still holds its end of the connection: open, or half closed by the other side."""
+    """Return whether the server still holds its end of the connection: open, or half closed by the client."""
     established, close_wait = "01", "08"
     for line in Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]:
         _, local, remote, state, *_ = line.split()

@@ -59,7 +59,7 @@ WAYS = [
 
 
 class Hosted(Served):
-    """An application of ``apps/mounting_app.py`` under a server of somebody else's."""
+    """An application of ``apps/mounting_app.py`` under a server that is not ours."""
 
     def __init__(self, way: Way, marks: Path) -> None:
         limits = {"PENSTOCK_RATELIMIT_ENDPOINTS": '{"limited": {"requests": ["2/minute"]}}'}
@@ -87,7 +87,7 @@ def hosted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip(f"{way.server} is not installed here")
     with Hosted(way, tmp_path_factory.mktemp("marks")) as served:
         yield served
-        # The rule for the end, checked for every way at the end: SIGTERM, exit code, nobody left.
+        # Every server must end in the same way: on SIGTERM, with its exit code, and no process left.
         assert served.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
         wait_until(lambda: served.survivors() == [], "the end of every process")
 
@@ -153,7 +153,7 @@ def test_a_client_that_hangs_up_stops_its_work(hosted: Hosted) -> None:
 
 
 def test_the_host_keeps_its_own_routes(hosted: Hosted) -> None:
-    """Where endpoints are mounted, what was there before answers as before, and so do paths that nobody has."""
+    """Mounting endpoints changes neither the host's own routes nor its answers for unknown paths."""
     if not hosted.way.is_mounted:
         assert hosted.get("/hello").json()["type"] == "urn:penstock:not-found"
         return

@@ -1,4 +1,4 @@
-"""What an operator sees: event lines in JSON and in text, the users' own output, the status page, the probes."""
+"""The operator's view: event lines in JSON and in text, the users' own output, the status page, the probes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def wait_outputs(served: Served, *lines: str) -> list[dict[str, Any]]:
 
 
 def test_every_line_is_json(server: Served) -> None:
-    """With ``--log-format json`` each line, whoever wrote it, is an object with its time, level, event and message."""
+    """With ``--log-format json`` each line, from any source, is an object with time, level, event and message."""
     ask(server, "/say", {"text": '{"not": "an event"'})
     ask(server, "/fail", {"text": "two\nlines"}, 500)
     assert_every_line_is_an_event(server)
@@ -99,7 +99,7 @@ def test_requests_write_nothing(server: Served) -> None:
 
 
 def test_an_interrupt_is_one_line(server: Served) -> None:
-    """With the job, the endpoint, the worker, why, and how long it had run; the time-out is another."""
+    """With the job, the endpoint, the worker, why, and how long it had run; the timeout is another."""
     pid = worker_pid(server, "default")
     job = ask(server, "/sleep", {}, 504)
     interrupt = wait_event(server, "interrupt", job=job)
@@ -115,7 +115,7 @@ def test_an_interrupt_is_one_line(server: Served) -> None:
 
 
 def test_a_kill_is_told_with_its_reason_and_its_replacement(server: Served) -> None:
-    """What does not stop within its grace has overstayed; its worker is killed, and replaced."""
+    """A job that does not stop within its grace has overstayed; its worker is killed and replaced."""
     pid = worker_pid(server, "default")
     job = ask(server, "/stuck", {}, 504)
     overstayed = wait_event(server, "overstayed", jobs=[job])
@@ -168,7 +168,7 @@ def test_what_a_handler_prints_is_one_marked_line(server: Served) -> None:
 
 
 def test_a_line_may_come_in_pieces(server: Served) -> None:
-    """Lines are told when they end, whole."""
+    """A line is logged whole, once it has ended."""
     ask(server, "/say", {"text": "piece by ", "end": ""})
     ask(server, "/say", {"text": "piece"})
     wait_outputs(server, "piece by piece")
@@ -198,14 +198,14 @@ def test_bytes_that_are_not_text_are_spelt_out(server: Served) -> None:
 
 
 def test_what_was_not_yet_a_line_comes_out_at_the_end(server: Served) -> None:
-    """A worker's last words are told, though no newline follows them."""
+    """The last output of a worker is logged even if no newline follows it."""
     ask(server, "/say", {"text": "last words", "end": ""})
     os.kill(worker_pid(server, "default"), signal.SIGKILL)
     wait_outputs(server, "last words")
 
 
 def test_a_traceback_is_the_users(server: Served) -> None:
-    """From the handler to the line that raised, causes included; not one frame of anybody else's."""
+    """A traceback goes from the handler to the line that raised, causes included, without frames of other code."""
     job = ask(server, "/fail", {"text": "broken"}, 500)
     event = wait_event(server, "handler-error", job=job)
     assert event["message"] == "fail raised ValueError: broken"
@@ -224,7 +224,7 @@ def test_a_traceback_ends_where_the_users_code_calls_penstock(server: Served) ->
     assert not FRAMES_OF_OURS.search(traceback)
 
 
-# ---- nobody can write lines of his own
+# ---- no client can forge log lines
 
 
 FORGED = (

@@ -1,4 +1,4 @@
-"""Overload on a real server: who is served, who is told at once that it is no use, and that nobody is starved."""
+"""Overload on a real server: which callers are served, which are refused at once, and that none is starved."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def burst(served: Served, callers: list[tuple[str, dict[str, str]]], every: floa
 
 
 def order(answers: list[Answer | None], start_to_end: list[str]) -> list[str]:
-    """The names of those that were served, by when."""
+    """Return the names of the served requests, in the order in which they were answered."""
     done = [(answer.seconds, name) for answer, name in zip(answers, start_to_end, strict=True) if answer is not None]
     return [name for _, name in sorted(done)]
 
@@ -69,7 +69,7 @@ def order(answers: list[Answer | None], start_to_end: list[str]) -> list[str]:
 def test_in_an_overload_the_work_is_for_those_who_still_wait(tmp_path: Path) -> None:
     """Twice the capacity, callers who hang up after a second, no tuning: answers keep coming, and keep being quick.
 
-    With the first come first served, hardly a fifth of the capacity would reach anybody.
+    In order of arrival, hardly a fifth of the capacity would become answers that a caller receives.
     """
     with serving(tmp_path) as served:
         started = time.monotonic()
@@ -89,7 +89,7 @@ def test_in_an_overload_the_work_is_for_those_who_still_wait(tmp_path: Path) -> 
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_at_once(tmp_path: Path) -> None:
-    """What is known to take half a second is not begun for somebody who has 0.3 s, and is not kept waiting either."""
+    """A job known to take 0.5 s is refused at once, neither started nor queued, if its caller has only 0.3 s."""
     with serving(tmp_path) as served:
         for _ in range(3):  # each runs into the deadline, which is how the server learns
             assert served.post_json("/short", {"seconds": 0.29}).status in {200, 504}
@@ -101,7 +101,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(tmp_path: Path) -> Non
 
 
 def test_the_urgent_go_first_and_batch_work_still_runs(tmp_path: Path) -> None:
-    """Whoever says that it is batch work stands back; all are served in the end."""
+    """Requests with batch priority go last; all are served in the end."""
     with serving(tmp_path) as served:
         callers = [("first", {})]
         callers += [("batch", {"X-Request-Priority": "batch"})] * 4 + [("normal", {})] * 4
@@ -127,7 +127,7 @@ def test_a_greedy_caller_does_not_starve_another(tmp_path: Path) -> None:
         polite = [pool.submit(ask_from, "127.0.0.2", served) for _ in range(3)]
         times = [future.result() for future in polite]
         assert all(status == 200 for status, _ in times)
-        assert max(seconds for _, seconds in times) < 0.9  # of the 1.5 s that all thirty take
+        assert max(seconds for _, seconds in times) < 0.9  # all thirty take 1.5 s
         assert all(future.result()[0] in {200, 503} for future in greedy)
 
 

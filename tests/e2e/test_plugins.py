@@ -145,7 +145,7 @@ def test_the_example_changes_the_order(installed: Installed) -> None:
 
 
 def test_the_example_closes(installed: Installed) -> None:
-    """Outside its hours nobody is admitted, and everybody is told so; health checks are no requests."""
+    """Outside its hours the plug-in refuses every request, with the reason. Health checks are not affected."""
     now = datetime.now(UTC)
     with installed.served(**hours(now + timedelta(hours=2), now + timedelta(hours=3))) as served:
         answer = served.post_json("/square", {"input": 4.0})
@@ -173,11 +173,11 @@ def test_the_example_can_be_switched_off(installed: Installed) -> None:
 
 SHAPES = {
     "import": "cannot be imported: ImportError: a library is missing",
-    "misspelt": "implements penstock_rotes, and there is no such hook; did you mean penstock_routes?",
-    "argument": "wants 'weather', and is given only app",
+    "misspelt": "implements penstock_rotes, which is not a hook; did you mean penstock_routes?",
+    "argument": "takes 'weather', but the hook is passed only 'app'",
     "unmarked": "penstock_routes is not marked with @hookimpl",
     "wrapper": "is a hook wrapper",
-    "made": "cannot be made: RuntimeError: broken: made",
+    "made": "cannot be created: RuntimeError: broken: made",
     "check": "does not fit the app: RuntimeError: broken: check",
 }
 FACTORIES = {
@@ -213,7 +213,7 @@ def test_a_server_does_not_start_with_a_broken_plug_in(installed: Installed, kin
 
 
 def test_a_broken_plug_in_that_is_off_is_no_hindrance(installed: Installed) -> None:
-    """That is how an operator gets going again, before anything is mended."""
+    """Disabling a broken plug-in lets an operator serve again before it is fixed."""
     always = datetime.now(UTC)
     with installed.served(TEST_BREAK="import", **hours(always, always)) as served:
         assert served.post_json("/square", {"input": 4.0}).json() == 16.0
@@ -222,7 +222,7 @@ def test_a_broken_plug_in_that_is_off_is_no_hindrance(installed: Installed) -> N
 def test_broken_commands_break_no_others(installed: Installed) -> None:
     """The command line says so once, and works."""
     said = installed.penstock("--help", TEST_BREAK="factory:penstock_cli_commands")
-    assert f"penstock: no commands of {NAMED}: penstock_cli_commands of {NAMED} raised: RuntimeError" in said
+    assert f"penstock: no commands from {NAMED}: penstock_cli_commands of {NAMED} raised: RuntimeError" in said
     assert "keys" in said
 
 
@@ -318,7 +318,7 @@ def test_a_route_that_raises_fails_that_request_only(broken: Served) -> None:
 
 
 def test_a_shutdown_policy_that_raises_does_not_keep_the_server(installed: Installed) -> None:
-    """It stops as if nobody had been asked: what runs is finished, and nothing is left."""
+    """The server stops as if there were no shutdown policy: running jobs are finished, and nothing is left."""
     always = datetime.now(UTC)
     environment = {**hours(always, always), "PENSTOCK_BREAKABLE_ENABLED": "true", "TEST_BREAK": "callables"}
     with installed.served(**environment) as served, ThreadPoolExecutor() as pool:

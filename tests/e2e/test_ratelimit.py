@@ -1,4 +1,4 @@
-"""Rate limits over HTTP: what callers are told, and when they are let in again."""
+"""Rate limits over HTTP: the responses to callers, and when they are admitted again."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_limit_of_an_endpoint_that_does_not_exist_stops_the_start() -> None:
     environment = {"PENSTOCK_RATELIMIT_ENDPOINTS": '{"sqare": {"requests": ["1/minute"]}}'}
     with Served(TARGET, environment=environment, ready_timeout=None) as served:
         assert served.wait(30) != 0
-        assert "endpoint 'sqare', which is not there; did you mean square?" in served.output()
+        assert "endpoint 'sqare', which does not exist; did you mean square?" in served.output()
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_two_servers_share_a_limit_in_redis(redis_port: int) -> None:
 
 
 def test_without_its_redis_a_server_serves() -> None:
-    """Nobody is limited, one line of the log says so, and it does not show the password."""
+    """No rate limit is enforced, one line of the log says so, and it does not show the password."""
     environment = {
         "PENSTOCK_RATELIMIT_REQUESTS": "1/hour",
         "PENSTOCK_RATELIMIT_REDIS_URL": f"redis://:hunter2@{HOST}:{free_port()}",
@@ -123,5 +123,5 @@ def test_without_its_redis_a_server_serves() -> None:
         answers = [square(served) for _ in range(5)]
         assert {answer.status for answer in answers} == {200}
         assert all("ratelimit" not in answer.headers for answer in answers)
-        assert served.wait_for_line("Redis does not answer, so nobody is limited")
+        assert served.wait_for_line("Redis does not answer, so no rate limit is enforced")
         assert "hunter2" not in served.output()

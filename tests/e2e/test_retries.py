@@ -69,7 +69,7 @@ def test_attempts_are_bounded(served: Served, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/stream", "/task-stream", "/thread-stream"])
 def test_a_stream_is_tried_again_until_its_first_chunk(served: Served, path: str) -> None:
-    """Whoever has seen a chunk sees how it ends, and no beginning of another."""
+    """A stream is retried only before its first chunk: a client that has a chunk sees how that attempt ends."""
     fresh = read_stream(served, path, {"until": 3}, accept="application/x-ndjson")
     assert (fresh.status, fresh.values()) == (200, [3])
     begun = read_stream(served, path, {"until": 2, "chunks": 2}, accept="application/x-ndjson")
@@ -132,7 +132,7 @@ def test_no_retry_goes_beyond_the_deadline(served: Served) -> None:
 
 
 def test_the_callers_deadline_counts_as_well(served: Served) -> None:
-    """Whoever waits for a second is not told after ten."""
+    """A retry that would come after the caller's deadline is not made: the error is returned at once."""
     answer = served.post_json("/asking", {"delay": 10.0}, headers={"X-Request-Timeout": "5"})
     assert_problem(answer, "handler-error", 500, retry=False)
     assert answer.seconds < SOON_SECONDS
@@ -165,7 +165,7 @@ def test_a_client_that_hangs_up_is_not_worked_for(served: Served, marks: Path) -
 
 
 def test_a_drain_waits_for_a_retry(tmp_path: Path) -> None:
-    """What was admitted is finished, also if it backs off when the signal comes."""
+    """Admitted work is finished, even if it is backing off when the signal arrives."""
     with serving(tmp_path) as served, in_background() as start:
         call = start(served.post_json, "/patient", {"name": "last", "delay": 1.0})
         wait_until(lambda: backing_off(served, "patient") == 1, "the job to back off")

@@ -341,7 +341,7 @@ MISTAKES = {
 @pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_the_module_is_told_to_its_author(tmp_path: Path, mistake: str, command: str) -> None:
-    """What is wrong, where in the user's file, no frame of anybody else's; exit code 2, nothing started."""
+    """The mistake and its place in the user's file are reported, without other frames; exit code 2, nothing started."""
     source, expected = MISTAKES[mistake]
     write_app(tmp_path, source, "demo.py")
     options = ["--port", "0"] if command == "serve" else []

@@ -42,7 +42,7 @@ def is_draining(served: Served) -> bool:
 
 
 def test_the_route_drains_exactly_as_a_signal_does(tmp_path: Path) -> None:
-    """What runs is finished, new work is refused, the exit code is 0; one audit line, and the key in none."""
+    """Running work is finished, new work refused, and the exit code is 0; one audit line, none with the key."""
     with serving(tmp_path) as served, in_background() as start:
         running = start(served.post_json, "/hold", {"name": "running"})
         wait_until((tmp_path / "started-running").exists, "the job")

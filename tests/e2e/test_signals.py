@@ -20,13 +20,13 @@ from tests.serving import HOST, Answer, Served, wait_until, write_app
 pytestmark = pytest.mark.e2e
 
 APP = Path(__file__).parent / "apps" / "signals_app.py"
-PROMPT = 5.0  # seconds that "at once" may take on a busy machine; every time-out that it is told from is longer
+PROMPT = 5.0  # seconds that "at once" may take on a busy machine; shorter than every timeout it must differ from
 EXIT_AT_ONCE = 130
 STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 class Marks:
-    """The folder where handlers tell what they do, and where they are told to go on."""
+    """The folder in which handlers report what they do, and in which tests let them go on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -38,7 +38,7 @@ def test_the_callers_deadline_is_kept(served: Served, name: str, value: str) -> 
 
 
 def test_the_handler_knows_what_remains(served: Served) -> None:
-    """Of the caller's time, if that is less than the endpoint's; else of the endpoint's."""
+    """The remaining time is that of the caller's deadline or of the endpoint's timeout, whichever is less."""
     assert 19 < served.post_json("/remaining", {}, headers={"grpc-timeout": "20S"}).json() <= 20
     assert 49 < served.post_json("/remaining", {}, headers={"grpc-timeout": "20H"}).json() <= 50
     assert 49 < served.post_json("/remaining", {}).json() <= 50
@@ -62,7 +62,7 @@ def test_a_deadline_that_has_passed_starts_nothing(served: Served) -> None:
 
 
 def test_a_stream_is_cut_at_its_callers_deadline(served: Served) -> None:
-    """But not at the read time-out of the OpenAI client, which is for the next chunk."""
+    """But not at the read timeout of the OpenAI client, which is for the next chunk."""
     answer = served.post_json("/count", {"n": 4}, headers={"x-stainless-read-timeout": "0.2"})
     assert answer.lines() == [0, 1, 2, 3]
 
@@ -100,7 +100,7 @@ def test_whoever_has_no_time_left_calls_nobody(served: Served) -> None:
 
 
 def test_limits_and_headers_are_set_from_outside() -> None:
-    """A limit for everybody holds without any header, and a header that is switched off is not read."""
+    """A default limit applies without any header, and a header that is switched off is not read."""
     environment = {
         "PENSTOCK_TIMEOUTS_DEFAULT": '{"total": 0.3}',
         "PENSTOCK_TIMEOUTS_HEADERS": "X-Request-Timeout",

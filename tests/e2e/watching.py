@@ -1,4 +1,4 @@
-"""What the end-to-end tests have in common: facts to wait for, problem documents, clients beside the one under test."""
+"""Shared code of the end-to-end tests: states to wait for, problem documents, clients that run in the background."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from tests.serving import Answer, Served, wait_until
 
-# How late an answer may be: the machine is shared, and a noisy neighbour must not fail a test.
+# The limit for the lateness of an answer: the machine is shared, and other load must not fail a test.
 LATENESS_SECONDS = 0.25
-# A client that is served beside a stuck one waits at most this long, in a queue that is empty, for work of no length.
+# The limit for the latency of a client beside a stuck one, with an empty queue and a handler that takes no time.
 UNDISTURBED_SECONDS = 0.5
 _PAUSE_SECONDS = 0.01
 _READ_BYTES = 1 << 16
@@ -62,7 +62,7 @@ def wait_idle(served: Served, pool: str) -> None:
 
 
 def wait_running(served: Served, endpoint: str, count: int = 1) -> None:
-    """Wait until so many jobs of the endpoint run."""
+    """Wait until ``count`` jobs of the endpoint are running."""
     wait_until(lambda: served.status()["endpoints"][endpoint]["running"] == count, f"{count} running in {endpoint}")
 
 
@@ -180,7 +180,7 @@ class SteadyClient:
             try:
                 while not self._stopping.wait(_PAUSE_SECONDS):
                     self._ask(connection)
-            except Exception as error:  # told in the test's own thread
+            except Exception as error:  # raised in the test's own thread
                 self._error = error
 
     def _ask(self, connection: http.client.HTTPConnection) -> None:

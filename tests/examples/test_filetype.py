@@ -25,7 +25,7 @@ LABELS = {
     "tone.wav": "wav",
     "empty.bin": "empty",
 }
-# What curl sends with --data-binary unless it is told otherwise.
+# The content type that curl sends with --data-binary by default.
 CURL_MEDIA_TYPE = "application/x-www-form-urlencoded"
 
 
@@ -37,13 +37,13 @@ def model() -> filetype.Identify:
 
 
 def test_a_batch_has_one_answer_for_each_file_in_order(model: filetype.Identify) -> None:
-    """The answers of a batch are as many as its files, and in their order."""
+    """A batch has one answer per file, in the same order."""
     answers = model.predict([(DATA / name).read_bytes() for name in LABELS])
     assert [answer["label"] for answer in answers] == list(LABELS.values())
 
 
 def test_an_answer_has_label_group_mime_type_and_score(model: filetype.Identify) -> None:
-    """An answer is four plain values, which JSON can carry."""
+    """An answer consists of four plain values that JSON can represent."""
     [answer] = model.predict([(DATA / "pipe.py").read_bytes()])
     assert answer["group"] == "code"
     assert answer["mime_type"] == "text/x-python"
@@ -52,7 +52,7 @@ def test_an_answer_has_label_group_mime_type_and_score(model: filetype.Identify)
 
 
 def test_importing_the_example_loads_no_model() -> None:
-    """The module is imported before the workers are forked, so the model is made in ``setup`` alone."""
+    """The module is imported before workers are forked, so only ``setup`` creates the model."""
     assert not hasattr(filetype.Identify(), "magika")
 
 
@@ -65,7 +65,7 @@ def served() -> Iterator[Served]:
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", LABELS)
 def test_a_posted_file_is_identified(served: Served, name: str) -> None:
-    """Whatever file is posted, its label comes back, under the content type that curl gives any data."""
+    """A posted file of any type is identified, with the content type that curl sends by default."""
     answer = served.post("/identify", (DATA / name).read_bytes(), media_type=CURL_MEDIA_TYPE)
     assert answer.status == 200, answer.body
     assert answer.json()["label"] == LABELS[name]
@@ -73,7 +73,7 @@ def test_a_posted_file_is_identified(served: Served, name: str) -> None:
 
 @pytest.mark.e2e
 def test_many_at_once_each_have_their_own_answer(served: Served) -> None:
-    """Requests that share a batch get each their own file's answer."""
+    """Each of the requests that share a batch gets the answer for its own file."""
     names = [*LABELS] * 4
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda name: served.post("/identify", (DATA / name).read_bytes()), names))
@@ -82,14 +82,14 @@ def test_many_at_once_each_have_their_own_answer(served: Served) -> None:
 
 @pytest.mark.e2e
 def test_the_readme_shows_the_real_answer(served: Served) -> None:
-    """The answer in the README is what the server says, to the letter."""
+    """The README quotes the server's answer verbatim."""
     answer = served.post("/identify", (DATA / "pipe.py").read_bytes(), media_type=CURL_MEDIA_TYPE)
     assert answer.body.decode() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.e2e
 def test_sigterm_ends_it_with_nothing_left() -> None:
-    """After SIGTERM the exit code is 0 and no process of the example is left."""
+    """After SIGTERM the exit code is 0, and no process of the example is left."""
     with Served(Path("examples") / "filetype.py") as served:
         assert served.post("/identify", b"#!/bin/sh\necho hello\n").status == 200
         assert served.stop() == 0

@@ -14,7 +14,7 @@ DATA = ROOT / "examples" / "data"
 
 
 def squeezed(lines: list[str] | tuple[str, ...]) -> list[str]:
-    """Return the lines without spaces: how wide a gap is one blank is the model's taste."""
+    """Return the lines without spaces: models differ in the gap that they read as a space."""
     return ["".join(line.split()) for line in lines]
 
 
@@ -26,7 +26,7 @@ def model() -> ocr.Read:
 
 
 def test_the_lines_of_a_page_are_read_from_top_to_bottom(model: ocr.Read) -> None:
-    """Every line that was drawn is read, in its order, with confidence."""
+    """Every line that was drawn is read, in order and with high confidence."""
     page = model.predict((DATA / "page.png").read_bytes())
     assert squeezed([line.text for line in page.lines]) == squeezed(PAGE_LINES)
     assert min(line.score for line in page.lines) > 0.9
@@ -51,13 +51,13 @@ def test_a_page_without_text_has_no_lines(model: ocr.Read) -> None:
 
 @pytest.mark.parametrize("name", ["pipe.py", "receipt.jpg", "empty.bin"])
 def test_what_is_not_a_png_is_the_callers_error(model: ocr.Read, name: str) -> None:
-    """A body that is no PNG is refused as an invalid request; a whole one after it is read."""
+    """A body that is not a PNG is refused as an invalid request."""
     with pytest.raises(InvalidRequest, match="not a PNG"):
         model.predict((DATA / name).read_bytes())
 
 
 def test_a_truncated_png_is_the_callers_error(model: ocr.Read) -> None:
-    """A PNG that was cut short is refused, not half read."""
+    """A truncated PNG is refused, not partly read."""
     with pytest.raises(InvalidRequest, match="not a PNG"):
         model.predict((DATA / "page.png").read_bytes()[:2000])
 
@@ -82,8 +82,8 @@ def test_two_pages_at_once_are_read_by_two_workers(served: Served) -> None:
 
 
 @pytest.mark.e2e
-def test_a_bad_picture_is_a_422_and_harms_nobody(served: Served) -> None:
-    """What is not a PNG is answered with a problem document, and the next page is read."""
+def test_a_bad_picture_is_a_422_and_harms_no_other(served: Served) -> None:
+    """A body that is not a PNG is answered with a problem document, and the next page is read."""
     refused = served.post("/read", b"GIF89a nonsense")
     assert refused.status == 422
     assert refused.headers["content-type"].startswith("application/problem+json")

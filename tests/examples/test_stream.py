@@ -18,7 +18,7 @@ PAGE = (DATA / "page.png").read_bytes()
 
 
 def squeezed(lines: list[str] | tuple[str, ...]) -> list[str]:
-    """Return the lines without spaces: how wide a gap is one blank is the model's taste."""
+    """Return the lines without spaces: models differ in the gap that they read as a space."""
     return ["".join(line.split()) for line in lines]
 
 
@@ -38,7 +38,7 @@ def test_every_line_is_a_chunk_of_its_own(model: stream.Lines) -> None:
 
 
 def test_reading_is_lazy(model: stream.Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that nobody asks for is not recognised: a caller who leaves costs no more than what he took."""
+    """A line is recognised only when it is asked for: a caller who leaves costs nothing further."""
     recognised = []
     recognise = model._recognise
     monkeypatch.setattr(model, "_recognise", lambda strip: recognised.append(strip) or recognise(strip))
@@ -49,12 +49,12 @@ def test_reading_is_lazy(model: stream.Lines, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_page_without_text_is_an_empty_stream(model: stream.Lines) -> None:
-    """An empty page gives no chunk, and no error."""
+    """An empty page yields no chunk and is not an error."""
     assert list(model.predict((DATA / "blank.png").read_bytes())) == []
 
 
 def test_what_is_not_a_png_is_the_callers_error(model: stream.Lines) -> None:
-    """A body that is no PNG is refused before the first chunk."""
+    """A body that is not a PNG is refused before the first chunk."""
     with pytest.raises(InvalidRequest, match="not a PNG"):
         next(model.predict(b"nonsense"))
 
@@ -69,7 +69,7 @@ def served() -> Iterator[Served]:
 
 @contextlib.contextmanager
 def posted(served: Served, **headers: str) -> Iterator[http.client.HTTPResponse]:
-    """Post the page and give the response to read as it comes."""
+    """Post the page and yield the response, to be read as it arrives."""
     connection = http.client.HTTPConnection(served.host, served.port, timeout=60)
     with contextlib.closing(connection):
         connection.request("POST", "/lines", PAGE, {"Content-Type": "application/octet-stream", **headers})
@@ -78,7 +78,7 @@ def posted(served: Served, **headers: str) -> Iterator[http.client.HTTPResponse]
 
 @pytest.mark.e2e
 def test_lines_arrive_one_by_one(served: Served) -> None:
-    """Each line is there before the next is recognised: they do not come all together at the end."""
+    """Each line arrives before the next is recognised, not all of them together at the end."""
     arrivals = []
     with posted(served) as response:
         assert response.status == 200
@@ -94,7 +94,7 @@ def test_lines_arrive_one_by_one(served: Served) -> None:
 
 @pytest.mark.e2e
 def test_the_same_lines_as_server_sent_events(served: Served) -> None:
-    """Asked for server-sent events, the lines are ``data:`` of events, and ``event: end`` is last."""
+    """As server-sent events, each line is the ``data:`` of an event, and ``event: end`` is last."""
     with posted(served, Accept="text/event-stream") as response:
         assert response.getheader("Content-Type", "").startswith("text/event-stream")
         text = response.read().decode()
@@ -106,7 +106,7 @@ def test_the_same_lines_as_server_sent_events(served: Served) -> None:
 
 @pytest.mark.e2e
 def test_after_a_hang_up_the_next_page_is_read(served: Served) -> None:
-    """A client who leaves after the first line does not keep the one worker from the next client."""
+    """A client that leaves after the first line does not block the only worker for the next client."""
     with posted(served) as response:
         assert json.loads(response.readline())["number"] == 1
     with posted(served) as response:

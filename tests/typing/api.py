@@ -1,4 +1,4 @@
-"""A program as users write it. It is never run: mypy --strict must accept it, and infer what the asserts say."""
+"""A program as users write it. It is never run: mypy --strict must accept it and infer the asserted types."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Classify:
 
 
 def main() -> None:
-    """What the decorator returns is what it was given."""
+    """The decorator returns the handler with its type."""
     assert_type(square(2.0), float)
     assert_type(next(count(3)), dict[str, int])
     assert_type(thumbnail(b""), Response)
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 async def use() -> None:
-    """Coroutines stay coroutines, streams stay streams."""
+    """Coroutines stay coroutines, and streams stay streams."""
     assert_type(await fetch("http://localhost", Context()), str)
     async for token in tokens("hello"):
         assert_type(token, str)

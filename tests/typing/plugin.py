@@ -1,4 +1,4 @@
-"""A plug-in as its author writes it. It is never run: mypy --strict must accept it, and infer what the asserts say."""
+"""A plug-in as its author writes it. It is never run: mypy --strict must accept it and infer the asserted types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user declares: an app, its endpoints, and the pools of workers that follow from them."""
+"""A user's declarations: an app, its endpoints, and the worker pools that these imply."""
 
 from penstock.app.app import DEFAULT_POOL, App
 from penstock.app.endpoints import Endpoint, Pool

@@ -1,6 +1,7 @@
-"""What a user declares: an app, its endpoints, and the pools of workers that follow from them.
+"""The app: a list of endpoints, declared by a decorator.
 
-Everything is checked here, at import. What is declared is frozen: the engine, the workers and the adapters read it.
+Every declaration is checked when it is made, that is, at import. Endpoints and pools are frozen: the engine, the
+workers and the adapters only read them.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ _DEFAULT_RETRIES = Retries()
 
 
 class App:
-    """Endpoints, declared one by one.
+    """A set of endpoints, with the plug-ins and settings that serve them.
 
     Parameters
     ----------
     import_name:
-        The module that makes the app: pass ``__name__``.
+        The name of the module that creates the app: pass ``__name__``.
     plugins:
-        More plug-ins: modules, objects or classes with hook implementations. They are asked before those that are
-        installed; the last one first.
+        Additional plug-ins: modules, objects or classes with hook implementations. They are called before installed
+        plug-ins, the last one first.
     settings:
-        Settings of plug-ins, a table for each: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
-        overrule them.
+        Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
+        override them.
 
     Attributes
     ----------
     endpoints:
-        In the order of their declaration.
+        The endpoints, in the order of their declaration.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class App:
 
     @property
     def pools(self) -> dict[str, Pool]:
-        """The pools by name, as the endpoints declared so far make them. To be read only."""
+        """The pools implied by the endpoints declared so far, by name. Treat it as read-only."""
         return self._pools
 
     def endpoint(
@@ -80,40 +81,41 @@ class App:
         max_queue: int = 1000,
         idempotent: bool = True,
     ) -> Callable[[Handler], Handler]:
-        """Declare the function or the class below as an endpoint; it is returned unchanged.
+        """Declare the decorated function or class as an endpoint, and return it unchanged.
 
-        A function shares the pool ``default``, unless ``workers``, ``devices`` or ``runtime`` is given; then it has a
-        pool of its own, as every class has. The pool is named after the endpoint.
+        A function shares the pool ``default`` unless ``workers``, ``devices`` or ``runtime`` is set; then it gets a
+        pool of its own, as every class does. Such a pool is named after the endpoint.
 
         Parameters
         ----------
         path:
-            Where it is served: ``POST path``.
+            The path it is served at: ``POST path``.
         name:
-            What logs, metrics and embedding programs call it. Default: the path without its leading slash.
+            The endpoint's name in logs, metrics and embedding programs. Default: the path without its leading slash.
         workers:
-            Processes in its pool. Default: one for each device, or one.
+            The number of processes in its pool. Default: one per device, or one.
         concurrency:
-            Attempts that one worker runs at a time: tasks of an ``async def``, threads of a ``def``.
+            The number of attempts that one worker runs at a time: tasks of an ``async def``, threads of a ``def``.
         pool:
             The name of a pool to share with other endpoints.
         devices:
-            Given to ``setup(device)``, to the workers in turn.
+            Device names, passed to ``setup(device)`` of the workers in turn.
         runtime:
-            The loop of the workers, ``"trio"`` (the default) or ``"asyncio"``.
+            The event loop of the workers, ``"trio"`` (the default) or ``"asyncio"``.
         batching:
-            Gather requests; the handler then takes a list and returns one result, or one exception, for each item.
+            Gather requests into batches. The handler then takes a list and returns one result, or one exception, per
+            item.
         timeouts, retries:
             See ``Timeouts`` and ``Retries``.
         max_queue:
-            Jobs that may wait; more are refused.
+            The number of jobs that may wait; beyond it, requests are refused.
         idempotent:
-            Whether a job may run again after its worker died. Prediction without side effects may.
+            True if a job may run again after its worker died. A prediction without side effects may.
 
         Raises
         ------
         DeclarationError
-            For every mistake that can be known here, with the endpoint's name and the mend.
+            For every mistake that can be detected here; the message has the endpoint's name and the fix.
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
@@ -127,7 +129,7 @@ class App:
 
         def declare(handler: Handler) -> Handler:
             namespace = declaration.local_names(handler, declaration.caller_frame(1))
-            kind = declaration.look_at_handler(handler, owner=owner, batched=batching is not None)
+            kind = declaration.inspect_handler(handler, owner=owner, batched=batching is not None)
             self._add(
                 Endpoint(
                     index=len(self.endpoints),
@@ -158,14 +160,15 @@ class App:
         for other in self.endpoints:
             if other.path == endpoint.path:
                 raise DeclarationError(
-                    f"endpoint {endpoint.name!r}: its path {endpoint.path!r} is that of {other.name!r}; change one"
+                    f"endpoint {endpoint.name!r}: path {endpoint.path!r} is already used by {other.name!r}; change one"
                 )
             if other.name == endpoint.name:
                 raise DeclarationError(
-                    f"endpoint {endpoint.name!r}: the endpoint at {other.path!r} has this name; give name= to one"
+                    f"endpoint {endpoint.name!r}: the endpoint at {other.path!r} already has this name; pass name= to "
+                    "one of them"
                 )
         endpoints = [*self.endpoints, endpoint]
-        self._pools = pools_of(endpoints)  # raises before the endpoint is in
+        self._pools = pools_of(endpoints)  # raises before the endpoint is added
         self.endpoints.append(endpoint)
 
 
@@ -174,7 +177,7 @@ def _pool_name(endpoint_name: str, *, has_own_pool: bool) -> str:
         return DEFAULT_POOL
     if endpoint_name == DEFAULT_POOL:
         raise DeclarationError(
-            f"endpoint {endpoint_name!r}: its own pool would have the name of the one that functions share; give "
-            "another name=, or name a pool="
+            f"endpoint {endpoint_name!r}: its own pool would have the name of the pool that functions share; choose "
+            "another name=, or set pool="
         )
     return endpoint_name

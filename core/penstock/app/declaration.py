@@ -1,4 +1,4 @@
-"""What is looked at when an endpoint is declared, so that a mistake is told at import, with its mend."""
+"""Checks that run when an endpoint is declared; mistakes surface at import, with a fix."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, get_args
 
+from penstock.app.endpoints import Runtime
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
 
-RUNTIMES = ("trio", "asyncio")
 RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
 
@@ -25,27 +25,28 @@ _UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f]|//")
 
 @dataclass(frozen=True)
 class HandlerKind:
-    """What sort of handler it is. ``predict`` is the callable that takes the input, bound if it is a method."""
+    """The facts about a handler that decide how it is called."""
 
     predict: Callable[..., Any]
+    """The callable that takes the input, bound if it is a method."""
     is_class: bool
     is_async: bool
     is_stream: bool
 
 
-def look_at_handler(handler: Any, *, owner: str, batched: bool) -> HandlerKind:
-    """Find out how a handler is called.
+def inspect_handler(handler: Any, *, owner: str, batched: bool) -> HandlerKind:
+    """Return how a handler is called.
 
     Raises
     ------
     DeclarationError
-        If it is neither a function nor a class with a usable ``predict``, or a generator that is to take batches.
+        If it is neither a function nor a class with a usable ``predict``, or if it is a generator and ``batched``.
     """
     predict = _predict_of(handler, owner)
     is_async = inspect.iscoroutinefunction(predict) or inspect.isasyncgenfunction(predict)
     is_stream = inspect.isgeneratorfunction(predict) or inspect.isasyncgenfunction(predict)
     if batched and is_stream:
-        raise DeclarationError(f"{owner}: batching and `yield` do not go together; leave one of them away")
+        raise DeclarationError(f"{owner}: batching cannot be combined with `yield`; remove one of them")
     return HandlerKind(predict, inspect.isclass(handler), is_async, is_stream)
 
 
@@ -55,18 +56,18 @@ def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
     if not inspect.isclass(handler):
         raise DeclarationError(
             f"{owner}: {handler!r} is neither a function nor a class; write a `def` that calls it, or a class with "
-            "setup() and predict() (the class itself, not an instance: each worker makes its own)"
+            "setup() and predict() (the class itself, not an instance: each worker creates its own)"
         )
     predict = _method(handler, "predict", owner)
     if predict is None:
-        raise DeclarationError(f"{owner}: the class {handler.__name__} has no predict(); define it")
+        raise DeclarationError(f"{owner}: the class {handler.__name__} has no predict(); define one")
     _require_constructible(handler, owner)
     _require_setup_and_teardown(handler, owner)
     return predict
 
 
 def _method(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
-    """A method as an instance would have it, `self` taken away; there is no instance yet to ask."""
+    """Return a method as an instance would have it, without ``self``, or None; there is no instance yet."""
     found = inspect.getattr_static(cls, name, None)
     if found is None:
         return None
@@ -74,58 +75,59 @@ def _method(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
         method: Callable[..., Any] = found.__get__(None, cls)
         return method
     if inspect.isfunction(found):
-        return found.__get__(cls)  # bound to the class for want of an instance: only the signature is read
+        return found.__get__(cls)  # bound to the class, for lack of an instance: only the signature is read
     raise DeclarationError(f"{owner}: {cls.__name__}.{name} is {found!r}, not a method; write `def {name}(self, ...)`")
 
 
 def _require_constructible(cls: type, owner: str) -> None:
     if inspect.isabstract(cls):
-        raise DeclarationError(f"{owner}: the class {cls.__name__} is abstract; define its abstract methods")
+        raise DeclarationError(f"{owner}: the class {cls.__name__} is abstract; implement its abstract methods")
     required = _required_parameters(cls)
     if required:
         raise DeclarationError(
-            f"{owner}: {cls.__name__}() demands {', '.join(required)}, and workers make it without arguments; give "
+            f"{owner}: {cls.__name__}() requires {', '.join(required)}, but workers call it without arguments; add "
             "defaults, or load what it needs in setup()"
         )
 
 
 def _require_setup_and_teardown(cls: type, owner: str) -> None:
-    for name, taken, most in (("setup", "one argument, the device", 1), ("teardown", "no argument", 0)):
+    for name, passed, most in (("setup", "at most one argument, the device", 1), ("teardown", "no arguments", 0)):
         method = _method(cls, name, owner)
         if method is None:
             continue
         if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
-            raise DeclarationError(f"{owner}: {cls.__name__}.{name} yields, and would never run; use return")
+            raise DeclarationError(f"{owner}: {cls.__name__}.{name} yields, so its body would never run; use return")
         required = _required_parameters(method)
         if len(required) > most:
             raise DeclarationError(
-                f"{owner}: {cls.__name__}.{name} demands {', '.join(required)}; it is given {taken} at most"
+                f"{owner}: {cls.__name__}.{name} requires {', '.join(required)}, but is passed {passed}; add defaults"
             )
 
 
 def _required_parameters(function: Callable[..., Any]) -> list[str]:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # written in C, and silent about it: the worker will see
+    except (TypeError, ValueError):  # written in C, without a signature: the worker will find out
         return []
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
 
 
 def local_names(handler: Any, frame: FrameType) -> Mapping[str, Any]:
-    """Names that postponed annotations of a handler may use besides its module's.
+    """Return the names that a handler's postponed annotations may use, besides those of its module.
 
-    Those are the locals of the function that declares it, if it was written there, and of its own class body.
+    They are the locals of the function that declares the handler, if it was defined there, and the names of the
+    handler's own class body.
     """
-    written_there = getattr(handler, "__module__", None) == frame.f_globals.get("__name__")
-    names = dict(frame.f_locals) if written_there and frame.f_locals is not frame.f_globals else {}
+    defined_there = getattr(handler, "__module__", None) == frame.f_globals.get("__name__")
+    names = dict(frame.f_locals) if defined_there and frame.f_locals is not frame.f_globals else {}
     if inspect.isclass(handler):
         names.update(vars(handler))
     return names
 
 
 def caller_frame(depth: int) -> FrameType:
-    """The frame ``depth`` calls above the one that asks."""
+    """Return the frame ``depth`` calls above the caller of this function."""
     return sys._getframe(depth + 1)
 
 
@@ -133,25 +135,25 @@ def caller_frame(depth: int) -> FrameType:
 
 
 def require_import_name(import_name: Any) -> None:
-    """Refuse anything but a module's name."""
+    """Raise ``DeclarationError`` unless ``import_name`` can be a module's name."""
     if not isinstance(import_name, str) or not import_name:
-        raise DeclarationError(f"App({import_name!r}): write App(__name__)")
+        raise DeclarationError(f"App({import_name!r}): the argument is not a module's name; write App(__name__)")
 
 
 def name_of(path: Any, name: Any) -> str:
-    """The name of an endpoint, once its path and the name, if one is given, are found fit.
+    """Return the name of an endpoint, after checking its path and its ``name=``, if it has one.
 
     Raises
     ------
     DeclarationError
-        For a path that cannot be routed to or that Penstock answers itself, and for a name that would not stand in a
-        log line or in a command.
+        For a path that cannot be routed to or that Penstock serves itself, and for a name that would break a log line
+        or a command.
     """
     _require_path(path)
     if name is None:
         return path.removeprefix("/") or "root"
     if not _is_word(name):
-        raise DeclarationError(f"endpoint at {path!r}: name={name!r}; give a non-empty str without spaces")
+        raise DeclarationError(f"endpoint at {path!r}: name={name!r} is invalid; use a non-empty str without spaces")
     return str(name)
 
 
@@ -162,12 +164,12 @@ def _require_path(path: Any) -> None:
         )
     owner = f"endpoint at {path!r}"
     if not path.startswith("/"):
-        raise DeclarationError(f"{owner}: a path starts with a slash; write {'/' + path!r}")
+        raise DeclarationError(f"{owner}: a path must start with a slash; write {'/' + path!r}")
     unfit = _UNFIT_IN_PATH.search(path)
     if unfit:
-        raise DeclarationError(f"{owner}: {unfit[0]!r} cannot be in a path; values go into the body, as parameters")
+        raise DeclarationError(f"{owner}: a path cannot contain {unfit[0]!r}; values go in the body, as parameters")
     if path in RESERVED_PATHS or path == RESERVED_PREFIX or path.startswith(RESERVED_PREFIX + "/"):
-        raise DeclarationError(f"{owner}: this path is Penstock's own; choose another")
+        raise DeclarationError(f"{owner}: this path is reserved by Penstock; choose another")
 
 
 def _is_word(value: Any) -> bool:
@@ -175,39 +177,40 @@ def _is_word(value: Any) -> bool:
 
 
 def require_counts(owner: str, **options: Any) -> None:
-    """Refuse anything but whole numbers of 1 or more."""
+    """Raise ``DeclarationError`` unless each option is an integer of at least 1."""
     for option, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise DeclarationError(f"{owner}: {option}={value!r}; give a whole number of 1 or more")
+            raise DeclarationError(f"{owner}: {option}={value!r} is invalid; use an integer of at least 1")
 
 
 def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any) -> None:
-    """Refuse a bare number, or a dict, where a policy belongs."""
-    for option, value, kind, mend in (
+    """Raise ``DeclarationError`` if a bare number, or a dict, stands in place of a policy."""
+    for option, value, kind, fix in (
         ("timeouts", timeouts, Timeouts, "Timeouts(execution=10)"),
         ("retries", retries, Retries, "Retries(max_attempts=3)"),
         ("batching", batching, Batching | None, "Batching(max_size=32)"),
     ):
         if not isinstance(value, kind):
-            raise DeclarationError(f"{owner}: {option}={value!r}; write {option}={mend}")
+            raise DeclarationError(f"{owner}: {option}={value!r} is not a policy; write {option}={fix}")
 
 
 def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any) -> None:
-    """Refuse a flag that is none, a runtime that there is not, a pool without a proper name."""
+    """Raise ``DeclarationError`` for a flag that is not a bool, an unknown runtime, or an invalid pool name."""
     if not isinstance(idempotent, bool):
-        raise DeclarationError(f"{owner}: idempotent={idempotent!r}; give True or False")
-    if runtime is not None and runtime not in RUNTIMES:
-        raise DeclarationError(f"{owner}: runtime={runtime!r}; give one of {', '.join(map(repr, RUNTIMES))}")
+        raise DeclarationError(f"{owner}: idempotent={idempotent!r} is not a bool; use True or False")
+    runtimes = get_args(Runtime)
+    if runtime is not None and runtime not in runtimes:
+        raise DeclarationError(f"{owner}: runtime={runtime!r} is unknown; use {' or '.join(map(repr, runtimes))}")
     if pool is not None and not _is_word(pool):
-        raise DeclarationError(f"{owner}: pool={pool!r}; give a non-empty str without spaces")
+        raise DeclarationError(f"{owner}: pool={pool!r} is invalid; use a non-empty str without spaces")
 
 
 def device_names(owner: str, devices: Any) -> tuple[str, ...] | None:
-    """The devices as a tuple; a lone str is a slip, as its letters would be taken for devices."""
+    """Return the devices as a tuple. A lone str is an error: each of its letters would count as a device."""
     if devices is None:
         return None
     if isinstance(devices, str):
-        raise DeclarationError(f"{owner}: devices={devices!r}; give a list, devices=[{devices!r}]")
+        raise DeclarationError(f"{owner}: devices={devices!r} is a str, not a list; write devices=[{devices!r}]")
     if not isinstance(devices, Sequence) or not devices or not all(isinstance(d, str) and d for d in devices):
-        raise DeclarationError(f"{owner}: devices={devices!r}; give a list of names, or leave it away")
+        raise DeclarationError(f"{owner}: devices={devices!r} is invalid; use a list of names, or leave it out")
     return tuple(devices)

@@ -1,4 +1,4 @@
-"""An endpoint and a pool, as they are declared: frozen, for the engine, the workers and the adapters to read."""
+"""The records of a declared endpoint and pool: frozen, and read by the engine, the workers and the adapters."""
 
 from __future__ import annotations
 
@@ -19,55 +19,49 @@ DEFAULT_RUNTIME: Runtime = "trio"
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Endpoint:
-    """A name, a handler, its policies.
-
-    Attributes
-    ----------
-    index:
-        Its position in the app's endpoints.
-    name, path:
-        What people and what HTTP calls it.
-    handler:
-        The function or the class that was declared.
-    is_class, is_async, is_stream:
-        Of the handler's callable: whether it is a class's ``predict``, is ``async def``, and yields.
-    mode:
-        How an attempt runs in the worker: ``inline`` on its main thread (``def``, one slot), as a ``task``
-        (``async def``), or in a ``thread`` (``def``, several slots).
-    concurrency:
-        Attempts that one worker runs at a time.
-    pool:
-        The name of its pool.
-    workers, devices, runtime:
-        What was declared; None where nothing was. What holds is in the ``Pool``.
-    timeouts, retries, batching, max_queue, idempotent:
-        Its policies, as declared.
-    codec:
-        How its bodies are read and its results written.
-    """
+    """A name, a handler, and its policies."""
 
     index: int
+    """Its position in the app's endpoints."""
     name: str
+    """Its name in logs, metrics and embedding programs."""
     path: str
+    """Its path over HTTP."""
     handler: Callable[..., Any]
+    """The function or class, as declared."""
     is_class: bool
+    """True if the handler is a class, which is called through its ``predict``."""
     is_async: bool
+    """True if the function, or ``predict``, is an ``async def``."""
     is_stream: bool
+    """True if the function, or ``predict``, yields."""
     concurrency: int
+    """The number of attempts that one worker runs at a time."""
     pool: str
+    """The name of its pool."""
     workers: int | None
+    """The number of workers as declared, or None. The number in force is in the ``Pool``."""
     devices: tuple[str, ...] | None
+    """The devices as declared, or None. Those in force are in the ``Pool``."""
     runtime: Runtime | None
+    """The event loop as declared, or None. The one in force is in the ``Pool``."""
     timeouts: Timeouts
     retries: Retries
     batching: Batching | None
     max_queue: int
+    """The number of jobs that may wait."""
     idempotent: bool
+    """True if a job may run again after its worker died."""
     codec: Codec
+    """The way its bodies are read and its results written."""
 
     @property
     def mode(self) -> Mode:
-        """``inline``, ``task`` or ``thread``: see the attributes."""
+        """The way an attempt runs in the worker.
+
+        ``inline`` on its main thread (``def``, one slot), as a ``task`` (``async def``), or in a ``thread`` (``def``,
+        several slots).
+        """
         if self.is_async:
             return "task"
         return "inline" if self.concurrency == 1 else "thread"
@@ -85,32 +79,26 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Pool:
-    """The workers of one or more endpoints, with their limits.
-
-    Attributes
-    ----------
-    workers:
-        How many there are.
-    devices:
-        What its workers are told to use, in turn; None if nothing.
-    runtime:
-        The loop of its workers.
-    endpoints:
-        Those that it serves.
-    capacity:
-        The units of one worker. An attempt of an endpoint takes ``capacity // endpoint.concurrency`` of them, so that
-        endpoints of different concurrency can share a worker and none exceeds its own.
-    """
+    """The workers of one or more endpoints, with their limits."""
 
     name: str
     workers: int
+    """The number of workers."""
     devices: tuple[str, ...] | None
+    """The devices that are passed to the workers in turn, or None."""
     runtime: Runtime
+    """The event loop of the workers."""
     endpoints: tuple[Endpoint, ...]
+    """The endpoints that the pool serves."""
     capacity: int
+    """The units of one worker.
+
+    An attempt of an endpoint takes ``capacity // endpoint.concurrency`` of them, so that endpoints with different
+    concurrency can share a worker and none exceeds its own.
+    """
 
     def device_of(self, place: int) -> str | None:
-        """The device of the worker at this place in the pool (0, 1, ...), or None."""
+        """Return the device of the worker at this place in the pool (0, 1, ...), or None."""
         return None if self.devices is None else self.devices[place % len(self.devices)]
 
     def __repr__(self) -> str:
@@ -120,7 +108,7 @@ class Pool:
 
 
 def pools_of(endpoints: Iterable[Endpoint]) -> dict[str, Pool]:
-    """Return the pools that these endpoints make, by name."""
+    """Return the pools that these endpoints imply, by name."""
     members: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         members.setdefault(endpoint.pool, []).append(endpoint)
@@ -141,7 +129,7 @@ def _pool_of(name: str, endpoints: tuple[Endpoint, ...]) -> Pool:
 
 
 def _agreed(endpoints: tuple[Endpoint, ...], option: str) -> Any:
-    """The one value that the endpoints of a pool give to an option, or None if none gives any."""
+    """Return the one value that the endpoints of a pool set an option to, or None if none of them sets it."""
     first: Endpoint | None = None
     for endpoint in endpoints:
         if getattr(endpoint, option) is None:

@@ -1,23 +1,23 @@
-"""Finding the ``App`` that a target names, and the target that names an ``App``.
+"""The loader: from a target to the ``App`` that it names, and from an ``App`` to its target.
 
-A target is ``module``, ``module:attribute``, ``path/to/file.py``, ``path/to/file.py:attribute``, or
-``script:/path/to/file`` with an optional ``#attribute`` for a program that embeds an engine.
+A target is ``module``, ``module:attribute``, ``path/to/file.py``, ``path/to/file.py:attribute``, or,
+for a program that embeds an engine, ``script:/path/to/file`` with an optional ``#attribute``.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from penstock.app import App
 from penstock.errors import DeclarationError, EngineError
+from penstock.suggestions import did_you_mean
 from penstock.wire import Load
 
 SCRIPT_MODULE = "__penstock_main__"
@@ -25,7 +25,7 @@ _SCRIPT_PREFIX = "script:"
 
 
 class AppReached(BaseException):
-    """Stops the import of a program at the point where it would open its engine."""
+    """The exception that stops the import of a program where it would open its engine."""
 
     def __init__(self, app: App) -> None:
         super().__init__(app)
@@ -33,14 +33,14 @@ class AppReached(BaseException):
 
 
 class LoadingState:
-    """Whether an app is being loaded right now, and what has been found.
+    """The state of the current load, if there is one.
 
     Attributes
     ----------
     active:
-        True while the loader runs user code; opening an engine must call ``reached`` then.
+        True while the loader runs user code. Code that would open an engine must call ``reached`` instead.
     app:
-        The app that such a call named.
+        The app passed to ``reached``, or None.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class LoadingState:
         self.app: App | None = None
 
     def begin(self) -> None:
-        """Forget what an earlier load found."""
+        """Start a load, and forget what an earlier one found."""
         self.active = True
         self.app = None
 
@@ -57,12 +57,12 @@ loading = LoadingState()
 
 
 def reached(app: App) -> NoReturn:
-    """Stop the import here: the program would open an engine for this app, which is all that there is to find out.
+    """Stop the import here: the program is about to open an engine for this app, so the app is known.
 
     Raises
     ------
     AppReached
-        Always. Should the program catch it, the loader knows the app all the same.
+        Always. If the program catches it, the loader knows the app anyway.
     """
     if loading.app is None:
         loading.app = app
@@ -70,13 +70,13 @@ def reached(app: App) -> NoReturn:
 
 
 def stop_if_loading(app: App) -> None:
-    """Where an engine would be opened: if this is only the import of the program for a worker, it ends here."""
+    """Stop here if this is the import of a program for a worker. Called before an engine is opened."""
     if loading.active:
         reached(app)
 
 
 def load(message: Load) -> App:
-    """Load the app in a process that was started for it, with the module path and the arguments of the engine's."""
+    """Load the app in a process started for it, with the module path and arguments of the engine's process."""
     if message.sys_path:
         sys.path[:] = message.sys_path
     sys.argv[:] = message.argv or sys.argv[:1]
@@ -84,20 +84,20 @@ def load(message: Load) -> App:
 
 
 def load_app(target: str) -> App:
-    """Import what a target names, and return its app.
+    """Import the target's module or file, and return its app.
 
     Raises
     ------
     DeclarationError
-        If there is no such module, file or attribute, or none or several apps in it. What the user's own code raises
-        while it is imported comes through unchanged.
+        If there is no such module, file or attribute, or if it has no app or several. Exceptions of the user's own
+        code during the import are passed through unchanged.
     """
     if target.startswith(_SCRIPT_PREFIX):
         path, _, attribute = target.removeprefix(_SCRIPT_PREFIX).partition("#")
         return _load(lambda: _run_script(Path(path)), attribute, target)
     place, _, attribute = target.partition(":")
     if not place:
-        raise DeclarationError(f"{target!r} names no app: write module:app or path/to/file.py:app")
+        raise DeclarationError(f"{target!r} does not name an app: write module:app or path/to/file.py:app")
     _put_first(str(Path.cwd()))
     if place.endswith(".py") or os.sep in place:
         return _load(lambda: _import_file(Path(place)), attribute, target)
@@ -109,7 +109,7 @@ def _load(run: Callable[[], ModuleType], attribute: str, target: str) -> App:
     try:
         module = run()
     except BaseException:
-        # Whatever the program made of being stopped there, the app is known.
+        # However the program reacted to being stopped, the app is known.
         if loading.app is None:
             raise
         return loading.app
@@ -130,12 +130,12 @@ def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # What is missing may also be something that the user's module imports; that error says enough.
+        # The missing module may be one that the user's module imports; that error is clear enough.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         here = [path.stem for path in Path.cwd().glob("*.py")]
         raise DeclarationError(
-            f"there is no module {error.name!r} in {Path.cwd()} or on sys.path{_did_you_mean(error.name, here)}"
+            f"there is no module {error.name!r} in {Path.cwd()} or on sys.path{did_you_mean(error.name, here)}"
         ) from None
 
 
@@ -145,11 +145,13 @@ def _import_file(path: Path) -> ModuleType:
     if known is not None:
         if getattr(known, "__file__", None) == str(path):
             return known
-        raise DeclarationError(f"{path} would be imported as {path.stem!r}, which is another module; rename the file")
+        raise DeclarationError(
+            f"{path} would be imported as {path.stem!r}, but that is another module; rename the file"
+        )
     _put_first(str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise DeclarationError(f"{path} is no Python file: give one that ends in .py")
+        raise DeclarationError(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
@@ -161,7 +163,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _run_script(path: Path) -> ModuleType:
-    """Run a program under another name than ``__main__``, so that what it guards by that name does not run."""
+    """Run a program under a name other than ``__main__``, so that code guarded by that name does not run."""
     path = _existing(path)
     _put_first(str(path.parent))
     module = ModuleType(SCRIPT_MODULE)
@@ -175,7 +177,7 @@ def _existing(path: Path) -> Path:
     path = path.resolve()
     if not path.is_file():
         beside = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise DeclarationError(f"there is no file {path}{_did_you_mean(path.name, beside)}")
+        raise DeclarationError(f"there is no file {path}{did_you_mean(path.name, beside)}")
     return path
 
 
@@ -197,7 +199,7 @@ def _find(module: ModuleType, attribute: str, target: str) -> App:
     names = sorted(apps.values())
     choose = "#" if target.startswith(_SCRIPT_PREFIX) else ":"
     raise DeclarationError(
-        f"{where} has several apps ({', '.join(names)}): say which one, for instance {target}{choose}{names[0]}"
+        f"{where} has several apps ({', '.join(names)}): name one, for instance {target}{choose}{names[0]}"
     )
 
 
@@ -207,31 +209,24 @@ def _named(module: ModuleType, attribute: str, found: dict[str, App], target: st
         try:
             value = getattr(value, name)
         except AttributeError:
-            near = _did_you_mean(attribute, found)
+            near = did_you_mean(attribute, found)
             raise DeclarationError(f"{target!r}: {module.__name__} has no attribute {attribute!r}{near}") from None
     if not isinstance(value, App):
-        near = _did_you_mean(attribute, found)
-        raise DeclarationError(f"{target!r}: {attribute!r} is a {type(value).__name__} and no penstock.App{near}")
+        near = did_you_mean(attribute, found)
+        raise DeclarationError(f"{target!r}: {attribute!r} is a {type(value).__name__}, not a penstock.App{near}")
     return value
 
 
-def _did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return a hint at what was probably meant; the only candidate is always worth naming."""
-    names = list(candidates)
-    near = names if len(names) == 1 else difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-# ---- the other way round
+# ---- from the app to its target
 
 
 def target_of(app: App) -> str:
-    """Where another process finds this app.
+    """Return the target under which another process finds this app.
 
     Raises
     ------
     EngineError
-        If the app is not reachable: made inside a function, or typed in at a prompt.
+        If the app is not reachable, because it was created inside a function or typed at a prompt.
     """
     module = sys.modules.get(app.import_name)
     if module is None:
@@ -241,8 +236,8 @@ def target_of(app: App) -> str:
         return _main_target(module, attribute)
     if not attribute:
         raise EngineError(
-            f"the app is not at the top level of {app.import_name!r}: its workers import that module and look for it "
-            "there; move `app = App(__name__)` and its endpoints out of the function"
+            f"the app is not at the top level of {app.import_name!r}: its workers import that module and look for the "
+            "app there; move `app = App(__name__)` and its endpoints out of the function"
         )
     return f"{app.import_name}:{attribute}"
 
@@ -252,5 +247,5 @@ def _main_target(module: ModuleType, attribute: str) -> str:
         return f"{module.__spec__.name}:{attribute}" if attribute else module.__spec__.name
     path = getattr(module, "__file__", None)
     if path is None:
-        raise EngineError("the app was typed in at a prompt, where its workers cannot find it: put it into a file")
+        raise EngineError("the app was typed at a prompt, where its workers cannot find it: put it in a file")
     return f"script:{path}#{attribute}" if attribute else f"script:{path}"

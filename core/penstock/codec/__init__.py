@@ -1,1 +1,1 @@
-"""How the bodies of one endpoint are read, its results written, and what their JSON Schema is."""
+"""The codec of an endpoint: reading its bodies, writing its results, and the JSON Schema of both."""

@@ -1,7 +1,7 @@
-"""From the body of a request to values of the annotated types, and from what is wrong with it to an error.
+"""Decoding: from a request body to values of the annotated types, or to an error that names what does not fit.
 
-msgspec reads and validates in one pass; pydantic models validate themselves. Nothing here is decided per request: a
-reader is built once for each endpoint.
+msgspec decodes and validates in one pass; pydantic models validate themselves. Nothing is decided per request: each
+endpoint's reader is built once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from penstock.errors import DeclarationError, HandlerError, InvalidRequest, Malf
 
 Reader = Callable[[bytes], Any]
 
-# A body of a million wrong items, or one with a name of a megabyte, must not make an answer of that size.
+# A body with a million wrong items, or with a field name of a megabyte, must not cause a response of that size.
 MAX_ERRORS = 50
 MAX_NAME_CHARACTERS = 200
 
@@ -33,50 +33,50 @@ _skim: Callable[[bytes], msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def is_pydantic(annotation: Any) -> bool:
-    """Whether this is a pydantic model class. pydantic is never imported for it: who has none cannot have a model."""
+    """Return whether this is a pydantic model class. pydantic is not imported: without it there can be no model."""
     pydantic = sys.modules.get("pydantic")
     base = getattr(pydantic, "BaseModel", None)
     return base is not None and isinstance(annotation, type) and issubclass(annotation, base)
 
 
 def is_struct(annotation: Any, *, owner: str) -> bool:
-    """Whether a value of this type is a JSON object with known fields, and so can be a whole body."""
-    return is_pydantic(annotation) or isinstance(_look_at(annotation, owner), _STRUCTS)
+    """Return whether a value of this type is a JSON object with known fields, and so can be a whole body."""
+    return is_pydantic(annotation) or isinstance(_type_info(annotation, owner), _STRUCTS)
 
 
 def is_bytes(annotation: Any, *, owner: str) -> bool:
-    """Whether this is ``bytes``, with or without ``Annotated[..., Meta(...)]``."""
-    return isinstance(_look_at(annotation, owner), types.BytesType)
+    """Return whether this is ``bytes``, with or without ``Annotated[..., Meta(...)]``."""
+    return isinstance(_type_info(annotation, owner), types.BytesType)
 
 
 def require_readable(annotation: Any, *, owner: str) -> None:
-    """Refuse a type that nothing can be decoded into.
+    """Check that JSON can be decoded into this type.
 
     Raises
     ------
     DeclarationError
-        Naming the type and the mend.
+        If not; names the type and the fix.
     """
-    for custom in _custom_types(_look_at(annotation, owner), set()):
+    for custom in _custom_types(_type_info(annotation, owner), set()):
         if not is_pydantic(custom):
-            raise DeclarationError(f"{owner}: {class_name(custom)} cannot be read from JSON; {_mend(custom)}")
+            raise DeclarationError(f"{owner}: {class_name(custom)} cannot be decoded from JSON; {_fix_for(custom)}")
 
 
 _STRUCTS = (types.StructType, types.DataclassType, types.TypedDictType)
 
 
-def _look_at(annotation: Any, owner: str) -> types.Type:
+def _type_info(annotation: Any, owner: str) -> types.Type:
     try:
         info = types.type_info(annotation)
-    except Exception as error:  # msgspec's TypeError, or whatever resolving the fields of a user's class raises
+    except Exception as error:  # msgspec's TypeError, or anything that resolving the fields of a user's class raises
         raise DeclarationError(
-            f"{owner}: the annotation {annotation!r} cannot be used ({error}); take a type that JSON can be read into"
+            f"{owner}: the annotation {annotation!r} cannot be used ({error}); use a type that JSON can be decoded into"
         ) from error
     return info.type if isinstance(info, types.Metadata) else info
 
 
 def _custom_types(info: Any, seen: set[int]) -> Iterator[type]:
-    """Every class inside a type that msgspec has no rule for. Types may be recursive, hence ``seen``."""
+    """Yield every class inside a type that msgspec does not support itself. Types may be recursive, hence ``seen``."""
     if isinstance(info, tuple):
         for item in info:
             yield from _custom_types(item, seen)
@@ -89,24 +89,24 @@ def _custom_types(info: Any, seen: set[int]) -> Iterator[type]:
 
 
 def class_name(cls: type) -> str:
-    """A class as an error names it: built-ins bare, the rest with their module."""
+    """Return the name of a class for an error message: built-ins without a module, all others with it."""
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _mend(custom: type) -> str:
+def _fix_for(custom: type) -> str:
     if custom.__module__.partition(".")[0] in ("numpy", "torch", "jax", "tensorflow"):
-        return "take list[float] (or bytes) and make the array in the handler"
-    return "take built-in types, a struct, a dataclass, a TypedDict or a pydantic model"
+        return "use list[float] (or bytes) and create the array in the handler"
+    return "use built-in types, a struct, a dataclass, a TypedDict or a pydantic model"
 
 
 # ---- readers
 
 
 def fields_type(name: str, parameters: Sequence[Parameter], *, owner: str) -> type[msgspec.Struct]:
-    """A struct with one field for each parameter, in their order: a body whose fields are a handler's arguments.
+    """Return a struct with one field per parameter, in order: a body whose fields are the handler's arguments.
 
-    Only the names in JSON are the parameters'. Those in Python are our own, as a struct would take ``__post_init__`` or
-    ``__private`` for something else than a field.
+    Only the JSON names are those of the parameters. The Python names are generated, since a struct would not treat
+    ``__post_init__`` or ``__private`` as a field.
     """
     for parameter in parameters:
         require_readable(parameter.annotation, owner=f"{owner}, parameter `{parameter.name}`")
@@ -126,68 +126,68 @@ def _default_field(parameter: Parameter) -> Any:
         hash(default)
         msgspec.to_builtins(default)
     except TypeError:
-        # What can change is copied, or a handler that appends to its default would tell one caller about another.
-        # What has no JSON form cannot stand in a JSON Schema: a factory keeps it out.
+        # A mutable default is copied: a handler that appends to it would otherwise leak one caller's data to another.
+        # A default without a JSON form cannot appear in a JSON Schema: a factory keeps it out.
         return msgspec.field(default_factory=partial(copied, default))
     return msgspec.field(default=default)
 
 
 def copied(value: Any) -> Any:
-    """A default for one call, which may do with it what it likes."""
+    """Return a copy of a default for one call, which may modify it."""
     try:
         return copy.deepcopy(value)
-    except Exception:  # a lock, a module, a sentinel that refuses: Python itself would have shared it too
+    except Exception:  # a lock, a module, a sentinel that cannot be copied: plain Python would share it too
         return value
 
 
 def bytes_reader(annotation: Any, *, owner: str) -> Reader:
-    """A reader of raw bodies; the limits of ``Annotated[bytes, Meta(...)]`` are kept."""
-    info = _look_at(annotation, owner)
+    """Return a reader of raw bodies, which enforces the limits of ``Annotated[bytes, Meta(...)]``."""
+    info = _type_info(annotation, owner)
     if isinstance(info, types.BytesType) and (info.min_length is not None or info.max_length is not None):
         return lambda body: msgspec.convert(bytes(body), annotation)
     return bytes
 
 
 def json_reader(annotation: Any, *, owner: str) -> Reader:
-    """A reader of JSON bodies of one type; a struct's unknown fields are refused at the top level.
+    """Return a reader of JSON bodies of one type, which refuses unknown fields of a struct at the top level.
 
-    A pydantic model decides by its own ``extra`` setting. Structs inside structs decide for themselves as well.
+    For a pydantic model, its own ``extra`` setting decides. Structs inside structs follow their own settings, too.
 
     Raises
     ------
     DeclarationError
-        If nothing can be decoded into the type.
+        If JSON cannot be decoded into the type.
     """
     if is_pydantic(annotation):
         return _pydantic_reader(annotation, owner)
     require_readable(annotation, owner=owner)
     read: Reader = msgspec.json.Decoder(annotation, dec_hook=_decode_custom).decode
-    return _strict(read, _look_at(annotation, owner))
+    return _strict(read, _type_info(annotation, owner))
 
 
 def _pydantic_reader(model: Any, owner: str) -> Reader:
     try:
         model.model_rebuild()
-    except Exception as error:  # names that are not defined yet, in pydantic's words
+    except Exception as error:  # names that are not defined yet; pydantic's message says which
         raise DeclarationError(f"{owner}: the model {model.__name__} cannot be used ({error})") from error
     validate = model.model_validate_json
 
     def read(body: bytes) -> Any:
-        _skim(body)  # pydantic's parser takes NaN and Infinity, which are not JSON
+        _skim(body)  # pydantic's parser accepts NaN and Infinity, which are not JSON
         return validate(body)
 
     return read
 
 
 def _decode_custom(cls: type, value: Any) -> Any:
-    return cls.model_validate(value)  # type: ignore[attr-defined]  # pydantic: require_readable lets nothing else pass
+    return cls.model_validate(value)  # type: ignore[attr-defined]  # pydantic: require_readable accepts no other class
 
 
 def _strict(read: Reader, info: types.Type) -> Reader:
-    """Refuse unknown fields where the type itself would pass them over.
+    """Make a reader refuse unknown fields that the type itself would ignore.
 
-    A second struct with the same names and lazily read values is decoded first, for its errors. A strict twin of the
-    user's class would be faster, and the handler would get instances of a class that is not the user's.
+    A second struct with the same names, whose values stay undecoded, is decoded first, for its errors. A strict twin
+    of the user's class would be faster, but the handler would get instances of a class that is not the user's.
     """
     if not isinstance(info, _STRUCTS) or getattr(info, "array_like", False):
         return read
@@ -211,26 +211,26 @@ def _names_reader(names: list[str]) -> Reader:
     return msgspec.json.Decoder(msgspec.defstruct("Names", fields, rename=rename, forbid_unknown_fields=True)).decode
 
 
-# ---- what is wrong with a body
+# ---- errors
 
 
 def explain(error: Exception, body: bytes, *, is_json: bool) -> PenstockError:
-    """The error to answer with, given what a reader raised.
+    """Return the error to report for an exception of a reader.
 
     Returns
     -------
     ``MalformedRequest`` if the body cannot be read at all, ``InvalidRequest`` if it does not fit, and ``HandlerError``
-    for whatever else the code of the user's own types raised.
+    for anything else, raised by the code of the user's own types.
     """
     if isinstance(error, msgspec.ValidationError):
-        # The first misfit ends msgspec's reading; the rest may still not be JSON, which is the graver fault.
+        # msgspec stops at the first misfit; the rest may still not be JSON, which is the more serious error.
         return (_syntax_error(body) if is_json else None) or _misfit(error)
     if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
         return _unreadable(error, body)
     if _is_pydantic_error(error):
         return _pydantic_misfit(error, "$")
     return HandlerError(
-        f"the type of the body raised {type(error).__name__} while it was read: {error}",
+        f"the type of the body raised {type(error).__name__} while the body was decoded: {error}",
         exception_type=class_name(type(error)),
     )
 
@@ -257,11 +257,11 @@ def _unreadable(error: Exception, body: bytes) -> MalformedRequest:
 
 _AT = re.compile(r"(?P<reason>.*?)(?: - at `(?P<path>\$.*)`)?", re.DOTALL)
 _FIELD = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
-_FAULTS = {"contains unknown": "unknown field", "missing required": "required, and missing"}
+_FAULTS = {"contains unknown": "unknown field", "missing required": "required but missing"}
 
 
 def _misfit(error: msgspec.ValidationError) -> InvalidRequest:
-    """Read msgspec's sentence: ``Expected `int`, got `str` - at `$.field```, and the two about a field's presence."""
+    """Parse msgspec's message: ``Expected `int`, got `str` - at `$.field```, or one of two about a field's presence."""
     match = _AT.fullmatch(str(error))
     assert match is not None  # the pattern matches every string
     path, reason = match["path"] or "$", match["reason"]

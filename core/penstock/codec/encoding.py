@@ -1,8 +1,8 @@
-"""From what a handler returns to the bytes of a response.
+"""Encoding: from a handler's result to the body of a response.
 
-JSON as msgspec writes it: dataclasses, structs, datetimes, UUIDs, Decimals (as strings), enums and sets are all known;
-bytes inside a JSON value become base64; NaN and infinities become ``null``. On top of that, numpy scalars and arrays,
-and pydantic models.
+msgspec writes the JSON. It supports dataclasses, structs, datetimes, UUIDs, Decimals (as strings), enums and sets; it
+writes bytes inside a JSON value as base64, and NaN and infinities as ``null``. This module adds support for numpy
+scalars and arrays, and for pydantic models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEXT = "text/plain; charset=utf-8"
 _BYTES = (bytes, bytearray, memoryview)
 _NOT_PLAIN_JSON = (*_BYTES, Response)
 _STATUSES_WITHOUT_BODY = (204, 304)
-# How deep the culprit is looked for in a value that cannot be encoded; beyond it, the container is named.
+# The depth to which a value is searched for the part that cannot be encoded; beyond it, the container is named.
 _MAX_SEARCH_DEPTH = 50
 
 
@@ -34,7 +34,7 @@ def encode_result(value: Any) -> Encoded:
     Raises
     ------
     HandlerError
-        If it has no JSON form; says what, and where in the value.
+        If it has no JSON form; names the type and its place in the value.
     """
     if isinstance(value, _NOT_PLAIN_JSON):
         return _encode_response(value) if isinstance(value, Response) else Encoded(bytes(value), OCTETS)
@@ -42,32 +42,32 @@ def encode_result(value: Any) -> Encoded:
 
 
 def encode_chunk(value: Any) -> bytes:
-    """Encode one chunk of a stream: always JSON, in one line.
+    """Encode one chunk of a stream: always JSON, on one line.
 
     Raises
     ------
     HandlerError
-        If it has no JSON form. Bytes have none here: as base64 in a line of JSON they would surprise.
+        If it has no JSON form. Bytes are refused as well: base64 in a line of JSON would be a surprise.
     """
     if isinstance(value, _NOT_PLAIN_JSON):
-        raise _unencodable(f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_mend(value)}")
+        raise _unencodable(f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_fix_for(value)}")
     return _to_json(value, "the chunk")
 
 
 def encode_input(value: Any, *, raw: bool) -> bytes:
-    """The body that a caller without HTTP would have sent.
+    """Return the body for a value passed without HTTP.
 
     Parameters
     ----------
     value:
-        What the endpoint takes. Bytes are a body that is encoded already, None is an empty one.
+        The endpoint's input. Bytes are already an encoded body; None is an empty one.
     raw:
-        Whether the endpoint reads raw bytes.
+        True if the endpoint reads raw bytes.
 
     Raises
     ------
     InvalidRequest
-        If there is no such body.
+        If the value has no such body.
     """
     if isinstance(value, _BYTES):
         return bytes(value)
@@ -82,7 +82,7 @@ def encode_input(value: Any, *, raw: bool) -> bytes:
 
 
 def decode_result(encoded: Encoded) -> Any:
-    """What a caller without HTTP gets: the value of a JSON body, or bytes, or a ``Response`` where more was said."""
+    """Return the result for a caller without HTTP: a value from JSON, bytes, or a ``Response`` if it says more."""
     is_json = encoded.media_type is None
     content = msgspec.json.decode(encoded.body) if is_json and encoded.body else encoded.body
     if encoded.status == 200 and not encoded.headers and encoded.media_type in (None, OCTETS):
@@ -129,19 +129,19 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def _require_sane(headers: Mapping[Any, Any]) -> None:
-    """A line break in a header would let whoever supplied the value write the rest of the response."""
+    """Refuse malformed headers: a line break would let the source of the value write the rest of the response."""
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise _unencodable(f"{name!r} is no name of a response header")
+            raise _unencodable(f"{name!r} is not a valid name of a response header")
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise _unencodable(f"the value of the response header {name} must be a str of one line in Latin-1")
+            raise _unencodable(f"the value of the response header {name} must be a str of one line, in Latin-1")
 
 
-# ---- types that msgspec does not know
+# ---- types that msgspec does not support
 
 
-def _lower(value: Any) -> Any:
-    """The hook of msgspec: something simpler that says the same."""
+def _simplified(value: Any) -> Any:
+    """Return an equivalent value of a type that msgspec supports. This is msgspec's ``enc_hook``."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
         return _plain_numpy(numpy, numpy.asanyarray(value))
@@ -156,18 +156,18 @@ def _lower(value: Any) -> Any:
 def _plain_numpy(numpy: Any, array: Any) -> Any:
     kind = array.dtype.kind
     if kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(numpy.float64)  # a longdouble's own tolist() gives longdoubles, for ever
+        array = array.astype(numpy.float64)  # tolist() of a longdouble returns a longdouble again, without end
     elif kind in "mM":
-        array = array.astype(f"{kind}8[us]")  # nanoseconds have no Python type: tolist() would give bare integers
+        array = array.astype(f"{kind}8[us]")  # nanoseconds have no Python type: tolist() would return bare integers
     elif kind in "OcV":
         raise TypeError(f"numpy arrays of dtype {array.dtype} have no JSON form")
     return array.tolist()
 
 
-_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_lower).encode
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_simplified).encode
 
 
-# ---- naming the culprit (only after a failure, so it may take its time)
+# ---- naming the part that cannot be sent (only after a failure, so it may be slow)
 
 
 def _unsendable(value: Any, error: Exception, what: str) -> str:
@@ -175,8 +175,8 @@ def _unsendable(value: Any, error: Exception, what: str) -> str:
         return f"{what} cannot be sent as JSON: it is nested too deeply, or contains itself"
     path, culprit, error = _find_culprit(value, error, "$", _MAX_SEARCH_DEPTH)
     reason = "" if type(error) is TypeError else f" ({type(error).__name__}: {error})"
-    mend = _mend(culprit)
-    return f"{what} cannot be sent as JSON: {_describe(culprit)} at {path}{reason}" + (f"; {mend}" if mend else "")
+    fix = _fix_for(culprit)
+    return f"{what} cannot be sent as JSON: {_describe(culprit)} at {path}{reason}" + (f"; {fix}" if fix else "")
 
 
 def _find_culprit(value: Any, error: Exception, path: str, depth: int) -> tuple[str, Any, Exception]:
@@ -210,7 +210,7 @@ def _describe(value: Any) -> str:
     return name
 
 
-def _mend(value: Any) -> str:
+def _fix_for(value: Any) -> str:
     if isinstance(value, _BYTES):
         return "yield base64.b64encode(chunk).decode()"
     if isinstance(value, Response):
@@ -218,5 +218,5 @@ def _mend(value: Any) -> str:
     if isinstance(value, dict):
         return "write int(key) or str(key)"
     if class_name(type(value)) in ("coroutine", "async_generator", "generator"):
-        return "a decorator hides that the handler is `async def` or yields: make its wrapper the same"
+        return "a decorator hides that the handler is `async def` or yields: write its wrapper the same way"
     return "convert it with .tolist()" if hasattr(value, "tolist") else ""

@@ -1,4 +1,4 @@
-"""What a handler's signature says: which parameters come from the body, which takes the context, what is returned."""
+"""A handler's signature: the parameters filled from the body, the one that takes the context, and the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_DEFAULT = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter that is filled from the body. ``default`` is ``NO_DEFAULT`` where there is none."""
+    """One parameter that is filled from the body. ``default`` is ``NO_DEFAULT`` if it has none."""
 
     name: str
     annotation: Any
@@ -26,22 +26,23 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether the caller must send it."""
+        """True if the caller must send it."""
         return self.default is NO_DEFAULT
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A handler's signature, annotations resolved.
-
-    ``context`` is the name of the parameter that takes the ``Context``. ``returns`` is ``Any`` where the handler does
-    not say, or says what cannot be resolved: it only describes, and is never a reason to refuse a handler.
-    """
+    """A handler's signature, with its annotations resolved."""
 
     name: str
     parameters: tuple[Parameter, ...]
     context: str | None
+    """The name of the parameter that takes the ``Context``, or None."""
     returns: Any
+    """The return annotation, or ``Any`` if it is missing or cannot be resolved.
+
+    It only describes the result, and is never a reason to refuse a handler.
+    """
 
 
 def read_signature(
@@ -52,16 +53,16 @@ def read_signature(
     Parameters
     ----------
     function:
-        The handler; a method must be bound, so that ``self`` is no parameter.
+        The handler; a method must be bound, so that ``self`` is not a parameter.
     owner:
-        Who is to blame in an error, for instance ``endpoint 'square'``.
+        The declaration to name in errors, for instance ``endpoint 'square'``.
     namespace:
-        Names that annotations may use besides the module's: those of the function that the handler is declared in.
+        Names that annotations may use besides the module's: those of the function in which the handler is declared.
 
     Raises
     ------
     DeclarationError
-        For ``*args``, ``**kwargs``, positional-only parameters, two contexts, or an annotation without meaning here.
+        For ``*args``, ``**kwargs``, positional-only parameters, two contexts, or an annotation that cannot be resolved.
     """
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -79,7 +80,7 @@ def read_signature(
             keyword_only = parameter.kind is parameter.KEYWORD_ONLY
             from_body.append(Parameter(parameter.name, annotation, parameter.default, keyword_only))
     if len(contexts) > 1:
-        raise DeclarationError(f"{owner}: the parameters {' and '.join(contexts)} are both a Context; keep one")
+        raise DeclarationError(f"{owner}: the parameters {' and '.join(contexts)} are each a Context; keep one")
     name = getattr(function, "__name__", "handler")
     return Signature(name, tuple(from_body), contexts[0] if contexts else None, resolve.returns())
 
@@ -87,12 +88,12 @@ def read_signature(
 def _require_nameable(parameter: inspect.Parameter, owner: str) -> None:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         raise DeclarationError(
-            f"{owner}: `{parameter}` takes fields that nobody has named; name each parameter, or take one dict"
+            f"{owner}: `{parameter}` accepts fields without naming them; name each parameter, or take one dict"
         )
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise DeclarationError(
-            f"{owner}: the parameter `{parameter.name}` is positional-only, and the fields of a body go by name; "
-            "remove the `/`"
+            f"{owner}: the parameter `{parameter.name}` is positional-only, but the fields of a body are passed by "
+            "name; remove the `/`"
         )
 
 
@@ -105,7 +106,7 @@ def _is_context(annotation: Any) -> bool:
 
 
 class _Resolver:
-    """Turns annotations into types, one at a time, so that one which fails can be named."""
+    """A resolver of annotations into types, one at a time, so that an error can name the one that failed."""
 
     def __init__(self, function: Callable[..., Any], namespace: Mapping[str, Any], owner: str) -> None:
         unwrapped = inspect.unwrap(function)
@@ -119,7 +120,7 @@ class _Resolver:
             return Any
         try:
             return self._resolve(parameter.annotation)
-        except Exception as error:  # an annotation is any expression of the user's, and may raise anything
+        except Exception as error:  # an annotation is an arbitrary expression, and may raise anything
             raise DeclarationError(
                 f"{self._owner}: the annotation {parameter.annotation!r} of the parameter `{parameter.name}` cannot be "
                 f"resolved ({error}); define or import the type at the top of the module, not under TYPE_CHECKING"
@@ -128,7 +129,7 @@ class _Resolver:
     def returns(self) -> Any:
         try:
             return self._resolve(self._returns)
-        except Exception:  # it describes and does not bind: see Signature
+        except Exception:  # it only describes the result: see Signature
             return Any
 
     def _resolve(self, annotation: Any) -> Any:
@@ -136,5 +137,5 @@ class _Resolver:
 
         carrier.__annotations__ = {"it": annotation}
         resolved = typing.get_type_hints(carrier, self._globals, self._locals, include_extras=True)["it"]
-        # `object` says "anything" to a Python reader; to msgspec it would be a type of its own.
+        # To a Python reader `object` means "anything"; to msgspec it would be a custom type.
         return Any if resolved is object else resolved

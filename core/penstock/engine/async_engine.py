@@ -17,10 +17,8 @@ from penstock.engine.reactors.reactor import Reactor
 from penstock.errors import EngineError, PenstockError
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
-from penstock.policies import Timeouts
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT, Timeouts
 from penstock.response import Encoded
-
-DEFAULT_DRAIN_TIMEOUT = 30.0
 
 
 def create_engine(

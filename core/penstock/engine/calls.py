@@ -8,7 +8,7 @@ from typing import Protocol
 from penstock.app import Endpoint
 from penstock.engine.reactors.reactor import Callback, Reactor
 from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
-from penstock.scheduler import Job, Lane
+from penstock.scheduler import Attempt, Job, Lane
 
 
 class CallHost(Protocol):
@@ -165,6 +165,13 @@ class Call(Job):
         """Notify the caller that there is an outcome or a chunk."""
         if self.on_progress is not None:
             self.on_progress()
+
+
+def call_of(attempt: Attempt) -> Call:
+    """Return the call of an attempt's first job: an engine submits nothing else."""
+    call = attempt.jobs[0]
+    assert type(call) is Call
+    return call
 
 
 def _reaching(limit_bytes: int, chunks: list[bytes]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock.app import App, Endpoint
 from penstock.engine.calls import Call
+from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.observers import Observers
 from penstock.engine.performer import Performer
 from penstock.engine.processes.worker_link import WorkerLink
@@ -65,23 +66,17 @@ class Engine:
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)
         self.registry.failures.run_in_engine = reactor.call_soon_threadsafe
-        self._grant_drain = self.registry.shutdown_policy(app)
         self._observers = Observers(self.registry, reactor.time, _submission_of)
+        self._drain = EngineDrain(self.registry.shutdown_policy(app), self._observers, reactor.time)
         self.scheduler = Scheduler(pool_specs(app), lane_specs(app, self.registry))
         self.performer = Performer(
             app, reactor, self.scheduler, target, observers=self._observers, on_report=self._on_report
         )
         self._status = StatusPage(
-            self.scheduler,
-            self.registry,
-            reactor.time,
-            pid_of=self.performer.pid_of,
-            request_id_of=lambda job: _submission_of(job).request_id,
+            self.scheduler, self.registry, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
-        self._shutdown: ShutdownRequest | None = None
-        self._drain_began = 0.0
         self._on_drained: list[Callable[[], None]] = []
         self._is_started = False
         self._is_closed = False
@@ -116,12 +111,7 @@ class Engine:
         return self._is_closed
 
     def drain(
-        self,
-        timeout: float,
-        on_drained: Callable[[], None] | None = None,
-        *,
-        who: str = "the program",
-        why: str = "",
+        self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "the program", why: str = ""
     ) -> None:
         """Finish the admitted jobs and refuse new ones. Only the first drain of an engine counts.
 
@@ -140,35 +130,25 @@ class Engine:
             self.performer.after_turn = self._close_if_drained
         if self._is_closed:
             self._call_on_drained()
-        elif self._shutdown is None:
-            self._begin_drain(ShutdownRequest(drain=timeout, who=who, why=why))
-
-    def _begin_drain(self, wish: ShutdownRequest) -> None:
-        seconds = min(self._grant_drain(wish), self.longest_drain)
-        self._shutdown = ShutdownRequest(drain=seconds, who=wish.who, why=wish.why)
-        self._drain_began = self.reactor.time()
-        self._observers.drain_started(self._shutdown, self.scheduler.jobs_live)
-        self.performer.receive(on.DrainRequested(self._drain_began + seconds))
+        elif self._drain.request is None:
+            wish = ShutdownRequest(drain=timeout, who=who, why=why)
+            deadline = self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)
+            self.performer.receive(on.DrainRequested(deadline))
 
     def _close_if_drained(self) -> None:
         if self.scheduler.is_drained:
             self.close()
 
     def shutdown(
-        self,
-        drain: float,
-        *,
-        who: str = "the program",
-        why: str = "",
-        on_drained: Callable[[], None] | None = None,
+        self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
     ) -> None:
         """Drain, then close; return at once. A server around the engine stops with it.
 
         The parameters are those of ``drain``.
         """
         self.drain(drain, on_drained or _do_nothing, who=who, why=why)
-        if self.on_shutdown is not None and self._shutdown is not None:
-            self.on_shutdown(self._shutdown)
+        if self.on_shutdown is not None and self._drain.request is not None:
+            self.on_shutdown(self._drain.request)
 
     def pause(self, *, who: str = "the program", why: str = "") -> None:
         """Take the engine out of rotation: new work is refused, admitted jobs go on, the workers stay."""
@@ -189,20 +169,13 @@ class Engine:
         left = self.scheduler.live_jobs()
         for call in left:
             assert type(call) is Call
-            call.answered = self.reactor.time()
+            call.settle(self.reactor.time())
             call.outcome = Draining("the server has stopped")
             self._observers.job_answered(call)
             call.close()
-        self._report_drain_end(len(left))
+        if self._is_started:
+            self._drain.end(self.scheduler.state, len(left))
         self._call_on_drained()
-
-    def _report_drain_end(self, left: int) -> None:
-        if not self._is_started:
-            return
-        request = self._shutdown or ShutdownRequest(drain=0.0, who="the program", why="closed without a drain")
-        seconds = self.reactor.time() - self._drain_began if self._shutdown else 0.0
-        state = self.scheduler.state
-        self._observers.drain_ended(request, seconds, state.drain_answered, state.drain_abandoned + left)
 
     def _call_on_drained(self) -> None:
         waiting, self._on_drained = self._on_drained, []
@@ -306,6 +279,10 @@ class Engine:
 def _submission_of(job: Job) -> Submission:
     assert type(job) is Call
     return job.submission
+
+
+def _request_id_of(job: Job) -> str:
+    return _submission_of(job).request_id
 
 
 def _do_nothing() -> None:

@@ -53,7 +53,7 @@ class Observers:
             (reports.RetryReport, records.RetryScheduled, self._retry),
             (reports.AbandonReport, records.JobAbandoned, self._abandoned),
             (reports.WorkerReadyReport, records.WorkerReady, _worker_ready),
-            (reports.WorkerLostReport, records.WorkerLost, _worker_lost),
+            (reports.WorkerLostReport, records.WorkerDied, _worker_lost),
             (reports.KillReport, records.WorkerKilled, _killed),
             (reports.RestartReport, records.WorkerRestarted, _restarted),
         ):
@@ -174,7 +174,7 @@ def _worker_ready(report: reports.WorkerReadyReport) -> records.Record:
 
 def _worker_lost(report: reports.WorkerLostReport) -> records.Record:
     place = report.worker.place
-    return records.WorkerLost(worker=place.name, pool=place.pool.name, reason=report.reason)
+    return records.WorkerDied(worker=place.name, pool=place.pool.name, reason=report.reason)
 
 
 def _killed(report: reports.KillReport) -> records.Record:

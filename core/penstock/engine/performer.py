@@ -11,11 +11,10 @@ from functools import partial
 from typing import Any
 
 from penstock.app import App
-from penstock.engine.calls import Call
+from penstock.engine.calls import Call, call_of
+from penstock.engine.inbox import Inbox
 from penstock.engine.observers import Observers
 from penstock.engine.operator_log import OperatorLog, log_failure
-from penstock.engine.outcomes import results_of
-from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.worker_processes import WorkerProcesses
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
 from penstock.errors import PenstockError
@@ -24,7 +23,7 @@ from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.reports import AnyReport
 from penstock.scheduler.states import RUNNING, SENT, STARTING
-from penstock.wire import WINDOW_BYTES, About, Cancel, Chunk, Credit, Done, Message, Ready, Run, SetupFailed, Stop, Work
+from penstock.wire import WINDOW_BYTES, About, Cancel, Credit, Run, Stop, Work
 
 STILL_LOADING_SECONDS = 10.0
 FIRST_INTERRUPT_AGAIN_SECONDS = 0.01
@@ -53,6 +52,8 @@ class Performer:
     ----------
     reactor:
         The loop.
+    inbox:
+        The receiver of all that the processes report.
     processes:
         The worker processes.
     after_turn:
@@ -69,7 +70,8 @@ class Performer:
         observers: Observers,
         on_report: Callable[[AnyReport], None],
     ) -> None:
-        self.processes = WorkerProcesses(reactor, target, self)
+        self.inbox = Inbox(scheduler, observers, self.receive)
+        self.processes = WorkerProcesses(reactor, target, self.inbox)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
         self.reactor = reactor
@@ -201,7 +203,7 @@ class Performer:
         if link is None or attempt is None:
             return  # a later command of the same turn has killed the worker
         link.send(Cancel(command.attempt))
-        if _call_of(attempt).endpoint.mode == "inline":
+        if call_of(attempt).endpoint.mode == "inline":
             self._press(attempt, FIRST_INTERRUPT_AGAIN_SECONDS)
 
     def _press(self, attempt: Attempt, pause: float) -> None:
@@ -251,67 +253,6 @@ class Performer:
         if call.owed_bytes >= WINDOW_BYTES // 4:  # not for every chunk: a message each would cost more than the chunks
             self.processes.links[attempt.worker.id].send(Credit(attempt.id, call.owed_bytes))
             call.owed_bytes = 0
-
-    # ---- what the processes report
-
-    def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
-        """Process the messages of a worker. See ``ProcessEvents``."""
-        chunks: dict[int, list[bytes]] = {}
-        for message in messages:
-            kind = type(message)
-            if kind is Done:
-                if chunks:
-                    self._chunks_arrived(chunks)
-                self._done(message)  # type: ignore[arg-type] # narrowed by `kind`, which is faster than isinstance
-            elif kind is Chunk:
-                chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr] # the same
-            elif kind is Ready:
-                link.pid = message.pid  # type: ignore[union-attr] # the same
-                self.receive(on.SetupFinished(link.worker, message.seconds))  # type: ignore[union-attr] # the same
-            elif kind is SetupFailed:
-                link.setup_error = message.traceback  # type: ignore[union-attr] # the same
-        if chunks:
-            self._chunks_arrived(chunks)
-
-    def _done(self, message: Done) -> None:
-        attempt = self._scheduler.attempts.get(message.attempt)
-        if attempt is not None:
-            results = results_of(message, len(attempt.jobs))
-            if self._observers.see_attempts and results[0] is not on.NOT_BEGUN:
-                self._observers.attempt_ended(attempt, attempt.live, message.seconds)
-            self.receive(on.ResultsArrived(message.attempt, message.seconds, results))
-
-    def _chunks_arrived(self, chunks: dict[int, list[bytes]]) -> None:
-        """Process chunks; those of one attempt that arrived together are one event."""
-        for attempt_id, bodies in chunks.items():
-            self.receive(on.ChunksArrived(attempt_id, len(bodies)))
-            # Only now: due timers may have answered the job, or queued it again from its beginning.
-            attempt = self._scheduler.attempts.get(attempt_id)
-            if attempt is not None and attempt.live:
-                _call_of(attempt).add_chunks(bodies)
-        chunks.clear()
-
-    def on_exit(self, link: WorkerLink, reason: str) -> None:
-        """Process the exit of a worker. See ``ProcessEvents``."""
-        if not self._is_closed:
-            started = link.last_started() if self._runs_in_turn(link.worker) else None
-            self.receive(on.WorkerExited(link.worker, reason, link.setup_error, started))
-
-    def _runs_in_turn(self, worker_id: int) -> bool:
-        """Return whether all attempts of the worker are inline, so that the one it had begun is known."""
-        worker = self._scheduler.workers[worker_id]
-        return all(attempt.lane.runs_in_turn for attempt in worker.attempts.values())
-
-    def on_load_failure(self, error: str) -> None:
-        """Process the failure to import the app. See ``ProcessEvents``."""
-        self.receive(on.ImportFailed(error))
-
-
-def _call_of(attempt: Attempt) -> Call:
-    """Return the call of an attempt's first job."""
-    call = attempt.jobs[0]
-    assert type(call) is Call
-    return call
 
 
 def _about(call: Call, attempt: Attempt) -> About:

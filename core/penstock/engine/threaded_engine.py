@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from penstock.app import App, Endpoint, loader
-from penstock.engine.async_engine import DEFAULT_DRAIN_TIMEOUT, create_engine, result_of, submit_input
+from penstock.engine.async_engine import create_engine, result_of, submit_input
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
 from penstock.errors import EngineError, PenstockError
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock.response import Encoded
 
 T = TypeVar("T")

@@ -1,8 +1,8 @@
-"""What a plug-in is written with.
+"""The public API for plug-ins.
 
-A plug-in is a module or an object with functions marked ``@hookimpl``; or a class of such, which is made once for each
-engine: with its settings, if it has a ``Settings`` (a subclass of ``PluginSettings``), and then told to ``check(app)``,
-if it has such a method. A distribution offers it by an entry point in the group ``penstock``.
+A plug-in is a module, an object or a class with functions marked ``@hookimpl``. A class is instantiated once for each
+engine: with its settings, if it has a ``Settings`` (a subclass of ``PluginSettings``). Its method ``check``, if any, is
+then called with the app. A distribution offers a plug-in through an entry point in the group ``penstock``.
 """
 
 from penstock.app import App, Endpoint
@@ -23,6 +23,7 @@ from penstock.hooks.records import (
     RequestAnswered,
     RetryScheduled,
     ShutdownRequest,
+    WorkerDied,
     WorkerKilled,
     WorkerLost,
     WorkerReady,
@@ -66,6 +67,7 @@ __all__ = [
     "ShutdownRequest",
     "Submission",
     "Timeouts",
+    "WorkerDied",
     "WorkerKilled",
     "WorkerLost",
     "WorkerReady",

@@ -1,4 +1,4 @@
-"""The core's own decisions, made by the same hooks as anybody's."""
+"""The core's own decisions, made through the same hooks as a plug-in's."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from penstock.scheduler import FifoQueue, Job, Queue, retry_lost
 
 @hookimpl(trylast=True)
 def penstock_queue_discipline() -> Callable[[], Queue]:
-    """First come, first served."""
+    """Serve jobs first come, first served."""
     return FifoQueue
 
 
 @hookimpl(trylast=True)
 def penstock_retry_policy() -> Callable[[Job, PenstockError, float], float | None]:
-    """Lost workers only, at once, as often as ``Retries.max_attempts`` allows."""
+    """Retry only jobs whose worker was lost, immediately, up to ``Retries.max_attempts``."""
     return retry_lost
 
 
 @hookimpl(trylast=True)
 def penstock_shutdown_policy() -> Callable[[ShutdownRequest], float]:
-    """As long as is asked for."""
+    """Grant the drain that was asked for."""
     return lambda request: request.drain
 
 
 @hookimpl(trylast=True)
 def penstock_routes() -> list[Route]:
-    """Is it alive, is it ready, what is it doing."""
+    """Add the routes for liveness, readiness and status."""
     return [
         Route(path="/livez", name="livez", handler=livez, is_open=True),
         Route(path="/readyz", name="readyz", handler=readyz, is_open=True),
@@ -40,12 +40,12 @@ def penstock_routes() -> list[Route]:
 
 
 def livez(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
-    """200 for as long as the process can answer at all, whatever its engine does."""
+    """Return 200 as long as the process can answer at all, whatever its engine does."""
     return RouteResponse.json({"status": "ok"})
 
 
 def readyz(_request: RouteRequest, engine: RouteEngine) -> RouteResponse:
-    """200 when every pool has a ready worker and nothing drains, else 503 with the reasons."""
+    """Return 200 if every pool has a ready worker and the engine is not draining, otherwise 503 with the reasons."""
     reasons = engine.unready_reasons()
     if not reasons:
         return RouteResponse.json({"status": "ready"})
@@ -53,5 +53,5 @@ def readyz(_request: RouteRequest, engine: RouteEngine) -> RouteResponse:
 
 
 def status(_request: RouteRequest, engine: RouteEngine) -> RouteResponse:
-    """What the engine knows of its pools, workers and endpoints."""
+    """Return the engine's status: its pools, workers and endpoints."""
     return RouteResponse.json(engine.status())

@@ -1,99 +1,115 @@
-"""What stands between a plug-in's callables and everybody else: a mistake in one has one victim at most.
+"""Guards around the callables that plug-ins return, so that a mistake in one affects at most one job.
 
-A decision that raises fails the one job that it was asked about. An observer that raises fails nobody. Both are logged,
-though not each time, and counted.
+A decision that raises fails only the job that it was asked about; an observer that raises fails nothing. Both kinds of
+failure are counted, and logged at a limited rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
-from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
-from penstock.hooks.submission import Release, Submission
+from penstock.hooks.routes import Route, RouteResponse
+from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
-from penstock.scheduler import GuardedQueue, Job, Queue
+from penstock.scheduler import GuardedQueue, Queue
 
 _QUEUE_PARTS: Final = tuple(name for name in [*Queue.__annotations__, *vars(Queue)] if name[:1] != "_")
 
 F = TypeVar("F", bound=Callable[..., Any])
-_BLOCKING = "penstock_is_blocking"
+DecisionT = TypeVar("DecisionT")
+
+_BLOCKING: Final = "penstock_is_blocking"
 
 
 def blocking(function: F) -> F:
-    """Mark a callable that waits for something, such as a database: it is called in a thread of its own."""
+    """Mark a callable that blocks, for instance on a database, so that it is called in a separate thread."""
     setattr(function, _BLOCKING, True)
     return function
 
 
 def is_blocking(function: Callable[..., Any]) -> bool:
-    """Whether it carries that mark."""
+    """Return whether a callable is marked as blocking."""
     return bool(getattr(function, _BLOCKING, False))
 
 
+class GuardedDecision(Generic[DecisionT]):
+    """A plug-in's decision. When called, it raises ``HookError`` if the plug-in's code fails.
+
+    Attributes
+    ----------
+    decide:
+        The plug-in's own callable. ``Pipeline`` calls it directly, with ``accept`` and ``failed``, to save a frame.
+    accept:
+        Returns a result of ``decide``, or raises ``TypeError`` or ``ValueError`` if a plug-in may not return it.
+    penstock_is_blocking:
+        The mark that ``is_blocking`` reads, taken over from ``decide``.
+    """
+
+    __slots__ = ("_guard", "accept", "decide", "penstock_is_blocking")
+
+    def __init__(self, guard: HookGuard, decide: Callable[..., Any], accept: Callable[[Any], DecisionT]) -> None:
+        self._guard = guard
+        self.decide = decide
+        self.accept = accept
+        self.penstock_is_blocking = is_blocking(decide)
+
+    def __call__(self, *arguments: Any) -> DecisionT:
+        """Ask the plug-in. Raises the ``PenstockError`` it raised, or ``HookError`` for any other failure."""
+        try:
+            return self.accept(self.decide(*arguments))
+        except PenstockError:  # not a failure: it is the decision
+            raise
+        except Exception as error:
+            raise self.failed(error) from error
+
+    def failed(self, error: Exception) -> HookError:
+        """Record a failure, and return the error for the caller that it affects."""
+        return self._guard.failed(error, may_be_off_thread=self.penstock_is_blocking)
+
+
 class HookGuard:
-    """Puts a guard around what one plug-in has given for one hook."""
+    """Guards what one plug-in returned for one hook."""
 
     def __init__(self, failures: HookFailures, plugin: Plugin, hook: str) -> None:
         self._plugin = plugin
         self._hook = hook
         self._failures = failures
 
-    def failed(self, error: Exception, *, is_told: bool = True, is_elsewhere: bool = False) -> HookError:
-        """Count and log it; returns what its victim is answered with. See ``HookFailures.add``."""
-        return self._failures.add(self._plugin, self._hook, error, is_told=is_told, is_elsewhere=is_elsewhere)
+    def failed(self, error: Exception, *, is_reported: bool = True, may_be_off_thread: bool = False) -> HookError:
+        """Record a failure, and return the error for the caller that it affects. See ``HookFailures.add``."""
+        return self._failures.add(
+            self._plugin, self._hook, error, is_reported=is_reported, may_be_off_thread=may_be_off_thread
+        )
 
-    def decision(self, decide: Callable[..., Any], kind: Any, wanted: str) -> Callable[..., Any]:
-        """The same decision; when it raises, or gives something else than ``kind`` or None, that is a ``HookError``."""
-        waits = is_blocking(decide)
+    def authenticator(self, decide: Callable[..., Any]) -> GuardedDecision[Principal | None]:
+        """Guard an authenticator, which returns a principal or None."""
+        return GuardedDecision(self, decide, _principal)
 
-        def decide_or_fail(*arguments: Any) -> Any:
-            try:
-                given = decide(*arguments)
-                if given is not None and not isinstance(given, kind):
-                    raise _wrong(given, f"{wanted} or None")
-            except PenstockError:
-                raise
-            except Exception as error:
-                raise self.failed(error, is_elsewhere=waits) from error
-            return given
+    def timeout_policy(self, decide: Callable[..., Any]) -> GuardedDecision[Timeouts | None]:
+        """Guard a timeout policy, which returns timeouts or None."""
+        return GuardedDecision(self, decide, _timeouts)
 
-        setattr(decide_or_fail, _BLOCKING, waits)
-        return decide_or_fail
+    def admission_policy(self, decide: Callable[..., Any]) -> GuardedDecision[Release | None]:
+        """Guard an admission policy and the callable that it may return.
 
-    def authenticator(self, decide: Callable[..., Any]) -> Callable[[Submission], Principal | None]:
-        """See ``decision``."""
-        return self.decision(decide, Principal, "a Principal")
+        That callable runs while the job's caller and other policies are waiting, so it must not raise either.
+        """
 
-    def timeout_policy(self, decide: Callable[..., Any]) -> Callable[[Submission], Timeouts | None]:
-        """See ``decision``."""
-        return self.decision(decide, Timeouts, "Timeouts")
-
-    def admission_policy(self, decide: Callable[..., Any]) -> Callable[[Submission], Release | None]:
-        """The same, and what it gives back is guarded too: it hears of an answer that others wait for."""
-        waits = is_blocking(decide)
-
-        def admit_or_fail(submission: Submission) -> Release | None:
-            try:
-                release = decide(submission)
-                if release is None:
-                    return None
-                if not callable(release):
-                    raise _wrong(release, "a callable or None")
-            except PenstockError:
-                raise
-            except Exception as error:
-                raise self.failed(error, is_elsewhere=waits) from error
+        def guarded_release(release: Any) -> Release | None:
+            if release is None:
+                return None
+            if not callable(release):
+                raise _wrong_type(release, "a callable or None")
             return partial(self._release, release)
 
-        setattr(admit_or_fail, _BLOCKING, waits)
-        return admit_or_fail
+        return GuardedDecision(self, decide, guarded_release)
 
     def _release(self, release: Release, answered: JobAnswered) -> None:
         try:
@@ -101,85 +117,85 @@ class HookGuard:
         except Exception as error:
             self.failed(error)
 
-    def retry_policy(self, decide: Callable[..., Any]) -> Callable[[Job, PenstockError, float], float | None]:
-        """The same; a delay is a number of seconds, and not negative."""
-        ask = self.decision(decide, (int, float), "seconds")
-
-        def retry_or_fail(job: Job, error: PenstockError, now: float) -> float | None:
-            delay: float | None = ask(job, error, now)
-            if delay is not None and not delay >= 0:
-                raise self.failed(_wrong_number(delay))
-            return delay
-
-        return retry_or_fail
+    def retry_policy(self, decide: Callable[..., Any]) -> GuardedDecision[float | None]:
+        """Guard a retry policy, which returns a delay or None."""
+        return GuardedDecision(self, decide, _delay)
 
     def shutdown_policy(self, decide: Callable[..., Any]) -> Callable[[ShutdownRequest], float]:
-        """The same; but nothing keeps an engine from stopping: what fails, grants what was asked for."""
+        """Guard a shutdown policy. If it fails, the drain that was asked for is granted: the engine always stops."""
 
         def grant(request: ShutdownRequest) -> float:
             try:
-                seconds = decide(request)
-                if not isinstance(seconds, (int, float)):
-                    raise _wrong(seconds, "seconds")
-                if not seconds >= 0:
-                    raise _wrong_number(seconds)
+                return _seconds(decide(request), "a number of seconds")
             except Exception as error:
                 self.failed(error)
                 return request.drain
-            return seconds
 
         return grant
 
     def queue_discipline(self, make: Callable[[], Any]) -> Callable[[], Queue]:
-        """The same; it is asked while the engine is made, so that its failure is one of the start."""
+        """Guard a factory of queues. It is called while the engine is created, so a failure stops the start."""
 
-        def made() -> Queue:
-            try:
-                queue: Queue = make()
-            except Exception as error:
-                raise PluginError(
-                    f"the queue of {self._plugin} cannot be made: {type(error).__name__}: {error}; {self._plugin.mend}"
-                ) from error
+        def new_queue() -> Queue:
+            queue: Queue = self._plugin.call(make, failure=f"the queue of {self._plugin} cannot be created")
             missing = [name for name in _QUEUE_PARTS if not hasattr(queue, name)]
             if missing:
                 raise PluginError(
-                    f"{self._hook} of {self._plugin} gave a factory of something that is no queue: it lacks "
-                    f"{', '.join(missing)}; derive it from penstock.hooks.FifoQueue"
+                    f"{self._hook} of {self._plugin} returned a factory whose queues lack {', '.join(missing)}; "
+                    "derive them from penstock.hooks.FifoQueue"
                 )
-            # Ours are simulated and measured; a stranger's could lose jobs that are others'.
+            # Penstock's own queues are simulated and measured; any other could lose jobs of unrelated callers.
             return queue if self._plugin.distribution == OWN_DISTRIBUTION else GuardedQueue(queue, self.failed)
 
-        return made
+        return new_queue
 
-    def observer(self, kind: type, tell: Callable[[Any], None]) -> Callable[[Any], None]:
-        """The same, whose failures reach nobody."""
-        # Whoever fails to hear of a failure is not told of that one, for ever and ever.
-        is_told = kind is not HookFailed
+    def observer(self, kind: type, observe: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Guard an observer of one type of record. Its failures never leave the guard."""
+        # An observer's own HookFailed is not reported back to it: that would recurse.
+        is_reported = kind is not HookFailed
 
-        def tell_or_log(record: Any) -> None:
+        def observe_safely(record: Any) -> None:
             try:
-                tell(record)
+                observe(record)
             except Exception as error:
-                self.failed(error, is_told=is_told)
+                self.failed(error, is_reported=is_reported)
 
-        return tell_or_log
+        return observe_safely
 
-    def route(self, route: Route) -> Callable[[RouteRequest, RouteEngine], RouteResponse]:
-        """What answers there; when it raises, that is a ``HookError``."""
-        answer = self.decision(route.handler, RouteResponse, "a RouteResponse")
-
-        def answer_or_fail(request: RouteRequest, engine: RouteEngine) -> RouteResponse:
-            response: RouteResponse | None = answer(request, engine)
-            if response is None:
-                raise self.failed(_wrong(response, "a RouteResponse"))
-            return response
-
-        return answer_or_fail
+    def route(self, route: Route) -> GuardedDecision[RouteResponse]:
+        """Guard the handler of a route, which returns a response."""
+        return GuardedDecision(self, route.handler, _response)
 
 
-def _wrong(given: Any, wanted: str) -> TypeError:
-    return TypeError(f"it gave a {type(given).__name__}, and not {wanted}")  # never the value: it may be a key
+def _principal(result: Any) -> Principal | None:
+    if result is None or isinstance(result, Principal):
+        return result
+    raise _wrong_type(result, "a Principal or None")
 
 
-def _wrong_number(given: float) -> ValueError:
-    return ValueError(f"it gave {given}, and not seconds")
+def _timeouts(result: Any) -> Timeouts | None:
+    if result is None or isinstance(result, Timeouts):
+        return result
+    raise _wrong_type(result, "Timeouts or None")
+
+
+def _response(result: Any) -> RouteResponse:
+    if isinstance(result, RouteResponse):
+        return result
+    raise _wrong_type(result, "a RouteResponse")
+
+
+def _delay(result: Any) -> float | None:
+    return None if result is None else _seconds(result, "a number of seconds or None")
+
+
+def _seconds(result: Any, expected: str) -> float:
+    if not isinstance(result, (int, float)):
+        raise _wrong_type(result, expected)
+    if not result >= 0:  # negative, or NaN
+        raise ValueError(f"it returned {result} instead of {expected}")
+    return result
+
+
+def _wrong_type(result: Any, expected: str) -> TypeError:
+    return TypeError(f"it returned a {type(result).__name__} instead of {expected}")  # the value itself may be a key

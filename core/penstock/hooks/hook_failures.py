@@ -1,4 +1,4 @@
-"""What plug-ins have raised while serving: counted, logged though not each time, and told to those who observe it."""
+"""Exceptions that plug-ins raise while serving: counted, logged at a limited rate, and reported to observers."""
 
 from __future__ import annotations
 
@@ -19,61 +19,53 @@ from penstock.hooks.plugin import Plugin
 from penstock.hooks.records import HookFailed
 
 SAME_FAILURE_SECONDS: Final = 60.0
-"""What raises, mostly raises for every request: the same is logged once in so many seconds."""
+"""A callable that raises usually does so for every request, so the same failure is logged at most this often."""
 
 
 class HookFailures:
-    """What plug-ins have raised: logged, counted, told.
+    """Logs, counts and reports the exceptions that plug-ins raise.
 
     Parameters
     ----------
     clock:
-        Instants in seconds, for the log's sake.
+        Returns the current instant in seconds; limits the rate of logging.
 
     Attributes
     ----------
     counts:
-        By plug-in and hook.
-    tell:
-        Called with a ``HookFailed`` for each, or None if nobody wants to know.
+        The number of failures by plug-in and hook.
+    notify:
+        Called with a ``HookFailed`` for each failure; None if there is no observer.
     run_in_engine:
-        Calls something in the engine's thread, soon; for what has failed in another. The engine sets it.
+        Schedules a call on the engine's thread, to report failures from other threads. Set by the engine.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.tell: Callable[[HookFailed], None] | None = None
-        self.run_in_engine: Callable[[Callable[[], None]], object] = _at_once
+        self.notify: Callable[[HookFailed], None] | None = None
+        self.run_in_engine: Callable[[Callable[[], None]], object] = _call_now
         self._clock = clock
         self._lock = threading.Lock()
         self._logged_at: dict[tuple[str, str], float] = {}
 
     def add(
-        self, plugin: Plugin, hook: str, error: Exception, *, is_told: bool = True, is_elsewhere: bool = False
+        self, plugin: Plugin, hook: str, error: Exception, *, is_reported: bool = True, may_be_off_thread: bool = False
     ) -> HookError:
-        """One more; returns what its victim is answered with.
+        """Record a failure, and return the error for the caller that it affects.
 
         Parameters
         ----------
-        is_told:
-            Whether the observers are told.
-        is_elsewhere:
-            Whether this may be another thread than the engine's.
+        is_reported:
+            False to keep the failure from observers.
+        may_be_off_thread:
+            True if this may not be the engine's thread.
         """
-        key = plugin.name, hook
-        with self._lock:
-            self.counts[key] += 1
-            count = self.counts[key]
-            now = self._clock()
-            is_logged = now - self._logged_at.get(key, -math.inf) >= SAME_FAILURE_SECONDS
-            if is_logged:
-                self._logged_at[key] = now
-        sentence = f"{hook} of {plugin} raised {type(error).__name__}: {error}"
+        count, is_logged = self._count(plugin.name, hook)
         if is_logged:
             log_event(
                 logging.ERROR,
                 "hook-error",
-                sentence,
+                f"{hook} of {plugin} raised {type(error).__name__}: {error}",
                 plugin=plugin.name,
                 distribution=plugin.distribution or None,
                 version=plugin.version or None,
@@ -81,17 +73,33 @@ class HookFailures:
                 failures=count,
                 traceback="".join(traceback.format_exception(error)),
             )
-        if is_told and self.tell is not None:
+        if is_reported:
             record = HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__)
-            if is_elsewhere:
-                # The engine's loop may just have been closed: then nobody is left to tell.
-                with contextlib.suppress(RuntimeError):
-                    self.run_in_engine(partial(self.tell, record))
-            else:
-                self.tell(record)
-        # Of what it raised, and of whose it is, an outside caller learns nothing.
+            self._report(record, may_be_off_thread=may_be_off_thread)
+        # An outside caller learns neither the exception nor the plug-in's distribution.
         return HookError(f"{hook} of plug-in {plugin.name!r} failed")
 
+    def _count(self, plugin: str, hook: str) -> tuple[int, bool]:
+        """Return the number of these failures so far, and whether this one is to be logged."""
+        key = plugin, hook
+        with self._lock:
+            self.counts[key] += 1
+            now = self._clock()
+            is_logged = now - self._logged_at.get(key, -math.inf) >= SAME_FAILURE_SECONDS
+            if is_logged:
+                self._logged_at[key] = now
+            return self.counts[key], is_logged
 
-def _at_once(action: Callable[[], None]) -> None:
+    def _report(self, record: HookFailed, *, may_be_off_thread: bool) -> None:
+        if self.notify is None:
+            return
+        if not may_be_off_thread:
+            self.notify(record)
+            return
+        # The engine's loop may just have been closed; then no observer is left.
+        with contextlib.suppress(RuntimeError):
+            self.run_in_engine(partial(self.notify, record))
+
+
+def _call_now(action: Callable[[], None]) -> None:
     action()

@@ -1,15 +1,15 @@
-"""The hooks: what a plug-in may decide, see or add.
+"""The hooks: the things a plug-in may decide, observe or add.
 
-They are called once, while the engine and the application around it are made; what they give back is called from then
-on. Nothing calls pluggy once the engine runs.
+Hooks are called once, while the engine and the application around it are created; the callables they return are called
+from then on. Once the engine runs, pluggy is not called.
 
-A hook that raises here stops the start, with the plug-in's name. What it has given back may raise later: a decision
-fails that one job with ``hook-error`` and never another (a ``PenstockError`` is no failure but a decision: it is what
-the caller is answered with); an observer is logged and counted, and serving goes on.
+A hook that raises stops the start, and the error names the plug-in. The callables it returned may raise later. A
+decision that raises fails that one job with ``hook-error`` and never another; a ``PenstockError`` is not a failure: it
+*is* the decision, and is returned to the caller. An observer that raises is logged and counted, and serving continues.
 
-Where a decision needs one answer, the plug-ins are asked in turn, the last one registered first and the core's own
-defaults last, until one gives something other than None. A callable that waits for something, such as a database,
-carries the mark ``penstock.hooks.blocking``: it is then called in a thread of its own.
+If a decision needs exactly one answer, the plug-ins are asked in turn until one returns something other than None: the
+last one registered first, the core's own defaults last. A callable that blocks, for instance on a database, is marked
+with ``penstock.hooks.blocking``; it is then called in a separate thread.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec(firstresult=True)
 def penstock_authenticator(endpoint: Endpoint | Route) -> Callable[[Submission], Principal | None] | None:
-    """Decide who calls, and whether they may.
+    """Decide who the caller is, and whether it has access.
 
-    Called for each endpoint, and for each route that is not open to everybody.
+    Called for each endpoint, and for each route that is not open.
 
     Parameters
     ----------
     endpoint:
-        What is called.
+        The target of the requests.
 
     Returns
     -------
-    A callable that takes the submission and returns the principal; it raises ``Unauthorized`` or ``Forbidden``, and
-    returns None for a caller who need not be known. Or None: everybody may.
+    A callable that takes the submission and returns the principal, or None for an anonymous caller; it raises
+    ``Unauthorized`` or ``Forbidden`` to refuse the caller. Or None, to leave access open.
     """
 
 
@@ -59,12 +59,12 @@ def penstock_timeout_policy(endpoint: Endpoint) -> Callable[[Submission], Timeou
     Parameters
     ----------
     endpoint:
-        Whose jobs they are.
+        The endpoint of the jobs.
 
     Returns
     -------
-    A callable that takes the submission and returns time-outs, or None to leave them as they are. Each limit counts
-    only where it is tighter than the endpoint's. It raises ``MalformedRequest`` for what it cannot read. Or None.
+    A callable that takes the submission and returns timeouts, or None to leave them unchanged. Each limit applies only
+    if it is tighter than the endpoint's. It raises ``MalformedRequest`` for a header that it cannot read. Or None.
     """
 
 
@@ -72,18 +72,18 @@ def penstock_timeout_policy(endpoint: Endpoint) -> Callable[[Submission], Timeou
 def penstock_admission_policy(endpoint: Endpoint) -> Callable[[Submission], Release | None] | None:
     """Decide whether a request may become a job, before its body is read.
 
-    All plug-ins are asked, and the first refusal counts.
+    All plug-ins are asked; the first refusal is final.
 
     Parameters
     ----------
     endpoint:
-        What is called.
+        The target of the requests.
 
     Returns
     -------
     A callable that takes the submission, and raises a ``PenstockError`` to refuse it: ``RateLimited``, ``CircuitOpen``.
-    What it returns, if that is not None, is called once with the ``JobAnswered`` when the job is over, or was refused
-    by somebody else. Or None.
+    It may return a callable, which is called exactly once with a ``JobAnswered``, when the job has ended or another
+    policy has refused it. Or None.
     """
 
 
@@ -94,7 +94,7 @@ def penstock_queue_discipline(endpoint: Endpoint) -> Callable[[], Queue] | None:
     Parameters
     ----------
     endpoint:
-        Whose queue it is.
+        The endpoint of the queue.
 
     Returns
     -------
@@ -104,54 +104,54 @@ def penstock_queue_discipline(endpoint: Endpoint) -> Callable[[], Queue] | None:
 
 @hookspec(firstresult=True)
 def penstock_retry_policy(endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None] | None:
-    """Decide whether a job that has failed is tried again, and when.
+    """Decide whether a failed job is retried, and when.
 
-    It is asked only where trying again is safe at all: no chunk has been delivered, the job has not seen two workers
-    die, and the endpoint is idempotent or the code has raised ``Retryable``. A delay that ends after the job's deadline
-    is a no. What ran beside a job that had to be killed runs again without anybody being asked.
+    The policy is asked only if a retry is safe: no chunk has been delivered, the job has not seen two workers die, and
+    the endpoint is idempotent or the code has raised ``Retryable``. A delay that ends after the job's deadline means no
+    retry. Jobs that shared the worker of a job that had to be killed run again without being asked about.
 
     Parameters
     ----------
     endpoint:
-        Whose jobs they are.
+        The endpoint of the jobs.
 
     Returns
     -------
-    A callable that takes the job, the error (``WorkerLost`` or ``HandlerError``) and the instant, and returns after how
-    many seconds the job is queued again, or None if the error is to be its answer. Or None. ``HandlerError.may_retry``
-    says whether the endpoint's ``Retries`` name the exception, or it was ``Retryable``; ``retry_delay`` what that has
-    asked for.
+    A callable that takes the job, the error (``WorkerLost`` or ``HandlerError``) and the current instant. It returns
+    the seconds after which the job is queued again, or None to answer the job with the error. Or None.
+    ``HandlerError.may_retry`` is true if the endpoint's ``Retries`` name the exception, or if it was a ``Retryable``;
+    ``retry_delay`` is the delay that a ``Retryable`` asked for.
     """
 
 
 @hookspec(firstresult=True)
 def penstock_shutdown_policy(app: App) -> Callable[[ShutdownRequest], float] | None:
-    """Decide how long admitted jobs have when the engine is shut down.
+    """Decide how much time admitted jobs have when the engine is shut down.
 
     Parameters
     ----------
     app:
-        What is served.
+        The app being served.
 
     Returns
     -------
-    A callable that takes who asks, why, and for how long, and returns the seconds that are granted; or None.
+    A callable that takes the request (its origin, reason and drain) and returns the seconds to grant; or None.
     """
 
 
 @hookspec
 def penstock_observer(app: App) -> Mapping[type[Record], Callable[[Any], None]] | None:
-    """Be told what happens.
+    """Observe events.
 
     Parameters
     ----------
     app:
-        What is served.
+        The app being served.
 
     Returns
     -------
-    For each type of record (``penstock.hooks.records``) a callable that takes one; or None. They are called in the
-    engine's thread, in the middle of its work, and must not wait for anything.
+    A callable for each type of record to observe (see ``penstock.hooks.records``), which takes one record; or None. The
+    callables run on the engine's thread, in the middle of its work, and must not block.
     """
 
 
@@ -162,7 +162,7 @@ def penstock_routes(app: App) -> Iterable[Route] | None:
     Parameters
     ----------
     app:
-        What is served.
+        The app being served.
 
     Returns
     -------

@@ -1,29 +1,55 @@
-"""What a submission passes before it becomes a job: who calls, how long it may take, whether it is let in."""
+"""The policies that a submission passes before it becomes a job.
+
+They decide in this order: the authenticator who the caller is, the timeout policy how long the job may take, and the
+admission policies whether the request becomes a job at all.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final
 
 from penstock.app import Endpoint
-from penstock.hooks.registry import Registry, is_blocking
+from penstock.errors import PenstockError
+from penstock.hooks.guards import GuardedDecision
+from penstock.hooks.principal import Principal
+from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route
 from penstock.hooks.submission import Submission
 from penstock.policies import Timeouts
 
-Decide = Callable[["Submission"], Any]
-
-MOST_KNOWN: Final = 1024
-"""How many different time-outs one endpoint remembers the merging of."""
+MAX_MERGED_TIMEOUTS: Final = 1024
+"""The number of different timeouts for which one endpoint remembers the merged result."""
 
 
-class Step(NamedTuple):
-    """One policy, with what its decision does to the submission."""
+class Step:
+    """One policy, and the effect of its decisions on a submission.
 
-    apply: Callable[[Submission], None]
-    is_blocking: bool
+    Attributes
+    ----------
+    decide:
+        The plug-in's own callable, without its guard.
+    failed:
+        Records that ``decide`` raised, and returns the error for the caller.
+    is_blocking:
+        True if ``decide`` is marked as blocking.
+    apply:
+        Asks this policy alone. Raises like ``Pipeline.pass_through``.
+    """
+
+    __slots__ = ("_policy", "apply", "decide", "failed", "is_blocking")
+
+    def __init__(self, policy: GuardedDecision[Any]) -> None:
+        self._policy = policy
+        self.decide = policy.decide
+        self.failed = policy.failed
+        self.is_blocking = policy.penstock_is_blocking
+        self.apply = Pipeline((self,)).pass_through
+
+    def take_effect(self, submission: Submission, decision: Any) -> None:
+        """Check a decision other than None, and apply it to the submission."""
+        raise NotImplementedError
 
 
 class Pipeline:
@@ -32,90 +58,107 @@ class Pipeline:
     Attributes
     ----------
     steps:
-        To be applied one by one; one that is blocking, in a thread of its own where there is a loop to keep.
+        The policies one by one. A host with an event loop applies blocking ones in a separate thread.
     is_blocking:
-        Whether any of them is.
+        True if at least one of them is blocking.
     """
 
     __slots__ = ("is_blocking", "steps")
 
-    def __init__(self, steps: list[Step]) -> None:
+    def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = steps
         self.is_blocking = any(step.is_blocking for step in steps)
 
     def pass_through(self, submission: Submission) -> None:
-        """Apply all steps, in this thread.
+        """Ask all policies in turn, in the current thread.
 
         Raises
         ------
         PenstockError
-            As soon as one refuses. What others have granted is still to be released: see ``Submission.close``.
+            As soon as one refuses. Earlier policies must still be released: see ``Submission.close``.
         """
-        for step in self.steps:
-            step.apply(submission)
+        # One frame for all policies and their guards: this runs for every request.
+        try:
+            for step in self.steps:
+                decision = step.decide(submission)
+                if decision is not None:
+                    step.take_effect(submission, decision)
+        except PenstockError:  # not a failure: it is the decision
+            raise
+        except Exception as error:
+            raise step.failed(error) from error
 
 
 def endpoint_pipeline(registry: Registry, endpoint: Endpoint) -> Pipeline | None:
-    """The policies of an endpoint; None if there are none."""
-    steps = _steps(_authenticating, registry.authenticator(endpoint))
-    steps += _steps(partial(_tightening, endpoint.timeouts), registry.timeout_policy(endpoint))
-    for decide in registry.admission_policies(endpoint):
-        steps += _steps(_letting_in, decide)
+    """Return the policies of an endpoint, or None if there are none."""
+    steps = _authentication(registry, endpoint)
+    timeout_policy = registry.timeout_policy(endpoint)
+    if timeout_policy is not None:
+        steps.append(_TimeoutStep(timeout_policy, endpoint.timeouts))
+    steps += [_AdmissionStep(policy) for policy in registry.admission_policies(endpoint)]
     return Pipeline(steps) if steps else None
 
 
 def route_pipeline(registry: Registry, route: Route) -> Pipeline | None:
-    """Of a route only the caller is asked."""
-    steps = _steps(_authenticating, registry.authenticator(route))
+    """Return the policies of a route, or None if there are none. A route has no policy but the authenticator."""
+    steps = _authentication(registry, route)
     return Pipeline(steps) if steps else None
 
 
-def _steps(effect: Callable[[Decide], Callable[[Submission], None]], decide: Decide | None) -> list[Step]:
-    return [] if decide is None else [Step(effect(decide), is_blocking(decide))]
+def _authentication(registry: Registry, target: Endpoint | Route) -> list[Step]:
+    authenticator = registry.authenticator(target)
+    return [] if authenticator is None else [_AuthenticatorStep(authenticator)]
 
 
-def _authenticating(decide: Decide) -> Callable[[Submission], None]:
-    def authenticate(submission: Submission) -> None:
-        principal = decide(submission)
-        if principal is not None:
-            submission.principal = principal
+class _AuthenticatorStep(Step):
+    """Sets the principal."""
 
-    return authenticate
+    __slots__ = ()
 
-
-def _tightening(own: Timeouts, decide: Decide) -> Callable[[Submission], None]:
-    # By identity, for policies give the same few again and again, and to compare them costs more than all the rest.
-    known: dict[int, tuple[Timeouts, Timeouts]] = {}
-
-    def tighten(submission: Submission) -> None:
-        wished = decide(submission)
-        if wished is None:
-            return
-        found = known.get(id(wished))
-        if found is None or found[0] is not wished:
-            if len(known) >= MOST_KNOWN:
-                known.clear()
-            found = known[id(wished)] = wished, tightest(own, wished)
-        submission.timeouts = found[1]
-
-    return tighten
+    def take_effect(self, submission: Submission, decision: Any) -> None:
+        # Only a decision of the wrong type costs another frame.
+        submission.principal = decision if isinstance(decision, Principal) else self._policy.accept(decision)
 
 
-def _letting_in(decide: Decide) -> Callable[[Submission], None]:
-    def let_in(submission: Submission) -> None:
-        release = decide(submission)
-        if release is not None:
-            submission.add_release(release)
+class _TimeoutStep(Step):
+    """Tightens the endpoint's own timeouts, and remembers the results."""
 
-    return let_in
+    __slots__ = ("_merged", "_own")
+
+    def __init__(self, policy: GuardedDecision[Timeouts | None], own: Timeouts) -> None:
+        super().__init__(policy)
+        self._own = own
+        # Keyed by identity: policies return the same few objects again and again, and comparing them would cost more
+        # than everything else here. The object itself is kept, so that its id cannot be reused.
+        self._merged: dict[int, tuple[Timeouts, Timeouts]] = {}
+
+    def take_effect(self, submission: Submission, decision: Any) -> None:
+        merged = self._merged.get(id(decision))
+        submission.timeouts = self._merge(decision) if merged is None else merged[1]
+
+    def _merge(self, decision: Any) -> Timeouts:
+        timeouts = tightest(self._own, self._policy.accept(decision))
+        if len(self._merged) >= MAX_MERGED_TIMEOUTS:
+            self._merged.clear()
+        self._merged[id(decision)] = decision, timeouts
+        return timeouts
+
+
+class _AdmissionStep(Step):
+    """Keeps what an admission policy returned until the outcome is known."""
+
+    __slots__ = ()
+
+    def take_effect(self, submission: Submission, decision: Any) -> None:
+        submission.add_release(self._policy.accept(decision))
 
 
 def tightest(first: Timeouts, second: Timeouts) -> Timeouts:
-    """The shorter of both in each limit; None is the longest."""
+    """Return the shorter of the two for each limit. None, for no limit, is the longest."""
 
     def shorter(name: str) -> float | None:
-        given = [value for value in (getattr(first, name), getattr(second, name)) if value is not None]
-        return min(given, default=None)
+        limits = [limit for limit in (getattr(first, name), getattr(second, name)) if limit is not None]
+        return min(limits, default=None)
 
     names = [field.name for field in dataclasses.fields(Timeouts)]
     return Timeouts(**{name: shorter(name) for name in names})  # type: ignore[arg-type] # grace is never None

@@ -1,15 +1,14 @@
-"""One plug-in: who has brought it, whether it takes part, and if not, why."""
+"""One plug-in: its origin, its state, and the reason if it is not in use."""
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
-from types import ModuleType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from penstock.errors import PluginError
 from penstock.hooks.setting_types import annotation_text, holds_secret, shown
 from penstock.hooks.settings import PluginSettings, Resolved, fields_of, variable_of
 
@@ -17,27 +16,29 @@ OWN_DISTRIBUTION: Final = "penstock"
 
 State: TypeAlias = Literal["on", "off", "replaced", "broken"]
 
+T = TypeVar("T")
+
 
 @dataclass(eq=False, kw_only=True)
 class Plugin:
-    """One plug-in, whether it takes part or not.
+    """One plug-in, in use or not.
 
     Attributes
     ----------
     name, distribution, version:
-        What it is called, and who has brought it; the last two are "" for one of the app's own.
+        Its name, and the distribution that offers it; the last two are "" for a plug-in of the app.
     state:
-        ``on``, or why it does not take part.
+        ``on`` if the plug-in is in use, otherwise the reason why not.
     why:
-        The same for a person; of a broken one, its error. "" while it is on.
+        The reason in words; for a broken plug-in, its error. "" while it is on.
     instance:
-        Where its hooks are; None unless it takes part.
+        The object or module that has its hooks; None unless it is in use.
     kind:
-        The class of its settings; None if it was not imported, so that nobody knows.
+        The class of its settings; None if the plug-in was not imported.
     resolved:
-        Its settings, with where they come from; None if it has been given none.
+        Its settings with their origins; None if they were not read.
     hooks:
-        The names of those that it implements.
+        The names of the hooks that it implements.
     """
 
     name: str
@@ -51,33 +52,48 @@ class Plugin:
     hooks: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        brought = f" of {self.distribution} {self.version}".rstrip() if self.distribution else " of the app"
-        return f"plug-in {self.name!r}{brought}"
+        origin = f"{self.distribution} {self.version}".rstrip() if self.distribution else "the app"
+        return f"plug-in {self.name!r} of {origin}"
 
     @property
     def is_on(self) -> bool:
-        """Whether it takes part."""
+        """True if the plug-in is in use."""
         return self.state == "on"
 
     @property
     def setting_names(self) -> list[str] | None:
-        """What it can be told; None if nobody knows."""
+        """The names of its settings; None if they are not known."""
         return None if self.kind is None else [field.encode_name for field in msgspec.structs.fields(self.kind)]
 
     @property
-    def mend(self) -> str:
-        """What an operator can do if it does not work."""
+    def fix(self) -> str:
+        """The steps that an operator can take if the plug-in does not work."""
         if not self.distribution:
-            return "mend it, or take it out of App(plugins=[...])"
+            return "fix it, or remove it from App(plugins=[...])"
         off = f"switch it off with {variable_of(self.name, 'enabled')}=false"
         return off if self.distribution == OWN_DISTRIBUTION else f"{off}, or uninstall {self.distribution}"
 
     def leave(self, state: State, why: str) -> None:
-        """Take no part."""
+        """Take the plug-in out of use."""
         self.state, self.why, self.instance = state, why, None
 
+    def call(self, action: Callable[[], T], *, failure: str) -> T:
+        """Call ``action`` on behalf of the plug-in, at start-up.
+
+        Raises
+        ------
+        PluginError
+            If it raises. The message begins with ``failure``; it names the cause and the fix.
+        """
+        try:
+            return action()
+        except PluginError as error:
+            raise PluginError(f"{failure}: {error}") from error.__cause__
+        except Exception as error:
+            raise PluginError(f"{failure}: {type(error).__name__}: {error}; {self.fix}") from error
+
     def describe(self) -> dict[str, Any]:
-        """What there is to know about it, ready for JSON; nothing of its secrets."""
+        """Return all that is known about the plug-in, ready for JSON and without its secrets."""
         return {
             "name": self.name,
             "distribution": self.distribution or None,
@@ -113,23 +129,5 @@ class Plugin:
 
 
 def _default_of(setting: msgspec.structs.FieldInfo) -> Any:
-    made: Any = setting.default_factory
-    return setting.default if made is msgspec.NODEFAULT else made()
-
-
-def offered(offer: EntryPoint) -> Plugin:
-    """The plug-in that a distribution offers by an entry point; nothing is imported."""
-    distribution = offer.dist
-    if distribution is None:
-        return Plugin(name=offer.name)
-    return Plugin(name=offer.name, distribution=distribution.name, version=distribution.version)
-
-
-def name_of(plugin: Any) -> str:
-    """What one of the app's own calls itself, or else the name of its module or class."""
-    name = getattr(plugin, "name", None)
-    if isinstance(name, str):
-        return name
-    if isinstance(plugin, ModuleType) or inspect.isclass(plugin):
-        return plugin.__name__.rpartition(".")[2]
-    return type(plugin).__name__
+    new_default: Any = setting.default_factory
+    return setting.default if new_default is msgspec.NODEFAULT else new_default()

@@ -1,4 +1,4 @@
-"""Who calls."""
+"""The caller, as the authenticator identified it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import msgspec
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who calls.
+    """An authenticated caller.
 
     Parameters
     ----------
     name:
-        What logs, limits and ``Context.principal`` call it.
+        The name that logs, limits and ``Context.principal`` use for the caller.
     scopes:
-        What it may do; what they mean is between the authenticator and the operator.
+        The caller's permissions. Their meaning is up to the authenticator and the operator.
     """
 
     name: str

@@ -1,6 +1,9 @@
-"""What has happened, for observers: frozen records, past tense.
+"""Frozen records of what happens, for observers and policies.
 
-Each is made only if somebody observes its type. Durations are in seconds; a worker is named like ``default/0``.
+A ``Record`` reports an event, in the past tense, and is created only if an observer asked for its type. A
+``ShutdownRequest`` is not a record: it is a request that the shutdown policy decides.
+
+Durations are in seconds; a worker is named like ``default/0``.
 """
 
 from __future__ import annotations
@@ -9,49 +12,25 @@ import msgspec
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The root of all records."""
+    """The base class of all records."""
 
 
-class JobAnswered(Record, frozen=True, kw_only=True, gc=False):
-    """A job has its outcome; or there will be none, because it was refused.
-
-    Attributes
-    ----------
-    code:
-        ``ok``, or the code of the error: ``queue-full``, ``handler-error``, ``cancelled`` for a client that hung up.
-    attempts:
-        How often it was begun; 0 if never.
-    queue_seconds:
-        From its arrival to the start of its latest attempt, or to the answer if it never started.
-    execution_seconds:
-        In the user's code, in its latest attempt; None if it never started.
-    first_chunk_seconds:
-        Of a stream, from the start of the attempt to its first chunk; None if there was none.
-    """
-
-    endpoint: str
-    request_id: str
-    code: str
-    principal: str | None = None
-    attempts: int = 0
-    queue_seconds: float = 0.0
-    execution_seconds: float | None = None
-    first_chunk_seconds: float | None = None
+# ---- requests and jobs
 
 
 class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
-    """An exchange is over: the response has been handed to the server, or its client has gone (status 499).
+    """An exchange has ended: the response was handed to the server, or the client disconnected (status 499).
 
     Attributes
     ----------
     endpoint:
-        The name of the endpoint or the route; "" for a path where nothing is.
+        The name of the endpoint or route; "" if the path matched neither.
     code:
         ``ok``, or the code of the error.
     seconds:
-        From the first look at the request to the last byte that was handed on.
+        From the first look at the request until its last byte was handed on.
     attempts, queue_seconds, execution_seconds:
-        Of its job; 0 and None where there was none.
+        As in the job's ``JobAnswered``; 0 and None if there was no job.
     """
 
     endpoint: str
@@ -68,17 +47,53 @@ class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
     execution_seconds: float | None = None
 
 
+class JobAnswered(Record, frozen=True, kw_only=True, gc=False):
+    """A job has its outcome, or was refused and will never have one.
+
+    Attributes
+    ----------
+    code:
+        ``ok``, or the code of the error: ``queue-full``, ``handler-error``, ``cancelled`` for a client that hung up.
+    attempts:
+        The number of attempts that were started.
+    queue_seconds:
+        From the job's arrival to the start of its latest attempt, or to the answer if it never started.
+    execution_seconds:
+        Time in user code during the latest attempt; None if the job never started.
+    first_chunk_seconds:
+        For a stream, from the start of the attempt to its first chunk; None if there was no chunk.
+    """
+
+    endpoint: str
+    request_id: str
+    code: str
+    principal: str | None = None
+    attempts: int = 0
+    queue_seconds: float = 0.0
+    execution_seconds: float | None = None
+    first_chunk_seconds: float | None = None
+
+
+class AttemptInterrupted(Record, frozen=True, kw_only=True, gc=False):
+    """No caller was waiting for an attempt any more, and its worker was asked to stop it."""
+
+    endpoint: str
+    worker: str
+    request_id: str
+    why: str
+
+
 class AttemptEnded(Record, frozen=True, kw_only=True, gc=False):
-    """There is no more to come of an attempt: its worker has said the last word, or is gone.
+    """An attempt has ended: its worker sent the last message about it, or is gone.
 
     Attributes
     ----------
     jobs:
-        How many there were in it: the size of the batch, or 1.
+        The number of jobs in the attempt: the size of the batch, or 1.
     useful:
-        How many of them somebody still waited for; 0 where the worker is gone.
+        The number of those jobs that still had a caller; 0 if the worker is gone.
     seconds:
-        In the user's code; where the worker is gone, since its start.
+        Time in user code; if the worker is gone, the time since the attempt started.
     """
 
     endpoint: str
@@ -88,23 +103,17 @@ class AttemptEnded(Record, frozen=True, kw_only=True, gc=False):
     seconds: float
 
 
-class AttemptInterrupted(Record, frozen=True, kw_only=True, gc=False):
-    """Nobody waited for an attempt any more, and its worker was asked to stop it."""
-
-    endpoint: str
-    worker: str
-    request_id: str
-    why: str
-
-
 class RetryScheduled(Record, frozen=True, kw_only=True, gc=False):
-    """A job has failed, and will be tried again after ``delay``. ``attempt`` is the one that failed, from 1."""
+    """A job has failed and will be retried after ``delay``. ``attempt`` is the one that failed, counted from 1."""
 
     endpoint: str
     request_id: str
     attempt: int
     delay: float
     code: str
+
+
+# ---- workers
 
 
 class WorkerReady(Record, frozen=True, kw_only=True, gc=False):
@@ -115,16 +124,19 @@ class WorkerReady(Record, frozen=True, kw_only=True, gc=False):
     seconds: float
 
 
-class WorkerLost(Record, frozen=True, kw_only=True, gc=False):
-    """A worker's process has ended by itself."""
+class WorkerDied(Record, frozen=True, kw_only=True, gc=False):
+    """A worker process has exited by itself."""
 
     worker: str
     pool: str
     reason: str
 
 
+WorkerLost = WorkerDied  # the older name, kept for plug-ins; it clashes with the error penstock.errors.WorkerLost
+
+
 class WorkerKilled(Record, frozen=True, kw_only=True, gc=False):
-    """A worker was killed, because code in it did not stop."""
+    """A worker was killed because code in it did not stop."""
 
     worker: str
     pool: str
@@ -132,15 +144,36 @@ class WorkerKilled(Record, frozen=True, kw_only=True, gc=False):
 
 
 class WorkerRestarted(Record, frozen=True, kw_only=True, gc=False):
-    """A worker will be replaced, after ``delay``."""
+    """A worker will be replaced after ``delay``."""
 
     worker: str
     pool: str
     delay: float
 
 
+# ---- shutting down
+
+
+class ShutdownRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to shut the engine down.
+
+    Parameters
+    ----------
+    drain:
+        The seconds that were asked for, in which admitted jobs may finish.
+    who:
+        The origin of the request, such as ``SIGTERM``, a principal's name, or ``the program``.
+    why:
+        One sentence for the audit log, or "".
+    """
+
+    drain: float
+    who: str = "the program"
+    why: str = ""
+
+
 class DrainStarted(Record, frozen=True, kw_only=True, gc=False):
-    """The engine takes nothing new any more, and has ``seconds`` for ``jobs`` that it has admitted."""
+    """The engine has stopped accepting work, and has ``seconds`` to finish the ``jobs`` it has admitted."""
 
     who: str
     why: str
@@ -149,7 +182,7 @@ class DrainStarted(Record, frozen=True, kw_only=True, gc=False):
 
 
 class JobAbandoned(Record, frozen=True, kw_only=True, gc=False):
-    """A job was still unanswered at the end of the drain's time, and was stopped."""
+    """A job was still unanswered when the drain's time was up, and was stopped."""
 
     endpoint: str
     request_id: str
@@ -158,7 +191,7 @@ class JobAbandoned(Record, frozen=True, kw_only=True, gc=False):
 
 
 class DrainEnded(Record, frozen=True, kw_only=True, gc=False):
-    """Nothing is left: no job and no process. ``finished`` and ``abandoned`` count the jobs since the drain started."""
+    """No job and no process is left. ``finished`` and ``abandoned`` count the jobs since the drain started."""
 
     who: str
     why: str
@@ -167,27 +200,12 @@ class DrainEnded(Record, frozen=True, kw_only=True, gc=False):
     abandoned: int
 
 
+# ---- plug-ins
+
+
 class HookFailed(Record, frozen=True, kw_only=True, gc=False):
-    """A callable of a plug-in has raised. ``plugin`` is its name, ``hook`` the hook that it came from."""
+    """A plug-in's callable has raised. ``plugin`` is the name of the plug-in, ``hook`` the hook that returned it."""
 
     plugin: str
     hook: str
     error: str
-
-
-class ShutdownRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to shut the engine down.
-
-    Parameters
-    ----------
-    drain:
-        Seconds for what has been admitted, as it was asked for.
-    who:
-        Such as ``SIGTERM``, a principal's name, ``the program``.
-    why:
-        One sentence for the audit log, or "".
-    """
-
-    drain: float
-    who: str = "the program"
-    why: str = ""

@@ -1,4 +1,4 @@
-"""Finds plug-ins, gives them their settings, and resolves what they decide, once."""
+"""The plug-ins of one engine, and their answers to the hooks, each resolved once."""
 
 from __future__ import annotations
 
@@ -7,71 +7,64 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
-from typing import Any, Final, NamedTuple, TypeVar
-
-import pluggy
+from typing import Any, Final
 
 from penstock.app import App, Endpoint
-from penstock.errors import HookError, PenstockError, PluginError
-from penstock.hooks import defaults, hookspecs
-from penstock.hooks.guards import blocking, is_blocking
+from penstock.errors import PenstockError
+from penstock.hooks import defaults
+from penstock.hooks.guards import GuardedDecision, is_blocking
 from penstock.hooks.hook_failures import HookFailures
-from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin, name_of, offered
+from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
+from penstock.hooks.plugin_loader import PluginLoader
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, Record, ShutdownRequest
 from penstock.hooks.routes import Route
-from penstock.hooks.settings import PluginSettings, Sources
-from penstock.hooks.submission import Release, Submission
-from penstock.hooks.validation import HOOKS, accepted, hooks_of
+from penstock.hooks.settings import Sources
+from penstock.hooks.submission import Release
+from penstock.hooks.validation import HOOKS, guarded
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
 
-__all__ = ["GROUP", "Plugin", "Registry", "blocking", "is_blocking"]
+__all__ = ["Registry", "is_blocking"]
 
-GROUP: Final = "penstock"
-"""The group of entry points that distributions offer plug-ins by."""
+ENTRY_POINT_GROUP: Final = "penstock"
+"""The group of the entry points through which distributions offer plug-ins."""
 
-_CORE_NAME: Final = "(core)"  # no entry point, and hardly a class, has such a name
-
-T = TypeVar("T")
-
-
-class _Candidate(NamedTuple):
-    plugin: Plugin
-    obtain: Callable[[], Any]
+_CORE_NAME: Final = "(core)"  # not a valid class name, and no entry point has it
 
 
 class Registry:
     """The plug-ins of one engine.
 
-    The app's own are asked first, then those of other distributions, then Penstock's, then the core. In the same order
-    one replaces another of its name.
+    The app's own plug-ins are asked first, then those of other distributions, then Penstock's, and the core last. In
+    the same order, a plug-in replaces another of its name.
 
     Parameters
     ----------
     plugins:
-        Those of the app: modules, objects or classes with hook implementations. The last one is asked first.
+        The app's own plug-ins: modules, objects or classes with hook implementations. The last one is asked first.
     offers:
-        Entry points.
+        The entry points of installed plug-ins.
     sources:
         The settings.
     app:
-        What they are for; given to those that want to check it.
+        The app, passed to those plug-ins that check it.
     is_survey:
-        Whether to go on where a plug-in is wrong, and have it in the list as broken.
+        True to list a plug-in that fails as broken, instead of raising its error.
 
     Attributes
     ----------
     plugins:
-        All, whether they take part or not.
+        All plug-ins, in use or not.
     complaints:
-        Of a survey: what is wrong with the settings, and no plug-in's fault.
+        In a survey, the errors in the settings that are not a plug-in's fault.
+    failures:
+        The exceptions that plug-ins have raised while serving.
 
     Raises
     ------
     PluginError
-        If a plug-in cannot be imported, does not fit its hooks, or has been given the wrong settings.
+        If a plug-in cannot be imported, does not fit its hooks, or has the wrong settings.
     """
 
     def __init__(
@@ -83,27 +76,28 @@ class Registry:
         app: App | None = None,
         is_survey: bool = False,
     ) -> None:
-        self.plugins: list[Plugin] = []
-        self.complaints: list[str] = []
-        self.failures = HookFailures()
-        self._sources = sources or Sources({}, {})
-        self._app = app
-        self._is_survey = is_survey
+        loader = PluginLoader(sources or Sources({}, {}), app, is_survey=is_survey)
+        loader.load(offers, plugins)
+        # Registered last and marked as trylast, so it is asked even after the plug-ins that are marked so themselves.
+        loader.manager.register(defaults, name=_CORE_NAME)
         self._core = Plugin(name="core", distribution=OWN_DISTRIBUTION, instance=defaults)
-        self._by_name: dict[str, Plugin] = {_CORE_NAME: self._core}
+        self.plugins = loader.plugins
+        self.complaints = loader.complaints
+        self.failures = HookFailures()
+        self._by_name = {_CORE_NAME: self._core, **{plugin.name: plugin for plugin in self.plugins if plugin.is_on}}
+        self._loader = loader
         self._observers: dict[type[Record], Callable[[Any], None]] | None = None
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
-        for plugin, obtain in self._contenders(offers, plugins):
-            with_care = partial(self._take_in, plugin, obtain)
-            self._carefully(plugin, with_care)
-        # After all others, and marked to be tried last: it is asked even after those who are marked so too.
-        self._manager.register(defaults, name=_CORE_NAME)
-        self._refuse_unknown_settings()
 
     @classmethod
     def load(cls, app: App, environ: Mapping[str, str] | None = None) -> Registry:
-        """Find the plug-ins that are installed, and those of the app, and give them their settings.
+        """Return the registry of an app: its own plug-ins and all that are installed, with their settings.
+
+        Parameters
+        ----------
+        app:
+            The app.
+        environ:
+            The environment. Default: that of the process.
 
         Raises
         ------
@@ -111,16 +105,16 @@ class Registry:
             As for the class.
         """
         sources = Sources(app.settings, os.environ if environ is None else environ)
-        return cls(app.plugins, offers=entry_points(group=GROUP), sources=sources, app=app)
+        return cls(app.plugins, offers=_installed(), sources=sources, app=app)
 
     @classmethod
     def survey(cls, app: App | None = None, environ: Mapping[str, str] | None = None) -> Registry:
-        """Find them all the same, and go on where one is broken. For those who look, and for nobody who serves.
+        """Return a registry in which broken plug-ins are listed instead of raising. For inspection, not for serving.
 
         Parameters
         ----------
         app:
-            Whose plug-ins and settings count too; all hooks are then called, as a start would call them.
+            An app whose plug-ins and settings are included. All hooks are then called, as they would be at start-up.
         environ:
             The environment. Default: that of the process.
 
@@ -130,10 +124,11 @@ class Registry:
             If the settings cannot be read at all.
         """
         environ = os.environ if environ is None else environ
-        offers = entry_points(group=GROUP)
         if app is None:
-            return cls(offers=offers, sources=Sources({}, environ), is_survey=True)
-        registry = cls(app.plugins, offers=offers, sources=Sources(app.settings, environ), app=app, is_survey=True)
+            return cls(offers=_installed(), sources=Sources({}, environ), is_survey=True)
+        registry = cls(
+            app.plugins, offers=_installed(), sources=Sources(app.settings, environ), app=app, is_survey=True
+        )
         registry._try_hooks(app)
         return registry
 
@@ -142,7 +137,7 @@ class Registry:
         return f"<Registry: {names or 'the core alone'}>"
 
     def status(self) -> dict[str, Any]:
-        """Who takes part, and how often what they gave has raised, ready for JSON."""
+        """Return the plug-ins in use, with the number of their failures by hook, ready for JSON."""
         counts = self.failures.counts
         return {
             plugin.name: {
@@ -154,202 +149,109 @@ class Registry:
             if plugin.is_on
         }
 
-    # ---- finding
-
-    def _contenders(self, offers: Iterable[EntryPoint], own: Iterable[Any]) -> list[_Candidate]:
-        """Those that take part unless something is wrong with them, the strongest last; the others are in the list."""
-        offered_ones = [_Candidate(offered(offer), offer.load) for offer in offers]
-        # Ours come first, so that strangers may replace them; among strangers the order is at least always the same.
-        offered_ones.sort(
-            key=lambda c: (c.plugin.distribution != OWN_DISTRIBUTION, c.plugin.distribution, c.plugin.name)
-        )
-        own_ones = [_Candidate(Plugin(name=name_of(plugin)), partial(_the_same, plugin)) for plugin in own]
-        own_names = {candidate.plugin.name for candidate in own_ones}
-        standing: dict[str, _Candidate] = {}
-        for candidate in [*offered_ones, *own_ones]:
-            plugin = candidate.plugin
-            self.plugins.append(plugin)
-            other = standing.pop(plugin.name, None)
-            standing[plugin.name] = candidate
-            if other is not None:
-                self._carefully(plugin, partial(self._replace, other.plugin, plugin, own_names))
-        return [candidate for candidate in standing.values() if candidate.plugin.is_on]
-
-    def _replace(self, other: Plugin, plugin: Plugin, own_names: set[str]) -> None:
-        """The second one of a name takes the place of the first, if it is clear that it should."""
-        other.leave("replaced", f"by {plugin}")
-        if other.distribution == plugin.distribution:
-            raise PluginError(f"{plugin} is there twice; take one away, or give one of them another name")
-        if other.distribution == OWN_DISTRIBUTION or plugin.name in own_names:
-            return
-        if not self._sources.is_switched_off(plugin.name):
-            raise PluginError(
-                f"{plugin} has the name of {other}; uninstall {plugin.distribution} or {other.distribution}"
-            )
-
-    def _take_in(self, plugin: Plugin, obtain: Callable[[], Any]) -> None:
-        """Import it, give it its settings, make it, and register its hooks; or leave it out, if it is switched off."""
-        if self._sources.is_switched_off(plugin.name):
-            plugin.leave("off", "switched off by a setting")
-            if plugin.distribution:
-                return  # and it is not even imported
-        found = self._attempt(plugin, f"{plugin} cannot be imported", obtain)
-        plugin.kind, note = _settings_of(found)
-        plugin.hooks = hooks_of(plugin, found, self._manager)
-        if not plugin.is_on:
-            return
-        plugin.resolved = self._sources.resolve(plugin.name, plugin.kind, note)
-        if not plugin.resolved.settings.enabled:
-            plugin.leave("off", "not switched on")
-            return
-        instance = self._attempt(plugin, f"{plugin} cannot be made", lambda: _made(found, plugin))
-        if self._app is not None and not isinstance(instance, ModuleType) and hasattr(instance, "check"):
-            self._attempt(plugin, f"{plugin} does not fit the app", lambda: instance.check(self._app))
-        self._attempt(plugin, f"{plugin} does not fit", lambda: self._manager.register(instance, name=plugin.name))
-        self._by_name[plugin.name] = plugin
-        plugin.instance = instance
-
-    def _attempt(self, plugin: Plugin, failing: str, action: Callable[[], T]) -> T:
-        """Do it; what it raises is told with the plug-in's name and the mend."""
-        try:
-            return action()
-        except PluginError as error:
-            raise PluginError(f"{failing}: {error}") from error.__cause__
-        except Exception as error:
-            raise PluginError(f"{failing}: {type(error).__name__}: {error}; {plugin.mend}") from error
-
-    def _carefully(self, plugin: Plugin, action: Callable[[], None]) -> None:
-        """Do it; in a survey, what is wrong with the plug-in is noted and not raised."""
-        try:
-            action()
-        except PluginError as error:
-            if not self._is_survey:
-                raise
-            plugin.leave("broken", str(error))
-
-    def _refuse_unknown_settings(self) -> None:
-        keys = {plugin.name: plugin.setting_names for plugin in self.plugins}
-        for error in self._sources.unknown(keys):
-            if not self._is_survey:
-                raise error
-            self.complaints.append(str(error))
-
-    # ---- resolving
+    # ---- results of hooks
 
     def _results(self, hook: str, **arguments: Any) -> Iterator[Any]:
-        """What the plug-ins give for a hook, what counts most first; checked and guarded, and without what is None."""
-        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+        """Yield what the plug-ins return for a hook, highest precedence first: checked, guarded, and never None."""
+        for implementation in reversed(getattr(self._loader.manager.hook, hook).get_hookimpls()):
             plugin = self._by_name[implementation.plugin_name]
-            try:
-                given = self._given(plugin, hook, implementation.function, arguments)
-                if given is not None and plugin is not self._core:  # the core needs no guard, and pays for none
-                    given = accepted(plugin, hook, given, self.failures)
-            except PluginError as error:
-                if not self._is_survey:
-                    raise
-                plugin.leave("broken", str(error))
-                continue
-            if given is not None:
-                yield given
+            result = None
+            with self._loader.tolerating(plugin):
+                result = self._result(plugin, hook, implementation.function, arguments)
+            if result is not None:
+                yield result
 
-    def _given(self, plugin: Plugin, hook: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        wanted = inspect.signature(function).parameters
-        call = partial(function, **{name: value for name, value in arguments.items() if name in wanted})
-        about = next((f" for {thing.name!r}" for thing in arguments.values() if hasattr(thing, "name")), "")
-        return self._attempt(plugin, f"{hook} of {plugin} raised{about}", call)
+    def _result(
+        self, plugin: Plugin, hook: str, implementation: Callable[..., Any], arguments: Mapping[str, Any]
+    ) -> Any:
+        result = _call(plugin, hook, implementation, arguments)
+        if result is None or plugin is self._core:  # the core needs no guard, which would only cost time
+            return result
+        return guarded(plugin, hook, result, self.failures)
 
-    def authenticator(self, target: Endpoint | Route) -> Callable[[Submission], Principal | None] | None:
-        """What says who calls, or None: of an open route, always."""
+    def _try_hooks(self, app: App) -> None:
+        """Call all hooks as at start-up, including those that another plug-in takes precedence over."""
+        for name, hook in HOOKS.items():
+            if hook.parameters == ("endpoint",):
+                for endpoint in app.endpoints:
+                    list(self._results(name, endpoint=endpoint))
+            else:
+                list(self._results(name, app=app))
+
+    def authenticator(self, target: Endpoint | Route) -> GuardedDecision[Principal | None] | None:
+        """Return the authenticator of an endpoint or route; None if there is none, or if the route is open."""
         if getattr(target, "is_open", False):
             return None
         return next(self._results("penstock_authenticator", endpoint=target), None)
 
-    def timeout_policy(self, endpoint: Endpoint) -> Callable[[Submission], Timeouts | None] | None:
-        """What says how long a job may take, or None."""
+    def timeout_policy(self, endpoint: Endpoint) -> GuardedDecision[Timeouts | None] | None:
+        """Return the timeout policy of an endpoint, or None if there is none."""
         return next(self._results("penstock_timeout_policy", endpoint=endpoint), None)
 
-    def admission_policies(self, endpoint: Endpoint) -> list[Callable[[Submission], Release | None]]:
-        """All that have a say on whether a request becomes a job, in the order in which they are asked."""
+    def admission_policies(self, endpoint: Endpoint) -> list[GuardedDecision[Release | None]]:
+        """Return all admission policies of an endpoint, in the order in which they are asked."""
         return list(self._results("penstock_admission_policy", endpoint=endpoint))
 
     def queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue]:
-        """What makes the endpoint's queue."""
+        """Return the factory of the endpoint's queue."""
         new_queue: Callable[[], Queue] = next(self._results("penstock_queue_discipline", endpoint=endpoint))
         return new_queue
 
     def retry_policy(self, endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None]:
-        """What decides whether the endpoint's failed jobs run again."""
+        """Return the retry policy of an endpoint."""
         retry: Callable[..., float | None] = next(self._results("penstock_retry_policy", endpoint=endpoint))
         return retry
 
     def shutdown_policy(self, app: App) -> Callable[[ShutdownRequest], float]:
-        """What says how long a shutdown may take. Never raises."""
+        """Return the shutdown policy, which never raises."""
         grant: Callable[[ShutdownRequest], float] = next(self._results("penstock_shutdown_policy", app=app))
         return grant
 
     def routes(self, app: App) -> list[Route]:
-        """All routes, the core's own first."""
+        """Return all routes, the core's own first."""
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
 
     def cli_commands(self) -> list[Any]:
-        """All commands, what counts most first."""
+        """Return all commands, highest precedence first."""
         return [command for commands in self._results("penstock_cli_commands") for command in commands]
 
+    # ---- observers
+
     def observe(self, app: App) -> None:
-        """Ask the observers what they want to see, once; to be called before the first ``observer_of``."""
+        """Collect the observers. Must precede the first ``observer_of``; further calls have no effect."""
         if self._observers is not None:
             return
-        told: dict[type[Record], list[Callable[[Any], None]]] = {}
-        for wishes in self._results("penstock_observer", app=app):
-            for kind, tell in wishes.items():
-                told.setdefault(kind, []).append(tell)
-        self._observers = {kind: _all_of(tuple(tells)) for kind, tells in told.items()}
-        self.failures.tell = self.observer_of(HookFailed)
-
-    def _try_hooks(self, app: App) -> None:
-        """Call all hooks as a start would, also those whose answers would not count."""
-        for endpoint in app.endpoints:
-            for hook in [name for name, hook in HOOKS.items() if hook.given == ("endpoint",)]:
-                list(self._results(hook, endpoint=endpoint))
-        for hook in [name for name, hook in HOOKS.items() if hook.given != ("endpoint",)]:
-            list(self._results(hook, app=app))
+        observers: dict[type[Record], list[Callable[[Any], None]]] = {}
+        for by_kind in self._results("penstock_observer", app=app):
+            for kind, observer in by_kind.items():
+                observers.setdefault(kind, []).append(observer)
+        self._observers = {kind: _all_of(tuple(those)) for kind, those in observers.items()}
+        self.failures.notify = self.observer_of(HookFailed)
 
     def observer_of(self, kind: type[Record]) -> Callable[[Any], None] | None:
-        """What to call with each record of this type, or None if nobody wants to know."""
+        """Return the callable to pass each record of this type to, or None if no plug-in observes it."""
         return (self._observers or {}).get(kind)
 
-    def failure(self, plugin: Plugin, hook: str, error: Exception) -> HookError:
-        """Log and count what a plug-in has raised; returns what its victim is answered with."""
-        return self.failures.add(plugin, hook, error)
+
+def _installed() -> Iterable[EntryPoint]:
+    return entry_points(group=ENTRY_POINT_GROUP)
 
 
-def _the_same(plugin: Any) -> Any:
-    return plugin
+def _call(plugin: Plugin, hook: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a hook implementation with those arguments that it takes."""
+    parameters = inspect.signature(function).parameters
+    call = partial(function, **{name: value for name, value in arguments.items() if name in parameters})
+    target = next((f" for {value.name!r}" for value in arguments.values() if hasattr(value, "name")), "")
+    return plugin.call(call, failure=f"{hook} of {plugin} raised{target}")
 
 
-def _settings_of(found: Any) -> tuple[Any, str]:
-    """The class of a plug-in's settings, and what to say to those who set something that it does not have."""
-    if inspect.isclass(found):
-        return getattr(found, "Settings", PluginSettings), ""
-    is_made = hasattr(found, "Settings") and not isinstance(found, ModuleType)
-    return PluginSettings, "the app has made it: give App(plugins=[...]) the class instead" if is_made else ""
+def _all_of(observers: tuple[Callable[[Any], None], ...]) -> Callable[[Any], None]:
+    if len(observers) == 1:
+        return observers[0]
 
+    def notify_all(record: Any) -> None:
+        for observer in observers:
+            observer(record)
 
-def _made(found: Any, plugin: Plugin) -> Any:
-    if not inspect.isclass(found):
-        return found
-    make: Callable[..., Any] = found
-    assert plugin.resolved is not None
-    return make(plugin.resolved.settings) if hasattr(found, "Settings") else make()
-
-
-def _all_of(tells: tuple[Callable[[Any], None], ...]) -> Callable[[Any], None]:
-    if len(tells) == 1:
-        return tells[0]
-
-    def tell_all(record: Any) -> None:
-        for tell in tells:
-            tell(record)
-
-    return tell_all
+    return notify_all

@@ -1,4 +1,4 @@
-"""Routes that are no endpoints: transport-neutral, so that every adapter can mount them."""
+"""Routes other than endpoints. They do not depend on a transport, so every adapter can mount them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a route is asked.
+    """A request to a route.
 
     Attributes
     ----------
     header:
-        Looks a request header up, by its name in lower case.
+        Looks up a request header by its lower-case name; returns None if it is missing.
     query:
-        The query string, undecoded.
+        The query string, not decoded.
     principal:
-        Who asks, if there is an authenticator for the route.
+        The caller, if the route has an authenticator.
     """
 
     request_id: str
@@ -38,7 +38,7 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """What a route answers; to refuse, it raises a ``PenstockError`` instead."""
+    """A route's response. To refuse a request, a route raises a ``PenstockError`` instead."""
 
     body: bytes
     status: int = 200
@@ -47,26 +47,26 @@ class RouteResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def json(cls, content: object, status: int = 200) -> RouteResponse:
-        """An answer in JSON."""
+        """Return a response with ``content`` as JSON."""
         return cls(body=_encode(content), status=status)
 
 
 class RouteEngine(Protocol):
-    """The engine, as far as a route may use it. ``penstock.Engine`` documents each of these."""
+    """The part of the engine that routes may use. ``penstock.Engine`` documents each member."""
 
     @property
     def draining(self) -> bool:
-        """Whether a drain has begun."""
+        """True once a drain has begun."""
 
     @property
     def longest_drain(self) -> float:
         """The longest drain that the host allows, in seconds."""
 
     def unready_reasons(self) -> list[str]:
-        """Return why work should not be sent here now; empty if it should."""
+        """Return the reasons why work should not be sent here now; empty if it may be."""
 
     def status(self) -> dict[str, Any]:
-        """Return what the status page shows, ready for JSON."""
+        """Return the content of the status page, ready for JSON."""
 
     def pause(self, *, who: str = "the program", why: str = "") -> None:
         """Take the engine out of rotation."""
@@ -85,20 +85,20 @@ RouteHandler: TypeAlias = Callable[[RouteRequest, RouteEngine], RouteResponse]
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A path and what answers there. Its body, if it has one, is not read.
+    """A path with its handler. The body of a request, if any, is not read.
 
     Parameters
     ----------
     path:
-        Beginning with a slash; a mounted application's prefix comes before it.
+        The path, beginning with a slash. The prefix of a mounted application is put before it.
     name:
-        What logs, metrics and authenticators call it.
+        The name that logs, metrics and authenticators use for the route.
     handler:
-        Called in the engine's thread, and must not wait for anything.
+        Called on the engine's thread; must not block.
     method:
-        ``GET`` answers ``HEAD`` too.
+        The HTTP method. A ``GET`` route answers ``HEAD`` as well.
     is_open:
-        Whether anybody may ask, even where there is an authenticator: for health checks.
+        True if the route needs no authentication even where there is an authenticator: for health checks.
     """
 
     path: str
@@ -107,5 +107,5 @@ class Route:
     method: Literal["GET", "POST"] = "GET"
     is_open: bool = False
 
-    # So that a policy may look at a submission without asking what it is for.
+    # Endpoints have timeouts too, so a policy can read those of a submission without checking its target.
     timeouts: ClassVar[Timeouts] = Timeouts()

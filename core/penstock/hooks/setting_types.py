@@ -1,4 +1,4 @@
-"""The types of settings: how text is read as one, how one is shown, and what must not be shown."""
+"""The types of settings: parsing a value from text, displaying one, and hiding secrets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import inspect
 
-SECRET_SHOWN: Final = "(set)"  # noqa: S105 - it stands in the place of one
+SECRET_SHOWN: Final = "(set)"  # noqa: S105 - a placeholder, not a secret
 LISTS: Final = (inspect.ListType, inspect.SetType, inspect.FrozenSetType, inspect.VarTupleType, inspect.TupleType)
 TABLES: Final = (inspect.DictType, inspect.StructType, inspect.TypedDictType, inspect.DataclassType)
 
 
 def parsed(text: str, kind: Any) -> Any:
-    """Read text for a setting of this type: lists may be written with commas, lists and tables in JSON.
+    """Parse the text of a setting of type ``kind``: lists are separated by commas or written in JSON, tables in JSON.
 
     Raises
     ------
     msgspec.DecodeError
-        If it looks like JSON, is asked for as such, and is none.
+        If the type allows JSON and the text looks like JSON, but is invalid.
     """
     parts = _alternatives(kind)
     takes_list = any(isinstance(part, LISTS) for part in parts)
@@ -35,19 +35,19 @@ def parsed(text: str, kind: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def holds_secret(kind: Any) -> bool:
-    """Whether there is a secret in a setting of this type, however deep: then it is not shown at all."""
+    """Return whether the type contains a secret at any depth; such a setting is never displayed, not even in part."""
     return _holds_secret(inspect.type_info(kind), set())
 
 
 def shown(value: Any, kind: Any) -> Any:
-    """The value of a setting of this type, as it may be shown: ready for JSON."""
+    """Return the value of a setting of type ``kind`` for display, ready for JSON and without secrets."""
     if holds_secret(kind):
         return SECRET_SHOWN if value else None
     return msgspec.to_builtins(value, enc_hook=str)
 
 
 def annotation_text(kind: Any) -> str:
-    """The type as its author may have written it, without the modules: ``float | None``."""
+    """Return a type as its author may have written it, without module names: ``float | None``."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return "secret" if _is_secret(inspect.type_info(kind)) else annotation_text(arguments[0])

@@ -1,13 +1,12 @@
-"""The settings of plug-ins: typed, from four places, the later one winning.
+"""The typed settings of plug-ins, from four sources; later ones override earlier ones.
 
 1. the plug-in's own defaults, 2. ``App(settings={"auth": {...}})``, 3. ``[tool.penstock.auth]`` in a TOML file: the one
-that ``PENSTOCK_CONFIG`` names, or else ``pyproject.toml`` in the current folder, 4. the environment:
-``PENSTOCK_AUTH_KEYS_FILE``. What no plug-in knows is refused: a setting that is silently ignored is worse than none.
+that ``PENSTOCK_CONFIG`` names, otherwise ``pyproject.toml`` in the current folder, 4. the environment:
+``PENSTOCK_AUTH_KEYS_FILE``. Unknown settings are errors: a setting that is silently ignored is worse than none.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ import msgspec
 from penstock.app import App
 from penstock.errors import PluginError
 from penstock.hooks.setting_types import holds_secret, parsed
-from penstock.suggestions import near_miss
+from penstock.suggestions import closest, near_miss
 
 PREFIX: Final = "PENSTOCK_"
 CONFIG_VARIABLE: Final = "PENSTOCK_CONFIG"
@@ -29,9 +28,9 @@ FROM_APP: Final = "App(settings=...)"
 SHOWN_CHARACTERS: Final = 80
 
 Secret: TypeAlias = Annotated[str, msgspec.Meta(extra={"secret": True})]
-"""A setting that is never shown."""
+"""The type of a setting that is never displayed."""
 
-# Kubernetes puts these into every container of a namespace that has a service called "penstock", or "penstock-metrics".
+# Kubernetes sets these in every container of a namespace with a service called "penstock", or "penstock-metrics".
 _KUBERNETES = re.compile(r"PENSTOCK_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 _KUBERNETES_URL = re.compile(r"(tcp|udp|sctp)://.*")
 
@@ -39,18 +38,18 @@ Table: TypeAlias = Mapping[str, Any]
 
 
 class PluginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The root of every plug-in's settings; a field each, with its type and its default.
+    """The base class of plug-in settings: one field for each setting, with its type and default.
 
     Parameters
     ----------
     enabled:
-        Whether the plug-in takes part at all.
+        False to switch the plug-in off.
     """
 
     enabled: bool = True
 
     def __repr__(self) -> str:
-        # A traceback, or a log line of a plug-in's own, may well show it.
+        # A traceback may show this, or a log line written by the plug-in.
         fields = ", ".join(
             f"{field.name}={'(secret)' if holds_secret(field.type) else repr(getattr(self, field.name))}"
             for field in msgspec.structs.fields(type(self))
@@ -63,14 +62,14 @@ SettingsT = TypeVar("SettingsT", bound=PluginSettings)
 
 @dataclass(frozen=True)
 class Resolved(Generic[SettingsT]):
-    """A plug-in's settings, and where each that was given comes from."""
+    """A plug-in's settings, and the origin of each one that was set."""
 
     settings: SettingsT
     origins: Mapping[str, str]
 
 
-class Given(NamedTuple):
-    """A value for a setting, and where it comes from. One from the environment knows no type but text."""
+class SettingValue(NamedTuple):
+    """The value that a setting was set to, and its origin. From the environment it is always text."""
 
     value: Any
     origin: str
@@ -78,21 +77,21 @@ class Given(NamedTuple):
 
 
 class Sources:
-    """Where settings come from, but for the plug-ins' own defaults.
+    """The sources of settings other than the plug-ins' own defaults.
 
     Parameters
     ----------
     app:
-        What the app was declared with.
+        The settings that the app was declared with, by plug-in.
     environ:
         The environment of the process.
     folder:
-        Where ``pyproject.toml`` is looked for. Default: the current one.
+        The folder of ``pyproject.toml``. Default: the current one.
 
     Raises
     ------
     PluginError
-        If the TOML file cannot be read, or there is something else than tables where tables must be.
+        If the TOML file cannot be read, or a value is found where a table is expected.
     """
 
     def __init__(self, app: Mapping[str, Table], environ: Mapping[str, str], folder: Path | None = None) -> None:
@@ -110,58 +109,58 @@ class Sources:
         }
 
     def is_switched_off(self, name: str) -> bool:
-        """Whether somebody says so, before the plug-in is even imported.
+        """Return whether the plug-in of that name is switched off. It need not have been imported for this.
 
         Raises
         ------
         PluginError
-            If what somebody says is neither yes nor no.
+            If its setting ``enabled`` is not a boolean.
         """
-        given = self._given(name, ["enabled"]).get("enabled")
-        return given is not None and not _converted(name, "enabled", bool, given)
+        enabled = self._values_of(name, ["enabled"]).get("enabled")
+        return enabled is not None and not _converted(name, "enabled", bool, enabled)
 
     def resolve(self, name: str, kind: type[SettingsT], note: str = "") -> Resolved[SettingsT]:
-        """The settings of the plug-in of that name.
+        """Return the settings of a plug-in.
 
         Parameters
         ----------
         name:
-            What the plug-in is called.
+            The name of the plug-in.
         kind:
             The class of its settings.
         note:
-            What to add when a setting is refused that it does not have.
+            Appended to the error for an unknown setting.
 
         Raises
         ------
         PluginError
-            For a setting that it does not have, a value of another type, and one that is missing.
+            If a setting is unknown, has a value of the wrong type, or is required and missing.
         """
         fields = fields_of(name, kind)
         self._refuse_unknown_keys(name, fields, note)
-        given = self._given(name, fields)
-        values = {fields[key].name: _converted(name, key, fields[key].type, value) for key, value in given.items()}
+        found = self._values_of(name, fields)
+        values = {fields[key].name: _converted(name, key, fields[key].type, value) for key, value in found.items()}
         for key, field in fields.items():
             if field.required and field.name not in values:
-                raise PluginError(f"plug-in {name!r} must be told {key!r}; set {variable_of(name, key)}")
+                raise PluginError(f"plug-in {name!r} requires the setting {key!r}; set {variable_of(name, key)}")
         try:
             settings = kind(**values)
         except (TypeError, ValueError) as error:
-            raise PluginError(f"the settings of plug-in {name!r} do not fit: {error}") from None
-        return Resolved(settings, {key: value.origin for key, value in given.items()})
+            raise PluginError(f"the settings of plug-in {name!r} are invalid: {error}") from None
+        return Resolved(settings, {key: value.origin for key, value in found.items()})
 
-    def _given(self, name: str, keys: Iterable[str]) -> dict[str, Given]:
-        """What is given for these settings; of several values the strongest."""
-        given: dict[str, Given] = {}
+    def _values_of(self, name: str, keys: Iterable[str]) -> dict[str, SettingValue]:
+        """Return the values that these settings of a plug-in were set to; later sources override earlier ones."""
+        values: dict[str, SettingValue] = {}
         for key in keys:
             for origin, tables in self._tables:
                 table = tables.get(name, {})
                 if key in table:
-                    given[key] = Given(table[key], origin)
+                    values[key] = SettingValue(table[key], origin)
             variable = variable_of(name, key)
             if variable in self._environ:
-                given[key] = Given(self._environ[variable], variable, is_text=True)
-        return given
+                values[key] = SettingValue(self._environ[variable], variable, is_text=True)
+        return values
 
     def _refuse_unknown_keys(self, name: str, known: Iterable[str], note: str) -> None:
         for origin, tables in self._tables:
@@ -170,17 +169,17 @@ class Sources:
                     raise _unknown(f"plug-in {name!r} has no setting {key!r} ({origin})", key, known, note)
 
     def unknown(self, plugins: Mapping[str, Iterable[str] | None]) -> Iterator[PluginError]:
-        """Look for what belongs to nobody.
+        """Yield an error for each setting that belongs to no plug-in, or to two.
 
         Parameters
         ----------
         plugins:
-            The names of all plug-ins, each with the names of its settings; None where those are not known.
+            The names of all plug-ins, each with the names of its settings; None if these are not known.
         """
         for origin, tables in self._tables:
             for name in tables:
                 if name not in plugins:
-                    yield _unknown(f"there is no plug-in {name!r} to set anything of ({origin})", name, plugins)
+                    yield _unknown(f"there are settings for an unknown plug-in {name!r} ({origin})", name, plugins)
         known: dict[str, str] = {}
         for name, keys in plugins.items():
             for key in keys or ():
@@ -198,15 +197,15 @@ class Sources:
 
 
 def fields_of(name: str, kind: Any) -> dict[str, msgspec.structs.FieldInfo]:
-    """The fields of a plug-in's settings, by the names that an operator uses.
+    """Return the fields of a plug-in's settings, by the names that an operator uses.
 
     Raises
     ------
     PluginError
-        If it is no class of settings, or a field of it is of a type that cannot be read.
+        If ``kind`` is not a class of settings, or has a field of a type that cannot be read.
     """
     if not (isinstance(kind, type) and issubclass(kind, PluginSettings)):
-        raise PluginError(f"the Settings of plug-in {name!r} are no subclass of penstock.hooks.PluginSettings")
+        raise PluginError(f"the Settings of plug-in {name!r} are not a subclass of penstock.hooks.PluginSettings")
     try:
         msgspec.inspect.type_info(kind)
         return {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -215,7 +214,7 @@ def fields_of(name: str, kind: Any) -> dict[str, msgspec.structs.FieldInfo]:
 
 
 def variable_of(name: str, key: str) -> str:
-    """The environment variable of a setting of the plug-in of that name."""
+    """Return the name of the environment variable for a setting of a plug-in."""
     return f"{PREFIX}{_in_capitals(name)}_{_in_capitals(key)}"
 
 
@@ -224,7 +223,7 @@ def _in_capitals(name: str) -> str:
 
 
 def _is_service_url(name: str, value: str) -> bool:
-    """Whether it is Kubernetes' ``..._PORT=tcp://10.0.0.1:80``, even where a plug-in has a setting ``port``."""
+    """Return whether this is Kubernetes' ``..._PORT=tcp://10.0.0.1:80``, even if a plug-in has a setting ``port``."""
     return bool(_KUBERNETES.fullmatch(name) and _KUBERNETES_URL.fullmatch(value))
 
 
@@ -233,10 +232,10 @@ def _unknown(sentence: str, name: str, known: Iterable[str], note: str = "") -> 
 
 
 def _unknown_variable(variable: str, known: Iterable[str]) -> PluginError:
-    # Without what all of them have in common, which would make them all alike.
-    close = difflib.get_close_matches(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], n=1)
-    mend = f"did you mean {PREFIX}{close[0]}?" if close else "`penstock plugins` lists them all"
-    return PluginError(f"no plug-in has a setting for the environment variable {variable}; {mend}")
+    # Compared without the common prefix, which would make all of them look similar.
+    match = closest(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known])
+    fix = f"did you mean {PREFIX}{match}?" if match else "`penstock plugins` lists them all"
+    return PluginError(f"no plug-in has a setting for the environment variable {variable}; {fix}")
 
 
 def _read_file(environ: Mapping[str, str], folder: Path) -> tuple[str, Mapping[str, Any]]:
@@ -252,7 +251,7 @@ def _read_file(environ: Mapping[str, str], folder: Path) -> tuple[str, Mapping[s
     tool: Any = content.get("tool", {})
     table = tool.get("penstock") if isinstance(tool, dict) else tool
     if table is None:
-        if named:  # whoever names a file means it
+        if named:  # an operator who names a file expects it to be used
             raise PluginError(f"{path}{by} has no table [tool.penstock.NAME] with the settings of a plug-in; add one")
         return str(path), {}
     if not isinstance(table, dict):
@@ -260,39 +259,39 @@ def _read_file(environ: Mapping[str, str], folder: Path) -> tuple[str, Mapping[s
     return str(path), table
 
 
-def _converted(plugin: str, key: str, kind: Any, given: Given) -> Any:
+def _converted(plugin: str, key: str, kind: Any, setting: SettingValue) -> Any:
     try:
-        if given.is_text:
-            return msgspec.convert(parsed(given.value, kind), kind, strict=False)
-        return msgspec.convert(given.value, kind)
+        if setting.is_text:
+            return msgspec.convert(parsed(setting.value, kind), kind, strict=False)
+        return msgspec.convert(setting.value, kind)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        # What msgspec says of a wrong member of an enumeration repeats the value.
-        reason = "the value does not fit" if holds_secret(kind) else str(error)
-        shown = "" if holds_secret(kind) else f" = {repr(given.value)[:SHOWN_CHARACTERS]}"
-        raise PluginError(f"setting {key!r} of plug-in {plugin!r}{shown} ({given.origin}): {reason}") from None
+        # msgspec's message about a wrong member of an enumeration repeats the value.
+        reason = "invalid value" if holds_secret(kind) else str(error)
+        shown = "" if holds_secret(kind) else f" = {repr(setting.value)[:SHOWN_CHARACTERS]}"
+        raise PluginError(f"setting {key!r} of plug-in {plugin!r}{shown} ({setting.origin}): {reason}") from None
 
 
 def require_endpoints(app: App, names: Iterable[str], *, plugin: str, setting: str) -> None:
-    """See that a plug-in was told of no endpoint that is not there; for its ``check``.
+    """Check that a plug-in's setting names only endpoints that exist; for the plug-in's ``check``.
 
     Parameters
     ----------
     app:
-        What is served.
+        The app.
     names:
-        Of endpoints, as they were set.
+        The names of endpoints in the setting.
     plugin, setting:
-        Where.
+        The names of the plug-in and of the setting, for the error.
 
     Raises
     ------
     PluginError
-        For the first that is unknown, with what was probably meant.
+        For the first unknown name, with a suggestion.
     """
     known = [endpoint.name for endpoint in app.endpoints]
     for name in names:
         if name not in known:
             raise PluginError(
-                f"setting {setting!r} of plug-in {plugin!r} names endpoint {name!r}, which is not there; "
+                f"setting {setting!r} of plug-in {plugin!r} names endpoint {name!r}, which does not exist; "
                 f"{near_miss(name, known)}"
             )

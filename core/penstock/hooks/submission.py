@@ -1,4 +1,4 @@
-"""A request on its way to becoming a job, as the policies see it: no transport, and no body yet."""
+"""A request on its way to becoming a job, as policies see it: no transport, and no body yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "normal", "batch")
 RANK_OF_PRIORITY: Final = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 Release: TypeAlias = Callable[[JobAnswered], None]
-"""Given back by an admission policy to be told what became of what it has let in."""
+"""A callable that an admission policy returns in order to learn the outcome of the request it admitted."""
 
 
 def _no_header(_name: str) -> str | None:
@@ -24,26 +24,26 @@ def _no_header(_name: str) -> str | None:
 
 
 class Submission:
-    """One request for one endpoint, or for one route.
+    """One request to an endpoint or a route.
 
     Attributes
     ----------
     endpoint:
-        What is called: an ``Endpoint``, or a ``Route`` of a plug-in.
+        The target of the request: an ``Endpoint``, or a plug-in's ``Route``.
     request_id:
-        As in ``X-Request-Id``.
+        The request id, as in ``X-Request-Id``.
     header:
-        Looks a request header up, by its name in lower case; None where there is none.
+        Looks up a request header by its lower-case name; returns None if it is missing.
     address:
-        The client's address, or "" where it is not known.
+        The client's address, or "" if it is unknown.
     principal:
-        Who calls, once the authenticator has said so.
+        The caller, once the authenticator has decided.
     timeouts:
-        What the job may take, once the timeout policy has had its say. Of a route: the defaults.
+        The job's timeouts, once the timeout policy has decided. For a route, the defaults.
     priority:
-        How urgent it is among those that wait for the same endpoint.
+        The urgency of the job among those queued for the same endpoint.
     response_headers:
-        More headers for the response, whatever it will be: pairs of a lower-case name and a value.
+        Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value.
     """
 
     __slots__ = (
@@ -80,27 +80,27 @@ class Submission:
         self._answered: JobAnswered | None = None
 
     def __repr__(self) -> str:
-        return f"<Submission {self.request_id} of {self.endpoint.name} by {self.share or 'nobody known'}>"
+        return f"<Submission {self.request_id} of {self.endpoint.name} by {self.share or 'an unknown caller'}>"
 
     @property
     def share(self) -> str:
-        """Whom it counts against where callers share: the principal's name, or else the address."""
+        """The caller that limits count this request against: the principal's name, otherwise the address."""
         return self.address if self.principal is None else self.principal.name
 
     def add_release(self, release: Release) -> None:
-        """Have ``release`` called when the job is answered, or when it is certain that there will be none."""
+        """Have ``release`` called when the job is answered, or once it is certain that there will be no job."""
         if self._answered is None:
             self._releases.append(release)
-        else:  # it was given up while a policy that waits was still being asked, in its thread
+        else:  # the request was abandoned while a blocking policy was still running in its thread
             release(self._answered)
 
     @property
     def has_releases(self) -> bool:
-        """Whether anybody waits to be told what became of it."""
+        """True if an admission policy is waiting for the outcome."""
         return bool(self._releases)
 
     def close(self, answered: JobAnswered) -> None:
-        """Tell those who let it in what became of it. Once; harmless when repeated."""
+        """Report the outcome to the admission policies, once; further calls have no effect."""
         self._answered = answered
         releases, self._releases = self._releases, []
         for release in releases:

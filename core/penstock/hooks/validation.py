@@ -1,4 +1,7 @@
-"""What a hook has given is looked at when it gives it, and not when the first request needs it."""
+"""Checks at start-up that plug-ins fit the hooks: the implementations they have, and the results these return.
+
+A mistake found here stops the start, instead of failing every request later.
+"""
 
 from __future__ import annotations
 
@@ -17,186 +20,204 @@ from penstock.hooks.records import Record
 from penstock.hooks.routes import Route
 from penstock.suggestions import near_miss
 
-
-class Hook(NamedTuple):
-    """A hook: the names of what its implementations are given, and how many arguments what they give is called with."""
-
-    given: tuple[str, ...]
-    arguments: int = 1
-
-
-HOOKS: Final = {
-    "penstock_authenticator": Hook(("endpoint",)),
-    "penstock_timeout_policy": Hook(("endpoint",)),
-    "penstock_admission_policy": Hook(("endpoint",)),
-    "penstock_queue_discipline": Hook(("endpoint",), 0),
-    "penstock_retry_policy": Hook(("endpoint",), 3),
-    "penstock_shutdown_policy": Hook(("app",)),
-    "penstock_observer": Hook(("app",)),
-    "penstock_routes": Hook(("app",), 2),
-    "penstock_cli_commands": Hook((), 0),
-}
-"""Those of ``hookspecs``, by name."""
+# ---- implementations
 
 
 def hooks_of(plugin: Plugin, found: Any, manager: pluggy.PluginManager) -> list[str]:
-    """The names of the hooks that a plug-in implements: a module, an object, or a class that is not made yet.
+    """Return the names of the hooks that a plug-in implements: a module, an object, or a class not yet instantiated.
 
     Raises
     ------
     PluginError
-        If one of them is no hook, wants what the hook does not give, is of a kind that cannot work here, or is not
-        marked as one; or if there is none at all.
+        If an implementation is of an unknown hook, takes a parameter that the hook does not pass, is of an unsupported
+        kind, or is not marked as one; or if the plug-in implements no hook.
     """
-    names = list(_fitting(plugin, found, manager))
+    names = sorted(_implemented(plugin, found, manager))
     if not names:
         known = ", ".join(sorted(HOOKS))
-        raise PluginError(f"{plugin} has no hook: mark its functions with @hookimpl; there are: {known}; {plugin.mend}")
-    return sorted(names)
+        raise PluginError(
+            f"{plugin} implements no hook; mark its functions with @hookimpl; there are: {known}; {plugin.fix}"
+        )
+    return names
 
 
-def _fitting(plugin: Plugin, found: Any, manager: pluggy.PluginManager) -> Iterator[str]:
+def _implemented(plugin: Plugin, found: Any, manager: pluggy.PluginManager) -> Iterator[str]:
     for attribute in dir(found):
         options = manager.parse_hookimpl_opts(found, attribute)
         if options is None:
             if attribute in HOOKS and inspect.isroutine(inspect.getattr_static(found, attribute)):
                 raise PluginError(
-                    f"{plugin}: {attribute} is not marked with @hookimpl; mark it, or rename it; {plugin.mend}"
+                    f"{plugin}: {attribute} is not marked with @hookimpl; mark it, or rename it; {plugin.fix}"
                 )
             continue
         name = options.get("specname") or attribute
         if name in HOOKS:
             is_method = inspect.isclass(found) and inspect.isfunction(inspect.getattr_static(found, attribute))
-            _check(plugin, name, getattr(found, attribute), options, has_self=is_method)
+            _check_implementation(plugin, name, getattr(found, attribute), options, has_self=is_method)
             yield name
         elif not options.get("optionalhook"):
             meant = near_miss(name, HOOKS)
-            raise PluginError(f"{plugin} implements {name}, and there is no such hook; {meant}; {plugin.mend}")
+            raise PluginError(f"{plugin} implements {name}, which is not a hook; {meant}; {plugin.fix}")
 
 
-def _check(plugin: Plugin, name: str, function: Callable[..., Any], options: Any, *, has_self: bool) -> None:
+def _check_implementation(
+    plugin: Plugin, name: str, function: Callable[..., Any], options: Any, *, has_self: bool
+) -> None:
     if options.get("wrapper") or options.get("hookwrapper"):
         raise PluginError(
-            f"{name} of {plugin} is a hook wrapper, and what hooks give is resolved once, with nothing around it; "
-            f"make it a plain hook; {plugin.mend}"
+            f"{name} of {plugin} is a hook wrapper, but hooks are resolved once, without wrappers; "
+            f"make it a plain hook; {plugin.fix}"
         )
     if inspect.iscoroutinefunction(function):
-        raise PluginError(f"{name} of {plugin} is async, and nobody awaits it; make it a plain function; {plugin.mend}")
-    parameters = list(inspect.signature(function).parameters.values())[has_self:]
-    given = HOOKS[name].given
-    for parameter in parameters:
-        is_optional = parameter.default is not parameter.empty or parameter.kind in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
+        raise PluginError(
+            f"{name} of {plugin} is async, but hooks are not awaited; make it a plain function; {plugin.fix}"
         )
-        if parameter.name not in given and not is_optional:
-            gets = f"only {', '.join(given)}" if given else "nothing"
+    passed = HOOKS[name].parameters
+    for parameter in list(inspect.signature(function).parameters.values())[has_self:]:
+        if parameter.name not in passed and not _is_optional(parameter):
+            only = f"only {', '.join(map(repr, passed))}" if passed else "no arguments"
             raise PluginError(
-                f"{name} of {plugin} wants {parameter.name!r}, and is given {gets}; take that away; {plugin.mend}"
+                f"{name} of {plugin} takes {parameter.name!r}, but the hook is passed {only}; remove that parameter; "
+                f"{plugin.fix}"
             )
 
 
-def accepted(plugin: Plugin, hook: str, given: Any, failures: HookFailures) -> Any:
-    """What a plug-in has given for a hook, with its guard around it.
+def _is_optional(parameter: inspect.Parameter) -> bool:
+    return parameter.default is not parameter.empty or parameter.kind in (
+        parameter.VAR_POSITIONAL,
+        parameter.VAR_KEYWORD,
+    )
+
+
+# ---- results
+
+
+def guarded(plugin: Plugin, hook: str, result: Any, failures: HookFailures) -> Any:
+    """Return the result of a hook, with its callables guarded.
 
     Raises
     ------
     PluginError
         If it could never work.
     """
-    return _ACCEPT[hook](_Giver(plugin, hook), given, HookGuard(failures, plugin, hook))
-
-
-_MAY_WAIT: Final = ("penstock_authenticator", "penstock_timeout_policy", "penstock_admission_policy")
+    return HOOKS[hook].guard(_Returned(plugin, hook), result, HookGuard(failures, plugin, hook))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Giver:
+class _Returned:
+    """Checks of what one plug-in returned for one hook."""
+
     plugin: Plugin
     hook: str
 
-    def wrong(self, cause: str, about: str = "") -> PluginError:
-        """Say what is wrong with what it gave."""
-        return PluginError(f"{self.hook}{about and f' ({about})'} of {self.plugin} gave {cause}; {self.plugin.mend}")
+    def error(self, problem: str, part: str = "") -> PluginError:
+        """Return the error for a result that cannot work."""
+        where = f"{self.hook} ({part})" if part else self.hook
+        return PluginError(f"{where} of {self.plugin} returned {problem}; {self.plugin.fix}")
 
-    def require_callable(self, given: Any, about: str = "") -> None:
-        """See that it can be called as it is going to be."""
+    def require_callable(self, value: Any, part: str = "") -> None:
+        """Raise ``PluginError`` if the value cannot be called in the way that this hook's results are."""
         count = HOOKS[self.hook].arguments
         needed = "no argument" if not count else "1 argument" if count == 1 else f"{count} arguments"
-        if not callable(given):
-            raise self.wrong(f"a {type(given).__name__}, and not a callable that takes {needed}", about)
-        if inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(given, "__call__", None)):  # noqa: B004 - of an object that is callable
-            raise self.wrong("an async function, and nobody awaits it", about)
-        if is_blocking(given) and self.hook not in _MAY_WAIT:
-            raise self.wrong("a callable that is marked as blocking, and nothing here may wait", about)
+        if not callable(value):
+            raise self.error(f"a {type(value).__name__} instead of a callable that takes {needed}", part)
+        if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004 - for a callable object
+            raise self.error("an async function, which would not be awaited", part)
+        if is_blocking(value) and not HOOKS[self.hook].may_block:
+            raise self.error("a callable that is marked as blocking, which this hook does not allow", part)
         try:
-            signature = inspect.signature(given)
-        except (TypeError, ValueError):  # some that are written in C have none
+            signature = inspect.signature(value)
+        except (TypeError, ValueError):  # some callables written in C have no signature
             return
         try:
             signature.bind(*range(count))
         except TypeError as error:
-            raise self.wrong(f"a callable that cannot be called with {needed}: {error}", about) from None
+            raise self.error(f"a callable that cannot be called with {needed}: {error}", part) from None
 
-    def listed(self, given: Any) -> list[Any]:
-        """What is iterable, as a list: a generator is run here."""
+    def listed(self, values: Any) -> list[Any]:
+        """Return the values as a list, running a generator to its end; raise ``PluginError`` if that fails."""
         try:
-            return list(given)
+            return list(values)
         except Exception as error:
-            raise self.wrong(f"what cannot be listed: {type(error).__name__}: {error}") from error
+            raise self.error(f"something that cannot be iterated over: {type(error).__name__}: {error}") from error
 
 
-def _decision(guard_of: Callable[[HookGuard, Any], Any]) -> Callable[[_Giver, Any, HookGuard], Any]:
-    def accept(giver: _Giver, given: Any, guard: HookGuard) -> Any:
-        giver.require_callable(given)
-        return guard_of(guard, given)
+def _decision(guard_with: Callable[[HookGuard, Any], Any]) -> Callable[[_Returned, Any, HookGuard], Any]:
+    def guard_decision(returned: _Returned, decide: Any, guard: HookGuard) -> Any:
+        returned.require_callable(decide)
+        return guard_with(guard, decide)
 
-    return accept
+    return guard_decision
 
 
-def _discipline(giver: _Giver, given: Any, guard: HookGuard) -> Callable[[], Any]:
-    giver.require_callable(given)
-    new_queue = guard.queue_discipline(given)
-    new_queue()  # it raises here what it would raise while the engine is made, or says nothing ever
+def _queue_discipline(returned: _Returned, make: Any, guard: HookGuard) -> Callable[[], Any]:
+    returned.require_callable(make)
+    new_queue = guard.queue_discipline(make)
+    new_queue()  # raises now what it would otherwise raise while the engine is created
     return new_queue
 
 
-def _observers(giver: _Giver, given: Any, guard: HookGuard) -> dict[type[Record], Callable[[Any], None]]:
-    if not isinstance(given, Mapping):
-        raise giver.wrong(f"a {type(given).__name__}, and not a dict of a callable for each type of record")
-    for kind, tell in given.items():
+def _observers(returned: _Returned, observers: Any, guard: HookGuard) -> dict[type[Record], Callable[[Any], None]]:
+    if not isinstance(observers, Mapping):
+        raise returned.error(f"a {type(observers).__name__} instead of a dict from types of records to callables")
+    for kind, observe in observers.items():
         if not (isinstance(kind, type) and issubclass(kind, Record)):
-            raise giver.wrong(f"{kind!r}, which is no type of record: see penstock.hooks.records")
-        giver.require_callable(tell, kind.__name__)
-    return {kind: guard.observer(kind, tell) for kind, tell in given.items()}
+            raise returned.error(f"a dict with the key {kind!r}, which is not a type of record in penstock.hooks")
+        returned.require_callable(observe, kind.__name__)
+    return {kind: guard.observer(kind, observe) for kind, observe in observers.items()}
 
 
-def _routes(giver: _Giver, given: Any, guard: HookGuard) -> list[Route]:
-    routes = giver.listed(given)
+def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
+    routes = returned.listed(result)
     for route in routes:
         if not isinstance(route, Route):
-            raise giver.wrong(f"a {type(route).__name__}, and not a Route")
-        giver.require_callable(route.handler, route.path)
+            raise returned.error(f"a {type(route).__name__} in the place of a Route")
+        returned.require_callable(route.handler, route.path)
     return [dataclasses.replace(route, handler=guard.route(route)) for route in routes]
 
 
-def _commands(giver: _Giver, given: Any, _guard: HookGuard) -> list[Any]:
-    commands = giver.listed(given)
+def _commands(returned: _Returned, result: Any, _guard: HookGuard) -> list[Any]:
+    commands = returned.listed(result)
     for command in commands:
-        # The core knows nothing of click; what has this is one of its commands.
+        # The core does not import click; an object with these two attributes is one of its commands.
         if not (hasattr(command, "make_context") and getattr(command, "name", None)):
-            raise giver.wrong(f"a {type(command).__name__}, and not a command of click's with a name")
+            raise returned.error(f"a {type(command).__name__} in the place of a click command with a name")
     return commands
 
 
-_ACCEPT: Final[dict[str, Callable[[_Giver, Any, HookGuard], Any]]] = {
-    "penstock_authenticator": _decision(HookGuard.authenticator),
-    "penstock_timeout_policy": _decision(HookGuard.timeout_policy),
-    "penstock_admission_policy": _decision(HookGuard.admission_policy),
-    "penstock_queue_discipline": _discipline,
-    "penstock_retry_policy": _decision(HookGuard.retry_policy),
-    "penstock_shutdown_policy": _decision(HookGuard.shutdown_policy),
-    "penstock_observer": _observers,
-    "penstock_routes": _routes,
-    "penstock_cli_commands": _commands,
+# ---- the hooks
+
+
+class Hook(NamedTuple):
+    """A hook.
+
+    Attributes
+    ----------
+    parameters:
+        The names of the arguments that implementations are passed.
+    guard:
+        Checks what an implementation returned, and puts guards around it.
+    arguments:
+        The number of arguments with which the returned callables are called.
+    may_block:
+        True if the returned callable may be marked as blocking.
+    """
+
+    parameters: tuple[str, ...]
+    guard: Callable[[_Returned, Any, HookGuard], Any]
+    arguments: int = 1
+    may_block: bool = False
+
+
+HOOKS: Final = {
+    "penstock_authenticator": Hook(("endpoint",), _decision(HookGuard.authenticator), may_block=True),
+    "penstock_timeout_policy": Hook(("endpoint",), _decision(HookGuard.timeout_policy), may_block=True),
+    "penstock_admission_policy": Hook(("endpoint",), _decision(HookGuard.admission_policy), may_block=True),
+    "penstock_queue_discipline": Hook(("endpoint",), _queue_discipline, arguments=0),
+    "penstock_retry_policy": Hook(("endpoint",), _decision(HookGuard.retry_policy), arguments=3),
+    "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
+    "penstock_observer": Hook(("app",), _observers),
+    "penstock_routes": Hook(("app",), _routes, arguments=2),
+    "penstock_cli_commands": Hook((), _commands, arguments=0),
 }
+"""The hooks of ``hookspecs``, by name."""

@@ -24,7 +24,7 @@ _CLOCK_SLACK: Final = 0.05
 def refuse(state: SchedulerState, job: Job, refusal: PenstockError) -> None:
     """Refuse a job. It never counts as one: it appears only in the count of its lane's outcomes."""
     job.state = JOB[job.state]["fail"]
-    job.answered = job.arrived
+    job.settle(job.arrived)
     job.outcome = refusal
     job.lane.outcomes[refusal.code] += 1
     state.out.append(do.Answer(job))
@@ -48,7 +48,7 @@ def answer(state: SchedulerState, job: Job, happening: str, outcome: Any, now: f
         else:
             lane.ahead -= 1
     job.state = JOB[job.state][happening]
-    job.answered = now
+    job.settle(now)
     job.outcome = outcome
     state.timers.disarm(job)
     state.jobs_live -= 1

@@ -14,7 +14,7 @@ from penstock.policies import Timeouts
 from penstock.scheduler.states import QUEUED, SENT
 from penstock.scheduler.timers import NEVER, Timed
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # see above
     from penstock.scheduler.lanes import Lane
     from penstock.scheduler.pools import Worker
 
@@ -47,6 +47,7 @@ class Job(Timed):
         "attempts",
         "chunks",
         "deaths",
+        "execution_seconds",
         "failure",
         "finish_by",
         "first_chunk_at",
@@ -55,6 +56,7 @@ class Job(Timed):
         "outcome",
         "priority",
         "progressed",
+        "queue_seconds",
         "retry_at",
         "sequence",
         "share",
@@ -98,7 +100,9 @@ class Job(Timed):
         self.progressed = 0.0  # when the stream's turn last changed hands: see deadlines.py
         self.answered = 0.0
         self.handler_seconds: float | None = None  # in the user's code; None unless an attempt has ended with a result
-        self.outcome: Any = None  # written once, with the final state and after `answered`: other threads read it
+        self.queue_seconds: float | None = None  # from arrival to the latest attempt's start, or to the answer
+        self.execution_seconds: float | None = None  # in the user's code, or until the answer; None if it never started
+        self.outcome: Any = None  # written once, with the final state and after the times: other threads read it
 
     def __repr__(self) -> str:
         return (
@@ -110,22 +114,14 @@ class Job(Timed):
         """True once a worker has died while running the job: from then on it runs alone, and can harm no other."""
         return self.deaths > 0
 
-    @property
-    def queue_seconds(self) -> float | None:
-        """Seconds from arrival to the start of the latest attempt, or to the answer if none; None until the outcome."""
-        if self.outcome is None:
-            return None
-        return (self.started if self.attempts else self.answered) - self.arrived
-
-    @property
-    def execution_seconds(self) -> float | None:
-        """Seconds that the latest attempt spent in the user's code, or until the caller was answered without it.
-
-        None until the outcome, and if no attempt started.
-        """
-        if self.outcome is None or not self.attempts:
-            return None
-        return self.answered - self.started if self.handler_seconds is None else self.handler_seconds
+    def settle(self, now: float) -> None:
+        """Write the times of a job that is answered now."""
+        self.answered = now
+        if self.attempts:
+            self.queue_seconds = self.started - self.arrived
+            self.execution_seconds = now - self.started if self.handler_seconds is None else self.handler_seconds
+        else:
+            self.queue_seconds = now - self.arrived
 
     @property
     def first_chunk_seconds(self) -> float | None:

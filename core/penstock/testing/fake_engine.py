@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from penstock.policies import Timeouts
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT, Timeouts
 from penstock.scheduler import Job, LaneSpec, PoolSpec, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
@@ -114,7 +114,7 @@ class FakeEngine:
         """Accept new work again."""
         self.receive(on.ResumeRequested(who, why))
 
-    def drain(self, seconds: float = 30.0) -> None:
+    def drain(self, seconds: float = DEFAULT_DRAIN_TIMEOUT) -> None:
         """Begin a drain, which abandons the jobs that are left after ``seconds``."""
         self.receive(on.DrainRequested(self.clock.now + seconds))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from penstock.app import App, Endpoint
+from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.observers import Observers
 from penstock.engine.specs import lane_specs, pool_specs
 from penstock.engine.status import StatusPage
@@ -32,6 +33,7 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteRequest, RouteResponse
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
+from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock.scheduler import Job, Lane
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
@@ -194,7 +196,7 @@ class PluginHarness(FakeEngine):
         self.registry.observe(app)
         clock = clock or MockClock()
         self._observers = Observers(self.registry, clock, _submission_of)
-        self._grant_drain = self.registry.shutdown_policy(app)
+        self._drain = EngineDrain(self.registry.shutdown_policy(app), self._observers, clock)
         self._pipelines: dict[str, Pipeline | None] = {
             endpoint.name: endpoint_pipeline(self.registry, endpoint) for endpoint in app.endpoints
         }
@@ -203,8 +205,6 @@ class PluginHarness(FakeEngine):
         }
         self._ids = map("r{}".format, count(1))
         self.longest_drain = math.inf
-        self._shutdown: ShutdownRequest | None = None
-        self._drain_began = 0.0
         self._on_drained: list[Callable[[], None]] = []
         self._is_stopped = False  # True once the end of the drain has been reported
         super().__init__(pool_specs(app), lane_specs(app, self.registry), clock=clock)
@@ -328,7 +328,7 @@ class PluginHarness(FakeEngine):
 
     def shutdown(
         self,
-        drain: float = 30.0,
+        drain: float = DEFAULT_DRAIN_TIMEOUT,
         *,
         who: str = "the program",
         why: str = "",
@@ -350,13 +350,11 @@ class PluginHarness(FakeEngine):
                 on_drained()
             else:
                 self._on_drained.append(on_drained)
-        if self._shutdown is None:
-            granted = min(self._grant_drain(ShutdownRequest(drain=drain, who=who, why=why)), self.longest_drain)
-            self._shutdown = ShutdownRequest(drain=granted, who=who, why=why)
-            self._observers.drain_started(self._shutdown, self.scheduler.jobs_live)
-            self._drain_began = self.clock.now
-            self.drain(granted)
-        return self._shutdown.drain
+        if self._drain.request is None:
+            wish = ShutdownRequest(drain=drain, who=who, why=why)
+            self.receive(on.DrainRequested(self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)))
+        assert self._drain.request is not None
+        return self._drain.request.drain
 
     # ---- events and commands
 
@@ -372,12 +370,10 @@ class PluginHarness(FakeEngine):
         return commands
 
     def _end_shutdown(self) -> None:
-        if self._shutdown is None or self._is_stopped:
+        if self._drain.request is None or self._is_stopped:
             return
         self._is_stopped = True
-        state = self.scheduler.state
-        seconds = self.clock.now - self._drain_began
-        self._observers.drain_ended(self._shutdown, seconds, state.drain_answered, state.drain_abandoned)
+        self._drain.end(self.scheduler.state, 0)
         for callback in self._on_drained:
             callback()
 

@@ -1,1 +1,1 @@
-"""What runs in the children of an engine: the zygote that imports the app, and the workers that it forks."""
+"""The child processes of an engine: the zygote, which imports the app, and the workers forked from it."""

@@ -1,6 +1,6 @@
-"""One attempt, whichever way it runs: bodies decoded, the user's code called, results encoded, exceptions turned round.
+"""One attempt, in whichever mode: decode bodies, call the user's code, encode results, turn exceptions into failures.
 
-Nothing here knows a loop, a socket or a thread.
+Nothing here depends on a loop, a socket or a thread.
 """
 
 from __future__ import annotations
@@ -18,24 +18,21 @@ from penstock.worker.failure_reports import cancelled, failure_of
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Interrupted
 
-Result = Encoded | Failure
-
-# Chunks of one stream that were sent and that nobody has taken yet, in bytes; then the stream waits for credit.
-WINDOW_BYTES = 1 << 20
+JobResult = Encoded | Failure
 
 END_OF_STREAM = Encoded(b"")
-_OPEN = Encoded(b"")  # holds a place among the results of a batch
+_PENDING = Encoded(b"")  # reserves a place among the results of a batch
 
 
 class LiveEndpoint:
-    """An endpoint in this worker, with what it calls.
+    """An endpoint in this worker, with the function or model that answers it.
 
     Parameters
     ----------
     endpoint:
-        What was declared.
+        The endpoint as declared.
     predict:
-        The function, or the bound method of the instance that lives here.
+        The handler: a function, or the bound ``predict`` of this worker's instance.
     """
 
     __slots__ = ("_codec", "_predict", "answer", "endpoint", "mode", "needs_context")
@@ -48,61 +45,62 @@ class LiveEndpoint:
         self._predict = predict
         self.answer: Callable[[Invocation], Done] = self._answer_batch if endpoint.batching else self._answer_one
 
-    def start(self, call: Invocation) -> Any:
-        """Decode the one job and call the handler; returns what it returns: a value, a coroutine or a generator."""
-        return self._codec.call(self._predict, self._codec.decode(call.run.works[0].body), call.context())
+    def start(self, invocation: Invocation) -> Any:
+        """Decode the one job and call the handler; return its value, coroutine or generator."""
+        decoded = self._codec.decode(invocation.run.works[0].body)
+        return self._codec.call(self._predict, decoded, invocation.context())
 
-    def start_batch(self, call: Invocation, batch: Batch) -> Any:
-        """Invocation a batching handler with the jobs of the batch that could be decoded."""
-        return self._codec.call_batch(self._predict, batch.decoded, call.context())
+    def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
+        """Call a batching handler with those jobs of the batch that could be decoded."""
+        return self._codec.call(self._predict, batch.decoded, invocation.context())
 
-    def _answer_one(self, call: Invocation) -> Done:
+    def _answer_one(self, invocation: Invocation) -> Done:
         began = perf_counter()
         try:
-            result: Result = self._codec.encode(self.start(call))
+            result: JobResult = self._codec.encode(self.start(invocation))
         except Interrupted:
             raise
-        except BaseException as error:  # SystemExit and KeyboardInterrupt of user code end a job, not the worker
+        except BaseException as error:  # SystemExit and KeyboardInterrupt from user code end a job, not the worker
             result = self.failure_of(error)
         results = [result]
         leave_if_forked(results)
-        return Done(call.run.attempt, perf_counter() - began, results)
+        return Done(invocation.run.attempt, perf_counter() - began, results)
 
-    def _answer_batch(self, call: Invocation) -> Done:
+    def _answer_batch(self, invocation: Invocation) -> Done:
         began = perf_counter()
-        batch = Batch(self, call.run.works)
+        batch = Batch(self, invocation.run.works)
         try:
             if batch.decoded:
-                batch.settle(self.start_batch(call, batch))
+                batch.settle(self.start_batch(invocation, batch))
         except Interrupted:
             raise
         except BaseException as error:
             batch.fail(self.failure_of(error))
         leave_if_forked(batch.results)
-        return Done(call.run.attempt, perf_counter() - began, batch.results)
+        return Done(invocation.run.attempt, perf_counter() - began, batch.results)
 
     def encode_chunk(self, value: Any) -> bytes:
-        """Encode one chunk of a stream; raises ``HandlerError`` if it cannot be sent."""
+        """Encode one chunk of a stream; raise ``HandlerError`` if it cannot be sent."""
         return self._codec.encode_chunk(value)
 
-    def encode(self, value: Any) -> Result:
-        """Encode one result; what cannot be sent is the handler's failure."""
+    def encode(self, value: Any) -> JobResult:
+        """Encode one result; a value that cannot be sent becomes a failure of the handler."""
         try:
             return self._codec.encode(value)
         except Exception as error:
             return self.failure_of(error)
 
     def failure_of(self, error: BaseException) -> Failure:
-        """What to report for an exception of this endpoint's code, and whether it may be tried again."""
+        """Return the failure to report for an exception in this endpoint's code, and whether it may be retried."""
         return failure_of(error, self.endpoint)
 
     def decode(self, body: bytes) -> Any:
-        """Decode the body of one job; raises ``InvalidRequest`` if it does not fit."""
+        """Decode the body of one job; raise ``InvalidRequest`` if it does not fit."""
         return self._codec.decode(body)
 
 
 class Invocation:
-    """A ``Run`` on its way, with the means to tell its handler whether it is still wanted."""
+    """One call of a handler: its ``Run``, and the ``Context`` that shows whether it is still wanted."""
 
     __slots__ = ("_is_cancelled", "_live", "run")
 
@@ -112,10 +110,9 @@ class Invocation:
         self._is_cancelled = is_cancelled
 
     def context(self) -> Context | None:
-        """Make the ``Context``, if the handler takes one.
+        """Return the ``Context``, or None if the handler does not take one.
 
-        That of a batch speaks of the batch, by its deadline and whether it is cancelled: the jobs in it have different
-        callers, and none of them may be taken for all.
+        A batch's context carries only its deadline and cancellation: its jobs have different callers.
         """
         if not self._live.needs_context:
             return None
@@ -134,7 +131,7 @@ class Invocation:
         )
 
     def cancelled(self, error: Interrupted | None = None, *, seconds: float = 0.0) -> Done:
-        """Acknowledge that the attempt was stopped; an interrupt tells in its traceback where it struck."""
+        """Acknowledge that the attempt was stopped; an interrupt's traceback shows where it struck."""
         failure = cancelled() if error is None else failure_of(error)
         return Done(self.run.attempt, seconds, [failure] * len(self.run.works))
 
@@ -152,38 +149,38 @@ class Batch:
 
     def __init__(self, live: LiveEndpoint, works: list[Work]) -> None:
         self._live = live
-        self._open: list[int] = []  # places in results that belong to decoded, in its order
+        self._pending: list[int] = []  # the place in results of each item of decoded
         self.decoded: list[Any] = []
-        self.results: list[Result] = []
+        self.results: list[JobResult] = []
         for work in works:
-            self._take(work.body)
+            self._decode(work.body)
 
-    def _take(self, body: bytes) -> None:
+    def _decode(self, body: bytes) -> None:
         try:
             self.decoded.append(self._live.decode(body))
         except Exception as error:
             self.results.append(failure_of(error))
         else:
-            self._open.append(len(self.results))
-            self.results.append(_OPEN)
+            self._pending.append(len(self.results))
+            self.results.append(_PENDING)
 
     def settle(self, returned: Any) -> None:
-        """Give each job its item of what the handler returned."""
-        problem = self._misfit(returned)
+        """Assign each item that the handler returned to its job."""
+        problem = self._problem_with(returned)
         if problem is not None:
             self.fail(Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}"))
             return
-        for place, item in zip(self._open, returned, strict=True):
+        for place, item in zip(self._pending, returned, strict=True):
             is_error = isinstance(item, BaseException)
             self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item)
 
     def fail(self, failure: Failure) -> None:
-        """Give each job that was called the same failure."""
-        for place in self._open:
+        """Assign the same failure to every job that the handler was called with."""
+        for place in self._pending:
             self.results[place] = failure
 
-    def _misfit(self, returned: Any) -> str | None:
-        """What is wrong with it as the results of this batch, if anything."""
+    def _problem_with(self, returned: Any) -> str | None:
+        """Return why ``returned`` cannot be the results of this batch, or None if it can."""
         wanted = f"for a batch of {len(self.decoded)}: return a list with one result, or one exception, for each"
         is_sequence = hasattr(returned, "__len__") and hasattr(returned, "__getitem__")
         if not is_sequence or isinstance(returned, (str, bytes, bytearray, Mapping)):

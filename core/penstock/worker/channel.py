@@ -1,4 +1,4 @@
-"""Frames on their way to the engine: written at once where the socket takes them, kept in order where it does not."""
+"""The worker's end of the socket to its engine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 import socket
 from typing import NoReturn
 
+from penstock.receive_buffer import ReceiveBuffer
 from penstock.wire import Done, Message, pack
 from penstock.worker.failure_reports import failure_of
 
 
-class Outbox:
-    """Collects frames, so that those that are ready together leave in one write.
+class Channel:
+    """The connection to the engine: bytes in, frames out.
+
+    Reading and writing never block, except in ``flush_all``. Frames that are ready together leave in one write; those
+    that the socket does not accept are kept, in order.
 
     Parameters
     ----------
@@ -19,36 +23,45 @@ class Outbox:
         The socket to the engine, non-blocking.
     """
 
-    __slots__ = ("_engine", "_frames", "_rest")
+    __slots__ = ("_buffer", "_engine", "_frames", "_rest")
 
     def __init__(self, engine: socket.socket) -> None:
         self._engine = engine
+        self._buffer = ReceiveBuffer()
         self._frames: list[bytes] = []
-        self._rest = memoryview(b"")  # what the socket did not take of the last write; goes before _frames
+        self._rest = memoryview(b"")  # the part of the last write that the socket did not accept; precedes _frames
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for a loop to wait on."""
+        return self._engine.fileno()
+
+    def receive(self) -> bytes | None:
+        """Return the bytes that have arrived: ``b""`` if the engine is gone, None if there are none yet."""
+        return self._buffer.receive(self._engine)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether all that was posted has left."""
+    def is_flushed(self) -> bool:
+        """True if everything posted has been written."""
         return not self._frames and not self._rest
 
     def post(self, message: Message) -> None:
-        """Add a message; it leaves with the next flush."""
+        """Add a message, to be written by the next flush."""
         self._frames.append(pack(message))
 
     def post_done(self, done: Done) -> None:
-        """Add the end of an attempt. One that cannot be framed becomes failures: a slot must never hang on it."""
+        """Add the end of an attempt. If it cannot be framed, send failures instead, so that its slot is freed."""
         try:
             self._frames.append(pack(done))
         except Exception as error:  # larger than a frame, or user data of a type that slipped through
             self._frames.append(pack(Done(done.attempt, done.seconds, [failure_of(error)] * len(done.results))))
 
     def flush(self) -> bool:
-        """Write what the socket takes; return whether that was everything."""
+        """Write as much as the socket accepts; return True if that was everything."""
         while True:
             if not self._rest:
                 if not self._frames:
                     return True
-                # Joined only for this write: a large result is never moved again while it leaves in pieces.
+                # Joined only for this write: a large result that leaves in pieces is not copied again.
                 data = self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)
                 self._frames.clear()
                 self._rest = memoryview(data)
@@ -61,38 +74,11 @@ class Outbox:
             self._rest = self._rest[sent:]
 
     def flush_all(self) -> None:
-        """Write everything, waiting as long as that takes; for the end of a worker."""
+        """Write everything, however long that takes. Only for the end of a worker."""
         self._engine.setblocking(True)
         self.flush()
 
 
 def leave() -> NoReturn:
-    """End the worker at once: the engine is gone, so nobody waits for anything that runs here."""
+    """End the worker at once: the engine is gone, so no result of its attempts is wanted."""
     os._exit(0)
-
-
-RECEIVE_BYTES = 1 << 18
-
-
-class Receiver:
-    """Reads a non-blocking socket into one buffer that is used again and again.
-
-    ``recv(RECEIVE_BYTES)`` would allocate that much each time, which costs seven times what reading a small frame does.
-    """
-
-    __slots__ = ("_buffer", "_socket", "_view")
-
-    def __init__(self, source: socket.socket) -> None:
-        self._socket = source
-        self._buffer = bytearray(RECEIVE_BYTES)
-        self._view = memoryview(self._buffer)
-
-    def receive(self) -> bytes | None:
-        """Return what has arrived: nothing (``b""``) at the end of the stream, None if there is nothing yet."""
-        try:
-            size = self._socket.recv_into(self._buffer)
-        except BlockingIOError:
-            return None
-        except OSError:  # a reset is an end as well
-            return b""
-        return bytes(self._view[:size])

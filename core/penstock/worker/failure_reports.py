@@ -1,4 +1,4 @@
-"""From an exception to what is said about it: a text for the caller, a traceback of the user's frames for the log."""
+"""Reports of exceptions: a text for the caller, and for the log a traceback of the user's frames alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from penstock.errors import UNENCODABLE, Cancelled, HandlerError, InvalidRequest
 from penstock.wire import FAILED_CANCELLED, FAILED_HANDLER, FAILED_INVALID, Failure
 from penstock.worker.interrupts import Interrupted
 
-# An exception may quote a whole input; neither log lines nor frames should.
+# An exception may quote a whole input, which must not end up in log lines and frames.
 MAX_DETAIL_CHARACTERS = 8_192
 MAX_TRACEBACK_CHARACTERS = 65_536
 
@@ -25,9 +25,9 @@ _MACHINERY = (_PACKAGE, _IMPORTLIB, "<frozen importlib")
 
 
 def failure_of(error: BaseException, endpoint: Endpoint | None = None) -> Failure:
-    """What to report for an exception that came out of user code, or out of decoding and encoding for it.
+    """Return the failure to report for an exception from user code, or from decoding and encoding for it.
 
-    It is said to be worth another try only if the endpoint is given, and its ``Retries`` say so.
+    It may be retried only if ``endpoint`` is passed and its retry rules allow that.
     """
     if isinstance(error, InvalidRequest):
         return Failure(FAILED_INVALID, _clean(error.detail), errors=_plain(error.errors), status=error.status)
@@ -39,14 +39,14 @@ def failure_of(error: BaseException, endpoint: Endpoint | None = None) -> Failur
 
 
 def cancelled() -> Failure:
-    """Acknowledge a cancel of what was not in user code, so that there is no traceback."""
+    """Return the failure of an attempt that was stopped outside user code, which has no traceback."""
     return Failure(FAILED_CANCELLED, "cancelled")
 
 
 def _consider_retry(failure: Failure, error: BaseException, endpoint: Endpoint) -> None:
-    # A group, such as trio's nurseries raise, may pass if all that is in it may.
+    # A group, such as trio's nurseries raise, may be retried if all of its members may.
     errors = list(_leaves(error))
-    failure.may_retry = _may_pass(error, endpoint) or all(_may_pass(leaf, endpoint) for leaf in errors)
+    failure.may_retry = _is_retryable(error, endpoint) or all(_is_retryable(leaf, endpoint) for leaf in errors)
     if failure.may_retry:
         failure.retry_delay = max((d for d in map(_retry_delay, errors) if d is not None), default=None)
 
@@ -59,25 +59,25 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _may_pass(error: BaseException, endpoint: Endpoint) -> bool:
+def _is_retryable(error: BaseException, endpoint: Endpoint) -> bool:
     if isinstance(error, Retryable):
         return True
     if isinstance(error, HandlerError) and error.exception_type == UNENCODABLE:
-        return False  # the same input would give the same result
+        return False  # the same input would produce the same result
     return endpoint.idempotent and isinstance(error, endpoint.retries.on)
 
 
 def _retry_delay(error: BaseException) -> float | None:
-    """The delay that a ``Retryable`` has asked for; a subclass may have put anything there."""
+    """Return the delay that a ``Retryable`` asks for, if it is valid: a subclass may have set it to anything."""
     delay = error.retry_delay if isinstance(error, Retryable) else None
     return delay if isinstance(delay, (int, float)) and 0 <= delay < math.inf else None
 
 
 def user_traceback(error: BaseException) -> str:
-    """Format the traceback from the user's first frame to the user's last, of the exception and of its causes.
+    """Format the tracebacks of an exception and its causes, from the user's first frame to the user's last.
 
-    The frames before led there; those behind are ours where an interrupt is raised, a result cannot be encoded, or user
-    code calls Penstock. None of them tells the user anything.
+    The frames before the first belong to the machinery that called the user's code. Those after the last belong to
+    Penstock: it raised an interrupt, failed to encode a result, or was called by user code. Neither help the user.
     """
     report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
     link: traceback.TracebackException | None = report
@@ -97,7 +97,7 @@ def _keep_user_frames(report: traceback.TracebackException) -> None:
         del stack[0]
     while stack and stack[-1].filename.startswith(_PACKAGE):
         del stack[-1]
-    # A cause that comes from our own code alone says nothing that the exception does not.
+    # A cause raised entirely inside Penstock adds nothing to the exception itself.
     for name in ("__cause__", "__context__"):
         inner = getattr(report, name)
         if inner is not None and all(frame.filename.startswith(_PACKAGE) for frame in inner.stack):
@@ -109,7 +109,7 @@ def _detail(error: BaseException) -> str:
         return "interrupted"
     try:
         return _clean(str(error))
-    except Exception as second:  # str() of a user's exception is the user's code
+    except Exception as second:  # str() of a user's exception runs the user's code
         return f"{type(error).__name__}, whose str() raised {type(second).__name__}"
 
 
@@ -120,7 +120,7 @@ def _type_name(error: BaseException) -> str:
 
 
 def _plain(errors: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Make them what the engine reads: user code may have put anything in."""
+    """Convert the errors to the types that the engine decodes: user code may have put anything in."""
     return [{_clean(str(key)): _clean(str(value)) for key, value in error.items()} for error in errors]
 
 
@@ -131,5 +131,5 @@ def _clean(text: str) -> str:
 
 
 def _encodable(text: str) -> str:
-    """Replace lone surrogates, which a file name in an exception may bring and UTF-8 cannot carry."""
+    """Replace lone surrogates, which a file name may contain and UTF-8 cannot represent."""
     return text.encode("utf-8", "replace").decode("utf-8")

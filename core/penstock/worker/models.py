@@ -1,4 +1,4 @@
-"""The user's models in this worker: built before it is ready, torn down after the last attempt."""
+"""The user's models in one worker: built before it is ready, torn down after its last attempt."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class SetupError(Exception):
 
     @classmethod
     def of(cls, endpoint: str, error: BaseException) -> SetupError:
-        """Turn what the user's code raised into one."""
+        """Return a ``SetupError`` for an exception that the user's code raised."""
         return cls(endpoint, user_traceback(error))
 
 
 class Models:
-    """What the endpoints of one pool call in this worker.
+    """The functions and model instances of one pool in this worker.
 
     Attributes
     ----------
     predictors:
-        For the index of an endpoint, what its attempts call: the function, or the bound ``predict``.
+        By endpoint index, the callable that its attempts call: the function, or the bound ``predict``.
     """
 
     def __init__(self) -> None:
@@ -41,9 +41,9 @@ class Models:
         self._instances: list[Any] = []
 
     async def build(self, pool: Pool, device: str | None) -> None:
-        """Make an instance of each class and set it up, in the order of declaration.
+        """Create and set up an instance of each model class, in the order of declaration.
 
-        Runs inside the worker's loop, so that an asynchronous ``setup`` may open what ``predict`` will use there.
+        Runs inside the worker's loop, so that an asynchronous ``setup`` can open resources that ``predict`` uses there.
 
         Raises
         ------
@@ -53,7 +53,7 @@ class Models:
         for endpoint in pool.endpoints:
             try:
                 self.predictors[endpoint.index] = await self._predictor(endpoint, device)
-            except BaseException as error:  # SystemExit as well: whatever ended setup must be told
+            except BaseException as error:  # SystemExit included: whatever ended setup must be reported
                 raise SetupError.of(endpoint.name, error) from error
 
     async def _predictor(self, endpoint: Endpoint, device: str | None) -> Callable[..., Any]:
@@ -68,7 +68,7 @@ class Models:
         return predict
 
     async def teardown(self) -> None:
-        """Tear the instances down, last built first. One that raises does not keep the others from their turn."""
+        """Tear the instances down, last built first. If one raises, the others are torn down all the same."""
         for instance in reversed(self._instances):
             teardown = getattr(instance, "teardown", None)
             if teardown is None:
@@ -85,7 +85,7 @@ async def _finished(returned: Any) -> None:
 
 
 def _device_argument(setup: Callable[..., Any], device: str | None) -> tuple[str, ...]:
-    """The device, if ``setup`` takes one; it is made up only for a parameter without a default."""
+    """Return the device to pass, if ``setup`` takes one; a required parameter without a device gets ``cpu``."""
     parameters = list(inspect.signature(setup).parameters.values())
     if not parameters:
         return ()

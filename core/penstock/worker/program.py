@@ -1,7 +1,7 @@
-"""What a worker does with what it is told: frames in, attempts started and stopped, frames out. Knows no loop.
+"""The worker's program: frames in, attempts started and stopped, frames out. It depends on no particular loop.
 
-Inline attempts are called from here, right where their frame was read. The others are handed to a task or a thread, and
-come back to ``finish``.
+Inline attempts are called from here, as soon as their frame is read. The others run in a task or a thread, and come
+back to ``finish`` or through the mailbox.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ from penstock.wire import (
     WireError,
 )
 from penstock.worker.attempts import Invocation, LiveEndpoint
-from penstock.worker.channel import Outbox, leave
+from penstock.worker.channel import Channel, leave
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.modes import inline
 from penstock.worker.modes.inline import InlineStream
-from penstock.worker.modes.tasks import Event, TaskAttempt
+from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
 from penstock.worker.modes.threads import Delivery, Mailbox, ThreadAttempt, Threads
 
 
-class Runtime(Protocol):
+class WorkerRuntime(Protocol):
     """The loop, as far as the program needs one."""
 
     name: Literal["trio", "asyncio"]
 
-    def new_event(self) -> Event:
-        """Make an event that tasks of this loop can wait for."""
+    def new_event(self) -> LoopEvent:
+        """Create an event that tasks of this loop can wait for."""
 
     def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
-        """Run an attempt in a scope and a task of its own, and hand its end to ``finish``."""
+        """Run an attempt in a scope and a task of its own, and pass its ``Done`` to ``finish``."""
 
     def flush_soon(self) -> None:
-        """Write the outbox in the next round of the loop, and as long as it takes; then tell the program."""
+        """Flush the channel from the next turn of the loop on, until all is written; then call ``on_flushed``."""
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> object:
-        """Run a function in the loop. The only thing here that other threads may call."""
+        """Run a function in the loop. The only method here that other threads may call."""
 
     def stop(self) -> None:
-        """Return from serving."""
+        """Make the loop stop serving."""
 
 
-class Stoppable(Protocol):
-    """An attempt that the program remembers while it runs."""
+class RunningAttempt(Protocol):
+    """An attempt in a task or a thread, as the program controls it."""
 
     def cancel(self) -> None:
         """Stop it."""
 
     def credit(self, size_bytes: int) -> None:
-        """Give back room in its window."""
+        """Add room to the window of its stream."""
 
     def wake(self) -> None:
-        """Say that the outbox has room again."""
+        """Notify it that the channel has been flushed."""
 
 
 class Program:
@@ -74,47 +74,49 @@ class Program:
     ----------
     runtime:
         The loop.
-    outbox:
-        Where frames go.
+    channel:
+        The connection to the engine, to write to.
     guard:
-        What makes inline attempts interruptible.
+        Makes inline attempts interruptible.
     endpoints:
         The endpoints that live here, by their index in the app.
     """
 
     def __init__(
-        self, runtime: Runtime, outbox: Outbox, guard: InterruptGuard, endpoints: Mapping[int, LiveEndpoint]
+        self, runtime: WorkerRuntime, channel: Channel, guard: InterruptGuard, endpoints: Mapping[int, LiveEndpoint]
     ) -> None:
         self._runtime = runtime
-        self._outbox = outbox
+        self._channel = channel
         self._guard = guard
         self._endpoints = endpoints
         self._frames = FrameReader()
-        self._running: dict[int, Stoppable] = {}  # tasks and threads; inline attempts are not seen running
-        self._stream: InlineStream | None = None  # holds the main thread, between its chunks too
-        self._ahead: deque[Run] = deque()  # inline attempts that arrived while a stream held it
+        self._running: dict[int, RunningAttempt] = {}  # not inline attempts: no message is read while one runs
+        self._stream: InlineStream | None = None  # occupies the main thread, between its chunks too
+        self._ahead: deque[Run] = deque()  # inline attempts that arrived while a stream occupied it
         self._threads = Threads()
         self._mailbox = Mailbox(runtime.call_soon_threadsafe, self._deliver, self._after_deliveries)
         self._is_stopping = False
 
-    # ---- what the loop calls
+    # ---- called by the loop
 
     def receive(self, data: bytes) -> None:
-        """Act on what has arrived; no bytes mean that the engine is gone."""
+        """Act on the bytes that have arrived; ``b""`` means that the engine is gone."""
         if not data:
             leave()
         try:
             messages = self._frames.feed(data)
         except WireError as error:
-            sys.stderr.write(f"penstock worker: {error}\n")
+            sys.stderr.write(f"penstock: worker stopped, because the engine's data is invalid: {error}\n")
             leave()
         for message in messages:
-            self._obey(message)
-        self._write()
+            self._handle(message)
+        # An inline attempt has written its own result; most often it is the only message, and nothing is left to do.
+        if self._stream is not None or not self._channel.is_flushed:
+            self._write()
         self._stop_if_done()
 
-    def on_drained(self) -> None:
-        """Go on with the streams that waited for the socket."""
+    def on_flushed(self) -> None:
+        """Continue the streams that waited for the socket."""
         for attempt in list(self._running.values()):
             attempt.wake()
         self._advance()
@@ -124,16 +126,16 @@ class Program:
     def finish(self, done: Done) -> None:
         """Take the end of a task."""
         del self._running[done.attempt]
-        self._outbox.post_done(done)
+        self._channel.post_done(done)
         if self._running:
-            self._runtime.flush_soon()  # others may end in this round: one write for all
+            self._runtime.flush_soon()  # others may end in this turn: one write for all
         else:
             self._flush()
         self._stop_if_done()
 
-    # ---- what the engine says
+    # ---- messages from the engine
 
-    def _obey(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if type(message) is Run:
             self._run(message)
         elif type(message) is Cancel:
@@ -159,14 +161,14 @@ class Program:
 
     def _run_inline(self, run: Run, live: LiveEndpoint) -> None:
         if not self._guard.may_begin(run.attempt):
-            self._outbox.post_done(Done(run.attempt, 0.0, [Failure(FAILED_RECALLED)] * len(run.works)))
+            self._channel.post_done(Done(run.attempt, 0.0, [Failure(FAILED_RECALLED)] * len(run.works)))
             return
         if live.endpoint.is_stream:
-            self._stream = InlineStream(run, live, self._guard, self._outbox)
+            self._stream = InlineStream(run, live, self._guard, self._channel)
             return
-        self._outbox.post_done(inline.answer(run, live, self._guard))
-        # At once, although more may have been read with it: nobody knows how long the next one takes, and an answer
-        # that is held back behind user code looks like an attempt that overruns its deadline.
+        self._channel.post_done(inline.answer(run, live, self._guard))
+        # Write at once, although more messages may have been read with this one: the next attempt may take any time,
+        # and to the engine a result that waits behind user code looks like an attempt that overruns its deadline.
         self._flush()
 
     def _run_task(self, run: Run, live: LiveEndpoint) -> None:
@@ -181,7 +183,7 @@ class Program:
         self._threads.start(attempt, running=len(self._running))
 
     def _cancel(self, attempt: int) -> None:
-        """Stop an attempt. One that is unknown has ended already, and its ``Done`` is on its way."""
+        """Stop an attempt. An unknown one has ended already, and its ``Done`` is on its way."""
         running = self._running.get(attempt)
         if running is not None:
             running.cancel()
@@ -189,13 +191,13 @@ class Program:
             self._stream.cancel()
             self._advance()
         else:
-            self._forget(attempt)
+            self._cancel_ahead(attempt)
 
-    def _forget(self, attempt: int) -> None:
+    def _cancel_ahead(self, attempt: int) -> None:
         for run in self._ahead:
             if run.attempt == attempt:
                 self._ahead.remove(run)
-                self._outbox.post_done(Invocation(run, self._endpoints[run.endpoint], lambda: True).cancelled())
+                self._channel.post_done(Invocation(run, self._endpoints[run.endpoint], lambda: True).cancelled())
                 return
 
     def _credit(self, credit: Credit) -> None:
@@ -206,50 +208,52 @@ class Program:
             self._stream.credit(credit.size_bytes)
             self._advance()
 
-    # ---- what runs
+    # ---- streams and writes
 
     def _advance(self) -> None:
-        """Take the inline stream further, and after its end what arrived meanwhile."""
+        """Advance the inline stream; if it ends, run the attempts that arrived behind it."""
         while self._stream is not None:
             done = self._stream.advance()
             if done is None:
                 return
-            self._outbox.post_done(done)
+            self._channel.post_done(done)
             self._stream = None
+            if self._ahead:
+                self._flush()  # the end of a stream must not wait behind user code either
             while self._ahead and self._stream is None:
                 run = self._ahead.popleft()
                 self._run_inline(run, self._endpoints[run.endpoint])
 
     def _send(self, chunk: Chunk | None) -> bool:
-        """Post a chunk, if there is one, and write; return whether all has left."""
+        """Post a chunk, if there is one, and write; return True if everything posted has been written."""
         if chunk is not None:
-            self._outbox.post(chunk)
+            self._channel.post(chunk)
         return self._flush()
 
     def _deliver(self, delivery: Delivery) -> None:
         if isinstance(delivery, Chunk):
-            self._outbox.post(delivery)
+            self._channel.post(delivery)
         else:
             del self._running[delivery.attempt]
-            self._outbox.post_done(delivery)
+            self._channel.post_done(delivery)
 
     def _after_deliveries(self) -> None:
         self._flush()
         self._stop_if_done()
 
     def _write(self) -> None:
-        """Write all that is ready, and what the inline stream makes of the room."""
-        # The stream may have stopped because the socket was full, and the socket be empty again by now: then nothing
-        # else would tell it to go on.
+        """Write everything that is ready, and go on with the inline stream while the socket accepts its chunks."""
+        # The stream may have stopped because the socket was full, while by now the socket is empty again. Nothing else
+        # would resume the stream then.
         while self._flush() and self._stream is not None and self._stream.has_credit:
             self._advance()
 
     def _flush(self) -> bool:
-        """Write; return whether all has left. If not, the loop does the rest, and calls ``on_drained``."""
-        is_empty = self._outbox.flush()
-        if not is_empty:
+        """Write; return True if that was everything. Otherwise the loop writes the rest and calls ``on_flushed``."""
+        is_flushed = self._channel.flush()
+        if not is_flushed:
             self._runtime.flush_soon()
-        return is_empty
+        return is_flushed
 
     def _stop_if_done(self) -> None:
         if self._is_stopping and not self._running and self._stream is None:

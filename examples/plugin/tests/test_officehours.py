@@ -1,4 +1,4 @@
-"""The plug-in's own tests: on a clock that stands still, and without a process."""
+"""Tests of the plug-in, with a fixed clock and without a process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NIGHT = datetime(2027, 3, 1, 22, tzinfo=UTC)
 
 
 def app() -> App:
-    """Two endpoints."""
+    """Return an app with two endpoints."""
     app = App("tests")
 
     @app.endpoint("/square")
@@ -33,7 +33,7 @@ def app() -> App:
 
 
 def at(now: datetime) -> type[OfficeHours]:
-    """The plug-in, at this time of the day."""
+    """Return the plug-in class with its clock set to this time."""
 
     class AtThatTime(OfficeHours):
         name = "officehours"
@@ -45,14 +45,14 @@ def at(now: datetime) -> type[OfficeHours]:
 
 
 def harness(now: datetime, **settings: Any) -> PluginHarness:
-    """The app with the plug-in, and its settings as text, as in the environment."""
+    """Return a harness around the app and the plug-in, with its settings as environment variables."""
     return PluginHarness(
         app(), [at(now)], environ={f"PENSTOCK_OFFICEHOURS_{k}".upper(): v for k, v in settings.items()}
     )
 
 
 def test_it_is_open_by_day() -> None:
-    """Then requests become jobs."""
+    """During office hours, requests become jobs."""
     open_one = harness(NOON)
     request = open_one.request()
     open_one.advance(1)
@@ -60,7 +60,7 @@ def test_it_is_open_by_day() -> None:
 
 
 def test_it_is_closed_at_night() -> None:
-    """Requests are refused, and told when to come back."""
+    """Requests are refused, with the time after which to retry."""
     request = harness(NIGHT).request()
     assert request.code == "closed"
     assert request.error is not None
@@ -71,26 +71,26 @@ def test_it_is_closed_at_night() -> None:
 
 @pytest.mark.parametrize(("now", "code"), [(NIGHT, None), (NOON, "closed")])
 def test_hours_may_go_over_midnight(now: datetime, code: str | None) -> None:
-    """As of a night shift."""
+    """Office hours may extend past midnight, as for a night shift."""
     assert harness(now, opens="20:00:00", closes="04:00:00").request().code == code
 
 
 def test_some_endpoints_may_stay_open() -> None:
-    """Where a setting names those that close."""
+    """Only the endpoints that the setting names are closed."""
     closed = harness(NIGHT, endpoints="square")
     assert closed.request("square").code == "closed"
     assert closed.request("health").code is None
 
 
 def test_an_endpoint_that_does_not_exist_cannot_be_closed() -> None:
-    """That stops the server's start, with the plug-in's name."""
+    """An unknown endpoint in the settings is an error at start-up, which names the plug-in."""
     with pytest.raises(PluginError, match=r"plug-in 'officehours' .*: there is no endpoint 'sqare' to close"):
         harness(NOON, endpoints="sqare")
 
 
 @pytest.mark.parametrize(("shortest_first", "order"), [("true", [1, 5, 7]), ("false", [5, 7, 1])])
 def test_the_shortest_goes_first(shortest_first: str, order: list[int]) -> None:
-    """If that is wanted: while the worker is busy, the others queue."""
+    """Queued jobs run shortest first with the setting, and oldest first without it."""
     busy = harness(NOON, shortest_first=shortest_first)
     busy.request(behaviour=Behaviour.SLOW)
     requests = [busy.request(size_bytes=size, behaviour=Behaviour.SLOW) for size in (5, 7, 1)]
@@ -100,8 +100,8 @@ def test_the_shortest_goes_first(shortest_first: str, order: list[int]) -> None:
     assert [job.size_bytes for job in jobs] == order
 
 
-def test_one_that_left_is_not_met_again() -> None:
-    """A caller who goes leaves nothing behind in the queue."""
+def test_a_cancelled_job_leaves_the_queue() -> None:
+    """A cancelled job leaves nothing behind in the queue."""
     busy = harness(NOON)
     busy.request(behaviour=Behaviour.SLOW)
     short, long = (busy.request(size_bytes=size) for size in (1, 9))
@@ -112,6 +112,6 @@ def test_one_that_left_is_not_met_again() -> None:
 
 
 def test_an_empty_queue_is_empty() -> None:
-    """Its books are those of the queue that it is derived from."""
+    """A new queue has no jobs and no bytes."""
     queue = ShortestFirst()
     assert (len(queue), queue.size_bytes, list(queue)) == (0, 0, [])

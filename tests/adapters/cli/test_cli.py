@@ -1,4 +1,4 @@
-"""The command line: what it refuses and how it says so, what `check` shows, and how `serve` starts and ends."""
+"""The command line: the errors it reports, the output of `check`, and the start and end of `serve`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from penstock_cli import main as command_line
 from penstock_cli.sizes import ByteSize
+from penstock_falcon import Settings
 from penstock_gunicorn import open_listener
 from tests.serving import HOST, Served, wait_until, write_app
 
@@ -43,22 +44,30 @@ PROMPT = 5.0  # seconds that "at once" may take on a busy machine
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``penstock`` in a folder, in a process of its own: it imports what it finds there."""
+    """Run ``penstock`` in a folder and in a process of its own, since it imports the modules it finds there."""
     command = [sys.executable, "-m", "penstock_cli", *arguments]
     environment = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def invoke(*arguments: str) -> Result:
-    """Run ``penstock`` in this process, for what ends before any app is imported."""
+    """Run ``penstock`` in this process, for commands that end before an app is imported."""
     return CliRunner().invoke(command_line.cli, arguments)
 
 
 # ---- the command line itself
 
 
+def test_the_defaults_of_serve_are_those_of_the_adapter() -> None:
+    """They are written out in the options, so that ``--help`` imports no engine; here they are compared."""
+    options = {option.name: option for option in command_line.serve.params}
+    assert options["drain_timeout"].default == Settings.drain_timeout
+    size = options["max_body"]
+    assert size.type.convert(size.default, size, None) == Settings.max_body
+
+
 def test_version_and_help_are_there() -> None:
-    """``--version`` names the program; ``--help`` lists the commands and each one's options."""
+    """``--version`` names the program; ``--help`` lists the commands, and the options of each."""
     assert invoke("--version").output.startswith("penstock, version ")
     assert all(word in invoke("--help").output for word in ("serve", "check", "TARGET"))
     options = ("--host", "--port", "--debug", "--log-format", "--drain-timeout", "--max-body", "--http-workers")
@@ -80,7 +89,7 @@ def test_version_and_help_are_there() -> None:
     ],
 )
 def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason: str) -> None:
-    """Every wrong option ends with exit code 2, before anything starts, and says what is wrong."""
+    """A wrong option ends with exit code 2 and the reason, before anything is started."""
     result = invoke("serve", "demo:app", *arguments)
     assert result.exit_code == 2
     assert reason in result.output
@@ -91,19 +100,19 @@ def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason:
     [("1048576", 2**20), ("1", 1), ("12b", 12), ("64KiB", 2**16), ("16 MiB", 2**24), ("2gib", 2**31)],
 )
 def test_sizes_are_bytes_or_binary_multiples(text: str, size: int) -> None:
-    """A size is a number of bytes, or of KiB, MiB or GiB, in any case."""
+    """A size is a number of bytes, KiB, MiB or GiB, in upper or lower case."""
     assert ByteSize().convert(text, None, None) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5MiB", "16MB", "MiB", "1e6", "0KiB", "٣"])
 def test_other_sizes_are_refused(text: str) -> None:
-    """Nothing, zero, fractions and ambiguous units are no sizes."""
+    """An empty string, zero, fractions and ambiguous units are not sizes."""
     with pytest.raises(click.BadParameter, match="is not a size"):
         ByteSize().convert(text, None, None)
 
 
 def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """On Windows nothing is even parsed: one line, exit code 2."""
+    """On Windows, the program ends with one line and exit code 2 before it parses anything."""
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(SystemExit, match="2"):
         command_line.main()
@@ -114,7 +123,7 @@ def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
-    """People see each endpoint with its path, kind, pool, schemas and policies, one line for each."""
+    """The text shows each endpoint with its path, kind, pool, schemas and policies, a line for each."""
     write_app(tmp_path, APP, "demo.py")
     result = run("check", "demo:app", folder=tmp_path)
     assert result.returncode == 0
@@ -137,7 +146,7 @@ def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
 
 
 def test_check_json_is_one_document(tmp_path: Path) -> None:
-    """Programs get one JSON document on stdout, whatever the module prints while it is imported."""
+    """``--json`` prints one document to stdout, whatever the app's module prints while it is imported."""
     write_app(tmp_path, APP, "demo.py")
     result = run("check", "demo.py", "--json", folder=tmp_path)
     described = json.loads(result.stdout)
@@ -159,21 +168,23 @@ def test_check_json_is_one_document(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["check", "serve"])
 @pytest.mark.parametrize(
-    ("target", "mend"),
+    ("target", "suggestion"),
     [("demoo:app", "demo"), ("dem.py", "demo.py"), ("demo:ap", "app"), ("./nowhere/demo.py", "no file")],
 )
-def test_a_typo_in_the_target_is_told_with_the_near_match(tmp_path: Path, command: str, target: str, mend: str) -> None:
-    """A target that names nothing ends with exit code 2, what was probably meant, and no traceback."""
+def test_a_typo_in_the_target_is_reported_with_the_near_match(
+    tmp_path: Path, command: str, target: str, suggestion: str
+) -> None:
+    """A misspelled target ends with exit code 2 and a suggestion, without a traceback."""
     write_app(tmp_path, APP, "demo.py")
     result = run(command, target, *(["--port", "0"] if command == "serve" else []), folder=tmp_path)
     assert result.returncode == 2
-    assert mend in result.stderr
+    assert suggestion in result.stderr
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_an_import_error_shows_the_users_frames(tmp_path: Path, command: str) -> None:
-    """When the app's module raises, its author sees that module's frames and none of Penstock's."""
+    """If the app's module raises, the traceback has its frames and none of Penstock's."""
     write_app(tmp_path, "def helper():\n    return 1 / 0\n\nhelper()\n", "demo.py")
     result = run(command, "demo:app", *(["--port", "0"] if command == "serve" else []), folder=tmp_path)
     assert result.returncode == 2
@@ -183,7 +194,7 @@ def test_an_import_error_shows_the_users_frames(tmp_path: Path, command: str) ->
 
 
 def test_a_wrong_declaration_shows_its_line(tmp_path: Path) -> None:
-    """A declaration error names the endpoint, the mend, and the line of the user's that made it."""
+    """A declaration error names the endpoint, the fix, and the line of the user's code that caused it."""
     write_app(
         tmp_path,
         """
@@ -208,7 +219,7 @@ def test_a_wrong_declaration_shows_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
-    """It prints the address with the real port, each endpoint, when each pool is ready; SIGTERM ends it with 0."""
+    """It logs the address with the real port, each endpoint, and each pool once ready; SIGTERM ends it with 0."""
     write_app(tmp_path, APP, "demo.py")
     with Served("demo:app", "--port", "0", "--log-format", "json", folder=tmp_path, ready_timeout=None) as served:
         wait_until(lambda: len(served.events("pool-ready")) == 2, "the pools", timeout=30)
@@ -227,8 +238,8 @@ def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-def test_serve_speaks_text_unless_told_otherwise(tmp_path: Path) -> None:
-    """The log of a person at a terminal starts with the address and the endpoints."""
+def test_serve_logs_text_by_default(tmp_path: Path) -> None:
+    """The default log is text, and has the address and the endpoints."""
     write_app(tmp_path, APP, "demo.py")
     with Served("demo.py:app", folder=tmp_path) as served:
         assert f"INFO    listening  http://{HOST}:{served.port}" in served.output()
@@ -242,7 +253,7 @@ def test_serve_speaks_text_unless_told_otherwise(tmp_path: Path) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_taken_port_is_one_line_at_once(tmp_path: Path, log_format: str) -> None:
-    """If somebody listens there already, one line says so and the exit code is 1."""
+    """If the port is in use, one line says so, and the exit code is 1."""
     write_app(tmp_path, APP, "demo.py")
     with open_listener(HOST, 0) as taken:
         port = str(taken.getsockname()[1])
@@ -255,7 +266,7 @@ def test_a_taken_port_is_one_line_at_once(tmp_path: Path, log_format: str) -> No
 
 @pytest.mark.e2e
 def test_a_setup_that_raises_ends_serve_with_3(tmp_path: Path) -> None:
-    """A model that cannot be set up ends the server with its traceback, a non-zero exit code, and nobody left."""
+    """A ``setup`` that raises ends the server with its traceback, a non-zero exit code and no process left."""
     write_app(
         tmp_path,
         """

@@ -1,4 +1,4 @@
-"""``penstock plugins``, the file that ``--config`` names, and the commands of plug-ins."""
+"""``penstock plugins``, ``--config``, and the commands of plug-ins."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ APP = """
 
 
 def run(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``penstock`` in a folder, in a process of its own: it imports what it finds there."""
+    """Run ``penstock`` in a folder and in a process of its own, since it imports the modules it finds there."""
     command = [sys.executable, "-m", "penstock_cli", *arguments]
     environment = {**os.environ, "COLUMNS": "80", **variables}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -72,11 +72,11 @@ def invoke(*arguments: str) -> Result:
 
 
 def listed(*arguments: str, folder: Path, code: int = 0, **variables: str) -> tuple[dict[str, Any], list[str]]:
-    """The plug-ins by name, and the complaints."""
+    """Return the plug-ins by name, and the complaints."""
     result = run("plugins", *arguments, "--json", folder=folder, **variables)
     assert result.returncode == code, result.stderr
-    told = json.loads(result.stdout)
-    return {plugin["name"]: plugin for plugin in told["plugins"]}, told["complaints"]
+    document = json.loads(result.stdout)
+    return {plugin["name"]: plugin for plugin in document["plugins"]}, document["complaints"]
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def settings_of(plugin: dict[str, Any]) -> dict[str, tuple[Any, str]]:
     return {setting["name"]: (setting["value"], setting["from"]) for setting in plugin["settings"]}
 
 
-def test_those_that_are_installed_are_listed_in_json(tmp_path: Path) -> None:
-    """Each with its distribution, version, state, hooks and settings; what nobody imported has no settings."""
+def test_installed_plug_ins_are_listed_in_json(tmp_path: Path) -> None:
+    """Each has its distribution, state, hooks and settings; one that is not imported has no settings."""
     plugins, complaints = listed(folder=tmp_path, PENSTOCK_METRICS_ENABLED="false")
     assert complaints == []
     assert {"auth", "metrics", "overload", "retries", "timeouts"} <= set(plugins)
@@ -100,8 +100,8 @@ def test_those_that_are_installed_are_listed_in_json(tmp_path: Path) -> None:
     assert (plugins["metrics"]["state"], plugins["metrics"]["settings"]) == ("off", None)
 
 
-def test_those_of_an_app_are_listed_with_their_settings(folder: Path) -> None:
-    """With where each value comes from; a secret is only known to be set."""
+def test_plug_ins_of_an_app_are_listed_with_their_settings(folder: Path) -> None:
+    """Each value is listed with its origin; of a secret only that it is set."""
     (folder / "pyproject.toml").write_text("[tool.penstock.discipline]\nsize = 5\n")
     plugins, _ = listed("demo:app", folder=folder, PENSTOCK_DISCIPLINE_PASSWORD="hunter2")
     ours = plugins["discipline"]
@@ -113,8 +113,8 @@ def test_those_of_an_app_are_listed_with_their_settings(folder: Path) -> None:
     }
 
 
-def test_people_see_the_same(folder: Path) -> None:
-    """Line by line, without colours where there is no terminal, and without what the app prints."""
+def test_the_text_has_the_same_facts(folder: Path) -> None:
+    """The text is uncolored without a terminal, and the output of the app is kept out of it."""
     result = run("plugins", "demo:app", folder=folder, PENSTOCK_DISCIPLINE_PASSWORD="hunter2")
     assert result.returncode == 0
     assert "imported" in result.stderr
@@ -129,7 +129,7 @@ def test_people_see_the_same(folder: Path) -> None:
 
 
 def test_a_broken_one_does_not_stop_the_listing(folder: Path) -> None:
-    """It is listed with its error, and the exit code tells programs."""
+    """It is listed with its error, and the exit code is 1."""
     plugins, _ = listed("demo:broken", folder=folder, code=1)
     assert plugins["discipline"]["state"] == "on"
     assert plugins["Raises"]["state"] == "broken"
@@ -141,8 +141,8 @@ def test_a_broken_one_does_not_stop_the_listing(folder: Path) -> None:
     assert "Raises of the app: broken, penstock_observer of" in text.stdout
 
 
-def test_a_wrong_setting_is_that_of_a_broken_plug_in(folder: Path) -> None:
-    """So is a wrong type; and what is nobody's, is a complaint."""
+def test_a_wrong_setting_makes_its_plug_in_broken(folder: Path) -> None:
+    """A value of the wrong type makes its plug-in broken; a setting of no plug-in is a complaint."""
     variables = {"PENSTOCK_DISCIPLINE_SIZE": "many", "PENSTOCK_DISCIPLIN_SIZE": "3"}
     plugins, complaints = listed("demo:app", folder=folder, code=1, **variables)
     assert "Expected `int`, got `str`" in plugins["discipline"]["why"]
@@ -150,12 +150,12 @@ def test_a_wrong_setting_is_that_of_a_broken_plug_in(folder: Path) -> None:
     assert "variable PENSTOCK_DISCIPLIN_SIZE; did you mean PENSTOCK_DISCIPLINE_SIZE?" in complaint
 
 
-def test_without_an_app_its_settings_may_be_anybody_s(folder: Path) -> None:
-    """They are mentioned, and no error."""
+def test_without_an_app_unknown_settings_are_not_errors(folder: Path) -> None:
+    """They are listed, since they may belong to plug-ins of an app; the exit code is 0."""
     result = run("plugins", folder=folder, PENSTOCK_DISCIPLINE_SIZE="3")
     assert result.returncode == 0
     assert "PENSTOCK_DISCIPLINE_SIZE" in result.stdout
-    assert result.stdout.endswith("What the app's own plug-ins are told is known only with TARGET.\n")
+    assert result.stdout.endswith("They may belong to the app's own plug-ins, which are known only with TARGET.\n")
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_without_an_app_its_settings_may_be_anybody_s(folder: Path) -> None:
         (["--config", "broken.toml"], "the settings in .*broken.toml .named by PENSTOCK_CONFIG. cannot be read"),
     ],
 )
-def test_what_cannot_be_looked_at_is_refused(folder: Path, arguments: list[str], reason: str) -> None:
-    """Exit code 2, and one sentence."""
+def test_a_target_or_file_that_cannot_be_read_is_refused(folder: Path, arguments: list[str], reason: str) -> None:
+    """The exit code is 2, with one sentence and no traceback."""
     (folder / "broken.toml").write_text("[tool.")
     result = run("plugins", *arguments, folder=folder)
     assert result.returncode == 2
@@ -177,7 +177,7 @@ def test_what_cannot_be_looked_at_is_refused(folder: Path, arguments: list[str],
 
 
 def test_a_file_of_settings_can_be_named(folder: Path) -> None:
-    """Instead of the folder's pyproject.toml."""
+    """``--config`` replaces the folder's pyproject.toml."""
     (folder / "pyproject.toml").write_text("[tool.penstock.discipline]\nsize = 5\n")
     (folder / "ours.toml").write_text("[tool.penstock.discipline]\nsize = 6\n")
     plugins, _ = listed("demo:app", "--config", "ours.toml", folder=folder)
@@ -186,8 +186,8 @@ def test_a_file_of_settings_can_be_named(folder: Path) -> None:
     assert origin.endswith("ours.toml")
 
 
-def test_check_refuses_what_could_not_be_served(folder: Path) -> None:
-    """A broken plug-in, by name, before anything is started; switched off, it is no hindrance."""
+def test_check_refuses_an_app_that_could_not_be_served(folder: Path) -> None:
+    """A broken plug-in is reported by name before anything is started, unless it is switched off."""
     result = run("check", "demo:broken", folder=folder)
     assert result.returncode == 2
     assert "penstock_observer of plug-in 'Raises' of the app raised: RuntimeError: no disk" in result.stderr
@@ -198,7 +198,7 @@ def test_check_refuses_what_could_not_be_served(folder: Path) -> None:
 
 
 class FakeRegistry:
-    """Has two commands, and counts how often somebody looks."""
+    """A registry with three commands, which counts how often it is created."""
 
     looks = 0
     plugins: tuple[()] = ()
@@ -223,7 +223,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> type[FakeRegistry]:
 
 
 def test_a_plug_in_may_add_a_command(fakes: type[FakeRegistry]) -> None:
-    """It runs, and it is in the help; of two of one name, the plug-in that counts most has its own."""
+    """It runs and is in the help; of two with one name, that of the higher precedence is used."""
     assert invoke("greet").output == "hello\n"
     help_text = invoke("--help").output
     assert "Say hello." in help_text
@@ -231,14 +231,14 @@ def test_a_plug_in_may_add_a_command(fakes: type[FakeRegistry]) -> None:
 
 
 def test_no_plug_in_replaces_a_command_that_is_there(fakes: type[FakeRegistry]) -> None:
-    """And for those, plug-ins are not even looked for."""
+    """Penstock's own commands win, and do not even load the plug-ins."""
     assert "hijacked" not in invoke("serve", "--help").output
     assert invoke("--version").exit_code == 0
     assert fakes.looks == 0
 
 
-def test_they_are_looked_for_once(fakes: type[FakeRegistry]) -> None:
-    """However many names the help asks about; and for a command that nobody has."""
+def test_plug_ins_are_loaded_once(fakes: type[FakeRegistry]) -> None:
+    """The help loads the plug-ins once for all its commands, and an unknown command once."""
     invoke("--help")
     assert fakes.looks == 1
     result = invoke("gret")
@@ -248,12 +248,12 @@ def test_they_are_looked_for_once(fakes: type[FakeRegistry]) -> None:
 
 
 def test_a_broken_plug_in_does_not_break_the_help(tmp_path: Path) -> None:
-    """One line says so, and the rest is as ever."""
+    """It is reported in one line, and the rest of the help is unchanged."""
     result = run("--help", folder=tmp_path, PENSTOCK_RETRIES_MAX_ATTEMPTS="many")
     assert result.returncode == 0
     assert "plugins" in result.stdout
-    assert "no commands of plug-in 'retries' of penstock" in result.stderr
+    assert "no commands from plug-in 'retries' of penstock" in result.stderr
     (tmp_path / "pyproject.toml").write_text("[tool.")
     result = run("--help", folder=tmp_path)
     assert result.returncode == 0
-    assert "penstock: no commands of plug-ins: the settings in pyproject.toml cannot be read" in result.stderr
+    assert "penstock: no commands from plug-ins: the settings in pyproject.toml cannot be read" in result.stderr

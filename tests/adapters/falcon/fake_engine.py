@@ -1,4 +1,4 @@
-"""An engine without workers: a test decides what becomes of every call, and when."""
+"""An engine without workers: the test decides the outcome of every call, and when it arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from penstock.response import Encoded
 
 
 def make_app() -> App:
-    """An app with an endpoint of each kind that adapters tell apart."""
+    """Return an app with one endpoint of each kind that adapters distinguish."""
     app = App(__name__)
 
     @app.endpoint("/square")
@@ -44,7 +44,7 @@ def make_app() -> App:
 
 
 class FakeCall:
-    """A call that a test moves on by hand."""
+    """A call that the test drives by hand."""
 
     def __init__(self, endpoint: Endpoint, body: bytes, request_id: str, headers: dict[str, str] | None) -> None:
         self.endpoint = endpoint
@@ -61,35 +61,35 @@ class FakeCall:
         self._waiters: list[asyncio.Future[None]] = []
 
     def yield_chunk(self, chunk: bytes) -> None:
-        """One more chunk has arrived."""
+        """Add a chunk."""
         self._chunks.append(chunk)
         self._progress()
 
     def decide(self, outcome: Encoded | PenstockError) -> None:
-        """The job is over; only the first outcome counts."""
+        """Set the outcome; only the first one counts."""
         if self.outcome is None:
             self.outcome = outcome
             self._progress()
 
     @property
     def has_chunks(self) -> bool:
-        """Whether there are chunks to take."""
+        """True while there are chunks to take."""
         return bool(self._chunks)
 
     def take(self, limit_bytes: int | None = None) -> list[bytes]:
-        """The chunks that have arrived since; these are too small for the limit to matter."""
+        """Return the chunks that have arrived since the last call; they are too small for the limit to matter."""
         chunks, self._chunks = self._chunks, []
         return chunks
 
     async def wait(self) -> None:
-        """Return when there is an outcome or a chunk."""
+        """Wait until there is an outcome or a chunk."""
         while self.outcome is None and not self._chunks:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """The caller has gone."""
+        """Cancel the call, for a caller that has gone."""
         if self.outcome is None:
             self.cancelled_because = reason
             self.decide(Cancelled(reason))
@@ -104,7 +104,7 @@ class FakeCall:
 
 
 class FakeThreadedCall(FakeCall):
-    """The same with a descriptor to wait for, usable from several threads."""
+    """A ``FakeCall`` with a descriptor to wait for, usable from several threads."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -123,11 +123,11 @@ class FakeThreadedCall(FakeCall):
         os.close(self._writable)
 
     def fileno(self) -> int:
-        """Readable when there is progress; ``take`` clears it."""
+        """Return a descriptor that is readable when there is progress; ``take`` clears it."""
         return self._readable
 
     def take(self, limit_bytes: int | None = None) -> list[bytes]:
-        """The chunks that have arrived since."""
+        """Return the chunks that have arrived since the last call."""
         with self._lock:
             try:
                 if not self.closed:
@@ -137,7 +137,7 @@ class FakeThreadedCall(FakeCall):
             return super().take(limit_bytes)
 
     def yield_chunk(self, chunk: bytes) -> None:
-        """One more chunk has arrived."""
+        """Add a chunk."""
         with self._lock:
             super().yield_chunk(chunk)
 
@@ -147,16 +147,16 @@ class FakeThreadedCall(FakeCall):
 
 
 class FakeEngine:
-    """Hands every call to ``script``, which may decide it at once or keep it for later.
+    """An engine that passes every call to ``script``, which may decide it at once or keep it for later.
 
     Attributes
     ----------
     refusal:
-        What ``check_room`` raises, if anything.
+        Raised by ``check_room``; None if there is room.
     calls:
-        Everything that was submitted.
+        The submitted calls.
     refused:
-        The codes of what was refused before it could be a job.
+        The error codes of the requests that were refused before they could become a job.
     """
 
     call_class: type[FakeCall] = FakeCall
@@ -175,18 +175,18 @@ class FakeEngine:
         self.on_pools_failed: Callable[[str], None] | None = None
 
     def start(self) -> None:
-        """Say that it was started."""
+        """Note that it was started."""
         self.started = True
 
     def check_room(self, endpoint: Endpoint) -> None:
-        """Refuse if the test wants so."""
+        """Raise the refusal that the test has set."""
         if self.refusal is not None:
             raise self.refusal
         if self.draining:
             raise Draining("the server is shutting down")
 
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> FakeCall:
-        """Take a job."""
+        """Submit a job."""
         self.check_room(submission.endpoint)
         call = self.call_class(submission.endpoint, body, submission.request_id, headers)
         self.calls.append(call)
@@ -194,55 +194,55 @@ class FakeEngine:
         return call
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
-        """Remember it."""
+        """Note the refusal, and release the policies."""
         self.refused.append(error.code)
         submission.close(
             JobAnswered(endpoint=submission.endpoint.name, request_id=submission.request_id, code=error.code)
         )
 
     def unready_reasons(self) -> list[str]:
-        """What the test says."""
+        """Return the reasons that the test has set."""
         return self.reasons
 
     def status(self) -> dict[str, Any]:
-        """Something that JSON can say."""
+        """Return a small status document."""
         return {"pools": [], "workers": [], "endpoints": [{"name": "square", "queued": 0}]}
 
     def drain(
         self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "", why: str = ""
     ) -> None:
-        """Drained at once, unless a call is open."""
+        """Begin to drain; this is over at once unless a call is open."""
         self.draining = True
         self.on_drained = on_drained
         if on_drained is not None and all(call.outcome is not None for call in self.calls):
             on_drained()
 
     def close(self) -> None:
-        """Say that it was closed."""
+        """Note that it was closed."""
         self.closed = True
 
 
 class FakeThreadedEngine(FakeEngine):
-    """The same for WSGI, with one thread for all."""
+    """A ``FakeEngine`` for WSGI, with one thread for all."""
 
     call_class = FakeThreadedCall
 
     @property
     def engine(self) -> FakeThreadedEngine:
-        """What it wraps."""
+        """The engine inside: this one."""
         return self
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """Run it here."""
+        """Run the function in this thread."""
         return function()
 
     def run_soon(self, function: Callable[[], Any]) -> None:
-        """Run it here."""
+        """Run the function in this thread."""
         function()
 
 
 def answer_square(call: FakeCall) -> None:
-    """Answer at once, as ``POST /square`` does."""
+    """Decide the call at once, as ``POST /square`` would."""
     call.queue_seconds, call.execution_seconds = 0.001, 0.0025
     number = msgspec.json.decode(call.body)["input"]
     call.decide(Encoded(msgspec.json.encode(number**2)))

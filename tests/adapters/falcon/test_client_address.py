@@ -1,15 +1,15 @@
-"""Where a request comes from: whom one may believe."""
+"""The client's address behind proxies, and which proxies are believed."""
 
 from __future__ import annotations
 
 import pytest
 
 from penstock.errors import DeclarationError
-from penstock_falcon.origins import Origins
+from penstock_falcon.client_address import TrustedProxies
 
 
 def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
-    return Origins(trusted).address(peer, {"x-forwarded-for": forwarded}.get)
+    return TrustedProxies(trusted).client_address(peer, {"x-forwarded-for": forwarded}.get)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
 def test_the_last_address_that_is_not_trusted_is_the_client(
     trusted: list[str], peer: str, forwarded: str | None, address: str
 ) -> None:
-    """A proxy appends the address that it sees; only those that trusted ones have appended are true."""
+    """A proxy appends the address that it sees; only entries appended by trusted proxies are believed."""
     assert origin(trusted, peer, forwarded) == address
 
 
@@ -54,6 +54,6 @@ def test_a_chain_has_a_limit() -> None:
 
 
 def test_what_is_no_network_is_refused() -> None:
-    """When the application is made, with the mend."""
+    """A wrong entry is an error when the application is made, and the message has an example."""
     with pytest.raises(DeclarationError, match=r"trusted_proxies: .*write 127"):
-        Origins(["proxy.example"])
+        TrustedProxies(["proxy.example"])

@@ -1,9 +1,9 @@
-"""ASGI by hand: what a server's ``receive`` and ``send`` show that a test client hides."""
+"""ASGI by hand: details of a server's ``receive`` and ``send`` that a test client hides."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,10 +14,9 @@ import pytest
 import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
+from penstock_falcon._asgi import asgi_service
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, keep, make_app
 
-# By name, because the package's attribute is the function.
-ASGI_MODULE = importlib.import_module("penstock_falcon.asgi")
 LIMIT_SECONDS = 10.0
 BODY = b'{"input":4.0}'
 COUNT = b'{"n":3}'
@@ -85,7 +84,7 @@ class Exchange:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let everybody else run until something holds; the time limit is that of the test."""
+    """Let other tasks run until a condition holds; the time limit is that of the test."""
     while not condition():  # noqa: ASYNC110 - what is waited for has no event to set
         await asyncio.sleep(0.001)
 
@@ -125,7 +124,7 @@ def application(engine: FakeEngine) -> falcon.asgi.App:
 def test_a_refusal_does_not_wait_for_the_body(
     application: Any, engine: FakeEngine, headers: dict[str, str], refusal: errors.QueueFull | None, status: int
 ) -> None:
-    """A client that has sent only its headers is told at once, and the server is never asked for the body."""
+    """A client that has sent only its headers is answered at once, and the server is never asked for the body."""
     engine.refusal = refusal
 
     async def test() -> None:
@@ -170,7 +169,7 @@ def test_a_body_of_unknown_length_is_refused_as_soon_as_it_is_too_large(
 
 @pytest.mark.parametrize("events", [[piece(BODY[:5], more=True), DISCONNECT], [DISCONNECT], [piece(BODY[:5])]])
 def test_a_body_cut_short_is_never_queued(application: Any, engine: FakeEngine, events: list[dict[str, Any]]) -> None:
-    """A client that goes away in the middle, or sends less than it said, has made no request."""
+    """A client that goes away in the middle, or sends less than it announced, has made no request."""
 
     async def test() -> None:
         exchange = Exchange(application, "/raw", *events, content_length="13")
@@ -181,7 +180,7 @@ def test_a_body_cut_short_is_never_queued(application: Any, engine: FakeEngine, 
 
 
 def test_an_odd_query_string_is_no_error(application: Any) -> None:
-    """Bytes outside ASCII in a query that nobody reads do no harm."""
+    """Bytes outside ASCII are harmless in a query that no endpoint reads."""
 
     async def test() -> None:
         exchange = Exchange(application, "/square", piece(BODY))
@@ -208,7 +207,7 @@ def test_a_job_that_is_over_soon_costs_no_listener(application: Any) -> None:
 
 @pytest.mark.parametrize("path", ["/square", "/count"])
 def test_a_client_that_goes_away_cancels_its_job(application: Any, engine: FakeEngine, path: str) -> None:
-    """Whether it waits for a result or for a first chunk; a last empty piece of the body is not a hang-up."""
+    """A client may leave before a result or before a first chunk; a last empty piece of the body is not a hang-up."""
     engine.script = keep
 
     async def test() -> None:
@@ -244,7 +243,7 @@ def test_nobody_listens_after_the_answer(application: Any, engine: FakeEngine) -
 
 @pytest.mark.parametrize("path", ["/square", "/count"])
 def test_a_cancelled_request_cancels_its_job(application: Any, engine: FakeEngine, path: str) -> None:
-    """A server that gives a request up gives the work up."""
+    """A server that abandons a request stops its job too."""
     engine.script = keep
 
     async def test() -> None:
@@ -324,7 +323,7 @@ def test_what_has_arrived_together_is_written_together(application: Any, engine:
 def test_a_failed_stream_says_so_and_never_ends_cleanly(
     application: Any, engine: FakeEngine, headers: dict[str, str], last: bytes
 ) -> None:
-    """The error is the last thing in the body; there is no final chunk, so nobody takes it for whole."""
+    """The error is the last thing in the body; there is no final chunk, so no client takes it for whole."""
 
     async def test() -> None:
         exchange, task = streaming(application, engine, **headers)
@@ -340,7 +339,7 @@ def test_a_failed_stream_says_so_and_never_ends_cleanly(
 
 
 def test_a_client_that_leaves_a_stream_stops_it(application: Any, engine: FakeEngine) -> None:
-    """Also while nothing is being sent."""
+    """A disconnection is noticed also while nothing is being sent."""
 
     async def test() -> None:
         exchange, task = streaming(application, engine)
@@ -355,7 +354,7 @@ def test_a_client_that_leaves_a_stream_stops_it(application: Any, engine: FakeEn
 
 
 def test_a_stream_that_is_closed_early_stops_its_job(application: Any, engine: FakeEngine) -> None:
-    """However the server ends the response."""
+    """The job is cancelled however the server ends the response."""
 
     async def test() -> None:
         exchange, task = streaming(application, engine)
@@ -371,7 +370,7 @@ def test_a_stream_that_is_closed_early_stops_its_job(application: Any, engine: F
 
 def test_silence_is_filled_with_comments(application: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Server-sent events keep the connection alive while the job is silent, again and again."""
-    monkeypatch.setattr("penstock_falcon.streams.KEEP_ALIVE_SECONDS", 0.005)
+    monkeypatch.setattr("penstock_falcon._asgi.asgi_stream_body.KEEP_ALIVE_SECONDS", 0.005)
 
     async def test() -> None:
         exchange, task = streaming(application, engine, accept="text/event-stream")
@@ -391,7 +390,7 @@ def test_a_client_that_does_not_read_loses_its_connection(
     application: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, failed: bool
 ) -> None:
     """Stuck in ``send``, the request is cancelled: soon when its job has failed, else after the idle time-out."""
-    monkeypatch.setattr("penstock_falcon.streams.LAST_WRITE_SECONDS", 0.005)
+    monkeypatch.setattr("penstock_falcon._asgi.asgi_stream_body.LAST_WRITE_SECONDS", 0.005)
 
     async def test() -> None:
         exchange, task = streaming(application, engine)
@@ -413,7 +412,7 @@ def test_a_client_that_does_not_read_loses_its_connection(
 
 
 def test_a_mounted_endpoint_sees_hang_ups_too(engine: FakeEngine) -> None:
-    """Also where the application's requests are Falcon's plain ones, or ours."""
+    """They are noticed with Falcon's plain requests and with ours."""
     engine.script = keep
 
     async def test() -> None:
@@ -443,7 +442,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[FakeEngine]:
         created.append(FakeEngine())
         return created[-1]
 
-    monkeypatch.setattr(ASGI_MODULE, "create_engine", create)
+    monkeypatch.setattr(asgi_service, "create_engine", create)
     return created
 
 
@@ -486,7 +485,7 @@ def test_the_engine_lives_with_the_application(engines: list[FakeEngine]) -> Non
 
 
 def test_shutdown_waits_for_what_is_admitted(engines: list[FakeEngine]) -> None:
-    """The server is told that shutdown is complete when the engine has drained, and not before."""
+    """Shutdown is reported as complete when the engine has drained, and not before."""
     application = penstock_falcon.asgi(make_app())
 
     async def test() -> None:
@@ -512,7 +511,7 @@ def test_shutdown_waits_for_what_is_admitted(engines: list[FakeEngine]) -> None:
 
 
 def test_without_a_lifespan_the_first_request_starts_the_engine(engines: list[FakeEngine]) -> None:
-    """Of whatever kind it is: a readiness probe, too."""
+    """A request of any kind starts it: a readiness probe, too."""
     application = penstock_falcon.asgi(make_app())
 
     async def test() -> None:
@@ -527,7 +526,7 @@ def test_without_a_lifespan_the_first_request_starts_the_engine(engines: list[Fa
 
 
 def test_a_given_engine_is_not_ended(application: Any, engine: FakeEngine) -> None:
-    """Whoever started it ends it."""
+    """An engine passed by the user is not stopped with the application."""
 
     async def test() -> None:
         life = Life(application)
@@ -539,8 +538,31 @@ def test_a_given_engine_is_not_ended(application: Any, engine: FakeEngine) -> No
     run(test)
 
 
+def test_a_request_leaves_nothing_to_the_garbage_collector(application: Any, engine: FakeEngine) -> None:
+    """No part of a request refers to another in a cycle: each is freed with its last reference."""
+
+    def decide_later(call: FakeCall) -> None:
+        asyncio.get_running_loop().call_soon(call.decide, Encoded(b"16"))
+
+    engine.script = decide_later
+
+    async def test() -> None:
+        await Exchange(application, "/square", piece(BODY)).run()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await Exchange(application, "/square", piece(BODY)).run()
+            engine.calls.clear()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+
+    run(test)
+
+
 def test_problem_documents_are_json(application: Any) -> None:
-    """What goes over the wire decodes."""
+    """A path that is not valid Unicode does not break the document."""
 
     async def test() -> None:
         exchange = Exchange(application, "/no\ud800where")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
 import logging
 import re
 from collections.abc import Callable
@@ -16,7 +19,7 @@ import pytest
 import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
-from penstock_falcon.admission import Gate
+from penstock_falcon.request_checks import RequestChecks
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 PROBLEM = "application/problem+json"
@@ -121,7 +124,7 @@ def test_a_response_in_full(client: falcon.testing.TestClient, engine: FakeEngin
 
 
 def test_headers_travel_only_to_handlers_with_a_context(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
-    """A handler that takes a Context sees the request's headers, by lower-case names; nobody else pays for them."""
+    """A handler that takes a Context sees the request's headers, by lower-case names; others do not pay for them."""
     engine.script = lambda call: call.decide(Encoded(b'"ok"'))
     client.simulate_post("/whoami", headers={"User-Agent": "test", "X-Two": "a"})
     square(client)
@@ -194,7 +197,7 @@ def test_a_401_has_its_challenge(client: falcon.testing.TestClient, engine: Fake
 def test_retry_after_is_whole_bounded_and_jittered(
     client: falcon.testing.TestClient, engine: FakeEngine, seconds: float | None, least: int, most: int
 ) -> None:
-    """Whole seconds from 1 to 60, never less than asked for within that, and not the same for everybody."""
+    """Whole seconds from 1 to 60, never less than asked for within that, and not the same for every client."""
     engine.refusal = errors.QueueFull(retry_after=seconds)
     seen = {int(square(client).headers["retry-after"]) for _ in range(30)}
     assert least <= min(seen) <= max(seen) <= most
@@ -226,7 +229,7 @@ def test_what_cannot_be_encoded_is_named(client: falcon.testing.TestClient, engi
 def test_a_bug_in_the_server_is_logged_and_not_told(
     client: falcon.testing.TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception that nobody foresaw is a plain internal-error; the log has its traceback."""
+    """An unexpected exception is a plain internal-error; the log has its traceback."""
 
     def break_down(call: FakeCall) -> None:
         raise RuntimeError("secret detail")
@@ -258,7 +261,7 @@ def test_a_bug_in_the_server_is_logged_and_not_told(
 def test_a_bad_body_is_refused_and_never_queued(
     client: falcon.testing.TestClient, engine: FakeEngine, body: bytes, status: int
 ) -> None:
-    """What cannot be read is a 400, what does not fit is a 422 with path and reason; no job is made of either."""
+    """A body that cannot be decoded is a 400, one that does not fit a 422 with the path; neither becomes a job."""
     result = client.simulate_post("/square", body=body)
     assert result.status_code == status
     assert set(result.json["errors"][0]) == {"path", "reason"}
@@ -273,7 +276,7 @@ def test_a_wrong_field_is_named(client: falcon.testing.TestClient) -> None:
 
 
 def test_a_large_body_is_left_to_the_worker(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
-    """Above 64 KiB the body is queued unread, so that nobody waits for it to be checked here."""
+    """Above 64 KiB the body is queued unchecked, so that no other request waits for the check."""
     engine.script = fail(errors.MalformedRequest("said the worker"))
     result = client.simulate_post("/square", body=b"x" * (64 * 1024 + 1))
     assert (result.status_code, len(engine.calls)) == (400, 1)
@@ -325,22 +328,22 @@ def test_too_large_is_refused_at_the_header(client: falcon.testing.TestClient, e
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "x", "1_0", "\u0663"])
 def test_a_length_that_is_no_number_is_malformed(length: str) -> None:
     """A 400, not a guess; what Python takes for a number is not what HTTP does."""
-    gate = Gate(make_app().endpoints[0], LARGEST_BODY)
+    checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.MalformedRequest):
-        gate.check_headers(None, None, length)
+        checks.check_headers(None, {"content-length": length}.get)
 
 
 def test_an_absurd_length_is_too_large() -> None:
     """Thousands of digits are refused without being read as a number."""
-    gate = Gate(make_app().endpoints[0], LARGEST_BODY)
+    checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.PayloadTooLarge):
-        gate.check_headers(None, None, "9" * 5000)
+        checks.check_headers(None, {"content-length": "9" * 5000}.get)
 
 
 def test_room_is_asked_for_after_all_that_is_wrong_anyway(
     client: falcon.testing.TestClient, engine: FakeEngine
 ) -> None:
-    """404, 405, 413 and 415 are told even when the queue is full: waiting would not mend them."""
+    """404, 405, 413 and 415 are answered even when the queue is full: waiting would not fix them."""
     engine.refusal = errors.QueueFull()
     assert client.simulate_post("/nowhere").status_code == 404
     assert client.simulate_get("/square").status_code == 405
@@ -410,7 +413,7 @@ def test_a_stream_is_events_for_those_who_ask(
 
 @pytest.mark.parametrize("accept", ["*/*", "text/*", "text/event-stream;q=0", "application/json"])
 def test_events_are_not_forced_on_anybody(client: falcon.testing.TestClient, engine: FakeEngine, accept: str) -> None:
-    """Who does not name them gets lines."""
+    """A client that does not name them receives lines."""
     engine.script = stream(b"0")
     result = client.simulate_post("/count", json={"n": 2}, headers={"Accept": accept})
     assert result.content == b"0\n"
@@ -458,7 +461,7 @@ def test_livez_and_readyz_differ(client: falcon.testing.TestClient, engine: Fake
 
 
 def test_draining_is_told(client: falcon.testing.TestClient, engine: FakeEngine, kind: Kind) -> None:
-    """New work gets 503; kept-alive clients are asked to leave where the server leaves that to us."""
+    """New work gets a 503. Under ASGI the response closes the connection; PEP 3333 forbids that header to WSGI."""
     engine.draining = True
     result = square(client)
     assert (result.status_code, result.json["type"]) == (503, "urn:penstock:draining")
@@ -466,6 +469,25 @@ def test_draining_is_told(client: falcon.testing.TestClient, engine: FakeEngine,
 
 
 # ---- applications
+
+
+@pytest.mark.parametrize("name", ["asgi", "wsgi"])
+def test_the_adapters_are_functions(name: str) -> None:
+    """``penstock_falcon.asgi`` and ``.wsgi`` are functions only: no module hides behind the same name."""
+    assert callable(getattr(penstock_falcon, name))
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(f"penstock_falcon.{name}")
+
+
+@pytest.mark.parametrize("function", [penstock_falcon.asgi, penstock_falcon.wsgi, penstock_falcon.mount])
+def test_the_settings_have_one_definition(function: Callable[..., Any]) -> None:
+    """Each way to serve takes the fields of ``Settings`` as keywords, with the same defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(penstock_falcon.Settings)}
+    if function is penstock_falcon.mount:
+        del defaults["target"]  # the user's program knows where the app is
+    parameters = inspect.signature(function).parameters.values()
+    keywords = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "engine"}
+    assert keywords == defaults
 
 
 def test_an_application_shows_what_is_behind_it(kind: Kind, engine: FakeEngine) -> None:
@@ -498,7 +520,7 @@ def test_a_prefix_is_a_path(kind: Kind, prefix: str) -> None:
 
 
 def test_routes_of_ones_own_fail_in_the_same_form(kind: Kind, engine: FakeEngine) -> None:
-    """What somebody adds to a complete application has its errors answered as ours are."""
+    """Errors of routes that a user adds to a complete application are answered as ours are."""
 
     def refuse(*_: Any) -> None:
         raise falcon.HTTPError(418, title="A teapot", description="short and stout", headers={"X-Spout": "1"})

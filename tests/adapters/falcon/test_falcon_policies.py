@@ -1,10 +1,9 @@
-"""What policies and observers see of a request, and what becomes of it: the same for ASGI and WSGI."""
+"""Policies, observers and routes, which see the same under ASGI and WSGI."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +28,10 @@ from penstock.hooks import (
 )
 from penstock.hooks.pipeline import endpoint_pipeline, tightest
 from penstock.hooks.registry import Registry
-from penstock_falcon.exchanges import Exchange
-from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
+from penstock_falcon._asgi.asgi_service import Lifespan
+from penstock_falcon._wsgi.wsgi_attendance import WsgiAttendance
+from penstock_falcon.exchange import Exchange
+from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
@@ -39,7 +40,7 @@ KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
 
 
 class Policies:
-    """A plug-in that decides what a test tells it to, and remembers what it has seen."""
+    """A plug-in whose decisions the test sets; it keeps what it has seen."""
 
     name = "policies"
 
@@ -170,7 +171,7 @@ def test_a_policy_may_refuse(
     status: int,
     header: tuple[str, str],
 ) -> None:
-    """With any error of the tree; the request never becomes a job, and nobody asks the policies behind."""
+    """With any error of the tree; the request never becomes a job, and later policies are not asked."""
 
     def authenticate(_submission: Submission) -> None:
         raise error
@@ -204,7 +205,7 @@ def test_headers_of_a_policy_are_on_the_result(client: falcon.testing.TestClient
 def test_what_was_granted_is_given_back_without_a_job(
     client: falcon.testing.TestClient, policies: Policies, path: str
 ) -> None:
-    """A body that does not fit comes after the admission: whoever has let it in is told, once."""
+    """A body that does not fit is found after the admission: the policy that admitted it is notified, once."""
     policies.admit = lambda _submission: policies.released.append
     assert client.simulate_post(path, body=b"{").status_code == 400
     assert [(record.code, record.attempts) for record in policies.released] == [("invalid-request", 0)]
@@ -243,14 +244,14 @@ def test_a_policy_that_waits_is_asked_in_a_thread(kind: Any) -> None:
 
 
 def test_the_tighter_limit_counts() -> None:
-    """Of the endpoint's and the policy's, in each of the limits; a policy never widens."""
+    """In each limit the shorter of the endpoint's and the policy's applies; a policy never widens."""
     own = Timeouts(queue=30, execution=None, total=10, first_chunk=None, idle=60, grace=2)
     wish = Timeouts(queue=None, execution=5, total=20, first_chunk=None, idle=1, grace=3)
     assert tightest(own, wish) == Timeouts(queue=30, execution=5, total=10, first_chunk=None, idle=1, grace=2)
 
 
 def test_a_policy_tightens_the_job(policies: Policies) -> None:
-    """What it returns holds for the submission."""
+    """The timeouts that it returns apply to the submission."""
     endpoint = make_app().endpoints[0]
     policies.limit = lambda _submission: Timeouts(total=0.5)
     intake = endpoint_pipeline(Registry([policies]), endpoint)
@@ -261,7 +262,7 @@ def test_a_policy_tightens_the_job(policies: Policies) -> None:
 
 
 def test_an_exchange_is_a_whole_submission() -> None:
-    """It is made without its base class's help, and yet lacks nothing of it."""
+    """It is made without its base class's constructor, and yet has all of its fields."""
     endpoint = make_app().endpoints[0]
     exchange = Exchange(endpoint, request_id="r1", header={}.get, address="1.2.3.4", method="POST", path="/square")
     plain = Submission(endpoint, request_id="r1", header=exchange.header, address="1.2.3.4")
@@ -272,7 +273,7 @@ def test_an_exchange_is_a_whole_submission() -> None:
 
 @pytest.mark.parametrize("build", [penstock_falcon.asgi, penstock_falcon.wsgi], ids=list(KINDS))
 def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resource answers it itself, once, and those who watch are told."""
+    """The resource answers it itself, and observers are notified, once."""
     told: list[RequestAnswered] = []
 
     class Watcher:
@@ -290,7 +291,7 @@ def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypa
     async def start_nothing(*_: Any) -> None: ...
 
     # As under a server without a lifespan: the first request starts the engine.
-    monkeypatch.setattr(sys.modules["penstock_falcon.asgi"].Lifespan, "process_startup", start_nothing)
+    monkeypatch.setattr(Lifespan, "process_startup", start_nothing)
     monkeypatch.setattr(application.penstock, "start", start)
     result = square(falcon.testing.TestClient(application))
     assert (result.status_code, result.json["error"]["code"]) == (500, "internal-error")
@@ -337,7 +338,7 @@ def test_each_exchange_is_told_once(
     body: bytes,
     expected: tuple[str, int, str, int],
 ) -> None:
-    """Whatever it was for, with what became of it."""
+    """There is one record for each request, with its endpoint and its outcome."""
     client.simulate_request(method, path, body=body, headers={"X-Request-Id": "r7"})
     (told,) = policies.answered
     assert (told.endpoint, told.status, told.code, told.attempts) == expected
@@ -348,10 +349,89 @@ def test_each_exchange_is_told_once(
 def test_a_client_that_has_gone_is_told_as_499(
     client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine
 ) -> None:
-    """The status that the log of a proxy has for it."""
+    """The status is the one that proxies use in their logs."""
     engine.script = lambda call: call.decide(errors.Cancelled("gone"))
     square(client)
     assert [(told.status, told.code) for told in policies.answered] == [(499, "cancelled")]
+
+
+# ---- requests that the server abandons: CancelledError under ASGI, under WSGI the SystemExit of a worker timeout
+
+
+@pytest.fixture
+def abandonment(kind: tuple[Callable[..., Any], type[FakeEngine]]) -> BaseException:
+    return SystemExit(1) if kind[1] is FakeThreadedEngine else asyncio.CancelledError()
+
+
+@pytest.fixture
+def abandon_waits(abandonment: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server abandon each request that waits for its job."""
+
+    async def wait(self: FakeCall) -> None:
+        raise abandonment
+
+    def block(self: WsgiAttendance, timeout: float | None = None) -> None:
+        raise abandonment
+
+    monkeypatch.setattr(FakeCall, "wait", wait)
+    monkeypatch.setattr(WsgiAttendance, "block", block)
+
+
+@pytest.mark.usefixtures("abandon_waits")
+@pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])
+def test_a_request_that_is_abandoned_while_its_job_runs(
+    client: falcon.testing.TestClient,
+    policies: Policies,
+    engine: FakeEngine,
+    *,
+    abandonment: BaseException,
+    path: str,
+) -> None:
+    """The job is cancelled, and the request is recorded as a 499, once; the engine releases the policies."""
+    engine.script = keep
+    with pytest.raises(type(abandonment)):
+        client.simulate_post(path, json={"input": 1} if path == "/square" else {"n": 1})
+    assert [(record.status, record.code) for record in policies.answered] == [(499, "cancelled")]
+    assert policies.answered[0].attempts == 1
+    assert (engine.calls[0].cancelled_because, engine.refused) == ("the request was cancelled", [])
+
+
+@pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])
+def test_a_request_that_is_abandoned_before_it_is_a_job(
+    client: falcon.testing.TestClient,
+    policies: Policies,
+    engine: FakeEngine,
+    *,
+    abandonment: BaseException,
+    path: str,
+) -> None:
+    """The policies are released, once, and the request is recorded as a 499, once."""
+
+    def abandon(_call: FakeCall) -> None:
+        raise abandonment
+
+    policies.admit = lambda _submission: policies.released.append
+    engine.script = abandon
+    with pytest.raises(type(abandonment)):
+        client.simulate_post(path, json={"input": 1} if path == "/square" else {"n": 1})
+    assert [(record.status, record.code) for record in policies.answered] == [(499, "cancelled")]
+    assert [record.code for record in policies.released] == engine.refused == ["cancelled"]
+
+
+def test_a_route_that_is_abandoned(client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine) -> None:
+    """It is recorded as a 499 too; it never was to be a job, so there is none to refuse."""
+
+    def authenticate(_submission: Submission) -> None:
+        raise asyncio.CancelledError
+
+    policies.authenticate = authenticate
+    with pytest.raises(asyncio.CancelledError):
+        client.simulate_get("/echo")
+    assert [(record.endpoint, record.status) for record in policies.answered] == [("echo", 499)]
+    assert engine.refused == []
+
+
+# ---- the records of streams
 
 
 @pytest.mark.parametrize(
@@ -373,7 +453,7 @@ def test_a_stream_is_told_at_its_end(
         call.decide(last or penstock_response())
 
     engine.script = script
-    # How a stream is cut short differs between the two.
+    # The adapters cut a stream short in different ways.
     ends = contextlib.nullcontext() if last is None else pytest.raises((OSError, asyncio.CancelledError))
     with ends:
         client.simulate_post("/count", json={"n": 1})
@@ -420,7 +500,7 @@ def test_an_open_route_asks_nobody(client: falcon.testing.TestClient, policies: 
 
 
 def test_a_route_that_refuses_or_breaks(client: falcon.testing.TestClient) -> None:
-    """It refuses with an error of the tree; any other exception is told to the log alone."""
+    """It refuses with an error of the tree; any other exception appears only in the log."""
     assert client.simulate_get("/refuse").json["error"]["code"] == "forbidden"
     broken = client.simulate_get("/break")
     assert broken.status_code == 500

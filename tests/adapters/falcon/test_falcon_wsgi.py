@@ -1,13 +1,13 @@
-"""WSGI by hand: sockets, chunked bodies, and what a server's own thread does."""
+"""WSGI by hand: sockets, chunked bodies, and the server's own threads."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import importlib
 import io
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import falcon
@@ -16,13 +16,13 @@ import pytest
 
 import penstock_falcon
 from penstock import errors
+from penstock.hooks import RequestAnswered, hookimpl
+from penstock.hooks.registry import Registry
 from penstock.response import Encoded
-from penstock_falcon.admission import Gate
-from penstock_falcon.wsgi import read_body
+from penstock_falcon._wsgi import wsgi_service, wsgi_stream_body
+from penstock_falcon._wsgi.wsgi_transport import read_input, run_to_end
 from tests.adapters.falcon.fake_engine import FakeCall, FakeThreadedEngine, keep, make_app
 
-# By name, because the package's attribute is the function.
-WSGI_MODULE = importlib.import_module("penstock_falcon.wsgi")
 LIMIT_SECONDS = 10.0
 BODY = b'{"input":4.0}'
 
@@ -35,11 +35,6 @@ def engine() -> FakeThreadedEngine:
 @pytest.fixture
 def application(engine: FakeThreadedEngine) -> falcon.App:
     return penstock_falcon.wsgi(make_app(), engine=engine, max_body=100)
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate(make_app().endpoints[0], 100)
 
 
 class Exchange:
@@ -166,7 +161,7 @@ def test_silence_is_filled_with_comments(
     application: Any, engine: FakeThreadedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Server-sent events keep the connection alive while the job is silent."""
-    monkeypatch.setattr(WSGI_MODULE, "KEEP_ALIVE_SECONDS", 0.005)
+    monkeypatch.setattr(wsgi_stream_body, "KEEP_ALIVE_SECONDS", 0.005)
     submitted = Submitted(engine)
     exchange = Exchange(application, "/count", b'{"n":3}', HTTP_ACCEPT="text/event-stream").start()
     call = submitted.wait()
@@ -190,7 +185,7 @@ class NeverRead:
 def test_a_refusal_does_not_wait_for_the_body(
     application: Any, engine: FakeThreadedEngine, length: str, refusal: errors.QueueFull | None, status: str
 ) -> None:
-    """A client that has sent only its headers is told at once."""
+    """A client that has sent only its headers is answered at once."""
     engine.refusal = refusal
     exchange = Exchange(application, **{"wsgi.input": NeverRead(), "CONTENT_LENGTH": length}).run()
     assert exchange.status[:3] == status
@@ -202,27 +197,27 @@ def test_a_body_cut_short_is_never_queued(application: Any, engine: FakeThreaded
     assert (exchange.status[:3], engine.calls) == ("400", [])
 
 
-def test_a_chunked_body_is_read_to_its_end(gate: Gate) -> None:
+def test_a_chunked_body_is_read_to_its_end() -> None:
     """Where the server says that the input ends by itself."""
     env = {"wsgi.input": io.BytesIO(BODY), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    assert read_body(env, None, gate) == BODY
+    assert read_input(env, None, 100) == BODY
 
 
-def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(gate: Gate) -> None:
+def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large() -> None:
     """Without reading the rest of it."""
     source = io.BytesIO(b"x" * 1_000_000)
     with pytest.raises(errors.PayloadTooLarge):
-        read_body({"wsgi.input": source, "wsgi.input_terminated": True}, None, gate)
+        read_input({"wsgi.input": source, "wsgi.input_terminated": True}, None, 100)
     assert source.tell() < 100_000
 
 
-def test_a_chunked_body_without_an_end_is_refused(gate: Gate) -> None:
-    """Where the server does not tell where it ends, reading would hang; the refusal says what to do."""
+def test_a_chunked_body_without_an_end_is_refused() -> None:
+    """If the server does not mark its end, reading would hang; the refusal says what to do."""
     with pytest.raises(errors.MalformedRequest, match="Content-Length"):
-        read_body({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, gate)
+        read_input({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, 100)
 
 
-def test_a_body_that_breaks_off_is_malformed(gate: Gate) -> None:
+def test_a_body_that_breaks_off_is_malformed() -> None:
     """A server's own error for a broken chunk or a lost connection is the client's fault."""
 
     class Broken:
@@ -230,7 +225,21 @@ def test_a_body_that_breaks_off_is_malformed(gate: Gate) -> None:
             raise OSError("invalid chunk size")
 
     with pytest.raises(errors.MalformedRequest):
-        read_body({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, gate)
+        read_input({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, 100)
+
+
+def test_the_flow_must_not_suspend() -> None:
+    """Under WSGI there is no event loop to resume a coroutine, so one that suspends is an error, not a wait."""
+
+    async def answer() -> int:
+        return 16
+
+    async def suspend() -> None:
+        await asyncio.sleep(0)
+
+    assert run_to_end(answer()) == 16
+    with pytest.raises(RuntimeError, match="suspended"):
+        run_to_end(suspend())
 
 
 # ---- the engine
@@ -245,7 +254,7 @@ def test_many_first_requests_start_one_engine(monkeypatch: pytest.MonkeyPatch) -
         engines.append(FakeThreadedEngine())
         return engines[-1]
 
-    monkeypatch.setattr(WSGI_MODULE, "ThreadedEngine", create)
+    monkeypatch.setattr(wsgi_service, "ThreadedEngine", create)
     service = penstock_falcon.wsgi(make_app()).penstock
 
     def start() -> None:
@@ -262,8 +271,29 @@ def test_many_first_requests_start_one_engine(monkeypatch: pytest.MonkeyPatch) -
     assert engine.closed
 
 
+def test_a_closed_engine_is_answered_and_recorded(engine: FakeThreadedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the engine's thread has ended, observers are called in the server's own."""
+    answered: list[RequestAnswered] = []
+
+    class Watcher:
+        @hookimpl
+        def penstock_observer(self) -> dict[Any, Callable[[Any], None]]:
+            return {RequestAnswered: answered.append}
+
+    def refuse(_function: Any) -> None:
+        raise errors.EngineError("the engine is closed")
+
+    engine.registry = Registry([Watcher()])
+    engine.refusal = errors.Draining("the server has stopped")
+    monkeypatch.setattr(engine, "run_soon", refuse)
+    exchange = Exchange(penstock_falcon.wsgi(make_app(), engine=engine)).run()
+    assert exchange.status[:3] == "503"
+    assert [(record.status, record.code) for record in answered] == [(503, "draining")]
+    assert engine.refused == ["draining"]
+
+
 def test_a_given_engine_is_not_ended(application: Any, engine: FakeThreadedEngine) -> None:
-    """Whoever started it ends it."""
+    """An engine passed by the user is not stopped with the application."""
     engine.script = keep
     application.penstock.stop()
     assert (engine.draining, engine.closed) == (False, False)

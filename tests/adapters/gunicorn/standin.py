@@ -1,6 +1,6 @@
-"""A program for tests/adapters/test_gunicorn.py: PenstockApplication around a stand-in for the app and its engine.
+"""A program for test_gunicorn.py: PenstockApplication around a stand-in for the app and its engine.
 
-Its engine's jobs end only when they are told to (``/release``), so that no test depends on how long anything takes.
+The jobs of its engine end only on request (``/release``), so that no test depends on how long anything takes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BIG = 32 * 2**20
 
 
 class Engine:
-    """Jobs are futures; a drain ends when there is none, or ends them at its time-out."""
+    """An engine whose jobs are futures. A drain ends when none is left, and ends them itself at its timeout."""
 
     def __init__(self) -> None:
         self.draining = False

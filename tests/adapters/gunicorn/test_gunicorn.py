@@ -20,14 +20,14 @@ from penstock_gunicorn import describe_failure, open_listener
 from tests.serving import HOST, Answer, Served, wait_until
 
 STANDIN = Path(__file__).with_name("standin.py")
-PROMPT = 5.0  # seconds that "at once" may take on a busy machine; far below every time-out that it is told from
+PROMPT = 5.0  # seconds that "at once" may take on a busy machine; far below every timeout it must differ from
 HALF_AN_UPLOAD = b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf"
 
 pytestmark = pytest.mark.e2e
 
 
 class StandIn(Served):
-    """The stand-in program, served."""
+    """The stand-in program as a server."""
 
     def __init__(self, *options: str, ready_timeout: float | None = 20.0) -> None:
         super().__init__("standin", ready_timeout=ready_timeout)
@@ -48,7 +48,7 @@ class StandIn(Served):
 
     @contextlib.contextmanager
     def request_in_background(self, path: str) -> Iterator[list[Answer]]:
-        """Have one request running, admitted before this is entered; its answer is in the list afterwards."""
+        """Send a request that is admitted before the block runs; afterwards its answer is in the list."""
         answers: list[Answer] = []
         thread = threading.Thread(target=self._ask, args=(path, answers))
         jobs = self.state()["jobs"]
@@ -61,7 +61,7 @@ class StandIn(Served):
 
 
 def test_sigterm_ends_an_idle_server_at_once_with_0() -> None:
-    """With nothing admitted the drain is over at once: lifespan shutdown, engine closed, exit 0, nobody left."""
+    """With nothing admitted the drain ends at once: lifespan shutdown, engine closed, exit code 0, no process left."""
     with StandIn() as served:
         started = time.monotonic()
         assert served.stop() == 0
@@ -71,7 +71,7 @@ def test_sigterm_ends_an_idle_server_at_once_with_0() -> None:
 
 
 def test_idle_connections_do_not_delay_the_end() -> None:
-    """Kept-alive connections, used before or never, are closed when the drain is over."""
+    """Idle keep-alive connections, used or not, are closed when the drain has ended."""
     with StandIn() as served:
         used = http.client.HTTPConnection(HOST, served.port, timeout=20)
         used.request("GET", "/fast")
@@ -84,7 +84,7 @@ def test_idle_connections_do_not_delay_the_end() -> None:
 
 
 def test_a_drain_finishes_what_was_admitted_and_refuses_the_rest() -> None:
-    """After SIGTERM the admitted request gets its result; a new connection is still accepted and gets 503."""
+    """After SIGTERM the admitted request gets its result, and a new connection is accepted and gets a 503."""
     with StandIn() as served:
         with served.request_in_background("/hold") as answers:
             served.process.send_signal(signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_a_drain_finishes_what_was_admitted_and_refuses_the_rest() -> None:
 
 
 def test_at_the_drain_timeout_the_rest_is_answered() -> None:
-    """What is not done by the drain time-out gets its refusal, written to the end, and the exit code is 0 still."""
+    """A job that is not done by the drain timeout gets a complete error response; the exit code is still 0."""
     with StandIn("--drain-timeout", "0.5") as served:
         with served.request_in_background("/hold") as answers:
             assert served.stop() == 0
@@ -106,16 +106,16 @@ def test_at_the_drain_timeout_the_rest_is_answered() -> None:
 
 
 def test_a_slow_reader_gets_its_whole_response() -> None:
-    """A response that waits for its client to read it is finished within the drain's time."""
+    """A response that its client reads slowly may use the rest of the drain's time."""
     with StandIn() as served, served.connect() as client:
         client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         wait_until(lambda: served.state()["jobs"] == 1, "the job's start")
         served.process.send_signal(signal.SIGTERM)
         wait_until(served.is_draining, "the drain")
         served.get("/release")
-        # The listener's end shows that the drain is over: from here on only this response keeps the server up.
+        # The listener closes when the drain has ended: from then on only this response keeps the server up.
         wait_until(lambda: not _accepts(served.port), "the listener's end")
-        time.sleep(1.0)  # a slow reader takes real time: more than a response gets that merely has to be written
+        time.sleep(1.0)  # a slow reader takes real time: more than SETTLE_LIMIT
         received = 0
         while piece := client.recv(2**20):
             received += len(piece)
@@ -124,7 +124,7 @@ def test_a_slow_reader_gets_its_whole_response() -> None:
 
 
 def test_an_upload_that_is_not_admitted_does_not_hold_up_the_end() -> None:
-    """A client in the middle of an upload has no job, so the drain does not wait for it."""
+    """A client in the middle of an upload has no job yet, so the drain does not wait for it."""
     with StandIn() as served, served.connect() as client:
         client.sendall(HALF_AN_UPLOAD)
         assert served.get("/fast").status == 200
@@ -134,7 +134,7 @@ def test_an_upload_that_is_not_admitted_does_not_hold_up_the_end() -> None:
 
 
 def test_sigint_drains_and_a_second_one_stops_at_once() -> None:
-    """The first SIGINT is a drain; the second answers what is left and ends, with 130 and nobody left."""
+    """The first SIGINT drains; the second answers the jobs that are left and stops with 130 and no process left."""
     with StandIn() as served:
         with served.request_in_background("/hold") as answers:
             served.process.send_signal(signal.SIGINT)
@@ -148,7 +148,7 @@ def test_sigint_drains_and_a_second_one_stops_at_once() -> None:
 
 
 def test_ctrl_c_reaches_the_whole_group_and_counts_once() -> None:
-    """A terminal signals every process of the group; that is one Ctrl-C, hence a drain."""
+    """A terminal signals every process of its group: one Ctrl-C, so a drain."""
     with StandIn() as served:
         with served.request_in_background("/hold") as answers:
             os.killpg(served.process.pid, signal.SIGINT)
@@ -159,7 +159,7 @@ def test_ctrl_c_reaches_the_whole_group_and_counts_once() -> None:
 
 
 def test_sigquit_stops_at_once() -> None:
-    """SIGQUIT waits for nothing."""
+    """SIGQUIT stops without waiting for jobs."""
     with StandIn() as served, served.request_in_background("/hold"):
         started = time.monotonic()
         assert served.stop(signal.SIGQUIT) == 130
@@ -167,7 +167,7 @@ def test_sigquit_stops_at_once() -> None:
 
 
 def test_a_killed_http_process_is_replaced() -> None:
-    """After kill -9 of the gunicorn worker another one serves on the same port."""
+    """After a kill -9 of the gunicorn worker, another one serves on the same port."""
     with StandIn() as served:
         first = served.state()["pid"]
         os.kill(first, signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_a_killed_http_process_is_replaced() -> None:
 
 
 def test_an_orphan_ends_by_itself() -> None:
-    """After kill -9 of the master its gunicorn worker stops listening and ends."""
+    """After a kill -9 of the master, its gunicorn worker stops listening and ends."""
     with StandIn() as served:
         os.kill(served.process.pid, signal.SIGKILL)
         wait_until(lambda: served.survivors() == [], "the orphan's end")
@@ -187,7 +187,7 @@ def test_an_orphan_ends_by_itself() -> None:
 
 @pytest.mark.parametrize(("how", "message"), [("raise", "RuntimeError: cannot be imported"), ("exit", "SystemExit")])
 def test_an_app_that_cannot_be_loaded_ends_the_server_with_2(how: str, message: str) -> None:
-    """The failure is told once, with the user's frames only, and nothing is left."""
+    """The failure is logged once, with only the user's frames, and no process is left."""
     with StandIn("--load", how, ready_timeout=None) as served:
         assert served.wait() == 2
         assert served.survivors() == []
@@ -199,14 +199,14 @@ def test_an_app_that_cannot_be_loaded_ends_the_server_with_2(how: str, message: 
 
 
 def test_a_lifespan_that_fails_ends_the_server_with_3() -> None:
-    """An app that refuses to start is not started again and again."""
+    """An app that fails to start is not restarted."""
     with StandIn("--load", "no-start", ready_timeout=None) as served:
         assert served.wait() == 3
         assert "no luck" in served.events("app-failed")[0]["traceback"]
 
 
 def test_pools_that_fail_end_the_server_with_3() -> None:
-    """When the engine gives its pools up, the whole server ends, and says why."""
+    """When the engine gives up its pools, the whole server stops and logs the reason."""
     with StandIn() as served:
         served.get("/fail-pools")
         assert served.wait() == 3
@@ -216,7 +216,7 @@ def test_pools_that_fail_end_the_server_with_3() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_still_loads_ends_at_once(number: int) -> None:
-    """While the app is being imported there is nothing to drain, and no `except` in the way can stop the stop."""
+    """During the import there is nothing to drain, and no `except` in the app can prevent the stop."""
     with StandIn("--load", "hang", ready_timeout=None) as served:
         served.wait_for_line("and loading")
         started = time.monotonic()
@@ -225,15 +225,15 @@ def test_a_server_that_still_loads_ends_at_once(number: int) -> None:
 
 
 def test_a_users_thread_does_not_hold_up_the_end() -> None:
-    """A thread that the app's module started, and that never ends, does not keep the process."""
+    """An endless thread that the app's module has started does not keep the process alive."""
     with StandIn("--load", "thread") as served:
         started = time.monotonic()
         assert served.stop() == 0
         assert time.monotonic() - started < PROMPT
 
 
-def test_sighup_hands_over_without_refusing_anybody() -> None:
-    """A new gunicorn worker takes the new connections while the old one finishes what it has admitted."""
+def test_sighup_hands_over_without_refusing_a_request() -> None:
+    """A new gunicorn worker takes new connections while the old one finishes the work it has admitted."""
     with StandIn() as served:
         first = served.state()["pid"]
         with served.request_in_background("/hold") as answers, served.connect() as old:
@@ -244,13 +244,13 @@ def test_sighup_hands_over_without_refusing_anybody() -> None:
             wait_until(lambda: served.state()["pid"] != first, "the first one's retreat")
             assert {served.get("/fast").status for _ in range(10)} == {200}
             assert answers == []
-            old.sendall(b"half")  # which releases the job in the old one
+            old.sendall(b"half")  # releases the job in the old gunicorn worker
         assert [answer.status for answer in answers] == [200]
         assert served.stop() == 0
 
 
 def test_sigusr2_starts_a_new_master_on_the_same_socket() -> None:
-    """Gunicorn's upgrade in place: the new master serves on when the old one has gone."""
+    """Upgrade in place, as gunicorn does it: the new master goes on serving when the old one has ended."""
     with StandIn() as served:
         served.process.send_signal(signal.SIGUSR2)
         wait_until(lambda: served.count("listening") == 2, "the new master's gunicorn worker")
@@ -262,13 +262,13 @@ def test_sigusr2_starts_a_new_master_on_the_same_socket() -> None:
 
 
 def test_a_taken_port_is_an_oserror_at_once() -> None:
-    """Binding is tried once, and even a socket that listens on all addresses counts as taken."""
+    """A port in use is an error at once: binding is not retried."""
     with open_listener(HOST, 0) as taken, pytest.raises(OSError, match="in use"):
         open_listener(HOST, taken.getsockname()[1])
 
 
 def test_a_declaration_error_speaks_for_itself() -> None:
-    """Its own words are the sentence; its cause, if there is one, is the traceback."""
+    """Its message is used as it is; the traceback is that of its cause, if there is one."""
     try:
         try:
             raise KeyError("inner")

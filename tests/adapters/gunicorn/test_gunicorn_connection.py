@@ -21,7 +21,7 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def worker_of(loop: asyncio.AbstractEventLoop) -> SimpleNamespace:
-    """As much of a gunicorn worker as a connection asks for."""
+    """Return the parts of a gunicorn worker that a connection uses."""
     cfg = Config()
     cfg.set("asgi_disconnect_grace_period", 0)
     facts = {"alive": True, "nr": 0, "nr_conns": 0, "max_requests": sys.maxsize, "state": {}, "connections": set()}
@@ -44,14 +44,14 @@ async def serve_and_forget(count: int) -> int:
     async with server:
         port = server.sockets[0].getsockname()[1]
         assert [await ask(port) for _ in range(count)] == [b"HTTP/1.1 200 OK\r\n"] * count
-        while worker.connections:  # noqa: ASYNC110 - the server tells nobody of it
-            await asyncio.sleep(0.001)  # bounded by the test's own time-out
+        while worker.connections:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.001)  # bounded by the test's own timeout
         await asyncio.sleep(0)
     gc.collect()
     return sum(type(thing) is TrackedProtocol for thing in gc.get_objects())
 
 
 def test_a_closed_connection_is_forgotten() -> None:
-    """Nothing keeps a connection that is closed: not even its parser, which garbage collection cannot look into."""
+    """A closed connection is freed, although garbage collection cannot see into its parser."""
     logging.getLogger("gunicorn.error").setLevel(logging.ERROR)
     assert asyncio.run(serve_and_forget(20)) == 0

@@ -91,8 +91,8 @@ def test_the_mode_follows_from_the_handler(
     assert endpoint.is_async == (mode == "task")
 
 
-def test_the_self_of_a_method_is_no_field(app: App) -> None:
-    """``predict`` is seen as an instance has it, be it a plain, a static or a class method."""
+def test_the_self_of_a_method_is_not_a_field(app: App) -> None:
+    """``predict`` is read as an instance would have it, whether it is a plain, a static or a class method."""
 
     class Static:
         @staticmethod
@@ -119,7 +119,7 @@ def test_the_self_of_a_method_is_no_field(app: App) -> None:
 
 
 def test_local_types_and_those_of_the_class_body_are_found(app: App) -> None:
-    """Postponed annotations may name what stands beside the handler."""
+    """Postponed annotations may use the names around the handler."""
 
     class Local(msgspec.Struct):
         a: int
@@ -143,7 +143,7 @@ def test_local_types_and_those_of_the_class_body_are_found(app: App) -> None:
 
 
 def test_status_lines(app: App) -> None:
-    """``repr`` says in one line what there is."""
+    """``repr`` sums up the object in one line."""
     assert repr(app) == "<App shop, 0 endpoints, 0 pools>"
     assert repr(declare(app)) == "<Endpoint square POST /square inline, pool default>"
     assert repr(declare(app, tokens, "/tokens", concurrency=8)) == (
@@ -161,7 +161,7 @@ def test_status_lines(app: App) -> None:
 
 
 def test_functions_share_and_classes_do_not(app: App) -> None:
-    """Functions share the default pool; a class, or workers, devices or a runtime of its own, makes a pool."""
+    """Functions share the default pool; a class, or a function with workers, devices or runtime, has its own."""
     declare(app, square, "/a")
     declare(app, sleep, "/b", concurrency=3)
     declare(app, Model, "/c")
@@ -182,7 +182,7 @@ def test_functions_share_and_classes_do_not(app: App) -> None:
 
 
 def test_a_named_pool_is_shared_and_its_options_with_it(app: App) -> None:
-    """Within a pool, what one endpoint says holds for all; equal words do not clash."""
+    """Within a pool, an option set by one endpoint holds for all; equal values do not clash."""
     declare(app, Model, "/a", pool="gpu", workers=3)
     declare(app, Model, "/b", pool="gpu", devices=["cuda:0", "cuda:1"])
     declare(app, square, "/c", pool="gpu", workers=3, runtime="trio")
@@ -192,7 +192,7 @@ def test_a_named_pool_is_shared_and_its_options_with_it(app: App) -> None:
 
 
 def test_a_pool_without_devices_names_none(app: App) -> None:
-    """``device_of`` is None where there are no devices."""
+    """``device_of`` returns None if the pool has no devices."""
     declare(app)
     assert app.pools["default"].device_of(5) is None
 
@@ -215,7 +215,7 @@ def test_capacity_serves_every_concurrency(app: App) -> None:
     ],
 )
 def test_a_pool_cannot_be_two_things(app: App, one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Different words for one pool are refused, and the endpoint is not taken."""
+    """Different values for one pool are refused, and the endpoint is not added."""
     declare(app, square, "/a", pool="p", **one)
     option = next(iter(one))
     with pytest.raises(DeclarationError, match=f"endpoint 'b': {option}=.*'a' in the same pool 'p'.*make them equal"):
@@ -265,9 +265,9 @@ class _Callable:
     ("handler", "words"),
     [
         (_NoPredict, "_NoPredict has no predict"),
-        (_Greedy, r"_Greedy\(\) demands weights.*setup"),
-        (_BigSetup, "setup demands device, more; it is given one argument"),
-        (_BigTeardown, "teardown demands why"),
+        (_Greedy, r"_Greedy\(\) requires weights.*setup"),
+        (_BigSetup, "setup requires device, more, but is passed at most one argument, the device; add defaults"),
+        (_BigTeardown, "teardown requires why, but is passed no arguments"),
         (_YieldingSetup, "setup yields"),
         (_Abstract, "abstract"),
         (_Attribute, r"predict is 5, not a method"),
@@ -293,7 +293,7 @@ class _Callable:
     ],
 )
 def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, words: str) -> None:
-    """The refusal names the endpoint and the mend, and leaves the app as it was."""
+    """The refusal names the endpoint and the fix, and leaves the app unchanged."""
     with pytest.raises(DeclarationError, match=f"endpoint 'square'.*{words}"):
         declare(app, handler)
     assert app.endpoints == []
@@ -302,26 +302,26 @@ def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, word
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("square", "starts with a slash; write '/square'"),
-        ("", "starts with a slash"),
-        ("/a/{id}", "'{' cannot be in a path"),
-        ("/a?b=1", "cannot be in a path"),
-        ("/a#b", "cannot be in a path"),
-        ("/a b", "cannot be in a path"),
-        ("/a%20b", "cannot be in a path"),
-        ("/a\n", "cannot be in a path"),
-        ("//a", "cannot be in a path"),
-        ("/livez", "Penstock's own"),
-        ("/readyz", "Penstock's own"),
-        ("/metrics", "Penstock's own"),
-        ("/-/status", "Penstock's own"),
-        ("/-", "Penstock's own"),
+        ("square", "must start with a slash; write '/square'"),
+        ("", "must start with a slash"),
+        ("/a/{id}", "a path cannot contain '{'"),
+        ("/a?b=1", "a path cannot contain"),
+        ("/a#b", "a path cannot contain"),
+        ("/a b", "a path cannot contain"),
+        ("/a%20b", "a path cannot contain"),
+        ("/a\n", "a path cannot contain"),
+        ("//a", "a path cannot contain"),
+        ("/livez", "reserved by Penstock"),
+        ("/readyz", "reserved by Penstock"),
+        ("/metrics", "reserved by Penstock"),
+        ("/-/status", "reserved by Penstock"),
+        ("/-", "reserved by Penstock"),
         (5, "is not a path"),
         (None, "is not a path"),
     ],
 )
 def test_paths_that_cannot_be_served_are_refused(app: App, path: Any, words: str) -> None:
-    """A path is plain and not one of Penstock's own."""
+    """A path is plain and not one that Penstock serves itself."""
     with pytest.raises(DeclarationError, match=words):
         app.endpoint(path)
 
@@ -329,23 +329,23 @@ def test_paths_that_cannot_be_served_are_refused(app: App, path: Any, words: str
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"workers": 0}, "workers=0"),
+        ({"workers": 0}, "workers=0 is invalid"),
         ({"workers": True}, "workers=True"),
         ({"concurrency": 0}, "concurrency=0"),
         ({"concurrency": None}, "concurrency=None"),
         ({"concurrency": 1.5}, "concurrency=1.5"),
-        ({"max_queue": 0}, "max_queue=0; give a whole number of 1 or more"),
+        ({"max_queue": 0}, "max_queue=0 is invalid; use an integer of at least 1"),
         ({"devices": []}, r"devices=\[\]"),
-        ({"devices": "cuda:0"}, r"devices='cuda:0'; give a list, devices=\['cuda:0'\]"),
-        ({"devices": [0]}, "give a list of names"),
-        ({"devices": {"a"}}, "give a list of names"),
-        ({"runtime": "curio"}, "runtime='curio'; give one of 'trio', 'asyncio'"),
+        ({"devices": "cuda:0"}, r"devices='cuda:0' is a str, not a list; write devices=\['cuda:0'\]"),
+        ({"devices": [0]}, "use a list of names"),
+        ({"devices": {"a"}}, "use a list of names"),
+        ({"runtime": "curio"}, "runtime='curio' is unknown; use 'trio' or 'asyncio'"),
         ({"runtime": []}, "runtime="),
-        ({"timeouts": 5}, r"timeouts=5; write timeouts=Timeouts\("),
+        ({"timeouts": 5}, r"timeouts=5 is not a policy; write timeouts=Timeouts\("),
         ({"timeouts": None}, "timeouts=None"),
-        ({"retries": 3}, r"retries=3; write retries=Retries\("),
-        ({"batching": 8}, r"batching=8; write batching=Batching\("),
-        ({"idempotent": 1}, "idempotent=1; give True or False"),
+        ({"retries": 3}, r"retries=3 is not a policy; write retries=Retries\("),
+        ({"batching": 8}, r"batching=8 is not a policy; write batching=Batching\("),
+        ({"idempotent": 1}, "idempotent=1 is not a bool; use True or False"),
         ({"pool": ""}, "pool=''"),
         ({"pool": "a b"}, "pool='a b'"),
         ({"pool": 1}, "pool=1"),
@@ -356,7 +356,7 @@ def test_paths_that_cannot_be_served_are_refused(app: App, path: Any, words: str
     ids=repr,
 )
 def test_options_that_mean_nothing_are_refused(app: App, options: dict[str, Any], words: str) -> None:
-    """Each wrong option is told with its value and the mend, before the handler is looked at."""
+    """The error for a wrong option names its value and the fix, before the handler is inspected."""
     with pytest.raises(DeclarationError, match=f"endpoint .*{words}"):
         app.endpoint("/square", **options)
 
@@ -368,7 +368,7 @@ def test_a_negative_timeout_never_reaches_an_endpoint() -> None:
 
 
 def test_the_decorator_must_be_called(app: App) -> None:
-    """``@app.endpoint`` without a path is told what to write."""
+    """The error for ``@app.endpoint`` without a path says what to write."""
     bare: Callable[..., Any] = app.endpoint
     with pytest.raises(DeclarationError, match=r'write @app\.endpoint\("/square"\)'):
         bare(square)
@@ -376,7 +376,7 @@ def test_the_decorator_must_be_called(app: App) -> None:
 
 def test_batching_and_generators_do_not_mix(app: App) -> None:
     """A stream has one caller."""
-    with pytest.raises(DeclarationError, match="batching and `yield`"):
+    with pytest.raises(DeclarationError, match="batching cannot be combined with `yield`"):
         declare(app, count, batching=Batching(max_size=2))
 
 
@@ -390,14 +390,14 @@ def test_batching_takes_a_list(app: App) -> None:
 def test_no_two_endpoints_on_one_path_or_with_one_name(app: App) -> None:
     """Paths and names are unique."""
     declare(app)
-    with pytest.raises(DeclarationError, match="endpoint 'other': its path '/square' is that of 'square'"):
+    with pytest.raises(DeclarationError, match="endpoint 'other': path '/square' is already used by 'square'"):
         declare(app, name="other")
-    with pytest.raises(DeclarationError, match="endpoint 'square': the endpoint at '/square' has this name"):
+    with pytest.raises(DeclarationError, match="endpoint 'square': the endpoint at '/square' already has this name"):
         declare(app, path="/other", name="square")
 
 
 def test_a_class_cannot_own_the_shared_pool(app: App) -> None:
-    """The pool that functions share belongs to no single endpoint, unless it is asked for by name."""
+    """The pool that functions share does not belong to a single endpoint, unless the endpoint names it."""
     with pytest.raises(DeclarationError, match=r"endpoint 'default'.*another name="):
         declare(app, Model, "/default")
     assert declare(app, Model, "/default", pool="default").pool == "default"
@@ -412,7 +412,7 @@ def test_an_app_knows_its_module(import_name: Any) -> None:
 
 
 def test_what_is_declared_is_frozen(app: App) -> None:
-    """Nobody changes an endpoint or a pool behind the engine's back."""
+    """An endpoint or a pool cannot be changed behind the engine's back."""
     endpoint = declare(app)
     with pytest.raises(dataclasses.FrozenInstanceError):
         endpoint.path = "/other"

@@ -15,7 +15,7 @@ TWO = ONE + "second = App(__name__)\n"
 
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path, monkeypatch):
-    """Each test has a current folder of its own, and leaves no module behind."""
+    """Run each test in a current folder of its own, and leave no module behind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     known = set(sys.modules)
@@ -35,7 +35,7 @@ def write(name: str, source: str) -> Path:
     "target", ["one_app", "one_app:service", "one_app.py", "one_app.py:service", "script:one_app.py#service"]
 )
 def test_targets(target):
-    """An app is found by module, by file and by script, with its name or as the only one there."""
+    """An app is found by module, by file and by script, by its name or as the only one in it."""
     write("one_app.py", ONE)
     assert isinstance(load_app(target), App)
 
@@ -49,7 +49,7 @@ def test_file_in_another_folder():
 
 
 def test_loading_twice():
-    """A file that is imported already is not imported again."""
+    """A file that has been imported is not imported again."""
     write("one_app.py", ONE)
     assert load_app("one_app.py") is load_app("./one_app.py:service")
 
@@ -60,16 +60,16 @@ def test_loading_twice():
         ("one_ap", "no module 'one_ap'.*did you mean 'one_app'"),
         ("one_ap.py", "no file .*one_ap.py; did you mean 'one_app.py'"),
         ("one_app:servise", "no attribute 'servise'; did you mean 'service'"),
-        ("one_app:App", "is a type and no penstock.App; did you mean 'service'"),
-        ("two_apps", r"several apps \(second, service\): say which one, for instance two_apps:second"),
+        ("one_app:App", "is a type, not a penstock.App; did you mean 'service'"),
+        ("two_apps", r"several apps \(second, service\): name one, for instance two_apps:second"),
         ("script:two_apps.py", "for instance script:two_apps.py#second"),
         ("no_app", "has no App at its top level"),
-        (":service", "names no app"),
-        ("json.py", "would be imported as 'json', which is another module; rename the file"),
+        (":service", "does not name an app"),
+        ("json.py", "would be imported as 'json', but that is another module; rename the file"),
     ],
 )
 def test_mistakes(target, said):
-    """A target that names no app says what is wrong and what to do."""
+    """The error for a wrong target has the cause and the fix."""
     write("one_app.py", ONE)
     write("two_apps.py", TWO)
     write("no_app.py", "x = 1\n")
@@ -79,14 +79,14 @@ def test_mistakes(target, said):
 
 
 def test_missing_dependency_is_not_our_error():
-    """A module that the user's module lacks is reported by Python, not taken for a wrong target."""
+    """A module that the user's module lacks is reported by Python, not treated as a wrong target."""
     write("lacking_app.py", "import module_that_nobody_has\n")
     with pytest.raises(ModuleNotFoundError, match="module_that_nobody_has"):
         load_app("lacking_app")
 
 
 def test_half_imported_file_is_forgotten():
-    """An import that fails leaves nothing behind that a second try would take for the app."""
+    """A failed import leaves nothing behind that a second try would mistake for the app."""
     write("failing_app.py", ONE + "1 / 0\n")
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
@@ -94,13 +94,13 @@ def test_half_imported_file_is_forgotten():
 
 
 def test_annotations_of_a_script_stay_its_own():
-    """A script is compiled as it is, without the ``__future__`` of the loader."""
+    """A script is compiled without the ``__future__`` imports of the loader."""
     write("plain_script.py", ONE + "def f(x: int): ...\nassert f.__annotations__['x'] is int\n")
     load_app("script:plain_script.py")
 
 
 def test_reached_names_the_app():
-    """Opening an engine during a load ends it with that app, and says that a load is going on."""
+    """``reached`` raises an exception that carries the app, and does not start a load."""
     app = App(__name__)
     with pytest.raises(AppReached) as caught:
         reached(app)

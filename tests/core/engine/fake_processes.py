@@ -81,5 +81,5 @@ def engine_of(app: App, registry: Registry | None = None) -> Engine:
 def ready(engine: Engine) -> FakeLink:
     """Make the only worker ready, and return its link."""
     (link,) = engine.links.values()
-    engine.performer.on_messages(link, [Ready(0.0, 1)])
+    engine.performer.inbox.on_messages(link, [Ready(0.0, 1)])
     return link

@@ -46,9 +46,9 @@ def test_chunks_that_come_in_time_are_the_callers(engine: Engine) -> None:
     """Chunks that arrived before the end of the worker can be taken; then the job is never run again."""
     link, call = start(engine)
     (attempt, _) = link.attempts()
-    engine.performer.on_messages(link, [Chunk(attempt, b"0"), Chunk(attempt, b"1")])
+    engine.performer.inbox.on_messages(link, [Chunk(attempt, b"0"), Chunk(attempt, b"1")])
     assert call.take() == [b"0", b"1"]
-    engine.performer.on_messages(link, [Done(attempt, 0.0, [Encoded(b"")])])
+    engine.performer.inbox.on_messages(link, [Done(attempt, 0.0, [Encoded(b"")])])
     assert call.outcome == Encoded(b"")
 
 
@@ -60,15 +60,15 @@ def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -
     link, call = start(engine)
     (attempt, _) = link.attempts()
     engine.reactor.time.advance(GRACE)
-    engine.performer.on_messages(link, [Chunk(attempt, b"0")])
+    engine.performer.inbox.on_messages(link, [Chunk(attempt, b"0")])
     assert call.take() == []
     assert call.outcome is None
 
-    engine.performer.on_exit(engine.links.pop(link.worker), "killed")
+    engine.performer.inbox.on_exit(engine.links.pop(link.worker), "killed")
     (replacement,) = engine.links.values()
-    engine.performer.on_messages(replacement, [Ready(0.0, 1)])
+    engine.performer.inbox.on_messages(replacement, [Ready(0.0, 1)])
     (another,) = replacement.attempts()
-    engine.performer.on_messages(replacement, [Chunk(another, b"0")])
+    engine.performer.inbox.on_messages(replacement, [Chunk(another, b"0")])
     assert call.take() == [b"0"]
 
 
@@ -78,7 +78,7 @@ def test_room_is_given_back_by_the_quarter(engine: Engine) -> None:
     (attempt, _) = link.attempts()
     half = b"x" * (WINDOW_BYTES // 8)  # half of a quarter
     for _ in range(5):
-        engine.performer.on_messages(link, [Chunk(attempt, half)])
+        engine.performer.inbox.on_messages(link, [Chunk(attempt, half)])
         call.take()
     given_back = [message for message in link.sent if isinstance(message, Credit)]
     assert given_back == [Credit(attempt, 2 * len(half))] * 2

@@ -1,4 +1,4 @@
-"""Plug-ins: who is asked, who counts, what is said of one that does not fit, and what one that raises can harm."""
+"""Plug-ins: their precedence, the errors for one that does not fit, and the damage that one that raises can do."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from penstock.hooks import (
     ShutdownRequest,
     Submission,
     Timeouts,
+    WorkerDied,
+    WorkerLost,
     WorkerReady,
     blocking,
     defaults,
@@ -45,7 +47,7 @@ from penstock.testing import MockClock
 
 
 def app_with(name: str = "square", **options: Any) -> App:
-    """An app with one endpoint."""
+    """Return an app with one endpoint."""
     app = App("tests", **options)
 
     @app.endpoint(f"/{name}")
@@ -73,11 +75,11 @@ ROUTE_REQUEST = RouteRequest(request_id="r1", method="GET", path="/x", header=la
 
 
 class LastComeFirstServed(FifoQueue):
-    """Another order."""
+    """A queue of another class."""
 
 
 class Stack:
-    """Decides the order, of one endpoint only."""
+    """Decides the order of one endpoint only."""
 
     @hookimpl
     def penstock_queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue] | None:
@@ -85,7 +87,7 @@ class Stack:
 
 
 class Admits:
-    """Admits, and writes its own name down."""
+    """Admits every request, and records its own name."""
 
     def __init__(self, name: str, asked: list[str]) -> None:
         self.name = name
@@ -96,31 +98,31 @@ class Admits:
         return lambda submission: self._asked.append(self.name)
 
 
-def gives(hook: str, given: Any, *, name: str = "strange") -> Any:
-    """A plug-in whose one hook gives this."""
+def returning(hook: str, result: Any, *, name: str = "strange") -> Any:
+    """Return a plug-in whose only hook returns ``result``."""
 
     def implementation(self: object) -> Any:
-        return given
+        return result
 
     implementation.__name__ = hook
     return type("Strange", (), {hook: hookimpl(implementation), "name": name})()
 
 
-def raises(hook: str, error: Exception, *, name: str = "strange") -> Any:
-    """A plug-in whose one hook gives a callable that raises this."""
+def raising(hook: str, error: Exception, *, name: str = "strange") -> Any:
+    """Return a plug-in whose only hook returns a callable that raises ``error``."""
 
     def fail(*_arguments: Any) -> Any:
         raise error
 
-    return gives(hook, fail, name=name)
+    return returning(hook, fail, name=name)
 
 
-# ---- plug-ins of distributions, without any being installed
+# ---- plug-ins of distributions that need not be installed
 
 
 @pytest.fixture
 def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., EntryPoint]:
-    """Makes an entry point of some distribution; importing it gives what is given here."""
+    """Return a function that creates an entry point of a distribution; importing it returns ``plugin``."""
 
     def make(name: str, plugin: Any = None, distribution: str = "penstock-strange", version: str = "1.2") -> EntryPoint:
         module = f"module_of_{distribution}_{name}".replace("-", "_")
@@ -133,7 +135,7 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., EntryPoint]:
 
 
 def named(name: str) -> type:
-    """A plug-in's class, told from others by what its queue is called."""
+    """Return the class of a plug-in that is recognized by the name of its queue."""
     queue = type(name, (FifoQueue,), {})
     return type(
         f"Plugin{name}", (), {"penstock_queue_discipline": hookimpl(lambda self: queue), "__module__": __name__}
@@ -141,16 +143,16 @@ def named(name: str) -> type:
 
 
 def order(registry: Registry, name: str = "square") -> str:
-    """What a queue is, without the guard that is around a stranger's."""
+    """Return the name of a queue's class; for a guarded queue, that of the one inside."""
     queue = registry.queue_discipline(endpoint(name))()
     return type(queue._inner if isinstance(queue, GuardedQueue) else queue).__name__
 
 
-def test_hooks_and_what_is_known_of_them_agree() -> None:
-    """The table of arguments is that of the hookspecs."""
+def test_the_table_of_hooks_agrees_with_the_hookspecs() -> None:
+    """The table names the same hooks with the same parameters."""
     specs = {name: value for name, value in vars(hookspecs).items() if name.startswith("penstock_")}
     assert {name: tuple(spec.__annotations__)[:-1] for name, spec in specs.items()} == {
-        name: hook.given for name, hook in HOOKS.items()
+        name: hook.parameters for name, hook in HOOKS.items()
     }
 
 
@@ -158,7 +160,7 @@ def test_hooks_and_what_is_known_of_them_agree() -> None:
 
 
 def test_the_core_decides_by_default() -> None:
-    """Without plug-ins the first come are the first served, lost jobs run again, and everybody may."""
+    """Without plug-ins, jobs run first come, first served, lost jobs are retried, and access is open."""
     registry = Registry()
     assert registry.queue_discipline(endpoint()) is FifoQueue
     assert registry.retry_policy(endpoint()) is retry_lost
@@ -171,7 +173,7 @@ def test_the_core_decides_by_default() -> None:
 
 
 def test_a_plug_in_decides_before_the_core() -> None:
-    """Its answer counts; or the core's, where it gives None."""
+    """Its result counts, or the core's if it returns None."""
     registry = Registry([Stack()])
     assert order(registry, "stack") == "LastComeFirstServed"
     assert registry.queue_discipline(endpoint()) is FifoQueue
@@ -179,15 +181,15 @@ def test_a_plug_in_decides_before_the_core() -> None:
 
 
 def test_the_last_plug_in_is_asked_first() -> None:
-    """Whoever comes later may overrule those before it."""
-    never = gives("penstock_retry_policy", lambda *_: None, name="never")
-    at_once = gives("penstock_retry_policy", lambda *_: 0.0, name="at-once")
+    """A later plug-in may overrule those before it."""
+    never = returning("penstock_retry_policy", lambda *_: None, name="never")
+    at_once = returning("penstock_retry_policy", lambda *_: 0.0, name="at-once")
     assert Registry([never, at_once]).retry_policy(endpoint())(JOB, RateLimited(), 0.0) == 0.0
     assert Registry([at_once, never]).retry_policy(endpoint())(JOB, RateLimited(), 0.0) is None
 
 
 def test_a_plug_in_may_ask_to_be_first_or_last() -> None:
-    """With pluggy's own words; and the last one still comes before the core."""
+    """With pluggy's own options; even the last plug-in is asked before the core."""
 
     def plugin(name: str, **options: Any) -> Any:
         queue = type(name, (FifoQueue,), {})
@@ -201,7 +203,7 @@ def test_a_plug_in_may_ask_to_be_first_or_last() -> None:
 
 
 def test_all_admission_policies_are_asked() -> None:
-    """Whoever counts most, first."""
+    """The one with the highest precedence is asked first."""
     asked: list[str] = []
     for decide in Registry([Admits("a", asked), Admits("b", asked)]).admission_policies(endpoint()):
         decide(submission())
@@ -209,7 +211,7 @@ def test_all_admission_policies_are_asked() -> None:
 
 
 def test_a_hook_may_do_without_its_arguments_or_have_more_of_its_own() -> None:
-    """Those that have a default are its own affair."""
+    """Additional parameters are allowed if they have a default."""
 
     class Own:
         @hookimpl
@@ -226,7 +228,7 @@ def test_a_hook_may_do_without_its_arguments_or_have_more_of_its_own() -> None:
 
 
 def test_modules_objects_and_classes_may_be_plug_ins() -> None:
-    """A class is made for each registry."""
+    """A class is instantiated for each registry."""
     module = ModuleType("penstock_stack")
     module.penstock_queue_discipline = hookimpl(lambda endpoint: LastComeFirstServed)  # type: ignore[attr-defined]
     for plugin, name in ((module, "penstock_stack"), (Stack, "Stack"), (Stack(), "Stack")):
@@ -237,14 +239,14 @@ def test_modules_objects_and_classes_may_be_plug_ins() -> None:
 
 
 def test_registries_know_nothing_of_each_other() -> None:
-    """There is no global one: each engine has its own."""
-    Registry([gives("penstock_retry_policy", lambda *_: 1.0)])
+    """Nothing is global: each engine has its own registry."""
+    Registry([returning("penstock_retry_policy", lambda *_: 1.0)])
     assert Registry().retry_policy(endpoint()) is retry_lost
 
 
 def test_an_open_route_is_open() -> None:
-    """Whatever the authenticators say; the others ask."""
-    registry = Registry([gives("penstock_authenticator", lambda submission: Principal("somebody"))])
+    """An open route needs no authentication; other routes do."""
+    registry = Registry([returning("penstock_authenticator", lambda submission: Principal("somebody"))])
     assert registry.authenticator(Route(path="/a", name="a", handler=defaults.livez, is_open=True)) is None
     assert registry.authenticator(Route(path="/b", name="b", handler=defaults.livez)) is not None
 
@@ -253,10 +255,10 @@ def test_an_open_route_is_open() -> None:
 
 
 class Configured:
-    """Tells its settings by its hook."""
+    """Exposes a setting through its hook."""
 
     class Settings(PluginSettings, frozen=True):
-        """One of each."""
+        """One plain setting and one secret."""
 
         word: str = "default"
         key: Secret = ""
@@ -270,27 +272,27 @@ class Configured:
 
 
 def test_a_class_is_made_with_its_settings(offer: Callable[..., EntryPoint]) -> None:
-    """Of the name that it is offered by."""
+    """The settings are looked up by the name of its entry point."""
     registry = Registry(offers=[offer("conf", Configured)], sources=sources({"conf": {"word": "given"}}))
     assert [command.name for command in registry.cli_commands()] == ["given"]
 
 
-def test_settings_nobody_can_give_to_an_object_are_refused() -> None:
-    """The app has made it already; the message says what to do instead."""
+def test_settings_of_an_object_are_refused() -> None:
+    """The app has already created it; the message says what to do instead."""
     plugin = Configured(Configured.Settings())
-    with pytest.raises(PluginError, match=r"has no setting 'word'.*give App\(plugins=\[...\]\) the class"):
+    with pytest.raises(PluginError, match=r"has no setting 'word'.*pass the class to App\(plugins=\[...\]\)"):
         Registry([plugin], sources=sources({"Configured": {"word": "x"}}))
     assert not Registry([plugin], sources=sources({"Configured": {"enabled": False}})).plugins[0].is_on
 
 
-def test_what_is_set_for_nobody_is_refused() -> None:
-    """When the registry is made."""
-    with pytest.raises(PluginError, match=r"there is no plug-in 'Stck'.*did you mean Stack"):
+def test_settings_of_an_unknown_plug_in_are_refused() -> None:
+    """The error is raised when the registry is created."""
+    with pytest.raises(PluginError, match=r"an unknown plug-in 'Stck'.*did you mean Stack"):
         Registry([Stack], sources=sources({"Stck": {}}))
 
 
 def test_a_plug_in_may_check_the_app() -> None:
-    """And refuse it in its own words, with its name before them."""
+    """It may refuse the app in its own words, which follow its name."""
 
     class Checks(Stack):
         def check(self, app: App) -> None:
@@ -304,7 +306,7 @@ def test_a_plug_in_may_check_the_app() -> None:
 
 
 def test_a_plug_in_that_is_off_is_not_imported(offer: Callable[..., EntryPoint]) -> None:
-    """Nor are its other settings looked at: that is how an operator gets rid of one that is broken."""
+    """Its other settings are not read either, so an operator can switch off a broken plug-in."""
     missing = offer("gone")  # its module does not exist
     environ = {"PENSTOCK_GONE_ENABLED": "false", "PENSTOCK_GONE_ANYTHING": "1"}
     [plugin] = Registry(offers=[missing], sources=sources({"gone": {"other": 1}}, environ)).plugins
@@ -312,7 +314,7 @@ def test_a_plug_in_that_is_off_is_not_imported(offer: Callable[..., EntryPoint])
 
 
 def test_a_plug_in_may_be_off_by_default() -> None:
-    """Then a setting switches it on."""
+    """A setting then switches it on."""
 
     class Shy(Stack):
         class Settings(PluginSettings, frozen=True):
@@ -329,7 +331,7 @@ def test_a_plug_in_may_be_off_by_default() -> None:
 
 
 def test_built_in_before_strangers_before_the_app(offer: Callable[..., EntryPoint]) -> None:
-    """Later ones overrule earlier ones, in whatever order they were found."""
+    """Precedence does not depend on the order in which the plug-ins were found."""
     ours, theirs = offer("z", named("Ours"), "penstock"), offer("a", named("Theirs"))
     assert order(Registry(offers=[theirs, ours])) == "Theirs"
     assert order(Registry(offers=[ours, theirs])) == "Theirs"
@@ -338,7 +340,7 @@ def test_built_in_before_strangers_before_the_app(offer: Callable[..., EntryPoin
 
 
 def test_one_of_the_same_name_replaces(offer: Callable[..., EntryPoint]) -> None:
-    """A stranger's replaces Penstock's, the app's replaces both; what is replaced is not even imported."""
+    """Another distribution's plug-in replaces Penstock's, the app's replaces both; those replaced are not imported."""
     ours, theirs = offer("auth", None, "penstock", "0.1"), offer("auth", named("Theirs"))
     registry = Registry(offers=[ours, theirs])
     assert order(registry) == "Theirs"
@@ -356,29 +358,31 @@ def test_one_of_the_same_name_replaces(offer: Callable[..., EntryPoint]) -> None
 
 
 def test_two_strangers_of_one_name_are_refused(offer: Callable[..., EntryPoint]) -> None:
-    """Nobody knows which is meant: both are named. Unless it is off anyway."""
+    """It is unclear which is meant, so the error names both, unless the plug-in is switched off anyway."""
     offers = [offer("auth", named("A"), "penstock-a", "1"), offer("auth", named("B"), "penstock-b", "2")]
-    with pytest.raises(PluginError, match=r"of penstock-b 2 has the name of plug-in 'auth' of penstock-a 1; uninstall"):
+    with pytest.raises(
+        PluginError, match=r"of penstock-b 2 has the same name as plug-in 'auth' of penstock-a 1; uninstall"
+    ):
         Registry(offers=offers)
     registry = Registry(offers=offers, sources=sources(environ={"PENSTOCK_AUTH_ENABLED": "false"}))
     assert [plugin.state for plugin in registry.plugins] == ["replaced", "off"]
 
 
 def test_the_same_twice_is_refused(offer: Callable[..., EntryPoint]) -> None:
-    """In the app's list, or under two names."""
+    """Both twice in the app's list, and under two names."""
     plugin = Stack()
-    with pytest.raises(PluginError, match="plug-in 'Stack' of the app is there twice"):
+    with pytest.raises(PluginError, match="plug-in 'Stack' of the app is listed twice"):
         Registry([plugin, plugin])
     module = ModuleType("penstock_stack")
     module.penstock_queue_discipline = hookimpl(lambda: None)  # type: ignore[attr-defined]
     with pytest.raises(
-        PluginError, match=r"of penstock-strange 1\.2 does not fit: ValueError: Plugin already registered"
+        PluginError, match=r"of penstock-strange 1\.2 cannot be registered: ValueError: Plugin already registered"
     ):
         Registry(offers=[offer("a", module), offer("b", module)])
 
 
 def test_no_name_can_be_taken_for_the_core() -> None:
-    """One that is called "core" is a plug-in like any other."""
+    """A plug-in called "core" is a plug-in like any other."""
     asked: list[str] = []
     registry = Registry([Admits("core", asked)])
     assert registry.queue_discipline(endpoint()) is FifoQueue
@@ -425,7 +429,7 @@ class Unmarked:
 
 
 class Nothing:
-    """No hook at all."""
+    """Has no hook at all."""
 
 
 class Unmakeable(Stack):
@@ -438,22 +442,25 @@ class Odd(Stack):
 
 
 MISFITS = [
-    (Misspelt, "penstock_queue_disciplin, and there is no such hook; did you mean penstock_queue_discipline?"),
-    (Greedy, "penstock_retry_policy of .* wants 'weather', and is given only endpoint; take that away"),
-    (Keyword, "penstock_routes of .* wants 'weather', and is given only app"),
+    (Misspelt, "penstock_queue_disciplin, which is not a hook; did you mean penstock_queue_discipline?"),
+    (
+        Greedy,
+        "penstock_retry_policy of .* takes 'weather', but the hook is passed only 'endpoint'; remove that parameter",
+    ),
+    (Keyword, "penstock_routes of .* takes 'weather', but the hook is passed only 'app'"),
     (Wrapper, "penstock_routes of .* is a hook wrapper"),
     (OldWrapper, "penstock_routes of .* is a hook wrapper"),
-    (Asynchronous, "penstock_routes of .* is async, and nobody awaits it"),
+    (Asynchronous, "penstock_routes of .* is async, but hooks are not awaited"),
     (Unmarked, "penstock_routes is not marked with @hookimpl"),
-    (Nothing, "has no hook: mark its functions with @hookimpl; there are: penstock_admission_policy, "),
-    (Unmakeable, "cannot be made: RuntimeError: no such database"),
-    (Odd, "the Settings of plug-in 'strange' are no subclass of penstock.hooks.PluginSettings"),
+    (Nothing, "implements no hook; mark its functions with @hookimpl; there are: penstock_admission_policy, "),
+    (Unmakeable, "cannot be created: RuntimeError: no such database"),
+    (Odd, "the Settings of plug-in 'strange' are not a subclass of penstock.hooks.PluginSettings"),
 ]
 
 
 @pytest.mark.parametrize(("plugin", "complaint"), MISFITS, ids=[plugin.__name__ for plugin, _ in MISFITS])
 def test_a_plug_in_that_does_not_fit_is_refused(plugin: type, complaint: str, offer: Callable[..., EntryPoint]) -> None:
-    """When the registry is made, by its name, with the cause and the mend; as a class and as an object."""
+    """The error is raised at creation and has the name, the cause and the fix; for a class and an object alike."""
     with pytest.raises(PluginError, match=complaint) as raised:
         Registry(offers=[offer("strange", plugin)])
     if plugin is not Odd:
@@ -464,8 +471,8 @@ def test_a_plug_in_that_does_not_fit_is_refused(plugin: type, complaint: str, of
             Registry([made])
 
 
-def test_an_import_error_is_told_with_the_distribution(offer: Callable[..., EntryPoint]) -> None:
-    """And with the way out; whoever reports it has the traceback of the cause."""
+def test_an_import_error_names_the_distribution(offer: Callable[..., EntryPoint]) -> None:
+    """It also has the fix, and the original exception as its cause."""
     with pytest.raises(PluginError) as raised:
         Registry(offers=[offer("gone")])
     assert str(raised.value) == (
@@ -476,8 +483,8 @@ def test_an_import_error_is_told_with_the_distribution(offer: Callable[..., Entr
     assert isinstance(raised.value.__cause__, ModuleNotFoundError)
 
 
-def test_a_hook_of_the_future_is_no_mistake_if_it_says_so() -> None:
-    """With pluggy's own mark for hooks that may not be there."""
+def test_a_hook_of_the_future_may_be_marked_as_optional() -> None:
+    """Unknown hooks are accepted if they have pluggy's ``optionalhook``."""
 
     class Newer(Stack):
         @hookimpl(optionalhook=True)
@@ -487,17 +494,17 @@ def test_a_hook_of_the_future_is_no_mistake_if_it_says_so() -> None:
 
 
 class Raising:
-    """Its factories raise."""
+    """Its hook raises."""
 
     @hookimpl
     def penstock_authenticator(self) -> None:
         raise OSError("no database")
 
 
-def test_a_hook_that_raises_is_told_with_the_endpoint() -> None:
-    """It stops the start."""
+def test_a_hook_that_raises_is_reported_with_the_endpoint() -> None:
+    """The error stops the start."""
     expected = (
-        "penstock_authenticator of plug-in 'Raising' of the app raised for 'square': OSError: no database; mend it"
+        "penstock_authenticator of plug-in 'Raising' of the app raised for 'square': OSError: no database; fix it"
     )
     with pytest.raises(PluginError, match=expected):
         Registry([Raising]).authenticator(endpoint())
@@ -517,15 +524,15 @@ RESOLVERS: dict[str, Callable[[Registry], Any]] = {
 
 
 @pytest.mark.parametrize("hook", RESOLVERS)
-def test_every_hook_that_raises_is_told(hook: str) -> None:
-    """Whatever it is for: with the hook, the plug-in and the mend."""
+def test_every_hook_that_raises_is_reported(hook: str) -> None:
+    """The error of any hook has the hook, the plug-in and the fix."""
 
     def implementation(self: object) -> None:
         raise RuntimeError("broken")
 
     plugin = type("Broken", (), {hook: hookimpl(implementation)})
     with pytest.raises(
-        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*RuntimeError: broken; mend it"
+        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*RuntimeError: broken; fix it"
     ):
         RESOLVERS[hook](Registry([plugin]))
 
@@ -534,43 +541,43 @@ async def asynchronous(*_arguments: Any) -> None: ...
 
 
 WRONG = [
-    ("penstock_authenticator", "key", "gave a str, and not a callable that takes 1 argument"),
+    ("penstock_authenticator", "key", "returned a str instead of a callable that takes 1 argument"),
     ("penstock_authenticator", lambda: None, "cannot be called with 1 argument: too many positional arguments"),
-    ("penstock_authenticator", asynchronous, "gave an async function, and nobody awaits it"),
-    ("penstock_timeout_policy", Timeouts(), "gave a Timeouts, and not a callable"),
+    ("penstock_authenticator", asynchronous, "returned an async function, which would not be awaited"),
+    ("penstock_timeout_policy", Timeouts(), "returned a Timeouts instead of a callable"),
     (
         "penstock_admission_policy",
         lambda a, b: None,
         "cannot be called with 1 argument: missing a required argument: 'b'",
     ),
-    ("penstock_queue_discipline", FifoQueue(), "gave a FifoQueue, and not a callable that takes no argument"),
-    ("penstock_queue_discipline", dict, "gave a factory of something that is no queue: it lacks "),
-    ("penstock_queue_discipline", lambda: 1 / 0, "the queue of .* cannot be made: ZeroDivisionError"),
+    ("penstock_queue_discipline", FifoQueue(), "returned a FifoQueue instead of a callable that takes no argument"),
+    ("penstock_queue_discipline", dict, "returned a factory whose queues lack "),
+    ("penstock_queue_discipline", lambda: 1 / 0, "the queue of .* cannot be created: ZeroDivisionError"),
     ("penstock_retry_policy", lambda job: None, "cannot be called with 3 arguments"),
     (
         "penstock_retry_policy",
         blocking(lambda job, error, now: None),
-        "is marked as blocking, and nothing here may wait",
+        "is marked as blocking, which this hook does not allow",
     ),
-    ("penstock_shutdown_policy", 3.0, "gave a float, and not a callable"),
-    ("penstock_observer", print, "gave a builtin_function_or_method, and not a dict"),
-    ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is no type of record"),
-    ("penstock_observer", {JobAnswered: None}, r"\(JobAnswered\) of .* gave a NoneType"),
-    ("penstock_routes", 3, "gave what cannot be listed"),
-    ("penstock_routes", ["/x"], "gave a str, and not a Route"),
+    ("penstock_shutdown_policy", 3.0, "returned a float instead of a callable"),
+    ("penstock_observer", print, "returned a builtin_function_or_method instead of a dict"),
+    ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is not a type of record"),
+    ("penstock_observer", {JobAnswered: None}, r"\(JobAnswered\) of .* returned a NoneType"),
+    ("penstock_routes", 3, "returned something that cannot be iterated over"),
+    ("penstock_routes", ["/x"], "returned a str in the place of a Route"),
     ("penstock_routes", [Route(path="/x", name="x", handler=lambda: None)], r"\(/x\) of .*called with 2 arguments"),  # type: ignore[misc,arg-type]
-    ("penstock_cli_commands", 3, "gave what cannot be listed"),
-    ("penstock_cli_commands", [print], "and not a command of click's with a name"),
+    ("penstock_cli_commands", 3, "returned something that cannot be iterated over"),
+    ("penstock_cli_commands", [print], "in the place of a click command with a name"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("hook", "given", "complaint"), WRONG, ids=[f"{hook}-{n}" for n, (hook, *_) in enumerate(WRONG)]
+    ("hook", "result", "complaint"), WRONG, ids=[f"{hook}-{n}" for n, (hook, *_) in enumerate(WRONG)]
 )
-def test_what_a_hook_gives_is_looked_at_before_the_first_request(hook: str, given: Any, complaint: str) -> None:
-    """What could never work stops the start, and does not fail each job later."""
+def test_the_result_of_a_hook_is_checked_before_the_first_request(hook: str, result: Any, complaint: str) -> None:
+    """A result that could never work stops the start, instead of failing each job later."""
     with pytest.raises(PluginError, match=complaint) as raised:
-        RESOLVERS[hook](Registry([gives(hook, given)]))
+        RESOLVERS[hook](Registry([returning(hook, result)]))
     assert "plug-in 'strange' of the app" in str(raised.value)
 
 
@@ -587,8 +594,8 @@ DECISIONS: dict[str, Callable[[Registry], Any]] = {
 
 @pytest.mark.parametrize("hook", DECISIONS)
 def test_a_decision_that_raises_is_a_hook_error(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Logged with its distribution and its traceback, counted; and outside nothing is told of what it raised."""
-    registry = Registry([raises(hook, OSError("secret place"))])
+    """It is counted, and logged with its distribution and traceback; the caller does not learn the exception."""
+    registry = Registry([raising(hook, OSError("secret place"))])
     with pytest.raises(HookError) as raised:
         DECISIONS[hook](registry)
     assert str(raised.value) == f"{hook} of plug-in 'strange' failed"
@@ -599,10 +606,10 @@ def test_a_decision_that_raises_is_a_hook_error(hook: str, caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("hook", DECISIONS)
-def test_a_refusal_is_no_failure(hook: str) -> None:
-    """A PenstockError is the decision, and reaches the caller as it is."""
+def test_a_refusal_is_not_a_failure(hook: str) -> None:
+    """A PenstockError is the decision, and reaches the caller unchanged."""
     refusal = RateLimited("slower", retry_after=2)
-    registry = Registry([raises(hook, refusal)])
+    registry = Registry([raising(hook, refusal)])
     with pytest.raises(RateLimited) as raised:
         DECISIONS[hook](registry)
     assert raised.value is refusal
@@ -610,7 +617,7 @@ def test_a_refusal_is_no_failure(hook: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hook", "given"),
+    ("hook", "decision"),
     [
         ("penstock_authenticator", "admin"),
         ("penstock_timeout_policy", 3.0),
@@ -620,39 +627,39 @@ def test_a_refusal_is_no_failure(hook: str) -> None:
         ("penstock_retry_policy", float("nan")),
     ],
 )
-def test_a_decision_of_the_wrong_type_is_a_hook_error(hook: str, given: Any) -> None:
-    """It goes no further than to the job that it was made for."""
-    registry = Registry([gives(hook, lambda *_: given)])
+def test_a_decision_of_the_wrong_type_is_a_hook_error(hook: str, decision: Any) -> None:
+    """It affects only the job that it was made for."""
+    registry = Registry([returning(hook, lambda *_: decision)])
     with pytest.raises(HookError):
         DECISIONS[hook](registry)
 
 
 def test_a_wrong_principal_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    """An authenticator that returns the token by mistake does not give it away."""
-    registry = Registry([gives("penstock_authenticator", lambda _: "hunter2")])
+    """An authenticator that returns the token by mistake does not leak it."""
+    registry = Registry([returning("penstock_authenticator", lambda _: "hunter2")])
     with pytest.raises(HookError):
         DECISIONS["penstock_authenticator"](registry)
     assert "hunter2" not in caplog.text
-    assert "it gave a str, and not a Principal or None" in caplog.text
+    assert "it returned a str instead of a Principal or None" in caplog.text
 
 
 def test_a_decision_passes_through_its_guard() -> None:
-    """What is as it should be is not touched."""
+    """A valid decision is not changed."""
     principal, timeouts = Principal("ada"), Timeouts(queue=1)
-    for hook, given in (("penstock_authenticator", principal), ("penstock_timeout_policy", timeouts)):
-        assert DECISIONS[hook](Registry([gives(hook, lambda *_, given=given: given)])) is given
-    assert DECISIONS["penstock_retry_policy"](Registry([gives("penstock_retry_policy", lambda *_: 2)])) == 2
+    for hook, decision in (("penstock_authenticator", principal), ("penstock_timeout_policy", timeouts)):
+        assert DECISIONS[hook](Registry([returning(hook, lambda *_, decision=decision: decision)])) is decision
+    assert DECISIONS["penstock_retry_policy"](Registry([returning("penstock_retry_policy", lambda *_: 2)])) == 2
 
 
-def test_a_release_that_raises_reaches_nobody() -> None:
-    """The answer is on its way to somebody else's caller; the others are told all the same."""
-    told: list[JobAnswered] = []
+def test_a_release_that_raises_has_no_effect() -> None:
+    """The answer still reaches its caller, and the other policies are released all the same."""
+    released: list[JobAnswered] = []
 
     def fail(_answered: JobAnswered) -> None:
         raise OSError("broken")
 
-    bad = gives("penstock_admission_policy", lambda _: fail, name="bad")
-    good = gives("penstock_admission_policy", lambda _: told.append, name="good")
+    bad = returning("penstock_admission_policy", lambda _: fail, name="bad")
+    good = returning("penstock_admission_policy", lambda _: released.append, name="good")
     registry = Registry([good, bad])
     ours = submission()
     for decide in registry.admission_policies(endpoint()):
@@ -660,26 +667,26 @@ def test_a_release_that_raises_reaches_nobody() -> None:
         assert release is not None
         ours.add_release(release)
     ours.close(ANSWERED)
-    assert told == [ANSWERED]
+    assert released == [ANSWERED]
     assert registry.status()["bad"]["failures"] == {"penstock_admission_policy": 1}
 
 
-@pytest.mark.parametrize("given", [None, "soon", -1.0, float("nan"), OSError("broken"), RateLimited()])
-def test_nothing_keeps_an_engine_from_stopping(given: Any) -> None:
-    """A shutdown policy that fails, in whatever way, grants what was asked for."""
+@pytest.mark.parametrize("decision", [None, "soon", -1.0, float("nan"), OSError("broken"), RateLimited()])
+def test_nothing_keeps_an_engine_from_stopping(decision: Any) -> None:
+    """A shutdown policy that fails, in any way, grants the drain that was asked for."""
 
     def decide(_request: ShutdownRequest) -> Any:
-        if isinstance(given, Exception):
-            raise given
-        return given
+        if isinstance(decision, Exception):
+            raise decision
+        return decision
 
-    registry = Registry([gives("penstock_shutdown_policy", decide)])
+    registry = Registry([returning("penstock_shutdown_policy", decide)])
     assert registry.shutdown_policy(app_with())(ShutdownRequest(drain=7.0)) == 7.0
     assert registry.status()["strange"]["failures"] == {"penstock_shutdown_policy": 1}
 
 
 def test_a_route_that_raises_is_a_hook_error() -> None:
-    """So is one that answers nothing."""
+    """So is one that returns None."""
 
     def fail(request: RouteRequest, engine: Any) -> RouteResponse:
         raise OSError("broken")
@@ -689,33 +696,35 @@ def test_a_route_that_raises_is_a_hook_error() -> None:
 
     handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse}
     routes = [Route(path=path, name=path, handler=cast("Any", handler)) for path, handler in handlers.items()]
-    found = {route.path: route for route in Registry([gives("penstock_routes", routes)]).routes(app_with())}
+    found = {route.path: route for route in Registry([returning("penstock_routes", routes)]).routes(app_with())}
     for path, error in (("/a", HookError), ("/b", HookError), ("/c", RateLimited)):
         with pytest.raises(error):
             found[path].handler(ROUTE_REQUEST, cast("Any", None))
 
 
-def test_the_mark_of_what_waits_survives_the_guard() -> None:
-    """Whoever calls it must know."""
+def test_the_blocking_mark_survives_the_guard() -> None:
+    """The caller must know whether a decision blocks."""
     decide = blocking(lambda submission: None)
-    registry = Registry([gives("penstock_authenticator", decide), gives("penstock_admission_policy", decide, name="b")])
+    registry = Registry(
+        [returning("penstock_authenticator", decide), returning("penstock_admission_policy", decide, name="b")]
+    )
     assert is_blocking(cast("Any", registry.authenticator(endpoint())))
     assert is_blocking(registry.admission_policies(endpoint())[0])
-    plain = Registry([gives("penstock_authenticator", lambda submission: None)])
+    plain = Registry([returning("penstock_authenticator", lambda submission: None)])
     assert not is_blocking(cast("Any", plain.authenticator(endpoint())))
 
 
 # ---- observers
 
 
-def test_observers_are_told_by_type() -> None:
-    """All that want to know; and where nobody does, there is nothing to call."""
+def test_observers_are_called_by_type() -> None:
+    """All observers of a type are called; without an observer, there is nothing to call."""
     first: list[Any] = []
     second: list[Any] = []
     registry = Registry(
         [
-            gives("penstock_observer", {JobAnswered: first.append}, name="a"),
-            gives("penstock_observer", {JobAnswered: second.append}, name="b"),
+            returning("penstock_observer", {JobAnswered: first.append}, name="a"),
+            returning("penstock_observer", {JobAnswered: second.append}, name="b"),
         ]
     )
     registry.observe(app_with())
@@ -727,13 +736,13 @@ def test_observers_are_told_by_type() -> None:
     assert registry.observer_of(WorkerReady) is None
 
 
-def test_an_observer_that_raises_reaches_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged once, counted each time, told to those who observe that; and the other observers are told."""
-    told: list[Any] = []
+def test_an_observer_that_raises_affects_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once, counted each time and reported as HookFailed; the other observers are still called."""
+    seen: list[Any] = []
     registry = Registry(
         [
-            gives("penstock_observer", {JobAnswered: told.append, HookFailed: told.append}, name="good"),
-            gives("penstock_observer", {JobAnswered: lambda record: 1 / 0}, name="bad"),
+            returning("penstock_observer", {JobAnswered: seen.append, HookFailed: seen.append}, name="good"),
+            returning("penstock_observer", {JobAnswered: lambda record: 1 / 0}, name="bad"),
         ]
     )
     registry.observe(app_with())
@@ -742,14 +751,14 @@ def test_an_observer_that_raises_reaches_nobody(caplog: pytest.LogCaptureFixture
     tell(ANSWERED)
     tell(ANSWERED)
     failed = HookFailed(plugin="bad", hook="penstock_observer", error="ZeroDivisionError")
-    assert told == [failed, ANSWERED, failed, ANSWERED]
+    assert seen == [failed, ANSWERED, failed, ANSWERED]
     assert registry.status()["bad"]["failures"] == {"penstock_observer": 2}
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-def test_an_observer_of_failures_that_raises_is_not_told_for_ever() -> None:
-    """Its own failure to hear of failures is logged and counted only."""
-    registry = Registry([gives("penstock_observer", {JobAnswered: lambda r: 1 / 0, HookFailed: lambda r: 1 / 0})])
+def test_an_observer_of_failures_that_raises_does_not_recurse() -> None:
+    """Its own failure is only logged and counted."""
+    registry = Registry([returning("penstock_observer", {JobAnswered: lambda r: 1 / 0, HookFailed: lambda r: 1 / 0})])
     registry.observe(app_with())
     tell = registry.observer_of(JobAnswered)
     assert tell is not None
@@ -757,11 +766,16 @@ def test_an_observer_of_failures_that_raises_is_not_told_for_ever() -> None:
     assert registry.status()["strange"]["failures"] == {"penstock_observer": 2}
 
 
+def test_the_record_of_a_dead_worker_has_two_names() -> None:
+    """Plug-ins may import it by its older name."""
+    assert WorkerLost is WorkerDied
+
+
 # ---- failures
 
 
 def test_the_same_failure_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
-    """With the count so far; another hook's, or another plug-in's, is another failure."""
+    """The log line has the count so far. Failures of another hook or plug-in are logged separately."""
     clock = MockClock()
     failures = HookFailures(clock)
     plugin = Registry([Stack]).plugins[0]
@@ -774,39 +788,39 @@ def test_the_same_failure_is_logged_once_in_a_while(caplog: pytest.LogCaptureFix
     assert counts == [("penstock_authenticator", 1), ("penstock_observer", 1), ("penstock_authenticator", 4)]
 
 
-def test_a_failure_in_another_thread_is_told_in_the_engine_s() -> None:
-    """Observers need no lock."""
+def test_a_failure_in_another_thread_is_reported_on_the_engine_s() -> None:
+    """So observers need no lock."""
     failures = HookFailures()
-    told: list[HookFailed] = []
+    reported: list[HookFailed] = []
     later: list[Callable[[], None]] = []
-    failures.tell = told.append
+    failures.notify = reported.append
     failures.run_in_engine = later.append
     [plugin] = Registry([Stack]).plugins
-    failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True)
-    assert told == []
+    failures.add(plugin, "penstock_authenticator", OSError("x"), may_be_off_thread=True)
+    assert reported == []
     later[0]()
     failures.add(plugin, "penstock_observer", ValueError("x"))
-    assert [record.error for record in told] == ["OSError", "ValueError"]
+    assert [record.error for record in reported] == ["OSError", "ValueError"]
 
 
-def test_a_failure_after_the_end_is_told_nobody() -> None:
-    """A thread that waited may fail when the engine's loop is closed already; it fails as it would have."""
+def test_a_failure_after_the_end_is_not_reported() -> None:
+    """A blocking decision may fail after the engine's loop has closed; the error is the usual one."""
     failures = HookFailures()
 
     def closed(_action: Callable[[], None]) -> None:
         raise RuntimeError("Event loop is closed")
 
-    failures.tell = [].append
+    failures.notify = [].append
     failures.run_in_engine = closed
     [plugin] = Registry([Stack]).plugins
-    assert failures.add(plugin, "penstock_authenticator", OSError("x"), is_elsewhere=True).code == "hook-error"
+    assert failures.add(plugin, "penstock_authenticator", OSError("x"), may_be_off_thread=True).code == "hook-error"
 
 
 # ---- the survey
 
 
 def test_a_survey_goes_on_where_a_plug_in_is_broken(offer: Callable[..., EntryPoint]) -> None:
-    """It is in the list as broken, with its error; the others are as they are."""
+    """It is listed as broken, with its error; the others are not affected."""
     offers = [offer("gone"), offer("bad", Misspelt), offer("greedy", Greedy), offer("stack", named("Stacked"))]
     registry = Registry(offers=offers, sources=sources({"nobody": {}}), is_survey=True)
     assert {plugin.name: plugin.state for plugin in registry.plugins} == {
@@ -817,13 +831,13 @@ def test_a_survey_goes_on_where_a_plug_in_is_broken(offer: Callable[..., EntryPo
     }
     assert "cannot be imported" in next(plugin.why for plugin in registry.plugins if plugin.name == "gone")
     assert registry.complaints == [
-        "there is no plug-in 'nobody' to set anything of (App(settings=...)); there are: bad, gone, greedy, stack"
+        "there are settings for an unknown plug-in 'nobody' (App(settings=...)); there are: bad, gone, greedy, stack"
     ]
     assert order(registry) == "Stacked"
 
 
 def test_a_survey_of_two_of_one_name_has_both(offer: Callable[..., EntryPoint]) -> None:
-    """The one that cannot be told from the other is broken."""
+    """The second one is broken, since it is unclear which is meant."""
     offers = [offer("auth", named("A"), "penstock-a"), offer("auth", named("B"), "penstock-b")]
     states = [(plugin.distribution, plugin.state) for plugin in Registry(offers=offers, is_survey=True).plugins]
     assert states == [("penstock-a", "replaced"), ("penstock-b", "broken")]
@@ -831,7 +845,7 @@ def test_a_survey_of_two_of_one_name_has_both(offer: Callable[..., EntryPoint]) 
 
 @pytest.mark.parametrize("hook", RESOLVERS)
 def test_a_survey_of_an_app_calls_each_hook(hook: str) -> None:
-    """As a start would; those that raise are broken."""
+    """The hooks are called as at start-up; plug-ins that raise are broken."""
 
     def implementation(self: object) -> None:
         raise RuntimeError("broken")
@@ -843,9 +857,9 @@ def test_a_survey_of_an_app_calls_each_hook(hook: str) -> None:
 
 
 def test_a_plug_in_describes_itself(offer: Callable[..., EntryPoint]) -> None:
-    """Ready for JSON, with the value and the origin of each setting, and without its secrets."""
-    given = sources({"conf": {"word": "given"}}, {"PENSTOCK_CONF_KEY": "hunter2"})
-    [plugin] = Registry(offers=[offer("conf", Configured)], sources=given).plugins
+    """The description is ready for JSON, has the value and origin of each setting, and has no secrets."""
+    configured = sources({"conf": {"word": "given"}}, {"PENSTOCK_CONF_KEY": "hunter2"})
+    [plugin] = Registry(offers=[offer("conf", Configured)], sources=configured).plugins
     described = plugin.describe()
     settings = described.pop("settings")
     assert described == {

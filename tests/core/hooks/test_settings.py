@@ -1,4 +1,4 @@
-"""Settings of plug-ins: where they come from, what they are read as, and what is said of one that is wrong."""
+"""Settings of plug-ins: their sources, the conversion of their values, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Needy(PluginSettings, frozen=True, kw_only=True):
 def resolve(
     app: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Everything:
-    """The settings of the plug-in "every"."""
+    """Return the settings of the plug-in "every"."""
     tables = {} if app is None else {"every": app}
     return Sources(tables, environ or {}, folder).resolve("every", Everything).settings
 
@@ -57,11 +57,11 @@ def toml(folder: Path, text: str, name: str = "pyproject.toml") -> Path:
     return folder
 
 
-# ---- where they come from
+# ---- sources
 
 
-def test_each_source_overrules_those_before_it(tmp_path: Path) -> None:
-    """The default, then the app, then the file, then the environment; and each tells where a value comes from."""
+def test_each_source_overrides_those_before_it(tmp_path: Path) -> None:
+    """First the defaults, then the app, the file and the environment; the origin of each value is known."""
     toml(tmp_path, "[tool.penstock.every]\ncount = 12\nname = 'file'\nrate = 2")
     app = {"every": {"count": 11, "name": "app", "rate": 1.5, "sizes": [1]}}
     sources = Sources(app, {"PENSTOCK_EVERY_COUNT": "13", "PENSTOCK_OTHER_COUNT": "14", "HOME": "x"}, tmp_path)
@@ -80,7 +80,7 @@ def test_each_source_overrules_those_before_it(tmp_path: Path) -> None:
 
 
 def test_the_file_may_be_named(tmp_path: Path) -> None:
-    """PENSTOCK_CONFIG names one, instead of the pyproject.toml of the folder."""
+    """PENSTOCK_CONFIG names a file to be read instead of pyproject.toml in the folder."""
     toml(tmp_path, "[tool.penstock.every]\ncount = 1")
     named = toml(tmp_path, "[tool.penstock.every]\ncount = 2", "other.toml") / "other.toml"
     assert resolve(environ={"PENSTOCK_CONFIG": str(named)}, folder=tmp_path).count == 2
@@ -88,7 +88,7 @@ def test_the_file_may_be_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_file_is_fine(tmp_path: Path) -> None:
-    """So is a pyproject.toml that has nothing for Penstock."""
+    """So is a pyproject.toml without settings for Penstock."""
     assert resolve(folder=tmp_path) == Everything()
     assert resolve(folder=toml(tmp_path, "[project]\nname = 'x'")) == Everything()
 
@@ -107,7 +107,7 @@ def test_a_folder_without_a_file_is_fine(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
-    """With its name: nothing is worse than settings that are silently not read."""
+    """The error has the name of the file. Silently ignored settings would be worse."""
     (tmp_path / "pyproject.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(PluginError, match=complaint) as raised:
         Sources({}, {}, tmp_path)
@@ -117,8 +117,8 @@ def test_a_broken_file_is_refused(tmp_path: Path, text: str, complaint: str) -> 
 @pytest.mark.parametrize(
     ("text", "complaint"), [(None, "No such file"), ("[project]", r"no table \[tool.penstock.NAME\]")]
 )
-def test_a_named_file_must_be_there_and_mean_us(tmp_path: Path, text: str | None, complaint: str) -> None:
-    """Whoever names a file means it; the message says which variable named it."""
+def test_a_named_file_must_exist_and_have_settings(tmp_path: Path, text: str | None, complaint: str) -> None:
+    """An operator who names a file expects it to be used; the error has the variable that names it."""
     path = tmp_path / "it.toml"
     if text is not None:
         path.write_text(text)
@@ -126,7 +126,7 @@ def test_a_named_file_must_be_there_and_mean_us(tmp_path: Path, text: str | None
         Sources({}, {"PENSTOCK_CONFIG": str(path)}, tmp_path)
 
 
-# ---- what they are read as
+# ---- conversion
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_a_named_file_must_be_there_and_mean_us(tmp_path: Path, text: str | None
     ],
 )
 def test_text_of_the_environment_is_read_as_the_type_of_the_setting(key: str, text: str, value: object) -> None:
-    """Numbers and booleans as they are written, lists with commas or in JSON, tables in JSON."""
+    """Lists are separated by commas or written in JSON, tables in JSON; numbers and booleans are written plainly."""
     assert getattr(resolve(environ={f"PENSTOCK_EVERY_{key.upper()}": text}), key) == value
 
 
 def test_values_of_the_app_and_the_file_keep_their_type(tmp_path: Path) -> None:
-    """There a number is a number, and text is not made into one."""
+    """These sources have types, so text is not converted to a number."""
     assert resolve({"keys": {"ci": {"name": "CI"}}, "scopes": ["a"]}).keys["ci"].name == "CI"
     with pytest.raises(PluginError, match="Expected `int`, got `str`"):
         resolve({"count": "7"})
@@ -181,33 +181,33 @@ def test_values_of_the_app_and_the_file_keep_their_type(tmp_path: Path) -> None:
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(key: str, text: str, complaint: str) -> None:
-    """With the setting, the plug-in, where it comes from, and what was expected."""
+    """The error has the setting, the plug-in, the origin and the expected type."""
     with pytest.raises(PluginError, match=complaint):
         resolve(environ={f"PENSTOCK_EVERY_{key.upper()}": text})
 
 
 def test_settings_that_do_not_fit_together_are_refused() -> None:
-    """In the words of the plug-in's author."""
-    with pytest.raises(PluginError, match="the settings of plug-in 'every' do not fit: count must be at most 100"):
+    """The error is in the words of the plug-in's author."""
+    with pytest.raises(PluginError, match="the settings of plug-in 'every' are invalid: count must be at most 100"):
         resolve({"count": 101})
 
 
 def test_a_setting_without_a_default_must_be_given() -> None:
-    """The message names the variable that does it."""
-    with pytest.raises(PluginError, match=r"plug-in 'needy' must be told 'url'; set PENSTOCK_NEEDY_URL"):
+    """The error names the variable to set."""
+    with pytest.raises(PluginError, match=r"plug-in 'needy' requires the setting 'url'; set PENSTOCK_NEEDY_URL"):
         Sources({}, {}).resolve("needy", Needy)
     assert Sources({"needy": {"url": "x"}}, {}).resolve("needy", Needy).settings.url == "x"
 
 
 @pytest.mark.parametrize("kind", [dict, Key, 3])
-def test_settings_that_are_no_settings_are_refused(kind: Any) -> None:
-    """Only subclasses of PluginSettings have the setting that all have."""
-    with pytest.raises(PluginError, match="Settings of plug-in 'every' are no subclass"):
+def test_settings_must_be_a_subclass_of_plugin_settings(kind: Any) -> None:
+    """Only these have the setting that all plug-ins share."""
+    with pytest.raises(PluginError, match="Settings of plug-in 'every' are not a subclass"):
         Sources({}, {}).resolve("every", kind)
 
 
 def test_a_field_of_an_unreadable_type_is_refused() -> None:
-    """When the plug-in is made, with its name."""
+    """The error is raised when the settings are read, and has the name of the plug-in."""
 
     class Odd(PluginSettings, frozen=True):
         a: dict[str, int] | Everything | None = None
@@ -216,7 +216,7 @@ def test_a_field_of_an_unreadable_type_is_refused() -> None:
         Sources({}, {}).resolve("odd", Odd)
 
 
-# ---- what nobody knows
+# ---- unknown settings
 
 
 PLUGINS = {"auth": ["enabled", "keys_file"], "rate-limit": ["enabled"], "off": None}
@@ -227,7 +227,7 @@ def complaints(app: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
 
 
 def test_an_unknown_key_is_refused_with_the_near_one() -> None:
-    """Of the app and of the file, naming which."""
+    """The error names the source of the setting."""
     with pytest.raises(PluginError, match=r"no setting 'cuont' \(App\(settings=...\)\); did you mean count\?"):
         resolve({"cuont": 3})
     with pytest.raises(PluginError, match=r"no setting 'zzz'.*; there are: count, enabled, key"):
@@ -235,28 +235,28 @@ def test_an_unknown_key_is_refused_with_the_near_one() -> None:
 
 
 def test_an_unknown_plug_in_is_refused_with_the_near_one() -> None:
-    """Wherever it is set."""
+    """A section of settings must belong to a plug-in."""
     assert complaints({"auht": {}}) == [
-        "there is no plug-in 'auht' to set anything of (App(settings=...)); did you mean auth?"
+        "there are settings for an unknown plug-in 'auht' (App(settings=...)); did you mean auth?"
     ]
 
 
 def test_an_unknown_variable_is_refused_with_the_near_one() -> None:
-    """Every PENSTOCK_ variable is a setting, or a mistake."""
+    """Every PENSTOCK_ variable is a setting or a mistake."""
     [complaint] = complaints(environ={"PENSTOCK_AUTH_KEY_FILE": "x"})
     assert "environment variable PENSTOCK_AUTH_KEY_FILE; did you mean PENSTOCK_AUTH_KEYS_FILE?" in complaint
     [complaint] = complaints(environ={"PENSTOCK_WHATEVER": "x"})
     assert complaint.endswith("PENSTOCK_WHATEVER; `penstock plugins` lists them all")
 
 
-def test_what_belongs_to_a_plug_in_that_is_off_is_not_unknown() -> None:
-    """It was not imported, so nobody knows its settings."""
+def test_settings_of_a_plug_in_that_is_off_are_not_unknown() -> None:
+    """It was not imported, so its settings are not known."""
     environ = {"PENSTOCK_OFF_ANYTHING": "x", "PENSTOCK_RATE_LIMIT_ENABLED": "true", "PENSTOCK_CONFIG": ""}
     assert complaints({"off": {"a": 1}}, environ) == []
 
 
-def test_what_kubernetes_sets_is_not_ours() -> None:
-    """A namespace with a service called penstock, or penstock-auth, has variables that look like settings."""
+def test_variables_of_kubernetes_are_ignored() -> None:
+    """A service called penstock, or penstock-auth, adds variables that look like settings."""
     environ = {
         "PENSTOCK_SERVICE_HOST": "10.0.0.1",
         "PENSTOCK_SERVICE_PORT": "80",
@@ -271,7 +271,7 @@ def test_what_kubernetes_sets_is_not_ours() -> None:
 
 
 def test_a_setting_called_port_is_still_a_setting() -> None:
-    """Only a URL in it is Kubernetes'."""
+    """Only a URL as its value is Kubernetes'."""
 
     class Ported(PluginSettings, frozen=True):
         port: int = 1
@@ -283,8 +283,8 @@ def test_a_setting_called_port_is_still_a_setting() -> None:
     assert port("tcp://10.0.0.1:80") == 1
 
 
-def test_a_variable_that_means_two_things_is_refused() -> None:
-    """Two names may become one in capitals; then only a file can tell them apart."""
+def test_an_ambiguous_variable_is_refused() -> None:
+    """Two settings may have the same variable; then only a file can tell them apart."""
     sources = Sources({}, {"PENSTOCK_A_B_C": "1"}, Path("nowhere"))
     [error] = sources.unknown({"a": ["b_c"], "a-b": ["c"]})
     assert str(error).startswith(
@@ -297,7 +297,7 @@ def test_a_variable_that_means_two_things_is_refused() -> None:
 
 @pytest.mark.parametrize(("text", "is_off"), [("false", True), ("0", True), ("true", False), (None, False)])
 def test_a_plug_in_is_switched_off_before_it_is_imported(text: str | None, is_off: bool) -> None:
-    """Its settings need not be known for that, nor be right."""
+    """Its settings need be neither known nor valid for that."""
     environ = {"PENSTOCK_EVERY_COUNT": "wrong"}
     if text is not None:
         environ["PENSTOCK_EVERY_ENABLED"] = text
@@ -306,7 +306,7 @@ def test_a_plug_in_is_switched_off_before_it_is_imported(text: str | None, is_of
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_refused() -> None:
-    """With the variable's name."""
+    """The error has the name of the variable."""
     with pytest.raises(PluginError, match=r"'perhaps' \(PENSTOCK_EVERY_ENABLED\)"):
         Sources({}, {"PENSTOCK_EVERY_ENABLED": "perhaps"}).is_switched_off("every")
 
@@ -324,22 +324,22 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused() -> None:
         ({}, {"PENSTOCK_EVERY_KEYS": '{"ci": "hunter2"'}),
     ],
 )
-def test_a_secret_is_not_in_the_complaint_about_it(app: dict[str, Any], environ: dict[str, str]) -> None:
-    """However deep it is, and however wrong what is around it."""
+def test_a_secret_is_not_in_its_error(app: dict[str, Any], environ: dict[str, str]) -> None:
+    """At no depth, and with no mistake in the values around it."""
     with pytest.raises(PluginError, match=r"setting 'keys?' of plug-in 'every'") as raised:
         resolve(app, environ)
     assert "hunter2" not in str(raised.value)
 
 
 def test_a_secret_is_not_in_the_repr_of_the_settings() -> None:
-    """Which may be in a traceback, or in a plug-in's own log line."""
+    """The repr may appear in a traceback, or in a log line written by a plug-in."""
     settings = Everything(key="hunter2", keys={"ci": Key("CI", "hunter2")}, name="visible")
     assert "hunter2" not in repr(settings)
     assert "name='visible'" in repr(settings)
 
 
 def test_a_secret_is_shown_as_set() -> None:
-    """And an empty one as not set."""
+    """An empty secret is shown as not set."""
     assert shown("hunter2", Secret | None) == "(set)"
     assert shown({"ci": Key("CI", "hunter2")}, dict[str, Key]) == "(set)"
     assert shown(None, Secret | None) is None
@@ -359,5 +359,5 @@ def test_a_secret_is_shown_as_set() -> None:
     ],
 )
 def test_types_are_named_as_they_are_written(kind: Any, name: str) -> None:
-    """Without modules and without what only machines need."""
+    """Module names and constraints are left out."""
     assert annotation_text(kind) == name

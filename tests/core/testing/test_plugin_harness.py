@@ -311,7 +311,7 @@ def test_a_queue_that_is_none_is_refused() -> None:
         def penstock_queue_discipline(self) -> type:
             return FifoQueue
 
-    with pytest.raises(PluginError, match="is no queue"):
+    with pytest.raises(PluginError, match="whose queues lack"):
         PluginHarness(app(), [Wrong])
     assert PluginHarness(app(), [Right]).request().error is None
 

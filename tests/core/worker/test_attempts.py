@@ -7,11 +7,20 @@ import time
 import pytest
 
 from penstock.response import Encoded
-from penstock.wire import FAILED_CANCELLED, FAILED_HANDLER, FAILED_INVALID, About, Chunk, Credit, Done, Failure, Stop
-from penstock.worker.runtimes.asyncio_runtime import TaskScope
+from penstock.wire import (
+    FAILED_CANCELLED,
+    FAILED_HANDLER,
+    FAILED_INVALID,
+    WINDOW_BYTES,
+    About,
+    Chunk,
+    Credit,
+    Done,
+    Failure,
+    Stop,
+)
+from penstock.worker.runtimes.asyncio_runtime import AsyncioScope
 from tests.core.worker.zygote_client import WorkerClient, ZygoteClient
-
-WINDOW = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +54,12 @@ def worker(workers):
     ("pool", "name"), [("default", "square"), ("tasks", "async-square"), ("aio", "aio-square")], ids=str
 )
 def test_answer(workers, pool, name):
-    """A handler's result comes back encoded, in each way of running it."""
+    """A handler's result comes back encoded, in each mode."""
     assert workers(pool).ask(name, {"input": 4}) == 16.0
 
 
 def test_order(worker):
-    """Inline attempts that arrive together run in the order of their arrival."""
+    """Inline attempts that arrive together run in the order in which they arrived."""
     attempts = [worker.run("square", {"input": n}) for n in range(20)]
     assert [worker.done().attempt for _ in attempts] == attempts
 
@@ -82,20 +91,20 @@ def test_invalid_input(worker):
 
 
 def test_malformed_input(worker):
-    """A body that is no JSON is a 400."""
+    """A body that is not JSON is a 400."""
     worker.run("square", b"{")
     assert worker.failure().status == 400
 
 
 def test_handler_may_refuse_the_input(worker):
-    """An ``InvalidRequest`` of the handler's own counts as one of the schema's."""
+    """An ``InvalidRequest`` raised by the handler counts like one of the schema's."""
     worker.run("refuse")
     failure = worker.failure()
     assert (failure.kind, failure.errors) == (FAILED_INVALID, [{"path": "$.x", "reason": "too blue"}])
 
 
 def test_unsendable_result(worker):
-    """A result that is no JSON is the handler's failure and names the type."""
+    """A result that cannot be encoded is the handler's failure, which names the type."""
     worker.run("unsendable")
     failure = worker.failure()
     assert failure.kind == FAILED_HANDLER
@@ -103,7 +112,7 @@ def test_unsendable_result(worker):
 
 
 def test_exit_in_user_code_ends_the_job_alone(worker):
-    """``sys.exit`` in a handler fails its job; the worker goes on."""
+    """``sys.exit`` in a handler fails its job; the worker continues."""
     worker.run("quit")
     assert worker.failure().exception_type == "SystemExit"
     assert worker.ask("square", {"input": 2}) == 4.0
@@ -116,7 +125,7 @@ def test_text_that_utf8_cannot_carry(worker):
 
 
 def test_context(worker):
-    """A handler's ``Context`` tells what the engine said about the job."""
+    """A handler's ``Context`` carries what the engine sent about the job."""
     about = About("job-1", 2, "ann", {"a": "b"}, math.inf)
     worker.run("check-context", {}, about=about)
     assert worker.value() == {"id": "job-1", "attempt": 2, "principal": "ann", "cancelled": False}
@@ -126,14 +135,14 @@ def test_context(worker):
 
 
 def test_batch(workers):
-    """A batch gives each job its own result, in order."""
+    """Each job of a batch gets its own result, in order."""
     for name in ("double", "async-double"):
         workers("batches").run(name, 1, 2, 3)
         assert workers("batches").done().results == [Encoded(b"2.0"), Encoded(b"4.0"), Encoded(b"6.0")]
 
 
 def test_batch_of_an_array(workers):
-    """A numpy array is as good as a list."""
+    """A numpy array of results is accepted like a list."""
     pytest.importorskip("numpy")
     workers("batches").run("array", 1, 2)
     assert workers("batches").done().results == [Encoded(b"2.0"), Encoded(b"3.0")]
@@ -149,7 +158,7 @@ def test_batch_with_an_invalid_body(workers):
 
 
 def test_batch_of_wrong_length(workers):
-    """Too few results cannot be told apart: every job of the batch fails."""
+    """Too few results cannot be assigned to their jobs: every job of the batch fails."""
     workers("batches").run("short", 1, 2, 3, 4)
     results = workers("batches").done().results
     assert len(results) == 4
@@ -189,15 +198,15 @@ def test_stream(workers, pool, name):
 
 @pytest.mark.parametrize(("pool", "name"), BLOCKS, ids=str)
 def test_stream_larger_than_its_window(workers, pool, name):
-    """A stream waits when its window is used up, and goes on when credit comes."""
+    """A stream waits when its window is used up, and continues when credit arrives."""
     worker = workers(pool)
-    size = WINDOW // 4
+    size = WINDOW_BYTES // 4
     attempt = worker.run(name, {"n": 12, "size": size})
     first = [worker.wire.expect(Chunk) for _ in range(4)]
-    assert sum(len(chunk.body) for chunk in first) >= WINDOW
-    worker.wire.send(Credit(attempt, 1))  # less than what the last chunk took too much
+    assert sum(len(chunk.body) for chunk in first) >= WINDOW_BYTES
+    worker.wire.send(Credit(attempt, 1))  # less than the last chunk exceeded the window by
     assert worker.wire.is_silent()
-    worker.wire.send(Credit(attempt, WINDOW))
+    worker.wire.send(Credit(attempt, WINDOW_BYTES))
     values, done = worker.chunks(credit=True)
     assert len(values) == 8
     assert done.results == [Encoded(b"")]
@@ -207,7 +216,7 @@ def test_stream_larger_than_its_window(workers, pool, name):
 def test_cancel_of_a_stream_without_credit(zygote, pool, name):
     """A stream that waits for credit is stopped by a cancel, and its ``finally`` blocks run."""
     worker = zygote.spawn(pool)
-    attempt = worker.run(name, {"n": 100, "size": WINDOW})
+    attempt = worker.run(name, {"n": 100, "size": WINDOW_BYTES})
     worker.wire.expect(Chunk)
     worker.cancel(attempt)
     assert worker.failure().kind == FAILED_CANCELLED
@@ -224,13 +233,13 @@ def test_stream_that_fails(worker):
 
 def test_inline_attempt_behind_a_stream(worker):
     """An inline attempt that arrives while a stream waits for credit runs after it, not beside it."""
-    stream = worker.run("blocks", {"n": 3, "size": WINDOW})
+    stream = worker.run("blocks", {"n": 3, "size": WINDOW_BYTES})
     later = worker.run("square", {"input": 3})
     dropped = worker.run("square", {"input": 5})
     worker.cancel(dropped)
     worker.wire.expect(Chunk)
     assert worker.done(dropped).results[0].kind == FAILED_CANCELLED
-    worker.wire.send(Credit(stream, 3 * WINDOW))
+    worker.wire.send(Credit(stream, 3 * WINDOW_BYTES))
     _, done = worker.chunks()
     assert done.attempt == stream
     assert worker.done(later).results == [Encoded(b"9.0")]
@@ -260,7 +269,7 @@ def test_deadline_of_a_task(workers, pool, name):
 
 
 def test_early_timer_is_no_deadline():
-    """A loop whose timers strike early, as uvloop's do by a part of a millisecond, does not end an attempt early."""
+    """A loop whose timers fire early, as uvloop's do by a fraction of a millisecond, does not end an attempt early."""
 
     class Hasty(asyncio.SelectorEventLoop):
         def call_later(self, delay, callback, *args, context=None):
@@ -268,7 +277,7 @@ def test_early_timer_is_no_deadline():
 
     async def main():
         deadline = time.monotonic() + 0.02
-        scope = TaskScope(asyncio.current_task(), asyncio.get_running_loop(), deadline)
+        scope = AsyncioScope(asyncio.current_task(), asyncio.get_running_loop(), deadline)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.Event().wait()
         assert scope.cancelled
@@ -288,13 +297,13 @@ def test_tasks_run_at_once(workers):
 
 
 def test_wrong_loop(workers):
-    """Code for asyncio that runs under trio fails with the mend."""
+    """Code for asyncio that runs under trio fails, and the error names the fix."""
     workers("tasks").run("async-wrong-loop")
     assert 'runtime="asyncio"' in workers("tasks").failure().detail
 
 
 def test_error_in_a_task(workers):
-    """An asynchronous handler's exception shows the user's frames alone."""
+    """An asynchronous handler's exception has a traceback of the user's frames alone."""
     workers("tasks").run("async-fail")
     failure = workers("tasks").failure()
     assert failure.exception_type == "KeyError"
@@ -302,7 +311,7 @@ def test_error_in_a_task(workers):
 
 
 def test_cancelled_error_that_nobody_asked_for(workers):
-    """A ``CancelledError`` of the user's own making is a failure of the handler, not a cancel."""
+    """A ``CancelledError`` raised by the user's code is a failure of the handler, not a cancel."""
     workers("aio").run("aio-cancel-itself")
     failure = workers("aio").failure()
     assert (failure.kind, failure.exception_type) == (FAILED_HANDLER, "asyncio.exceptions.CancelledError")
@@ -322,7 +331,7 @@ def test_threads_run_at_once(workers):
 
 
 def test_cancel_of_a_thread(workers):
-    """A thread learns of a cancel from its ``Context``; what it returns ends the attempt."""
+    """A thread learns of a cancel from its ``Context``; its return value ends the attempt."""
     worker = workers("threads")
     attempt = worker.run("until-cancelled", about=About("", 1, None, {}, math.inf))
     worker.cancel(attempt)
@@ -330,7 +339,7 @@ def test_cancel_of_a_thread(workers):
 
 
 def test_exit_in_a_thread(workers):
-    """``SystemExit`` in a thread fails its job; the thread goes on."""
+    """``SystemExit`` in a thread fails its job; the thread continues."""
     for _ in range(4):
         workers("threads").run("thread-fail")
         assert workers("threads").failure().exception_type == "SystemExit"
@@ -361,7 +370,7 @@ def test_model(zygote):
 
 
 def test_async_model(zygote):
-    """``setup`` may be asynchronous and gets a device even where none was declared; a failing ``teardown`` is told."""
+    """``setup`` may be asynchronous and gets a device even if none was declared; a failing ``teardown`` is logged."""
     worker = zygote.spawn("async-model")
     assert worker.ask("async-model") == "cpu"
     worker.wire.send(Stop())
@@ -369,7 +378,7 @@ def test_async_model(zygote):
 
 
 def test_stop_waits_for_what_runs(zygote):
-    """A worker that is told to stop finishes its attempts first."""
+    """A worker that receives ``Stop`` finishes its attempts first."""
     worker = zygote.spawn("tasks")
     sleeper = worker.run("async-sleep")
     worker.wire.send(Stop())

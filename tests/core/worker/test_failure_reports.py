@@ -1,4 +1,4 @@
-"""What a worker says of an exception: whether the job may be tried again, which only the exception itself can tell."""
+"""A worker's reports of exceptions: they say whether a job may be retried, which only the exception itself can show."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def double(batch: list[float]) -> list[float]:
 
 
 def endpoint(handler: Any = square, **options: Any) -> Endpoint:
-    """An endpoint whose connection errors may pass."""
+    """Return an endpoint whose connection and lookup errors may be retried."""
     app = App("tests")
     app.endpoint("/square", **{"retries": Retries(on=(ConnectionError, LookupError)), **options})(handler)
     return app.endpoints[0]
 
 
 def said(error: BaseException, **options: Any) -> tuple[bool, float | None]:
-    """Whether it may be tried again, and after how long."""
+    """Return whether the job may be retried, and after how long."""
     failure = failure_of(error, endpoint(**options))
     return failure.may_retry, failure.retry_delay
 
@@ -59,12 +59,12 @@ def said(error: BaseException, **options: Any) -> tuple[bool, float | None]:
     ids=lambda value: type(value).__name__,
 )
 def test_named_exceptions_and_their_subclasses_may_be_tried_again(error: BaseException, *, may_retry: bool) -> None:
-    """So says ``Retries.on``; what is no failure of the code is never tried again."""
+    """``Retries.on`` decides; anything but a failure of the code is never retried."""
     assert said(error) == (may_retry, None)
 
 
 def test_who_says_so_itself_may_be_tried_again() -> None:
-    """``Retryable`` needs not be named, and says after how long."""
+    """``Retryable`` need not be named in ``Retries.on``, and carries its own delay."""
     assert said(Retryable("not yet")) == (True, None)
     assert said(Retryable(delay=1.5)) == (True, 1.5)
     assert said(Retryable(delay=0)) == (True, 0.0)
@@ -73,19 +73,19 @@ def test_who_says_so_itself_may_be_tried_again() -> None:
 
 @pytest.mark.parametrize("delay", [-1, float("nan"), float("inf")], ids=str)
 def test_a_delay_is_a_number_of_seconds(delay: float) -> None:
-    """The handler that gives another learns it where it stands."""
+    """An invalid delay is an error in the handler, at the line that passes it."""
     with pytest.raises(ValueError, match=r"give seconds, 0 or more"):
         Retryable(delay=delay)
 
 
 def test_what_may_not_run_twice_says_so_itself() -> None:
-    """Of an endpoint that is not idempotent only ``Retryable`` is tried again."""
+    """If an endpoint is not idempotent, only ``Retryable`` is retried."""
     assert said(ConnectionError(), idempotent=False) == (False, None)
     assert said(Retryable(delay=1.0), idempotent=False) == (True, 1.0)
 
 
 def test_a_group_may_be_tried_again_if_all_of_it_may() -> None:
-    """Nurseries raise groups, of one error too. The longest of the delays counts."""
+    """Nurseries raise groups, even for one error. The longest delay counts."""
     passing = ExceptionGroup("both", [Retryable(delay=1.0), ExceptionGroup("in", [Retryable(delay=2.0), KeyError()])])
     assert said(passing) == (True, 2.0)
     assert said(ExceptionGroup("one of two", [Retryable(delay=1.0), ValueError()])) == (False, None)
@@ -93,7 +93,7 @@ def test_a_group_may_be_tried_again_if_all_of_it_may() -> None:
 
 
 def test_a_result_that_cannot_be_sent_is_not_tried_again() -> None:
-    """It would be the same, whatever is named."""
+    """The result would be the same, whatever ``Retries.on`` names."""
     anything = Retries(on=Exception)
     assert said(HandlerError("a socket", exception_type=UNENCODABLE), retries=anything) == (False, None)
     failure = LiveEndpoint(endpoint(retries=anything), square).encode(object())
@@ -102,19 +102,19 @@ def test_a_result_that_cannot_be_sent_is_not_tried_again() -> None:
 
 
 def test_without_an_endpoint_nothing_is_tried_again() -> None:
-    """As of a set-up that fails."""
+    """A failing ``setup``, for example, is not retried."""
     assert not failure_of(Retryable()).may_retry
 
 
 def test_members_of_a_batch_are_told_apart() -> None:
-    """One item may be tried again while the others have their results."""
+    """One job may be retried while the others have their results."""
     batch = Batch(LiveEndpoint(endpoint(double, batching=Batching(max_size=3)), double), [Work(b"1.0")] * 3)
     batch.settle([1.0, Retryable(delay=3.0), ValueError("no")])
     assert [getattr(result, "may_retry", None) for result in batch.results] == [None, True, False]
 
 
 def test_it_reaches_the_scheduler() -> None:
-    """Over the wire, as attributes of the error."""
+    """It travels over the wire, and becomes attributes of the error."""
     (done,) = FrameReader().feed(pack(Done(1, 0.5, [failure_of(Retryable("not yet", delay=2), endpoint())])))
     assert isinstance(done, Done)
     (error,) = results_of(done, 1)

@@ -33,7 +33,7 @@ def worker(zygote):
 
 @pytest.mark.parametrize("how", ["loop", "sleep", "lock", "queue", "recv"])
 def test_interrupt(zygote, how):
-    """Synchronous code that does not return is stopped, tells where it was, and its worker is used again."""
+    """Synchronous code that does not return is stopped, its traceback shows where, and its worker is used again."""
     worker = zygote.spawn()
     attempt = worker.run("stuck", {"how": how})
     worker.output_until("stuck")
@@ -58,7 +58,7 @@ def test_interrupt_under_asyncio(zygote):
 
 
 def test_interrupt_of_a_regular_expression(zygote):
-    """Matching that backtracks without end looks for signals, and is stopped."""
+    """A regular expression that backtracks indefinitely checks for signals, and is stopped."""
     worker = zygote.spawn("regex")
     attempt = worker.run("regex")
     while worker.words[WORD_STARTED] != attempt:
@@ -68,7 +68,7 @@ def test_interrupt_of_a_regular_expression(zygote):
 
 
 def test_user_code_that_swallows_an_interrupt(zygote):
-    """Code that catches everything and returns has its result sent: there is one answer, and the worker goes on."""
+    """Code that catches everything and returns gets its result sent: there is one answer, and the worker continues."""
     worker = zygote.spawn()
     attempt = worker.run("stuck", {"how": "stubborn"})
     worker.output_until("stuck")
@@ -78,14 +78,14 @@ def test_user_code_that_swallows_an_interrupt(zygote):
 
 
 def test_interrupt_before_the_attempt(worker):
-    """An attempt that is to stop before it begins does not begin."""
+    """An attempt that is interrupted before it begins does not begin."""
     worker.words[WORD_INTERRUPT] = worker.attempt + 1
     worker.run("stuck", {"how": "sleep"})
     assert worker.failure().kind == FAILED_CANCELLED
 
 
 def test_started_word(zygote):
-    """The shared page tells which attempt was begun last, also after its end."""
+    """The shared memory holds the attempt that was begun last, even after its end."""
     worker = zygote.spawn()
     attempt = worker.run("stuck", {"how": "sleep"})
     worker.output_until("stuck")
@@ -96,14 +96,14 @@ def test_started_word(zygote):
 
 
 def test_recalled_attempt(worker):
-    """An attempt that the engine has recalled before it was begun is given back, and the next one runs."""
+    """An attempt that the engine recalled before it began is handed back, and the next one runs."""
     worker.words[WORD_RECALLED] = worker.attempt + 1
     assert worker.done(worker.run("square", {"input": 3})).results == [Failure(FAILED_RECALLED)]
     assert worker.ask("square", {"input": 5}) == 25.0
 
 
 def test_racing_interrupts(worker):
-    """Interrupts that come before, during and after short attempts leave one answer each, and a worker that lives."""
+    """Interrupts that come before, during and after short attempts leave one answer each, and a live worker."""
     for round_ in range(300):
         attempt = worker.run("brief")
         if round_ % 3:
@@ -119,7 +119,7 @@ def test_racing_interrupts(worker):
 
 
 def test_stale_interrupt(worker):
-    """An interrupt of an attempt that has ended does nothing to the next one."""
+    """An interrupt of an attempt that has ended does not affect the next one."""
     for _ in range(300):
         old = worker.run("brief")
         worker.done(old)

@@ -58,7 +58,7 @@ def zygote_of(tmp_path: Path, source: str, target: str = "{}") -> ZygoteClient:
 
 
 def test_loaded(zygote):
-    """The zygote says when the app is imported, and that its import left no threads."""
+    """The zygote reports that the app is imported, and that the import left no threads."""
     assert isinstance(zygote.loaded, Loaded)
     assert zygote.loaded.threads == []
 
@@ -73,7 +73,7 @@ def test_import_that_fails(tmp_path):
 
 
 def test_import_that_leaves_threads(tmp_path):
-    """Where the import starts threads, workers start from nothing instead of being forked, and work the same."""
+    """Where the import starts threads, workers are executed instead of forked, and work the same."""
     with zygote_of(tmp_path, THREADED_APP) as zygote:
         assert zygote.loaded.threads == ["lingerer"]
         worker = zygote.spawn()
@@ -107,7 +107,7 @@ def test_workers_draw_different_numbers(tmp_path):
 
 
 def test_output(worker):
-    """What user code writes to stdout, stderr and their descriptors arrives in the output pipe, line by line."""
+    """Everything that user code writes to stdout, stderr and their descriptors arrives in the pipe, line by line."""
     worker.ask("speak")
     text = worker.output_until("raw bytes")
     assert "to stdout\n" in text
@@ -115,12 +115,12 @@ def test_output(worker):
 
 
 def test_meddling_with_descriptors(worker):
-    """Garbage on descriptor 1 and a closed stdin disturb nothing; stdin is empty."""
+    """Garbage on descriptor 1 and a closed stdin do no harm; stdin is empty."""
     assert worker.ask("meddle") == "b''"
     assert worker.ask("square", {"input": 4}) == 16.0
 
 
-# ---- forks of the user's
+# ---- forks by user code
 
 
 def test_fork_that_exits(worker):
@@ -137,7 +137,7 @@ def test_fork_that_returns(worker):
 
 
 def test_children_of_a_worker_die_with_it(zygote, worker):
-    """The death of a worker is seen although a child of its own lives, and that child is killed."""
+    """The death of a worker is detected although a child of its own is alive, and that child is killed."""
     child = worker.ask("fork-a-sleeper")
     os.kill(worker.pid, signal.SIGKILL)
     exited = zygote.exited()
@@ -149,7 +149,7 @@ def test_children_of_a_worker_die_with_it(zygote, worker):
 
 
 def test_crash(zygote, worker):
-    """A crash is told with its signal; the output says where it was, and the next worker is as good."""
+    """A crash is reported with its signal; the output shows where it was, and the next worker works."""
     worker.run("die", {"signal": int(signal.SIGSEGV)})
     assert zygote.exited().status == -signal.SIGSEGV
     assert worker.wire.receive() is None
@@ -158,7 +158,7 @@ def test_crash(zygote, worker):
 
 
 def test_stop_signals_are_the_engines(worker):
-    """SIGINT and SIGTERM, which a terminal sends to all, do nothing to a worker and its zygote."""
+    """SIGINT and SIGTERM, which a terminal sends to all processes, do not affect a worker and its zygote."""
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
         os.kill(worker.zygote.process.pid, number)
@@ -187,7 +187,7 @@ def test_workers_die_with_their_zygote():
 
 
 def test_zygote_ends_with_its_socket():
-    """A zygote whose engine is gone takes its workers with it, even those that are stuck in user code."""
+    """A zygote whose engine is gone kills its workers, even those that are stuck in user code."""
     zygote = ZygoteClient()
     worker = zygote.spawn()
     worker.run("stuck", {"how": "loop"})

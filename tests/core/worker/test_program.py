@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
 from penstock.app import App
-from penstock.wire import SHARED_BYTES, Chunk, Done, Message, Run, Work, pack
+from penstock.wire import SHARED_BYTES, WINDOW_BYTES, Chunk, Credit, Done, Message, Run, Work, pack
 from penstock.worker.attempts import LiveEndpoint
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.program import Program
@@ -17,21 +17,29 @@ app = App(__name__)
 
 
 @app.endpoint("/count")
-def count(n: int) -> Iterator[int]:
-    yield from range(n)
+def count(n: int, size: int = 1) -> Iterator[str]:
+    yield from ["x" * size] * n
+
+
+@app.endpoint("/peek")
+def peek() -> None:
+    peeking.pop()()
+
+
+peeking: list[Callable[[], None]] = []  # called by the next attempt of peek
 
 
 class FullAtTimes:
-    """An outbox whose socket is full whenever the test says so, and empty again at the next try."""
+    """A channel whose socket is full at the tries that the test names, and empty again at the next."""
 
     def __init__(self, full_at: set[int]) -> None:
         self.sent: list[Message] = []
         self._waiting: list[Message] = []
-        self._tries = 0
+        self.tries = 0
         self._full_at = full_at
 
     @property
-    def is_empty(self) -> bool:
+    def is_flushed(self) -> bool:
         return not self._waiting
 
     def post(self, message: Message) -> None:
@@ -40,8 +48,8 @@ class FullAtTimes:
     post_done = post
 
     def flush(self) -> bool:
-        self._tries += 1
-        if self._tries in self._full_at:
+        self.tries += 1
+        if self.tries in self._full_at:
             return False
         self.sent += self._waiting
         self._waiting.clear()
@@ -63,21 +71,42 @@ class Loop:
         raise AssertionError("no thread is at work here")
 
 
-def program_with(outbox: FullAtTimes) -> tuple[Program, Loop]:
+def program_with(channel: FullAtTimes) -> tuple[Program, Loop]:
     loop = Loop()
     guard = InterruptGuard(memoryview(bytearray(SHARED_BYTES)).cast("Q"))
-    (endpoint,) = app.endpoints
-    program: Any = Program(loop, outbox, guard, {0: LiveEndpoint(endpoint, count)})
+    live = {endpoint.index: LiveEndpoint(endpoint, endpoint.handler) for endpoint in app.endpoints}
+    program: Any = Program(loop, channel, guard, live)
     return program, loop
 
 
 @pytest.mark.parametrize("tries", [{1}, {2}, {3}, {4}, {2, 4}, {1, 3}])
 def test_a_stream_that_found_the_socket_full_goes_on(tries: set[int]) -> None:
-    """Whichever try to write fails, the stream ends by itself, or the loop has been asked to call back."""
-    outbox = FullAtTimes(tries)
-    program, loop = program_with(outbox)
+    """Whichever attempt to write fails, the stream ends by itself, or the loop has been asked to call back."""
+    channel = FullAtTimes(tries)
+    program, loop = program_with(channel)
     program.receive(pack(Run(1, 0, math.inf, [Work(msgspec.json.encode({"n": 3}))])))
     for _ in range(loop.flushes_asked_for):
-        if outbox.flush():
-            program.on_drained()
-    assert [type(message) for message in outbox.sent] == [Chunk, Chunk, Chunk, Done]
+        if channel.flush():
+            program.on_flushed()
+    assert [type(message) for message in channel.sent] == [Chunk, Chunk, Chunk, Done]
+
+
+def test_a_result_costs_one_write() -> None:
+    """The result of an inline attempt is written at once, and nothing is left to write after it."""
+    channel = FullAtTimes(set())
+    program, _ = program_with(channel)
+    peeking.append(lambda: None)
+    program.receive(pack(Run(1, 1, math.inf, [Work(b"{}")])))
+    assert ([type(message) for message in channel.sent], channel.tries) == ([Done], 1)
+
+
+def test_the_end_of_a_stream_does_not_wait_behind_user_code() -> None:
+    """A finished stream is reported before the next inline attempt begins, which may take any time."""
+    channel = FullAtTimes(set())
+    program, _ = program_with(channel)
+    sent_before: list[list[type]] = []
+    peeking.append(lambda: sent_before.append([type(message) for message in channel.sent]))
+    first = pack(Run(1, 0, math.inf, [Work(msgspec.json.encode({"n": 3, "size": WINDOW_BYTES // 2}))]))
+    program.receive(first + pack(Run(2, 1, math.inf, [Work(b"{}")])) + pack(Credit(1, WINDOW_BYTES)))
+    assert sent_before == [[Chunk, Chunk, Chunk, Done]]
+    assert [type(message) for message in channel.sent] == [Chunk, Chunk, Chunk, Done, Done]

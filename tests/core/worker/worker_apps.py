@@ -1,4 +1,4 @@
-"""The app that the tests of the worker run: what users write, well and badly."""
+"""The app that the tests of the worker run: handlers as users write them, good and bad."""
 
 from __future__ import annotations
 

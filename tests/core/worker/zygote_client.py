@@ -1,4 +1,4 @@
-"""The engine's side of the conversation with a zygote and its workers, by hand and with every wait bounded."""
+"""The engine's side of the conversation with a zygote and its workers, by hand, and with every wait bounded."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ import msgspec
 
 from penstock.response import Encoded
 from penstock.wire import (
+    SHARED_BYTES,
+    WORD_INTERRUPT,
     About,
     Cancel,
     Chunk,
@@ -42,7 +44,7 @@ APPS = Path(__file__).with_name("worker_apps.py")
 
 
 class Wire:
-    """A socket that speaks messages."""
+    """A socket that sends and receives messages."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -53,11 +55,11 @@ class Wire:
         frame = pack(message)
         self.sock.settimeout(PATIENCE)
         sent = socket.send_fds(self.sock, [frame], descriptors or [])
-        if sent < len(frame):  # not for nothing: a worker that dies of this very message may be gone by now
+        if sent < len(frame):  # only if needed: a worker that dies of this very message may be gone by now
             self.sock.sendall(frame[sent:])
 
     def receive(self, patience: float = PATIENCE) -> Message | None:
-        """The next message; None at the end of the stream."""
+        """Return the next message; None at the end of the stream."""
         deadline = time.monotonic() + patience
         while not self._arrived:
             self.sock.settimeout(max(0.001, deadline - time.monotonic()))
@@ -75,7 +77,7 @@ class Wire:
         return message
 
     def is_silent(self, seconds: float = 0.0) -> bool:
-        """Whether nothing has arrived so far, nor does for so long."""
+        """Return whether nothing has arrived so far, and nothing does for this long."""
         return not self._arrived and not select.select([self.sock], [], [], seconds)[0]
 
 
@@ -92,7 +94,7 @@ class ZygoteClient:
         )
         theirs.close()
         self.wire = Wire(ours)
-        self.workers: list[WorkerClient] = []  # kept, or their sockets would close
+        self.workers: list[WorkerClient] = []  # kept, because their sockets would close otherwise
         self._exits: deque[Exited] = deque()
         self.wire.send(Load(target, [p for p in sys.path if p], argv or ["prog"]))
         self.loaded = self.wire.receive()
@@ -138,13 +140,13 @@ class WorkerClient:
         self.number = number
         self.attempt = 0
         ours, theirs = socket.socketpair()
-        page = os.memfd_create("test-page")
-        os.ftruncate(page, 4096)
-        self._map = mmap.mmap(page, 4096)
+        memory = os.memfd_create("test-memory")
+        os.ftruncate(memory, SHARED_BYTES)
+        self._map = mmap.mmap(memory, SHARED_BYTES)
         self.words = memoryview(self._map).cast("Q")
         self._output, output = os.pipe()
-        zygote.wire.send(Spawn(number, pool, f"{pool}-{number}", device), [theirs.fileno(), page, output])
-        for descriptor in (page, output):
+        zygote.wire.send(Spawn(number, pool, f"{pool}-{number}", device), [theirs.fileno(), memory, output])
+        for descriptor in (memory, output):
             os.close(descriptor)
         theirs.close()
         self.wire = Wire(ours)
@@ -159,7 +161,7 @@ class WorkerClient:
     # ---- attempts
 
     def run(self, name: str, *inputs: object, deadline: float = math.inf, about: About | None = None) -> int:
-        """Start an attempt, with one job for each input; bytes are a body as it is."""
+        """Start an attempt, with one job for each input; bytes are sent as they are."""
         self.attempt += 1
         bodies = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in inputs or ({},)]
         self.wire.send(Run(self.attempt, endpoint_index(name), deadline, [Work(body, about) for body in bodies]))
@@ -195,7 +197,7 @@ class WorkerClient:
         return msgspec.json.decode(message.body)
 
     def chunks(self, *, credit: bool = False) -> tuple[list[object], Done]:
-        """All chunks of a stream and its end; with ``credit``, each is taken and paid back."""
+        """Return all chunks of a stream and its end; with ``credit``, credit is sent for each."""
         values: list[object] = []
         while True:
             message = self.wire.receive()
@@ -210,8 +212,8 @@ class WorkerClient:
         self.wire.send(Cancel(attempt))
 
     def interrupt(self, attempt: int) -> None:
-        """Stop an inline attempt as the engine does: the signal is repeated until something is heard."""
-        self.words[0] = attempt
+        """Stop an inline attempt as the engine does: repeat the signal until a message arrives."""
+        self.words[WORD_INTERRUPT] = attempt
         self.cancel(attempt)
         for _ in range(int(PATIENCE / 0.02)):
             os.kill(self.pid, signal.SIGUSR1)
@@ -227,7 +229,7 @@ class WorkerClient:
         os.close(self._output)
 
     def output_until(self, text: str) -> str:
-        """What it has written so far, once that contains a text."""
+        """Wait until the output contains a text; return all output so far."""
         deadline = time.monotonic() + PATIENCE
         while text not in self._text:
             left = deadline - time.monotonic()
@@ -239,12 +241,12 @@ class WorkerClient:
         return self._text
 
     def is_gone(self) -> bool:
-        """Whether the process ends within our patience."""
+        """Return whether the process ends within ``PATIENCE``."""
         return is_gone(self.pid)
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process that is nobody's child of ours ends within our patience."""
+    """Return whether a process, which need not be a child of this one, ends within ``PATIENCE``."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
@@ -258,7 +260,7 @@ def is_gone(pid: int) -> bool:
 
 
 def endpoint_index(name: str) -> int:
-    """The place of an endpoint in the app of these tests; elsewhere, a number is a name."""
+    """Return the index of an endpoint in the app of these tests; for other apps, pass the index as the name."""
     if name.isdigit():
         return int(name)
     from tests.core.worker.worker_apps import app

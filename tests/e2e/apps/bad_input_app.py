@@ -1,4 +1,4 @@
-"""Served by test_bad_input.py: endpoints that take what clients get wrong, and one that returns what JSON has not."""
+"""Served by test_bad_input.py: endpoints for invalid input, and one whose results cannot be encoded in JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batching handlers: each answers with what a test wants to know of the batch it was in."""
+"""Batching handlers: each returns the facts about its batch that a test checks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import trio
 from penstock import App, Batching, Timeouts
 from tests.e2e.apps.marks import folder, mark, wait_for_marks
 
-HOURS = 3600.0  # longer than any test: a batch that goes sooner has another reason
+HOURS = 3600.0  # longer than any test: a batch that starts sooner has another reason
 MEMBER_TOTAL = 4.0
 
 app = App(__name__)
 
 
-# ---- when a batch goes
+# ---- when a batch starts
 
 
 @app.endpoint("/full", batching=Batching(max_size=4, max_wait=HOURS))
 def full(batch: list[int]) -> list[dict[str, int]]:
-    """Answer with the size of the batch and the square of the item."""
+    """Return the size of the batch and the square of the item."""
     return [{"size": len(batch), "square": item**2} for item in batch]
 
 
@@ -41,7 +41,7 @@ def queue(batch: list[int]) -> list[int]:
     return [len(batch) for _ in batch]
 
 
-# ---- what comes back
+# ---- results
 
 
 @app.endpoint("/roots", batching=Batching(max_size=4, max_wait=HOURS))
@@ -69,7 +69,7 @@ def unsendable(batch: list[int]) -> list[object]:
     return [object() if item < 0 else item for item in batch]
 
 
-# ---- what goes in
+# ---- inputs
 
 
 class Page(msgspec.Struct):
@@ -89,15 +89,15 @@ def raw(batch: list[bytes]) -> list[bytes]:
 
 @app.endpoint("/meeting", workers=1, runtime="trio", concurrency=2, batching=Batching(max_size=2, max_wait=HOURS))
 async def meeting(batch: list[str]) -> list[int]:
-    """Two batches must be in here at the same time, or neither ever ends."""
+    """Wait until two batches run here at the same time; otherwise neither ends."""
     mark(f"meeting.{batch[0]}")
     with trio.fail_after(10.0):
-        while len(list(folder().glob("meeting.*"))) < 2:  # noqa: ASYNC110 - marks are all there is
+        while len(list(folder().glob("meeting.*"))) < 2:  # noqa: ASYNC110 - the event is in another process
             await trio.sleep(0.005)
     return [len(batch) for _ in batch]
 
 
-# ---- members that die before their batch ends
+# ---- jobs that end before their batch does
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def watched(name: str) -> Iterator[None]:
 
 @app.endpoint("/held", workers=1, batching=Batching(max_size=2, max_wait=HOURS), timeouts=Timeouts(grace=60.0))
 def held(batch: list[str]) -> list[str]:
-    """Go on until the test lets the first item's batch end."""
+    """Run until the test releases the batch by its first item."""
     with watched(batch[0]):
         wait_for_marks(f"{batch[0]}.release")
     return batch
@@ -123,7 +123,7 @@ def held(batch: list[str]) -> list[str]:
     "/mortal", pool="held", batching=Batching(max_size=2, max_wait=HOURS), timeouts=Timeouts(total=MEMBER_TOTAL)
 )
 def mortal(batch: list[str]) -> list[str]:
-    """As ``held``, and its members have deadlines."""
+    """Run like ``held``, with deadlines for the jobs."""
     with watched(batch[0]):
         wait_for_marks(f"{batch[0]}.release")
     return batch

@@ -1,7 +1,7 @@
-"""Handlers that do not return by themselves, each stuck in another way.
+"""Handlers that do not return by themselves, each stuck in a different way.
 
-Those that can be interrupted have a long grace, so that a worker which lives on was not merely lucky; those that
-cannot have a short one. Each tells by a mark, named for its job, that its ``finally`` ran and what it saw.
+Handlers that can be interrupted have a long grace, so that a surviving worker is not mere luck; the others have a short
+one. Each handler's ``finally`` writes a mark, named for the job, that contains the exception it saw.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from tests.e2e.apps.marks import mark
 
 app = App(__name__)
 
-FOR_EVER = 60.0
+FOREVER = 60.0
 INTERRUPTIBLE = Timeouts(execution=0.4, grace=20.0)
 HOPELESS = Timeouts(execution=0.4, grace=0.4)
 
 
 @contextlib.contextmanager
 def cleaning_up(ctx: Context) -> Iterator[None]:
-    """What a careful handler does: its ``finally`` marks the job, with the exception that went by."""
+    """Act as a careful handler does: a ``finally`` marks the job, with the exception that passed through."""
     try:
         yield
     finally:
         mark(ctx.job_id, type(sys.exception()).__name__ if sys.exception() else "nothing")
 
 
-# ---- who is there
+# ---- process ids
 
 
 @app.endpoint("/inline-pid", pool="inline")
@@ -71,7 +71,7 @@ class Stuck:
             pass
 
     def sleep(self) -> None:
-        time.sleep(FOR_EVER)
+        time.sleep(FOREVER)
 
     def lock(self) -> None:
         lock = threading.Lock()
@@ -104,7 +104,7 @@ class Stuck:
     def except_exception(self) -> None:
         while True:
             with contextlib.suppress(Exception):
-                time.sleep(FOR_EVER)
+                time.sleep(FOREVER)
 
 
 @app.endpoint("/stuck", pool="inline", timeouts=INTERRUPTIBLE)
@@ -121,7 +121,7 @@ def stuck_inline_asyncio(how: str, ctx: Context) -> None:
 @app.endpoint("/stuck-batch", pool="inline", batching=Batching(max_size=2, max_wait=20.0), timeouts=INTERRUPTIBLE)
 def stuck_batch(names: list[str]) -> list[str]:
     try:
-        time.sleep(FOR_EVER)
+        time.sleep(FOREVER)
     finally:
         mark("+".join(sorted(names)), type(sys.exception()).__name__)
     return names
@@ -130,7 +130,7 @@ def stuck_batch(names: list[str]) -> list[str]:
 @app.endpoint("/swallow-once", pool="inline", timeouts=INTERRUPTIBLE)
 def swallow_once(ctx: Context) -> str:
     try:
-        time.sleep(FOR_EVER)
+        time.sleep(FOREVER)
     except BaseException as error:
         mark(ctx.job_id, type(error).__name__)
     return "as if nothing had been"
@@ -141,7 +141,7 @@ class StuckModel:
     def setup(self) -> None:
         self.calls = 0
 
-    def predict(self, ctx: Context, seconds: float = FOR_EVER) -> int:
+    def predict(self, ctx: Context, seconds: float = FOREVER) -> int:
         self.calls += 1
         with cleaning_up(ctx):
             time.sleep(seconds)
@@ -154,13 +154,13 @@ class StuckModel:
 class StuckStream:
     def before(self, ctx: Context) -> Iterator[int]:
         with cleaning_up(ctx):
-            time.sleep(FOR_EVER)
+            time.sleep(FOREVER)
             yield 0
 
     def inside(self, ctx: Context) -> Iterator[int]:
         with cleaning_up(ctx):
             yield 0
-            time.sleep(FOR_EVER)
+            time.sleep(FOREVER)
             yield 1
 
     def never_silent(self, ctx: Context) -> Iterator[int]:
@@ -192,27 +192,27 @@ def flood(ctx: Context) -> Iterator[str]:
 @app.endpoint("/stuck-task", pool="tasks", concurrency=2, timeouts=INTERRUPTIBLE)
 async def stuck_task(ctx: Context) -> None:
     with cleaning_up(ctx):
-        await trio.sleep(FOR_EVER)
+        await trio.sleep(FOREVER)
 
 
 @app.endpoint("/stuck-asyncio", pool="asyncio", concurrency=2, timeouts=INTERRUPTIBLE)
 async def stuck_asyncio(ctx: Context) -> None:
     with cleaning_up(ctx):
-        await asyncio.sleep(FOR_EVER)
+        await asyncio.sleep(FOREVER)
 
 
 @app.endpoint("/stuck-task-stream", pool="tasks", concurrency=2, timeouts=INTERRUPTIBLE)
 async def stuck_task_stream(ctx: Context) -> AsyncIterator[int]:
     with cleaning_up(ctx):
         yield 0
-        await trio.sleep(FOR_EVER)
+        await trio.sleep(FOREVER)
 
 
 @app.endpoint("/stuck-asyncio-stream", pool="asyncio", concurrency=2, timeouts=INTERRUPTIBLE)
 async def stuck_asyncio_stream(ctx: Context) -> AsyncIterator[int]:
     with cleaning_up(ctx):
         yield 0
-        await asyncio.sleep(FOR_EVER)
+        await asyncio.sleep(FOREVER)
 
 
 @app.endpoint("/flood-tasks", pool="tasks", concurrency=2, timeouts=INTERRUPTIBLE)
@@ -229,26 +229,26 @@ async def flood_asyncio(ctx: Context) -> AsyncIterator[str]:
             yield "x" * 100_000
 
 
-# ---- what only a kill stops
+# ---- handlers that only a kill stops
 
 
 class Hopeless:
     def long_numpy_call(self) -> None:
         row = numpy.ones(400_000)
-        numpy.convolve(row, row)  # 160 thousand million multiplications in one call of C
+        numpy.convolve(row, row)  # 160 billion multiplications in one C call
 
     def swallow(self) -> None:
         while True:
             try:
-                time.sleep(FOR_EVER)
+                time.sleep(FOREVER)
             except BaseException:
                 continue
 
     def clean_up_for_ever(self) -> None:
         try:
-            time.sleep(FOR_EVER)
+            time.sleep(FOREVER)
         finally:
-            time.sleep(FOR_EVER)
+            time.sleep(FOREVER)
 
 
 @app.endpoint("/hopeless", pool="inline", timeouts=HOPELESS)
@@ -266,10 +266,10 @@ def hopeless_stream(how: str) -> Iterator[int]:
 async def hopeless_task(how: str) -> None:
     if how == "shield":
         with trio.CancelScope(shield=True):
-            await trio.sleep(FOR_EVER)
+            await trio.sleep(FOREVER)
     while how == "swallow":
         try:
-            await trio.sleep(FOR_EVER)
+            await trio.sleep(FOREVER)
         except BaseException:
             continue
     getattr(Hopeless(), how)()  # blocks the loop, and cannot be reached
@@ -279,16 +279,16 @@ async def hopeless_task(how: str) -> None:
 async def hopeless_asyncio() -> None:
     while True:
         try:
-            await asyncio.sleep(FOR_EVER)
+            await asyncio.sleep(FOREVER)
         except BaseException:
             continue
 
 
 @app.endpoint("/innocent", pool="tasks", concurrency=2)
 async def innocent(ctx: Context) -> int:
-    """Runs beside the hopeless: for as long as it takes in its first attempt, not at all in another."""
+    """Run beside the hopeless handlers: until the worker is killed in the first attempt, not at all in later ones."""
     if ctx.attempt == 1:
-        await trio.sleep(FOR_EVER)
+        await trio.sleep(FOREVER)
     return ctx.attempt
 
 
@@ -297,7 +297,7 @@ async def innocent(ctx: Context) -> int:
 
 @app.endpoint("/stuck-thread", pool="threads", concurrency=2, timeouts=HOPELESS)
 def stuck_thread() -> None:
-    time.sleep(FOR_EVER)
+    time.sleep(FOREVER)
 
 
 @app.endpoint("/willing-thread", pool="threads", concurrency=2, timeouts=INTERRUPTIBLE)

@@ -1,4 +1,4 @@
-"""Handlers that kill, poison and vandalise their workers, and the good ones that must not be harmed by that."""
+"""Handlers that kill, poison and vandalise their workers, and good handlers that must not suffer from it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ import trio
 from penstock import App, Batching, Retries, Timeouts
 from tests.e2e.apps.marks import folder, mark
 
-CHILD_LIVES_SECONDS = 20.0  # what escapes on purpose ends by itself, soon after the tests
+CHILD_LIVES_SECONDS = 20.0  # children that escape on purpose exit by themselves soon after the tests
 
 app = App(__name__)
 
 
-# ---- what random kills strike
+# ---- targets of random kills
 
 
 @app.endpoint("/echo", pool="load", workers=2)
@@ -51,7 +51,7 @@ def echo_stream(number: int) -> Iterator[int]:
 
 
 def die(name: str, how: str) -> NoReturn:
-    """Leave a line for this death, and die."""
+    """Write a line for this death, and die."""
     with (folder() / f"{name}.deaths").open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
     if how == "signal":
@@ -91,7 +91,7 @@ async def poison_async(name: str, how: str = "", until: str = "") -> str:
     mark(f"{name}.began")
     while not (folder() / until).exists():  # noqa: ASYNC110 - the event is in another process
         await trio.sleep(0.005)
-    await trio.sleep(0.1)  # whoever ran beside poison now would be dead before this is over
+    await trio.sleep(0.1)  # a job that ran beside poison now would die during this sleep
     return name
 
 
@@ -100,7 +100,7 @@ def once(name: str, how: str) -> str:
     die(name, how)
 
 
-# ---- stuck in C code, where nothing but a SIGKILL helps
+# ---- stuck in C code, where only a SIGKILL helps
 
 
 @app.endpoint("/stuck", workers=1, timeouts=Timeouts(grace=60.0))
@@ -125,12 +125,12 @@ def close_stdin() -> None:
 
 
 def fork_and_return() -> None:
-    """The child goes on into the server's code as if it were the worker."""
+    """Fork a child that continues in the server's code as if it were the worker."""
     os.fork()
 
 
 def fork_a_survivor() -> None:
-    """The child leaves the worker's session and process group, and keeps its output pipe."""
+    """Fork a child that leaves the worker's session and process group, and keeps its output pipe."""
     if os.fork() == 0:
         os.setsid()
         mark("survivor", str(os.getpid()))
@@ -139,7 +139,7 @@ def fork_a_survivor() -> None:
 
 
 def fork_in_c() -> None:
-    """The child keeps every descriptor, that of the engine's socket too: Python is not told of this fork."""
+    """Fork without Python's knowledge: the child keeps every descriptor, also that of the engine's socket."""
     libc = ctypes.CDLL(None)
     if libc.fork() == 0:
         libc.setsid()
@@ -223,7 +223,7 @@ def neighbour(number: int) -> int:
     return number
 
 
-# ---- a model that cannot always be set up
+# ---- a model whose set-up may fail
 
 
 @app.endpoint("/fickle")

@@ -1,4 +1,4 @@
-"""Endpoints that overrun each of their time-outs. Pools are named for what may disturb whom."""
+"""Endpoints that overrun each of their timeouts. Pools are named for what may disturb whom."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.e2e.apps.marks import mark, wait_for_marks
 
 app = App(__name__)
 
-FOR_EVER = 60.0
+FOREVER = 60.0
 
 
-# ---- those who must never notice anything
+# ---- endpoints that must never be disturbed
 
 
 @app.endpoint("/fast", pool="fast")
@@ -39,8 +39,8 @@ async def fast_task() -> int:
 # ---- execution, with free capacity beside it
 
 
-def sleep_for_ever() -> None:
-    time.sleep(FOR_EVER)
+def sleep_forever() -> None:
+    time.sleep(FOREVER)
 
 
 @app.endpoint("/execution", pool="lone", timeouts=Timeouts(execution=0.5))
@@ -51,22 +51,22 @@ def execution(seconds: float) -> float:
 
 @app.endpoint("/execution-roomy", pool="roomy", timeouts=Timeouts(execution=0.5))
 def execution_roomy() -> None:
-    sleep_for_ever()
+    sleep_forever()
 
 
 @app.endpoint("/execution-task", pool="tasks", concurrency=4, timeouts=Timeouts(execution=0.5))
 async def execution_task() -> None:
-    await trio.sleep(FOR_EVER)
+    await trio.sleep(FOREVER)
 
 
-# ---- queue: what is queued behind somebody who is stuck
+# ---- queue: jobs behind one that is stuck
 
 
 class Stuck:
-    """Ways to be stuck until the execution time-out, and then for the grace or not."""
+    """Ways to be stuck until the execution timeout, and then for the grace or not."""
 
     def sleep(self) -> None:
-        sleep_for_ever()
+        sleep_forever()
 
     def hold_the_gil(self) -> None:
         re.match(r"(a+)+$", "a" * 64 + "b")
@@ -74,7 +74,7 @@ class Stuck:
     def swallow(self) -> None:
         while True:
             try:
-                sleep_for_ever()
+                sleep_forever()
             except BaseException:
                 mark("swallowed")
 
@@ -108,7 +108,7 @@ def die_slowly(ctx: Context) -> None:
     if ctx.attempt == 1:
         time.sleep(0.4)
         os._exit(1)
-    sleep_for_ever()
+    sleep_forever()
 
 
 # ---- streams: (pause before, value) of each chunk
@@ -167,7 +167,7 @@ def stubborn() -> None:
 @app.endpoint("/slow-to-stop", pool="grace", timeouts=Timeouts(execution=0.4, grace=10.0))
 def slow_to_stop(ctx: Context) -> None:
     try:
-        sleep_for_ever()
+        sleep_forever()
     finally:
         time.sleep(0.5)
         mark(ctx.job_id)

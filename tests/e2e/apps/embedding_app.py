@@ -1,4 +1,4 @@
-"""The app of test_embedding.py's programs."""
+"""The app of the programs in test_embedding.py."""
 
 from __future__ import annotations
 

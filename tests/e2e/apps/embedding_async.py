@@ -1,4 +1,4 @@
-"""A program that embeds the engine in asyncio, uvloop or trio, tries everything, and prints what came of it."""
+"""A program that embeds the engine in asyncio, uvloop or trio, tries everything, and prints the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 
 from penstock import open_engine
 from tests.e2e.apps.embedding_app import app
-from tests.e2e.apps.embedding_facts import alive, children, describe, open_descriptors, tell, threads, worker_pids
+from tests.e2e.apps.embedding_facts import alive, children, describe, open_descriptors, report, threads, worker_pids
 from tests.e2e.apps.marks import folder
 
 FLAVOUR = sys.argv[1]
@@ -31,25 +31,25 @@ async def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         await pause()
-    raise TimeoutError("waited in vain")
+    raise TimeoutError("the condition did not become true")
 
 
 async def together(jobs: list[Job]) -> list[Any]:
     """Run the jobs side by side and return their results, errors included."""
     results: list[Any] = [None] * len(jobs)
 
-    async def keep(place: int) -> None:
+    async def keep(index: int) -> None:
         try:
-            results[place] = await jobs[place]()
+            results[index] = await jobs[index]()
         except Exception as error:
-            results[place] = error
+            results[index] = error
 
     if FLAVOUR == "trio":
         async with trio.open_nursery() as nursery:
-            for place in range(len(jobs)):
-                nursery.start_soon(keep, place)
+            for index in range(len(jobs)):
+                nursery.start_soon(keep, index)
     else:
-        await asyncio.gather(*(keep(place) for place in range(len(jobs))))
+        await asyncio.gather(*(keep(index) for index in range(len(jobs))))
     return results
 
 
@@ -92,7 +92,7 @@ async def try_errors(engine: Any) -> None:
     async def read(name: str, n: int) -> None:
         async with engine.stream(name, {"n": n}) as stream:
             async for chunk in stream:
-                chunks.append(chunk)  # noqa: PERF401 - what came before the error is to be seen
+                chunks.append(chunk)  # noqa: PERF401 - the chunks before the error must be kept
 
     facts["errors"] = {
         "invalid": await error_of(lambda: engine.call("square", {"input": "x"})),
@@ -146,7 +146,7 @@ async def try_bodies() -> None:
 
 
 async def main() -> None:
-    async with open_engine(app):  # what a first use leaves open for good does not count
+    async with open_engine(app):  # a first use leaves some things open for good; they do not count
         pass
     before, threads_before = open_descriptors(), threads()
     async with open_engine(app) as engine:
@@ -171,4 +171,4 @@ elif FLAVOUR == "uvloop":
     uvloop.run(main())
 else:
     asyncio.run(main())
-tell(facts)
+report(facts)

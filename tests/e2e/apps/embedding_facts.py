@@ -1,4 +1,4 @@
-"""What the programs of test_embedding.py have in common: they find facts out and print them as one JSON object."""
+"""Shared code of the programs in test_embedding.py, which print what they observe as one JSON object."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from penstock import PenstockError
 
 
 def open_descriptors() -> list[str]:
-    """What this process has open. Sockets and the like are told apart by kind only: their numbers change."""
+    """Return the open descriptors of this process. Sockets and pipes are only named by kind: their numbers change."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
             found.append(str(entry.readlink()).partition(":")[0])
-        except FileNotFoundError:  # the one of the listing itself
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return sorted(found)
 
@@ -31,7 +31,7 @@ def alive(pids: list[int]) -> list[int]:
 
 
 def children() -> list[str]:
-    """The processes that this one has started and that still exist, zombies included."""
+    """Return the child processes of this one that still exist, zombies included."""
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
@@ -40,12 +40,12 @@ def threads() -> list[str]:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An error as its class and what every Penstock error knows."""
+    """Return the error's class and text, and the attributes of a Penstock error."""
     known: dict[str, Any] = {"class": type(error).__name__, "text": str(error)}
     if isinstance(error, PenstockError):
         known |= {"status": error.status, "code": error.code, "retryable": error.retryable}
     return known
 
 
-def tell(facts: dict[str, Any]) -> None:
+def report(facts: dict[str, Any]) -> None:
     print(json.dumps(facts))

@@ -1,4 +1,4 @@
-"""A program that embeds the engine beside its threads, tries everything, and prints what came of it."""
+"""A program that embeds the engine beside its own threads, tries everything, and prints the results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock import start_engine
 from tests.e2e.apps.embedding_app import app
-from tests.e2e.apps.embedding_facts import alive, children, describe, open_descriptors, tell, threads, worker_pids
+from tests.e2e.apps.embedding_facts import alive, children, describe, open_descriptors, report, threads, worker_pids
 from tests.e2e.apps.marks import folder
 
 facts: dict[str, Any] = {}
@@ -21,7 +21,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise TimeoutError("waited in vain")
+    raise TimeoutError("the condition did not become true")
 
 
 def error_of(job: Callable[[], Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def try_errors(engine: Any) -> None:
     def read(name: str, n: int) -> None:
         with engine.stream(name, {"n": n}) as stream:
             for chunk in stream:
-                chunks.append(chunk)  # noqa: PERF402 - what came before the error is to be seen
+                chunks.append(chunk)  # noqa: PERF402 - the chunks before the error must be kept
 
     facts["errors"] = {
         "invalid": error_of(lambda: engine.call("square", {"input": "x"})),
@@ -61,7 +61,7 @@ def try_errors(engine: Any) -> None:
 
 
 def try_cancelling(engine: Any) -> None:
-    """A thread's wait cannot be cancelled from outside: its time-out does it."""
+    """A thread's wait cannot be cancelled from outside: its timeout does it."""
 
     def hold() -> dict[str, Any]:
         return error_of(lambda: engine.call("hold", {}, timeout=1.0))
@@ -96,7 +96,7 @@ def try_bodies() -> None:
 
 
 def main() -> None:
-    with start_engine(app):  # what a first use leaves open for good does not count
+    with start_engine(app):  # a first use leaves some things open for good; they do not count
         pass
     before, threads_before = open_descriptors(), threads()
     with start_engine(app) as engine:
@@ -114,4 +114,4 @@ def main() -> None:
 
 
 main()
-tell(facts)
+report(facts)

@@ -36,7 +36,7 @@ def count(n: int) -> Iterator[dict[str, int]]:
 
 @app.endpoint("/count-marked")
 def count_marked(names: list[str]) -> Iterator[str]:
-    """A chunk for each name, the next only when the client has told that it has seen the one before."""
+    """Yield a chunk for each name, each one only after the client has confirmed the one before."""
     for name in names:
         yield name
         wait_for_marks(name)
@@ -168,7 +168,7 @@ class SecondPid:
         return os.getpid()
 
 
-# ---- what a handler may know
+# ---- the context of a handler
 
 
 @app.endpoint("/context")
@@ -204,7 +204,7 @@ async def asyncio_on_trio() -> None:
     await asyncio.sleep(0.01)
 
 
-# ---- several at once: each tells when it began and when it ended
+# ---- concurrent jobs: each returns when it began and when it ended
 
 
 class Span(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Work for clients that do not stay: each handler tells by marks that it began, that it was stopped, that it ended.
+"""Handlers for clients that hang up: each writes marks when it begins, when it is stopped, and when it ends.
 
 Their ``grace`` is longer than any test: a slot that is free sooner was freed by the interrupt, not by a kill.
 """
@@ -23,7 +23,7 @@ app = App(__name__)
 
 
 def stopped(name: str, error: BaseException) -> None:
-    """Tell what stopped it. Handlers catch it themselves: an interrupt may strike between any two steps of a helper."""
+    """Mark the exception that stopped the handler, which catches it itself: an interrupt may strike within a helper."""
     mark(f"{name}.stopped", type(error).__name__)
 
 
@@ -50,7 +50,7 @@ def sleep(name: str) -> str:
 
 
 def spin() -> None:
-    """A function of its own: on 3.13 an exception that strikes at the end of a bare loop misses its own frame's try."""
+    """Spin in a function of its own: on 3.13 an exception at the end of a bare loop misses the try of its own frame."""
     give_up_at = time.monotonic() + FOREVER
     while time.monotonic() < give_up_at:
         pass
@@ -115,7 +115,7 @@ async def tokens_async(name: str) -> AsyncIterator[str]:
 
 
 def chunks(name: str) -> Iterator[str]:
-    """Yield as fast as the reader takes it."""
+    """Yield chunks as fast as the reader takes them."""
     try:
         while True:
             count_token(name)

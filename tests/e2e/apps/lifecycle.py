@@ -1,4 +1,4 @@
-"""A model that leaves a trace of each step of its life."""
+"""A model that writes a mark at each step of its life."""
 
 from __future__ import annotations
 

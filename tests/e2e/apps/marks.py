@@ -1,4 +1,4 @@
-"""How handlers tell the tests what happened inside them: files in a folder that both know."""
+"""Marks, by which handlers report to the tests: files in a folder that both know."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def folder() -> Path:
 
 
 def mark(name: str, text: str = "") -> None:
-    """Write the mark whole or not at all: a test that sees it may read it."""
+    """Write the mark atomically, so that a test that sees it may read it."""
     draft = folder() / f".{name}.{os.getpid()}"
     draft.write_text(text, encoding="utf-8")
     draft.rename(folder() / name)
 
 
 def wait_for_marks(pattern: str, count: int = 1) -> None:
-    """Return when there are so many marks whose names fit; a barrier for handlers that must run side by side."""
+    """Return once ``count`` marks match the pattern: a barrier for handlers that must run side by side."""
     give_up_at = time.monotonic() + LONGEST_WAIT_SECONDS
     while len(list(folder().glob(pattern))) < count:
         if time.monotonic() > give_up_at:
-            raise TimeoutError(f"waited in vain for {count} marks {pattern}")
+            raise TimeoutError(f"{count} marks {pattern} did not appear")
         time.sleep(0.005)

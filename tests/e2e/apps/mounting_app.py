@@ -1,4 +1,4 @@
-"""Penstock inside other servers: on its own, and mounted into Falcon applications that have routes already."""
+"""Penstock in other servers: on its own, and mounted into Falcon applications with routes of their own."""
 
 from __future__ import annotations
 

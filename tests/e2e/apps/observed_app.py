@@ -1,4 +1,4 @@
-"""Work of every kind that the metrics tell apart and the access log has a line for."""
+"""Work of every kind that the metrics distinguish and the access log has a line for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Served by test_operator.py: a model that talks, fails, overstays and dies, when it is told to."""
+"""Served by test_operator.py: a model that prints, fails, overstays or dies on request."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _inner(text: str) -> None:
 
 @app.endpoint("/wrong-answer")
 def wrong_answer() -> None:
-    """Raises in a call of Penstock's own."""
+    """Raise inside a function of Penstock."""
     app.endpoint("no-slash")(echo)
 
 

@@ -1,4 +1,4 @@
-"""Endpoints for callers who ask too often."""
+"""Endpoints for callers that send requests too often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that fail for a while: each answers with the attempt that succeeded."""
+"""Handlers that fail at first: each returns the attempt that succeeded."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.e2e.apps.marks import mark
 
 app = App(__name__)
 quick = Retries(max_attempts=4, on=(ConnectionError, TimeoutError), backoff=Backoff(base=0.01), budget=None)
-_seen: set[str] = set()  # in one worker
+_seen: set[str] = set()  # by one worker
 
 
 def fail_until(until: int, context: Context, kind: type[Exception] = ConnectionResetError) -> int:
-    """Fail before the attempt ``until``, and return which one it is."""
+    """Fail before the attempt ``until``, and then return the number of the attempt."""
     if context.attempt < until:
         raise kind(f"attempt {context.attempt} finds nobody there")
     return context.attempt
 
 
-# ---- each way of running
+# ---- each execution mode
 
 
 @app.endpoint("/inline", retries=quick)
@@ -70,7 +70,7 @@ def thread_stream(until: int, context: Context, chunks: int = 0) -> Iterator[int
 
 @app.endpoint("/batch", workers=1, batching=Batching(max_size=3, max_wait=0.2), retries=quick)
 def batch(names: list[str]) -> list[str | Exception]:
-    """Fail those once that are called ``again...``, and all if one is called ``all...``, once."""
+    """Fail each name ``again...`` once, and fail the whole batch once if it contains a name ``all...``."""
     new = [name for name in names if name not in _seen]
     _seen.update(names)
     if any(name.startswith("all") for name in new):
@@ -78,7 +78,7 @@ def batch(names: list[str]) -> list[str | Exception]:
     return [Retryable(name) if name in new and name.startswith("again") else name for name in names]
 
 
-# ---- what is tried again, and what is not
+# ---- failures that are retried, and others
 
 
 @app.endpoint("/lasting", retries=quick)

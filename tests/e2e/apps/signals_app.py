@@ -1,4 +1,4 @@
-"""Served by test_signals.py: work that ends when it is told to, by a mark in a folder, or never."""
+"""Served by test_signals.py: work that ends when a mark appears in a folder, or never."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def quick() -> int:
 
 @app.endpoint("/hold", pool="held")
 def hold(name: str) -> str:
-    """Runs until the mark "release"."""
+    """Run until the mark "release" appears."""
     mark(f"started-{name}")
     wait_for_marks("release")
     return name

@@ -1,4 +1,4 @@
-"""Endpoints that say what time they have, and one that calls the next service."""
+"""Endpoints that return their remaining time, and the headers for the next service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def downstream_batch(numbers: list[int], ctx: Context) -> list[dict[str, str]]:
 
 @app.endpoint("/late", pool="quick")
 def late(ctx: Context) -> dict[str, str]:
-    """Wait until there is no time, and then call somebody."""
+    """Wait until no time is left, then build the headers of a downstream call."""
     while not ctx.cancelled:
         time.sleep(0.001)
     return ctx.headers_for_downstream()

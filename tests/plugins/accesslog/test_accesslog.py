@@ -1,4 +1,4 @@
-"""The access log: what a line says, that it cannot be forged, and that it never keeps the server waiting."""
+"""The access log: the content of a line, its safety against forgery, and that it never makes the server wait."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from penstock.hooks import DrainEnded, RequestAnswered
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import Sources
 from penstock_accesslog import AccessLogPlugin, AccessLogSettings
-from penstock_accesslog.lines import LONGEST_VALUE, MOST_REMEMBERED, Format, Remembered, lines_of
-from penstock_accesslog.output import PIPE_BYTES, Output
+from penstock_accesslog.access_lines import LONGEST_VALUE, MOST_SHOWN_VALUES, Format, ShownValues, formatter_for
+from penstock_accesslog.log_file import PIPE_BYTES, LogFile
 from penstock_accesslog.writer import LOSS_SECONDS, Writer
 from tests.serving import ROOT, wait_until
 
@@ -38,7 +38,7 @@ DRAINED = DrainEnded(who="SIGTERM", why="", seconds=0.1, finished=0, abandoned=0
 
 @pytest.fixture(autouse=True)
 def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Text is in local time; here that is the same everywhere."""
+    """Set the time zone to UTC: text lines are in local time, and must be the same on every machine."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -78,13 +78,13 @@ STRAY = answered(
 
 
 def line(record: RequestAnswered, format: Format, now: float = NOW) -> str:
-    text = lines_of(format)(record, now).decode("utf-8")
+    text = formatter_for(format)(record, now).decode("utf-8")
     assert text.endswith("\n")
     return text[:-1]
 
 
 def observers(*, clock: Callable[[], float] = lambda: NOW, **settings: Any) -> dict[Any, Callable[[Any], None]]:
-    """What the plug-in observes with."""
+    """Return the plug-in's observers."""
     plugin = AccessLogPlugin(AccessLogSettings(enabled=True, **settings), clock=clock)
     return plugin.penstock_observer(App("tests"))
 
@@ -99,7 +99,7 @@ def tell_all(told: dict[Any, Callable[[Any], None]], *records: RequestAnswered) 
 
 
 def test_a_text_line_reads_like_an_event() -> None:
-    """Time, level, ``request``, what was asked and what became of it; then the fields."""
+    """Time, level, ``request``, the request and its outcome come first; then the fields."""
     assert line(answered(), "text") == (
         "07:16:20.125 INFO    request  POST /square 200 ok  [ms=30.123 queue_ms=3.123 execution_ms=21.235 attempts=1 "
         "endpoint=square principal=anna address=10.0.0.1 request_id=k3x-1]"
@@ -107,14 +107,14 @@ def test_a_text_line_reads_like_an_event() -> None:
 
 
 def test_a_text_line_leaves_out_what_there_is_not() -> None:
-    """A path where nothing is has no endpoint, no job and no times of one."""
+    """A path that matches nothing has no endpoint, no job and no job times."""
     assert line(STRAY, "text") == (
         "07:16:20.125 INFO    request  POST /nothing 404 not-found  [ms=30.123 request_id=k3x-1]"
     )
 
 
 def test_a_json_line_has_an_events_fields_and_the_requests() -> None:
-    """All of them, always; what there is not is null."""
+    """All fields are always present; missing values are null."""
     assert line(answered(), "json") == (
         '{"time": "2026-11-20T07:16:20.125Z", "level": "info", "event": "request", "message": "POST /square 200", '
         '"request_id": "k3x-1", "principal": "anna", "address": "10.0.0.1", "method": "POST", "path": "/square", '
@@ -127,7 +127,7 @@ def test_a_json_line_has_an_events_fields_and_the_requests() -> None:
 
 
 def test_a_combined_line_is_apaches() -> None:
-    """What Penstock does not know is a dash."""
+    """Values unknown to Penstock are shown as a dash."""
     usual = '10.0.0.1 - anna [20/Nov/2026:07:16:20 +0000] "POST /square HTTP/1.1" 200 - "-" "-"'
     assert line(answered(), "combined") == usual
     assert line(STRAY, "combined").startswith("- - - [20/Nov/2026:07:16:20 +0000] ")
@@ -135,13 +135,13 @@ def test_a_combined_line_is_apaches() -> None:
 
 @pytest.mark.parametrize("format", ["text", "json", "combined"])
 def test_a_hang_up_is_a_499(format: Format) -> None:
-    """Whatever the format."""
+    """A hang-up has the status 499 in every format."""
     assert re.search(r"\b499\b", line(answered(status=499, code="cancelled"), format))
 
 
 def test_the_clock_goes_on() -> None:
-    """The second is worked out once a second, and the milliseconds each time."""
-    made = lines_of("text")
+    """The second is formatted once a second, the milliseconds for every line."""
+    made = formatter_for("text")
     shown = [made(answered(), now)[:12].decode() for now in (NOW, NOW + 0.5, NOW + 0.875, NOW + 86400.125)]
     assert shown == ["07:16:20.125", "07:16:20.625", "07:16:21.000", "07:16:20.250"]
 
@@ -192,30 +192,30 @@ def assert_cannot_be_forged(value: str) -> None:
 
 @pytest.mark.parametrize("value", FORGERIES)
 def test_no_value_forges_a_line_or_a_field(value: str) -> None:
-    """Line breaks, quotes, escape sequences and what looks like a field stay within the value that holds them."""
+    """Line breaks, quotes, escape sequences and field lookalikes stay within the value that holds them."""
     assert_cannot_be_forged(value)
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=600))
 def test_nothing_whatever_forges_a_line(value: str) -> None:
-    """No text at all, lone surrogates included."""
+    """No text at all forges a line, lone surrogates included."""
     assert_cannot_be_forged(value)
 
 
 @pytest.mark.parametrize("format", ["text", "json", "combined"])
 def test_a_line_is_not_as_long_as_the_caller_likes(format: Format) -> None:
-    """Values are cut, even where each character takes twelve."""
+    """Values are cut off, even if each character takes twelve when escaped."""
     assert len(line(poisoned("a" * 100_000), format)) < PIPE_BYTES + 1000
     assert len(line(answered(path="/" + "\U0001f600" * 100_000), format)) < 16_000
 
 
 def test_what_is_remembered_of_values_is_bounded() -> None:
-    """New paths without end push the old ones out, and long ones are not kept."""
-    shown = Remembered(str.upper)
+    """An endless series of new paths evicts the old ones, and long values are not cached."""
+    shown = ShownValues(str.upper)
     assert [shown[f"/{number}"] for number in range(3)] == ["/0", "/1", "/2"]
-    for number in range(3 * MOST_REMEMBERED):
+    for number in range(3 * MOST_SHOWN_VALUES):
         assert shown[f"/a{number}"] == f"/A{number}"
-        assert len(shown) <= MOST_REMEMBERED
+        assert len(shown) <= MOST_SHOWN_VALUES
     assert shown["b" * 10_000] == "B" * LONGEST_VALUE + "..."
     assert "b" * 10_000 not in shown
 
@@ -233,7 +233,7 @@ def test_lines_come_in_order_and_whole(tmp_path: Path) -> None:
 
 
 def test_health_checks_are_left_out(tmp_path: Path) -> None:
-    """They come every few seconds and say nothing; which ones are left out is a setting."""
+    """They come every few seconds and carry no information; a setting lists the excluded names."""
     path = tmp_path / "access.log"
     names = ("livez", "readyz", "metrics", "status", "square", "")
     tell_all(observers(file=str(path), format="json"), *(answered(endpoint=name) for name in names))
@@ -246,7 +246,7 @@ def test_health_checks_are_left_out(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def server_log(formatter: logging.Formatter | None) -> Iterator[None]:
-    """The server's own log, with this formatter."""
+    """Set up the server's own log with this formatter."""
     logger = logging.getLogger("penstock")
     before = list(logger.handlers)
     handler = logging.NullHandler()
@@ -260,7 +260,7 @@ def server_log(formatter: logging.Formatter | None) -> Iterator[None]:
 def test_the_format_is_that_of_the_servers_own_log(
     formatter: logging.Formatter | None, start: str, tmp_path: Path
 ) -> None:
-    """Unless another is chosen; text where some other program decides."""
+    """Unless another is configured; text where another program controls logging."""
     path = tmp_path / "access.log"
     with server_log(formatter):
         tell_all(observers(file=str(path)), answered())
@@ -268,29 +268,31 @@ def test_the_format_is_that_of_the_servers_own_log(
 
 
 def test_it_goes_to_stderr_by_default(capfd: pytest.CaptureFixture[str]) -> None:
-    """Where the server's own lines go."""
+    """Lines go to stderr, like the server's own."""
     tell_all(observers(format="text"), answered())
     assert capfd.readouterr().err.startswith("07:16:20.125 INFO    request  POST /square 200 ok")
 
 
 def test_it_is_off_unless_switched_on() -> None:
-    """Nobody gets a line for each request without asking."""
+    """No operator gets a line per request without asking for it."""
     registry = Registry([AccessLogPlugin], sources=Sources({}, {}))
     assert registry.plugins[0].instance is None
     assert AccessLogSettings().enabled is False
 
 
 def test_a_file_that_cannot_be_opened_is_named_at_the_start(tmp_path: Path) -> None:
-    """With the mend; and making the plug-in, to list it, opens nothing."""
+    """The error names the fix; creating the plug-in, to list it, opens nothing."""
     path = tmp_path / "missing" / "access.log"
     plugin = AccessLogPlugin(AccessLogSettings(enabled=True, file=str(path)))
-    complaint = r"plug-in 'accesslog': cannot append to '.*access\.log': No such file or directory; choose another"
+    complaint = (
+        r"plug-in 'accesslog': cannot append to '.*access\.log': No such file or directory; set its setting 'file'"
+    )
     with pytest.raises(PluginError, match=complaint):
         plugin.penstock_observer(App("tests"))
 
 
 def test_others_may_not_read_the_file(tmp_path: Path) -> None:
-    """It says who has asked for what."""
+    """The file records which caller asked for what."""
     path = tmp_path / "access.log"
     tell_all(observers(file=str(path)), answered())
     assert path.stat().st_mode & 0o007 == 0
@@ -298,16 +300,16 @@ def test_others_may_not_read_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
-    [({"file": ""}, "names no file"), ({"buffer": 0}, "from 1 to 10,000,000"), ({"buffer": 10**9}, "from 1 to")],
+    [({"file": ""}, "is not a path"), ({"buffer": 0}, "from 1 to 10,000,000"), ({"buffer": 10**9}, "from 1 to")],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], complaint: str) -> None:
-    """At start-up."""
+    """Useless settings are rejected at start-up."""
     with pytest.raises(ValueError, match=complaint):
         AccessLogSettings(**settings)
 
 
 def test_settings_may_come_from_the_environment() -> None:
-    """Lists with commas."""
+    """Lists are written with commas."""
     environ = {"PENSTOCK_ACCESSLOG_ENABLED": "true", "PENSTOCK_ACCESSLOG_EXCLUDE": "livez, square"}
     settings = Sources({}, environ).resolve("accesslog", AccessLogSettings).settings
     assert (settings.enabled, settings.exclude) == (True, ("livez", "square"))
@@ -324,8 +326,8 @@ class Clock:
         return self.now
 
 
-class Scripted(Output):
-    """An output whose writes do what they are told, and which says what it was given."""
+class Scripted(LogFile):
+    """A log file whose writes are controlled by the test, and which records them."""
 
     def __init__(self, path: Path, *errors: OSError | None) -> None:
         super().__init__(str(path))
@@ -348,7 +350,7 @@ def numbered(first: int, last: int) -> list[bytes]:
 
 
 def test_lines_that_come_together_are_written_together(tmp_path: Path) -> None:
-    """One write for all that came while the thread waited for more."""
+    """One write holds all lines that arrived while the thread waited for more."""
     output = Scripted(tmp_path / "log")
     writer = Writer(output, bytes, 1000, gather=30.0)
     for each in numbered(0, 100):
@@ -358,16 +360,16 @@ def test_lines_that_come_together_are_written_together(tmp_path: Path) -> None:
 
 
 def test_lines_are_written_without_being_asked_for(tmp_path: Path) -> None:
-    """Soon, also when the thread has slept in between."""
+    """Lines are written soon, also if the thread slept in between."""
     path = tmp_path / "log"
-    writer = Writer(Output(str(path)), bytes, 1000, gather=0.0)
+    writer = Writer(LogFile(str(path)), bytes, 1000, gather=0.0)
     for number in range(3):
         writer.put(b"line\n")
         wait_until(lambda count=number + 1: path.read_bytes() == b"line\n" * count, "the line in the file")
 
 
 def test_what_does_not_fit_is_dropped_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A disk that does not take lines costs the lines beyond the buffer, and nobody's time; one line says how many."""
+    """A stuck disk loses the lines beyond the buffer and delays no caller; one line reports the number."""
     output = Scripted(tmp_path / "log")
     output.may_go_on.clear()
     writer = Writer(output, bytes, 10, gather=0.0)
@@ -382,12 +384,12 @@ def test_what_does_not_fit_is_dropped_and_told(tmp_path: Path, caplog: pytest.Lo
     assert (tmp_path / "log").read_bytes() == b"first\n" + b"".join(numbered(0, 10))
     assert writer.lost == 0
     (told,) = [record for record in caplog.records if record.event == "accesslog-lost"]
-    assert told.getMessage() == "15 lines of the access log lost: they came faster than they could be written"
+    assert told.getMessage() == "15 lines of the access log lost: they arrived faster than they could be written"
 
 
 @pytest.fixture
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no thread start, as when the interpreter is ending."""
+    """Prevent threads from starting, as when the interpreter shuts down."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -397,7 +399,7 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_threads")
 def test_losses_are_told_seldom(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One line in ten seconds, with all that was lost in between."""
+    """One line every ten seconds reports all losses since the last."""
     clock = Clock()
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     writer = Writer(Scripted(tmp_path / "log", *[full] * 4), bytes, 1000, clock=clock)
@@ -409,22 +411,22 @@ def test_losses_are_told_seldom(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 def test_a_full_disk_loses_lines_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    """The reason is told, and the thread lives on."""
+    """The reason is reported, and the thread survives."""
     tell_all(observers(file="/dev/full"), answered(), answered())
     assert "2 lines of the access log lost: No space left on device" in caplog.messages
 
 
 def test_nothing_to_flush_needs_no_thread(tmp_path: Path) -> None:
-    """An engine that has served nothing ends at once."""
-    writer = Writer(Output(str(tmp_path / "log")), bytes, 10)
+    """An engine that has served nothing stops immediately."""
+    writer = Writer(LogFile(str(tmp_path / "log")), bytes, 10)
     assert writer.flush(0.0)
     assert writer._thread is None
 
 
 @pytest.mark.usefixtures("_no_threads")
 def test_lines_are_written_even_where_no_thread_can_start(tmp_path: Path) -> None:
-    """Then at once, each by itself."""
-    writer = Writer(Output(str(tmp_path / "log")), bytes, 10)
+    """Each line is then written at once, in the calling thread."""
+    writer = Writer(LogFile(str(tmp_path / "log")), bytes, 10)
     for each in numbered(0, 3):
         writer.put(each)
     assert (tmp_path / "log").read_bytes() == b"".join(numbered(0, 3))
@@ -432,13 +434,13 @@ def test_lines_are_written_even_where_no_thread_can_start(tmp_path: Path) -> Non
 
 
 def test_a_forked_child_writes_only_its_own(tmp_path: Path) -> None:
-    """What waited in the parent stays the parent's; the child starts over, with a thread of its own."""
+    """Lines waiting in the parent stay the parent's; the child starts over with its own thread."""
     path = tmp_path / "log"
     script = f"""if True:
         import os
-        from penstock_accesslog.output import Output
+        from penstock_accesslog.log_file import LogFile
         from penstock_accesslog.writer import Writer
-        writer = Writer(Output({str(path)!r}), bytes, 100, gather=30.0)
+        writer = Writer(LogFile({str(path)!r}), bytes, 100, gather=30.0)
         writer.put(b"parent\\n")
         child = os.fork()
         if not child:
@@ -453,12 +455,12 @@ def test_a_forked_child_writes_only_its_own(tmp_path: Path) -> None:
 
 
 def test_the_last_lines_are_written_when_the_process_ends(tmp_path: Path) -> None:
-    """By itself, with nobody asking for it, before the thread has got to them."""
+    """The exit of the interpreter flushes lines that the thread has not reached."""
     path = tmp_path / "log"
     script = f"""if True:
-        from penstock_accesslog.output import Output
+        from penstock_accesslog.log_file import LogFile
         from penstock_accesslog.writer import Writer
-        writer = Writer(Output({str(path)!r}), bytes, 10000, gather=30.0)
+        writer = Writer(LogFile({str(path)!r}), bytes, 10000, gather=30.0)
         for number in range(5000):
             writer.put(b"%d\\n" % number)
     """
@@ -470,10 +472,10 @@ def test_the_last_lines_are_written_when_the_process_ends(tmp_path: Path) -> Non
 
 
 def test_a_file_that_was_moved_away_is_opened_again(tmp_path: Path) -> None:
-    """As logrotate does it; looked at once a second, so that it costs nothing."""
+    """As with logrotate; the path is checked once a second, which costs nothing."""
     path, old = tmp_path / "log", tmp_path / "log.1"
     clock = Clock()
-    output = Output(str(path), clock)
+    output = LogFile(str(path), clock)
     output.write([b"one\n"])
     path.rename(old)
     output.write([b"two\n"])
@@ -484,9 +486,9 @@ def test_a_file_that_was_moved_away_is_opened_again(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_emptied_is_appended_to(tmp_path: Path) -> None:
-    """As ``copytruncate`` does it: no gap of zeros."""
+    """After ``copytruncate`` there is no gap of zeros."""
     path = tmp_path / "log"
-    output = Output(str(path))
+    output = LogFile(str(path))
     output.write([b"one\n"])
     os.truncate(path, 0)
     output.write([b"two\n"])
@@ -495,11 +497,11 @@ def test_a_file_that_was_emptied_is_appended_to(tmp_path: Path) -> None:
 
 
 def test_better_into_the_old_file_than_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the new one cannot be opened, the old one is written to, and that is told once."""
+    """If the new file cannot be opened, the old one is used, with a single warning."""
     folder = tmp_path / "logs"
     folder.mkdir()
     clock = Clock()
-    output = Output(str(folder / "log"), clock)
+    output = LogFile(str(folder / "log"), clock)
     folder.rename(tmp_path / "old")
     for _ in range(3):
         clock.now += 1.0
@@ -515,7 +517,7 @@ def test_better_into_the_old_file_than_nowhere(tmp_path: Path, caplog: pytest.Lo
 
 @contextlib.contextmanager
 def pipe(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A pipe with a name, and the end that reads from it."""
+    """A named pipe, and the end that reads from it."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -524,9 +526,9 @@ def pipe(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 
 def test_a_pipe_gets_whole_lines_in_undivided_pieces(tmp_path: Path) -> None:
-    """No write is longer than what a pipe takes unmixed with what others write into it, and each ends a line."""
+    """No write exceeds what a pipe takes atomically, and each ends with a whole line."""
     with pipe(tmp_path) as (path, _):
-        output = Output(path)
+        output = LogFile(path)
         lines = [b"x" * 99 + b"\n"] * 100
         pieces = list(output._pieces([*lines, b"y" * 5000 + b"\n", *lines]))
         output.close()
@@ -537,7 +539,7 @@ def test_a_pipe_gets_whole_lines_in_undivided_pieces(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    """A server that hangs at its start would be worse than one that says why it does not."""
+    """A server that hangs at start-up would be worse than an error."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(PluginError, match="No such device or address"):
         observers(file=str(tmp_path / "pipe"))
@@ -545,10 +547,10 @@ def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) 
 
 @pytest.mark.parametrize("is_blocking", [True, False])
 def test_a_slow_reader_gets_it_all(tmp_path: Path, *, is_blocking: bool) -> None:
-    """Also where somebody has made the pipe non-blocking for all who share it."""
+    """Also if another process has made the shared pipe non-blocking."""
     lines = [b"%06d\n" % number for number in range(20_000)]
     with pipe(tmp_path) as (path, reading):
-        output = Output(path)
+        output = LogFile(path)
         os.set_blocking(output._descriptor, is_blocking)
         writer = Writer(output, bytes, 100_000)
         for each in lines:
@@ -567,7 +569,7 @@ def test_a_slow_reader_gets_it_all(tmp_path: Path, *, is_blocking: bool) -> None
 
 
 def test_a_reader_that_is_gone_costs_lines_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No signal, no exception: the reason is told."""
+    """It causes no signal and no exception: the reason is reported."""
     with pipe(tmp_path) as (path, _):
         told = observers(file=path)
     tell_all(told, answered())
@@ -575,9 +577,9 @@ def test_a_reader_that_is_gone_costs_lines_only(tmp_path: Path, caplog: pytest.L
 
 
 def test_a_line_that_broke_off_does_not_swallow_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an error in the middle of a line the next one begins on a line of its own."""
+    """After an error within a line, the next line starts on a line of its own."""
     path = tmp_path / "log"
-    output = Output(str(path))
+    output = LogFile(str(path))
     real_write = os.write
     answers = [3, OSError(errno.ENOSPC, "No space left on device")]
 
@@ -601,7 +603,7 @@ def test_a_line_that_broke_off_does_not_swallow_the_next(tmp_path: Path, monkeyp
 
 
 def test_the_docs_list_the_settings() -> None:
-    """Each in the table of its page."""
+    """Each setting is in the table of its page."""
     page = (ROOT / "docs" / "how-to" / "accesslog.md").read_text(encoding="utf-8")
     for name in AccessLogSettings.__struct_fields__:
         assert re.search(rf"^\| `{name}` \|", page, re.MULTILINE), name
@@ -623,13 +625,13 @@ TEXT_IN_DOCS = re.compile(
 
 
 def test_a_line_that_cannot_be_made_loses_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The thread lives on; what is lost is counted, with the reason."""
+    """The thread survives; the lost line is counted, with the reason."""
 
     def show(item: str) -> bytes:
         return {"good": b"good\n"}[item]
 
     path = tmp_path / "log"
-    writer = Writer(Output(str(path)), show, 10, gather=0.0)
+    writer = Writer(LogFile(str(path)), show, 10, gather=0.0)
     with caplog.at_level(logging.WARNING, "penstock"):
         for item in ("good", "bad", "good"):
             writer.put(item)

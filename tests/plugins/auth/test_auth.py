@@ -1,4 +1,4 @@
-"""Who calls, by API keys: what lets a caller in, and how everybody else is refused."""
+"""Authentication by API keys: which credentials are accepted, and how all others are refused."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ from penstock.errors import Forbidden, PenstockError, PluginError, Unauthorized
 from penstock.hooks import Route, RouteResponse, Submission
 from penstock.hooks.registry import Registry, is_blocking
 from penstock.hooks.settings import Sources
-from penstock_auth import AuthPlugin, AuthSettings, JwtSettings
-from penstock_auth import keys as keys_module
-from penstock_auth.keys import KeyRing, digest_of, keys_in_text, new_key
+from penstock_auth import AuthPlugin, AuthSettings, JwtSettings, api_keys
+from penstock_auth.api_keys import KeyRing, digest_of, keys_in_text, new_key
 
 ALICE, BOB = "alice-has-this-key", "bob-has-another-one"
 CANARY = "canary-canary-canary"
 
 
 class Clock:
-    """Time that stands still until it is told to go on; both clocks in one."""
+    """Time that stands still until the test moves it; it serves as both clocks."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -89,26 +88,26 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def authenticator(settings: AuthSettings, of: Endpoint | Route = SQUARE, **more: Any) -> Callable[[Submission], Any]:
-    """Return what an engine would call, the registry's guard included."""
+    """Return the authenticator that an engine would call, the registry's guard included."""
     decide = Registry([AuthPlugin(settings, **more)]).authenticator(of)
     assert decide is not None
     return decide
 
 
 def line(key: str, **more: Any) -> str:
-    """Return a line of a keys file."""
+    """Return a line of a key file."""
     return json.dumps({"id": "k1", "principal": "alice", "sha256": digest_of(key).hex(), **more}) + "\n"
 
 
 @pytest.fixture
 def door() -> Callable[[Submission], Any]:
-    """Two keys in the environment, and no scopes."""
+    """An authenticator with two keys in the environment, and no scopes."""
     return authenticator(AuthSettings(keys=f"alice:math+read={ALICE},bob=sha256:{digest_of(BOB).hex()}"))
 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Everything that anybody logs, down to the last detail, as text and as JSON."""
+    """Every log line, down to the last detail, as text and as JSON."""
     text = io.StringIO()
     handlers = [logging.StreamHandler(text), logging.StreamHandler(text)]
     handlers[0].setFormatter(eventlog.TextFormatter())
@@ -130,21 +129,21 @@ def log() -> Iterator[io.StringIO]:
 
 
 def test_without_keys_and_tokens_it_is_idle() -> None:
-    """Where nothing is configured, everybody may, and no request pays for that."""
+    """With nothing configured every caller is accepted, and no request pays for that."""
     registry = Registry([AuthPlugin(AuthSettings())])
     assert registry.authenticator(SQUARE) is None
     assert registry.authenticator(route()) is None
 
 
 def test_open_routes_never_ask(door: Any) -> None:
-    """Health checks are open to everybody, even where there are keys."""
+    """Health checks are open to all callers, even if keys are configured."""
     registry = Registry([AuthPlugin(AuthSettings(keys=f"alice={ALICE}"))])
     assert registry.authenticator(route("/livez", is_open=True)) is None
     assert registry.authenticator(route("/-/status")) is not None
 
 
 def test_it_is_called_on_the_loop(door: Any) -> None:
-    """Nothing that it does waits for anything, so no request pays for a thread."""
+    """The authenticator never blocks, so no request pays for a thread."""
     assert not is_blocking(door)
 
 
@@ -162,7 +161,7 @@ def test_it_is_called_on_the_loop(door: Any) -> None:
     ],
 )
 def test_a_key_lets_its_principal_in(door: Any, headers: dict[str, str]) -> None:
-    """Either header will do; the scheme's case means nothing; both are fine if they agree."""
+    """Either header works; the scheme's case is ignored; both headers may be sent if they agree."""
     principal = asked(door, headers)
     assert (principal.name, principal.scopes) == ("alice", {"math", "read"})
 
@@ -175,7 +174,7 @@ def test_a_digest_in_the_environment_is_as_good_as_the_key(door: Any) -> None:
 
 
 def test_without_a_credential_the_challenge_has_no_error(door: Any) -> None:
-    """RFC 6750, 3: who has sent nothing is told what to send, and not that it was wrong."""
+    """RFC 6750, 3: a request without a credential learns what to send, not an error."""
     error = refused(door, {})
     assert error.status == 401
     assert error.headers == {"WWW-Authenticate": 'Bearer realm="penstock"'}
@@ -208,7 +207,7 @@ def test_without_a_credential_the_challenge_has_no_error(door: Any) -> None:
     ],
 )
 def test_a_wrong_credential_is_401_invalid_token(door: Any, headers: dict[str, str]) -> None:
-    """Whatever was presented: it is refused as RFC 6750 has it, and no part of it is repeated."""
+    """Any wrong credential is refused as in RFC 6750, and no part of it is repeated."""
     error = refused(door, headers)
     challenge = error.headers["WWW-Authenticate"]
     assert challenge.startswith('Bearer realm="penstock", error="invalid_token", error_description="')
@@ -219,7 +218,7 @@ def test_a_wrong_credential_is_401_invalid_token(door: Any, headers: dict[str, s
 
 @pytest.mark.parametrize("separator", [",", ", ", ", Bearer ", ",Bearer "])
 def test_two_credentials_in_one_header_are_none(door: Any, separator: str) -> None:
-    """A header that was sent twice arrives joined by a comma: nobody can say which of the two a proxy has looked at."""
+    """A repeated header arrives joined by a comma, and a proxy may have checked either value."""
     refused(door, {"authorization": f"Bearer {ALICE}{separator}{BOB}"})
     refused(door, {"authorization": f"Bearer {ALICE}{separator}{ALICE}"})
     refused(door, {"x-api-key": f"{ALICE}{separator}{ALICE}"})
@@ -227,13 +226,13 @@ def test_two_credentials_in_one_header_are_none(door: Any, separator: str) -> No
 
 @pytest.mark.parametrize("other", [BOB, "", "nobody-has-this-key"])
 def test_two_headers_that_differ_are_refused(door: Any, other: str) -> None:
-    """With two credentials that differ, both of them good or not, it is not for us to choose."""
+    """The server must not choose between two different credentials, valid or not."""
     assert "differ" in refused(door, {**bearer(ALICE), "x-api-key": other}).detail
     assert "differ" in refused(door, {**bearer(other), "x-api-key": ALICE}).detail
 
 
 def test_an_oversized_credential_is_refused_unread(monkeypatch: pytest.MonkeyPatch, door: Any) -> None:
-    """Beyond 8 KiB nothing is hashed, let alone parsed."""
+    """A credential above 8 KiB is not even hashed."""
     seen: list[str] = []
     monkeypatch.setattr("penstock_auth.plugin.digest_of", lambda text: seen.append(text) or digest_of(text))
     for headers in (bearer("x" * 8193), {"x-api-key": "x" * 8193}, bearer("eyJ." * 100_000)):
@@ -256,25 +255,25 @@ def test_whatever_is_sent_is_a_401_and_nothing_else(authorization: str, api_key:
 
 
 def test_an_endpoint_needs_all_its_scopes() -> None:
-    """403 names what is missing, in words and in the challenge."""
+    """A 403 names the missing scopes, in its text and in the challenge."""
     settings = AuthSettings(keys=f"alice:math={ALICE},bob:math+fast={BOB}", scopes={"square": ("math", "fast", "big")})
     settings = msgspec.structs.replace(settings, scopes={"square": ("math", "fast")})
     decide = authenticator(settings)
     assert asked(decide, bearer(BOB)).name == "bob"
     error = refused(decide, bearer(ALICE), Forbidden)
     assert (error.status, error.code) == (403, "forbidden")
-    assert error.detail == "'square' needs the scope 'fast', which the caller has not got."
+    assert error.detail == "'square' needs the scope 'fast', which the caller does not have."
     assert error.headers == {"WWW-Authenticate": 'Bearer realm="penstock", error="insufficient_scope", scope="fast"'}
 
 
 def test_an_endpoint_without_scopes_is_for_everybody_known() -> None:
-    """Scopes are asked for only where they are set."""
+    """Scopes are required only where they are set."""
     settings = AuthSettings(keys=f"alice={ALICE}", scopes={"square": ("math",)})
     assert asked(authenticator(settings, DOUBLE), bearer(ALICE), DOUBLE).name == "alice"
 
 
 def test_a_star_stands_for_the_endpoints_that_are_not_named() -> None:
-    """``*`` is the default, and what is named has its own, even if that is none."""
+    """``*`` is the default; a named endpoint has its own scopes, even if it has none."""
     settings = AuthSettings(keys=f"alice={ALICE},bob:call={BOB}", scopes={"*": ("call",), "double": ()})
     refused(authenticator(settings), bearer(ALICE), Forbidden)
     assert asked(authenticator(settings), bearer(BOB)).name == "bob"
@@ -282,7 +281,7 @@ def test_a_star_stands_for_the_endpoints_that_are_not_named() -> None:
 
 
 def test_routes_need_the_operators_scope() -> None:
-    """What acts is for operators; what only shows is for observers too."""
+    """Routes that act are for operators; routes that only show are for observers too."""
     text = f"alice={ALICE},bob:observer={BOB},olga:operator=olga-operates-this"
     settings = AuthSettings(keys=text, scopes={"*": ()})
     look, act = (authenticator(settings, route(method=method)) for method in ("GET", "POST"))
@@ -295,15 +294,15 @@ def test_routes_need_the_operators_scope() -> None:
 
 
 def test_the_operators_scope_has_the_name_that_is_set() -> None:
-    """``operator_scope`` and ``observer_scope`` rename the two."""
+    """``operator_scope`` and ``observer_scope`` rename the two scopes."""
     settings = AuthSettings(keys=f"alice:admin={ALICE}", operator_scope="admin", observer_scope="admin")
     assert asked(authenticator(settings, route()), bearer(ALICE)).name == "alice"
 
 
 def test_scopes_for_an_unknown_endpoint_are_refused() -> None:
-    """A scope that guards nothing is a door that stands open: the near miss is named."""
+    """A misspelled name would leave its endpoint unprotected: the error suggests the right one."""
     plugin = AuthPlugin(AuthSettings(keys=f"alice={ALICE}", scopes={"sqare": ("math",)}))
-    with pytest.raises(PluginError, match="'sqare', which is not there; did you mean square"):
+    with pytest.raises(PluginError, match="'sqare', which does not exist; did you mean square"):
         plugin.check(app())
     AuthPlugin(AuthSettings(keys=f"alice={ALICE}", scopes={"square": ("math",), "*": ()})).check(app())
 
@@ -318,7 +317,7 @@ def resolved(**environ: str) -> Any:
 
 
 def test_settings_come_from_the_environment(tmp_path: Path) -> None:
-    """Keys as text, scopes and tokens as JSON."""
+    """Keys are text, scopes and tokens JSON."""
     settings = resolved(
         KEYS=f"alice={ALICE}\nbob:math={BOB}",
         SCOPES='{"square": ["math"]}',
@@ -347,12 +346,12 @@ def test_one_principal_may_have_several_keys() -> None:
         (f"alice=sha256:{CANARY}", "key number 1: a SHA-256 digest has 64 hexadecimal digits"),
         (f"alice=ключ-{CANARY}", "must have at least 16 characters, all of them ASCII"),
         (f"alice={CANARY},bob={CANARY}", "'alice' and 'bob' have the same key"),
-        (f'alice:ma"th={CANARY}', "visible ASCII, without blanks, quotes"),
+        (f'alice:ma"th={CANARY}', "visible ASCII, without spaces, quotes"),
         (f"al\x07ice={CANARY}", "a principal's name must have"),
     ],
 )
 def test_keys_that_cannot_be_read_are_refused_and_not_shown(text: str, mend: str) -> None:
-    """The start is stopped, with the mend; an empty variable never opens the doors; no key gets into the message."""
+    """The error names the fix and shows no key; an empty variable never turns authentication off."""
     if text == "alice=short-canary":
         text = "alice=canary"
     with pytest.raises(PluginError) as caught:
@@ -362,36 +361,36 @@ def test_keys_that_cannot_be_read_are_refused_and_not_shown(text: str, mend: str
 
 
 def test_an_empty_keys_file_setting_is_refused() -> None:
-    """As an empty variable with keys: what was meant to close the doors must not leave them open."""
+    """An empty variable is a mistake, and must not turn authentication off."""
     with pytest.raises(PluginError, match="keys_file is empty"):
         resolved(KEYS_FILE=" ")
 
 
 def test_scopes_without_keys_are_refused() -> None:
-    """Whoever sets scopes believes that auth is on."""
-    with pytest.raises(PluginError, match="there are scopes but nobody can have any"):
+    """An operator who sets scopes expects authentication to be on."""
+    with pytest.raises(PluginError, match="scopes are set but no caller can have one"):
         resolved(SCOPES='{"square": ["math"]}')
 
 
 @pytest.mark.parametrize("scope", ["two words", 'quo"te', "", "back\\slash", "new\nline", "ümlaut"])
 def test_a_scope_that_would_break_a_header_is_refused(scope: str) -> None:
     """Scopes are written into ``WWW-Authenticate``."""
-    with pytest.raises(ValueError, match="must be of visible ASCII"):
+    with pytest.raises(ValueError, match="must be visible ASCII"):
         AuthSettings(keys=f"alice={ALICE}", scopes={"square": (scope,)})
 
 
 @pytest.mark.parametrize("name", ["a\nb", "", " a", "a\u2028b", "a\x1b[1m", "x" * 256, "\u202ea"])
 def test_a_name_that_could_forge_a_log_line_is_refused(name: str) -> None:
-    """Newlines, controls and marks that turn the reading direction are in no principal's name."""
-    with pytest.raises(ValueError, match="a principal's name must have 1 to 255 characters"):
-        keys_module.check_name(name)
+    """A principal's name has no newlines, control characters or bidirectional marks."""
+    with pytest.raises(ValueError, match="a principal's name must have 1 to 255 printable characters"):
+        api_keys.check_name(name)
 
 
 # ---- the comparison
 
 
 def test_compare_digest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is let in was compared in constant time, and whoever is not was compared just so."""
+    """Accepted and refused keys alike are compared in constant time."""
     compared: list[tuple[int, int]] = []
 
     def refuse_all(one: bytes, other: bytes) -> bool:
@@ -400,14 +399,14 @@ def test_compare_digest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
     ring = KeyRing(keys_in_text(f"alice={ALICE}"))
     assert ring.principal_of(digest_of(ALICE)) is not None
-    monkeypatch.setattr(keys_module, "compare_digest", refuse_all)
+    monkeypatch.setattr(api_keys, "compare_digest", refuse_all)
     assert ring.principal_of(digest_of(ALICE)) is None
     assert ring.principal_of(digest_of("nobody-has-this-key")) is None
     assert compared == [(32, 32), (32, 32)]
 
 
 def test_keys_are_compared_by_digests_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two headers too: no comparison ever sees what was presented, whose length would tell."""
+    """No comparison, of two headers either, sees the credential itself: its length would leak."""
     seen: list[Any] = []
     monkeypatch.setattr("penstock_auth.plugin.compare_digest", lambda *both: seen.extend(both) or True)
     asked(authenticator(AuthSettings(keys=f"alice={ALICE}")), {**bearer(ALICE), "x-api-key": "x"})
@@ -415,7 +414,7 @@ def test_keys_are_compared_by_digests_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_new_keys_cannot_be_guessed_and_can_be_found() -> None:
-    """256 bits behind a prefix that scanners for leaked secrets know; and a key is never taken for a token."""
+    """256 bits follow a prefix known to secret scanners; a key is never mistaken for a token."""
     made = {new_key() for _ in range(100)}
     assert len(made) == 100
     assert all(key.startswith("penstock_") and len(key) == len("penstock_") + 43 and "." not in key for key in made)
@@ -425,7 +424,7 @@ def test_new_keys_cannot_be_guessed_and_can_be_found() -> None:
 
 
 def test_keys_come_from_a_file(tmp_path: Path) -> None:
-    """A JSON object per line; comments and blank lines mean nothing."""
+    """One JSON object per line; comments and blank lines are ignored."""
     file = tmp_path / "keys"
     file.write_text("# ours\n\n" + line(ALICE, scopes=["math"]) + "  # more\n" + line(BOB, id="k2", principal="bob"))
     decide = authenticator(AuthSettings(keys_file=str(file), scopes={"square": ("math",)}))
@@ -434,7 +433,7 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_file_and_environment_add_up(tmp_path: Path) -> None:
-    """Both may be given."""
+    """Keys may come from both."""
     file = tmp_path / "keys"
     file.write_text(line(ALICE))
     decide = authenticator(AuthSettings(keys_file=str(file), keys=f"bob={BOB}"))
@@ -442,7 +441,7 @@ def test_file_and_environment_add_up(tmp_path: Path) -> None:
 
 
 def test_an_expired_key_is_refused_the_moment_it_expires(tmp_path: Path) -> None:
-    """And its holder is told why."""
+    """The error states the reason."""
     clock, file = Clock(), tmp_path / "keys"
     file.write_text(line(ALICE, expires=datetime.fromtimestamp(clock.now + 60, UTC).isoformat()))
     decide = authenticator(AuthSettings(keys_file=str(file)), clock=clock, wall_clock=clock)
@@ -455,7 +454,7 @@ def test_an_expired_key_is_refused_the_moment_it_expires(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", ["", line(BOB), line(ALICE, revoked="2026-01-01T00:00:00Z")])
 def test_a_revoked_key_is_refused_within_a_second(tmp_path: Path, content: str) -> None:
-    """Without a restart: whether its line is gone or marked."""
+    """Without a restart, whether its line is removed or marked."""
     clock, file = Clock(), tmp_path / "keys"
     file.write_text(line(ALICE))
     decide = authenticator(AuthSettings(keys_file=str(file)), clock=clock, wall_clock=clock)
@@ -466,7 +465,7 @@ def test_a_revoked_key_is_refused_within_a_second(tmp_path: Path, content: str) 
 
 
 def test_a_new_key_is_good_within_a_second(tmp_path: Path) -> None:
-    """Without a restart; between two looks the file costs nothing."""
+    """Without a restart; between two checks the file costs nothing."""
     clock, file = Clock(), tmp_path / "keys"
     file.write_text("")
     decide = authenticator(AuthSettings(keys_file=str(file)), clock=clock, wall_clock=clock)
@@ -478,7 +477,7 @@ def test_a_new_key_is_good_within_a_second(tmp_path: Path) -> None:
 
 
 def test_a_file_that_breaks_keeps_the_old_keys_and_says_so_once(tmp_path: Path, log: io.StringIO) -> None:
-    """Half a file locks nobody out; when it is whole again it is taken, and a new break is told anew."""
+    """Half a file locks no caller out; a repaired file is read, and a new fault is logged again."""
     clock, file = Clock(), tmp_path / "keys"
     file.write_text(line(ALICE))
     decide = authenticator(AuthSettings(keys_file=str(file)), clock=clock, wall_clock=clock)
@@ -490,7 +489,7 @@ def test_a_file_that_breaks_keeps_the_old_keys_and_says_so_once(tmp_path: Path, 
 
     file.write_text(line(ALICE) + '{"id": ')
     assert [complaints(), complaints(), complaints()] == [1, 1, 1]
-    assert "line 2 is no key" in log.getvalue()
+    assert "line 2 is not a key" in log.getvalue()
     file.write_text(line(ALICE))
     assert complaints() == 1
     file.write_text("{")
@@ -501,7 +500,7 @@ def test_a_file_that_breaks_keeps_the_old_keys_and_says_so_once(tmp_path: Path, 
 
 
 def test_a_file_changed_within_the_same_instant_is_seen(tmp_path: Path) -> None:
-    """A file system's clock is coarse: a file that was young when it was read is read again."""
+    """A file system's clock is coarse: a file that was just written when it was read is read again."""
     file, clock = tmp_path / "keys", Clock()
     file.write_text(line(ALICE))
     clock.now = file.stat().st_mtime
@@ -519,22 +518,22 @@ def test_a_file_changed_within_the_same_instant_is_seen(tmp_path: Path) -> None:
     ("content", "complaint"),
     [
         (None, "No such file"),
-        (CANARY, "line 1 is no key"),
+        (CANARY, "line 1 is not a key"),
         (line(ALICE) + line(BOB), "two keys have the id 'k1'"),
         (line(ALICE) + line(ALICE, id="k2", principal="bob"), "have the same key"),
         (line(ALICE) + line(ALICE, id="k2", revoked="2026-01-01T00:00:00Z"), "have the same key"),
-        (line(ALICE, **{CANARY: 1}), "line 1 is no key"),
+        (line(ALICE, **{CANARY: 1}), "line 1 is not a key"),
         (line(ALICE, sha256=CANARY), "64 hexadecimal digits"),
-        (line(ALICE, expires="tomorrow"), "line 1 is no key"),
-        (line(ALICE, expires="2026-01-01T00:00:00"), "line 1 is no key"),
+        (line(ALICE, expires="tomorrow"), "line 1 is not a key"),
+        (line(ALICE, expires="2026-01-01T00:00:00"), "line 1 is not a key"),
         (line(ALICE, principal="a\nb"), "a principal's name must have"),
         (line(ALICE, scopes=["two words"]), "visible ASCII"),
-        (line(ALICE, scopes="math"), "line 1 is no key"),
-        (b"\xff\xfe", "line 1 is no key"),
+        (line(ALICE, scopes="math"), "line 1 is not a key"),
+        (b"\xff\xfe", "line 1 is not a key"),
     ],
 )
 def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, content: Any, complaint: str) -> None:
-    """With the file, the line and the mend, and nothing that could be a key."""
+    """The error names the file, the line and the fix, and shows nothing that could be a key."""
     file = tmp_path / "keys"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -543,13 +542,13 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, content: Any
     message = str(caught.value)
     assert complaint in message
     assert str(file) in message
-    assert "mend it" in message
+    assert "fix it" in message
     assert CANARY not in message
     assert digest_of(ALICE).hex() not in message
 
 
 def test_threads_may_ask_while_the_file_changes(tmp_path: Path) -> None:
-    """Under WSGI requests come from several threads: each sees the keys of before or of after, and nothing between."""
+    """Under WSGI requests come from several threads: each sees the old keys or the new keys, never a mixture."""
     clock, file = Clock(), tmp_path / "keys"
     file.write_text(line(ALICE))
     decide = authenticator(AuthSettings(keys_file=str(file)), clock=clock, wall_clock=clock)
@@ -573,7 +572,7 @@ def test_threads_may_ask_while_the_file_changes(tmp_path: Path) -> None:
 
 
 def test_nothing_of_a_key_is_ever_logged_or_shown(tmp_path: Path, log: io.StringIO) -> None:
-    """On every failing path: neither the key, nor its digest, nor any part of a message or a ``repr`` has it."""
+    """On every failing path: neither the key nor its digest is in any part of a message or a ``repr``."""
     clock, file = Clock(), tmp_path / "keys"
     secret = f"penstock_{CANARY}"
     digest = digest_of(secret).hex()
@@ -597,7 +596,7 @@ def test_nothing_of_a_key_is_ever_logged_or_shown(tmp_path: Path, log: io.String
         clock.now += 1.0
         with pytest.raises(PenstockError):
             asked(decide, bearer(secret))
-    shown += [repr(plugin._door), log.getvalue()]
+    shown += [repr(plugin._checker), log.getvalue()]
     assert log.getvalue().count('"event": "file-unreadable"') == 4
     for text in shown:
         assert CANARY not in text
@@ -606,12 +605,12 @@ def test_nothing_of_a_key_is_ever_logged_or_shown(tmp_path: Path, log: io.String
 
 
 def log_exception(error: Exception) -> None:
-    """Log it as a server would that did not expect it."""
+    """Log it as a server would log an unexpected exception."""
     logging.getLogger("some.server").error("failed", exc_info=error)
 
 
 def test_what_endures_of_a_key_is_its_digest() -> None:
-    """No object behind the authenticator has the key: a dump of memory shows no more than the file would."""
+    """No object of the authenticator holds the key: a memory dump shows no more than the file."""
     ring = KeyRing(keys_in_text(f"alice={ALICE}"))
     assert ALICE not in str([(key.digest, key.principal) for key in ring._fixed.values()])
     assert all(math.isinf(key.ends) for key in ring._fixed.values())

@@ -1,4 +1,4 @@
-"""``penstock keys``: making, listing and revoking."""
+"""``penstock keys``: creating, listing and revoking keys."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from penstock.errors import Unauthorized
 from penstock.hooks import Submission
 from penstock.hooks.registry import Registry
 from penstock_auth import AuthPlugin, AuthSettings, keyfile
-from penstock_auth.commands import keys
+from penstock_auth.api_keys import digest_of
+from penstock_auth.key_commands import keys
 from penstock_auth.keyfile import records_in
-from penstock_auth.keys import digest_of
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def principal_of(file: Path, key: str) -> Any:
 
 
 def test_the_command_is_offered_by_a_hook() -> None:
-    """``penstock`` finds it as it finds a stranger's; even where the keys file is not there yet."""
+    """``penstock`` finds the command as it finds any plug-in's, even before the key file exists."""
     registry = Registry([AuthPlugin(AuthSettings(keys_file="not-there"))])
     assert [command.name for command in registry.cli_commands()] == ["keys"]
 
 
 def test_new_prints_the_key_alone_and_stores_its_digest(file: Path) -> None:
-    """Stdout is for ``$(...)``; what a person wants to know is on stderr; the key is nowhere else."""
+    """Stdout is for ``$(...)``; text for people goes to stderr; the key appears nowhere else."""
     result = run(file, "new", "alice", "--scope", "math", "--scope", "read", "--scope", "math")
     [key] = result.stdout.splitlines()
     assert re.fullmatch(r"penstock_[\w-]{43}", key)
@@ -75,7 +75,7 @@ def test_new_prints_the_key_alone_and_stores_its_digest(file: Path) -> None:
 
 
 def test_a_new_file_is_the_owners_alone(file: Path) -> None:
-    """Whatever the umask: 0600."""
+    """The mode is 0600, whatever the umask."""
     before = os.umask(0)
     try:
         run(file, "new", "alice")
@@ -85,7 +85,7 @@ def test_a_new_file_is_the_owners_alone(file: Path) -> None:
 
 
 def test_a_file_keeps_its_mode_its_comments_and_what_a_link_is(file: Path) -> None:
-    """What people have arranged stays: the server may read it as somebody else, through a link."""
+    """The server may read the file as another user, or through a link."""
     file.write_text("# our keys")
     file.chmod(0o640)
     link = file.with_name("link")
@@ -103,17 +103,17 @@ def test_a_file_keeps_its_mode_its_comments_and_what_a_link_is(file: Path) -> No
     [("90d", 90 * 86400), ("12h", 12 * 3600), ("30m", 1800), ("2w", 14 * 86400), ("10s", 10)],
 )
 def test_expiry_is_a_duration(file: Path, text: str, seconds: int) -> None:
-    """From now."""
+    """The duration counts from now."""
     result = run(file, "new", "alice", "--expires", text)
     [record] = records_in(file.read_bytes())
     assert record.expires is not None
     assert record.created is not None
     assert abs(record.expires - record.created - timedelta(seconds=seconds)) < timedelta(seconds=10)
-    assert "good until" in result.stderr
+    assert "valid until" in result.stderr
 
 
 def test_expiry_is_a_day(file: Path) -> None:
-    """Or an instant, in ISO 8601; without a zone it is UTC."""
+    """Or an instant in ISO 8601; without a time zone it is UTC."""
     run(file, "new", "alice", "--expires", "2999-01-31")
     run(file, "new", "alice", "--expires", "2999-01-31T12:00:00+02:00")
     expected = [datetime(2999, 1, 31, tzinfo=UTC), datetime(2999, 1, 31, 10, tzinfo=UTC)]
@@ -122,7 +122,7 @@ def test_expiry_is_a_day(file: Path) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "0d", "-1d", "90", "2020-01-01", "999999w", "", "1y"])
 def test_an_expiry_that_is_none_is_refused(file: Path, text: str) -> None:
-    """And nothing is written."""
+    """Nothing is written."""
     assert "neither a duration" in (told := run(file, "new", "alice", f"--expires={text}", code=2).stderr) or (
         "not in the future" in told
     )
@@ -131,19 +131,19 @@ def test_an_expiry_that_is_none_is_refused(file: Path, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a\nb", " a", "\x1b[1m", "x" * 256])
 def test_a_name_that_could_forge_a_line_is_refused(file: Path, name: str) -> None:
-    """Before anything is written."""
+    """It is refused before anything is written."""
     assert "a principal's name" in run(file, "new", "--", name, code=2).stderr.replace("\n", " ").replace("│ ", "")
     assert not file.exists()
 
 
 def test_a_scope_with_blanks_is_refused(file: Path) -> None:
-    """It is written into headers."""
+    """Scopes are written into headers."""
     run(file, "new", "alice", "--scope", "two words", code=2)
     assert not file.exists()
 
 
 def test_list_shows_everything_but_keys_and_digests(file: Path) -> None:
-    """Id, principal, scopes, created, expires and state."""
+    """ID, principal, scopes, created, expires and state."""
     made = [run(file, "new", "alice", "--scope", "math", "--expires", "2999-01-31").stdout.strip() for _ in range(2)]
     run(file, "revoke", ids(file)[1])
     shown = run(file, "list").stdout
@@ -158,14 +158,14 @@ def test_list_shows_everything_but_keys_and_digests(file: Path) -> None:
 
 
 def test_list_shows_what_has_expired(file: Path) -> None:
-    """A key that is no longer good is not called active."""
+    """An expired key is not listed as active."""
     line = {"id": "k1", "principal": "alice", "sha256": "0" * 64, "expires": "2020-01-01T00:00:00Z"}
     file.write_text(json.dumps(line))
     assert run(file, "list").stdout.splitlines()[1].split()[-1] == "expired"
 
 
 def test_revoke_lets_nobody_in_and_touches_nothing_else(file: Path) -> None:
-    """The other lines stay as they were, to the byte."""
+    """The other lines stay the same, byte for byte."""
     file.write_text("# ours\n\n")
     keys_made = [run(file, "new", name).stdout.strip() for name in ("alice", "bob")]
     before = file.read_text().splitlines()
@@ -179,7 +179,7 @@ def test_revoke_lets_nobody_in_and_touches_nothing_else(file: Path) -> None:
 
 
 def test_revoking_twice_keeps_the_first_time(file: Path) -> None:
-    """It says when the key stopped being good."""
+    """The time shows when the key stopped being valid."""
     line = {"id": "k1", "principal": "alice", "sha256": "0" * 64, "revoked": "2020-01-01T00:00:00Z"}
     file.write_text(json.dumps(line))
     run(file, "revoke", "k1")
@@ -187,7 +187,7 @@ def test_revoking_twice_keeps_the_first_time(file: Path) -> None:
 
 
 def test_an_unknown_id_is_refused_with_the_near_miss(file: Path) -> None:
-    """Whoever revokes believes that the key is good no more afterwards."""
+    """After ``revoke`` the operator believes that the key is no longer valid."""
     run(file, "new", "alice")
     [known] = ids(file)
     assert f"did you mean {known}?" in run(file, "revoke", known[:-1], code=1).stderr
@@ -196,26 +196,26 @@ def test_an_unknown_id_is_refused_with_the_near_miss(file: Path) -> None:
 
 @pytest.mark.parametrize("words", [["new", "alice"], ["list"], ["revoke", "k1"]])
 def test_a_broken_file_is_named_and_left_alone(file: Path, words: list[str]) -> None:
-    """With the line; nothing is lost."""
+    """The error names the line; nothing is lost."""
     file.write_text('{"id": ')
     told = run(file, *words, code=1).stderr
-    assert "line 1 is no key" in told.replace("\n", " ")
+    assert "line 1 is not a key" in told.replace("\n", " ")
     assert file.read_text() == '{"id": '
 
 
 @pytest.mark.parametrize("words", [["list"], ["revoke", "k1"]])
 def test_a_missing_file_is_named(file: Path, words: list[str]) -> None:
-    """Only ``new`` makes one."""
+    """Only ``new`` creates a file."""
     assert "No such file" in run(file, *words, code=1).stderr.replace("\n", " ")
 
 
 def test_a_missing_folder_is_no_traceback(tmp_path: Path) -> None:
-    """Not even for ``new``."""
+    """The error is a message, even from ``new``."""
     assert "No such file" in run(tmp_path / "folder" / "keys", "new", "alice", code=1).stderr.replace("\n", " ")
 
 
 def test_the_file_is_the_servers_by_default(file: Path) -> None:
-    """The variable that tells the server tells the command too; without either, both are named."""
+    """The server's variable also configures the command; without it, the error names both."""
     environment = {"PENSTOCK_AUTH_KEYS_FILE": str(file)}
     assert CliRunner().invoke(keys, ["new", "alice"], env=environment).exit_code == 0
     assert len(ids(file)) == 1
@@ -225,7 +225,7 @@ def test_the_file_is_the_servers_by_default(file: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing beside it."""
+    """No temporary file stays behind."""
     run(file, "new", "alice")
     before = file.read_bytes()
 
@@ -239,8 +239,8 @@ def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.Monk
 
 
 def test_writers_do_not_lose_each_others_keys(file: Path) -> None:
-    """Several processes at once: each key that was printed is in the file."""
-    program = "import sys\nfrom penstock_auth.commands import keys\nfor _ in range(10):\n    "
+    """With several processes at once, each key that was printed is in the file."""
+    program = "import sys\nfrom penstock_auth.key_commands import keys\nfor _ in range(10):\n    "
     program += "keys(['new', 'alice', '--file', sys.argv[1]], standalone_mode=False)"
     writers = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Who calls, by JSON Web Tokens: what is verified, with which keys, and what is refused."""
+"""Authentication by JSON Web Tokens: what is verified, with which keys, and what is refused."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from penstock.errors import Forbidden, PenstockError, PluginError, Unauthorized,
 from penstock.hooks import Submission
 from penstock.hooks.registry import Registry, is_blocking
 from penstock_auth import AuthPlugin, AuthSettings, JwtSettings, jwks
+from penstock_auth.api_keys import digest_of
 from penstock_auth.fetching import fetch
 from penstock_auth.jwks import FetchedKeys, KeySet, parse_key_set
-from penstock_auth.keys import digest_of
 from penstock_auth.tokens import TokenVerifier
 from tests.serving import wait_until
 
@@ -44,7 +44,7 @@ CANARY = "canary-canary-canary"
 
 
 def jwk_of(key: Any, **more: Any) -> dict[str, Any]:
-    """Return the public half as a JSON Web Key."""
+    """Return the public half of a key as a JSON Web Key."""
     if isinstance(key, bytes):
         return json.loads(jwt.algorithms.HMACAlgorithm.to_jwk(key)) | more
     kinds = {
@@ -61,7 +61,7 @@ def jwks_of(*keys: dict[str, Any]) -> bytes:
 
 
 def signed(claims: Mapping[str, Any] | None = None, *, key: Any = RSA_KEY, alg: str = "RS256", **header: Any) -> str:
-    """Return a token that is good for a minute; a claim or a header field that is None is left out."""
+    """Return a token valid for a minute; a claim or header field that is None is left out."""
     full = {"sub": "carol", "exp": int(time.time()) + 60, **(claims or {})}
     header = {"kid": "k1", **header}
     return jwt.encode(
@@ -79,7 +79,7 @@ def part(value: Any) -> str:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Callable[..., Callable[[str], Any]]:
-    """Make what verifies a token and returns the principal."""
+    """Make functions that verify a token and return its principal."""
 
     def made(*keys: dict[str, Any], algorithms: tuple[str, ...] = ("RS256",), **more: Any) -> Callable[[str], Any]:
         file = tmp_path / "jwks.json"
@@ -109,7 +109,7 @@ def opened(settings: AuthSettings, **more: Any) -> Callable[[str], Any]:
 
 
 def refused(ask: Callable[[str], Any], token: str, kind: type[PenstockError] = Unauthorized) -> str:
-    """Return what the caller is told; it must hold no part of the token."""
+    """Return the detail that the caller receives; it must hold no part of the token."""
     with pytest.raises(PenstockError) as caught:
         ask(token)
     assert type(caught.value) is kind
@@ -133,7 +133,7 @@ def refused(ask: Callable[[str], Any], token: str, kind: type[PenstockError] = U
     ],
 )
 def test_a_good_token_lets_its_subject_in(door: Any, key: Any, algorithm: str) -> None:
-    """Every kind of key, each for its own algorithms."""
+    """Every type of key works with each of its own algorithms."""
     ask = door(jwk_of(key, kid="k1"), algorithms=(algorithm,))
     principal = ask(signed({"scope": "math read"}, key=key, alg=algorithm))
     assert (principal.name, principal.scopes) == ("carol", {"math", "read"})
@@ -144,12 +144,12 @@ def test_a_good_token_lets_its_subject_in(door: Any, key: Any, algorithm: str) -
     [("a b", {"a", "b"}), (["a", "b"], {"a", "b"}), ("", set()), (None, set()), (7, set()), ([7, "a", ""], {"a"})],
 )
 def test_scopes_are_a_list_or_a_string_with_blanks(door: Any, scope: Any, scopes: set[str]) -> None:
-    """What is neither gives nothing."""
+    """A value of any other type grants no scope."""
     assert door()(signed({"scope": scope})).scopes == scopes
 
 
 def test_name_and_scopes_come_from_the_claims_that_are_set(door: Any) -> None:
-    """``principal_claim`` and ``scope_claim``."""
+    """``principal_claim`` and ``scope_claim`` select the claims."""
     ask = door(principal_claim="azp", scope_claim="scp")
     principal = ask(signed({"azp": "a client", "scp": ["math"], "scope": "operator"}))
     assert (principal.name, principal.scopes) == ("a client", {"math"})
@@ -157,12 +157,12 @@ def test_name_and_scopes_come_from_the_claims_that_are_set(door: Any) -> None:
 
 @pytest.mark.parametrize("name", [None, "", 7, ["carol"], "a\nb", "x" * 256, " carol"])
 def test_a_token_without_a_usable_name_is_refused(door: Any, name: Any) -> None:
-    """A name with a newline would forge log lines; none at all would share nobody's limits."""
-    assert "does not say whose it is" in refused(door(principal_claim="who"), signed({"who": name}))
+    """A name with a newline would forge log lines; a caller without a name would escape its limits."""
+    assert "does not name a principal" in refused(door(principal_claim="who"), signed({"who": name}))
 
 
 def test_keys_and_tokens_live_side_by_side(tmp_path: Path) -> None:
-    """A key is a key, also where tokens are accepted; and a token in ``X-API-Key`` is none."""
+    """A key is still accepted where tokens are; a token in ``X-API-Key`` is not."""
     file = tmp_path / "jwks.json"
     file.write_bytes(jwks_of(jwk_of(RSA_KEY, kid="k1")))
     jwt_settings = JwtSettings(algorithms=("RS256",), jwks_file=str(file))
@@ -182,7 +182,7 @@ def test_keys_and_tokens_live_side_by_side(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", "", None, 7, ["RS256"]])
 def test_the_algorithm_none_is_refused(door: Any, name: Any) -> None:
-    """A token that says that it is not signed, in whatever spelling, with or without a signature."""
+    """An unsigned token is refused, in any spelling of "none", with or without a signature."""
     header = {"alg": name, "kid": "k1", "typ": "JWT"}
     claims = part({"sub": "carol", "exp": int(time.time()) + 60})
     signature = signed().rpartition(".")[2]
@@ -195,7 +195,7 @@ def test_the_algorithm_none_is_refused(door: Any, name: Any) -> None:
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 @pytest.mark.parametrize("form", ["pem", "der", "jwk"])
 def test_a_public_key_is_never_taken_for_a_shared_secret(door: Any, algorithm: str, form: str) -> None:
-    """The classic confusion: signed by HMAC, with the bytes of the public key that everybody has."""
+    """The classic confusion: an HMAC signature made with the bytes of the public key."""
     public = RSA_KEY.public_key()
     spki = serialization.PublicFormat.SubjectPublicKeyInfo
     secret = {
@@ -210,7 +210,7 @@ def test_a_public_key_is_never_taken_for_a_shared_secret(door: Any, algorithm: s
 
 
 def test_a_key_is_bound_to_its_algorithm(door: Any) -> None:
-    """Of several allowed algorithms a key is good for those of its type and curve, and its own ``alg``, alone."""
+    """A key works only with the allowed algorithms of its type and curve, and of its own ``alg``."""
     ask = door(jwk_of(RSA_KEY, kid="k1", alg="RS256"), jwk_of(EC_KEY, kid="k2"), algorithms=("RS256", "PS256", "ES256"))
     ask(signed())
     ask(signed(key=EC_KEY, alg="ES256", kid="k2"))
@@ -220,7 +220,7 @@ def test_a_key_is_bound_to_its_algorithm(door: Any) -> None:
 
 
 def test_an_algorithm_that_is_not_in_the_list_is_refused(door: Any) -> None:
-    """Even with the right key."""
+    """It is refused even with the right key."""
     assert "algorithm that is not accepted" in refused(door(), signed(alg="RS512"))
 
 
@@ -228,32 +228,32 @@ def test_an_algorithm_that_is_not_in_the_list_is_refused(door: Any) -> None:
     ("more", "mend"),
     [
         ({"algorithms": ()}, "algorithms must name"),
-        ({"algorithms": ("none",)}, "'none' is not accepted"),
-        ({"algorithms": ("rs256",)}, "'rs256' is not accepted"),
-        ({"algorithms": ("RS256", "HS256")}, "all of public keys or all of shared secrets"),
+        ({"algorithms": ("none",)}, "'none' is not supported"),
+        ({"algorithms": ("rs256",)}, "'rs256' is not supported"),
+        ({"algorithms": ("RS256", "HS256")}, "all for public keys or all for shared secrets"),
         ({"jwks_file": None}, "either jwks_file or jwks_url"),
         ({"jwks_url": "https://issuer.example/keys"}, "either jwks_file or jwks_url"),
         ({"jwks_file": None, "jwks_url": "http://issuer.example/keys"}, "must begin with https://"),
         ({"jwks_file": None, "jwks_url": "http://127.0.0.1.issuer.example/keys"}, "must begin with https://"),
         ({"jwks_file": None, "jwks_url": "file:///etc/keys"}, "names no host"),
-        ({"jwks_file": None, "jwks_url": "https://me:secret@issuer.example/keys"}, "must not have a password"),
+        ({"jwks_file": None, "jwks_url": "https://me:secret@issuer.example/keys"}, "must not contain a password"),
         ({"jwks_file": None, "jwks_url": "https://issuer.example", "algorithms": ("HS256",)}, "are not fetched"),
         ({"leeway": 301.0}, "leeway must be from 0 to 300 seconds"),
         ({"leeway": float("nan")}, "leeway must be from 0 to 300 seconds"),
         ({"cache_seconds": 0.0}, "cache_seconds must be a positive number"),
         ({"fetch_timeout": float("inf")}, "fetch_timeout must be a positive number"),
-        ({"audience": ("",)}, "must not be empty text"),
-        ({"issuer": ""}, "must not be empty text"),
+        ({"audience": ("",)}, "must not be empty strings"),
+        ({"issuer": ""}, "must not be empty strings"),
     ],
 )
 def test_unsafe_settings_are_refused(more: dict[str, Any], mend: str) -> None:
-    """No default and no setting lets in what nobody has signed."""
+    """No default and no setting accepts an unsigned token."""
     with pytest.raises(ValueError, match=mend):
         JwtSettings(**{"algorithms": ("RS256",), "jwks_file": "keys.json", **more})
 
 
 def test_the_algorithms_have_no_default() -> None:
-    """Whoever accepts tokens says of which kind."""
+    """An operator who accepts tokens must name the algorithms."""
     with pytest.raises(TypeError, match="algorithms"):
         JwtSettings(jwks_file="keys.json")  # type: ignore[call-arg]
 
@@ -265,22 +265,22 @@ def test_the_algorithms_have_no_default() -> None:
     ("claims", "told"),
     [
         ({"exp": -100}, "has expired"),
-        ({"exp": None}, "lacks a claim"),
+        ({"exp": None}, "lacks a required claim"),
         ({"exp": "soon"}, "is not valid"),
         ({"exp": [1]}, "is not valid"),
         ({"nbf": 100}, "is not valid yet"),
         ({"iat": 100}, "is not valid yet"),
-        ({"aud": "another"}, "meant for somebody else"),
-        ({"aud": ["another", "others"]}, "meant for somebody else"),
-        ({"aud": None}, "lacks a claim"),
-        ({"aud": 7}, "meant for somebody else"),
-        ({"iss": "https://evil.example"}, "of another issuer"),
-        ({"iss": None}, "lacks a claim"),
-        ({"iss": ["https://issuer.example"]}, "of another issuer"),
+        ({"aud": "another"}, "is for another audience"),
+        ({"aud": ["another", "others"]}, "is for another audience"),
+        ({"aud": None}, "lacks a required claim"),
+        ({"aud": 7}, "is for another audience"),
+        ({"iss": "https://evil.example"}, "from another issuer"),
+        ({"iss": None}, "lacks a required claim"),
+        ({"iss": ["https://issuer.example"]}, "from another issuer"),
     ],
 )
 def test_claims_that_do_not_fit_are_refused(door: Any, claims: dict[str, Any], told: str) -> None:
-    """Expiry is always required; issuer and audience are where they are set; the caller is told which it was."""
+    """Expiry is always required, issuer and audience where they are set; the error names the claim."""
     ask = door(issuer="https://issuer.example", audience=("penstock", "models"))
     good = {"iss": "https://issuer.example", "aud": ["models", "others"], "nbf": int(time.time()) - 1}
     assert ask(signed(good)).name == "carol"
@@ -290,14 +290,14 @@ def test_claims_that_do_not_fit_are_refused(door: Any, claims: dict[str, Any], t
 
 
 def signed_anyhow(claims: dict[str, Any]) -> str:
-    """Sign what PyJWT would refuse to write; None leaves a claim out."""
+    """Sign claims that PyJWT would refuse to write; a claim that is None is left out."""
     full = {"sub": "carol", "exp": int(time.time()) + 60, **claims}
     payload = json.dumps({name: value for name, value in full.items() if value is not None}).encode()
     return jwt.api_jws.encode(payload, RSA_KEY, algorithm="RS256", headers={"kid": "k1"})
 
 
 def test_the_leeway_is_for_clocks_that_differ(door: Any) -> None:
-    """On both ends."""
+    """It applies at both ends of a token's lifetime."""
     now = int(time.time())
     tokens = [signed({"exp": now - 100}), signed({"nbf": now + 100}), signed({"iat": now + 100})]
     for token in tokens:
@@ -306,8 +306,8 @@ def test_the_leeway_is_for_clocks_that_differ(door: Any) -> None:
 
 
 def test_an_audience_that_nobody_has_set_is_a_refusal(door: Any) -> None:
-    """A token for another service must not be good here only because ours has no name."""
-    assert "meant for somebody else" in refused(door(), signed({"aud": "another"}))
+    """A token for another service must not be valid here only because ours has no name."""
+    assert "is for another audience" in refused(door(), signed({"aud": "another"}))
 
 
 # ---- forgeries
@@ -320,18 +320,18 @@ def test_a_token_signed_by_somebody_else_is_refused(door: Any) -> None:
 
 
 def test_a_token_brings_no_key_of_its_own(door: Any) -> None:
-    """``jwk``, ``jku`` and ``x5u`` in the header are an attacker's words."""
+    """``jwk``, ``jku`` and ``x5u`` in the header are under the attacker's control."""
     refused(door(), signed(key=OTHER_RSA_KEY, jwk=jwk_of(OTHER_RSA_KEY)))
     refused(door(), signed(key=OTHER_RSA_KEY, jku="https://evil.example/keys", x5u="https://evil.example/cert"))
 
 
 def test_a_token_that_demands_the_unknown_is_refused(door: Any) -> None:
-    """``crit`` names what must be understood (RFC 7515, 4.1.11)."""
+    """``crit`` lists extensions that must be understood (RFC 7515, 4.1.11)."""
     refused(door(), signed(crit=["exp"], exp=1))
 
 
 def test_changed_claims_do_not_verify(door: Any) -> None:
-    """Whoever changes a byte must sign anew."""
+    """Changing a byte invalidates the signature."""
     header, _, signature = signed().split(".")
     refused(door(), f"{header}.{part({'sub': 'root', 'exp': int(time.time()) + 60})}.{signature}")
 
@@ -353,12 +353,12 @@ def test_changed_claims_do_not_verify(door: Any) -> None:
     ],
 )
 def test_what_is_no_token_is_a_401(door: Any, token: str) -> None:
-    """Nothing that can be sent makes the verifier fail in another way."""
+    """No credential makes the verifier fail in another way."""
     refused(door(), token)
 
 
 def test_a_token_that_is_too_long_is_not_parsed(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond 8 KiB nothing looks into it."""
+    """A token above 8 KiB is not read at all."""
     monkeypatch.setattr(TokenVerifier, "principal_of", lambda *_: pytest.fail("it was looked at"))
     assert "too long" in refused(door(), signed({"x": "x" * 8192}))
 
@@ -367,7 +367,7 @@ def test_a_token_that_is_too_long_is_not_parsed(door: Any, monkeypatch: pytest.M
 
 
 def test_a_token_is_verified_once(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signature costs more than all the rest; one that differs by a byte is another token."""
+    """The signature costs more than all other checks; a token that differs in one byte is another token."""
     token, verifications = signed(), []
     real = jwt.decode
     monkeypatch.setattr(jwt, "decode", lambda *a, **k: verifications.append(1) or real(*a, **k))
@@ -387,7 +387,7 @@ class Clock:
 
 
 class Fixed:
-    """A source that has one key set for ever."""
+    """A source whose key set never changes."""
 
     def __init__(self, keys: KeySet | None) -> None:
         self.keys = keys
@@ -400,7 +400,7 @@ class Fixed:
 
 
 def test_a_remembered_token_ends_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is remembered is good until the expiry, and the leeway, and then verified anew."""
+    """A verified token is remembered until its expiry plus the leeway, and is then verified again."""
     clock = Clock(time.time())
     keys = parse_key_set(jwks_of(jwk_of(RSA_KEY, kid="k1")), ["RS256"])
     settings = JwtSettings(algorithms=("RS256",), jwks_file="keys.json", leeway=10.0)
@@ -417,7 +417,7 @@ def test_a_remembered_token_ends_when_it_ends(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest is forgotten, and is verified again when it comes back."""
+    """The oldest token is dropped, and verified again when it recurs."""
     monkeypatch.setattr(jwks, "MOST_VERIFIED", 3)
     keys = parse_key_set(jwks_of(jwk_of(RSA_KEY, kid="k1")), ["RS256"])
     verifier = TokenVerifier(JwtSettings(algorithms=("RS256",), jwks_file="keys.json"), Fixed(keys))
@@ -453,14 +453,14 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_key_set_without_a_fitting_key_is_refused(content: bytes) -> None:
-    """Keys of another type, for encryption, too short, or broken are none; and none of them is shown."""
-    with pytest.raises(ValueError, match=r"it is not JSON|it is no JSON Web Key Set|it has no key that fits") as caught:
+    """Keys of another type, for encryption, too short or broken are unusable; the error shows no key."""
+    with pytest.raises(ValueError, match=r"it (is not JSON|is not a JSON Web Key Set|has no key that fits)") as caught:
         parse_key_set(content, ["RS256"])
     assert CANARY not in str(caught.value)
 
 
 def test_what_is_not_understood_in_a_key_set_is_left_out(door: Any) -> None:
-    """Issuers publish keys of new kinds beside the old ones (RFC 7517, 5)."""
+    """Issuers publish new types of keys beside the old ones (RFC 7517, 5)."""
     ask = door({"kty": "new"}, jwk_of(WEAK_RSA_KEY, kid="k0"), jwk_of(RSA_KEY, kid="k1"))
     assert ask(signed()).name == "carol"
     with pytest.warns(jwt.InsecureKeyLengthWarning):
@@ -469,14 +469,14 @@ def test_what_is_not_understood_in_a_key_set_is_left_out(door: Any) -> None:
 
 
 def test_a_token_without_a_kid_is_tried_with_the_only_key_that_fits(door: Any) -> None:
-    """With several it would be a lottery, and work for an attacker to give."""
+    """Trying several would be guesswork, and an attacker could cause the work."""
     assert door(jwk_of(RSA_KEY), jwk_of(EC_KEY), algorithms=("RS256", "ES256"))(signed(kid=None)).name == "carol"
     assert door(jwk_of(RSA_KEY, kid="k9"))(signed(kid=None)).name == "carol"
     refused(door(jwk_of(RSA_KEY, kid="k1"), jwk_of(OTHER_RSA_KEY, kid="k2")), signed(kid=None))
 
 
 def test_the_private_half_is_not_loaded() -> None:
-    """A key set with private keys in it is a mistake that must at least not spread."""
+    """A key set with private keys is a mistake that must at least not spread."""
     private = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA_KEY)) | {"kid": "k1", "key_ops": ["sign", "verify"]}
     key = parse_key_set(jwks_of(private), ["RS256"]).find("k1", "RS256")
     assert key is not None
@@ -485,7 +485,7 @@ def test_the_private_half_is_not_loaded() -> None:
 
 
 def test_a_file_of_keys_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
-    """Tokens of a key that is gone are refused within a second, even those that were found good before."""
+    """Tokens of a removed key are refused within a second, even those already verified."""
     clock, file = Clock(time.time()), tmp_path / "jwks.json"
     file.write_bytes(jwks_of(jwk_of(RSA_KEY, kid="k1")))
     settings = AuthSettings(jwt=JwtSettings(algorithms=("RS256",), jwks_file=str(file)))
@@ -502,7 +502,7 @@ def test_a_file_of_keys_is_read_again_when_it_has_changed(tmp_path: Path) -> Non
 
 
 def test_a_file_without_a_good_key_stops_the_start(tmp_path: Path) -> None:
-    """With the file's name."""
+    """The error names the file."""
     file = tmp_path / "jwks.json"
     file.write_bytes(jwks_of(jwk_of(EC_KEY)))
     with pytest.raises(PluginError, match=r"jwks\.json: it has no key that fits the algorithms RS256"):
@@ -513,7 +513,7 @@ def test_a_file_without_a_good_key_stops_the_start(tmp_path: Path) -> None:
 
 
 class Issuer:
-    """What is behind the URL, in the test's hands; a fetch runs when the test says so."""
+    """The server behind the URL, under the test's control; a fetch runs when the test says so."""
 
     def __init__(self) -> None:
         self.clock = Clock(1000.0)
@@ -541,7 +541,7 @@ class Issuer:
         return self.verifier.principal_of(token, digest_of(token))
 
     def run(self) -> int:
-        """Let the fetches that were started happen; return how many they were."""
+        """Run the fetches that were started; return their number."""
         started, self.started[:] = self.started[:], []
         for work in started:
             work()
@@ -549,7 +549,7 @@ class Issuer:
 
 
 def test_nobody_waits_for_the_first_fetch() -> None:
-    """Until the keys are there a token is answered with 503 and when to come again; then it is verified."""
+    """Until the keys arrive a token gets a 503 with ``Retry-After``; then it is verified."""
     issuer = Issuer()
     with pytest.raises(Unavailable) as caught:
         issuer.ask(signed())
@@ -561,7 +561,7 @@ def test_nobody_waits_for_the_first_fetch() -> None:
 
 
 def test_one_fetch_at_a_time() -> None:
-    """However many ask."""
+    """One fetch serves any number of requests."""
     issuer = Issuer()
     for _ in range(100):
         issuer.keys.current()
@@ -570,20 +570,20 @@ def test_one_fetch_at_a_time() -> None:
 
 
 def test_an_unknown_kid_is_looked_for_but_not_for_ever() -> None:
-    """A rotated key is found; an attacker who invents ids causes one fetch in ``refetch_seconds``."""
+    """A rotated key is found; invented IDs cause only one fetch in ``refetch_seconds``."""
     issuer = Issuer()
     issuer.keys.current()
     issuer.run()
     issuer.clock.now += 30.0
     issuer.content = jwks_of(jwk_of(RSA_KEY, kid="k1"), jwk_of(OTHER_RSA_KEY, kid="k2"))
     rotated = signed(key=OTHER_RSA_KEY, kid="k2")
-    with pytest.raises(Unavailable, match="is being looked for"):
+    with pytest.raises(Unavailable, match="the keys are being fetched again"):
         issuer.ask(rotated)
     assert issuer.ask(signed()).name == "carol"
     assert issuer.run() == 1
     assert issuer.ask(rotated).name == "carol"
     for number in range(50):
-        with pytest.raises(Unauthorized, match="a key that is not known"):
+        with pytest.raises(Unauthorized, match="an unknown key"):
             issuer.ask(signed(kid=f"invented-{number}"))
     assert issuer.run() == 0
     issuer.clock.now += 30.0
@@ -593,7 +593,7 @@ def test_an_unknown_kid_is_looked_for_but_not_for_ever() -> None:
 
 
 def test_keys_are_fetched_again_when_they_are_old() -> None:
-    """After ``cache_seconds``, beside the requests; what has been withdrawn is then good no more."""
+    """After ``cache_seconds``, beside the requests; a withdrawn key is then no longer valid."""
     issuer = Issuer()
     issuer.keys.current()
     issuer.run()
@@ -611,7 +611,7 @@ def test_keys_are_fetched_again_when_they_are_old() -> None:
 
 
 def test_what_was_verified_stays_so_while_the_keys_stay_the_same() -> None:
-    """A fetch that brings nothing new makes nobody verify anything again."""
+    """A fetch without changes causes no token to be verified again."""
     issuer = Issuer()
     issuer.keys.current()
     issuer.run()
@@ -635,7 +635,7 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.mark.parametrize("error", [OSError("no route"), ValueError("bad"), None])
 def test_old_keys_stay_while_new_ones_cannot_be_had(log: io.StringIO, error: Exception | None) -> None:
-    """An issuer that is down, or answers nonsense, locks nobody out; it is logged, and tried again after a while."""
+    """A failing issuer locks no caller out; the failure is logged, and the fetch repeated later."""
     issuer = Issuer()
     issuer.keys.current()
     issuer.run()
@@ -649,12 +649,12 @@ def test_old_keys_stay_while_new_ones_cannot_be_had(log: io.StringIO, error: Exc
         issuer.keys.current()
         assert issuer.run() == 0
         assert log.getvalue().count('"event": "jwks-not-fetched"') == attempt
-    assert "those fetched before stay in force" in log.getvalue()
+    assert "the keys fetched before stay in force" in log.getvalue()
     assert "canary" not in log.getvalue()
 
 
 def test_without_any_keys_tokens_are_told_to_wait(log: io.StringIO) -> None:
-    """As long as the issuer was never reached, nobody can say whether a token is good: that is 503, and no 401."""
+    """Until the issuer has been reached, no token can be judged: that is a 503, not a 401."""
     issuer = Issuer()
     issuer.error = OSError("no route")
     issuer.keys.current()
@@ -671,7 +671,7 @@ def test_without_any_keys_tokens_are_told_to_wait(log: io.StringIO) -> None:
 
 
 def test_no_thread_can_be_had(log: io.StringIO) -> None:
-    """A process at its limit says so and tries again; it does not believe that a fetch is under way for ever."""
+    """A process at its limit logs it and tries again; it does not assume that a fetch is still in progress."""
     issuer = Issuer()
 
     def fail(_work: Callable[[], None]) -> None:
@@ -686,7 +686,7 @@ def test_no_thread_can_be_had(log: io.StringIO) -> None:
 
 
 class Web(ThreadingHTTPServer):
-    """A web server on the loopback address that answers with what it is given."""
+    """A web server on the loopback address that answers with a preset response."""
 
     daemon_threads = True
 
@@ -727,7 +727,7 @@ def web() -> Iterator[Web]:
 
 
 def test_keys_are_fetched_from_a_url(web: Web) -> None:
-    """The whole way: the fetch begins with the engine, in a thread, and tokens are verified when it is done."""
+    """End to end: the engine starts the fetch in a thread, and tokens are verified once it is done."""
     web.answers["/keys"] = 200, {}, jwks_of(jwk_of(RSA_KEY, kid="k1"))
     ask = opened(AuthSettings(jwt=JwtSettings(algorithms=("RS256",), jwks_url=web.url("/keys"))))
 
@@ -742,7 +742,7 @@ def test_keys_are_fetched_from_a_url(web: Web) -> None:
 
 
 def test_a_redirect_is_not_followed(web: Web) -> None:
-    """Whoever can redirect the fetch would decide who may sign."""
+    """A party that could redirect the fetch would decide who may sign."""
     web.answers["/keys"] = 302, {"Location": web.url("/evil")}, b""
     web.answers["/evil"] = 200, {}, jwks_of(jwk_of(OTHER_RSA_KEY))
     with pytest.raises(OSError, match="302"):
@@ -751,7 +751,7 @@ def test_a_redirect_is_not_followed(web: Web) -> None:
 
 
 def test_a_fetch_is_bounded(web: Web) -> None:
-    """An answer that is too large is an error, and is not kept."""
+    """A response that is too large is an error, and is not kept."""
     web.answers["/keys"] = 200, {}, b"x" * ((1 << 20) + 1)
     with pytest.raises(ValueError, match="larger than 1 MiB"):
         fetch(web.url("/keys"), 5.0)
@@ -761,7 +761,7 @@ def test_a_fetch_is_bounded(web: Web) -> None:
 
 
 def test_without_the_library_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch, door: Any) -> None:
-    """And only where tokens are configured."""
+    """Only where tokens are configured."""
     monkeypatch.setitem(sys.modules, "jwt", None)
     with pytest.raises(PluginError, match=r"pip install 'penstock\[jwt\]'"):
         door()
@@ -769,7 +769,7 @@ def test_without_the_library_the_start_says_what_to_install(monkeypatch: pytest.
 
 
 def test_the_library_is_not_imported_without_tokens() -> None:
-    """Every server imports every plug-in: what is not configured costs neither time nor memory."""
+    """Every server imports every plug-in: unused features must cost neither time nor memory."""
     program = (
         "import sys\n"
         "from penstock_auth import AuthPlugin, AuthSettings\n"
@@ -785,7 +785,7 @@ def test_the_library_is_not_imported_without_tokens() -> None:
 
 
 def test_nothing_of_a_token_is_ever_logged_or_shown(door: Any, log: io.StringIO) -> None:
-    """On every failing path: no part of the token, and no claim of it, in any message, traceback or ``repr``."""
+    """On every failing path: no part of a token or of its claims is in any message, traceback or ``repr``."""
     now = int(time.time())
     tokens = [
         signed({"sub": CANARY, "exp": now - 100}),

@@ -1,4 +1,4 @@
-"""The circuit breaker: what opens it, what closes it, and what says nothing."""
+"""The circuit breaker: what opens it, what closes it, and which results do not count."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.settings import Sources
 from penstock_breaker import BreakerPlugin
 from penstock_breaker.breaker import JITTER, RESULT_SECONDS, Breaker
-from penstock_breaker.limits import BreakerSettings, Limits
+from penstock_breaker.call_window import BUCKETS, CallWindow
+from penstock_breaker.circuit_limits import BreakerSettings, CircuitLimits
+from penstock_breaker.circuit_states import CIRCUIT, CLOSED, HALF_OPEN, OPEN, IllegalCircuitTransition
 from penstock_breaker.plugin import FAILED
-from penstock_breaker.states import CIRCUIT, CLOSED, HALF_OPEN, OPEN, IllegalTransition
-from penstock_breaker.window import BUCKETS, Window
 
-LIMITS = Limits(window=10.0, min_calls=4, open_seconds=1.0, max_open_seconds=5.0, probes=2, probe_seconds=3.0)
+LIMITS = CircuitLimits(window=10.0, min_calls=4, open_seconds=1.0, max_open_seconds=5.0, probes=2, probe_seconds=3.0)
 
 
 def no_jitter() -> float:
     return 0.0
 
 
-def breaker(limits: Limits = LIMITS, random: Callable[[], float] = no_jitter) -> Breaker:
+def breaker(limits: CircuitLimits = LIMITS, random: Callable[[], float] = no_jitter) -> Breaker:
     return Breaker(limits, random)
 
 
@@ -41,12 +41,12 @@ def let_in(circuit: Breaker, now: float) -> int:
 
 
 def calls(circuit: Breaker, results: Sequence[bool], now: float = 0.0) -> None:
-    """So many calls, one after the other, each of which succeeds (True) or fails."""
+    """Make one call after the other, each of which succeeds (True) or fails."""
     for succeeds in results:
-        circuit.tell(let_in(circuit, now), now, failed=not succeeds)
+        circuit.record(let_in(circuit, now), now, failed=not succeeds)
 
 
-def opened(limits: Limits = LIMITS, now: float = 0.0, random: Callable[[], float] = no_jitter) -> Breaker:
+def opened(limits: CircuitLimits = LIMITS, now: float = 0.0, random: Callable[[], float] = no_jitter) -> Breaker:
     circuit = breaker(limits, random)
     calls(circuit, [False] * limits.min_calls, now)
     assert circuit.state is OPEN
@@ -57,8 +57,8 @@ def opened(limits: Limits = LIMITS, now: float = 0.0, random: Callable[[], float
 
 
 def test_the_table_has_three_states_and_four_moves() -> None:
-    """Closed leads to open, open to half open, and half open to either; nothing else is possible."""
-    moves = {(state, happening): CIRCUIT[state][happening] for state in CIRCUIT for happening in CIRCUIT[state]}
+    """Closed leads to open, open to half open, and half open to either of them; no other transition exists."""
+    moves = {(state, event): CIRCUIT[state][event] for state in CIRCUIT for event in CIRCUIT[state]}
     assert moves == {
         (CLOSED, "trip"): OPEN,
         (OPEN, "try again"): HALF_OPEN,
@@ -68,8 +68,8 @@ def test_the_table_has_three_states_and_four_moves() -> None:
 
 
 def test_what_the_table_does_not_have_is_a_bug() -> None:
-    """A move that is not there raises, with the state and the happening by name."""
-    with pytest.raises(IllegalTransition, match="a circuit that is open cannot recover"):
+    """A transition that the table lacks raises an error that names the state and the event."""
+    with pytest.raises(IllegalCircuitTransition, match="a circuit that is open cannot recover"):
         CIRCUIT[OPEN]["recover"]
 
 
@@ -77,14 +77,14 @@ def test_what_the_table_does_not_have_is_a_bug() -> None:
 
 
 def test_it_is_closed_at_first() -> None:
-    """Calls pass, however many, as long as they succeed."""
+    """Any number of calls pass as long as they succeed."""
     circuit = breaker()
     calls(circuit, [True] * 100)
-    assert (circuit.state, repr(circuit)) == (CLOSED, "<Breaker closed: <Window: 100 calls, 0 failed, 0 slow>>")
+    assert (circuit.state, repr(circuit)) == (CLOSED, "<Breaker closed: <CallWindow: 100 calls, 0 failed, 0 slow>>")
 
 
 def test_it_opens_at_the_failure_rate() -> None:
-    """At the very rate, and not just below it."""
+    """The circuit opens at exactly the failure rate, and not just below it."""
     circuit = breaker()
     calls(circuit, [True, True, True, False, False])
     assert circuit.state is CLOSED
@@ -94,7 +94,7 @@ def test_it_opens_at_the_failure_rate() -> None:
 
 
 def test_few_calls_are_no_rate() -> None:
-    """Below the minimum number of calls nothing opens it, even if all of them fail."""
+    """Below the minimum number of calls the circuit stays closed even if all of them fail."""
     circuit = breaker()
     calls(circuit, [False] * 3)
     assert circuit.state is CLOSED
@@ -103,7 +103,7 @@ def test_few_calls_are_no_rate() -> None:
 
 
 def test_a_call_that_succeeds_never_opens_it() -> None:
-    """Not even the one that completes the minimum, with all before it failed; the next failure does."""
+    """A success that completes the minimum after failures leaves the circuit closed; the next failure opens it."""
     circuit = breaker()
     calls(circuit, [False, False, False, True])
     assert circuit.state is CLOSED
@@ -112,7 +112,7 @@ def test_a_call_that_succeeds_never_opens_it() -> None:
 
 
 def test_failures_of_long_ago_are_forgotten() -> None:
-    """What has left the window counts no more."""
+    """Calls that have left the window no longer count."""
     circuit = breaker()
     calls(circuit, [False] * 3, now=0.0)
     calls(circuit, [False] * 3, now=10.0)
@@ -120,29 +120,29 @@ def test_failures_of_long_ago_are_forgotten() -> None:
 
 
 def test_slow_calls_open_it_too() -> None:
-    """A success that took too long counts for the slow rate, and not for the failure rate."""
-    circuit = breaker(Limits(min_calls=4, slow_seconds=1.0, slow_rate=0.75))
+    """A success that took too long counts towards the slow rate and not towards the failure rate."""
+    circuit = breaker(CircuitLimits(min_calls=4, slow_seconds=1.0, slow_rate=0.75))
     for slow in (True, False, True, True):
         assert circuit.state is CLOSED
-        circuit.tell(let_in(circuit, 0.0), 0.0, slow=slow)
+        circuit.record(let_in(circuit, 0.0), 0.0, slow=slow)
     assert circuit.state is OPEN
 
 
 def test_each_rate_can_be_off() -> None:
-    """Without a failure rate failures open nothing; without seconds for slow calls, slow ones do not."""
-    circuit = breaker(Limits(min_calls=1, failure_rate=None, slow_seconds=1.0))
-    circuit.tell(let_in(circuit, 0.0), 0.0, failed=True)
+    """Without a failure rate failures do not open the circuit; without slow_seconds slow calls do not."""
+    circuit = breaker(CircuitLimits(min_calls=1, failure_rate=None, slow_seconds=1.0))
+    circuit.record(let_in(circuit, 0.0), 0.0, failed=True)
     assert circuit.state is CLOSED
-    circuit = breaker(Limits(min_calls=1))
-    circuit.tell(let_in(circuit, 0.0), 0.0, slow=True)
+    circuit = breaker(CircuitLimits(min_calls=1))
+    circuit.record(let_in(circuit, 0.0), 0.0, slow=True)
     assert circuit.state is CLOSED
 
 
-# ---- the rest
+# ---- the open period
 
 
-def test_nothing_passes_until_the_rest_is_over() -> None:
-    """And those who are refused learn for how long."""
+def test_nothing_passes_until_the_open_period_is_over() -> None:
+    """Refused callers learn how long it still lasts."""
     circuit = opened(now=100.0)
     assert [circuit.ask(now) for now in (100.0, 100.5, 100.999)] == [None, None, None]
     assert circuit.wait(100.25) == 0.75
@@ -151,58 +151,58 @@ def test_nothing_passes_until_the_rest_is_over() -> None:
     assert circuit.state is HALF_OPEN
 
 
-def test_each_rest_is_twice_as_long_as_the_one_before_up_to_a_limit() -> None:
-    """A probe that fails doubles it; a circuit that was closed again begins anew."""
-    circuit, now, rests = opened(), 0.0, []
+def test_each_open_period_is_twice_as_long_as_the_one_before_up_to_a_limit() -> None:
+    """A failed probe doubles the period; after the circuit has closed it starts from the first length again."""
+    circuit, now, periods = opened(), 0.0, []
     for _ in range(5):
-        rests.append(circuit.rest)
-        now += circuit.rest
-        circuit.tell(let_in(circuit, now), now, failed=True)
-    assert rests == [1.0, 2.0, 4.0, 5.0, 5.0]
-    now += circuit.rest
+        periods.append(circuit.open_for)
+        now += circuit.open_for
+        circuit.record(let_in(circuit, now), now, failed=True)
+    assert periods == [1.0, 2.0, 4.0, 5.0, 5.0]
+    now += circuit.open_for
     calls(circuit, [True, True], now)
     assert circuit.state is CLOSED
     calls(circuit, [False] * 4, now)
-    assert (circuit.state, circuit.rest) == (OPEN, 1.0)
+    assert (circuit.state, circuit.open_for) == (OPEN, 1.0)
 
 
-def test_a_circuit_that_reopens_for_ever_keeps_its_limit() -> None:
-    """The doubling does not run out of numbers."""
+def test_a_circuit_that_reopens_forever_keeps_its_limit() -> None:
+    """The doubling does not overflow."""
     circuit = opened()
     for turn in range(2000):
         now = 10.0 * (turn + 1)
-        circuit.tell(let_in(circuit, now), now, failed=True)
-    assert (circuit.rest, circuit.reopened) == (5.0, 2000)
+        circuit.record(let_in(circuit, now), now, failed=True)
+    assert (circuit.open_for, circuit.reopened) == (5.0, 2000)
 
 
 @given(st.floats(0, 1), st.integers(0, 6))
 def test_the_jitter_only_shortens(share: float, failed_probes: int) -> None:
-    """A rest is never longer than its limit, and never cut by more than a fifth."""
+    """An open period is never longer than its limit, and never shortened by more than a fifth."""
     circuit, now = opened(random=lambda: share), 0.0
     for _ in range(failed_probes):
-        now += circuit.rest
-        circuit.tell(let_in(circuit, now), now, failed=True)
+        now += circuit.open_for
+        circuit.record(let_in(circuit, now), now, failed=True)
     full = min(LIMITS.open_seconds * 2**failed_probes, LIMITS.max_open_seconds)
-    assert full * (1 - JITTER) - 1e-9 <= circuit.rest <= full
+    assert full * (1 - JITTER) - 1e-9 <= circuit.open_for <= full
 
 
 # ---- probing
 
 
 def test_probes_go_one_at_a_time() -> None:
-    """The next one passes only when the last one's result is there."""
+    """The next probe passes only after the result of the last one."""
     circuit = opened()
     first = let_in(circuit, 1.0)
     assert [circuit.ask(now) for now in (1.0, 2.0, 3.9)] == [None, None, None]
     assert circuit.wait(1.0) == RESULT_SECONDS
     assert circuit.wait(3.75) == 0.25
-    circuit.tell(first, 3.9)
+    circuit.record(first, 3.9)
     let_in(circuit, 3.9)
     assert circuit.ask(3.9) is None
 
 
 def test_it_closes_when_enough_probes_have_succeeded() -> None:
-    """And forgets all that was: it takes the minimum of calls to open it again."""
+    """The closed circuit has forgotten earlier calls: opening it again takes the minimum number of calls."""
     circuit = opened()
     calls(circuit, [True], now=1.0)
     assert circuit.state is HALF_OPEN
@@ -214,17 +214,17 @@ def test_it_closes_when_enough_probes_have_succeeded() -> None:
 
 @pytest.mark.parametrize("result", [{"failed": True}, {"slow": True}], ids=str)
 def test_one_bad_probe_opens_it_again(result: dict[str, bool]) -> None:
-    """Whether it failed or was slow; and those that succeeded before are forgotten."""
-    circuit = opened(Limits(min_calls=4, slow_seconds=1.0, open_seconds=1.0, probes=2))
+    """A failed or slow probe reopens the circuit, and successful probes before it are forgotten."""
+    circuit = opened(CircuitLimits(min_calls=4, slow_seconds=1.0, open_seconds=1.0, probes=2))
     calls(circuit, [True], now=1.0)
-    circuit.tell(let_in(circuit, 1.0), 1.0, **result)
+    circuit.record(let_in(circuit, 1.0), 1.0, **result)
     assert (circuit.state, circuit.reopened) == (OPEN, 1)
     calls(circuit, [True], now=3.0)
     assert circuit.state is HALF_OPEN
 
 
-def test_a_probe_that_came_to_nothing_gives_its_place_back() -> None:
-    """A cancelled probe says neither yes nor no; the next call is the probe, at once."""
+def test_a_probe_without_a_result_lets_another_pass() -> None:
+    """A cancelled probe decides nothing; the next call is the probe immediately."""
     circuit = opened()
     circuit.forget(let_in(circuit, 1.0))
     assert circuit.state is HALF_OPEN
@@ -234,7 +234,7 @@ def test_a_probe_that_came_to_nothing_gives_its_place_back() -> None:
 
 
 def test_a_probe_that_is_never_answered_does_not_wedge_it() -> None:
-    """After a time its place is free for another."""
+    """After ``probe_seconds`` another call may pass as a probe."""
     circuit = opened()
     let_in(circuit, 1.0)
     assert circuit.ask(3.999) is None
@@ -243,33 +243,33 @@ def test_a_probe_that_is_never_answered_does_not_wedge_it() -> None:
 
 
 def test_the_late_answer_of_a_probe_still_counts() -> None:
-    """But it does not free the place of the one that came after it."""
+    """A late answer counts, but does not end the probe that passed after it."""
     circuit = opened()
     late = let_in(circuit, 1.0)
     let_in(circuit, 4.0)
     circuit.forget(late)
     assert circuit.ask(4.0) is None
-    circuit.tell(late, 5.0)
+    circuit.record(late, 5.0)
     assert circuit.ask(5.0) is None
-    circuit.tell(late, 5.0, failed=True)
+    circuit.record(late, 5.0, failed=True)
     assert circuit.state is OPEN
 
 
-def test_what_was_let_in_before_it_opened_is_not_listened_to() -> None:
-    """It says nothing about the endpoint as it is now, in whatever state the circuit is."""
+def test_results_of_calls_admitted_before_it_opened_are_ignored() -> None:
+    """They say nothing about the endpoint as it is now, in any state of the circuit."""
     circuit = breaker()
     old = let_in(circuit, 0.0)
     calls(circuit, [False] * 4)
-    circuit.tell(old, 0.5, failed=True)
-    assert (circuit.state, circuit.rest) == (OPEN, 1.0)
+    circuit.record(old, 0.5, failed=True)
+    assert (circuit.state, circuit.open_for) == (OPEN, 1.0)
     probe = let_in(circuit, 1.0)
-    circuit.tell(old, 1.0, failed=True)
+    circuit.record(old, 1.0, failed=True)
     circuit.forget(old)
     assert (circuit.state, circuit.ask(1.0)) == (HALF_OPEN, None)
-    circuit.tell(probe, 1.0)
+    circuit.record(probe, 1.0)
     calls(circuit, [True], now=1.0)
-    circuit.tell(old, 1.0, failed=True)
-    circuit.tell(probe, 1.0, failed=True)
+    circuit.record(old, 1.0, failed=True)
+    circuit.record(probe, 1.0, failed=True)
     assert (circuit.state, circuit.window.calls) == (CLOSED, 0)
 
 
@@ -282,8 +282,10 @@ Steps = st.lists(
 
 
 def play(steps: list[tuple[float, str, int]], check: Callable[[Breaker, str, float], None]) -> tuple[Breaker, float]:
-    """Let calls in and end them in any order, with ``check`` looking on after each step."""
-    circuit = breaker(Limits(window=10.0, min_calls=2, slow_seconds=1.0, open_seconds=1.0, probes=2, probe_seconds=3.0))
+    """Let calls in and end them in the order of the steps; call ``check`` after each step."""
+    circuit = breaker(
+        CircuitLimits(window=10.0, min_calls=2, slow_seconds=1.0, open_seconds=1.0, probes=2, probe_seconds=3.0)
+    )
     now, under_way = 0.0, []
     for pause, what, which in steps:
         now += pause
@@ -296,14 +298,14 @@ def play(steps: list[tuple[float, str, int]], check: Callable[[Breaker, str, flo
             if what == "nothing":
                 circuit.forget(ticket)
             else:
-                circuit.tell(ticket, now, failed=what == "bad", slow=what == "slow")
+                circuit.record(ticket, now, failed=what == "bad", slow=what == "slow")
         check(circuit, what, now)
     return circuit, now
 
 
 @given(Steps)
 def test_only_a_bad_call_opens_it(steps: list[tuple[float, str, int]]) -> None:
-    """Whatever the order: no success, no cancelled call and no refusal ever does."""
+    """In any order of events, a success, a cancelled call or a refusal never opens the circuit."""
     was = CLOSED
 
     def check(circuit: Breaker, what: str, now: float) -> None:
@@ -317,17 +319,17 @@ def test_only_a_bad_call_opens_it(steps: list[tuple[float, str, int]]) -> None:
 
 @given(Steps)
 def test_it_is_never_wedged(steps: list[tuple[float, str, int]]) -> None:
-    """Whatever has happened, and whatever was never answered: in the end somebody may pass again, and close it."""
+    """After any sequence of events, answered or not, a call may eventually pass again and close the circuit."""
     circuit, now = play(steps, lambda *_: None)
     now += 120.0 + 3.0
     for _ in range(2):
-        circuit.tell(let_in(circuit, now), now)
+        circuit.record(let_in(circuit, now), now)
     assert circuit.state is CLOSED
 
 
 @given(Steps)
 def test_when_half_open_a_second_call_waits(steps: list[tuple[float, str, int]]) -> None:
-    """After each step that has let a probe in, another one that asks in the same instant is refused."""
+    """After each step that let a probe pass, another call in the same instant is refused."""
 
     def check(circuit: Breaker, what: str, now: float) -> None:
         if circuit.state is HALF_OPEN and circuit.wait(now) > 0:
@@ -337,8 +339,8 @@ def test_when_half_open_a_second_call_waits(steps: list[tuple[float, str, int]])
 
 
 @given(Steps)
-def test_who_is_refused_knows_when_to_come_back(steps: list[tuple[float, str, int]]) -> None:
-    """The wait is bounded; and when a rest is over by it, somebody may pass."""
+def test_refused_callers_know_when_to_come_back(steps: list[tuple[float, str, int]]) -> None:
+    """The wait is bounded; once a caller has waited through an open period, a call may pass."""
 
     def check(circuit: Breaker, what: str, now: float) -> None:
         wait = circuit.wait(now)
@@ -349,9 +351,9 @@ def test_who_is_refused_knows_when_to_come_back(steps: list[tuple[float, str, in
 
 
 @given(st.lists(st.tuples(st.floats(0, 8), st.booleans(), st.booleans()), max_size=100))
-def test_the_window_is_what_a_recount_gives(added: list[tuple[float, bool, bool]]) -> None:
-    """The sums in its buckets are those of the calls of the last ten tenths of its time, in memory that never grows."""
-    window, now, kept = Window(10.0), 0.0, deque[tuple[int, bool, bool]]()
+def test_the_window_equals_a_recount(added: list[tuple[float, bool, bool]]) -> None:
+    """The sums equal a recount of the calls in the last ten tenths of the window, in memory that never grows."""
+    window, now, kept = CallWindow(10.0), 0.0, deque[tuple[int, bool, bool]]()
     for pause, failed, slow in added:
         now += pause
         window.add(now, failed=failed, slow=slow)
@@ -363,8 +365,8 @@ def test_the_window_is_what_a_recount_gives(added: list[tuple[float, bool, bool]
 
 
 def test_a_clock_that_steps_back_does_no_harm() -> None:
-    """The call counts with the last one."""
-    window = Window(10.0)
+    """The call counts in the bucket of the latest call."""
+    window = CallWindow(10.0)
     window.add(100.0, failed=True)
     window.add(3.0)
     assert (window.calls, window.failed) == (2, 1)
@@ -399,7 +401,7 @@ def policy_of(plugin: BreakerPlugin, endpoint: Endpoint) -> Callable[[Submission
 
 
 class Circuits:
-    """The plug-in's policy for one endpoint, with a clock of the test's."""
+    """The plug-in's policy for one endpoint, with the test's clock."""
 
     def __init__(self, timeouts: Timeouts | None = None, **settings: Any) -> None:
         self.clock = Clock()
@@ -443,7 +445,7 @@ def answered(code: str = "ok", *, attempts: int = 1, seconds: float | None = 0.0
 
 
 def test_it_is_off_by_default() -> None:
-    """A breaker that nobody has asked for takes no part at all."""
+    """Unless it is enabled, the breaker adds no policy at all."""
     registry = Registry([BreakerPlugin], sources=Sources({}, {}))
     assert registry.admission_policies(endpoint()) == []
     switched_on = Registry([BreakerPlugin], sources=Sources({}, {"PENSTOCK_BREAKER_ENABLED": "true"}))
@@ -452,7 +454,7 @@ def test_it_is_off_by_default() -> None:
 
 @pytest.mark.parametrize("code", sorted(FAILED))
 def test_what_speaks_against_the_endpoint_opens_the_circuit(code: str) -> None:
-    """Errors of the code, lost workers and time-outs of what ran."""
+    """Errors of the handler, lost workers, and timeouts of jobs that ran count as failures."""
     circuits = Circuits()
     for _ in range(4):
         circuits.call(code)
@@ -475,7 +477,7 @@ def all_codes() -> set[str]:
 
 @pytest.mark.parametrize("code", sorted(all_codes() - FAILED))
 def test_every_other_error_says_nothing(code: str) -> None:
-    """Neither against the endpoint nor for it: that a caller has left, sent nonsense, or found no room."""
+    """A caller that hung up, sent invalid input or found no room counts neither for the endpoint nor against it."""
     circuits = Circuits()
     for _ in range(50):
         circuits.call(code)
@@ -488,15 +490,15 @@ def test_every_other_error_says_nothing(code: str) -> None:
 
 @pytest.mark.parametrize("code", ["total-timeout", "handler-error", "worker-lost", "queue-full"])
 def test_what_never_ran_says_nothing(code: str) -> None:
-    """Without an attempt there is nothing to judge the endpoint by."""
+    """Without an attempt, a result says nothing about the endpoint."""
     circuits = Circuits()
     for _ in range(10):
         circuits.call(code, attempts=0)
     assert not circuits.refuses
 
 
-def test_a_caller_who_gives_no_time_cannot_open_the_circuit_for_others() -> None:
-    """A time-out is a failure only by the endpoint's own limits."""
+def test_a_caller_who_allows_no_time_cannot_open_the_circuit_for_others() -> None:
+    """A timeout is a failure only under the endpoint's own limits."""
     circuits = Circuits(timeouts=Timeouts(execution=10.0, total=20.0))
     impatient = [Timeouts(execution=0.001, total=20.0), Timeouts(execution=10.0, total=0.001)]
     for timeouts in impatient * 5:
@@ -508,8 +510,8 @@ def test_a_caller_who_gives_no_time_cannot_open_the_circuit_for_others() -> None
     assert circuits.refuses
 
 
-def test_a_caller_with_little_time_still_tells_what_it_has_seen() -> None:
-    """Errors of the code count, whatever the limits; and so does a time-out after more than the slow time."""
+def test_results_under_tight_limits_of_the_caller_still_count() -> None:
+    """Errors of the handler count under any limits, and so does a timeout after more than ``slow_seconds``."""
     little = Timeouts(execution=5.0)
     circuits = Circuits()
     for _ in range(4):
@@ -522,7 +524,7 @@ def test_a_caller_with_little_time_still_tells_what_it_has_seen() -> None:
 
 
 def test_slow_is_what_ran_longer_than_the_setting() -> None:
-    """By the time in the handler; that it waited is not the endpoint's fault. A cancelled call is never slow."""
+    """Only time in the handler counts, not time in the queue. A cancelled call is never slow."""
     circuits = Circuits(slow_seconds=1.0)
     for _ in range(20):
         circuits.call("ok", seconds=1.0)
@@ -549,7 +551,7 @@ def test_a_probe_that_was_cancelled_or_refused_by_others_is_no_probe(code: str, 
 
 
 def test_a_refusal_says_when_the_next_probe_may_pass() -> None:
-    """As ``retry_after``, which the adapters make the header from."""
+    """The wait is in ``retry_after``, from which the adapters build the header."""
     circuits = Circuits()
     circuits.open()
     circuits.clock.now += 0.5
@@ -564,7 +566,7 @@ def test_a_refusal_says_when_the_next_probe_may_pass() -> None:
 
 
 def test_endpoints_have_circuits_of_their_own() -> None:
-    """One that fails does not touch another."""
+    """The failures of one endpoint do not affect another."""
     plugin = BreakerPlugin(BreakerSettings(enabled=True, min_calls=1))
     first, second = policy_of(plugin, endpoint("one")), policy_of(plugin, endpoint("two"))
     first(Submission(endpoint("one")))(answered("handler-error"))
@@ -574,14 +576,14 @@ def test_endpoints_have_circuits_of_their_own() -> None:
 
 
 def test_the_usual_request_makes_nothing_new() -> None:
-    """While it is closed, all requests share one callable: the hot path allocates nothing."""
+    """While the circuit is closed all requests share one callable: the hot path allocates nothing."""
     circuits = Circuits()
     submission = Submission(circuits.endpoint)
     assert circuits.admit(submission) is circuits.admit(submission)
 
 
 def test_each_change_of_state_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """With the endpoint, the reason and the figures; refusals only as a number."""
+    """Each line has the endpoint, the reason and the counts; refusals appear only as a count."""
     circuits = Circuits()
     with caplog.at_level(logging.INFO, "penstock"):
         circuits.open()
@@ -608,7 +610,7 @@ def test_each_change_of_state_is_one_line_of_the_log(caplog: pytest.LogCaptureFi
         ("circuit-closed", "INFO", {"endpoint": "square", "refused": 3}),
     ]
     messages = [record.getMessage() for record in caplog.records]
-    assert messages[0] == "the circuit of square is open for 2 s: of 4 calls 4 failed and 0 were slow"
+    assert messages[0] == "the circuit of square is open for 2 s: of 4 calls, 4 failed and 0 were slow"
     assert messages[2] == "the circuit of square is open for 4 s: a probe failed (handler-error)"
 
 
@@ -620,7 +622,7 @@ def settings(table: dict[str, Any]) -> BreakerSettings:
 
 
 def test_an_endpoint_may_have_settings_of_its_own() -> None:
-    """What it does not set is as for all; it may set null, and it may have no breaker at all."""
+    """A setting it leaves out keeps the general value; it may set null, and it may have no breaker at all."""
     given_ = settings(
         {
             "min_calls": 7,
@@ -632,16 +634,16 @@ def test_an_endpoint_may_have_settings_of_its_own() -> None:
         }
     )
     usual, ocr = given_.limits_of("square"), given_.limits_of("ocr")
-    assert usual == Limits(min_calls=7, slow_seconds=2.0)
-    assert ocr == Limits(min_calls=7, slow_seconds=20.0, failure_rate=None)
+    assert usual == CircuitLimits(min_calls=7, slow_seconds=2.0)
+    assert ocr == CircuitLimits(min_calls=7, slow_seconds=20.0, failure_rate=None)
     assert given_.limits_of("never") is None
 
 
 def test_the_environment_sets_endpoints_in_json() -> None:
-    """As every setting that is a table."""
+    """Like every setting that is a table, ``endpoints`` is JSON in the environment."""
     environ = {"PENSTOCK_BREAKER_ENDPOINTS": '{"ocr": {"min_calls": 3}}', "PENSTOCK_BREAKER_FAILURE_RATE": "0.25"}
     resolved = Sources({}, environ).resolve("breaker", BreakerSettings).settings
-    assert resolved.limits_of("ocr") == Limits(min_calls=3, failure_rate=0.25)
+    assert resolved.limits_of("ocr") == CircuitLimits(min_calls=3, failure_rate=0.25)
 
 
 @pytest.mark.parametrize(
@@ -662,13 +664,13 @@ def test_the_environment_sets_endpoints_in_json() -> None:
     ids=str,
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], complaint: str) -> None:
-    """With the setting by name, and what would be right."""
+    """The error names the setting and the fix."""
     with pytest.raises(PluginError, match=complaint):
         settings(table)
 
 
 def test_settings_of_an_endpoint_that_is_not_there_are_refused() -> None:
-    """With the one that was probably meant."""
+    """The error suggests the endpoint that was probably meant."""
     app = App("tests")
 
     @app.endpoint("/square")
@@ -676,6 +678,6 @@ def test_settings_of_an_endpoint_that_is_not_there_are_refused() -> None:
         return input**2
 
     plugin = BreakerPlugin(settings({"endpoints": {"squire": {"min_calls": 3}}}))
-    with pytest.raises(PluginError, match="'squire', which is not there; did you mean square"):
+    with pytest.raises(PluginError, match="'squire', which does not exist; did you mean square"):
         plugin.check(app)
     BreakerPlugin(settings({"endpoints": {"square": {"min_calls": 3}}})).check(app)

@@ -1,10 +1,12 @@
-"""Metrics: what is counted, how it is shown, and that clients cannot make it grow."""
+"""Metrics: what is counted, how it is exposed, and that clients cannot make it grow."""
 
 from __future__ import annotations
 
 import math
 import re
 import string
+import subprocess
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -57,7 +59,7 @@ def app_under_test() -> App:
 
 
 class StatusOnly:
-    """Stands for the engine, of which the route wants only this."""
+    """A stand-in for the engine with the one method that the route uses."""
 
     def __init__(self, **states: list[str]) -> None:
         self.states = states
@@ -73,7 +75,7 @@ class StatusOnly:
 
 
 class Scraped:
-    """A plug-in with its observers and its route, as an engine has them."""
+    """The plug-in with its observers and its route, set up as an engine does it."""
 
     def __init__(self, **settings: Any) -> None:
         self.app = app_under_test()
@@ -119,7 +121,7 @@ def response(status: int = 200, endpoint: str = "square", **more: Any) -> Reques
 
 
 def test_jobs_are_counted_by_endpoint_and_code() -> None:
-    """Each outcome has its own number; one that has not happened is 0, so that its first time is a rise."""
+    """Each outcome has its own series, which starts at 0 so that the first occurrence is an increase."""
     scraped = Scraped()
     scraped.tell(answered(), answered(), answered("handler-error"), answered(endpoint="count"))
     assert scraped.value("penstock_jobs_total", endpoint="square", code="ok") == 2
@@ -129,7 +131,7 @@ def test_jobs_are_counted_by_endpoint_and_code() -> None:
 
 
 def test_times_fall_into_buckets_up_to_and_with_their_bound() -> None:
-    """A bucket holds all that took at most so long; the last one holds all; sum and count agree."""
+    """A bucket includes its bound; the last one holds everything; sum and count agree."""
     scraped = Scraped(buckets=(0.01, 0.1, 1.0))
     scraped.tell(*(answered(queue_seconds=seconds) for seconds in (0.001, 0.1, 0.100001, 5.0)))
     name = "penstock_job_queue_seconds"
@@ -141,7 +143,7 @@ def test_times_fall_into_buckets_up_to_and_with_their_bound() -> None:
 
 
 def test_refused_jobs_never_waited() -> None:
-    """They are counted by their code, and pull no queue time down; a job that expired in the queue has waited."""
+    """They are counted by code and do not lower the queue time; a job that expired in the queue did wait."""
     scraped = Scraped()
     refused = {"attempts": 0, "execution_seconds": None}
     scraped.tell(answered("queue-full", **refused), answered("queue-timeout", queue_seconds=2.0, **refused))
@@ -151,7 +153,7 @@ def test_refused_jobs_never_waited() -> None:
 
 
 def test_first_chunks_are_those_of_streams() -> None:
-    """An endpoint that gives no stream has no such series."""
+    """An endpoint that does not stream has no such series."""
     scraped = Scraped()
     scraped.tell(answered(endpoint="count", first_chunk_seconds=0.5), answered(first_chunk_seconds=0.5))
     assert scraped.value("penstock_job_first_chunk_seconds_sum", endpoint="count") == 0.5
@@ -163,7 +165,7 @@ def attempt(endpoint: str, jobs: int, useful: int, seconds: float) -> AttemptEnd
 
 
 def test_goodput_is_the_share_of_the_time_that_somebody_waited_for() -> None:
-    """Time in user code is useful by the share of the jobs in it that still had a caller."""
+    """Time in user code is useful in proportion to its jobs that still had a caller."""
     scraped = Scraped()
     scraped.tell(attempt("square", 1, 1, 0.5), attempt("square", 1, 0, 0.25), attempt("embed", 4, 3, 1.0))
     name = "penstock_execution_seconds_total"
@@ -174,7 +176,7 @@ def test_goodput_is_the_share_of_the_time_that_somebody_waited_for() -> None:
 
 
 def test_batches_are_those_of_endpoints_that_batch() -> None:
-    """Their sizes make a histogram; elsewhere each would be 1."""
+    """Batch sizes form a histogram; for other endpoints each would be 1."""
     scraped = Scraped()
     scraped.tell(attempt("embed", 8, 8, 0.1), attempt("embed", 3, 3, 0.1), attempt("square", 1, 1, 0.1))
     assert scraped.value("penstock_batch_jobs_bucket", endpoint="embed", le="4.0") == 1
@@ -184,7 +186,7 @@ def test_batches_are_those_of_endpoints_that_batch() -> None:
 
 
 def test_retries_and_interrupts_are_counted_with_their_cause() -> None:
-    """By the error, and by what had ended."""
+    """Retries by the code of the error, interrupts by their reason."""
     scraped = Scraped()
     retry = RetryScheduled(endpoint="square", request_id="a", attempt=1, delay=0.1, code="worker-lost")
     scraped.tell(retry, AttemptInterrupted(endpoint="square", worker="default/0", request_id="a", why="execution"))
@@ -195,7 +197,7 @@ def test_retries_and_interrupts_are_counted_with_their_cause() -> None:
 
 
 def test_workers_are_counted_by_pool() -> None:
-    """How long they took to get ready, and how they ended; the reason, which may be anything, is not a label."""
+    """By setup time and by how they ended; the reason can be any text, so it is not a label."""
     scraped = Scraped()
     scraped.tell(
         WorkerReady(worker="embed/0", pool="embed", seconds=2.0),
@@ -211,7 +213,7 @@ def test_workers_are_counted_by_pool() -> None:
 
 
 def test_responses_are_counted_by_status() -> None:
-    """Those of routes too; paths where nothing is are together."""
+    """Including routes; all paths that match nothing share a series."""
     scraped = Scraped()
     scraped.tell(response(), response(499), response(200, "livez"), response(404, ""), response(404, ""))
     name = "penstock_http_responses_total"
@@ -230,7 +232,7 @@ def test_failures_of_hooks_are_counted() -> None:
 
 
 def test_gauges_are_those_of_the_moment() -> None:
-    """They are read from the engine when somebody scrapes."""
+    """They are read from the engine on scrape."""
     scraped = Scraped()
     assert scraped.value("penstock_queued_jobs", endpoint="square") == 3
     assert scraped.value("penstock_queued_bytes", endpoint="square") == 512
@@ -246,7 +248,7 @@ def test_gauges_are_those_of_the_moment() -> None:
 
 
 def test_the_text_is_prometheus_own_unless_open_metrics_is_asked_for() -> None:
-    """The ``Accept`` header decides, and what it says is what comes."""
+    """The ``Accept`` header decides, and the response has the type it announces."""
     scraped = Scraped()
     scraped.tell(answered())
     text, media_type = scraped.answer()
@@ -270,7 +272,7 @@ NONSENSE = [
 
 @pytest.mark.parametrize("accept", NONSENSE)
 def test_nonsense_in_the_accept_header_gets_plain_text(accept: str) -> None:
-    """Whoever cannot say what they want gets what everybody can read."""
+    """A client with an unreadable preference gets the format that every scraper reads."""
     text, media_type = Scraped().answer(accept)
     assert "penstock_jobs_total" in text
     assert media_type.startswith(("text/plain; version=", "application/openmetrics-text; version="))
@@ -278,27 +280,40 @@ def test_nonsense_in_the_accept_header_gets_plain_text(accept: str) -> None:
 
 
 def test_the_route_is_closed_where_there_is_an_authenticator() -> None:
-    """It is not among those that are open to everybody; and its path can be changed."""
+    """It is not one of the open routes; and its path can be changed."""
     route = Scraped(path="/internal/metrics").route
     assert (route.path, route.name, route.method, route.is_open) == ("/internal/metrics", "metrics", "GET", False)
 
 
 def test_process_metrics_can_be_left_out() -> None:
-    """They are there by default, and only ours without."""
+    """They are exposed by default; without them, only Penstock's own metrics are."""
     assert Scraped().value("process_open_fds") is not None
     names = {name for name, _ in Scraped(process=False).samples()}
     assert all(name.startswith("penstock_") for name in names)
 
 
+def test_the_library_is_not_imported_before_a_server_needs_it() -> None:
+    """Commands such as ``penstock check`` import every plug-in, and have no use for prometheus_client."""
+    program = (
+        "import sys\n"
+        "from penstock_metrics import MetricsPlugin, MetricsSettings\n"
+        "from penstock.hooks.registry import Registry\n"
+        "Registry([MetricsPlugin(MetricsSettings())])\n"
+        "print('prometheus_client' in sys.modules)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
+
+
 def test_two_engines_in_a_process_do_not_mix() -> None:
-    """Each has its own numbers."""
+    """Each exposes its own numbers."""
     first, second = Scraped(), Scraped()
     first.tell(answered())
     assert second.value("penstock_jobs_total", endpoint="square", code="ok") == 0
 
 
 def test_names_follow_the_conventions() -> None:
-    """Prefix, base unit, ``_total`` for counters alone, a help text for each; and no series twice."""
+    """Prefix, base unit, ``_total`` for counters only, a help text for each; and no duplicate series."""
     scraped = Scraped(process=False)
     text, _ = scraped.answer()
     for family in parser.text_string_to_metric_families(text):
@@ -341,7 +356,7 @@ def hostile_records() -> Iterable[Record]:
 
 
 def test_no_value_from_outside_makes_the_number_of_series_grow() -> None:
-    """Whatever is thrown at it, twice as much of it makes not one series more, and the text can still be read."""
+    """Twice as much hostile input adds no series, and the text still parses."""
     scraped = Scraped()
     scraped.tell(*hostile_records())
     before = scraped.answer()[0].count("\n")
@@ -351,7 +366,7 @@ def test_no_value_from_outside_makes_the_number_of_series_grow() -> None:
 
 
 def test_what_is_not_known_counts_as_other() -> None:
-    """An endpoint, a code, a status or a reason that nobody has declared."""
+    """An endpoint, a code, a status or a reason that is not declared."""
     scraped = Scraped()
     interrupt = AttemptInterrupted(endpoint="square", worker="default/0", request_id="a", why="nobody knows")
     scraped.tell(answered("teapot"), answered(endpoint="/etc/passwd"), response(9999), interrupt)
@@ -372,25 +387,25 @@ def test_what_is_not_known_counts_as_other() -> None:
         ({"path": "/a b"}, "must be a path"),
         ({"buckets": []}, "give 1 to 100"),
         ({"buckets": [0.0, 1.0]}, "above 0"),
-        ({"buckets": [1.0, math.inf]}, r"\+Inf, is always there"),
+        ({"buckets": [1.0, math.inf]}, r"\+Inf is added automatically"),
         ({"buckets": [1.0, 1.0]}, "above the one before"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], complaint: str) -> None:
-    """At start-up, with the mend."""
+    """At start-up, with the fix."""
     with pytest.raises(ValueError, match=complaint):
         MetricsSettings(**settings)
 
 
 def test_buckets_may_come_from_the_environment() -> None:
-    """As numbers with commas."""
+    """As numbers separated by commas."""
     sources = Sources({}, {"PENSTOCK_METRICS_BUCKETS": "0.1, 1,10"})
     assert sources.resolve("metrics", MetricsSettings).settings.buckets == (0.1, 1.0, 10.0)
 
 
 def test_a_path_that_an_endpoint_has_is_refused() -> None:
-    """With both names."""
-    with pytest.raises(PluginError, match=r"its path '/square' is that of endpoint 'square'; choose another"):
+    """The error has both names."""
+    with pytest.raises(PluginError, match=r"its path '/square' is that of endpoint 'square'; set its setting"):
         Scraped(path="/square")
 
 
@@ -404,7 +419,7 @@ def documented() -> set[tuple[str, str, tuple[str, ...]]]:
 
 
 def test_the_docs_list_what_is_shown() -> None:
-    """Each metric with its type and its labels, and none that is not there."""
+    """Each metric with its type and labels, and no others."""
     scraped = Scraped()
     scraped.tell(response(), HookFailed(plugin="auth", hook="penstock_authenticator", error="KeyError"))
     shown = set()
@@ -416,7 +431,7 @@ def test_the_docs_list_what_is_shown() -> None:
 
 
 def test_the_docs_list_the_settings() -> None:
-    """Each with its default."""
+    """Each setting with its default."""
     page = (ROOT / "docs" / "how-to" / "metrics.md").read_text(encoding="utf-8")
     for name in MetricsSettings.__struct_fields__:
         assert re.search(rf"^\| `{name}` \|", page, re.MULTILINE), name

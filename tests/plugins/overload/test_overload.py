@@ -1,4 +1,4 @@
-"""Overload: in what order jobs go, who is refused or shed, and what is learned."""
+"""Overload: the order of jobs, which jobs are refused or shed, and the estimates behind that."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def endpoint(name: str = "square") -> Endpoint:
 
 
 class Jobs:
-    """Makes jobs, each one newer than the one before."""
+    """A maker of jobs, each newer than the one before."""
 
     def __init__(self, batching: Batching | None = None) -> None:
         self.lane: Any = SimpleNamespace(name="lane", batching=batching)
@@ -68,7 +68,7 @@ def filled(queue: Discipline, jobs: Iterable[Job], now: float = 0.0) -> list[Job
 
 
 def drained(queue: Discipline, now: float = 0.0, *, seconds: float = 0.0, most: int = 10**9) -> list[Job]:
-    """Take out what is in it, one job each so many seconds."""
+    """Take all jobs out of the queue, one at each interval; return them in order."""
     out: list[Job] = []
     while len(queue) and len(out) < most:
         head = queue.head(now)
@@ -91,21 +91,21 @@ def shares(jobs: Iterable[Job]) -> str:
 
 @pytest.mark.parametrize("kind", [Fifo, CoDel, Adaptive, EarliestDeadlineFirst])
 def test_the_oldest_goes_first(kind: type[Discipline]) -> None:
-    """Without deadlines, and as long as no queue stands, all of these go by arrival."""
+    """Without deadlines, and while no queue stands, all of these disciplines go by arrival."""
     queue, new = kind(), Jobs()
     filled(queue, [new() for _ in range(5)])
     assert numbers(drained(queue)) == [1, 2, 3, 4, 5]
 
 
 def test_lifo_takes_the_newest() -> None:
-    """Whatever else waits."""
+    """The newest job goes first, regardless of the others."""
     queue, new = Lifo(), Jobs()
     filled(queue, [new() for _ in range(5)])
     assert numbers(drained(queue)) == [5, 4, 3, 2, 1]
 
 
 def test_edf_takes_the_earliest_deadline() -> None:
-    """A job without a deadline goes last, and those that were removed are not looked at again."""
+    """A job without a deadline goes last, and removed jobs are skipped."""
     queue, new = EarliestDeadlineFirst(), Jobs()
     jobs = filled(queue, [new(total=total) for total in (3.0, None, 1.0, 2.0, 1.0)])
     queue.remove(jobs[2], "cancel", 0.0)
@@ -113,7 +113,7 @@ def test_edf_takes_the_earliest_deadline() -> None:
 
 
 def test_the_adaptive_turns_to_the_newest_when_a_queue_stands() -> None:
-    """When the oldest has waited for longer than callers are known to endure; and back when half of that would do."""
+    """It turns when the oldest waits longer than callers endure, and back when a quarter of that wait is enough."""
     queue, new = Adaptive(), Jobs()
     filled(queue, [new(at=0.0) for _ in range(4)])
     assert queue.pop(0.0).sequence == 1
@@ -129,7 +129,7 @@ def test_the_adaptive_turns_to_the_newest_when_a_queue_stands() -> None:
 
 
 def test_nobody_is_starved_where_nobody_hangs_up() -> None:
-    """Callers who wait for ever are served in turn after a while, although the queue stands: see ``PATIENT``."""
+    """Callers who wait indefinitely are served in turn after a while, although the queue stands: see ``PATIENT``."""
     queue, new = Adaptive(), Jobs()
     first = [new(at=0.0) for _ in range(20)]
     filled(queue, first)
@@ -159,7 +159,7 @@ def test_what_is_put_back_goes_first(kind: type[Discipline]) -> None:
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("seed", range(4))
 def test_no_job_is_lost_or_doubled(kind: type[Discipline], seed: int) -> None:
-    """Whatever is pushed, put back, popped and removed, in any order: the queue holds what it should, and its bytes."""
+    """After any sequence of push, put back, pop and remove, the queue holds the right jobs and the right size."""
     dice, new, queue = random.Random(seed), Jobs(), kind()
     held: dict[int, Job] = {}
     out: list[Job] = []
@@ -198,7 +198,7 @@ def test_no_job_is_lost_or_doubled(kind: type[Discipline], seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_the_more_urgent_go_first(kind: type[Discipline]) -> None:
-    """Interactive before normal before batch, whoever came first."""
+    """Interactive before normal before batch, regardless of arrival."""
     queue, new = kind(), Jobs()
     filled(queue, [new(priority=priority) for priority in (2, 1, 0, 2, 1, 0)])
     assert [job.priority for job in drained(queue)] == [0, 0, 1, 1, 2, 2]
@@ -206,7 +206,7 @@ def test_the_more_urgent_go_first(kind: type[Discipline]) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_no_priority_is_starved(kind: type[Discipline]) -> None:
-    """Under a stream of urgent jobs that never ends, the oldest batch job goes after a bounded number of them."""
+    """Under an endless stream of urgent jobs, the oldest batch job goes after a bounded number of them."""
     queue, new = kind(), Jobs()
     batch = filled(queue, [new(priority=2) for _ in range(3)])
     went: list[Job] = []
@@ -222,7 +222,7 @@ def test_no_priority_is_starved(kind: type[Discipline]) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_shares_take_turns(kind: type[Discipline]) -> None:
-    """A caller with a hundred jobs gets no more than one with three, as long as both have some."""
+    """A caller with a hundred jobs gets no more than one with three, while both have some."""
     queue, new = kind(), Jobs()
     filled(queue, [new(share="g") for _ in range(100)] + [new(share="p") for _ in range(3)])
     went = shares(drained(queue, most=8))
@@ -232,7 +232,7 @@ def test_shares_take_turns(kind: type[Discipline]) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_many_shares_are_served_alike(kind: type[Discipline]) -> None:
-    """In a round each caller is served once, however unequal they are."""
+    """In a round each caller is served once, however unequal their numbers of jobs."""
     queue, new = kind(), Jobs()
     filled(queue, [new(share=share) for share in "aaaaaaaaaabbbbbcccdd"])
     went = shares(drained(queue))
@@ -241,11 +241,11 @@ def test_many_shares_are_served_alike(kind: type[Discipline]) -> None:
 
 
 def test_a_share_is_not_kept_waiting_by_strangers() -> None:
-    """Newest first, and each request of the others from somebody new: a caller who was served once is so again."""
+    """Newest first, and each other request from a new caller: a caller that was served is served again."""
     queue, new = Lifo(), Jobs()
     went = []
     for i in range(60):
-        if i % 10 == 0:  # of the strangers, some stay unserved for good
+        if i % 10 == 0:  # some of the other callers are never served
             filled(queue, [new(share=f"old{i}")])
         filled(queue, [new(share=f"new{i}"), new(share="p")])
         went.append(queue.pop(0.0).share)
@@ -253,7 +253,7 @@ def test_a_share_is_not_kept_waiting_by_strangers() -> None:
 
 
 def test_the_memory_of_shares_is_bounded() -> None:
-    """A hundred thousand callers who come and go leave nothing behind."""
+    """A hundred thousand callers that come and go leave nothing behind."""
     level, new = Level(NEWEST), Jobs()
     waiting = [new(share=f"s{i}") for i in range(10)]
     for job in waiting:
@@ -268,7 +268,7 @@ def test_the_memory_of_shares_is_bounded() -> None:
 
 @pytest.mark.parametrize("order", [OLDEST, NEWEST, EARLIEST])
 def test_the_first_of_several_shares_is_exact(order: Any) -> None:
-    """Within a round the shares go by their first jobs, also after removals, and after a change of the order."""
+    """Within a round the shares go by their first jobs, also after removals and after a change of the order."""
     dice, new, level = random.Random(7), Jobs(), Level(order)
     for _ in range(400):
         job = new(share=dice.choice("abcdefgh"), total=dice.random())
@@ -288,14 +288,14 @@ def test_the_first_of_several_shares_is_exact(order: Any) -> None:
 
 
 def test_a_deadline_shorter_than_an_execution_is_refused_at_the_door() -> None:
-    """What takes 50 ms is not begun for somebody who has 20; the sentence says so."""
+    """A job that takes 50 ms is refused if it has 20 ms; the message says so."""
     queue, new = Adaptive(), Jobs()
     for _ in range(10):
         queue.learn(1, 0.05, 0.0)
     refusal = queue.refusal(new(total=0.02), 0.0)
     assert isinstance(refusal, DeadlineInfeasible)
     assert str(refusal) == (
-        "lane: it would take about 0 s to start and 0.05 s to run, which is more than the 0.02 s that it has"
+        "lane: the job would take about 0 s to start and 0.05 s to run, which is more than the 0.02 s it has left"
     )
     assert queue.refusal(new(total=0.06), 0.0) is None
     assert queue.refusal(new(), 0.0) is None
@@ -310,12 +310,12 @@ def test_a_wait_that_is_too_long_is_refused_at_the_door() -> None:
     assert isinstance(queue.refusal(new(total=0.9), 0.1), DeadlineInfeasible)
     assert queue.refusal(new(total=1.1), 0.1) is None
     assert queue.retry_after(0.1) == pytest.approx(1.0)
-    assert queue.refusal(new(total=0.25, share="somebody else"), 0.1) is None  # whose turn comes sooner
+    assert queue.refusal(new(total=0.25, share="somebody else"), 0.1) is None  # its turn comes sooner
     assert queue.refusal(new(total=0.9, priority=0), 0.1) is None
 
 
 def test_the_wait_is_that_of_the_own_order() -> None:
-    """Newest first: a newcomer does not wait for the old ones. Earliest first: only for the earlier ones."""
+    """Newest first: a newcomer does not wait for older jobs. Earliest first: it waits only for earlier ones."""
     for kind, expected in ((Fifo, True), (Lifo, False), (EarliestDeadlineFirst, False)):
         queue, new = kind(), Jobs()
         filled(queue, [new(total=9.0) for _ in range(12)])
@@ -324,7 +324,7 @@ def test_the_wait_is_that_of_the_own_order() -> None:
 
 
 def test_a_job_is_given_up_when_its_execution_does_not_fit_any_more() -> None:
-    """That is its deadline without what an execution takes."""
+    """That instant is its deadline minus the expected execution time."""
     queue, new = Lifo(), Jobs()
     for _ in range(10):
         queue.learn(1, 0.05, 0.0)
@@ -335,7 +335,7 @@ def test_a_job_is_given_up_when_its_execution_does_not_fit_any_more() -> None:
 
 
 def test_an_estimate_that_nothing_confirms_is_doubted() -> None:
-    """One slow start does not shut the door for ever: after a while somebody gets through, and is measured."""
+    """One slow start does not refuse all jobs forever: after a while one is admitted and measured."""
     queue, new = Adaptive(), Jobs()
     queue.learn(1, 2.0, 0.0)
     assert queue.refusal(new(total=1.0), 1.0) is not None
@@ -344,7 +344,7 @@ def test_an_estimate_that_nothing_confirms_is_doubted() -> None:
 
 
 def test_executions_are_learned_by_the_size_of_the_batch() -> None:
-    """A batch of twenty does not take what one takes; sizes that were never seen are as the next smaller one."""
+    """A batch of twenty takes longer than one job; sizes not seen yet use the next smaller one."""
     known = Executions()
     for _ in range(50):
         known.learn(1, 0.01, 0.0)
@@ -360,7 +360,7 @@ def test_executions_are_learned_by_the_size_of_the_batch() -> None:
 
 
 def test_the_median_is_not_moved_by_a_heavy_tail() -> None:
-    """A hundred times the usual, now and then, does not change what is expected."""
+    """An occasional execution of a hundred times the usual does not change the expectation."""
     dice, median = random.Random(3), Quantile(0.5)
     for _ in range(2000):
         median.add(0.05 * (100 if dice.random() < 0.1 else dice.uniform(0.9, 1.1)))
@@ -368,7 +368,7 @@ def test_the_median_is_not_moved_by_a_heavy_tail() -> None:
 
 
 def test_an_estimate_follows_a_change() -> None:
-    """Ten times as slow, and it is known after a few dozen."""
+    """An execution time ten times as long is learned after a few dozen jobs."""
     median = Quantile(0.5)
     for _ in range(100):
         median.add(0.01)
@@ -382,12 +382,12 @@ def test_an_estimate_follows_a_change() -> None:
 
 def waits(patience: Patience, ages: Iterable[tuple[float, bool]]) -> None:
     for age, hung_up in ages:
-        if patience.saw(age, hung_up=hung_up):
+        if patience.observe_wait(age, hung_up=hung_up):
             patience.conclude(0.05, [])
 
 
 def test_patience_is_learned_from_hang_ups() -> None:
-    """All hang up after a second: a job of 50 ms is hopeless a little before, and not much before."""
+    """All hang up after a second: a job of 50 ms is hopeless a little before that, and not much before."""
     patience = Patience()
     waits(patience, [(0.1, False), (1.0, True)] * 100)
     assert 0.85 < patience.endured <= 1.0
@@ -395,7 +395,7 @@ def test_patience_is_learned_from_hang_ups() -> None:
 
 
 def test_nothing_is_hopeless_where_nobody_hangs_up() -> None:
-    """However long they wait."""
+    """Regardless of how long they wait."""
     patience = Patience()
     waits(patience, [(age, False) for age in (0.1, 1.0, 10.0, 100.0) for _ in range(100)])
     assert patience.hopeless_from == math.inf
@@ -404,7 +404,7 @@ def test_nothing_is_hopeless_where_nobody_hangs_up() -> None:
 
 
 def test_nothing_is_hopeless_while_some_are_patient() -> None:
-    """Four of five hang up after 0.2 s, and the fifth waits: for its sake nobody is shed at 0.2 s."""
+    """Four of five hang up after 0.2 s and the fifth waits: for its sake no job is shed at 0.2 s."""
     dice, patience = random.Random(5), Patience()
     waits(patience, [(0.2, True) if dice.random() < 0.8 else (5.0, True) for _ in range(2000)])
     assert 0.15 < patience.endured <= 0.2
@@ -412,10 +412,10 @@ def test_nothing_is_hopeless_while_some_are_patient() -> None:
 
 
 def test_those_who_still_wait_are_heard() -> None:
-    """The impatient are the first to leave, and must not speak for those who have not left yet."""
+    """The impatient leave first, and do not represent those who still wait."""
     patience = Patience()
     for _ in range(40):
-        patience.saw(0.2, hung_up=True)
+        patience.observe_wait(0.2, hung_up=True)
     patience.conclude(0.05, [3.0] * 20)
     assert patience.hopeless_from > 1.0
     patience.conclude(0.05, [])
@@ -423,7 +423,7 @@ def test_those_who_still_wait_are_heard() -> None:
 
 
 def test_a_habit_that_changes_is_learned_anew() -> None:
-    """They hang up after 0.5 s, and one day wait for five: what was known fades."""
+    """They hang up after 0.5 s, and later wait for five: old evidence fades."""
     patience = Patience()
     waits(patience, [(0.5, True)] * 3000)
     assert patience.hopeless_from < 0.5
@@ -432,7 +432,7 @@ def test_a_habit_that_changes_is_learned_anew() -> None:
 
 
 def test_work_for_those_about_to_leave_is_shed_but_for_some() -> None:
-    """The one is what shows whether they would have left at all."""
+    """The exception shows whether they would have left at all."""
     queue, new = Adaptive(), Jobs()
     waits(queue._patience[1], [(1.0, True)] * 50)
     times = [queue.give_up_at(new(at=2.0), 2.0) for _ in range(2 * SPARED)]
@@ -455,7 +455,7 @@ def priority_of(settings: OverloadSettings, *, header: str | None = None, princi
 
 
 def test_a_caller_may_stand_back_and_not_push_ahead() -> None:
-    """The header lowers what is configured, and never raises it."""
+    """The header lowers the configured priority, and never raises it."""
     plain = OverloadSettings()
     assert priority_of(plain) == "normal"
     assert priority_of(plain, header="Batch ") == "batch"
@@ -468,13 +468,13 @@ def test_a_caller_may_stand_back_and_not_push_ahead() -> None:
 
 
 def test_a_priority_that_is_none_is_malformed() -> None:
-    """A misspelt wish is not silently another one."""
+    """A misspelled priority is not silently replaced by another."""
     with pytest.raises(MalformedRequest, match="must be one of interactive, normal, batch, not 'urgent'"):
         priority_of(OverloadSettings(), header="urgent")
 
 
 def test_priorities_of_endpoints_that_are_not_there_are_refused() -> None:
-    """At the start, with the names that there are."""
+    """At start-up, with the names that exist."""
     plugin = OverloadPlugin(OverloadSettings(endpoint_priorities={"sqare": "batch"}))
     app = App("tests")
 
@@ -482,7 +482,7 @@ def test_priorities_of_endpoints_that_are_not_there_are_refused() -> None:
     def square(input: float) -> float:
         return input**2
 
-    with pytest.raises(PluginError, match="names endpoint 'sqare', which is not there; did you mean square"):
+    with pytest.raises(PluginError, match="names endpoint 'sqare', which does not exist; did you mean square"):
         plugin.check(app)
 
 
@@ -491,12 +491,12 @@ def test_priorities_of_endpoints_that_are_not_there_are_refused() -> None:
     [("adaptive", Adaptive), ("fifo", Fifo), ("lifo", Lifo), ("edf", EarliestDeadlineFirst), ("codel", CoDel)],
 )
 def test_the_discipline_is_a_setting(name: Any, kind: type[Discipline]) -> None:
-    """Each by its name."""
+    """Each discipline is selected by its name."""
     factory = OverloadPlugin(OverloadSettings(discipline=name)).penstock_queue_discipline()
     assert factory is kind
     assert repr(factory()) == f"<{kind.__name__} of 0 jobs>"
 
 
 def test_the_default_is_what_the_study_says() -> None:
-    """Without a word in the settings."""
+    """Without any setting."""
     assert OverloadPlugin(OverloadSettings()).penstock_queue_discipline() is Adaptive

@@ -1,4 +1,4 @@
-"""Limits on how often, and how many at a time, each caller may ask."""
+"""Limits on how often each caller may send requests, and how many at a time."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from penstock.hooks.settings import Sources
 from penstock.testing import MockClock
 from penstock_ratelimit import RateLimitPlugin, memory
 from penstock_ratelimit.callers import network
+from penstock_ratelimit.gate_factory import GateFactory
 from penstock_ratelimit.memory import LocalStorage
 
 OVER = JobAnswered(endpoint="square", request_id="r1", code="ok")
@@ -56,6 +57,11 @@ class Server:
         self.policies: dict[str, list[Callable[[Submission], Release | None]]] = {
             name: registry.admission_policies(endpoint) for name, endpoint in self.endpoints.items()
         }
+
+    @property
+    def factory(self) -> GateFactory:
+        assert self.plugin.factory is not None
+        return self.plugin.factory
 
     def submission(
         self, name: str = "square", *, address: str = "192.0.2.1", principal: str | None = None, **headers: str
@@ -93,8 +99,8 @@ def fields(submission: Submission) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "sliding-window-counter"])
-def test_a_caller_has_so_many_requests(strategy: str) -> None:
-    """The first hundred pass, the next is 429 with the time to wait, and another caller is not touched."""
+def test_a_caller_has_a_number_of_requests(strategy: str) -> None:
+    """The first hundred pass, the next is a 429 with the time to wait, and another caller is not affected."""
     server = Server(requests=["100/minute"], strategy=strategy)
     assert server.admitted(100) == 100
     error = server.refuses()
@@ -102,13 +108,13 @@ def test_a_caller_has_so_many_requests(strategy: str) -> None:
     assert (error.status, error.code) == (429, "rate-limited")
     assert error.retry_after is not None
     assert 1 <= error.retry_after <= 60
-    assert error.detail == f"no more than 100 requests in 60 s for each caller; send the next in {error.retry_after} s"
+    assert error.detail == f"the limit is 100 requests in 60 s for each caller; send the next in {error.retry_after} s"
     assert server.admitted(1, address="192.0.2.2") == 1
 
 
 @pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "sliding-window-counter"])
-def test_a_caller_who_waits_as_told_is_let_in(strategy: str) -> None:
-    """Two windows later everything is forgotten, whatever the strategy."""
+def test_a_caller_who_waits_as_asked_is_admitted(strategy: str) -> None:
+    """Two windows later everything is forgotten, with every strategy."""
     server = Server(requests=["5/minute"], strategy=strategy)
     assert server.admitted(6) == 5
     server.clock.advance(120)
@@ -116,7 +122,7 @@ def test_a_caller_who_waits_as_told_is_let_in(strategy: str) -> None:
 
 
 def test_a_fixed_window_begins_with_its_first_request() -> None:
-    """It is over a minute after that, and ``Retry-After`` counts down to it."""
+    """The window ends a minute after its first request, and ``Retry-After`` counts down to that instant."""
     server = Server(requests=["2/minute"])
     server.ask()
     server.clock.advance(50)
@@ -124,13 +130,13 @@ def test_a_fixed_window_begins_with_its_first_request() -> None:
     server.clock.advance(2.5)
     error = server.refuses()
     assert error is not None
-    assert error.retry_after == 8  # 7.5 s, in whole ones
+    assert error.retry_after == 8  # 7.5 s, rounded up
     server.clock.advance(7.5)
     assert server.admitted(3) == 2
 
 
-def test_a_moving_window_lets_in_as_the_oldest_leaves() -> None:
-    """At no instant are there more in the last minute than the limit."""
+def test_a_moving_window_admits_as_the_oldest_request_leaves() -> None:
+    """At no instant does the last minute contain more requests than the limit."""
     server = Server(requests=["2/minute"], strategy="moving-window")
     server.ask()
     server.clock.advance(50)
@@ -143,7 +149,7 @@ def test_a_moving_window_lets_in_as_the_oldest_leaves() -> None:
 
 
 def test_a_sliding_counter_forgets_by_degrees() -> None:
-    """Half-way through a window, half of the one before still counts."""
+    """Halfway through a window, half of the one before still counts."""
     server = Server(MockClock(6000.0), requests=["10/minute"], strategy="sliding-window-counter")
     assert server.admitted(11) == 10
     server.clock.advance(90)
@@ -151,7 +157,7 @@ def test_a_sliding_counter_forgets_by_degrees() -> None:
 
 
 def test_refused_requests_do_not_use_up_the_longer_rate() -> None:
-    """Who is too quick for the second is not punished for the rest of the minute."""
+    """A caller over the limit per second is not penalized for the rest of the minute."""
     server = Server(requests=["20/minute", "10/second"])
     assert server.admitted(50) == 10
     server.clock.advance(1)
@@ -164,7 +170,7 @@ def test_refused_requests_do_not_use_up_the_longer_rate() -> None:
 
 @given(st.lists(st.floats(min_value=0.0, max_value=30.0), max_size=60), st.integers(1, 5))
 def test_a_moving_window_never_holds_more_than_its_limit(pauses: list[float], limit: int) -> None:
-    """Whenever requests come, no 60 seconds have more than the limit of those that passed."""
+    """Whenever requests arrive, no period of 60 seconds admits more than the limit."""
     server = Server(requests=[f"{limit}/minute"], strategy="moving-window")
     passed = []
     for pause in pauses:
@@ -175,11 +181,11 @@ def test_a_moving_window_never_holds_more_than_its_limit(pauses: list[float], li
         assert sum(instant <= other < instant + 60 for other in passed) <= limit
 
 
-# ---- what callers are told
+# ---- the response fields
 
 
-def test_every_response_tells_where_the_caller_stands() -> None:
-    """Also a 200: the policy, what remains of it, and for how long."""
+def test_every_response_reports_the_callers_limits() -> None:
+    """A successful response too has the policy, the remaining requests, and the seconds until the window ends."""
     server = Server(requests=["100/minute"])
     assert fields(server.ask()) == {
         "ratelimit-policy": '"default";q=100;w=60',
@@ -189,8 +195,8 @@ def test_every_response_tells_where_the_caller_stands() -> None:
     assert fields(server.ask())["ratelimit"] == '"default";r=98;t=48'
 
 
-def test_a_refusal_tells_it_too() -> None:
-    """Nothing remains, and ``t`` is what ``Retry-After`` is made from."""
+def test_a_refusal_reports_them_too() -> None:
+    """No request remains, and ``t`` equals ``Retry-After``."""
     server = Server(requests=["1/minute"])
     server.ask()
     server.clock.advance(20)
@@ -199,11 +205,11 @@ def test_a_refusal_tells_it_too() -> None:
         server.pass_through(submission)
     assert fields(submission)["ratelimit"] == '"default";r=0;t=40'
     assert caught.value.retry_after == 40
-    assert caught.value.detail == "no more than 1 request in 60 s for each caller; send the next in 40 s"
+    assert caught.value.detail == "the limit is 1 request in 60 s for each caller; send the next in 40 s"
 
 
-def test_several_limits_are_told_by_name() -> None:
-    """Two rates have their seconds in the name; places have a unit of their own."""
+def test_several_limits_are_reported_by_name() -> None:
+    """Two rates have their seconds in the name; concurrent requests have a unit of their own."""
     server = Server(requests=["100/minute", "10/second"], concurrent=4)
     assert fields(server.ask()) == {
         "ratelimit-policy": (
@@ -213,8 +219,8 @@ def test_several_limits_are_told_by_name() -> None:
     }
 
 
-def test_an_endpoint_of_its_own_is_a_partition() -> None:
-    """What is counted apart is told apart: the draft's partition key is the endpoint's name."""
+def test_an_endpoint_with_its_own_limit_is_a_partition() -> None:
+    """Requests that are counted separately are reported so: the draft's partition key is the endpoint's name."""
     server = Server(requests=["100/minute"], endpoints={"models/cube": {"requests": ["5/minute"]}})
     assert fields(server.ask("models/cube")) == {
         "ratelimit-policy": '"endpoint";q=5;w=60;pk=:bW9kZWxzL2N1YmU=:',
@@ -224,8 +230,8 @@ def test_an_endpoint_of_its_own_is_a_partition() -> None:
 
 @pytest.mark.parametrize("name", ['"', "a\r\nset-cookie: x=1", "\\", 'web";r=99999', "\u2028", "x" * 10_000, ""])
 @pytest.mark.parametrize("by", ["principal", "key", "address"])
-def test_nothing_that_a_caller_says_gets_into_the_fields(name: str, by: str) -> None:
-    """Names, keys and addresses are counted under, and never shown."""
+def test_no_text_from_a_caller_gets_into_the_fields(name: str, by: str) -> None:
+    """Names, keys and addresses serve for counting and are never shown."""
     server = Server(requests=["9/minute", "9/second"], concurrent=9, by=by, principals={name: {"concurrent": 8}})
     for who in (name, None):
         submission = server.ask(principal=who, address=name, x_api_key=name)
@@ -234,17 +240,17 @@ def test_nothing_that_a_caller_says_gets_into_the_fields(name: str, by: str) -> 
             assert len(value) < 150
 
 
-# ---- how many at a time
+# ---- concurrent requests
 
 
-def test_a_caller_has_so_many_places() -> None:
-    """The third at a time is refused, until one of the two is over."""
+def test_a_caller_has_a_number_of_permits() -> None:
+    """The third concurrent request is refused until one of the other two has ended."""
     server = Server(concurrent=2)
     first, second = server.ask(), server.ask()
     error = server.refuses()
     assert error is not None
     assert error.status == 429
-    assert "2 of your requests are under way" in error.detail
+    assert "you have 2 requests in progress" in error.detail
     assert server.refuses(address="192.0.2.2") is None
     first.close(OVER)
     assert server.refuses() is None
@@ -253,8 +259,8 @@ def test_a_caller_has_so_many_places() -> None:
 
 
 @pytest.mark.parametrize("code", ["ok", "handler-error", "cancelled", "execution-timeout", "queue-full", "hook-error"])
-def test_a_place_is_given_back_whatever_becomes_of_the_job(code: str) -> None:
-    """And only once, however often the end is told."""
+def test_a_permit_is_released_whatever_the_outcome_of_the_job(code: str) -> None:
+    """It is released only once, even if the end is reported repeatedly."""
     server = Server(concurrent=1)
     for _ in range(3):
         submission = server.ask()
@@ -264,8 +270,8 @@ def test_a_place_is_given_back_whatever_becomes_of_the_job(code: str) -> None:
         submission.close(answered)
 
 
-def test_a_rate_that_refuses_gives_the_place_back() -> None:
-    """Or a caller who was too quick would be locked out for good."""
+def test_a_rate_that_refuses_releases_the_permit() -> None:
+    """Otherwise a caller over the rate would be locked out permanently."""
     server = Server(requests=["3/minute"], concurrent=1)
     for _ in range(3):
         server.ask().close(OVER)
@@ -275,8 +281,8 @@ def test_a_rate_that_refuses_gives_the_place_back() -> None:
     assert server.refuses() is None
 
 
-def test_a_refusal_for_want_of_places_costs_nothing_of_the_rate() -> None:
-    """It is asked about first."""
+def test_a_refusal_for_lack_of_permits_does_not_count_against_the_rate() -> None:
+    """The permits are checked first."""
     server = Server(requests=["3/minute"], concurrent=1)
     first = server.ask()
     for _ in range(10):
@@ -285,17 +291,17 @@ def test_a_refusal_for_want_of_places_costs_nothing_of_the_rate() -> None:
     assert fields(server.ask())["ratelimit"] == '"concurrent";r=0, "default";r=1;t=60'
 
 
-def test_who_has_no_place_is_forgotten() -> None:
-    """What is kept grows with what is under way, not with who has ever come."""
+def test_a_caller_without_permits_is_forgotten() -> None:
+    """Memory grows with the requests in progress, not with the callers ever seen."""
     server = Server(concurrent=2)
     for number in range(1000):
         server.ask(address=f"192.0.2.{number}").close(OVER)
-    [places] = server.plugin._places.values()
-    assert repr(places) == "<Places 2 each: 0 taken by 0>"
+    [permits] = server.factory.permits.values()
+    assert repr(permits) == "<Permits 2 each: 0 held by 0>"
 
 
-def test_places_may_be_given_back_in_another_thread() -> None:
-    """With Redis they are taken in threads, and given back in the engine's."""
+def test_permits_may_be_released_in_another_thread() -> None:
+    """With Redis they are acquired in threads of a pool, and released in the engine's thread."""
     server = Server(concurrent=4)
     submissions: list[Submission] = []
 
@@ -318,11 +324,11 @@ def test_places_may_be_given_back_in_another_thread() -> None:
     assert server.admitted(5) == 4
 
 
-# ---- who a caller is
+# ---- the identity of a caller
 
 
-def test_principals_are_told_apart_by_name() -> None:
-    """Wherever they call from; and the unknown by address."""
+def test_principals_are_distinguished_by_name() -> None:
+    """A principal is one caller at any address; an anonymous caller is its address."""
     server = Server(requests=["1/minute"])
     assert server.refuses(principal="web") is None
     assert server.refuses(principal="web", address="192.0.2.9") is not None
@@ -332,22 +338,22 @@ def test_principals_are_told_apart_by_name() -> None:
 
 
 def test_a_name_cannot_be_taken_for_an_address() -> None:
-    """A principal that is called like somebody's address does not use up that one's requests."""
+    """A principal whose name looks like another caller's address does not use up that caller's requests."""
     server = Server(requests=["1/minute"])
     assert server.refuses(address="192.0.2.1") is None
     assert server.refuses(principal="192.0.2.1") is None
     assert server.refuses(principal="a:192.0.2.1") is None
 
 
-def test_addresses_count_if_that_is_what_is_wanted() -> None:
-    """Then two principals behind one address share."""
+def test_addresses_count_if_the_setting_says_so() -> None:
+    """Two principals at one address then share its limits."""
     server = Server(requests=["1/minute"], by="address")
     assert server.refuses(principal="web") is None
     assert server.refuses(principal="batch") is not None
 
 
 def test_each_key_of_a_principal_counts_for_itself() -> None:
-    """If that is what is wanted; the scheme's spelling and the spaces around a key do not make another one."""
+    """With ``by = "key"`` keys count separately; the scheme's case and spaces around a key do not matter."""
     server = Server(requests=["1/minute"], by="key")
     assert server.refuses(principal="web", authorization="Bearer one") is None
     assert server.refuses(principal="web", authorization="bearer   one ") is not None
@@ -356,23 +362,23 @@ def test_each_key_of_a_principal_counts_for_itself() -> None:
     assert server.refuses(principal="batch", authorization="Bearer one") is None
 
 
-def test_a_key_that_nobody_has_verified_is_no_caller() -> None:
-    """Else everybody could be somebody new with each request."""
+def test_an_unverified_key_does_not_identify_a_caller() -> None:
+    """Otherwise any client could pass for a new caller with each request."""
     server = Server(requests=["1/minute"], by="key")
     assert server.refuses(x_api_key="1") is None
     assert server.refuses(x_api_key="2") is not None
 
 
 def test_a_second_credential_does_not_make_a_new_caller() -> None:
-    """Only one of them was verified, and the other may be anything."""
+    """Only one of the two was verified; the other may be anything."""
     server = Server(requests=["1/minute"], by="key")
     assert server.admitted(1, principal="web", authorization="Bearer one", x_api_key="1") == 1
     assert server.admitted(9, principal="web", authorization="Bearer one", x_api_key="2") == 0
 
 
 @pytest.mark.parametrize("authorization", ["", " ", "Bearer", "\udc80"])
-def test_odd_credentials_are_no_accident(authorization: str) -> None:
-    """Whatever stands there, the request is counted."""
+def test_odd_credentials_do_no_harm(authorization: str) -> None:
+    """The request is counted whatever the header contains."""
     server = Server(requests=["1/minute"], by="key")
     assert server.admitted(2, principal="web", authorization=authorization) == 1
 
@@ -388,13 +394,13 @@ def test_odd_credentials_are_no_accident(authorization: str) -> None:
         ("not:an:address", "not:an:address"),
     ],
 )
-def test_of_ipv6_the_network_counts(address: str, counted: str) -> None:
-    """Its last 64 bits are the client's own choice."""
+def test_an_ipv6_address_counts_as_its_network(address: str, counted: str) -> None:
+    """The client chooses the last 64 bits itself."""
     assert network(address) == counted
 
 
 def test_a_network_is_one_caller() -> None:
-    """Another host of it shares, another network does not; and IPv4 is the same in its IPv6 clothes."""
+    """Hosts of one network share its limits, another network does not; an IPv4-mapped address is the IPv4 one."""
     server = Server(requests=["1/minute"])
     assert server.refuses(address="2001:db8::1") is None
     assert server.refuses(address="2001:db8::2") is not None
@@ -403,24 +409,24 @@ def test_a_network_is_one_caller() -> None:
     assert server.refuses(address="::ffff:192.0.2.1") is not None
 
 
-# ---- what holds for whom
+# ---- precedence
 
 
 def test_requests_to_all_endpoints_count_together() -> None:
-    """The general limits are a caller's, not an endpoint's."""
+    """The general limits belong to a caller, not to an endpoint."""
     server = Server(requests=["3/minute"], concurrent=5)
     assert server.admitted(2, "square") + server.admitted(2, "models/cube") == 3
 
 
 def test_an_endpoint_may_have_limits_of_its_own() -> None:
-    """Its requests are counted apart, and cost nothing elsewhere."""
+    """Its requests are counted separately, and do not count at other endpoints."""
     server = Server(requests=["3/minute"], endpoints={"square": {"requests": ["5/minute"]}})
     assert server.admitted(9, "square") == 5
     assert server.admitted(9, "models/cube") == 3
 
 
 def test_a_principal_may_have_limits_of_its_own() -> None:
-    """They come before an endpoint's and before the general ones."""
+    """They take precedence over an endpoint's limits and the general ones."""
     server = Server(
         requests=["3/minute"],
         endpoints={"square": {"requests": ["2/minute"]}},
@@ -432,8 +438,8 @@ def test_a_principal_may_have_limits_of_its_own() -> None:
     assert server.admitted(99, "square", principal="free") == 99
 
 
-def test_rates_and_places_are_set_apart() -> None:
-    """What an exception does not mention stays as it was; 0 lifts the limit."""
+def test_rates_and_concurrent_requests_are_set_independently() -> None:
+    """A limit that an exception does not set keeps its general value; 0 removes the limit."""
     server = Server(
         requests=["3/minute"], concurrent=1, principals={"web": {"concurrent": 2}, "free": {"concurrent": 0}}
     )
@@ -443,7 +449,7 @@ def test_rates_and_places_are_set_apart() -> None:
 
 
 def test_without_limits_it_is_idle() -> None:
-    """No endpoint has a policy then, or only those that have limits."""
+    """Only endpoints with limits have a policy."""
     assert Server().policies == {"square": [], "models/cube": []}
     server = Server(endpoints={"square": {"concurrent": 1}})
     assert [len(server.policies[name]) for name in ("square", "models/cube")] == [1, 0]
@@ -454,32 +460,32 @@ def test_without_limits_it_is_idle() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "sliding-window-counter"])
-def test_who_does_not_come_again_is_forgotten(strategy: str) -> None:
-    """What is kept is bounded by who came in the last two windows."""
+def test_a_caller_who_does_not_return_is_forgotten(strategy: str) -> None:
+    """Memory is bounded by the callers of the last two windows."""
     server = Server(requests=["5/second"], strategy=strategy)
     for number in range(2000):
         server.ask(address=f"192.0.2.{number}")
         server.clock.advance(0.1)
-    [rate] = server.plugin._rates.values()
+    [rate] = server.factory.rates.values()
     assert len(rate._limiter.storage) <= 32  # type: ignore[arg-type] # it is a LocalStorage
 
 
 @pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "sliding-window-counter"])
-def test_there_is_a_limit_to_how_many_are_remembered(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever calls from a million addresses costs as much memory as 100,000 do; the oldest is forgotten."""
-    monkeypatch.setattr(memory, "MOST_CALLERS", 10)
+def test_the_number_of_remembered_callers_is_limited(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client with a million addresses costs as much memory as 100,000 callers; the oldest is forgotten."""
+    monkeypatch.setattr(memory, "MAX_CALLERS", 10)
     server = Server(requests=["1/hour"], strategy=strategy)
     for number in range(100):
         server.ask(address=f"192.0.2.{number}")
-    [rate] = server.plugin._rates.values()
+    [rate] = server.factory.rates.values()
     assert len(rate._limiter.storage) == 10  # type: ignore[arg-type] # it is a LocalStorage
     assert server.refuses(address="192.0.2.99") is not None
     assert server.refuses(address="192.0.2.0") is None
 
 
-def test_there_is_a_limit_to_the_instants_that_moving_windows_remember(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all callers together; who has not come for longest is forgotten first."""
-    monkeypatch.setattr(memory, "MOST_INSTANTS", 20)
+def test_the_number_of_instants_in_moving_windows_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is on all callers together; the one whose last request is oldest is forgotten first."""
+    monkeypatch.setattr(memory, "MAX_INSTANTS", 20)
     server = Server(requests=["10/hour"], strategy="moving-window")
     for number in range(5):
         assert server.admitted(10, address=f"192.0.2.{number}") == 10
@@ -490,8 +496,8 @@ def test_there_is_a_limit_to_the_instants_that_moving_windows_remember(monkeypat
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.floats(0, 40), st.booleans()), max_size=80),
 )
-def test_instants_are_counted_right(steps: list[tuple[int, float, bool]]) -> None:
-    """The number that the limit is kept by is the number that there are."""
+def test_instants_are_counted_correctly(steps: list[tuple[int, float, bool]]) -> None:
+    """The counter behind the limit equals the number of stored instants."""
     clock = MockClock(0.0)
     storage = LocalStorage(clock)
     for caller, pause, is_read in steps:
@@ -508,7 +514,7 @@ def test_instants_are_counted_right(steps: list[tuple[int, float, bool]]) -> Non
 
 
 def test_it_starts_no_thread() -> None:
-    """The library's own storage starts one every 10 ms, which looks through all callers."""
+    """The library's own storage starts one every 10 ms, which iterates over all callers."""
     before = threading.active_count()
     server = Server(requests=["5/minute"], concurrent=3)
     server.admitted(20)
@@ -521,20 +527,23 @@ def test_it_starts_no_thread() -> None:
 @pytest.mark.parametrize(
     ("table", "complaint"),
     [
-        ({"requests": ["often"]}, "'often' is no rate; write it like \"100/minute\""),
-        ({"requests": ["0/minute"]}, "'0/minute' would let nobody in"),
-        ({"requests": ["1/minute; 2/hour"]}, "'1/minute; 2/hour' has several rates; make each an item of the list"),
+        ({"requests": ["often"]}, "'often' is not a rate; write it like \"100/minute\""),
+        ({"requests": ["0/minute"]}, "'0/minute' would refuse every request"),
+        (
+            {"requests": ["1/minute; 2/hour"]},
+            "'1/minute; 2/hour' contains several rates; make each a list item",
+        ),
         ({"requests": ["10/minute", "20 per 60 seconds"]}, "'20 per 60 seconds' is the second limit for 60 s"),
         ({"requests": ["20000/hour"], "strategy": "moving-window"}, "too many for a moving window"),
-        ({"principals": {"web": {"requests": ["x"]}}}, "'x' is no rate"),
+        ({"principals": {"web": {"requests": ["x"]}}}, "'x' is not a rate"),
         ({"principals": {"web": {"request": ["1/minute"]}}}, "request"),
         ({"concurrent": -1}, "concurrent"),
         ({"strategy": "guess"}, "guess"),
-        ({"redis_timeout": 0}, "redis_timeout = 0: give seconds, more than 0"),
+        ({"redis_timeout": 0}, "redis_timeout = 0 is not a timeout; set seconds greater than 0"),
     ],
 )
 def test_wrong_settings_stop_the_start(table: dict[str, Any], complaint: str) -> None:
-    """What cannot be meant is refused with its name and the mend."""
+    """An invalid setting is refused, with its name and the fix."""
     with pytest.raises(PluginError) as caught:
         Sources({"ratelimit": table}, {}).resolve("ratelimit", RateLimitPlugin.Settings)
     assert complaint in str(caught.value)
@@ -542,9 +551,9 @@ def test_wrong_settings_stop_the_start(table: dict[str, Any], complaint: str) ->
 
 
 def test_limits_of_an_endpoint_that_does_not_exist_stop_the_start() -> None:
-    """A limit that holds for nothing is a mistake; the closest name is told."""
+    """A limit that applies to no endpoint is a mistake; the error suggests the closest name."""
     close = Server(endpoints={"models/cub": {"concurrent": 1}}).plugin
-    with pytest.raises(PluginError, match="endpoint 'models/cub', which is not there; did you mean models/cube\\?"):
+    with pytest.raises(PluginError, match="endpoint 'models/cub', which does not exist; did you mean models/cube\\?"):
         close.check(an_app())
     far = Server(endpoints={"x": {"concurrent": 1}}).plugin
     with pytest.raises(PluginError, match="there are: models/cube, square"):
@@ -565,8 +574,8 @@ def test_settings_come_from_the_environment_too() -> None:
     assert settings.concurrent == 4
 
 
-def test_the_library_is_imported_only_by_who_sets_a_limit() -> None:
-    """Every server imports every plug-in."""
+def test_the_library_is_imported_only_if_a_limit_is_set() -> None:
+    """Every server imports every plug-in, and must not pay for the library without need."""
     program = """
 import sys
 from penstock import App

@@ -23,18 +23,19 @@ from penstock.hooks import JobAnswered, Principal, Release, Submission
 from penstock.hooks.registry import Registry, is_blocking
 from penstock.testing import MockClock
 from penstock_ratelimit import RateLimitPlugin
+from penstock_ratelimit.gate_factory import GateFactory
 from penstock_ratelimit.sharing import PAUSE_SECONDS, SAME_FAILURE_SECONDS, Outage
 from tests.serving import wait_until
 
 COMMAND = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(COMMAND is None, reason="there is no redis-server: apt-get install redis-server")
 STRATEGIES = ["fixed-window", "moving-window", "sliding-window-counter"]
-PATIENCE = 10.0  # for a machine that has other things to do: a time-out would let a request in uncounted
+PATIENCE = 10.0  # for a busy machine: a timeout would admit a request uncounted
 TIMEOUT = 0.1
 
 
 class Redis:
-    """A real one, on a socket of its own, that keeps nothing on disk."""
+    """A real Redis, on a socket of its own, that stores nothing on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis.sock"
@@ -52,7 +53,7 @@ class Redis:
         wait_until(self.listens, "redis-server to listen")
 
     def listens(self) -> bool:
-        # That the socket is there does not mean that somebody listens already.
+        # The socket may exist before the server listens on it.
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.socket)) == 0
 
@@ -60,7 +61,7 @@ class Redis:
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
         self.process.wait(timeout=10)
-        self.socket.unlink(missing_ok=True)  # a killed one leaves it
+        self.socket.unlink(missing_ok=True)  # a killed server leaves it
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 
 class Server:
-    """One of several that share their limits."""
+    """One of several servers that share their limits."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic, **settings: Any) -> None:
         app = App("tests")
@@ -91,8 +92,17 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.plugin._redis is not None
-        self.plugin._redis.storage.close()
+        self.client.close()
+
+    @property
+    def factory(self) -> GateFactory:
+        assert self.plugin.factory is not None
+        return self.plugin.factory
+
+    @property
+    def client(self) -> Any:
+        assert self.factory.redis is not None
+        return self.factory.redis.storage
 
     def ask(self, principal: str = "web") -> Submission:
         submission = Submission(self.endpoint, principal=Principal(principal))
@@ -122,7 +132,7 @@ def events(caplog: pytest.LogCaptureFixture) -> list[str]:
 @needs_redis
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_servers_share_a_limit(redis: Redis, strategy: str) -> None:
-    """Ten requests an hour are ten, wherever they arrive; and another caller has ten of its own."""
+    """Ten requests an hour are ten in all, at whichever server they arrive; another caller has its own ten."""
     settings = {"requests": ["10/hour"], "strategy": strategy}
     with Server(redis.url, **settings) as one, Server(redis.url, **settings) as two:
         assert one.admitted(6) == 6
@@ -133,8 +143,8 @@ def test_servers_share_a_limit(redis: Redis, strategy: str) -> None:
 
 @needs_redis
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_callers_are_told_what_is_left_of_it(redis: Redis, strategy: str) -> None:
-    """Counted over all servers."""
+def test_the_remaining_requests_are_counted_over_all_servers(redis: Redis, strategy: str) -> None:
+    """The response fields and ``retry_after`` reflect requests to every server."""
     settings = {"requests": ["3/hour"], "strategy": strategy}
     with Server(redis.url, **settings) as one, Server(redis.url, **settings) as two:
         one.ask()
@@ -152,7 +162,7 @@ def test_callers_are_told_what_is_left_of_it(redis: Redis, strategy: str) -> Non
 
 @needs_redis
 def test_a_window_ends_in_redis_too(redis: Redis) -> None:
-    """A caller who waits as long as told is let in again; that is real time, a second of it."""
+    """A caller that waits as long as asked is admitted again; the test takes a second of real time."""
     with Server(redis.url, requests=["1/second"]) as server:
         server.ask()
         with pytest.raises(RateLimited):
@@ -162,7 +172,7 @@ def test_a_window_ends_in_redis_too(redis: Redis) -> None:
 
 @needs_redis
 def test_what_is_kept_apart_stays_apart(redis: Redis) -> None:
-    """Other endpoints, other prefixes and other strategies have other keys, and none trips over another's."""
+    """Endpoints, prefixes and strategies have different keys, and do not disturb each other."""
     settings = {"requests": ["1/hour"]}
     with (
         Server(redis.url, **settings) as one,
@@ -171,8 +181,7 @@ def test_what_is_kept_apart_stays_apart(redis: Redis) -> None:
         Server(redis.url, **settings, endpoints={"square": {"requests": ["1/hour"]}}) as four,
     ):
         assert [server.admitted(2) for server in (one, two, three, four)] == [1, 1, 1, 1]
-        assert one.plugin._redis is not None
-        keys = sorted(key.decode() for key in one.plugin._redis.storage.scan_iter())
+        keys = sorted(key.decode() for key in one.client.scan_iter())
     assert keys == [
         "another:fixed-window:default//p:web/1/3600",
         "penstock:fixed-window:default//p:web/1/3600",
@@ -182,19 +191,17 @@ def test_what_is_kept_apart_stays_apart(redis: Redis) -> None:
 
 
 @needs_redis
-def test_every_key_ends_by_itself(redis: Redis) -> None:
-    """Redis forgets who does not come again."""
+def test_every_key_expires_by_itself(redis: Redis) -> None:
+    """Redis forgets a caller that does not return."""
     for strategy in STRATEGIES:
         with Server(redis.url, requests=["5/minute"], strategy=strategy) as server:
             server.ask()
-            assert server.plugin._redis is not None
-            client = server.plugin._redis.storage
-            assert all(0 < client.ttl(key) <= 120 for key in client.scan_iter())
+            assert all(0 < server.client.ttl(key) <= 120 for key in server.client.scan_iter())
 
 
 @needs_redis
 def test_threads_may_ask_at_once(redis: Redis) -> None:
-    """It waits for Redis, so it carries the mark and is called in threads; not one request too many passes."""
+    """The policy waits for Redis, so it is marked as blocking and runs in threads; no extra request passes."""
     passed: list[int] = []
     with Server(redis.url, requests=["100/hour"], concurrent=50) as server:
         assert is_blocking(server.policy)
@@ -213,7 +220,7 @@ def test_threads_may_ask_at_once(redis: Redis) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert repr(next(iter(server.plugin._places.values()))) == "<Places 50 each: 0 taken by 0>"
+        assert repr(next(iter(server.factory.permits.values()))) == "<Permits 50 each: 0 held by 0>"
     assert len(passed) == 100
 
 
@@ -221,8 +228,8 @@ def test_threads_may_ask_at_once(redis: Redis) -> None:
 
 
 @needs_redis
-def test_a_dead_redis_lets_everybody_in(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """At once, without fields that would be wrong, with one line in the log; places are counted here all the same."""
+def test_while_redis_is_dead_all_requests_pass(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """They pass immediately, without fields that would be wrong, with one log line; permits still count here."""
     clock = MockClock(1000.0)
     with Server(redis.url, clock, requests=["1/hour"], concurrent=30) as server:
         server.ask()
@@ -233,7 +240,7 @@ def test_a_dead_redis_lets_everybody_in(redis: Redis, caplog: pytest.LogCaptureF
         headers = dict(server.ask("batch").response_headers)
         assert headers["ratelimit"] == '"concurrent";r=29'
         redis.start()
-        assert server.admitted(1, "other") == 1  # in the pause nobody asks
+        assert server.admitted(1, "other") == 1  # Redis is not asked during the pause
         clock.advance(PAUSE_SECONDS)
         assert server.admitted(5, "other") == 1
     assert events(caplog) == ["ratelimit-unavailable"]
@@ -241,7 +248,7 @@ def test_a_dead_redis_lets_everybody_in(redis: Redis, caplog: pytest.LogCaptureF
 
 @needs_redis
 def test_a_server_starts_without_redis_and_finds_it_later(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """Whichever of the two is started first."""
+    """Server and Redis may start in either order."""
     caplog.set_level(logging.INFO, logger="penstock")
     redis.stop()
     clock = MockClock(1000.0)
@@ -255,7 +262,7 @@ def test_a_server_starts_without_redis_and_finds_it_later(redis: Redis, caplog: 
 
 @needs_redis
 def test_a_redis_that_was_started_anew_is_not_an_outage(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """The connection that has broken meanwhile is made again, within the request."""
+    """The broken connection is re-established within the request."""
     with Server(redis.url, requests=["2/hour"]) as server:
         assert server.admitted(2) == 2
         redis.stop()
@@ -265,15 +272,15 @@ def test_a_redis_that_was_started_anew_is_not_an_outage(redis: Redis, caplog: py
 
 
 @needs_redis
-def test_if_told_so_it_refuses_instead(redis: Redis) -> None:
-    """503, not 429: it is no fault of the caller's; and the place is given back."""
+def test_it_refuses_instead_if_the_setting_says_so(redis: Redis) -> None:
+    """The status is 503, not 429, because the caller is not at fault; and the permit is released."""
     redis.stop()
     with Server(redis.url, requests=["9/hour"], concurrent=1, on_redis_failure="refuse") as server:
         for _ in range(3):
             with pytest.raises(Unavailable) as caught:
                 server.ask()
             assert (caught.value.status, caught.value.retry_after) == (503, PAUSE_SECONDS)
-        assert repr(next(iter(server.plugin._places.values()))) == "<Places 1 each: 0 taken by 0>"
+        assert repr(next(iter(server.factory.permits.values()))) == "<Permits 1 each: 0 held by 0>"
 
 
 # ---- hanging
@@ -281,12 +288,13 @@ def test_if_told_so_it_refuses_instead(redis: Redis) -> None:
 
 @needs_redis
 @pytest.mark.parametrize("is_connected", [True, False])
-def test_a_redis_that_hangs_holds_up_one_request(redis: Redis, *, is_connected: bool) -> None:
-    """For its time-out, and the others of that second not at all."""
+def test_a_redis_that_hangs_delays_one_request(redis: Redis, *, is_connected: bool) -> None:
+    """One request waits for the timeout; the others of that second do not wait at all."""
     with Server(redis.url, MockClock(1000.0), requests=["1000/hour"], redis_timeout=TIMEOUT) as server:
         if is_connected:
             server.ask()
-            assert server.plugin._outage.failures == 0
+            assert server.factory.outage is not None
+            assert server.factory.outage.failures == 0
         os.kill(redis.process.pid, signal.SIGSTOP)
         waits = []
         for _ in range(20):
@@ -294,16 +302,16 @@ def test_a_redis_that_hangs_holds_up_one_request(redis: Redis, *, is_connected: 
             server.ask()
             waits.append(time.monotonic() - started)
     assert TIMEOUT * 0.9 <= waits[0] < TIMEOUT * 10
-    assert sum(waits[1:]) < TIMEOUT * 10  # with a wait for each it would be twice that
+    assert sum(waits[1:]) < TIMEOUT * 10  # if each waited, it would be twice that
 
 
 # ---- without any Redis
 
 
 def test_in_an_outage_one_asks_and_the_others_do_not_wait() -> None:
-    """A second after the last failure the next one tries; whoever comes beside it does not."""
+    """A second after the last failure one request tries Redis again; concurrent requests do not."""
     clock = MockClock(0.0)
-    outage = Outage("nobody is limited", clock)
+    outage = Outage("no rate limit is enforced", clock)
     assert [outage.may_ask() for _ in range(3)] == [True, True, True]
     outage.failed(TimeoutError("slow"))
     assert [outage.may_ask() for _ in range(3)] == [False, False, False]
@@ -316,22 +324,22 @@ def test_in_an_outage_one_asks_and_the_others_do_not_wait() -> None:
 
 
 def test_an_outage_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """With the number of failures so far, and what it means."""
+    """The line has the number of failures so far and the consequence."""
     clock = MockClock(0.0)
-    outage = Outage("nobody is limited", clock)
+    outage = Outage("no rate limit is enforced", clock)
     for _ in range(10):
         outage.failed(TimeoutError("slow"))
         clock.advance(SAME_FAILURE_SECONDS / 5)
     assert [record.getMessage() for record in caplog.records] == [
-        "Redis does not answer, so nobody is limited: slow",
-        "Redis does not answer, so nobody is limited: slow",
+        "Redis does not answer, so no rate limit is enforced: slow",
+        "Redis does not answer, so no rate limit is enforced: slow",
     ]
     assert repr(outage) == "<Outage: out, 10 failures>"
 
 
 @pytest.mark.parametrize("url", ["", "here", "http://localhost", "redis://user:hunter2@host:port", "rediss://[hunter2"])
 def test_a_url_that_cannot_be_read_stops_the_start(url: str) -> None:
-    """With the mend, and without the URL, as that may hold a password."""
+    """The error contains the fix, but not the URL, which may hold a password."""
     with pytest.raises(PluginError, match="the redis_url of plug-in 'ratelimit' cannot be used") as caught:
         Server(url, requests=["1/minute"])
     assert "write redis://host:6379/0" in str(caught.value)

@@ -1,4 +1,4 @@
-"""The way down: the audit line, the limit on its time, and the routes that ask for it."""
+"""Shutdown: the audit line, the limit on its length, and the routes that request it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from penstock.hooks import (
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import Sources
 from penstock_shutdown import ShutdownPlugin
-from penstock_shutdown.keys import LONGEST_FILE, RECIPE, Key, weakness_of
 from penstock_shutdown.operations import REFUSED_LINE_SECONDS
-from penstock_shutdown.parameters import LONGEST_WHY, parameters_of, seconds_of, sentence_of
+from penstock_shutdown.parameters import MAX_WHY_CHARACTERS, parameters_of, seconds_of, sentence_of
+from penstock_shutdown.shutdown_key import MAX_FILE_BYTES, RECIPE, ShutdownKey, weakness_of
 
 KEY = "q7Zr0yDkT3vW8uXeB1nHs5LmJa9GcPf2oRiY6tVwEdU"
 BEARER = f"Bearer {KEY}"
@@ -50,7 +50,7 @@ class Clock:
 
 
 class FakeEngine:
-    """Does as it is told, and remembers it; tells the plug-in's observers what an engine would."""
+    """Obeys and remembers each call, and notifies the plug-in's observers as an engine would."""
 
     def __init__(self, observers: Any, longest_drain: float = 30.0) -> None:
         self.observers = observers
@@ -59,13 +59,13 @@ class FakeEngine:
         self.draining = False
         self.paused = False
 
-    def tell(self, record: Record) -> None:
+    def notify(self, record: Record) -> None:
         self.observers[type(record)](record)
 
     def shutdown(self, drain: float, *, who: str, why: str = "") -> None:
         self.asked.append(("shutdown", drain, who, why))
         self.draining = True
-        self.tell(DrainStarted(who=who, why=why, seconds=min(drain, self.longest_drain), jobs=3))
+        self.notify(DrainStarted(who=who, why=why, seconds=min(drain, self.longest_drain), jobs=3))
 
     def pause(self, *, who: str, why: str = "") -> None:
         self.asked.append(("pause", who, why))
@@ -89,7 +89,7 @@ class FakeEngine:
 
 
 class Server:
-    """The plug-in with a fake engine around it."""
+    """The plug-in in a fake engine."""
 
     def __init__(self, longest_drain: float = 30.0, **settings: Any) -> None:
         self.clock = Clock()
@@ -120,12 +120,12 @@ def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[Any]:
 
 
 def test_a_shutdown_is_one_audit_line_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    """Who, why, how long, what was granted, what was finished, and what was not."""
+    """The line has the requester, the reason, the time taken and granted, and the jobs finished and abandoned."""
     engine = Server().engine
     with caplog.at_level(logging.INFO, "penstock"):
-        engine.tell(DrainStarted(who="SIGTERM", why="", seconds=30.0, jobs=4))
+        engine.notify(DrainStarted(who="SIGTERM", why="", seconds=30.0, jobs=4))
         assert lines(caplog, "shutdown") == []
-        engine.tell(DrainEnded(who="SIGTERM", why="", seconds=1.234567, finished=4, abandoned=0))
+        engine.notify(DrainEnded(who="SIGTERM", why="", seconds=1.234567, finished=4, abandoned=0))
     [line] = lines(caplog, "shutdown")
     assert line.getMessage() == "shut down by SIGTERM within 1.23 s: finished 4, abandoned 0"
     assert line.levelname == "INFO"
@@ -140,14 +140,14 @@ def test_a_shutdown_is_one_audit_line_at_its_end(caplog: pytest.LogCaptureFixtur
 
 
 def test_the_audit_line_names_what_was_abandoned(caplog: pytest.LogCaptureFixture) -> None:
-    """By endpoint in numbers, and the first of them by request id, as a warning; however many there are."""
+    """The warning counts all abandoned jobs by endpoint, and names the first of them by request id."""
     engine = Server().engine
     with caplog.at_level(logging.INFO, "penstock"):
-        engine.tell(DrainStarted(who="the program", why="tests", seconds=0.5, jobs=1000))
+        engine.notify(DrainStarted(who="the program", why="tests", seconds=0.5, jobs=1000))
         for number in range(1000):
             name = "ocr" if number % 4 else "square"
-            engine.tell(JobAbandoned(endpoint=name, request_id=f"r-{number}", principal=None, state="running"))
-        engine.tell(DrainEnded(who="the program", why="tests", seconds=0.5, finished=0, abandoned=1000))
+            engine.notify(JobAbandoned(endpoint=name, request_id=f"r-{number}", principal=None, state="running"))
+        engine.notify(DrainEnded(who="the program", why="tests", seconds=0.5, finished=0, abandoned=1000))
     [line] = lines(caplog, "shutdown")
     assert line.levelname == "WARNING"
     assert line.getMessage().endswith("finished 0, abandoned 1000, because: tests")
@@ -155,11 +155,11 @@ def test_the_audit_line_names_what_was_abandoned(caplog: pytest.LogCaptureFixtur
     assert line.fields["requests"] == [f"r-{number}" for number in range(10)]
 
 
-def test_an_end_without_a_drain_is_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
-    """An engine that is closed at once has not been granted anything."""
+def test_an_end_without_a_drain_writes_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
+    """An engine that is closed immediately was granted no time."""
     engine = Server().engine
     with caplog.at_level(logging.INFO, "penstock"):
-        engine.tell(DrainEnded(who="the program", why="closed", seconds=0.0, finished=0, abandoned=2))
+        engine.notify(DrainEnded(who="the program", why="closed", seconds=0.0, finished=0, abandoned=2))
     [line] = lines(caplog, "shutdown")
     assert (line.fields["granted"], line.fields["abandoned"]) == (None, 2)
 
@@ -168,7 +168,7 @@ def test_an_end_without_a_drain_is_a_line_too(caplog: pytest.LogCaptureFixture) 
 
 
 def test_no_drain_is_longer_than_the_limit() -> None:
-    """Whoever asks for it; and where there is no limit, the plug-in has no say."""
+    """The limit caps every request; without a limit the plug-in has no shutdown policy."""
     policy = Server(max_drain=5).plugin.penstock_shutdown_policy()
     assert policy is not None
     assert [policy(ShutdownRequest(drain=seconds)) for seconds in (0.0, 4.9, 60.0, math.inf)] == [0.0, 4.9, 5.0, 5.0]
@@ -179,22 +179,22 @@ def test_no_drain_is_longer_than_the_limit() -> None:
 
 
 def test_without_a_key_there_are_no_routes() -> None:
-    """The audit and the limit work all the same."""
+    """The audit and the limit still work."""
     registry = Registry([ShutdownPlugin], sources=Sources({}, {}))
     assert [
         route.path for route in registry.routes(App("tests")) if "drain" in route.path or "shut" in route.path
     ] == []
 
 
-def test_with_a_key_there_are_three_that_have_it_instead_of_the_authenticator() -> None:
-    """They are open towards the common authenticator, and take POST only."""
+def test_with_a_key_there_are_three_routes_guarded_by_it_alone() -> None:
+    """The server's authenticator does not guard them, and they take POST only."""
     routes = Server().routes
     assert list(routes) == ["/-/shutdown", "/-/drain", "/-/undrain"]
     assert {(route.method, route.is_open) for route in routes.values()} == {("POST", True)}
 
 
-def test_shutdown_drains_and_answers_with_what_there_is_to_wait_for() -> None:
-    """202, with the jobs by endpoint, the workers, and the seconds that were granted."""
+def test_shutdown_drains_and_responds_with_the_work_in_progress() -> None:
+    """The response is 202, with the jobs by endpoint, the workers, and the granted seconds."""
     server = Server()
     response = server.post("/-/shutdown", "drain=2.5&why=a%20new%20release")
     assert server.engine.asked == [("shutdown", 2.5, "POST /-/shutdown from 10.1.2.3", "a new release")]
@@ -214,14 +214,14 @@ def test_shutdown_drains_and_answers_with_what_there_is_to_wait_for() -> None:
 
 @pytest.mark.parametrize(("longest", "expected"), [(120.0, 120.0), (math.inf, 30.0)])
 def test_without_seconds_it_takes_those_of_the_server(longest: float, expected: float) -> None:
-    """As SIGTERM does; an engine without a server around it has 30."""
+    """The default is the server's drain, as for SIGTERM, and 30 seconds in an engine without a server."""
     server = Server(longest_drain=longest)
     server.post("/-/shutdown", address="")
     assert server.engine.asked == [("shutdown", expected, "POST /-/shutdown", "")]
 
 
 def test_asking_again_changes_nothing() -> None:
-    """The answer says what is left; the time is not extended, nor is it cut."""
+    """The response has the time that is left, which is neither extended nor shortened."""
     server = Server()
     server.post("/-/shutdown", "drain=10")
     server.clock.now += 4.0
@@ -233,23 +233,23 @@ def test_asking_again_changes_nothing() -> None:
 
 
 def test_when_it_is_over_there_is_nothing_left_to_wait_for() -> None:
-    """An application that another server runs may still be asked."""
+    """The routes of an application that another server hosts still respond after the engine's shutdown."""
     server = Server()
     server.post("/-/shutdown", "drain=10")
-    server.engine.tell(DrainEnded(who="", why="", seconds=0.1, finished=3, abandoned=0))
+    server.engine.notify(DrainEnded(who="", why="", seconds=0.1, finished=3, abandoned=0))
     assert content(server.post("/-/shutdown"))["seconds_left"] == 0.0
 
 
 def test_a_shutdown_by_a_signal_is_not_asked_for_again() -> None:
-    """What is under way is seen, whoever has begun it."""
+    """A shutdown in progress is recognized however it was requested."""
     server = Server()
-    server.engine.tell(DrainStarted(who="SIGTERM", why="", seconds=8.0, jobs=1))
+    server.engine.notify(DrainStarted(who="SIGTERM", why="", seconds=8.0, jobs=1))
     assert content(server.post("/-/shutdown", "drain=25"))["who"] == "SIGTERM"
     assert server.engine.asked == []
 
 
 def test_drain_and_undrain_take_it_out_of_rotation_and_back() -> None:
-    """200, with what there is; they may be repeated."""
+    """Both respond with 200 and the current status, and may be repeated."""
     server = Server()
     for _ in range(2):
         response = server.post("/-/drain", "why=disk")
@@ -265,26 +265,26 @@ def test_drain_and_undrain_take_it_out_of_rotation_and_back() -> None:
     ]
 
 
-def test_what_is_out_of_rotation_can_be_shut_down() -> None:
-    """A pause is no shutdown, and does not stand in the way of one."""
+def test_a_server_out_of_rotation_can_be_shut_down() -> None:
+    """A pause is not a shutdown, and does not prevent one."""
     server = Server()
     server.post("/-/drain")
     assert content(server.post("/-/shutdown"))["shutting_down"] is True
     assert [asked[0] for asked in server.engine.asked] == ["pause", "shutdown"]
 
 
-def test_a_shutdown_cannot_be_taken_back() -> None:
-    """``undrain`` says so, and ``drain`` has nothing to add."""
+def test_a_shutdown_cannot_be_undone() -> None:
+    """``undrain`` is refused, and ``drain`` changes nothing."""
     server = Server()
     server.post("/-/shutdown")
-    with pytest.raises(Draining, match="cannot be taken back") as caught:
+    with pytest.raises(Draining, match="cannot be undone") as caught:
         server.post("/-/undrain")
     assert not caught.value.retryable
     assert server.post("/-/drain").status == 200
     assert [asked[0] for asked in server.engine.asked] == ["shutdown"]
 
 
-# ---- who may
+# ---- permission
 
 
 WRONG = {
@@ -306,7 +306,7 @@ WRONG = {
 @pytest.mark.parametrize("path", ["/-/shutdown", "/-/drain", "/-/undrain"])
 @pytest.mark.parametrize("authorization", WRONG.values(), ids=WRONG)
 def test_without_the_key_nothing_happens(path: str, authorization: str | None) -> None:
-    """401 with a challenge; not even the parameters are looked at."""
+    """The response is 401 with a challenge; the parameters are not even parsed."""
     server = Server()
     with pytest.raises(Unauthorized) as caught:
         server.post(path, "drain=nonsense", authorization)
@@ -316,12 +316,12 @@ def test_without_the_key_nothing_happens(path: str, authorization: str | None) -
 
 @pytest.mark.parametrize("authorization", [f"bearer {KEY}", f"BEARER   {KEY}", f"Bearer {KEY} "])
 def test_the_scheme_has_no_case(authorization: str) -> None:
-    """As RFC 9110 says; and blanks around the key do not matter."""
+    """The scheme is case-insensitive, as RFC 9110 requires, and blanks around the key are ignored."""
     assert Server().post("/-/drain", authorization=authorization).status == 200
 
 
 def test_every_comparison_is_one_of_digests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In constant time, and of the same length whatever was sent: the time tells neither the key nor its length."""
+    """Digests of one length are compared in constant time, which reveals neither the key nor its length."""
     compared: list[tuple[bytes, bytes]] = []
 
     def compare_digest(a: bytes, b: bytes) -> bool:
@@ -329,7 +329,7 @@ def test_every_comparison_is_one_of_digests(monkeypatch: pytest.MonkeyPatch) -> 
         return a == b
 
     monkeypatch.setattr(hmac, "compare_digest", compare_digest)
-    key = Key(KEY)
+    key = ShutdownKey(KEY)
     assert [key.is_in(authorization) for authorization in WRONG.values()] == [False] * len(WRONG)
     assert key.is_in(BEARER)
     assert len(compared) == len(WRONG) + 1
@@ -337,7 +337,7 @@ def test_every_comparison_is_one_of_digests(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_guessing_writes_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """With the number of the guesses since the last one, and nothing of what was guessed."""
+    """The line counts the guesses since the last line, and contains nothing of them."""
     server = Server()
     with caplog.at_level(logging.INFO, "penstock"):
         for guess in range(180):
@@ -358,34 +358,34 @@ def test_guessing_writes_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> 
     ("text", "complaint"),
     [
         ("", "is empty"),
-        ("hunter2", "has at most 35 bits, of 128"),
-        ("q7Zr0yDkT3vW8uXeB1nHs", "has at most 126 bits, of 128"),
-        ("0123456789abcdef0123456789abcdef", "would guess"),
-        ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "would guess"),
-        ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "would guess"),
-        ("CHANGEME-CHANGEME-CHANGEME-CHANGEME", "would guess"),
-        ("my-secret-key-for-the-production-server-2024", "would guess"),
+        ("hunter2", "has at most 35 bits of entropy; it needs 128"),
+        ("q7Zr0yDkT3vW8uXeB1nHs", "has at most 126 bits of entropy; it needs 128"),
+        ("0123456789abcdef0123456789abcdef", "easy to guess"),
+        ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "easy to guess"),
+        ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "easy to guess"),
+        ("CHANGEME-CHANGEME-CHANGEME-CHANGEME", "easy to guess"),
+        ("my-secret-key-for-the-production-server-2024", "easy to guess"),
         ("xK9mxK9mxK9mxK9mxK9mxK9mxK9mxK9mxK9mxK9m", "has at most 24 bits"),
         ("f9c1a2d47b8e3065f9c1a2d47b8e3065", "has at most 64 bits"),
         ("f9c1a2d47b8e3065d2b4871c0ea95f3", "has at most 124 bits"),
         ("48151623420815162342190276518394", "has at most 106 bits"),
         ("3f2b8c1e-7d94-4a06-b5e1-9c0f7a62d833", "is a UUID"),
-        (f"{KEY} {KEY}", "no bearer token"),
-        (f"{KEY}\n", "no bearer token"),
-        ("ключ" * 12, "no bearer token"),
+        (f"{KEY} {KEY}", "bearer token cannot have"),
+        (f"{KEY}\n", "bearer token cannot have"),
+        ("ключ" * 12, "bearer token cannot have"),
     ],
 )
 def test_a_weak_key_is_refused(text: str, complaint: str) -> None:
-    """When the plug-in is made, with the way to a better one, and without a word of this one."""
+    """The error comes when the plug-in is created; it says how to make a better key, and does not contain this one."""
     with pytest.raises(PluginError) as caught:
-        Key(text)
+        ShutdownKey(text)
     assert complaint in str(caught.value)
     assert str(caught.value).endswith(RECIPE)
     assert not text or text not in str(caught.value)
 
 
-def test_random_keys_of_128_bits_are_taken() -> None:
-    """However they are written down: base64, hex, base32, digits."""
+def test_random_keys_of_128_bits_are_accepted() -> None:
+    """Keys are accepted in every usual notation: base64, hex, base32, digits."""
     draw = random.Random(3)
 
     def drawn(alphabet: str, length: int) -> str:
@@ -397,14 +397,14 @@ def test_random_keys_of_128_bits_are_taken() -> None:
     assert [weakness_of(drawn(*kind)) for kind in kinds for _ in range(1000)] == [""] * 1000 * len(kinds)
 
 
-def test_what_the_message_proposes_is_taken() -> None:
-    """The recipe makes keys that pass."""
+def test_the_recipe_in_the_message_makes_accepted_keys() -> None:
+    """A key made by the recipe is strong enough."""
     assert "secrets.token_urlsafe(32)" in RECIPE
-    Key(secrets.token_urlsafe(32))
+    ShutdownKey(secrets.token_urlsafe(32))
 
 
 def test_the_key_may_stand_in_a_file(tmp_path: Path) -> None:
-    """With white space around it, as editors and ``echo`` leave it."""
+    """White space around the key is ignored, as editors and ``echo`` leave it."""
     path = tmp_path / "key"
     path.write_text(f"{KEY}\n")
     server = Server(key=None, key_file=str(path))
@@ -416,43 +416,43 @@ def test_the_key_may_stand_in_a_file(tmp_path: Path) -> None:
     [
         (None, "cannot be read: No such file"),
         (b"", "is empty"),
-        (b"\xff\xfe", "cannot be read: it is not plain text"),
-        (f"{KEY}\n{KEY}\n".encode(), "no bearer token"),
+        (b"\xff\xfe", "cannot be read: the file is not plain text"),
+        (f"{KEY}\n{KEY}\n".encode(), "bearer token cannot have"),
         (b"short\n", "has at most"),
     ],
 )
-def test_a_key_file_that_is_none_is_refused(tmp_path: Path, data: bytes | None, complaint: str) -> None:
-    """With the file's name where it cannot be read."""
+def test_a_file_without_a_valid_key_is_refused(tmp_path: Path, data: bytes | None, complaint: str) -> None:
+    """The error names the file if it cannot be read."""
     path = tmp_path / "key"
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(PluginError, match=complaint):
-        Key.from_file(path)
+        ShutdownKey.from_file(path)
 
 
 def test_no_more_of_a_file_is_read_than_a_key_can_be() -> None:
-    """A device that never ends does not hold the start up."""
+    """An endless device does not block the start."""
     with pytest.raises(PluginError):
-        Key.from_file(Path("/dev/zero"))
-    assert LONGEST_FILE < 10_000
+        ShutdownKey.from_file(Path("/dev/zero"))
+    assert MAX_FILE_BYTES < 10_000
 
 
-def test_a_key_and_a_file_are_one_too_many() -> None:
-    """Nobody could tell which of them counts."""
-    with pytest.raises(PluginError, match="give one of them"):
+def test_a_key_and_a_key_file_exclude_each_other() -> None:
+    """With both it would be unclear which one counts."""
+    with pytest.raises(PluginError, match="set only one of them"):
         Server(key_file="somewhere")
 
 
 def test_the_key_is_never_shown() -> None:
-    """Neither the plug-in nor its parts nor its settings have it in what they print."""
+    """The ``repr`` of the plug-in, its parts and its settings does not contain the key."""
     server = Server()
     settings = Sources({"shutdown": {"key": KEY}}, {}).resolve("shutdown", ShutdownPlugin.Settings).settings
-    shown = [repr(Key(KEY)), repr(settings), repr(vars(server.plugin)), repr(server.routes)]
+    shown = [repr(ShutdownKey(KEY)), repr(settings), repr(vars(server.plugin)), repr(server.routes)]
     assert [text for text in shown if KEY in text] == []
 
 
 def test_a_weak_key_from_the_environment_stops_the_start() -> None:
-    """As every wrong setting does, and without being shown."""
+    """A weak key stops the start like every invalid setting, and is not shown."""
     with pytest.raises(PluginError, match="the key of plug-in 'shutdown' has at most") as caught:
         Registry([ShutdownPlugin], sources=Sources({}, {"PENSTOCK_SHUTDOWN_KEY": "hunter2"}))
     assert "hunter2" not in str(caught.value)
@@ -463,14 +463,14 @@ def test_a_weak_key_from_the_environment_stops_the_start() -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "1e3", "1_0", " 1", "٣", "1.", ".5", "abc", "9" * 10])
 def test_seconds_are_a_plain_number(text: str) -> None:
-    """Everything else that Python would take for one is refused, with what would be right."""
-    with pytest.raises(MalformedRequest, match="give seconds, 0 or more"):
+    """Every other text that ``float`` would accept is refused, and the error names the right form."""
+    with pytest.raises(MalformedRequest, match="send seconds, 0 or more"):
         seconds_of(text)
 
 
 @pytest.mark.parametrize("query", ["drian=5", "drain=5&drain=6", "why=a&force", "x" * 5000])
-def test_a_parameter_that_is_not_known_is_refused(query: str) -> None:
-    """Before anything happens: a misspelt ``drain`` must not become a default."""
+def test_an_unknown_or_repeated_parameter_is_refused(query: str) -> None:
+    """It is refused before anything happens: a misspelt ``drain`` must not fall back to the default."""
     server = Server()
     with pytest.raises(MalformedRequest):
         server.post("/-/shutdown", query)
@@ -479,14 +479,14 @@ def test_a_parameter_that_is_not_known_is_refused(query: str) -> None:
 
 @given(st.text(max_size=300))
 def test_a_reason_is_one_short_line(text: str) -> None:
-    """Whatever was sent: no line break, no control character, nothing that turns the reading direction."""
+    """No text yields a line break, a control character or a change of reading direction."""
     sentence = sentence_of(text)
-    assert len(sentence) <= LONGEST_WHY
+    assert len(sentence) <= MAX_WHY_CHARACTERS
     assert sentence.isprintable()
 
 
 @given(st.text(max_size=300))
 def test_every_query_is_read_or_refused(query: str) -> None:
-    """Nothing else comes out of it than parameters that are known, or an error for the caller."""
+    """Any query yields only known parameters, or an error for the caller."""
     with contextlib.suppress(MalformedRequest):
         assert set(parameters_of(query, {"drain", "why"})) <= {"drain", "why"}

@@ -1,4 +1,4 @@
-"""The caller's deadline, the operator's limits, and what travels on to the next service."""
+"""The caller's deadline, the operator's limits, and the headers for the next service."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def ask(sent: dict[str, str], own: Timeouts | None = None, **settings: Any) -> T
     return policy(of, **settings)(submission(of, sent))
 
 
-# ---- what the caller says
+# ---- the caller's deadline
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def ask(sent: dict[str, str], own: Timeouts | None = None, **settings: Any) -> T
     ],
 )
 def test_each_header_is_understood(name: str, value: str, seconds: float) -> None:
-    """A caller's deadline becomes the total, in whichever of the five headers it comes."""
+    """A caller's deadline becomes the total timeout, whichever of the five headers carries it."""
     found = ask({name: value})
     assert found is not None
     assert found.total == pytest.approx(seconds)
 
 
 def test_everything_else_stays_as_the_endpoint_has_it() -> None:
-    """Only the total is the caller's; in particular the grace is the endpoint's, not a default."""
+    """Only the total comes from the caller; in particular the grace is the endpoint's, not a default."""
     own = Timeouts(queue=7, execution=8, first_chunk=9, idle=10, grace=11)
     assert ask({"X-Request-Timeout": "3"}, own) == Timeouts(
         queue=7, execution=8, total=3, first_chunk=9, idle=10, grace=11
@@ -98,7 +98,7 @@ def test_everything_else_stays_as_the_endpoint_has_it() -> None:
 
 
 def test_the_tightest_of_several_counts() -> None:
-    """A proxy may have added its own header to the caller's."""
+    """The tightest deadline applies: a proxy may have added its own header to the caller's."""
     found = ask({"X-Request-Timeout": "5", "grpc-timeout": "2S", "x-envoy-expected-rq-timeout-ms": "9000"})
     assert found is not None
     assert found.total == 2
@@ -112,7 +112,7 @@ def test_a_caller_never_widens() -> None:
 
 
 def test_without_a_header_nothing_changes() -> None:
-    """Most requests carry none."""
+    """Without a deadline header the endpoint's timeouts apply, as for most requests."""
     assert ask({}) is None
     assert ask({"Content-Type": "application/json"}) is None
 
@@ -125,8 +125,8 @@ def test_without_a_header_nothing_changes() -> None:
         "5.", "five", "1 S", "1s", "S", "1SS", "123456789S", "\u0661", "\u00b2", "5\n", "5\x00", "9" * 13, "9" * 10_000,
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_refused(name: str, value: str) -> None:
-    """Malformed, negative, not finite or absurdly long: 400, which names the header and the form it must have."""
+def test_an_invalid_value_is_refused(name: str, value: str) -> None:
+    """A malformed, negative, non-finite or absurdly long value is a 400 that names the header and the valid form."""
     with pytest.raises(MalformedRequest) as caught:
         ask({name: value})
     error = caught.value
@@ -143,13 +143,13 @@ def test_what_cannot_be_read_is_refused(name: str, value: str) -> None:
     [("x-envoy-expected-rq-timeout-ms", "2.5"), ("grpc-timeout", "5"), ("X-Request-Timeout", "5S")],
 )
 def test_one_header_does_not_take_the_form_of_another(name: str, value: str) -> None:
-    """Otherwise a thousandfold mistake would pass unseen."""
+    """Otherwise a value that is wrong by a factor of a thousand would go unnoticed."""
     with pytest.raises(MalformedRequest):
         ask({name: value})
 
 
 def test_one_malformed_header_is_refused_beside_a_good_one() -> None:
-    """Whatever the order: the caller has a mistake to mend."""
+    """One malformed header is refused in any order of headers: the caller has a mistake to fix."""
     with pytest.raises(MalformedRequest, match="grpc-timeout"):
         ask({"X-Request-Timeout": "1", "grpc-timeout": "soon"})
     with pytest.raises(MalformedRequest, match="X-Request-Timeout"):
@@ -166,14 +166,14 @@ def test_one_malformed_header_is_refused_beside_a_good_one() -> None:
     ],
 )
 def test_a_deadline_that_has_passed_starts_nothing(name: str, value: str) -> None:
-    """Zero is well formed, and no work can be done in it: 503, as for any deadline that cannot be met."""
+    """Zero is well formed but leaves no time to work: 503, as for any deadline that cannot be met."""
     with pytest.raises(DeadlineInfeasible, match=f"^{name}: ") as caught:
         ask({name: value})
     assert (caught.value.status, caught.value.code) == (503, "deadline-infeasible")
 
 
 def test_a_read_timeout_says_nothing_about_a_stream() -> None:
-    """The OpenAI client means the wait for the next bytes; the whole of a stream may take much longer."""
+    """The OpenAI client means the wait for the next bytes; a whole stream may take much longer."""
     of = stream()
     decide = policy(of)
     assert decide(submission(of, {"x-stainless-read-timeout": "2"})) is None
@@ -185,7 +185,7 @@ def test_a_read_timeout_says_nothing_about_a_stream() -> None:
 
 @given(st.floats(min_value=0.001, max_value=1e6), st.none() | st.floats(min_value=0.01, max_value=1e6))
 def test_any_deadline_tightens_and_none_widens(wished: float, own: float | None) -> None:
-    """What comes out is never longer than either the endpoint's total or the caller's."""
+    """The resulting total is never longer than the endpoint's or the caller's."""
     found = ask({"X-Request-Timeout": f"{wished:.6f}"}, Timeouts(total=own))
     total = own if found is None else found.total
     assert total is not None
@@ -194,8 +194,8 @@ def test_any_deadline_tightens_and_none_widens(wished: float, own: float | None)
 
 
 @given(st.text(max_size=30))
-def test_no_text_is_taken_for_an_accident(text: str) -> None:
-    """Whatever a header holds, the answer is time-outs or a refusal, never an exception of Python's."""
+def test_every_text_is_read_or_refused(text: str) -> None:
+    """Any header value yields timeouts or a refusal, never another exception."""
     for name in ALL_HEADERS:
         try:
             found = ask({name: text})
@@ -206,19 +206,19 @@ def test_no_text_is_taken_for_an_accident(text: str) -> None:
         assert 0 < found.total < math.inf
 
 
-def test_the_same_deadline_makes_no_new_object() -> None:
-    """Clients mostly send the same number, and time-outs are validated when they are made."""
+def test_the_same_deadline_creates_no_new_object() -> None:
+    """Clients mostly send the same number, and timeouts are validated on creation."""
     of = endpoint()
     decide = policy(of)
     first = decide(submission(of, {"X-Request-Timeout": "2.5"}))
     assert decide(submission(of, {"x-envoy-expected-rq-timeout-ms": "2500"})) is first
 
 
-# ---- what the operator says
+# ---- the operator's limits
 
 
-def test_the_default_is_for_everybody() -> None:
-    """Limits of the operator's hold without any header, and beside one."""
+def test_the_default_applies_to_all_callers() -> None:
+    """The operator's limits apply without a deadline header, and together with one."""
     settings = {"default": {"total": 10, "queue": 1}}
     assert ask({}, **settings) == Timeouts(total=10, queue=1)
     assert ask({"X-Request-Timeout": "3"}, **settings) == Timeouts(total=3, queue=1)
@@ -226,13 +226,13 @@ def test_the_default_is_for_everybody() -> None:
 
 
 def test_limits_never_widen_either() -> None:
-    """What the endpoint declares is the most that anybody gets."""
+    """No caller gets more than the endpoint declares."""
     own = Timeouts(queue=0.5, execution=2, total=3)
     assert ask({}, own, default={"queue": 5, "execution": 1, "total": 60}) == Timeouts(queue=0.5, execution=1, total=3)
 
 
 def test_a_principal_has_limits_of_its_own() -> None:
-    """They come in place of the default's, field by field; strangers and the unknown have the default's."""
+    """They replace the default's, field by field; other principals and anonymous callers get the default's."""
     of = endpoint()
     decide = policy(of, default={"total": 10, "queue": 1}, principals={"batch": {"total": 60}, "web": {"total": 2}})
     assert decide(submission(of, principal="batch")) == Timeouts(total=60, queue=1)
@@ -243,14 +243,14 @@ def test_a_principal_has_limits_of_its_own() -> None:
 
 
 def test_headers_can_be_switched_off() -> None:
-    """One that is not listed is not even read; upper and lower case are one."""
+    """A header that is not listed is not even read; names are case-insensitive."""
     assert ask({"grpc-timeout": "nonsense", "X-Request-Timeout": "2"}, headers=["X-Request-Timeout"]) == Timeouts(
         total=2
     )
 
 
 def test_with_nothing_to_do_it_is_idle() -> None:
-    """No header and no limit that tightens anything: the endpoint has no policy at all."""
+    """Without a header, and without a limit that tightens anything, the endpoint has no policy at all."""
     assert Registry([plugin(headers=[])]).timeout_policy(endpoint()) is None
     slack = plugin(headers=[], default={"execution": 1000})
     assert Registry([slack]).timeout_policy(endpoint()) is None
@@ -261,15 +261,15 @@ def test_with_nothing_to_do_it_is_idle() -> None:
     [
         ({"headers": ["x-request-timout"]}, "header 'x-request-timout'; did you mean x-request-timeout?"),
         ({"headers": ["date"]}, "there are: grpc-timeout, x-envoy"),
-        ({"default": {"total": 0}}, "total = 0 is no limit; give seconds, more than 0"),
-        ({"default": {"total": -1}}, "total = -1 is no limit"),
-        ({"default": {"idle": math.inf}}, "idle = inf is no limit"),
+        ({"default": {"total": 0}}, "total = 0 is not a limit; set seconds greater than 0"),
+        ({"default": {"total": -1}}, "total = -1 is not a limit"),
+        ({"default": {"idle": math.inf}}, "idle = inf is not a limit"),
         ({"default": {"totl": 1}}, "totl"),
         ({"principals": {"web": {"total": "soon"}}}, "float"),
     ],
 )
 def test_wrong_settings_stop_the_start(table: dict[str, Any], complaint: str) -> None:
-    """What cannot be meant is refused with its name and the mend."""
+    """An invalid setting is refused, with its name and the fix."""
     with pytest.raises(PluginError) as caught:
         Sources({"timeouts": table}, {}).resolve("timeouts", TimeoutsPlugin.Settings)
     assert complaint in str(caught.value)
@@ -287,15 +287,15 @@ def test_settings_come_from_the_environment_too() -> None:
     assert settings.principals["web"].total == 2.0
 
 
-# ---- what travels on
+# ---- headers for the next service
 
 
 def in_the_future(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
-def test_what_remains_travels_in_three_notations() -> None:
-    """All say the same, in whole milliseconds, and no more than there is."""
+def test_the_remaining_time_is_sent_in_three_notations() -> None:
+    """All three are equal, in whole milliseconds, and never more than the remaining time."""
     headers = Context(job_id="r1", deadline=in_the_future(5.0)).headers_for_downstream()
     milliseconds = int(headers["x-envoy-expected-rq-timeout-ms"])
     assert 4000 < milliseconds < 5000
@@ -307,14 +307,14 @@ def test_what_remains_travels_in_three_notations() -> None:
     }
 
 
-def test_without_a_deadline_only_the_id_travels() -> None:
-    """And of a batch, whose jobs have one id each, nothing."""
+def test_without_a_deadline_only_the_id_is_sent() -> None:
+    """For a batch, whose jobs have an id each, not even the id is sent."""
     assert Context(job_id="r1").headers_for_downstream() == {"X-Request-Id": "r1"}
     assert Context().headers_for_downstream() == {}
 
 
-def test_the_context_of_a_batch_hands_on_its_deadline() -> None:
-    """The batch has no id, but it has an end."""
+def test_the_context_of_a_batch_sends_its_deadline() -> None:
+    """A batch has no id, but it has a deadline."""
     assert set(Context(deadline=in_the_future(5.0)).headers_for_downstream()) == {
         "X-Request-Timeout",
         "grpc-timeout",
@@ -323,20 +323,20 @@ def test_the_context_of_a_batch_hands_on_its_deadline() -> None:
 
 
 @pytest.mark.parametrize("left", [-1.0, 0.0, 0.0009])
-def test_nobody_is_called_with_no_time_left(left: float) -> None:
-    """When the deadline has passed, or the next millisecond brings it, the attempt ends instead."""
+def test_no_service_is_called_with_no_time_left(left: float) -> None:
+    """If the deadline has passed, or is less than a millisecond away, the attempt ends instead."""
     with pytest.raises(Cancelled):
         Context(job_id="r1", deadline=in_the_future(left)).headers_for_downstream()
 
 
-def test_nobody_is_called_for_a_caller_who_has_gone() -> None:
-    """As with ``check``: there is nobody to do it for."""
+def test_no_service_is_called_for_a_caller_who_has_hung_up() -> None:
+    """The attempt ends, as in ``check``: no caller waits for the result."""
     with pytest.raises(Cancelled):
         Context(job_id="r1", is_cancelled=lambda: True).headers_for_downstream()
 
 
 def test_grpc_has_eight_digits_and_no_more() -> None:
-    """Beyond a day of milliseconds the unit is seconds, and beyond three years it is three years."""
+    """Beyond a day the unit is seconds instead of milliseconds, and the longest value is three years."""
     days = Context(deadline=in_the_future(30 * 86400)).headers_for_downstream()
     assert days["grpc-timeout"] == "2591999S"
     ages = Context(deadline=in_the_future(1e12)).headers_for_downstream()
@@ -344,8 +344,8 @@ def test_grpc_has_eight_digits_and_no_more() -> None:
 
 
 @given(st.floats(min_value=0.01, max_value=1e9))
-def test_what_is_handed_on_is_what_we_ourselves_would_read(seconds: float) -> None:
-    """Each header reads back as a deadline that is no later than the one it was made from."""
+def test_the_plug_in_reads_the_headers_for_the_next_service(seconds: float) -> None:
+    """Each header reads back as a deadline that is no later than the original one."""
     deadline = in_the_future(seconds)
     headers = Context(deadline=deadline).headers_for_downstream()
     left = deadline - time.monotonic()

@@ -1,1 +1,1 @@
-"""The processes of one engine: their sockets, their shared memory, their output."""
+"""The engine's ends of its processes: sockets, shared memory, output."""

@@ -1,4 +1,4 @@
-"""What user code prints, line by line and marked with its worker."""
+"""The output of user code, logged line by line with the name of its worker."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from penstock.eventlog import log_event
 
 _READ_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 16
-_MOST_LEFT_BYTES = 1 << 20  # as much as a pipe can be made to hold
+_MOST_LEFT_BYTES = 1 << 20  # the most that a pipe can be set to hold
 
 
 class OutputPump:
-    """Reads a pipe that is some process's stdout and stderr, and logs every line of it whole.
+    """Reads a pipe that carries a process's stdout and stderr, and logs each line whole.
 
     Parameters
     ----------
     reactor:
-        The engine's.
+        The engine's reactor.
     fd:
-        The read end. Owned: closed by ``close``.
+        The read end of the pipe. Owned: ``close`` closes it.
     name:
-        Who writes into it.
+        The name of the process.
     """
 
     def __init__(self, reactor: Reactor, fd: int, name: str) -> None:
@@ -40,7 +40,7 @@ class OutputPump:
             self._reactor.watch_readable(self._fd, None)
 
     def _read(self) -> bytes | None:
-        """Take what is there: nothing (None), or the end of the pipe (no bytes)."""
+        """Read and log once; return the bytes, ``b""`` at the end of the pipe, or None if there are none yet."""
         try:
             data = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
@@ -62,15 +62,15 @@ class OutputPump:
         if logging.getLogger("penstock").hasHandlers():
             log_event(logging.INFO, "output", text, worker=self._name)
         else:
-            # An embedding program that has set up no logging still expects to see what its model prints.
+            # An embedding program that has not configured logging still expects to see what its model prints.
             sys.stderr.write(f"[{self._name}] {text}\n")
 
     def close(self) -> None:
-        """Log what is still in the pipe, and close it; a grandchild may hold the other end for ever."""
+        """Log the bytes left in the pipe, and close it: a grandchild may hold the other end open indefinitely."""
         if self._fd < 0:
             return
         self._reactor.watch_readable(self._fd, None)
-        for _ in range(_MOST_LEFT_BYTES // _READ_BYTES):  # bounded, however fast somebody goes on writing
+        for _ in range(_MOST_LEFT_BYTES // _READ_BYTES):  # bounded, however fast a grandchild goes on writing
             if not self._read():
                 break
         self._flush()

@@ -1,4 +1,4 @@
-"""The engine's end of one worker: its socket, its shared memory, its output."""
+"""The engine's end of one worker: socket, shared memory, signals, output."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
+from penstock.receive_buffer import RECEIVE_BYTES, ReceiveBuffer
 from penstock.wire import (
     SHARED_BYTES,
     WORD_INTERRUPT,
@@ -26,33 +27,34 @@ from penstock.wire import (
     pack,
 )
 
-_READ_BYTES = 1 << 18
-_MOST_LEFT_BYTES = 1 << 30  # a bound, should a process that the worker left behind write for ever
+_MOST_LEFT_BYTES = 1 << 30  # a bound, in case a process that the worker left behind never stops writing
 
-# So many messages are worth a system call of their own: the worker begins with them while this turn goes on.
+# This many messages are worth a system call of their own: the worker begins with them while this turn goes on.
 _FLUSH_AT = 16
-
-# recv() would allocate as much for every small frame, at several times the cost of reading it. One for all links: what
-# is read is copied out before anything else runs.
-_buffer = bytearray(_READ_BYTES)
-_view = memoryview(_buffer)
 
 
 class WorkerLink:
-    """See the module's text.
+    """The connection to one worker, created before its process exists.
 
     Parameters
     ----------
     reactor:
-        The engine's.
+        The engine's reactor.
+    buffer:
+        The engine's receive buffer, which all of its links share.
     worker, name:
-        The scheduler's id of it, and what operators call it.
+        The scheduler's id of the worker, and its name for operators.
     on_messages:
-        Takes what has arrived: the link and the messages, in order.
+        Called with the link and the messages that have arrived, in order.
     """
 
     def __init__(
-        self, reactor: Reactor, worker: int, name: str, on_messages: Callable[[WorkerLink, list[Message]], None]
+        self,
+        reactor: Reactor,
+        buffer: ReceiveBuffer,
+        worker: int,
+        name: str,
+        on_messages: Callable[[WorkerLink, list[Message]], None],
     ) -> None:
         self.worker = worker
         self.name = name
@@ -63,12 +65,13 @@ class WorkerLink:
         self._pidfd = -1
         self._is_doomed = False  # to be killed as soon as its pid is known
         self._reactor = reactor
+        self._buffer = buffer
         self._on_messages = on_messages
         self._reader = FrameReader()
         self._out: list[bytes] = []
         self._is_flush_planned = False
         self._is_blocked = False
-        self._is_garbled = False  # it has broken the protocol: nothing that comes after that can be trusted
+        self._is_garbled = False  # it has broken the protocol, so nothing that follows can be trusted
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         memory = _shared_memory()
@@ -82,71 +85,71 @@ class WorkerLink:
     def __repr__(self) -> str:
         return f"<WorkerLink {self.name} pid {self.pid}>"
 
-    # ---- its birth and death
+    # ---- the process
 
     @property
     def descriptors(self) -> list[int]:
-        """What the worker gets: socket, shared memory, output pipe. Ours to close once they are sent."""
+        """The worker's ends: socket, shared memory, output pipe. Close them here once they are sent."""
         return self._theirs
 
     def close_descriptors(self) -> None:
-        """Close the worker's ends here, so that only the worker holds them and its end is seen."""
+        """Close the worker's ends in this process, so that the engine sees an end of file when the worker ends."""
         while self._theirs:
             os.close(self._theirs.pop())
 
-    def born(self, pid: int, pidfd: int) -> None:
-        """The process exists. ``pidfd`` is -1 where the platform has none."""
+    def on_spawned(self, pid: int, pidfd: int) -> None:
+        """Record that the process exists. ``pidfd`` is -1 on platforms without pidfds."""
         self.pid = pid
         self._pidfd = pidfd
         if self._is_doomed:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL it, now or as soon as it exists."""
+        """Send SIGKILL, now or as soon as the process exists."""
         self._is_doomed = True
         self._signal(signal.SIGKILL)
 
     def interrupt(self, attempt: int) -> None:
         """Raise an exception in the user's code, if it is inside this attempt right now.
 
-        The word says which attempt is meant, and is written first: the handler raises for no other, and the worker
-        looks at it before it enters user code.
+        The word names the attempt, and is written before the signal is sent: the signal handler raises for no other
+        attempt, and the worker reads the word before it enters user code.
         """
         self._words[WORD_INTERRUPT] = attempt
         self._signal(signal.SIGUSR1)
 
     def recall(self, attempt: int) -> int:
-        """Take back what was sent ahead: the worker begins no attempt up to this one any more.
+        """Take back the attempts that were sent ahead: the worker begins none up to this one from now on.
 
         Returns
         -------
-        The last attempt that it has begun: whatever was sent after that one is ours again.
+        The last attempt that the worker has begun. All attempts sent after that one are taken back.
         """
         self._words[WORD_RECALLED] = attempt
         return self.last_started()
 
     def last_started(self) -> int:
-        """The last inline attempt that the worker has begun, or 0."""
+        """Return the last inline attempt that the worker has begun, or 0."""
         if not self._is_closed:
             self._last_started = self._words[WORD_STARTED]
         return self._last_started
 
     def _signal(self, number: int) -> None:
         if self.pid is None or self._socket.fileno() < 0:
-            return  # not born yet; or reaped, and its pid may be another process's by now
+            return  # not started yet; or reaped, and its pid may belong to another process by now
         try:
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, number)
             else:
                 os.kill(self.pid, number)
         except ProcessLookupError:
-            pass  # dead already: its exit is on its way here
+            pass  # dead already; its exit is about to be reported
 
     def close(self) -> None:
-        """Take what the worker has left behind, and free everything. Idempotent."""
+        """Read what the worker left behind, and release everything. Idempotent."""
         if self._is_closed:
             return
-        self._drain_socket()
+        self._read_leftovers()
         self.last_started()
         self._is_closed = True
         self._reactor.watch_readable(self._socket.fileno(), None)
@@ -163,7 +166,7 @@ class WorkerLink:
     # ---- messages
 
     def send(self, message: ToWorker, *, at_once: bool = False) -> None:
-        """Send it, at once or with whatever else is sent in this turn of the loop: one system call for many."""
+        """Send a message, at once or together with the others of this turn of the loop, in one system call."""
         out = self._out
         out.append(pack(message))
         if self._is_blocked:
@@ -188,7 +191,7 @@ class WorkerLink:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # it is dead, and its exit is on its way here
+            return  # the worker is dead; its exit is about to be reported
         if sent < len(data):
             self._out.append(data[sent:])
             self._wait_to_write()
@@ -208,27 +211,23 @@ class WorkerLink:
         self._flush()
 
     def poll(self) -> None:
-        """Take what has arrived, without waiting for the loop to say that something has."""
+        """Read now, without waiting for the reactor to report the socket readable."""
         if not self._is_closed:
             self._on_readable()
 
     def _on_readable(self) -> None:
         if self._receive() == b"":
-            # The process may well live on (user code can close anything): without its socket it is of no use.
+            # The process may still run, since user code can close any descriptor, but it is useless without its socket.
             self._reactor.watch_readable(self._socket.fileno(), None)
             self.kill()
 
     def _receive(self) -> bytes | None:
-        """Take what is there: nothing (None), or the end (no bytes)."""
+        """Read once and pass the messages on; return the bytes, ``b""`` at the end, or None if there are none yet."""
         if self._is_garbled:
             return b""
-        try:
-            size = self._socket.recv_into(_buffer)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
-        data = bytes(_view[:size])
+        data = self._buffer.receive(self._socket)
+        if not data:
+            return data
         try:
             messages = self._reader.feed(data)
         except WireError as error:
@@ -239,15 +238,15 @@ class WorkerLink:
             self._on_messages(self, messages)
         return data
 
-    def _drain_socket(self) -> None:
-        """The worker is dead: what it had sent before still counts, up to where it broke the protocol."""
-        for _ in range(_MOST_LEFT_BYTES // _READ_BYTES):
+    def _read_leftovers(self) -> None:
+        """Read what the worker sent before it died: that still counts, up to where it broke the protocol."""
+        for _ in range(_MOST_LEFT_BYTES // RECEIVE_BYTES):
             if not self._receive():
                 return
 
 
 def _shared_memory() -> int:
-    """A descriptor of ``SHARED_BYTES`` of zeroed memory that can be mapped by two processes."""
+    """Return a descriptor of ``SHARED_BYTES`` of zeroed memory that two processes can map."""
     if sys.platform == "linux":
         fd = os.memfd_create("penstock")
     else:

@@ -1,4 +1,4 @@
-"""The processes of one engine: the zygote, and the workers that are forked from it."""
+"""The processes of one engine: the zygote, and the workers forked from it."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
+from penstock.receive_buffer import ReceiveBuffer
 from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned
 
-_MAX_ZYGOTE_LOSSES = 3  # in a row, without a worker born in between
+_MAX_ZYGOTE_LOSSES = 3  # in a row, with no worker started in between
 
 
 class ProcessEvents(Protocol):
-    """Whom the crew tells."""
+    """The engine, as its processes report to it."""
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
-        """A worker has sent something."""
+        """Handle messages from a worker."""
 
     def on_exit(self, link: WorkerLink, reason: str) -> None:
-        """A worker's process has ended, and all that it had sent has been told."""
+        """Handle the end of a worker's process. Everything that it had sent has been reported before."""
 
     def on_load_failure(self, error: str) -> None:
-        """The app cannot be imported in the zygote, so there will be no workers."""
+        """Handle that the zygote cannot import the app, so that there will be no workers."""
 
 
 class WorkerProcesses:
-    """See the module's text.
+    """Starts and kills workers, and replaces a zygote that died.
 
     Parameters
     ----------
     reactor:
-        The engine's.
+        The engine's reactor.
     target:
         Where the zygote finds the app.
     events:
-        Whom to tell.
+        Receives the reports.
     """
 
     def __init__(self, reactor: Reactor, target: str, events: ProcessEvents) -> None:
         self._reactor = reactor
         self._target = target
         self._events = events
+        self._buffer = ReceiveBuffer()
         self._zygote: ZygoteLink | None = None
         self._is_loaded = False
         self._is_closed = False
         self._losses = 0
         self._links: dict[int, WorkerLink] = {}
-        self._to_spawn: dict[int, Spawn] = {}  # asked for before the app was imported
+        self._to_spawn: dict[int, Spawn] = {}  # requested before the app was imported
 
     @property
     def links(self) -> dict[int, WorkerLink]:
-        """The workers whose exit has not been told, by the scheduler's id."""
+        """The workers whose exit has not been reported, by the scheduler's id."""
         return self._links
 
     def start(self) -> None:
@@ -68,7 +70,7 @@ class WorkerProcesses:
     def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
         """Start a worker, now or as soon as the app is imported."""
         name = f"{pool}/{place}"
-        self._links[worker] = WorkerLink(self._reactor, worker, name, self._events.on_messages)
+        self._links[worker] = WorkerLink(self._reactor, self._buffer, worker, name, self._events.on_messages)
         self._to_spawn[worker] = Spawn(worker, pool, name, device)
         if self._is_loaded:
             self._spawn_waiting()
@@ -82,14 +84,14 @@ class WorkerProcesses:
         self._to_spawn.clear()
 
     def kill(self, worker: int) -> None:
-        """SIGKILL a worker; one that has not been asked for yet is simply not asked for."""
+        """Send SIGKILL to a worker. A worker that the zygote has not been asked for yet is never started."""
         if self._to_spawn.pop(worker, None) is not None:
             self._reactor.call_soon(lambda: self._exited(worker, "never started"))
         elif worker in self._links:
             self._links[worker].kill()
 
     def close(self) -> None:
-        """Kill everything, and wait for it. Idempotent."""
+        """Kill all processes, and wait for the zygote to end. Idempotent."""
         self._is_closed = True
         for link in self._links.values():
             link.kill()
@@ -99,12 +101,12 @@ class WorkerProcesses:
             link.close()
         self._links.clear()
 
-    # ---- what the zygote says
+    # ---- messages from the zygote
 
     def _on_zygote_message(self, message: Message, pidfd: int) -> None:
         if isinstance(message, Spawned):
             self._losses = 0
-            self._links[message.worker].born(message.pid, pidfd)
+            self._links[message.worker].on_spawned(message.pid, pidfd)
         elif isinstance(message, Exited):
             self._exited(message.worker, _reason(message.status))
         elif isinstance(message, Loaded):
@@ -117,8 +119,8 @@ class WorkerProcesses:
             log_event(
                 logging.WARNING,
                 "import-threads",
-                "importing the app started threads, so workers cannot be forked from one warm process: each imports "
-                "the app anew, and takes longer to be ready; start threads in setup() instead",
+                "importing the app started threads, so workers cannot be forked from one warm process: each worker "
+                "imports the app itself, and takes longer to become ready; start threads in setup() instead",
                 threads=", ".join(message.threads),
             )
         self._is_loaded = True
@@ -130,7 +132,7 @@ class WorkerProcesses:
             self._exited(worker, "the app could not be imported")
 
     def _on_zygote_lost(self) -> None:
-        """Its workers die with it: the kernel sees to that, and where it does not, the kill does."""
+        """Start another zygote. The kernel has killed the lost one's workers; where it does not, ``kill`` does."""
         if self._is_closed:
             return
         self._losses += 1
@@ -151,12 +153,12 @@ class WorkerProcesses:
         self._to_spawn.pop(worker, None)
         link.close()
         self._events.on_exit(link, reason)
-        # Only now: what is reported of the exit names the process.
+        # Only now: reports of the exit still look the process up.
         self._links.pop(worker, None)
 
 
 def _reason(status: int) -> str:
-    """An exit status for a person."""
+    """Describe an exit status to a person."""
     if status >= 0:
         return f"exit code {status}"
     try:

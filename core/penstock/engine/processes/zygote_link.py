@@ -1,4 +1,4 @@
-"""The engine's end of the zygote: it asks for workers, and hears of their births and deaths."""
+"""The engine's end of the zygote: requests workers, and reports when they start and exit."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _MOST_DESCRIPTORS = 64
 
 
 def _environment() -> dict[str, str]:
-    """What the workers inherit: all but the settings. There are keys among those, which no model has to know."""
+    """Return the environment of the workers, without the settings: some are keys, which models must not see."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 class ZygoteLink:
-    """A zygote process, started at once.
+    """The connection to a zygote, which it starts.
 
     Parameters
     ----------
     reactor:
-        The engine's.
+        The engine's reactor.
     load:
-        What it is to import.
+        The order to import the app.
     on_message:
-        Takes each message, and the pidfd that came with a ``Spawned`` (-1 if none).
+        Called with each message, and the pidfd that came with a ``Spawned`` (-1 if there is none).
     on_lost:
-        Called once if the zygote ends by itself.
+        Called once if the zygote ends without ``close``.
     """
 
     def __init__(
@@ -65,22 +65,22 @@ class ZygoteLink:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The zygote's pid."""
         return self._process.pid
 
     def _send(self, message: ToZygote, descriptors: list[int] | None = None) -> None:
-        # Blocking: these are few and small, and the zygote reads them at once. A torn frame would be parted from its
-        # descriptors.
+        # Blocking: these frames are few and small, and the zygote reads them at once. A frame sent in two parts would
+        # be separated from its descriptors.
         self._socket.setblocking(True)
         try:
             socket.send_fds(self._socket, [pack(message)], descriptors or [])
         except OSError:
-            pass  # it is dead, and that is about to be read
+            pass  # the zygote is dead, and the next read reports that
         finally:
             self._socket.setblocking(False)
 
     def spawn(self, message: ToZygote, descriptors: list[int]) -> None:
-        """Ask for a worker that gets these descriptors; they stay the caller's to close."""
+        """Request a worker, and pass it these descriptors. The caller closes its own copies."""
         self._send(message, descriptors)
 
     def _on_readable(self) -> None:
@@ -105,7 +105,7 @@ class ZygoteLink:
         return self._pidfds.popleft() if isinstance(message, Spawned) and self._pidfds else -1
 
     def close(self) -> None:
-        """End the process, and with it every worker it has forked. Idempotent; returns when the zygote is gone."""
+        """Kill the zygote, and with it every worker it has started; return when the zygote is gone. Idempotent."""
         if self._socket.fileno() < 0:
             return
         self._reactor.watch_readable(self._socket.fileno(), None)

@@ -1,1 +1,1 @@
-"""The loops that an engine can run on: asyncio and trio."""
+"""The event loops that an engine can run on: asyncio and trio."""

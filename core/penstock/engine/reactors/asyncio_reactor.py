@@ -1,4 +1,4 @@
-"""The engine on asyncio's loop, or on uvloop's."""
+"""The reactor for asyncio's loop, and for uvloop."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from penstock.engine.reactors.reactor import Callback
 
 
 class AsyncioReactor:
-    """Made inside a running loop, and used only there (``call_soon_threadsafe`` excepted)."""
+    """A reactor on an asyncio loop, by default the running one. Use it in that loop's thread only.
+
+    ``call_soon_threadsafe`` is the exception.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop if loop is not None else asyncio.get_running_loop()
         self.call_soon: Callable[[Callback], object] = self._loop.call_soon
         self.call_soon_threadsafe: Callable[[Callback], object] = self._loop.call_soon_threadsafe
-        # Not loop.time(): uvloop's is rounded to milliseconds, and cached for the turn of the loop.
+        # Not loop.time(): uvloop rounds it to milliseconds, and caches it for the turn of the loop.
         self.time = monotonic
 
     def call_at(self, when: float, callback: Callback) -> asyncio.TimerHandle:
@@ -39,7 +42,7 @@ class AsyncioReactor:
             self._loop.add_writer(fd, callback)
 
     def park(self, register: Callable[[Callback], None]) -> asyncio.Future[None]:
-        """See ``Reactor``. A bare future: a coroutine around it would cost every request another one."""
+        """See ``Reactor``. Returns a bare future: a coroutine around it would be one more object for every request."""
         future = self._loop.create_future()
         register(partial(_wake, future))
         return future

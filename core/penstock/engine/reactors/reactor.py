@@ -1,4 +1,4 @@
-"""What the engine needs of the loop it lives on."""
+"""The interface of the event loop that an engine runs on."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ Callback = Callable[[], None]
 
 
 class TimerHandle(Protocol):
-    """A timer that can be called off."""
+    """A timer that can be cancelled."""
 
     def cancel(self) -> object:
-        """Call it off. Harmless after it has fired."""
+        """Cancel the timer. Harmless after it has fired."""
 
 
 class Reactor(Protocol):
-    """A loop: asyncio's or trio's. Every callback runs in the loop's own thread, and none of them waits."""
+    """A loop: asyncio's or trio's. Every callback runs in the loop's own thread, and must not block."""
 
     def time(self) -> float:
-        """The instant now, of ``time.monotonic``, which engine and workers share."""
+        """Return the current instant of ``time.monotonic``, the clock that engine and workers share."""
 
     def call_at(self, when: float, callback: Callback) -> TimerHandle:
-        """Call back at the instant ``when``, or shortly after it."""
+        """Call ``callback`` at the instant ``when``, or shortly after it."""
 
     def call_soon(self, callback: Callback, /) -> object:
-        """Call back when what is ready now has been dealt with. In the loop's own thread only."""
+        """Call ``callback`` after everything that is ready now has been handled. In the loop's own thread only."""
 
     def call_soon_threadsafe(self, callback: Callback, /) -> object:
-        """The same, from any thread."""
+        """Do the same as ``call_soon``, from any thread."""
 
     def watch_readable(self, fd: int, callback: Callback | None) -> None:
-        """Call back whenever ``fd`` can be read; None ends that. To be ended before ``fd`` is closed."""
+        """Call ``callback`` whenever ``fd`` is readable; None ends the watch. End it before closing ``fd``."""
 
     def watch_writable(self, fd: int, callback: Callback | None) -> None:
-        """Call back whenever ``fd`` can be written; None ends that. To be ended before ``fd`` is closed."""
+        """Call ``callback`` whenever ``fd`` is writable; None ends the watch. End it before closing ``fd``."""
 
     def park(self, register: Callable[[Callback], None]) -> Awaitable[None]:
-        """Pass a callback to ``register``, and return what can be awaited until it is called.
+        """Pass a callback to ``register``, and return an awaitable that ends when it is called.
 
-        The wait may be cancelled; calls that come too late are harmless.
+        The wait may be cancelled. A call that comes too late is harmless.
         """

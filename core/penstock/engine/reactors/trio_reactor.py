@@ -1,7 +1,7 @@
-"""The engine inside a trio program: every watch and timer is a system task.
+"""The reactor for an engine inside a trio program: every watch and timer is a system task.
 
-Not tasks of a nursery: that would wrap every exception of the embedding program in a group on its way out, and its
-cancellation would stop the reactor before the engine could finish what it has.
+A nursery would not do. It would wrap every exception of the embedding program in a group, and its cancellation would
+stop the reactor before the engine could finish its jobs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from penstock.engine.reactors.reactor import Callback
 
 
 class TrioReactor:
-    """Made inside a running trio program, and used only in its thread (``call_soon_threadsafe`` excepted)."""
+    """A reactor on the running trio loop. Use it in that loop's thread only, except for ``call_soon_threadsafe``."""
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -58,8 +58,8 @@ class TrioReactor:
         self, scope: trio.CancelScope, wait: Callable[[], Awaitable[None]], callback: Callback
     ) -> None:
         with scope:
-            # The watch may be ended, and the descriptor closed, by the callback itself, or between the descriptor's
-            # getting ready and this task's turn: it must be neither waited for nor read any more then.
+            # The watch may be ended, and the descriptor closed, by the callback itself, or after the descriptor became
+            # ready and before this task runs. From then on it must be neither waited for nor read.
             while not scope.cancel_called:
                 await wait()
                 if not scope.cancel_called:
@@ -73,7 +73,7 @@ class TrioReactor:
 
 
 def _call(callback: Callback) -> None:
-    """An exception here is a bug of the engine's; it must not end the program that the engine is a guest of."""
+    """Call back, and log an exception: it is a bug of the engine, and must not end the program that embeds it."""
     try:
         callback()
     except Exception:

@@ -1,6 +1,6 @@
-"""Attempts of ``async def`` handlers: a task each, in a scope that its deadline and a cancel close.
+"""Attempts of ``async def`` handlers: a task each, in a scope that is cancelled by its deadline or on request.
 
-Written once for both loops: what differs between trio and asyncio comes in through ``Scope`` and ``Event``.
+The code is the same for both loops. The differences between trio and asyncio are behind ``Scope`` and ``LoopEvent``.
 """
 
 from __future__ import annotations
@@ -9,39 +9,39 @@ from collections.abc import AsyncGenerator, Callable
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
-from penstock.wire import FAILED_HANDLER, Chunk, Done, Failure, Run
-from penstock.worker.attempts import END_OF_STREAM, WINDOW_BYTES, Batch, Invocation, LiveEndpoint, Result
+from penstock.wire import FAILED_HANDLER, WINDOW_BYTES, Chunk, Done, Failure, Run
+from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
 
-# How code that was written for asyncio fails under trio: asyncio itself, sniffio and anyio, trio's run loop.
+# Messages of code written for asyncio that runs under trio: from asyncio itself, sniffio and anyio, trio's run loop.
 _FOREIGN_LOOP = (
     "no running event loop",
     "no current event loop",
     "unknown async library",
     "unrecognized yield message",
 )
-_MEND = '; this endpoint runs on trio; declare it with runtime="asyncio" for code that needs asyncio'
+_FOREIGN_LOOP_FIX = '; this endpoint runs on trio; declare it with runtime="asyncio" for code that needs asyncio'
 
 
-class Event(Protocol):
-    """What ``trio.Event`` and ``asyncio.Event`` have in common."""
+class LoopEvent(Protocol):
+    """The common part of ``trio.Event`` and ``asyncio.Event``."""
 
     def set(self) -> object:
-        """Let all who wait go on."""
+        """Wake all tasks that wait."""
 
     async def wait(self) -> object:
-        """Wait until it is set."""
+        """Wait until the event is set."""
 
 
 class Scope(Protocol):
-    """Where a task runs: it can be cancelled, and cancels itself at the deadline."""
+    """The cancel scope of a task. It cancels itself at the deadline."""
 
     def cancel(self) -> None:
-        """Raise the loop's cancellation inside the task."""
+        """Raise the loop's cancellation exception inside the task."""
 
     @property
     def cancelled(self) -> bool:
-        """Whether that has been asked for, or the deadline has passed."""
+        """True once ``cancel`` has been called, or the deadline has passed."""
 
 
 class TaskAttempt:
@@ -50,13 +50,14 @@ class TaskAttempt:
     Parameters
     ----------
     run, live:
-        What to run.
+        The attempt, and its endpoint.
     runtime:
-        The loop that it will run on, to name it in the mend of an error.
+        The loop that it runs on. Errors that come from code for the other loop name the fix.
     new_event:
         ``trio.Event`` or ``asyncio.Event``.
     send:
-        Posts a chunk, or nothing, and returns whether everything posted has left; ``wake`` follows if not.
+        Posts a chunk, or nothing, and writes. Returns True if everything posted has been written; otherwise ``wake`` is
+        called once it has.
     """
 
     def __init__(
@@ -65,12 +66,12 @@ class TaskAttempt:
         live: LiveEndpoint,
         *,
         runtime: Literal["trio", "asyncio"],
-        new_event: Callable[[], Event],
+        new_event: Callable[[], LoopEvent],
         send: Callable[[Chunk | None], bool],
     ) -> None:
         self.attempt = run.attempt
         self.deadline = run.deadline
-        self._call = Invocation(run, live, lambda: self._cancelled)
+        self._invocation = Invocation(run, live, lambda: self._cancelled)
         self._live = live
         self._runtime = runtime
         self._new_event = new_event
@@ -78,90 +79,90 @@ class TaskAttempt:
         self._scope: Scope | None = None
         self._is_cancelled_early = False
         self._credit = WINDOW_BYTES
-        self._room: Event | None = None  # there while the stream waits for room
+        self._room: LoopEvent | None = None  # set while the stream waits for room
 
     @property
     def _cancelled(self) -> bool:
         return self._is_cancelled_early or (self._scope is not None and self._scope.cancelled)
 
     def enter(self, scope: Scope) -> None:
-        """Tell it the scope that it runs in, before ``run``. A cancel from before that is made up for."""
+        """Set the scope that it runs in, before ``run``. If ``cancel`` came first, it takes effect now."""
         self._scope = scope
         if self._is_cancelled_early:
             scope.cancel()
 
     def cancel(self) -> None:
-        """Stop it; it ends in its own time, with ``Done``."""
+        """Request that it stop. It still ends with a ``Done``, once the user's code has returned."""
         if self._scope is None:
             self._is_cancelled_early = True
         else:
             self._scope.cancel()
 
     def credit(self, size_bytes: int) -> None:
-        """Give back room in the window of its stream."""
+        """Add room to the window of its stream."""
         self._credit += size_bytes
         self.wake()
 
     def wake(self) -> None:
-        """Let a stream that waits look again whether it has room."""
+        """Make a waiting stream check again whether it has room."""
         if self._room is not None:
             self._room.set()
 
     async def run(self) -> Done:
-        """Run the attempt. Never raises: what cancelled it ends here, at the border of its scope."""
+        """Run the attempt. Never raises: its cancellation is caught here, where its scope ends."""
         began = perf_counter()
         try:
             results = await self._results()
         except BaseException as error:
             if self._cancelled:
-                return self._call.cancelled(seconds=perf_counter() - began)
-            results = [self._explained(error)] * len(self._call.run.works)
+                return self._invocation.cancelled(seconds=perf_counter() - began)
+            results = [self._explained(error)] * len(self._invocation.run.works)
         leave_if_forked(results)
         return Done(self.attempt, perf_counter() - began, results)
 
-    async def _results(self) -> list[Result]:
+    async def _results(self) -> list[JobResult]:
         endpoint = self._live.endpoint
         if endpoint.is_stream:
-            return [await self._stream(self._live.start(self._call))]
+            return [await self._stream(self._live.start(self._invocation))]
         if not endpoint.batching:
-            return [self._live.encode(await self._live.start(self._call))]
-        batch = Batch(self._live, self._call.run.works)
+            return [self._live.encode(await self._live.start(self._invocation))]
+        batch = Batch(self._live, self._invocation.run.works)
         if batch.decoded:
             await self._settle(batch)
         return batch.results
 
     async def _settle(self, batch: Batch) -> None:
         try:
-            batch.settle(await self._live.start_batch(self._call, batch))
+            batch.settle(await self._live.start_batch(self._invocation, batch))
         except Exception as error:
             if self._cancelled:
                 raise
             batch.fail(self._explained(error))
 
-    async def _stream(self, generator: AsyncGenerator[Any, None]) -> Result:
+    async def _stream(self, generator: AsyncGenerator[Any, None]) -> JobResult:
         try:
             async for value in generator:
                 leave_if_forked()
                 await self._send_chunk(self._live.encode_chunk(value))
         finally:
-            # Whatever stopped it, its own finally blocks run now and in this scope, not when it is collected.
+            # The generator's finally blocks must run now and in this scope, not when it is garbage-collected.
             await generator.aclose()
         return END_OF_STREAM
 
     async def _send_chunk(self, body: bytes) -> None:
         self._credit -= len(body)
-        has_left = self._send(Chunk(self.attempt, body))
-        while not has_left or self._credit <= 0:
+        is_flushed = self._send(Chunk(self.attempt, body))
+        while not is_flushed or self._credit <= 0:
             self._room = self._new_event()
             try:
                 await self._room.wait()
             finally:
                 self._room = None
-            has_left = self._send(None)
+            is_flushed = self._send(None)
 
     def _explained(self, error: BaseException) -> Failure:
         failure = self._live.failure_of(error)
         text = failure.detail.lower()
         if self._runtime == "trio" and failure.kind == FAILED_HANDLER and any(sign in text for sign in _FOREIGN_LOOP):
-            failure.detail += _MEND
+            failure.detail += _FOREIGN_LOOP_FIX
         return failure

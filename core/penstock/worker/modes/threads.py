@@ -1,7 +1,7 @@
-"""Attempts of plain functions that run several at once: threads of our own, and one way back to the loop.
+"""Attempts of plain functions with several slots: a thread each, and one mailbox back to the loop.
 
-Threads cannot be interrupted. A cancelled attempt learns it from its ``Context``, and its slot is free only when the
-user's code has really returned.
+Threads cannot be interrupted. A cancelled attempt can see that in its ``Context``, and its slot is free only when the
+user's code has returned.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
-from penstock.wire import Chunk, Done, Run
-from penstock.worker.attempts import END_OF_STREAM, WINDOW_BYTES, Invocation, LiveEndpoint, Result
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Run
+from penstock.worker.attempts import END_OF_STREAM, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
 
 Delivery = Done | Chunk
 
 
 class Mailbox:
-    """What threads hand to the loop, with one wake-up for many deliveries.
+    """A queue from threads to the loop, with one wake-up for many deliveries.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ class Mailbox:
         self._is_waking = False
 
     def put(self, delivery: Delivery) -> None:
-        """Hand something over. Any thread.
+        """Pass a delivery to the loop. Callable from any thread.
 
-        The order matters, here and in ``_empty``: append, then test and set the flag; clear it, then drain. Any other
-        order can leave a delivery behind with nobody to wake the loop for it.
+        The order matters, here and in ``_empty``: append, then test and set the flag; clear the flag, then take the
+        deliveries. Any other order can leave a delivery behind without waking the loop for it.
         """
         self._deliveries.append(delivery)
         if not self._is_waking:
@@ -64,11 +64,11 @@ class Mailbox:
 
 
 class ThreadAttempt:
-    """One attempt in a thread. ``cancel``, ``credit`` and ``wake`` are the loop's, ``run`` is the thread's."""
+    """One attempt in a thread. The loop calls ``cancel``, ``credit`` and ``wake``; the thread calls ``run``."""
 
     def __init__(self, run: Run, live: LiveEndpoint, mailbox: Mailbox) -> None:
         self.attempt = run.attempt
-        self._call = Invocation(run, live, self._is_cancelled)
+        self._invocation = Invocation(run, live, self._is_cancelled)
         self._live = live
         self._mailbox = mailbox
         self._cancelled = False
@@ -79,69 +79,69 @@ class ThreadAttempt:
         return self._cancelled
 
     def cancel(self) -> None:
-        """Tell its ``Context``, and stop it if it waits for room."""
+        """Set ``cancelled`` in its ``Context``, and stop it if it waits for room."""
         with self._changed:
             self._cancelled = True
             self._changed.notify()
 
     def credit(self, size_bytes: int) -> None:
-        """Give back room in the window of its stream."""
+        """Add room to the window of its stream."""
         with self._changed:
             self._credit += size_bytes
             self._changed.notify()
 
     def wake(self) -> None:
-        """Do nothing: a full socket does not concern it, its window bounds what can wait there."""
+        """Do nothing: the attempt does not wait for the socket, and its window bounds the chunks that wait there."""
 
     def run(self) -> None:
-        """Run the attempt and hand over what it produces."""
+        """Run the attempt, and put its chunks and its ``Done`` into the mailbox."""
         is_stream = self._live.endpoint.is_stream
-        self._mailbox.put(self._stream() if is_stream else self._live.answer(self._call))
+        self._mailbox.put(self._stream() if is_stream else self._live.answer(self._invocation))
 
     def _stream(self) -> Done:
         began = perf_counter()
         try:
-            result = self._produce(self._live.start(self._call))
+            result = self._produce(self._live.start(self._invocation))
         except BaseException as error:
             result = self._live.failure_of(error)
         leave_if_forked((result,))
         if self._cancelled:
-            return self._call.cancelled(seconds=perf_counter() - began)
+            return self._invocation.cancelled(seconds=perf_counter() - began)
         return Done(self.attempt, perf_counter() - began, [result])
 
-    def _produce(self, generator: Generator[Any, None, Any]) -> Result:
+    def _produce(self, generator: Generator[Any, None, Any]) -> JobResult:
         try:
             for value in generator:
                 leave_if_forked()
                 body = self._live.encode_chunk(value)
                 if not self._wait_for_room():
                     break
-                self._credit_used(len(body))
+                self._use_credit(len(body))
                 self._mailbox.put(Chunk(self.attempt, body))
         finally:
             generator.close()
         return END_OF_STREAM
 
     def _wait_for_room(self) -> bool:
-        """Wait while the window is used up; return whether the stream is still wanted."""
+        """Wait while the window is used up; return False if the stream has been cancelled."""
         with self._changed:
             self._changed.wait_for(lambda: self._cancelled or self._credit > 0)
             return not self._cancelled
 
-    def _credit_used(self, size_bytes: int) -> None:
+    def _use_credit(self, size_bytes: int) -> None:
         with self._changed:
             self._credit -= size_bytes
 
 
 class Threads:
-    """As many threads as there ever were attempts at once; the engine's slots bound that."""
+    """Threads that run attempts. There are as many as attempts ever ran at once, which the engine's slots bound."""
 
     def __init__(self) -> None:
         self._waiting: SimpleQueue[ThreadAttempt] = SimpleQueue()
         self._count = 0
 
     def start(self, attempt: ThreadAttempt, *, running: int) -> None:
-        """Run an attempt, the ``running``-th of those that run now."""
+        """Run an attempt; ``running`` is the number of attempts that now run, this one included."""
         self._waiting.put(attempt)
         if running > self._count:
             self._count += 1

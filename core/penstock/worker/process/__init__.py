@@ -1,1 +1,1 @@
-"""The processes below an engine: the zygote, and a worker from its birth to its exit."""
+"""The child processes themselves: the zygote, and a worker from start to exit."""

@@ -1,7 +1,7 @@
-"""A worker that is not forked but starts from nothing, for apps whose import leaves threads running.
+"""A worker that is executed rather than forked, for apps whose import leaves threads running.
 
-``python -m penstock.worker.process.exec_worker ENGINE PAGE OUTPUT PARENT`` with the numbers of its descriptors, the
-zygote's pid, and on stdin the frames of its ``Load`` and its ``Spawn``.
+``python -m penstock.worker.process.exec_worker ENGINE MEMORY OUTPUT PARENT``, with the numbers of its descriptors and
+the zygote's pid. The frames of its ``Load`` and its ``Spawn`` come on stdin.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import NoReturn
 
 from penstock.app import loader
 from penstock.wire import FrameReader, Load, Spawn, pack
-from penstock.worker.process import process_setup as birth
-from penstock.worker.process.worker_main import Inheritance, live
+from penstock.worker.process.process_setup import die_with_parent
+from penstock.worker.process.worker_main import WorkerDescriptors, run_worker
 
 
-def start(load: Load, orders: Spawn, inheritance: Inheritance) -> subprocess.Popen[bytes]:
-    """Start one; the caller keeps its own copies of the descriptors, and reaps it."""
-    descriptors = (inheritance.engine, inheritance.page, inheritance.output)
-    numbers = [str(number) for number in (*descriptors, os.getpid())]
+def start(load: Load, spawn: Spawn, descriptors: WorkerDescriptors) -> subprocess.Popen[bytes]:
+    """Start such a worker. The caller closes its own copies of the descriptors, and reaps the process."""
+    numbers = (descriptors.engine, descriptors.memory, descriptors.output)
+    arguments = [str(number) for number in (*numbers, os.getpid())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "penstock.worker.process.exec_worker", *numbers],
+        [sys.executable, "-m", "penstock.worker.process.exec_worker", *arguments],
         stdin=subprocess.PIPE,
-        stdout=inheritance.output,
-        stderr=inheritance.output,
-        pass_fds=descriptors,
+        stdout=descriptors.output,
+        stderr=descriptors.output,
+        pass_fds=numbers,
         process_group=0,
     )
     assert process.stdin is not None
     try:
-        process.stdin.write(pack(load) + pack(orders))
+        process.stdin.write(pack(load) + pack(spawn))
         process.stdin.close()
     except BrokenPipeError:
         pass  # it has died already, and will be reaped like any other
@@ -39,15 +39,15 @@ def start(load: Load, orders: Spawn, inheritance: Inheritance) -> subprocess.Pop
 
 
 def main() -> NoReturn:
-    """Read what to be from stdin, and be it."""
-    engine, page, output, parent = (int(argument) for argument in sys.argv[1:5])
-    for descriptor in (engine, page, output):
+    """Read ``Load`` and ``Spawn`` from stdin, and run that worker."""
+    engine, memory, output, parent = (int(argument) for argument in sys.argv[1:5])
+    for descriptor in (engine, memory, output):
         os.set_inheritable(descriptor, False)
-    birth.die_with_parent(parent)
-    load, orders = FrameReader().feed(sys.stdin.buffer.read())
+    die_with_parent(parent)
+    load, spawn = FrameReader().feed(sys.stdin.buffer.read())
     assert isinstance(load, Load)
-    assert isinstance(orders, Spawn)
-    live(lambda: loader.load(load), orders, Inheritance(engine, page, output), parent=parent)
+    assert isinstance(spawn, Spawn)
+    run_worker(lambda: loader.load(load), spawn, WorkerDescriptors(engine, memory, output), parent=parent)
 
 
 if __name__ == "__main__":

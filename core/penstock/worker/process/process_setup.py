@@ -1,4 +1,4 @@
-"""What a new process does to itself before it is a worker, or the zygote."""
+"""The set-up of a new process that becomes a worker, or the zygote."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PR_SET_NAME = 15
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Be killed when the thread that started this process ends. Linux only; elsewhere the end of a socket must do.
+    """Have the kernel kill this process when the thread that started it ends. Linux only; elsewhere, EOF must suffice.
 
     Parameters
     ----------
     parent:
-        The parent's pid, if known: it may have died before this call, and would send no signal any more.
+        The parent's pid, if known. If the parent died before this call, no signal would come, so this process exits.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:
@@ -30,7 +30,7 @@ def die_with_parent(parent: int | None = None) -> None:
 
 
 def take_name(name: str) -> None:
-    """Be called this by ``top`` and ``ps``, as far as 15 bytes go. Linux only."""
+    """Set the name that ``top`` and ``ps`` show for this process, cut to 15 bytes. Linux only."""
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
@@ -40,31 +40,31 @@ def _prctl(option: int, argument: int | bytes) -> None:
 
 
 def ignore_stop_signals() -> None:
-    """Leave SIGINT and SIGTERM, which a terminal or a supervisor sends to all, to the engine."""
+    """Ignore SIGINT and SIGTERM. A terminal or a supervisor sends them to all processes; the engine handles them."""
     signal.signal(signal.SIGINT, ignore)
     signal.signal(signal.SIGTERM, ignore)
 
 
 def occupy_standard_descriptors() -> None:
-    """Make sure that 0, 1 and 2 are open, so that no socket of ours ever gets one of these numbers."""
+    """Open the descriptors 0, 1 and 2 if they are closed, so that no socket is ever assigned one of these numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
 def become_worker(output: int, name: str, parent: int) -> None:
-    """Turn this process into one that only its engine speaks to.
+    """Turn this process into a worker, which only its engine controls.
 
     Parameters
     ----------
     output:
-        The write end of the pipe that takes stdout and stderr.
+        The write end of the pipe for stdout and stderr.
     name:
-        What the process is called.
+        The name of the process.
     parent:
         The pid of the zygote.
     """
-    # Its own group, so that the processes that user code starts can be killed with it.
+    # A process group of its own, so that the processes that user code starts can be killed with it.
     os.setpgid(0, 0)
     die_with_parent(parent)
     take_name(name)
@@ -90,7 +90,7 @@ def _redirect(output: int) -> None:
 
 
 def _line_buffered(stream: TextIO | None, descriptor: int) -> TextIO:
-    """The stream itself where possible: logging handlers made at import hold on to it."""
+    """Return a line-buffered stream: the same one if possible, since logging handlers made at import refer to it."""
     if isinstance(stream, io.TextIOWrapper) and not stream.closed and stream.fileno() == descriptor:
         stream.reconfigure(line_buffering=True)
         return stream
@@ -98,7 +98,7 @@ def _line_buffered(stream: TextIO | None, descriptor: int) -> TextIO:
 
 
 def _reseed() -> None:
-    """Let workers of one zygote draw different numbers. ``random`` sees to itself after a fork; numpy does not."""
+    """Make workers of one zygote draw different numbers. ``random`` reseeds itself after a fork; numpy does not."""
     numpy_random = getattr(sys.modules.get("numpy"), "random", None)
     if numpy_random is not None:
         numpy_random.seed()

@@ -1,4 +1,4 @@
-"""A worker from its birth to its exit."""
+"""A worker process, from start to exit."""
 
 from __future__ import annotations
 
@@ -16,114 +16,112 @@ from types import ModuleType
 from typing import Literal, NoReturn, Protocol
 
 from penstock.app import App, Pool
-from penstock.wire import Ready, SetupFailed, Spawn
+from penstock.wire import SHARED_BYTES, Ready, SetupFailed, Spawn
 from penstock.worker import forks
 from penstock.worker.attempts import LiveEndpoint
-from penstock.worker.channel import Outbox
+from penstock.worker.channel import Channel
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.models import Models, SetupError
-from penstock.worker.process import process_setup as birth
-from penstock.worker.program import Program, Runtime
-
-PAGE_BYTES = 4096
+from penstock.worker.process.process_setup import become_worker
+from penstock.worker.program import Program, WorkerRuntime
 
 
 @dataclass(frozen=True)
-class Inheritance:
-    """What a worker gets from the engine, besides its orders: three descriptors, which it owns from here on.
+class WorkerDescriptors:
+    """The three descriptors that a worker receives from the engine, and owns.
 
     Attributes
     ----------
     engine:
         The socket to the engine.
-    page:
-        The memory that is shared with it.
+    memory:
+        The memory shared with the engine.
     output:
-        The pipe that takes stdout and stderr.
+        The write end of the pipe for stdout and stderr.
     """
 
     engine: int
-    page: int
+    memory: int
     output: int
 
 
-def live(load_app: Callable[[], App], orders: Spawn, inheritance: Inheritance, *, parent: int) -> NoReturn:
-    """Be the worker, and never return.
+def run_worker(load_app: Callable[[], App], spawn: Spawn, descriptors: WorkerDescriptors, *, parent: int) -> NoReturn:
+    """Turn this process into a worker, run it, and exit.
 
     Parameters
     ----------
     load_app:
-        Returns the app. Called with the output in place, for a worker that imports it itself.
-    orders:
-        Which pool's worker, and on which device.
-    inheritance:
-        The descriptors.
+        Returns the app. Called after the output is redirected, because a worker that was not forked imports the app.
+    spawn:
+        The engine's order: the pool, the name and the device.
+    descriptors:
+        The worker's ends of what it shares with the engine.
     parent:
         The pid of the zygote.
     """
     status = os.EX_SOFTWARE
     try:
-        birth.become_worker(inheritance.output, f"penstock {orders.name}", parent)
-        status = _Life(orders, inheritance).run(load_app)
+        become_worker(descriptors.output, f"penstock {spawn.name}", parent)
+        status = _WorkerMain(spawn, descriptors).run(load_app)
     except BaseException:
         traceback.print_exc()
     _flush_output()
     os._exit(status)
 
 
-class ServingRuntime(Runtime, Protocol):
-    """A loop as its owner sees it."""
+class ServingRuntime(WorkerRuntime, Protocol):
+    """A loop, as the code that starts it sees it."""
 
     async def serve(self, program: Program) -> None:
-        """Read and obey until stopped."""
+        """Pass everything that arrives to the program, until stopped."""
 
 
-class _Life:
-    def __init__(self, orders: Spawn, inheritance: Inheritance) -> None:
-        self._orders = orders
-        self._engine = socket.socket(fileno=inheritance.engine)
-        self._engine.setblocking(False)
-        self._outbox = Outbox(self._engine)
-        page = mmap.mmap(inheritance.page, PAGE_BYTES)
-        os.close(inheritance.page)
-        self._guard = InterruptGuard(memoryview(page).cast("Q"))
+class _WorkerMain:
+    def __init__(self, spawn: Spawn, descriptors: WorkerDescriptors) -> None:
+        self._spawn = spawn
+        engine = socket.socket(fileno=descriptors.engine)
+        engine.setblocking(False)
+        self._channel = Channel(engine)
+        memory = mmap.mmap(descriptors.memory, SHARED_BYTES)
+        os.close(descriptors.memory)
+        self._guard = InterruptGuard(memoryview(memory).cast("Q"))
         self._guard.install()
-        forks.watch(self._engine, self._guard)
+        forks.watch(engine, self._guard)
 
     def run(self, load_app: Callable[[], App]) -> int:
-        """Live; return the exit status."""
+        """Load the app and serve its pool; return the exit status."""
         try:
-            pool = load_app().pools[self._orders.pool]
+            pool = load_app().pools[self._spawn.pool]
         except BaseException as error:
-            return self._give_up(SetupError.of("", error))
+            return self._report_setup_failure(SetupError.of("", error))
         run: Callable[..., int] = preload_runtime(pool.runtime).run
-        return run(lambda runtime: self._serve(pool, runtime), self._engine, self._outbox)
+        return run(lambda runtime: self._serve(pool, runtime), self._channel)
 
     async def _serve(self, pool: Pool, runtime: ServingRuntime) -> int:
         began = perf_counter()
         models = Models()
         try:
-            await models.build(pool, self._orders.device)
+            await models.build(pool, self._spawn.device)
         except SetupError as error:
-            return self._give_up(error)
-        # What is loaded now stays: the collector need not look at it again and again.
+            return self._report_setup_failure(error)
+        # Everything loaded so far stays for good, so the garbage collector need not scan it again and again.
         gc.freeze()
-        self._outbox.post(Ready(perf_counter() - began, os.getpid()))
-        self._outbox.flush()
+        self._channel.post(Ready(perf_counter() - began, os.getpid()))
+        self._channel.flush()
         endpoints = {e.index: LiveEndpoint(e, models.predictors[e.index]) for e in pool.endpoints}
-        await runtime.serve(Program(runtime, self._outbox, self._guard, endpoints))
-        self._outbox.flush_all()
+        await runtime.serve(Program(runtime, self._channel, self._guard, endpoints))
+        self._channel.flush_all()
         await models.teardown()
         return os.EX_OK
 
-    def _give_up(self, error: SetupError) -> int:
-        self._outbox.post(SetupFailed(error.endpoint, error.traceback))
-        self._outbox.flush_all()
+    def _report_setup_failure(self, error: SetupError) -> int:
+        self._channel.post(SetupFailed(error.endpoint, error.traceback))
+        self._channel.flush_all()
         return 1
 
 
 def preload_runtime(name: Literal["trio", "asyncio"]) -> ModuleType:
-    """Import the module of a loop, and of no other: an asyncio pool never imports trio."""
+    """Import and return the module of one loop, and not of the other: an asyncio pool never imports trio."""
     return import_module(f"penstock.worker.runtimes.{name}_runtime")
 
 

@@ -1,7 +1,7 @@
-"""The process that imports the app once, and forks workers from then on.
+"""The zygote: a process that imports the app once, and from then on forks workers.
 
-``python -m penstock.worker.process.zygote FD`` where FD is a unix stream socket to the engine. It stays
-single-threaded, never runs a model, and holds no device: that is what makes its forks quick and safe.
+``python -m penstock.worker.process.zygote FD``, where FD is a unix stream socket to the engine. The zygote stays
+single-threaded, never runs a model and uses no device, which makes its forks fast and safe.
 """
 
 from __future__ import annotations
@@ -22,29 +22,28 @@ from penstock.app import App, loader
 from penstock.wire import Exited, FrameReader, FromZygote, Load, Loaded, LoadFailed, Message, Spawn, Spawned, pack
 from penstock.worker.failure_reports import user_traceback
 from penstock.worker.interrupts import ignore
-from penstock.worker.process import exec_worker as fresh
-from penstock.worker.process import process_setup as birth
-from penstock.worker.process.worker_main import Inheritance, live, preload_runtime
+from penstock.worker.process import exec_worker, process_setup
+from penstock.worker.process.worker_main import WorkerDescriptors, preload_runtime, run_worker
 
 _RECEIVE_BYTES = 65_536
-_MAX_DESCRIPTORS = 64  # in one read; three ride with each Spawn, and one read takes those of one
+_MAX_DESCRIPTORS = 64  # in one read; three come with each Spawn, and one read returns those of one Spawn
 
 
 class Zygote:
-    """Serves one engine until that is gone.
+    """The zygote of one engine.
 
     Parameters
     ----------
     engine:
-        The socket to it.
+        The socket to the engine.
     """
 
     def __init__(self, engine: socket.socket) -> None:
         self._engine = engine
         self._frames = FrameReader()
-        self._descriptors: deque[int] = deque()  # received, and not yet given to a worker
-        self._workers: dict[int, int] = {}  # pid -> the engine's number
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}  # pid -> those that were not forked
+        self._descriptors: deque[int] = deque()  # received, and not yet passed to a worker
+        self._workers: dict[int, int] = {}  # pid -> the engine's id of the worker
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}  # pid -> process, of workers that were executed
         self._load: Load
         self._app: App
         self._must_exec = False
@@ -53,7 +52,7 @@ class Zygote:
         self._wake_write.setblocking(False)
 
     def serve(self) -> NoReturn:
-        """Do what the engine says; exit when it is gone."""
+        """Carry out the engine's orders; exit when the engine is gone."""
         poll = select.poll()
         poll.register(self._engine, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
@@ -63,9 +62,9 @@ class Zygote:
                 self._reap()
             if self._engine.fileno() in ready:
                 for message in self._receive():
-                    self._obey(message)
+                    self._handle(message)
 
-    # ---- the engine
+    # ---- messages
 
     def _receive(self) -> list[Message]:
         try:
@@ -88,12 +87,12 @@ class Zygote:
             self._leave()
 
     def _leave(self) -> NoReturn:
-        """End with everything that was started here. The workers see the end of their own sockets as well."""
+        """Exit, and kill all workers. They would also exit by themselves, at the end of their own sockets."""
         for pid in self._workers:
             _kill_group(pid)
         os._exit(0)
 
-    def _obey(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if isinstance(message, Load):
             self._import(message)
         elif isinstance(message, Spawn):
@@ -107,12 +106,12 @@ class Zygote:
             self._app = loader.load(load)
             for pool in self._app.pools.values():
                 preload_runtime(pool.runtime)
-        except BaseException as error:  # SystemExit as well: a script may end itself at import
+        except BaseException as error:  # SystemExit included: a script may exit at import
             self._send(LoadFailed(user_traceback(error)))
             self._flush_and_exit()
         self._load = load
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-        # A fork copies only the thread that forks: locks of the others would stay locked for good.
+        # A fork copies only the thread that forks: locks held by other threads would stay locked forever.
         self._must_exec = bool(threads)
         self._prepare_to_fork()
         self._send(Loaded(perf_counter() - began, threads))
@@ -123,51 +122,52 @@ class Zygote:
         os._exit(1)
 
     def _prepare_to_fork(self) -> None:
-        # After the import, which may have set handlers of its own.
-        birth.ignore_stop_signals()
+        # After the import, which may have installed handlers of its own.
+        process_setup.ignore_stop_signals()
         signal.signal(signal.SIGCHLD, ignore)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
-        # A collection in a child writes to every object it looks at; the pages of frozen ones stay shared.
+        # A garbage collection in a child writes to every object it visits. Frozen objects are skipped, so their pages
+        # stay shared.
         gc.collect()
         gc.freeze()
 
     # ---- workers
 
-    def _spawn(self, orders: Spawn) -> None:
-        inheritance = Inheritance(*(self._descriptors.popleft() for _ in range(3)))
+    def _spawn(self, spawn: Spawn) -> None:
+        descriptors = WorkerDescriptors(*(self._descriptors.popleft() for _ in range(3)))
         try:
-            pid = self._exec(orders, inheritance) if self._must_exec else self._fork(orders, inheritance)
-        except OSError as error:  # no more processes or no more memory: as if it had started, and died
-            sys.stderr.write(f"penstock: cannot start worker {orders.name}: {error}\n")
-            self._send(Exited(orders.worker, os.EX_OSERR))
+            pid = self._exec(spawn, descriptors) if self._must_exec else self._fork(spawn, descriptors)
+        except OSError as error:  # out of processes or memory: report it as a worker that started and died
+            sys.stderr.write(f"penstock: cannot start worker {spawn.name}: {error}\n")
+            self._send(Exited(spawn.worker, os.EX_OSERR))
             return
         finally:
-            for descriptor in (inheritance.engine, inheritance.page, inheritance.output):
+            for descriptor in (descriptors.engine, descriptors.memory, descriptors.output):
                 os.close(descriptor)
-        self._workers[pid] = orders.worker
-        self._announce(orders.worker, pid)
+        self._workers[pid] = spawn.worker
+        self._announce(spawn.worker, pid)
 
     def _announce(self, worker: int, pid: int) -> None:
-        # Nobody but us can reap it, so the pid is still its own here, even if it has died.
+        # Only the zygote can reap the worker, so the pid is still the worker's here, even if it has died.
         descriptors = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
         self._send(Spawned(worker, pid), descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _fork(self, orders: Spawn, inheritance: Inheritance) -> int:
-        # What is buffered now would otherwise be written twice.
+    def _fork(self, spawn: Spawn, descriptors: WorkerDescriptors) -> int:
+        # Otherwise the child would write the buffered output a second time.
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._forget_the_zygote()
-            live(lambda: self._app, orders, inheritance, parent=parent)
+            self._close_in_fork()
+            run_worker(lambda: self._app, spawn, descriptors, parent=parent)
         _lead_group(pid)
         return pid
 
-    def _forget_the_zygote(self) -> None:
-        """Close, in a fork, what is the zygote's: an engine's end kept open would hide that the engine has gone."""
+    def _close_in_fork(self) -> None:
+        """Close the zygote's descriptors in a fork: open copies would hide from the engine that a process has ended."""
         self._engine.close()
         self._wake_read.close()
         signal.set_wakeup_fd(-1)
@@ -175,20 +175,20 @@ class Zygote:
         for descriptor in self._descriptors:
             os.close(descriptor)
 
-    def _exec(self, orders: Spawn, inheritance: Inheritance) -> int:
-        process = fresh.start(self._load, orders, inheritance)
+    def _exec(self, spawn: Spawn, descriptors: WorkerDescriptors) -> int:
+        process = exec_worker.start(self._load, spawn, descriptors)
         self._processes[process.pid] = process
         return process.pid
 
     def _reap(self) -> None:
-        """Collect the workers that have ended, and end what they leave behind."""
+        """Reap the workers that have ended, and kill the processes that they leave behind."""
         try:
             while self._wake_read.recv(4096):
                 continue
         except BlockingIOError:
             pass
         for pid in list(self._workers):
-            # Looked at, not yet reaped: while it is a zombie, nobody else can get its pid, and with it its group.
+            # Wait without reaping: while the worker is a zombie, no other process can get its pid or process group.
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 continue
             _kill_group(pid)
@@ -196,34 +196,34 @@ class Zygote:
             code = os.waitstatus_to_exitcode(status)
             process = self._processes.pop(pid, None)
             if process is not None:
-                process.returncode = code  # or subprocess would wait for it again
+                process.returncode = code  # otherwise subprocess would wait for it again
             self._send(Exited(self._workers.pop(pid), code))
 
 
 def _lead_group(pid: int) -> None:
-    """Do what the child does as well, so that the group is there whoever comes first."""
+    """Create the child's process group. The child does the same: the group must exist whichever runs first."""
     try:
         os.setpgid(pid, pid)
     except OSError:
-        return  # it has done so, and ended
+        return  # the child has created it already, and has ended
 
 
 def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        return  # nothing is left of it
+        return  # no process is left in the group
 
 
 def main() -> NoReturn:
     """Serve the engine at the other end of the socket named by the first argument."""
-    birth.occupy_standard_descriptors()
+    process_setup.occupy_standard_descriptors()
     engine = socket.socket(fileno=int(sys.argv[1]))
     engine.set_inheritable(False)
     engine.setblocking(True)
-    birth.die_with_parent()
-    birth.ignore_stop_signals()
-    birth.take_name("penstock zygote")
+    process_setup.die_with_parent()
+    process_setup.ignore_stop_signals()
+    process_setup.take_name("penstock zygote")
     Zygote(engine).serve()
 
 

@@ -1,1 +1,1 @@
-"""The loops of a worker: trio and asyncio."""
+"""The event loops of a worker: trio and asyncio."""

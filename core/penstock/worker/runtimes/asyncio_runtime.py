@@ -1,11 +1,10 @@
-"""The worker's loop under asyncio, with uvloop where that is installed: the same program, told by callbacks."""
+"""The worker's loop under asyncio, or uvloop if that is installed: the same program, driven by callbacks."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import os
-import socket
 import sys
 import time
 import traceback
@@ -14,11 +13,11 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from penstock.wire import Done
-from penstock.worker.channel import Outbox, Receiver
-from penstock.worker.modes.tasks import Event, TaskAttempt
+from penstock.worker.channel import Channel
+from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
 from penstock.worker.program import Program
 
-_SHORTEST_TIMER = 0.001  # what uvloop can count; less would spin
+_SHORTEST_TIMER = 0.001  # uvloop's resolution; a shorter timer would spin
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -32,21 +31,21 @@ def _loop_factory() -> NewLoop:
     return factory
 
 
-# Found when the zygote imports this module, so that the import is paid for once.
+# Looked up when the zygote imports this module, so that uvloop is imported once.
 _new_loop = _loop_factory()
 
 
-class TaskScope:
-    """A task that can be cancelled, with trio's memory of it: asyncio's own does not tell who asked.
+class AsyncioScope:
+    """A task's cancel scope, which records that it was cancelled: user code may raise ``CancelledError`` itself.
 
     Parameters
     ----------
     task:
-        What is cancelled.
+        The task to cancel.
     loop:
-        Whose timer is used.
+        The loop that runs it, for the timer.
     deadline:
-        On ``time.monotonic``: then it cancels itself, and never before.
+        The instant of ``time.monotonic`` at which the scope cancels itself; never earlier.
     """
 
     __slots__ = ("_deadline", "_loop", "_task", "_timer", "cancelled")
@@ -61,7 +60,7 @@ class TaskScope:
             self._keep_deadline()
 
     def _keep_deadline(self) -> None:
-        # uvloop rounds to whole milliseconds and counts from the start of its round, so that a timer may strike early.
+        # uvloop rounds to whole milliseconds and counts from the start of its turn, so a timer may fire early.
         left = self._deadline - time.monotonic()
         if left <= 0.0:
             self.cancel()
@@ -75,7 +74,7 @@ class TaskScope:
             self._task.cancel()
 
     def close(self) -> None:
-        """Forget the deadline: the task's work has ended."""
+        """Stop the timer: the task has ended."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -85,44 +84,41 @@ class AsyncioRuntime:
 
     Parameters
     ----------
-    engine:
-        The socket to the engine, non-blocking.
-    outbox:
-        What is written to it.
+    channel:
+        The connection to the engine.
     """
 
     name: Literal["asyncio"] = "asyncio"
 
-    def __init__(self, engine: socket.socket, outbox: Outbox) -> None:
-        self._descriptor = engine.fileno()
-        self._receiver = Receiver(engine)
-        self._outbox = outbox
+    def __init__(self, channel: Channel) -> None:
+        self._descriptor = channel.fileno()
+        self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds only weak references to tasks
         self._is_flushing = False
         self._program: Program
 
     async def serve(self, program: Program) -> None:
-        """Read and obey until ``stop``."""
+        """Pass everything that arrives to the program, until ``stop``."""
         self._program = program
         self._loop.add_reader(self._descriptor, self._read)
         await self._stopped.wait()
         self._loop.remove_reader(self._descriptor)
 
     def _read(self) -> None:
-        data = self._receiver.receive()
+        data = self._channel.receive()
         if data is None:
             return
         try:
             self._program.receive(data)
-        except Exception:  # a mistake of ours; the loop would only log it and leave the engine waiting
+        except Exception:  # a bug in Penstock; the loop would only log it, and the engine would wait
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(os.EX_SOFTWARE)
 
-    def new_event(self) -> Event:
-        """Make an ``asyncio.Event``."""
+    def new_event(self) -> LoopEvent:
+        """Return a new ``asyncio.Event``."""
         return asyncio.Event()
 
     def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
@@ -134,7 +130,7 @@ class AsyncioRuntime:
     async def _run(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
         task = asyncio.current_task()
         assert task is not None
-        scope = TaskScope(task, self._loop, attempt.deadline)
+        scope = AsyncioScope(task, self._loop, attempt.deadline)
         attempt.enter(scope)
         try:
             done = await attempt.run()
@@ -143,33 +139,33 @@ class AsyncioRuntime:
         finish(done)
 
     def flush_soon(self) -> None:
-        """Write in the next round, and then whenever the socket takes something."""
+        """Write in the next turn of the loop, and then whenever the socket is writable, until all is written."""
         if not self._is_flushing:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        if not self._outbox.flush():
+        if not self._channel.flush():
             self._loop.add_writer(self._descriptor, self._flush)
             return
         self._loop.remove_writer(self._descriptor)
         self._is_flushing = False
-        self._program.on_drained()
+        self._program.on_flushed()
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> object:
         """Run a function in the loop."""
         return self._loop.call_soon_threadsafe(function)
 
     def stop(self) -> None:
-        """Return from ``serve``."""
+        """Make ``serve`` return."""
         self._stopped.set()
 
 
-def run(live: Callable[[AsyncioRuntime], Awaitable[int]], engine: socket.socket, outbox: Outbox) -> int:
-    """Run a worker's life in a new loop; returns what it returns."""
+def run(serve: Callable[[AsyncioRuntime], Awaitable[int]], channel: Channel) -> int:
+    """Run ``serve`` in a new loop; return its exit status."""
 
     async def main() -> int:
-        return await live(AsyncioRuntime(engine, outbox))
+        return await serve(AsyncioRuntime(channel))
 
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(main())

@@ -1,8 +1,7 @@
-"""The worker's loop under trio. Imported only where a pool runs on trio."""
+"""The worker's loop under trio. Imported only if a pool runs on trio."""
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -10,13 +9,13 @@ from typing import Literal
 import trio
 
 from penstock.wire import Done
-from penstock.worker.channel import Outbox, Receiver
-from penstock.worker.modes.tasks import Event, TaskAttempt
+from penstock.worker.channel import Channel
+from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
 from penstock.worker.program import Program
 
 
 class TrioScope:
-    """A cancel scope, as a task attempt sees it."""
+    """A trio cancel scope, with the interface of ``Scope``."""
 
     __slots__ = ("_scope",)
 
@@ -29,34 +28,31 @@ class TrioScope:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it has been cancelled, by its deadline too."""
+        """True once it has been cancelled, by ``cancel`` or by its deadline."""
         return self._scope.cancel_called
 
 
 class TrioRuntime:
-    """A reader, a writer, and a task for each asynchronous attempt.
+    """A reading task, a writing task, and a task for each asynchronous attempt.
 
     Parameters
     ----------
-    engine:
-        The socket to the engine, non-blocking.
-    outbox:
-        What is written to it.
+    channel:
+        The connection to the engine.
     """
 
     name: Literal["trio"] = "trio"
 
-    def __init__(self, engine: socket.socket, outbox: Outbox) -> None:
-        self._descriptor = engine.fileno()
-        self._receiver = Receiver(engine)
-        self._outbox = outbox
+    def __init__(self, channel: Channel) -> None:
+        self._descriptor = channel.fileno()
+        self._channel = channel
         self._serving = trio.CancelScope()
         self._idle_writer = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery
         self._token = trio.lowlevel.current_trio_token()
 
     async def serve(self, program: Program) -> None:
-        """Read and obey until ``stop``."""
+        """Pass everything that arrives to the program, until ``stop``."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._write, program)
@@ -65,25 +61,26 @@ class TrioRuntime:
             nursery.cancel_scope.cancel()
 
     async def _read(self, program: Program) -> None:
-        # Waiting first, and not trying to read first: at one job in flight the try would nearly always be in vain, and
-        # the wait is the checkpoint at which everything else gets its turn.
+        # Wait first, rather than try to read first: with one job in flight the attempt to read would nearly always
+        # fail, and the wait is the checkpoint that lets all other tasks run.
         while True:
             await trio.lowlevel.wait_readable(self._descriptor)
-            data = self._receiver.receive()
+            data = self._channel.receive()
             if data is not None:
                 program.receive(data)
 
     async def _write(self, program: Program) -> None:
         while True:
-            # Not empty: going on with a stream has filled the socket again, with nobody parked here to be woken.
-            if self._outbox.is_empty:
+            # If it is not flushed, resuming a stream has filled the socket again while this task was not parked, so its
+            # wake-up was lost.
+            if self._channel.is_flushed:
                 await self._idle_writer.park()
-            while not self._outbox.flush():
+            while not self._channel.flush():
                 await trio.lowlevel.wait_writable(self._descriptor)
-            program.on_drained()
+            program.on_flushed()
 
-    def new_event(self) -> Event:
-        """Make a ``trio.Event``."""
+    def new_event(self) -> LoopEvent:
+        """Return a new ``trio.Event``."""
         return trio.Event()
 
     def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
@@ -91,7 +88,7 @@ class TrioRuntime:
         self._nursery.start_soon(self._run, attempt, finish)
 
     async def _run(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
-        # trio's clock is not the engine's; what is left until the deadline is the same on both.
+        # trio's clock differs from the engine's, but the time left until the deadline is the same on both.
         deadline = trio.current_time() + (attempt.deadline - time.monotonic())
         with trio.CancelScope(deadline=deadline) as scope:
             attempt.enter(TrioScope(scope))
@@ -99,7 +96,7 @@ class TrioRuntime:
         finish(done)
 
     def flush_soon(self) -> None:
-        """Wake the writer; one that is at work already needs no waking."""
+        """Wake the writing task, unless it is at work already."""
         self._idle_writer.unpark()
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> None:
@@ -107,14 +104,14 @@ class TrioRuntime:
         self._token.run_sync_soon(function)
 
     def stop(self) -> None:
-        """Return from ``serve``."""
+        """Make ``serve`` return."""
         self._serving.cancel()
 
 
-def run(live: Callable[[TrioRuntime], Awaitable[int]], engine: socket.socket, outbox: Outbox) -> int:
-    """Run a worker's life in a new loop; returns what it returns."""
+def run(serve: Callable[[TrioRuntime], Awaitable[int]], channel: Channel) -> int:
+    """Run ``serve`` in a new loop; return its exit status."""
 
     async def main() -> int:
-        return await live(TrioRuntime(engine, outbox))
+        return await serve(TrioRuntime(channel))
 
     return trio.run(main)

@@ -13,23 +13,23 @@ __all__ = ["Closed", "Hours", "OfficeHours", "ShortestFirst"]
 
 
 class Closed(Unavailable):
-    """It is night. An error of one's own has a code of its own; its family decides the status, 503."""
+    """Outside office hours. The error has a code of its own; the status, 503, comes from its base class."""
 
     code = "closed"
     title = "Closed"
 
 
 class Hours(PluginSettings, frozen=True):
-    """What an operator may tell it.
+    """The settings of the plug-in.
 
     Parameters
     ----------
     opens, closes:
-        Times of the day in UTC, such as 08:30:00. The same twice: open all day.
+        Times of day in UTC, such as 08:30:00. Always open if both are the same.
     endpoints:
-        The names of those that close. Default: all.
+        The names of the endpoints that close. Default: all.
     shortest_first:
-        Whether short requests go before long ones.
+        Run short requests before long ones.
     """
 
     opens: time = time(8)
@@ -43,14 +43,14 @@ def _now() -> datetime:
 
 
 class OfficeHours:
-    """The plug-in. It is made once for each engine, with its settings.
+    """The plug-in. Each engine creates one instance, with the settings.
 
     Parameters
     ----------
     settings:
-        See there.
+        The settings of the operator.
     now:
-        Tells the time; for tests.
+        Returns the current time; tests replace it.
     """
 
     Settings = Hours
@@ -60,12 +60,12 @@ class OfficeHours:
         self._now = now
 
     def check(self, app: App) -> None:
-        """Refuse, when the engine is made, what could never work.
+        """Validate the settings against the app, when the engine is created.
 
         Raises
         ------
         PluginError
-            If an endpoint is to be closed that does not exist.
+            If the settings name an endpoint that does not exist.
         """
         known = {endpoint.name for endpoint in app.endpoints}
         for name in self._settings.endpoints:
@@ -74,7 +74,7 @@ class OfficeHours:
 
     @hookimpl
     def penstock_admission_policy(self, endpoint: Endpoint) -> Callable[[Submission], None] | None:
-        """Let nobody in while it is closed; for endpoints that never close, cost nothing."""
+        """Refuse requests while closed. An endpoint that never closes has no policy, which costs nothing."""
         settings = self._settings
         if settings.opens == settings.closes or (settings.endpoints and endpoint.name not in settings.endpoints):
             return None
@@ -88,11 +88,11 @@ class OfficeHours:
 
     @hookimpl
     def penstock_queue_discipline(self) -> Callable[[], Queue] | None:
-        """Let the shortest go first, if that is wanted; else somebody else decides."""
+        """Run the shortest job first if the setting says so; otherwise leave the choice to the next plug-in."""
         return ShortestFirst if self._settings.shortest_first else None
 
     def _seconds_until_open(self) -> float:
-        """0 while it is open; hours may go over midnight."""
+        """Return the seconds until it opens, 0 while open. Office hours may extend past midnight."""
         now = self._now()
         opens, closes = (
             datetime.combine(now.date(), moment, UTC) for moment in (self._settings.opens, self._settings.closes)

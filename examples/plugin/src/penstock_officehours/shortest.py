@@ -1,4 +1,4 @@
-"""A queue in which the job with the smallest body goes first."""
+"""A queue that runs the job with the smallest body first."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from penstock.hooks import FifoQueue, Job
 
 
 class ShortestFirst(FifoQueue):
-    """Derived from ``FifoQueue``, which keeps the books; only the order is this one's own.
+    """A ``FifoQueue`` with a different order. The base class keeps the counts.
 
-    Long ones may wait for ever, or rather for the endpoint's ``queue`` time-out.
+    Long jobs may wait indefinitely, up to the endpoint's ``queue`` timeout.
     """
 
     __slots__ = ("_heap",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._heap: list[tuple[int, int]] = []  # size and sequence; those that have left are taken out when met
+        self._heap: list[tuple[int, int]] = []  # size and sequence number; `head` drops the jobs that have left
 
     def push(self, job: Job, now: float, /) -> None:
-        """Add a job that has just arrived."""
+        """Add a new job."""
         super().push(job, now)
         heappush(self._heap, (job.size_bytes, job.sequence))
 
     def push_front(self, job: Job, now: float, /) -> None:
-        """Put back a job that had been taken out: it has had its turn, and goes before all others."""
+        """Put back a job that was taken out. It goes before all others, as it has had its turn already."""
         super().push_front(job, now)
         heappush(self._heap, (-1, job.sequence))
 
     def head(self, _now: float, /) -> Job:
-        """The job with the smallest body; of several, the oldest."""
+        """Return the job with the smallest body; of several, the oldest."""
         while self._heap[0][1] not in self.jobs:
             heappop(self._heap)
         return self.jobs[self._heap[0][1]]
 
     def pop(self, now: float, /) -> Job:
-        """Take that one out."""
+        """Remove that job and return it."""
         job = self.head(now)
         heappop(self._heap)
         self.remove(job, "start", now)

@@ -1,6 +1,6 @@
-"""A plug-in that breaks as it is asked to, by TEST_BREAK: at its import, in its shape, in its hooks, or while serving.
+"""A plug-in that breaks as TEST_BREAK asks: at import, in its hook signatures, in its hooks, or while serving.
 
-While serving, a header or the path of the request says what is to raise: so one server shows them all.
+While serving, a header or the path of the request selects the hook that raises, so one server exercises them all.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ def _when(header: str, given: Any) -> Any:
 
 
 class BrokenPush(FifoQueue):
-    """Cannot be added to."""
+    """A queue that no job can be added to."""
 
     def push(self, *_anything: Any) -> None:
         _broken()
 
 
 class BrokenPop(FifoQueue):
-    """Nothing comes out of it."""
+    """A queue that no job can be taken from."""
 
     def pop(self, *_anything: Any) -> Any:
         return _broken()
 
 
 class Breakable:
-    """See the module's text."""
+    """The plug-in: see the docstring of the module."""
 
     class Settings(PluginSettings, frozen=True):
-        """Nothing but the switch."""
+        """No settings but ``enabled``."""
 
     def __init__(self, settings: Settings) -> None:
         if BREAK == "made":

@@ -1,0 +1,50 @@
+"""The output of an app while the HTTP process imports it: logged line by line, as the output of its workers is."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from penstock.hooks import log_event
+
+if TYPE_CHECKING:  # it exists for type checkers alone
+    from _typeshed import ReadableBuffer
+
+
+def output_as_events(worker: str) -> TextIO:
+    """Return a text stream that logs each line written to it as an ``output`` event of ``worker``."""
+    sink = io.BufferedWriter(_EventSink(worker))
+    return io.TextIOWrapper(sink, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+class _EventSink(io.RawIOBase):
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._partial = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        # faulthandler and others write to the descriptor, past Python's streams.
+        assert sys.__stderr__ is not None
+        return sys.__stderr__.fileno()
+
+    def write(self, data: ReadableBuffer) -> int:
+        piece = bytes(data)
+        *lines, self._partial = (self._partial + piece).split(b"\n")
+        for line in lines:
+            self._report(line)
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed and self._partial:
+            self._report(self._partial)
+            self._partial = b""
+        super().close()
+
+    def _report(self, line: bytes) -> None:
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+        log_event(logging.INFO, "output", text, worker=self._worker)

@@ -1,0 +1,84 @@
+"""Endpoints as a Falcon ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import falcon.asgi
+
+from penstock import App
+from penstock.hosting import Engine
+from penstock_falcon._asgi.asgi_requests import BodyOnDemand, Request
+from penstock_falcon._asgi.asgi_service import AsgiService, Lifespan
+from penstock_falcon._asgi.asgi_transport import AsgiTransport
+from penstock_falcon.mounting import Mount
+from penstock_falcon.service import Settings
+
+
+class AsgiApplication(falcon.asgi.App[Any, Any]):
+    """A complete application. ``penstock`` is the service behind it."""
+
+    penstock: AsgiService
+
+    async def __call__(  # type: ignore[override] # Falcon's own signature differs from its base class's
+        self, scope: dict[str, Any], receive: Any, send: Any
+    ) -> None:
+        """Serve one request, or the application's lifespan."""
+        if scope["type"] == "http":
+            receive = BodyOnDemand(receive)
+            if not scope["query_string"].isascii():
+                # Falcon decodes it where no error handler applies, and no endpoint reads it.
+                scope = {**scope, "query_string": b""}
+        await super().__call__(scope, receive, send)
+
+
+def asgi(
+    app: App,
+    *,
+    engine: Engine | None = None,
+    debug: bool = Settings.debug,
+    max_body: int = Settings.max_body,
+    drain_timeout: float = Settings.drain_timeout,
+    target: str | None = Settings.target,
+    trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+) -> AsgiApplication:
+    """Return a complete ASGI application that serves ``app``.
+
+    Its ``penstock`` attribute is the service behind it, with the engine, the app and the settings. The engine starts at
+    the lifespan's start-up, or with the first request if the server has no lifespan; models load in the background.
+
+    Parameters
+    ----------
+    app:
+        The app to serve.
+    engine:
+        A running engine, on the event loop that will serve; its creator stops it. By default the application starts
+        and stops an engine of its own.
+    debug, max_body, drain_timeout, target, trusted_proxies:
+        As in ``Settings``.
+    """
+    settings = Settings(
+        debug=debug,
+        max_body=max_body,
+        drain_timeout=drain_timeout,
+        target=target,
+        trusted_proxies=trusted_proxies,
+    )
+    service = AsgiService(app, engine, settings)
+    application = AsgiApplication(request_type=Request, middleware=[Lifespan(service)])
+    application.penstock = service
+    mount = Mount(application, service, AsgiTransport())
+    mount.add_paths("")
+    mount.add_error_handlers()
+    return application
+
+
+def mount_asgi(
+    falcon_app: falcon.asgi.App[Any, Any], app: App, prefix: str, engine: Engine | None, settings: Settings
+) -> AsgiService:
+    """Add the endpoints to an existing application."""
+    service = AsgiService(app, engine, settings)
+    Mount(falcon_app, service, AsgiTransport()).add_paths(prefix)
+    falcon_app.add_middleware(Lifespan(service))
+    return service

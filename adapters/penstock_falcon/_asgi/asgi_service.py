@@ -1,0 +1,85 @@
+"""The engine on the server's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from penstock import App
+from penstock.hosting import Engine, create_engine
+from penstock_falcon.service import Service, Settings
+
+# A drain ends at its own deadline; the margin is for an engine that does not report the end.
+DRAIN_MARGIN_SECONDS = 5.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsgiService(Service[Engine]):
+    """A service whose engine starts with the application, or with the first request, on the event loop that serves."""
+
+    asks_clients_to_leave = True
+
+    def __init__(self, app: App, engine: Engine | None, settings: Settings) -> None:
+        super().__init__(app, engine, settings, engine.registry if engine is not None else None)
+        self._drained = asyncio.Event()
+        self._drain_has_begun = False
+
+    def start(self) -> Engine:
+        """Start the engine unless it is running. Returns at once; its pools become ready in the background."""
+        if self.engine is None:
+            self.engine = create_engine(self.app, target=self.settings.target, registry=self.registry)
+            self.engine.on_pools_failed = self.on_pools_failed
+            self.engine.on_shutdown = self.on_shutdown
+            self.engine.longest_drain = self.settings.drain_timeout
+            self.engine.start()
+        return self.engine
+
+    def begin_drain(self) -> None:
+        """Stop accepting work; admitted work has ``drain_timeout`` seconds. Harmless when repeated."""
+        if self.engine is not None and not self._drain_has_begun:
+            self._drain_has_begun = True
+            self.engine.drain(self.settings.drain_timeout, self._drained.set, who="the server")
+
+    async def stop(self) -> None:
+        """Drain and close the engine, unless the user passed it."""
+        if self.engine is None or not self.is_ours:
+            return
+        self.begin_drain()
+        try:
+            await asyncio.wait_for(self._drained.wait(), self.settings.drain_timeout + DRAIN_MARGIN_SECONDS)
+        except TimeoutError:
+            pass
+        finally:
+            self.engine.close()
+
+    @property
+    def bare_engine(self) -> Engine:
+        """The engine; requests are served in its own thread."""
+        assert self.engine is not None, "the engine has started"
+        return self.engine
+
+    def in_engine(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Return ``function`` itself: this is the engine's thread."""
+        return function
+
+    def in_engine_soon(self, function: Callable[P, object]) -> Callable[P, object]:
+        """Return ``function`` itself: this is the engine's thread."""
+        return function
+
+
+class Lifespan:
+    """Middleware that runs only at the start and the end of the application."""
+
+    def __init__(self, service: AsgiService) -> None:
+        self._service = service
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Start the engine. Models load in the background; ``/readyz`` reports when they are ready."""
+        self._service.start()
+
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Drain the engine and stop its workers."""
+        await self._service.stop()

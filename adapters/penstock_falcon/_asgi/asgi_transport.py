@@ -1,0 +1,82 @@
+"""Reading, waiting and writing under ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import falcon.asgi
+
+from penstock.hosting import Call
+from penstock_falcon._asgi.asgi_attendance import AsgiAttendance, HangupWatch
+from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_events, collect_stream
+from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
+from penstock_falcon.request_checks import BodyCollector, RequestChecks
+from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
+
+
+class _EncodedNames(dict[str, bytes]):
+    """Header names in the form in which they arrive; policies look up the same few on every request."""
+
+    def __missing__(self, name: str) -> bytes:
+        encoded = name.encode()
+        if len(self) < _MOST_NAMES:
+            self[name] = encoded
+        return encoded
+
+
+_MOST_NAMES = 256
+_encoded = _EncodedNames()
+
+
+class AsgiTransport(Transport):
+    """The primitives under ASGI. They suspend on the server's event loop, where the engine runs too."""
+
+    stream_body = AsgiStreamBody
+
+    def __init__(self) -> None:
+        self._watch = HangupWatch()
+
+    def identify(self, req: falcon.asgi.Request) -> tuple[HeaderLookup, str]:
+        """Return the look-up of the request's headers, and the peer's address."""
+        client = req.scope.get("client")
+        # The specification allows any iterable.
+        peer = "" if client is None else client[0] if type(client) in {list, tuple} else next(iter(client))
+        # Policies look for headers that are usually missing, and Falcon's own look-up raises and catches an exception
+        # for each of those.
+        headers: dict[bytes, bytes] | None = getattr(req, "_asgi_headers", None)
+        if headers is None:
+            return req.get_header, peer
+        get = headers.get
+
+        def lookup(name: str) -> str | None:
+            value = get(_encoded[name])
+            return None if value is None else value.decode("latin-1")
+
+        return lookup, peer
+
+    async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
+        """Call a function that blocks in a thread of its own."""
+        await asyncio.get_running_loop().run_in_executor(None, function, argument)
+
+    async def read_body(self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks) -> bytes:
+        """Return the whole body."""
+        if not isinstance(req, Request):
+            return await collect_stream(req, BodyCollector(checks.max_body))
+        event = req.first_event
+        if event is None or event is NOTHING_YET:
+            event = await req.receive()
+        if event["type"] == "http.request" and not event.get("more_body"):
+            body: bytes = event.get("body", b"")
+            return body
+        return await collect_events(event, req.receive, BodyCollector(checks.max_body))
+
+    def attend(self, call: Call, req: falcon.asgi.Request) -> AsgiAttendance:
+        """Start to watch the client that waits for ``call``."""
+        # A plain Falcon request has it as a private attribute, as long as Falcon does not rename that.
+        receive = req.receive if isinstance(req, Request) else getattr(req, "_receive", None)
+        return AsgiAttendance(call, receive, self._watch)
+
+    def responder(self, respond: AsyncResponder) -> AsyncResponder:
+        """Return ``respond`` itself, which is what Falcon wants."""
+        return respond

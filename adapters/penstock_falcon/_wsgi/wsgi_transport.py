@@ -1,0 +1,99 @@
+"""Reading, waiting and writing under WSGI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import falcon
+
+from penstock.errors import MalformedRequest
+from penstock.hosting import ThreadedCall
+from penstock_falcon._wsgi.wsgi_attendance import WsgiAttendance
+from penstock_falcon._wsgi.wsgi_stream_body import WsgiStreamBody
+from penstock_falcon.request_checks import BodyCollector, RequestChecks, cut_short
+from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
+
+T = TypeVar("T")
+
+_READ_BYTES = 64 * 1024
+
+
+class WsgiTransport(Transport):
+    """The primitives under WSGI. They block the server's thread, and never suspend."""
+
+    stream_body = WsgiStreamBody
+
+    def identify(self, req: falcon.Request) -> tuple[HeaderLookup, str]:
+        """Return the look-up of the request's headers, and the peer's address."""
+        env = req.env
+
+        def lookup(name: str) -> str | None:
+            key = name.upper().replace("-", "_")
+            if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+                return env.get(key) or None  # a server may set them although the client did not send them
+            value: str | None = env.get(f"HTTP_{key}")
+            return value
+
+        return lookup, env.get("REMOTE_ADDR", "")
+
+    async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
+        """Call a function that blocks; this is a thread that may wait."""
+        function(argument)
+
+    async def read_body(self, req: falcon.Request, announced: int | None, checks: RequestChecks) -> bytes:
+        """Return the whole body."""
+        return read_input(req.env, announced, checks.max_body)
+
+    def attend(self, call: ThreadedCall, req: falcon.Request) -> WsgiAttendance:
+        """Start to watch the client that waits for ``call``."""
+        return WsgiAttendance(call, req.env.get("gunicorn.socket"))
+
+    def responder(self, respond: AsyncResponder) -> Callable[..., None]:
+        """Return ``respond`` as a plain function."""
+
+        def respond_here(*arguments: Any, **options: Any) -> None:
+            run_to_end(respond(*arguments, **options))
+
+        return respond_here
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, as if it were a plain function."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} suspended, and there is no event loop to resume it")
+
+
+def read_input(env: dict[str, Any], announced: int | None, max_body: int) -> bytes:
+    """Return the whole body.
+
+    Raises
+    ------
+    PayloadTooLarge
+        As soon as the pieces of a body are over the limit.
+    MalformedRequest
+        If it is cut short, or the server does not mark its end.
+    """
+    source = env["wsgi.input"]
+    try:
+        if announced is not None:
+            return source.read(announced) if announced else b""
+        if env.get("wsgi.input_terminated"):
+            return _read_to_end(source, BodyCollector(max_body))
+    except OSError:
+        # This includes gunicorn's own errors for broken chunks.
+        raise cut_short() from None
+    if env.get("HTTP_TRANSFER_ENCODING"):
+        raise MalformedRequest("This server does not mark the end of a chunked body: send it with a Content-Length")
+    return b""
+
+
+def _read_to_end(source: Any, collector: BodyCollector) -> bytes:
+    while piece := source.read(_READ_BYTES):
+        collector.add(piece)
+    return collector.join()

@@ -1,0 +1,285 @@
+"""One request from start to end, the same for ASGI and WSGI: identify, ask, check, read, submit, wait, answer, record.
+
+``Resource.respond`` is the flow. An ``Exchange`` is one pass through it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from penstock import Endpoint
+from penstock.errors import Cancelled, PenstockError
+from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
+from penstock.hosting import JSON
+from penstock_falcon.attendance import GIVEN_UP, AnyCall, Attendance
+from penstock_falcon.framing import STREAM_HEADERS, choose_framing
+from penstock_falcon.problems import internal_problem, problem, retry_after
+from penstock_falcon.request_checks import RequestChecks
+from penstock_falcon.request_ids import request_id
+from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
+from penstock_falcon.service import Service
+from penstock_falcon.transport import HeaderLookup, Transport
+
+
+class Exchange(Submission):
+    """A submission that arrived over HTTP.
+
+    It does not hold its call: the call holds the submission until it has an outcome, and a reference back would leave
+    each request to the garbage collector.
+
+    Attributes
+    ----------
+    began:
+        The time at which the adapter first saw the request.
+    """
+
+    __slots__ = ("began", "method", "path")
+
+    def __init__(
+        self, endpoint: Endpoint | Route, *, request_id: str, header: HeaderLookup, address: str, method: str, path: str
+    ) -> None:
+        # The base class's constructor, written out, because this one runs for every request.
+        self.endpoint = endpoint
+        self.request_id = request_id
+        self.header = header
+        self.address = address
+        self.principal = None
+        self.timeouts = endpoint.timeouts
+        self.priority = "normal"
+        self.response_headers = []
+        self._releases = []
+        self._answered = None
+        self.began = monotonic()
+        self.method = method
+        self.path = path
+
+    def record(self, service: Service[Any], call: AnyCall | None, status: int, code: str) -> None:
+        """Notify the observers, if there are any, that the request has been answered, or abandoned."""
+        if service.on_answered is None:
+            return
+        service.on_answered(
+            RequestAnswered(
+                endpoint=self.endpoint.name,
+                request_id=self.request_id,
+                method=self.method,
+                path=self.path,
+                status=status,
+                code=code,
+                seconds=monotonic() - self.began,
+                principal=None if self.principal is None else self.principal.name,
+                address=self.address,
+                attempts=0 if call is None else call.attempts,
+                queue_seconds=None if call is None else call.queue_seconds,
+                execution_seconds=None if call is None else call.execution_seconds,
+            )
+        )
+
+    def record_stream(self, service: Service[Any], call: AnyCall) -> None:
+        """Notify the observers that a streamed response, which began with a 200, has ended."""
+        outcome = call.outcome
+        if outcome is None or isinstance(outcome, Cancelled):
+            self.record(service, call, Cancelled.status, Cancelled.code)
+        else:
+            self.record(service, call, 200, outcome.code if isinstance(outcome, PenstockError) else OK)
+
+
+class Resource(ABC):
+    """An endpoint or a route as requests see it.
+
+    Parameters
+    ----------
+    service:
+        The service with the engine that runs the work.
+    transport:
+        The primitives of the adapter.
+    target:
+        The endpoint or route.
+    """
+
+    def __init__(self, service: Service[Any], transport: Transport, target: Endpoint | Route) -> None:
+        self._service = service
+        self._transport = transport
+        self._target = target
+        self._debug = service.settings.debug
+        pipeline = service.pipeline(target)
+        self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
+        self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
+
+    async def respond(self, req: Any, resp: Any) -> None:
+        """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
+        exchange = self._identify(req)
+        call: AnyCall | None = None
+        try:
+            engine = self._service.engine or self._service.start()
+            if self._blocking_steps:
+                await self._ask_in_turn(exchange)
+            elif self._ask is not None:
+                self._ask(exchange)
+            call = await self._submit(engine, exchange, req)
+            response = await self._answer(call, exchange, req)
+        except Exception as error:
+            response = self._failure(error, exchange, call)
+        except BaseException:
+            # The server stopped waiting: CancelledError or GeneratorExit under ASGI, or SystemExit, by which gunicorn's
+            # worker timeout ends its thread.
+            self._give_up(exchange, call, Cancelled(GIVEN_UP))
+            exchange.record(self._service, call, Cancelled.status, Cancelled.code)
+            raise
+        self._finish(response, exchange, call, resp)
+
+    def _identify(self, req: Any) -> Exchange:
+        header, peer = self._transport.identify(req)
+        proxies = self._service.trusted_proxies
+        return Exchange(
+            self._target,
+            request_id=request_id(header("x-request-id")),
+            header=header,
+            address=proxies.client_address(peer, header) if proxies.has_any else peer,
+            method=req.method,
+            path=req.path,
+        )
+
+    async def _ask_in_turn(self, exchange: Exchange) -> None:
+        """Ask policies of which some block; each is asked where it delays no other request."""
+        for step in self._blocking_steps:
+            if step.is_blocking:
+                await self._transport.run_blocking(step.apply, exchange)
+            else:
+                self._service.in_engine(step.apply)(exchange)
+
+    @abstractmethod
+    async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall | None:
+        """Return the job of an admitted request; None if the target needs none."""
+
+    @abstractmethod
+    async def _answer(self, call: Any, exchange: Exchange, req: Any) -> HttpResponse:
+        """Return the response, once it is known."""
+
+    def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
+        if isinstance(error, PenstockError):
+            self._give_up(exchange, call, error)
+            return problem(error, exchange.request_id, debug=self._debug)
+        self._give_up(exchange, call, PenstockError())
+        return internal_problem(error, exchange.request_id)
+
+    @abstractmethod
+    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
+        """Leave no job and no admission behind a request that failed, or was abandoned."""
+
+    def _finish(self, response: HttpResponse, exchange: Exchange, call: AnyCall | None, resp: Any) -> None:
+        response.headers.extend(exchange.response_headers)
+        service = self._service
+        service.write(resp, response)
+        # A stream is recorded at its end.
+        if service.on_answered is not None and response.stream is None:
+            exchange.record(service, call, response.status, response.code)
+
+
+class EndpointResource(Resource):
+    """An endpoint: a request becomes a job."""
+
+    def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint) -> None:
+        super().__init__(service, transport, endpoint)
+        self._endpoint = endpoint
+        self._checks = RequestChecks(endpoint, service.settings.max_body)
+        self._wants_headers = endpoint.codec.context_parameter is not None
+
+    async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
+        """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
+        checks = self._checks
+        announced = checks.check_headers(req.content_type, exchange.header)
+        engine.check_room(self._endpoint)
+        body = await self._transport.read_body(req, announced, checks)
+        checks.check_body(body, announced)
+        headers = dict(req.headers_lower) if self._wants_headers else None
+        call: AnyCall = engine.submit(exchange, body, headers=headers)
+        return call
+
+    async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
+        attendance = self._transport.attend(call, req)
+        try:
+            while call.outcome is None:
+                await attendance.wait()
+        finally:
+            attendance.close()
+        return self._outcome_response(call, exchange)
+
+    def _outcome_response(self, call: AnyCall, exchange: Exchange) -> HttpResponse:
+        outcome = call.outcome
+        timing = server_timing(call.queue_seconds, call.execution_seconds)
+        if isinstance(outcome, PenstockError):
+            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing)
+        assert outcome is not None, "the wait ends with an outcome"
+        headers = common_headers(exchange.request_id, outcome.media_type or JSON, timing)
+        return HttpResponse(outcome.status, headers, outcome.body, handler_headers=outcome.headers)
+
+    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
+        if call is None:
+            self._service.refuse(exchange, error)
+        else:
+            call.cancel(GIVEN_UP)  # harmless if it has an outcome; the engine releases the policies when the job ends
+
+
+class StreamResource(EndpointResource):
+    """An endpoint that streams: the response starts at the first chunk."""
+
+    async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
+        attendance = self._transport.attend(call, req)
+        try:
+            chunks: list[bytes] = []
+            outcome = None
+            while not chunks and outcome is None:
+                await attendance.wait()
+                chunks, outcome = attendance.take()
+            if chunks or not isinstance(outcome, PenstockError):
+                return self._stream_response(attendance, chunks, exchange, req)
+        except BaseException:
+            attendance.close()
+            raise
+        attendance.close()
+        return self._outcome_response(call, exchange)
+
+    def _stream_response(
+        self, attendance: Attendance, chunks: list[bytes], exchange: Exchange, req: Any
+    ) -> HttpResponse:
+        call = attendance.call
+        framing = choose_framing(exchange.header("accept"))
+        on_close = partial(exchange.record_stream, self._service, call)
+        stream = self._transport.stream_body(attendance, chunks, framing, debug=self._debug, on_close=on_close)
+        timing = server_timing(call.queue_seconds, call.execution_seconds)
+        headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
+        return HttpResponse(200, headers, None, stream=stream)
+
+
+class RouteResource(Resource):
+    """A route of a plug-in or of the core: its handler answers at once, in the engine's thread."""
+
+    def __init__(self, service: Service[Any], transport: Transport, route: Route) -> None:
+        super().__init__(service, transport, route)
+        self._handler = service.in_engine(route.handler)
+
+    async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> None:
+        """Return at once: a route never becomes a job."""
+
+    async def _answer(self, call: None, exchange: Exchange, req: Any) -> HttpResponse:
+        request = RouteRequest(
+            request_id=exchange.request_id,
+            method=exchange.method,
+            path=exchange.path,
+            header=exchange.header,
+            query=req.query_string,
+            address=exchange.address,
+            principal=exchange.principal,
+        )
+        answer = self._handler(request, self._service.bare_engine)
+        headers = common_headers(exchange.request_id, answer.media_type)
+        headers += [(name.lower(), value) for name, value in answer.headers.items()]
+        if answer.status == 503:
+            headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
+        return HttpResponse(answer.status, headers, answer.body)
+
+    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
+        """Do nothing: a route has no job and no admission policies."""

@@ -1,0 +1,86 @@
+"""The two framings of a streamed body: lines of JSON, and server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
+# A stream that is stored or buffered on its way does not arrive as one; nginx obeys the second header.
+STREAM_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
+KEEP_ALIVE_SECONDS = 15.0
+
+
+class Framing(Protocol):
+    """A way to write chunks, each of which is a JSON value without a line break."""
+
+    media_type: str
+    end: bytes
+    """The mark of a complete stream; empty if the end of the body is enough."""
+    keep_alive: bytes
+    """Sent during a long silence; empty if the format has nothing to send then."""
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        """Return ``chunks``, at least one, as one piece of the body."""
+
+    def error(self, error: dict[str, Any]) -> bytes:
+        """Return the last piece of a stream that failed."""
+
+
+class JSONLines:
+    """NDJSON: one line for each chunk."""
+
+    media_type = "application/x-ndjson"
+    end = b""
+    keep_alive = b""
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        """Join the chunks, each followed by a line break."""
+        return b"\n".join(chunks) + b"\n"
+
+    def error(self, error: dict[str, Any]) -> bytes:
+        """Return a last line of a different shape."""
+        return _encode({"error": error}) + b"\n"
+
+
+class ServerSentEvents:
+    """``text/event-stream``: a ``data`` event for each chunk, and ``event: end`` last."""
+
+    media_type = "text/event-stream"
+    end = b"event: end\ndata: {}\n\n"
+    keep_alive = b": keep-alive\n\n"
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        """Return one event for each chunk."""
+        return b"data: " + b"\n\ndata: ".join(chunks) + b"\n\n"
+
+    def error(self, error: dict[str, Any]) -> bytes:
+        """Return an event with a name of its own, so that no client takes it for data."""
+        return b"event: error\ndata: " + _encode({"error": error}) + b"\n\n"
+
+
+_LINES = JSONLines()
+_EVENTS = ServerSentEvents()
+
+
+def choose_framing(accept: str | None) -> Framing:
+    """Return server-sent events if the ``Accept`` header names them, else lines of JSON."""
+    for part in (accept or "").split(","):
+        media_type, *parameters = part.lower().split(";")
+        if media_type.strip() == _EVENTS.media_type:
+            return _LINES if _is_refused(parameters) else _EVENTS
+    return _LINES
+
+
+def _is_refused(parameters: list[str]) -> bool:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value) <= 0
+            except ValueError:
+                return False
+    return False

@@ -1,0 +1,131 @@
+"""The checks that a request passes before its body is read, and a body passes before it becomes a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock import Endpoint
+from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+from penstock.hosting import JSON
+
+# Larger bodies are validated only in the worker: decoding them here would delay every other request.
+VALIDATED_HERE_BYTES = 64 * 1024
+# No real length has more digits, and int() rejects thousands of digits with an error of its own.
+_LENGTH_DIGITS = 18
+
+
+class RequestChecks:
+    """The checks of one endpoint, the same for ASGI and WSGI.
+
+    The size of a body is checked where it becomes known: in ``check_headers`` if the client announces it, piece by
+    piece in a ``BodyCollector`` while it arrives, and in ``check_body`` if it arrives all at once.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint that the requests are for.
+    max_body:
+        The largest body, in bytes.
+    """
+
+    __slots__ = ("_endpoint", "_reads_json", "max_body")
+
+    def __init__(self, endpoint: Endpoint, max_body: int) -> None:
+        self._endpoint = endpoint
+        self._reads_json = endpoint.codec.reads == "json"
+        self.max_body = max_body
+
+    def check_headers(self, content_type: str | None, header: Callable[[str], str | None]) -> int | None:
+        """Return the announced length of the body in bytes, or None if the client does not announce one.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If the endpoint does not read this content type, or the body is compressed.
+        PayloadTooLarge
+            If the announced length is over the limit.
+        MalformedRequest
+            If the length is not a number.
+        """
+        if content_type is not None and self._reads_json and content_type != JSON and not _is_json(content_type):
+            raise UnsupportedMediaType(
+                f"{self._endpoint.path} reads JSON, not {content_type!r}: send it with "
+                "-H 'Content-Type: application/json'"
+            )
+        encoding = header("content-encoding")
+        if encoding is not None and encoding.strip().lower() not in ("identity", ""):
+            raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed")
+        length = header("content-length")
+        if length is None:
+            return None
+        if not (length.isascii() and length.isdigit()):
+            raise MalformedRequest(f"Content-Length {length[:40]!r} is not a number of bytes")
+        if len(length) > _LENGTH_DIGITS or int(length) > self.max_body:
+            raise too_large(self.max_body)
+        return int(length)
+
+    def check_body(self, body: bytes, announced: int | None) -> None:
+        """Check a body that has arrived in full.
+
+        Raises
+        ------
+        PayloadTooLarge
+            If it is over the limit.
+        MalformedRequest, InvalidRequest
+            If it is cut short, cannot be decoded, or does not fit the endpoint's schema.
+        """
+        if len(body) > self.max_body:
+            raise too_large(self.max_body)
+        if announced is not None and len(body) < announced:
+            raise cut_short()
+        if len(body) <= VALIDATED_HERE_BYTES:
+            self._endpoint.codec.validate(body)
+
+
+class BodyCollector:
+    """A body that arrives in pieces, and never grows beyond the limit.
+
+    Parameters
+    ----------
+    max_body:
+        The largest body, in bytes.
+    """
+
+    __slots__ = ("_max_body", "_pieces", "_size_bytes")
+
+    def __init__(self, max_body: int) -> None:
+        self._max_body = max_body
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        """Append a piece.
+
+        Raises
+        ------
+        PayloadTooLarge
+            As soon as the pieces together are over the limit.
+        """
+        self._size_bytes += len(piece)
+        if self._size_bytes > self._max_body:
+            raise too_large(self._max_body)
+        self._pieces.append(piece)
+
+    def join(self) -> bytes:
+        """Return the whole body."""
+        return b"".join(self._pieces)
+
+
+def too_large(max_body: int) -> PayloadTooLarge:
+    """Return the error that names the limit."""
+    return PayloadTooLarge(f"The body may have at most {max_body} bytes")
+
+
+def cut_short() -> MalformedRequest:
+    """Return the error for an upload that ended too early."""
+    return MalformedRequest("The body ended before it was complete")
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -1,0 +1,76 @@
+"""The body of a streamed response: pieces made from chunks, and an end that tells a whole stream from a broken one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Generic, TypeVar
+
+from penstock.errors import PenstockError
+from penstock_falcon.attendance import CLOSED, Attendance
+from penstock_falcon.framing import Framing
+from penstock_falcon.problems import error_object
+
+AttendanceT = TypeVar("AttendanceT", bound=Attendance)
+
+
+class StreamBody(Generic[AttendanceT]):
+    """The part of a streamed body that ASGI and WSGI share.
+
+    Parameters
+    ----------
+    attendance:
+        The wait for the job; closed with the body, which cancels a job that is still running.
+    chunks:
+        The chunks that have been taken already.
+    framing:
+        The format of the body.
+    debug:
+        True if the text of a handler's exception may be sent.
+    on_close:
+        Called once, when the response has ended in whatever way.
+    """
+
+    finished: ClassVar[type[BaseException]]
+    """Ends the iteration after a whole stream."""
+    cut_short: ClassVar[type[BaseException]]
+    """Ends the response so that the server closes the connection without a clean end."""
+
+    def __init__(
+        self,
+        attendance: AttendanceT,
+        chunks: list[bytes],
+        framing: Framing,
+        *,
+        debug: bool,
+        on_close: Callable[[], None],
+    ) -> None:
+        self._attendance = attendance
+        self._first = chunks
+        self._framing = framing
+        self._debug = debug
+        self._on_close = on_close
+        self._is_closed = False
+        self._ending: type[BaseException] | None = None
+        """Raised by the next step, after the last piece."""
+
+    def _next_piece(self) -> bytes | None:
+        """Return the chunks that have arrived, as one piece, or None if there is nothing to send yet."""
+        chunks, outcome = self._attendance.take()
+        chunks, self._first = self._first + chunks, []
+        if not chunks and outcome is None:
+            return None
+        piece = self._framing.frame(chunks) if chunks else b""
+        if isinstance(outcome, PenstockError):
+            self._ending = self.cut_short
+            return piece + self._framing.error(error_object(outcome, debug=self._debug))
+        if outcome is not None:
+            self._ending = self.finished
+            return piece + self._framing.end
+        return piece
+
+    def _end(self) -> None:
+        """Release everything, and cancel a job that is still running. Harmless when repeated."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._attendance.close(CLOSED)
+            self._on_close()

@@ -1,0 +1,61 @@
+"""The steps of the flow that differ between ASGI and WSGI: reading, waiting and writing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from penstock_falcon.attendance import Attendance
+from penstock_falcon.request_checks import RequestChecks
+from penstock_falcon.stream_body import StreamBody
+
+HeaderLookup: TypeAlias = Callable[[str], str | None]
+"""Returns a request header by its lower-case name, or None."""
+AsyncResponder: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
+
+
+class Transport(ABC):
+    """The primitives of one adapter.
+
+    The flow is written once, as coroutines. Under ASGI they run on the server's event loop. Under WSGI the primitives
+    block the server's thread instead of suspending, so each coroutine runs from start to end like a plain function.
+    """
+
+    stream_body: type[StreamBody[Any]]
+    """The class of streamed bodies."""
+
+    @abstractmethod
+    def identify(self, req: Any) -> tuple[HeaderLookup, str]:
+        """Return the look-up of the request's headers, and the peer's address, "" if the server does not know it."""
+
+    @abstractmethod
+    async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
+        """Call a function that blocks, where it delays no other request."""
+
+    @abstractmethod
+    async def read_body(self, req: Any, announced: int | None, checks: RequestChecks) -> bytes:
+        """Return the whole body.
+
+        Parameters
+        ----------
+        announced:
+            The length in bytes from ``Content-Length``, or None.
+        checks:
+            The checks of the endpoint, with the limit.
+
+        Raises
+        ------
+        PayloadTooLarge
+            As soon as the pieces of a body are over the limit.
+        MalformedRequest
+            If the body is cut short, or its end cannot be found.
+        """
+
+    @abstractmethod
+    def attend(self, call: Any, req: Any) -> Attendance:
+        """Start to watch the client that waits for ``call``."""
+
+    @abstractmethod
+    def responder(self, respond: AsyncResponder) -> Callable[..., Any]:
+        """Return a coroutine function as a responder, or an error handler, that Falcon can call."""

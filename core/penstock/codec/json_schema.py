@@ -1,0 +1,75 @@
+"""The JSON Schema of an endpoint's bodies and results, for documentation: nothing is validated against it."""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+from typing import Any, Literal
+
+import msgspec
+
+from penstock.codec import decoding
+from penstock.response import OCTETS, Response
+
+_OCTETS_SCHEMA = {"type": "string", "contentMediaType": OCTETS}
+_STREAMS = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
+
+
+def output_type(returns: Any, *, batched: bool) -> Any:
+    """Return the type of one result, or of one chunk of a stream, from a handler's return annotation."""
+    origin = typing.get_origin(returns)
+    if origin in _STREAMS or (batched and origin in (list, collections.abc.Sequence)):
+        return typing.get_args(returns)[0]
+    return Any if returns is Response else returns
+
+
+def input_schema(annotation: Any, *, raw: bool) -> dict[str, Any]:
+    """Return the schema of a body of this type; ``raw`` for a body that is taken as bytes."""
+    if raw:
+        return dict(_OCTETS_SCHEMA)
+    schema = _schema_of(annotation, "validation")
+    if "properties" in schema and not decoding.is_pydantic(annotation):
+        schema["additionalProperties"] = False  # json_reader refuses unknown fields, whatever the type itself allows
+    return schema
+
+
+def output_schema(annotation: Any) -> dict[str, Any]:
+    """Return the schema of a result of this type, or an empty one, which allows anything, if it has none."""
+    try:
+        return _schema_of(annotation, "serialization")
+    except Exception:  # a return annotation only describes the result, so one without a schema is not an error
+        return {}
+
+
+def _schema_of(annotation: Any, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+    if decoding.is_pydantic(annotation):
+        schema: dict[str, Any] = annotation.model_json_schema(mode=mode)
+        return schema
+    if annotation is bytes:
+        return dict(_OCTETS_SCHEMA)
+    return _inlined(msgspec.json.schema(annotation, schema_hook=_custom_schema))
+
+
+def _custom_schema(cls: Any) -> dict[str, Any]:
+    if not decoding.is_pydantic(cls):
+        raise NotImplementedError(cls)
+    # Its definitions would have to move to the root of the schema, which msgspec writes: it is only named here.
+    return {"title": cls.__name__, "type": "object"}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """Move the body's own definition to the top, where a reader looks for it."""
+    definitions = schema.get("$defs", {})
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    if name not in definitions:
+        return schema
+    used_again = msgspec.json.encode(schema["$ref"]) in msgspec.json.encode(definitions)
+    rest = {key: value for key, value in definitions.items() if used_again or key != name}
+    return {**definitions[name], **({"$defs": rest} if rest else {})}

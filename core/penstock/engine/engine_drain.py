@@ -1,0 +1,53 @@
+"""The drain of an engine: how long it may take, and the records of its two ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.engine.observers import Observers
+from penstock.hooks.records import ShutdownRequest
+from penstock.scheduler.shared_state import SchedulerState
+
+_NO_DRAIN = ShutdownRequest(drain=0.0, who="the program", why="closed without a drain")
+
+
+class EngineDrain:
+    """The one drain of an engine.
+
+    Parameters
+    ----------
+    grant:
+        The shutdown policy: returns the seconds that it grants to a request.
+    observers:
+        The observers of plug-ins.
+    time:
+        The engine's clock.
+
+    Attributes
+    ----------
+    request:
+        The request as granted; None until the drain begins.
+    """
+
+    def __init__(
+        self, grant: Callable[[ShutdownRequest], float], observers: Observers, time: Callable[[], float]
+    ) -> None:
+        self.request: ShutdownRequest | None = None
+        self._grant = grant
+        self._observers = observers
+        self._time = time
+        self._began = 0.0
+
+    def begin(self, wish: ShutdownRequest, longest: float, jobs: int) -> float:
+        """Begin the drain with ``jobs`` admitted; return its deadline, at most ``longest`` seconds from now."""
+        seconds = min(self._grant(wish), longest)
+        self.request = ShutdownRequest(drain=seconds, who=wish.who, why=wish.why)
+        self._began = self._time()
+        self._observers.drain_started(self.request, jobs)
+        return self._began + seconds
+
+    def end(self, state: SchedulerState, left: int) -> None:
+        """Record that the engine is closed, with ``left`` jobs unanswered; also where no drain came before."""
+        seconds = self._time() - self._began if self.request else 0.0
+        abandoned = state.drain_abandoned + left
+        self._observers.drain_ended(self.request or _NO_DRAIN, seconds, state.drain_answered, abandoned)
