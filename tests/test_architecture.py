@@ -28,9 +28,8 @@ SAME_EVERYWHERE = {"__init__", "__main__", "plugin"}
 """Stems that mean the same in each package: a plug-in's class is in its ``plugin.py``."""
 
 MOST_CLASS_LINES = 250
-LARGER_CLASSES = {
-    "Simulation": "one scenario with its witnesses: a chapter that is read in one go",
-}
+LARGER_CLASSES: dict[str, str] = {}
+"""The classes that may be larger, each with its reason."""
 MOST_ROOT_MODULES = 10
 
 
