@@ -14,8 +14,8 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
 from penstock.hosting import JSON
-from penstock_falcon.attendance import GIVEN_UP, AnyCall, Attendance
 from penstock_falcon.framing import STREAM_HEADERS, choose_framing
+from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
 from penstock_falcon.request_checks import RequestChecks
 from penstock_falcon.request_ids import request_id
@@ -199,12 +199,12 @@ class EndpointResource(Resource):
         return call
 
     async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
-        attendance = self._transport.attend(call, req)
+        watched = self._transport.watch(call, req)
         try:
             while call.outcome is None:
-                await attendance.wait()
+                await watched.wait()
         finally:
-            attendance.close()
+            watched.close()
         return self._outcome_response(call, exchange)
 
     def _outcome_response(self, call: AnyCall, exchange: Exchange) -> HttpResponse:
@@ -227,28 +227,26 @@ class StreamResource(EndpointResource):
     """An endpoint that streams: the response starts at the first chunk."""
 
     async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
-        attendance = self._transport.attend(call, req)
+        watched = self._transport.watch(call, req)
         try:
             chunks: list[bytes] = []
             outcome = None
             while not chunks and outcome is None:
-                await attendance.wait()
-                chunks, outcome = attendance.take()
+                await watched.wait()
+                chunks, outcome = watched.take()
             if chunks or not isinstance(outcome, PenstockError):
-                return self._stream_response(attendance, chunks, exchange, req)
+                return self._stream_response(watched, chunks, exchange, req)
         except BaseException:
-            attendance.close()
+            watched.close()
             raise
-        attendance.close()
+        watched.close()
         return self._outcome_response(call, exchange)
 
-    def _stream_response(
-        self, attendance: Attendance, chunks: list[bytes], exchange: Exchange, req: Any
-    ) -> HttpResponse:
-        call = attendance.call
+    def _stream_response(self, watched: WatchedCall, chunks: list[bytes], exchange: Exchange, req: Any) -> HttpResponse:
+        call = watched.call
         framing = choose_framing(exchange.header("accept"))
         on_close = partial(exchange.record_stream, self._service, call)
-        stream = self._transport.stream_body(attendance, chunks, framing, debug=self._debug, on_close=on_close)
+        stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
         return HttpResponse(200, headers, None, stream=stream)

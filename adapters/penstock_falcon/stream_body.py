@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import ClassVar, Generic, TypeVar
 
 from penstock.errors import PenstockError
-from penstock_falcon.attendance import CLOSED, Attendance
 from penstock_falcon.framing import Framing
+from penstock_falcon.hangups import CLOSED, WatchedCall
 from penstock_falcon.problems import error_object
 
-AttendanceT = TypeVar("AttendanceT", bound=Attendance)
+WatchedCallT = TypeVar("WatchedCallT", bound=WatchedCall)
 
 
-class StreamBody(Generic[AttendanceT]):
+class StreamBody(Generic[WatchedCallT]):
     """The part of a streamed body that ASGI and WSGI share.
 
     Parameters
     ----------
-    attendance:
+    watched:
         The wait for the job; closed with the body, which cancels a job that is still running.
     chunks:
         The chunks that have been taken already.
@@ -37,14 +37,14 @@ class StreamBody(Generic[AttendanceT]):
 
     def __init__(
         self,
-        attendance: AttendanceT,
+        watched: WatchedCallT,
         chunks: list[bytes],
         framing: Framing,
         *,
         debug: bool,
         on_close: Callable[[], None],
     ) -> None:
-        self._attendance = attendance
+        self._watched = watched
         self._first = chunks
         self._framing = framing
         self._debug = debug
@@ -55,7 +55,7 @@ class StreamBody(Generic[AttendanceT]):
 
     def _next_piece(self) -> bytes | None:
         """Return the chunks that have arrived, as one piece, or None if there is nothing to send yet."""
-        chunks, outcome = self._attendance.take()
+        chunks, outcome = self._watched.take()
         chunks, self._first = self._first + chunks, []
         if not chunks and outcome is None:
             return None
@@ -72,5 +72,5 @@ class StreamBody(Generic[AttendanceT]):
         """Release everything, and cancel a job that is still running. Harmless when repeated."""
         if not self._is_closed:
             self._is_closed = True
-            self._attendance.close(CLOSED)
+            self._watched.close(CLOSED)
             self._on_close()

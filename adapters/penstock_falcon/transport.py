@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
-from penstock_falcon.attendance import Attendance
+from penstock_falcon.hangups import WatchedCall
 from penstock_falcon.request_checks import RequestChecks
 from penstock_falcon.stream_body import StreamBody
 
@@ -53,7 +53,7 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def attend(self, call: Any, req: Any) -> Attendance:
+    def watch(self, call: Any, req: Any) -> WatchedCall:
         """Start to watch the client that waits for ``call``."""
 
     @abstractmethod

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 from penstock.errors import PenstockError
-from penstock_falcon._asgi.asgi_attendance import AsgiAttendance
+from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall
 from penstock_falcon.framing import KEEP_ALIVE_SECONDS, Framing
 from penstock_falcon.stream_body import StreamBody
 
@@ -23,7 +23,7 @@ class AsgiStreamCutShort(asyncio.CancelledError):
     """
 
 
-class AsgiStreamBody(StreamBody[AsgiAttendance]):
+class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
     """An iterator over the pieces of a streamed body, made for Falcon's ``resp.stream``.
 
     The body is either waiting for the job, or being written (Falcon is in ``send``). One timer covers both: while the
@@ -35,15 +35,15 @@ class AsgiStreamBody(StreamBody[AsgiAttendance]):
 
     def __init__(
         self,
-        attendance: AsgiAttendance,
+        watched: AsgiWatchedCall,
         chunks: list[bytes],
         framing: Framing,
         *,
         debug: bool,
         on_close: Callable[[], None],
     ) -> None:
-        super().__init__(attendance, chunks, framing, debug=debug, on_close=on_close)
-        self._call = attendance.call
+        super().__init__(watched, chunks, framing, debug=debug, on_close=on_close)
+        self._call = watched.call
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._waiter: asyncio.Future[None] | None = None

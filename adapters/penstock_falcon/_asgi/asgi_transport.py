@@ -8,7 +8,7 @@ from collections.abc import Callable
 import falcon.asgi
 
 from penstock.hosting import Call
-from penstock_falcon._asgi.asgi_attendance import AsgiAttendance, HangupWatch
+from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall, HangupWatch
 from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_events, collect_stream
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
 from penstock_falcon.request_checks import BodyCollector, RequestChecks
@@ -71,11 +71,11 @@ class AsgiTransport(Transport):
             return body
         return await collect_events(event, req.receive, BodyCollector(checks.max_body))
 
-    def attend(self, call: Call, req: falcon.asgi.Request) -> AsgiAttendance:
+    def watch(self, call: Call, req: falcon.asgi.Request) -> AsgiWatchedCall:
         """Start to watch the client that waits for ``call``."""
         # A plain Falcon request has it as a private attribute, as long as Falcon does not rename that.
         receive = req.receive if isinstance(req, Request) else getattr(req, "_receive", None)
-        return AsgiAttendance(call, receive, self._watch)
+        return AsgiWatchedCall(call, receive, self._watch)
 
     def responder(self, respond: AsyncResponder) -> AsyncResponder:
         """Return ``respond`` itself, which is what Falcon wants."""

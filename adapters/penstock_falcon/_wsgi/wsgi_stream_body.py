@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 
-from penstock_falcon._wsgi.wsgi_attendance import WsgiAttendance
+from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon.framing import KEEP_ALIVE_SECONDS
 from penstock_falcon.stream_body import StreamBody
 
@@ -21,7 +21,7 @@ class WsgiStreamCutShort(ConnectionResetError):
         super().__init__(errno.ECONNRESET, "the stream failed and was cut short")
 
 
-class WsgiStreamBody(StreamBody[WsgiAttendance]):
+class WsgiStreamBody(StreamBody[WsgiWatchedCall]):
     """An iterator over the pieces of a streamed body; the server calls ``close`` however the response ended."""
 
     finished = StopIteration
@@ -37,7 +37,7 @@ class WsgiStreamBody(StreamBody[WsgiAttendance]):
         keep_alive = self._framing.keep_alive
         due = time.monotonic() + KEEP_ALIVE_SECONDS
         while piece is None:
-            self._attendance.block(max(0.0, due - time.monotonic()) if keep_alive else None)
+            self._watched.block(max(0.0, due - time.monotonic()) if keep_alive else None)
             piece = self._next_piece()
             if piece is None and keep_alive and time.monotonic() >= due:
                 return keep_alive

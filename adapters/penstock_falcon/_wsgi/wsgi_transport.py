@@ -9,7 +9,7 @@ import falcon
 
 from penstock.errors import MalformedRequest
 from penstock.hosting import ThreadedCall
-from penstock_falcon._wsgi.wsgi_attendance import WsgiAttendance
+from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon._wsgi.wsgi_stream_body import WsgiStreamBody
 from penstock_falcon.request_checks import BodyCollector, RequestChecks, cut_short
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
@@ -45,9 +45,9 @@ class WsgiTransport(Transport):
         """Return the whole body."""
         return read_input(req.env, announced, checks.max_body)
 
-    def attend(self, call: ThreadedCall, req: falcon.Request) -> WsgiAttendance:
+    def watch(self, call: ThreadedCall, req: falcon.Request) -> WsgiWatchedCall:
         """Start to watch the client that waits for ``call``."""
-        return WsgiAttendance(call, req.env.get("gunicorn.socket"))
+        return WsgiWatchedCall(call, req.env.get("gunicorn.socket"))
 
     def responder(self, respond: AsyncResponder) -> Callable[..., None]:
         """Return ``respond`` as a plain function."""

@@ -29,7 +29,7 @@ from penstock.hooks import (
 from penstock.hooks.pipeline import endpoint_pipeline, tightest
 from penstock.hooks.registry import Registry
 from penstock_falcon._asgi.asgi_service import Lifespan
-from penstock_falcon._wsgi.wsgi_attendance import WsgiAttendance
+from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon.exchange import Exchange
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
@@ -370,11 +370,11 @@ def abandon_waits(abandonment: BaseException, monkeypatch: pytest.MonkeyPatch) -
     async def wait(self: FakeCall) -> None:
         raise abandonment
 
-    def block(self: WsgiAttendance, timeout: float | None = None) -> None:
+    def block(self: WsgiWatchedCall, timeout: float | None = None) -> None:
         raise abandonment
 
     monkeypatch.setattr(FakeCall, "wait", wait)
-    monkeypatch.setattr(WsgiAttendance, "block", block)
+    monkeypatch.setattr(WsgiWatchedCall, "block", block)
 
 
 @pytest.mark.usefixtures("abandon_waits")

@@ -7,13 +7,13 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.hosting import Encoded, ThreadedCall
-from penstock_falcon.attendance import GIVEN_UP, GONE
+from penstock_falcon.hangups import GIVEN_UP, GONE
 
 # Linux reports that the other side has closed; elsewhere only a connection that is closed both ways shows.
 _CLIENT_GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
-class WsgiAttendance:
+class WsgiWatchedCall:
     """A wait for a call, which is cancelled when its client goes away.
 
     Parameters

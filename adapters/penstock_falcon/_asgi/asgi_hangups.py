@@ -7,7 +7,7 @@ import asyncio
 from penstock.errors import PenstockError
 from penstock.hosting import Call, Encoded
 from penstock_falcon._asgi.asgi_requests import Receive
-from penstock_falcon.attendance import GIVEN_UP, GONE
+from penstock_falcon.hangups import GIVEN_UP, GONE
 
 # Most jobs end sooner, and are never listened for. A client that leaves earlier is still reported to a late listener.
 PATIENCE_SECONDS = 0.01
@@ -17,38 +17,38 @@ PIECE_BYTES = 1 << 16
 
 
 class HangupWatch:
-    """A timer that lets each attendance listen once it has lasted between one and two ``PATIENCE_SECONDS``.
+    """A timer that starts to listen for a client once its call has lasted between one and two ``PATIENCE_SECONDS``.
 
-    All attendances share it: a timer for each request would cost more than the rest of its watching.
+    All calls share it: a timer for each request would cost more than everything else that watching costs.
     """
 
     def __init__(self) -> None:
-        self._young: set[AsgiAttendance] = set()
-        self._old: set[AsgiAttendance] = set()
+        self._young: set[AsgiWatchedCall] = set()
+        self._old: set[AsgiWatchedCall] = set()
         self._is_ticking = False
 
-    def add(self, attendance: AsgiAttendance) -> None:
-        """Add an attendance that has just begun."""
-        self._young.add(attendance)
+    def add(self, watched: AsgiWatchedCall) -> None:
+        """Add a call that has just begun."""
+        self._young.add(watched)
         if not self._is_ticking:
             self._is_ticking = True
             asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._tick)
 
-    def discard(self, attendance: AsgiAttendance) -> None:
-        """Remove an attendance that has ended."""
-        self._young.discard(attendance)
-        self._old.discard(attendance)
+    def discard(self, watched: AsgiWatchedCall) -> None:
+        """Remove a call that has ended."""
+        self._young.discard(watched)
+        self._old.discard(watched)
 
     def _tick(self) -> None:
-        for attendance in self._old:
-            attendance.listen()
+        for watched in self._old:
+            watched.listen()
         self._old, self._young = self._young, set()
         self._is_ticking = bool(self._old)
         if self._is_ticking:
             asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._tick)
 
 
-class AsgiAttendance:
+class AsgiWatchedCall:
     """A wait for a call, which is cancelled when its client goes away.
 
     Parameters
@@ -74,7 +74,7 @@ class AsgiAttendance:
 
     def listen(self) -> None:
         """Start to listen for the client's disconnection."""
-        assert self._receive is not None, "the watch has only attendances that can listen"
+        assert self._receive is not None, "only a call with a receive is added to the watch"
         self._task = asyncio.get_running_loop().create_task(self._listen(self._receive))
 
     async def _listen(self, receive: Receive) -> None:

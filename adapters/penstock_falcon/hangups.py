@@ -16,7 +16,7 @@ GIVEN_UP = "the request was cancelled"  # by the server, which stopped waiting f
 CLOSED = "the response was closed"
 
 
-class Attendance(Protocol):
+class WatchedCall(Protocol):
     """A wait for a call, which is cancelled when its client goes away."""
 
     @property
