@@ -551,10 +551,11 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(application: Any, eng
         gc.collect()
         gc.disable()
         try:
-            for _ in range(10):
+            for _ in range(100):
                 await Exchange(application, "/square", piece(BODY)).run()
             engine.calls.clear()
-            assert gc.collect() == 0
+            # A cycle leaves at least one object for each request. The test runner's own threads may leave a few more.
+            assert gc.collect() < 100
         finally:
             gc.enable()
 
