@@ -66,10 +66,10 @@ class GuardedDecision(Generic[DecisionT]):
             return self.accept(self.decide(*arguments))
         except PenstockError:  # not a failure: it is the decision
             raise
-        except Exception as error:
+        except BaseException as error:
             raise self.failed(error) from error
 
-    def failed(self, error: Exception) -> HookError:
+    def failed(self, error: BaseException) -> HookError:
         """Record a failure, and return the error for the caller that it affects."""
         return self._guard.failed(error, may_be_off_thread=self.penstock_is_blocking)
 
@@ -82,7 +82,7 @@ class HookGuard:
         self._hook = hook
         self._failures = failures
 
-    def failed(self, error: Exception, *, is_reported: bool = True, may_be_off_thread: bool = False) -> HookError:
+    def failed(self, error: BaseException, *, is_reported: bool = True, may_be_off_thread: bool = False) -> HookError:
         """Record a failure, and return the error for the caller that it affects. See ``HookFailures.add``."""
         return self._failures.add(
             self._plugin, self._hook, error, is_reported=is_reported, may_be_off_thread=may_be_off_thread
@@ -114,7 +114,7 @@ class HookGuard:
     def _release(self, release: Release, answered: JobAnswered) -> None:
         try:
             release(answered)
-        except Exception as error:
+        except BaseException as error:
             self.failed(error)
 
     def retry_policy(self, decide: Callable[..., Any]) -> GuardedDecision[float | None]:
@@ -127,7 +127,7 @@ class HookGuard:
         def grant(request: ShutdownRequest) -> float:
             try:
                 return _seconds(decide(request), "a number of seconds")
-            except Exception as error:
+            except BaseException as error:
                 self.failed(error)
                 return request.drain
 
@@ -157,7 +157,7 @@ class HookGuard:
         def observe_safely(record: Any) -> None:
             try:
                 observe(record)
-            except Exception as error:
+            except BaseException as error:
                 self.failed(error, is_reported=is_reported)
 
         return observe_safely

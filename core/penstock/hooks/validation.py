@@ -138,7 +138,9 @@ class _Returned:
         """Return the values as a list, running a generator to its end; raise ``PluginError`` if that fails."""
         try:
             return list(values)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise self.error(f"something that cannot be iterated over: {type(error).__name__}: {error}") from error
 
 

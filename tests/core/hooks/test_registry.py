@@ -108,7 +108,7 @@ def returning(hook: str, result: Any, *, name: str = "strange") -> Any:
     return type("Strange", (), {hook: hookimpl(implementation), "name": name})()
 
 
-def raising(hook: str, error: Exception, *, name: str = "strange") -> Any:
+def raising(hook: str, error: BaseException, *, name: str = "strange") -> Any:
     """Return a plug-in whose only hook returns a callable that raises ``error``."""
 
     def fail(*_arguments: Any) -> Any:
@@ -524,15 +524,16 @@ RESOLVERS: dict[str, Callable[[Registry], Any]] = {
 
 
 @pytest.mark.parametrize("hook", RESOLVERS)
-def test_every_hook_that_raises_is_reported(hook: str) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_every_hook_that_raises_is_reported(hook: str, kind: type[BaseException]) -> None:
     """The error of any hook has the hook, the plug-in and the fix."""
 
     def implementation(self: object) -> None:
-        raise RuntimeError("broken")
+        raise kind("broken")
 
     plugin = type("Broken", (), {hook: hookimpl(implementation)})
     with pytest.raises(
-        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*RuntimeError: broken; fix it"
+        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*{kind.__name__}: broken; fix it"
     ):
         RESOLVERS[hook](Registry([plugin]))
 
@@ -605,6 +606,23 @@ def test_a_decision_that_raises_is_a_hook_error(hook: str, caplog: pytest.LogCap
     assert registry.status()["strange"]["failures"] == {hook: 1}
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), BaseException("panic")])
+@pytest.mark.parametrize("hook", DECISIONS)
+def test_nothing_that_a_decision_raises_ends_the_server(hook: str, error: BaseException) -> None:
+    """``sys.exit()``, or a panic of a library written in Rust, fails one job, as any exception does."""
+    with pytest.raises(HookError):
+        DECISIONS[hook](Registry([raising(hook, error)]))
+
+
+@pytest.mark.parametrize("hook", DECISIONS)
+def test_an_interrupt_from_the_keyboard_is_not_a_failure(hook: str) -> None:
+    """Ctrl-C may arrive while a decision is being made. It is not caught, and not counted."""
+    registry = Registry([raising(hook, KeyboardInterrupt())])
+    with pytest.raises(KeyboardInterrupt):
+        DECISIONS[hook](registry)
+    assert registry.status()["strange"]["failures"] == {}
+
+
 @pytest.mark.parametrize("hook", DECISIONS)
 def test_a_refusal_is_not_a_failure(hook: str) -> None:
     """A PenstockError is the decision, and reaches the caller unchanged."""
@@ -651,12 +669,13 @@ def test_a_decision_passes_through_its_guard() -> None:
     assert DECISIONS["penstock_retry_policy"](Registry([returning("penstock_retry_policy", lambda *_: 2)])) == 2
 
 
-def test_a_release_that_raises_has_no_effect() -> None:
+@pytest.mark.parametrize("error", [OSError("broken"), SystemExit(3)])
+def test_a_release_that_raises_has_no_effect(error: BaseException) -> None:
     """The answer still reaches its caller, and the other policies are released all the same."""
     released: list[JobAnswered] = []
 
     def fail(_answered: JobAnswered) -> None:
-        raise OSError("broken")
+        raise error
 
     bad = returning("penstock_admission_policy", lambda _: fail, name="bad")
     good = returning("penstock_admission_policy", lambda _: released.append, name="good")
@@ -671,12 +690,14 @@ def test_a_release_that_raises_has_no_effect() -> None:
     assert registry.status()["bad"]["failures"] == {"penstock_admission_policy": 1}
 
 
-@pytest.mark.parametrize("decision", [None, "soon", -1.0, float("nan"), OSError("broken"), RateLimited()])
+@pytest.mark.parametrize(
+    "decision", [None, "soon", -1.0, float("nan"), OSError("broken"), SystemExit(3), RateLimited()]
+)
 def test_nothing_keeps_an_engine_from_stopping(decision: Any) -> None:
     """A shutdown policy that fails, in any way, grants the drain that was asked for."""
 
     def decide(_request: ShutdownRequest) -> Any:
-        if isinstance(decision, Exception):
+        if isinstance(decision, BaseException):
             raise decision
         return decision
 
@@ -691,13 +712,16 @@ def test_a_route_that_raises_is_a_hook_error() -> None:
     def fail(request: RouteRequest, engine: Any) -> RouteResponse:
         raise OSError("broken")
 
+    def leave(request: RouteRequest, engine: Any) -> RouteResponse:
+        sys.exit(3)
+
     def refuse(request: RouteRequest, engine: Any) -> RouteResponse:
         raise RateLimited
 
-    handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse}
+    handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse, "/d": leave}
     routes = [Route(path=path, name=path, handler=cast("Any", handler)) for path, handler in handlers.items()]
     found = {route.path: route for route in Registry([returning("penstock_routes", routes)]).routes(app_with())}
-    for path, error in (("/a", HookError), ("/b", HookError), ("/c", RateLimited)):
+    for path, error in (("/a", HookError), ("/b", HookError), ("/c", RateLimited), ("/d", HookError)):
         with pytest.raises(error):
             found[path].handler(ROUTE_REQUEST, cast("Any", None))
 
@@ -736,13 +760,18 @@ def test_observers_are_called_by_type() -> None:
     assert registry.observer_of(WorkerReady) is None
 
 
-def test_an_observer_that_raises_affects_no_other(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit(3)])
+def test_an_observer_that_raises_affects_no_other(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged once, counted each time and reported as HookFailed; the other observers are still called."""
     seen: list[Any] = []
+
+    def fail(record: JobAnswered) -> None:
+        raise error
+
     registry = Registry(
         [
             returning("penstock_observer", {JobAnswered: seen.append, HookFailed: seen.append}, name="good"),
-            returning("penstock_observer", {JobAnswered: lambda record: 1 / 0}, name="bad"),
+            returning("penstock_observer", {JobAnswered: fail}, name="bad"),
         ]
     )
     registry.observe(app_with())
@@ -750,7 +779,7 @@ def test_an_observer_that_raises_affects_no_other(caplog: pytest.LogCaptureFixtu
     assert tell is not None
     tell(ANSWERED)
     tell(ANSWERED)
-    failed = HookFailed(plugin="bad", hook="penstock_observer", error="ZeroDivisionError")
+    failed = HookFailed(plugin="bad", hook="penstock_observer", error=type(error).__name__)
     assert seen == [failed, ANSWERED, failed, ANSWERED]
     assert registry.status()["bad"]["failures"] == {"penstock_observer": 2}
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
