@@ -13,7 +13,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON
+from penstock.hosting import JSON, NORMAL_RANK, ResponseHeaders
 from penstock_falcon.framing import STREAM_HEADERS, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
@@ -48,8 +48,8 @@ class Exchange(Submission):
         self.address = address
         self.principal = None
         self.timeouts = endpoint.timeouts
-        self.priority = "normal"
-        self.response_headers = []
+        self.rank = NORMAL_RANK
+        self.response_headers = ResponseHeaders()
         self._releases = []
         self._answered = None
         self.began = monotonic()

@@ -32,8 +32,8 @@ from penstock_falcon.responses import NO_JOB_TIMING, HttpResponse, common_header
 
 PROBLEM = "application/problem+json"
 SHORTEST_RETRY_AFTER = 1
-# Up to here a wait is advice about the load, which is jittered. A longer one is an appointment, such as the start of the
-# next day for a daily quota, and is sent unchanged.
+# Up to here a wait is advice about the load, which is jittered. A longer one is an appointment, such as midnight for a
+# daily quota, and is sent unchanged.
 LONGEST_JITTERED_RETRY_AFTER = 60
 # The default, in seconds, if the error does not say when to retry.
 USUAL_RETRY_AFTER = 1.0

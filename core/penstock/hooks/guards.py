@@ -18,6 +18,7 @@ from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
 from penstock.hooks.routes import Route, RouteResponse
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
+from penstock.response import header_mistake
 from penstock.scheduler import GuardedQueue, Queue
 
 _QUEUE_PARTS: Final = tuple(name for name in [*Queue.__annotations__, *vars(Queue)] if name[:1] != "_")
@@ -180,9 +181,13 @@ def _timeouts(result: Any) -> Timeouts | None:
 
 
 def _response(result: Any) -> RouteResponse:
-    if isinstance(result, RouteResponse):
-        return result
-    raise _wrong_type(result, "a RouteResponse")
+    if not isinstance(result, RouteResponse):
+        raise _wrong_type(result, "a RouteResponse")
+    for name, value in result.headers.items():
+        mistake = header_mistake(name, value)
+        if mistake:
+            raise ValueError(mistake)
+    return result
 
 
 def _delay(result: Any) -> float | None:

@@ -32,7 +32,7 @@ from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteRequest, RouteResponse
 from penstock.hooks.settings import Sources
-from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
+from penstock.hooks.submission import Submission
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock.scheduler import Job, Lane
 from penstock.scheduler import commands as do
@@ -138,7 +138,7 @@ class RequestJob(FakeJob):
             submission.timeouts,
             size_bytes,
             request.behaviour,
-            priority=RANK_OF_PRIORITY[submission.priority],
+            priority=submission.rank,
             share=submission.share,
         )
         self.request = request

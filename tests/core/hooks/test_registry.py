@@ -652,6 +652,28 @@ def test_a_decision_of_the_wrong_type_is_a_hook_error(hook: str, decision: Any) 
         DECISIONS[hook](registry)
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda asked: setattr(asked, "priority", "urgent"),
+            "priority = 'urgent' is not one of interactive, normal, batch",
+        ),
+        (lambda asked: asked.response_headers.append(("x-note", "a\r\nb")), "header x-note must be a str of one line"),
+    ],
+    ids=["priority", "header"],
+)
+def test_a_submission_refuses_a_wrong_change(
+    change: Callable[[Submission], None], complaint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure is that of the plug-in that tried to make the change, and the log names it."""
+    registry = Registry([returning("penstock_admission_policy", change)])
+    with pytest.raises(HookError):
+        DECISIONS["penstock_admission_policy"](registry)
+    assert "plug-in 'strange'" in caplog.text
+    assert complaint in caplog.text
+
+
 def test_a_wrong_principal_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     """An authenticator that returns the token by mistake does not leak it."""
     registry = Registry([returning("penstock_authenticator", lambda _: "hunter2")])
@@ -718,11 +740,14 @@ def test_a_route_that_raises_is_a_hook_error() -> None:
     def refuse(request: RouteRequest, engine: Any) -> RouteResponse:
         raise RateLimited
 
-    handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse, "/d": leave}
+    def split(request: RouteRequest, engine: Any) -> RouteResponse:
+        return RouteResponse(body=b"", headers={"x-a": "1\r\nx-b: 2"})
+
+    handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse, "/d": leave, "/e": split}
     routes = [Route(path=path, name=path, handler=cast("Any", handler)) for path, handler in handlers.items()]
     found = {route.path: route for route in Registry([returning("penstock_routes", routes)]).routes(app_with())}
-    for path, error in (("/a", HookError), ("/b", HookError), ("/c", RateLimited), ("/d", HookError)):
-        with pytest.raises(error):
+    for path in handlers:
+        with pytest.raises(RateLimited if path == "/c" else HookError):
             found[path].handler(ROUTE_REQUEST, cast("Any", None))
 
 
