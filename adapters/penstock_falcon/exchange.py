@@ -39,12 +39,21 @@ class Exchange(Submission):
     __slots__ = ("began", "method", "path")
 
     def __init__(
-        self, endpoint: Endpoint | Route, *, request_id: str, header: HeaderLookup, address: str, method: str, path: str
+        self,
+        endpoint: Endpoint | Route,
+        *,
+        request_id: str,
+        header: HeaderLookup,
+        query: str,
+        address: str,
+        method: str,
+        path: str,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
         self.request_id = request_id
         self.header = header
+        self.query = query
         self.address = address
         self.principal = None
         self.timeouts = endpoint.timeouts
@@ -137,6 +146,7 @@ class Resource(ABC):
             self._target,
             request_id=request_id(header("x-request-id")),
             header=header,
+            query=req.query_string,
             address=proxies.client_address(peer, header) if proxies.has_any else peer,
             method=req.method,
             path=req.path,
@@ -268,7 +278,7 @@ class RouteResource(Resource):
             method=exchange.method,
             path=exchange.path,
             header=exchange.header,
-            query=req.query_string,
+            query=exchange.query,
             address=exchange.address,
             principal=exchange.principal,
         )

@@ -35,6 +35,8 @@ class Submission:
         The request id, as in ``X-Request-Id``.
     header:
         Looks up a request header by its lower-case name; returns None if it is missing.
+    query:
+        The query string, not decoded.
     address:
         The client's address, or "" if it is unknown.
     principal:
@@ -57,6 +59,7 @@ class Submission:
         "endpoint",
         "header",
         "principal",
+        "query",
         "rank",
         "request_id",
         "response_headers",
@@ -69,12 +72,14 @@ class Submission:
         *,
         request_id: str = "",
         header: Callable[[str], str | None] = _no_header,
+        query: str = "",
         address: str = "",
         principal: Principal | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.request_id = request_id
         self.header = header
+        self.query = query
         self.address = address
         self.principal = principal
         self.timeouts: Timeouts = endpoint.timeouts

@@ -238,6 +238,49 @@ def test_modules_objects_and_classes_may_be_plug_ins() -> None:
     assert Registry([Stack]).plugins[0].instance is not Registry([Stack]).plugins[0].instance
 
 
+def test_a_plug_in_of_the_app_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``App(plugins=["pkg:Plugin"])`` imports it, and it has the name that the class itself would have."""
+    monkeypatch.setitem(sys.modules, "pkg_of_stack", cast("ModuleType", SimpleNamespace(Plugin=Stack)))
+    registry = Registry(["pkg_of_stack:Plugin"])
+    assert [(plugin.name, plugin.hooks) for plugin in registry.plugins] == [("Stack", ["penstock_queue_discipline"])]
+
+
+@pytest.mark.parametrize(
+    ("path", "cause"),
+    [
+        ("no_such_package:Plugin", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("penstock:Plugin", "AttributeError: module 'penstock' has no attribute 'Plugin'"),
+    ],
+)
+def test_a_named_plug_in_that_cannot_be_imported_is_refused(path: str, cause: str) -> None:
+    """The message has the name as the app wrote it, and the cause. A survey lists it as broken."""
+    complaint = rf"plug-in '{path}' of the app cannot be imported: {cause}; fix it, or remove it"
+    with pytest.raises(PluginError, match=complaint):
+        Registry([path])
+    assert Registry([path], is_survey=True).plugins[0].state == "broken"
+
+
+def test_every_hook_of_an_endpoint_receives_the_app() -> None:
+    """A plug-in can keep its state for each app."""
+    seen: list[App] = []
+
+    class Stateful:
+        @hookimpl
+        def penstock_authenticator(self, app: App) -> None:
+            seen.append(app)
+
+        penstock_timeout_policy = penstock_authenticator
+        penstock_admission_policy = penstock_authenticator
+        penstock_queue_discipline = penstock_authenticator
+        penstock_retry_policy = penstock_authenticator
+
+    app = app_with()
+    registry = Registry([Stateful], app=app)
+    for resolve in (hook for name, hook in RESOLVERS.items() if hasattr(Stateful, name)):
+        resolve(registry)
+    assert seen == [app] * 5
+
+
 def test_registries_know_nothing_of_each_other() -> None:
     """Nothing is global: each engine has its own registry."""
     Registry([returning("penstock_retry_policy", lambda *_: 1.0)])
@@ -441,11 +484,27 @@ class Odd(Stack):
     Settings = dict
 
 
+class Changeable(Stack):
+    class Settings(PluginSettings, frozen=False):
+        """Settings that a plug-in could change behind the operator's back."""
+
+
+class WithoutParameter(Stack):
+    class Settings(PluginSettings, frozen=True):
+        """Settings that the class does not take."""
+
+    def __init__(self) -> None: ...
+
+
+class WithParameter(Stack):
+    def __init__(self, limit: int) -> None: ...
+
+
 MISFITS = [
     (Misspelt, "penstock_queue_disciplin, which is not a hook; did you mean penstock_queue_discipline?"),
     (
         Greedy,
-        "penstock_retry_policy of .* takes 'weather', but the hook is passed only 'endpoint'; remove that parameter",
+        "penstock_retry_policy of .* takes 'weather', but the hook is passed only 'endpoint', 'app'; remove that",
     ),
     (Keyword, "penstock_routes of .* takes 'weather', but the hook is passed only 'app'"),
     (Wrapper, "penstock_routes of .* is a hook wrapper"),
@@ -454,7 +513,13 @@ MISFITS = [
     (Unmarked, "penstock_routes is not marked with @hookimpl"),
     (Nothing, "implements no hook; mark its functions with @hookimpl; there are: penstock_admission_policy, "),
     (Unmakeable, "cannot be created: RuntimeError: no such database"),
-    (Odd, "the Settings of plug-in 'strange' are not a subclass of penstock.hooks.PluginSettings"),
+    (Odd, "are not a subclass of .*PluginSettings; write `class Settings.PluginSettings, frozen=True.`"),
+    (
+        Changeable,
+        "the Settings of plug-in 'strange' can be changed; write `class Settings.PluginSettings, frozen=True.`",
+    ),
+    (WithoutParameter, "cannot be created: __init__ too many positional arguments; its class has Settings, so write"),
+    (WithParameter, "cannot be created: __init__ missing a required argument: 'limit'; its class has no Settings, so"),
 ]
 
 
@@ -463,9 +528,9 @@ def test_a_plug_in_that_does_not_fit_is_refused(plugin: type, complaint: str, of
     """The error is raised at creation and has the name, the cause and the fix; for a class and an object alike."""
     with pytest.raises(PluginError, match=complaint) as raised:
         Registry(offers=[offer("strange", plugin)])
-    if plugin is not Odd:
+    if plugin not in (Odd, Changeable):
         assert "plug-in 'strange' of penstock-strange 1.2" in str(raised.value)
-    if plugin not in (Unmakeable, Odd):
+    if plugin not in (Unmakeable, Odd, Changeable, WithoutParameter, WithParameter):  # their classes are at fault
         made = plugin()
         with pytest.raises(PluginError, match=complaint):
             Registry([made])
