@@ -60,8 +60,8 @@ class Run(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Run one attempt."""
 
     attempt: int
-    endpoint: int
-    """The index in the app's endpoints."""
+    endpoint: str
+    """Its name: the two processes may have declared their endpoints in different orders."""
     deadline: float
     """An instant of the monotonic clock; ``inf`` if there is none."""
     works: list[Work]
@@ -101,6 +101,8 @@ class SetupFailed(msgspec.Struct, array_like=True, tag=11, gc=False):
 
     endpoint: str
     traceback: str
+    declared: dict[str, dict[str, str]] | None = None
+    """The endpoints of its manifest, if the worker has imported an app that differs from the engine's."""
 
 
 class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -152,6 +154,8 @@ class Load(msgspec.Struct, array_like=True, tag=20):
     target: str
     sys_path: list[str]
     argv: list[str]
+    digest: str = ""
+    """The digest of the engine's manifest, which that of the imported app must equal. Empty: any app is accepted."""
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
@@ -165,6 +169,8 @@ class LoadFailed(msgspec.Struct, array_like=True, tag=22):
     """The import raised an exception."""
 
     traceback: str
+    declared: dict[str, dict[str, str]] | None = None
+    """As in ``SetupFailed``."""
 
 
 class Spawn(msgspec.Struct, array_like=True, tag=23):

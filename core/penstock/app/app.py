@@ -39,7 +39,7 @@ class App:
     Attributes
     ----------
     endpoints:
-        The endpoints, in the order of their declaration.
+        The endpoints, in the order of their declaration. None can be added once the app is served.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class App:
         self.settings = dict(settings or {})
         self.endpoints: list[Endpoint] = []
         self._pools: dict[str, Pool] = {}
+        self._is_frozen = False
 
     def __repr__(self) -> str:
         endpoints, pools = count(len(self.endpoints), "endpoint"), count(len(self._pools), "pool")
@@ -132,7 +133,6 @@ class App:
             kind = declaration.inspect_handler(handler, owner=owner, batched=batching is not None)
             self._add(
                 Endpoint(
-                    index=len(self.endpoints),
                     name=name,
                     path=path,
                     handler=handler,
@@ -156,7 +156,19 @@ class App:
 
         return declare
 
+    def freeze(self) -> None:
+        """Accept no further endpoints, because the app is about to be served.
+
+        An adapter calls this when it has mounted the endpoints, and an engine when it is created.
+        """
+        self._is_frozen = True
+
     def _add(self, endpoint: Endpoint) -> None:
+        if self._is_frozen:
+            raise DeclarationError(
+                f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this "
+                "endpoint; declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
+            )
         for other in self.endpoints:
             if other.path == endpoint.path:
                 raise DeclarationError(
