@@ -96,13 +96,22 @@ class Ready(msgspec.Struct, array_like=True, tag=10, gc=False):
     """The worker's process id, which may be new to the engine: the zygote's ``Spawned`` can arrive later."""
 
 
+class Declared(msgspec.Struct, array_like=True, gc=False):
+    """The content of a manifest."""
+
+    endpoints: dict[str, dict[str, str]]
+    """By the name of each endpoint, its facts: each has a name and a value."""
+    files: dict[str, str]
+    """By the path of each file with the app or a handler, a hash of its content."""
+
+
 class SetupFailed(msgspec.Struct, array_like=True, tag=11, gc=False):
     """``setup`` raised an exception; the worker exits after sending this."""
 
     endpoint: str
     traceback: str
-    declared: dict[str, dict[str, str]] | None = None
-    """The endpoints of its manifest, if the worker has imported an app that differs from the engine's."""
+    declared: Declared | None = None
+    """The content of its manifest, if the worker has imported an app that differs from the engine's."""
 
 
 class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -169,7 +178,7 @@ class LoadFailed(msgspec.Struct, array_like=True, tag=22):
     """The import raised an exception."""
 
     traceback: str
-    declared: dict[str, dict[str, str]] | None = None
+    declared: Declared | None = None
     """As in ``SetupFailed``."""
 
 

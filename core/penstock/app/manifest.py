@@ -2,7 +2,8 @@
 
 Each imports the app in a process of its own, and two imports may declare different endpoints: the file was edited in
 between, a pattern matches more files, a block runs only in the main program. The text does not depend on the order of
-declarations, the hash seed or addresses in memory, so equal apps have equal manifests in every process.
+declarations, the hash seed or addresses in memory, so equal apps have equal manifests in every process. A hash of each
+file is compared too: a worker with other code than its neighbours would answer the same request in another way.
 
 The number of workers and their devices are not part of it, because only the engine decides them.
 """
@@ -10,10 +11,12 @@ The number of workers and their devices are not part of it, because only the eng
 from __future__ import annotations
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,7 +24,7 @@ import msgspec
 from penstock.app.app import App
 from penstock.app.endpoints import Endpoint
 from penstock.app.schema_facts import schema_facts, stable_text
-from penstock.wire import LoadFailed, SetupFailed
+from penstock.wire import Declared, LoadFailed, SetupFailed
 
 Facts: TypeAlias = Mapping[str, str]
 
@@ -40,34 +43,28 @@ _DIFFERENT = (
 class DisagreementError(Exception):
     """The app that was imported here differs from the engine's. ``declared`` is the content of its manifest."""
 
-    def __init__(self, declared: Mapping[str, Facts]) -> None:
+    def __init__(self, declared: Declared) -> None:
         super().__init__(_DIFFERENT)
-        self.declared = {name: dict(facts) for name, facts in declared.items()}
+        self.declared = declared
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The declarations of an app, as text.
+    """The declarations of an app, as text, and a hash of each file with the app or a handler."""
 
-    Attributes
-    ----------
-    endpoints:
-        By the name of each endpoint, its facts: each has a name and a value.
-    """
-
-    endpoints: Mapping[str, Facts]
+    declared: Declared
 
     @classmethod
     def of(cls, app: App) -> Manifest:
         """Return the manifest of an app."""
         home = (app.import_name, "__main__", SCRIPT_MODULE)
-        return cls({endpoint.name: dict(sorted(_facts_of(endpoint, home))) for endpoint in app.endpoints})
+        endpoints = {endpoint.name: dict(_facts_of(endpoint, home)) for endpoint in app.endpoints}
+        return cls(Declared(endpoints, dict(_hashed_files(app))))
 
     @cached_property
     def digest(self) -> str:
         """A hash of the manifest: the same for equal manifests, in every process."""
-        content = msgspec.json.encode(self.endpoints, order="sorted")
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        return _hash(msgspec.json.encode(self.declared, order="sorted"))
 
     def require(self, digest: str) -> None:
         """Return if this manifest has that digest.
@@ -78,7 +75,7 @@ class Manifest:
             If it has another.
         """
         if digest != self.digest:
-            raise DisagreementError(self.endpoints)
+            raise DisagreementError(self.declared)
 
     def reason_of(self, failure: LoadFailed | SetupFailed) -> str:
         """Return why a zygote or a worker could not start.
@@ -92,14 +89,18 @@ class Manifest:
         more = [f"... and {left_out} more"] if left_out > 0 else []
         return "\n".join([*differences[:_MOST_DIFFERENCES], *more, _DIFFERENT])
 
-    def _differences(self, declared: Mapping[str, Facts]) -> Iterator[str]:
-        for name in sorted(self.endpoints.keys() | declared.keys()):
-            if name not in declared:
+    def _differences(self, declared: Declared) -> Iterator[str]:
+        for path in sorted(self.declared.files.keys() | declared.files.keys()):
+            if self.declared.files.get(path) != declared.files.get(path):
+                yield f"{path} has changed since the engine was created"
+        ours, theirs = self.declared.endpoints, declared.endpoints
+        for name in sorted(ours.keys() | theirs.keys()):
+            if name not in theirs:
                 yield f"endpoint {name!r} is declared for the engine, but not in its workers"
-            elif name not in self.endpoints:
+            elif name not in ours:
                 yield f"endpoint {name!r} is declared in the workers, but not for the engine"
             else:
-                yield from _changes(name, self.endpoints[name], declared[name])
+                yield from _changes(name, ours[name], theirs[name])
 
 
 def _changes(name: str, ours: Facts, theirs: Facts) -> Iterator[str]:
@@ -113,6 +114,24 @@ def _shown(value: str | None) -> str:
     if value is None:
         return "missing"
     return value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}..."
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+# ---- the files
+
+
+def _hashed_files(app: App) -> Iterator[tuple[str, str]]:
+    """Yield the path and the hash of each file that declares the app or a handler, as far as it can be read."""
+    for name in {app.import_name, *(endpoint.handler.__module__ for endpoint in app.endpoints)}:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            try:
+                yield str(Path(file).resolve()), _hash(Path(file).read_bytes())
+            except OSError:  # the module is in an archive, for instance
+                continue
 
 
 # ---- the facts about an endpoint

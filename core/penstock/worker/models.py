@@ -9,6 +9,7 @@ from typing import Any
 
 from penstock.app import Endpoint, Pool
 from penstock.app.manifest import DisagreementError
+from penstock.wire import Declared
 from penstock.worker.failure_reports import user_traceback
 
 DEFAULT_DEVICE = "cpu"
@@ -20,7 +21,7 @@ class SetupError(Exception):
     ``declared`` is as in ``SetupFailed``.
     """
 
-    def __init__(self, endpoint: str, traceback: str, declared: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(self, endpoint: str, traceback: str, declared: Declared | None = None) -> None:
         super().__init__(endpoint)
         self.endpoint = endpoint
         self.traceback = traceback

@@ -131,6 +131,6 @@ def test_a_digest_is_required_of_the_app() -> None:
     write("one_app.py", ONE + "@service.endpoint('/x')\ndef x() -> None: ...\n")
     with pytest.raises(DisagreementError) as caught:
         load(Load("one_app.py", list(sys.path), ["prog"], "another"))
-    assert caught.value.declared["x"]["path"] == '"/x"'
+    assert caught.value.declared.endpoints["x"]["path"] == '"/x"'
     app = load(Load("one_app.py", list(sys.path), ["prog"]))
     assert load(Load("one_app.py", list(sys.path), ["prog"], Manifest.of(app).digest)) is app
