@@ -63,7 +63,9 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the manifest: the same for equal manifests, in every process."""
+        """A hash of the manifest: the same for equal manifests, in every process. Empty if there are no endpoints."""
+        if not self.declared.endpoints:
+            return ""
         return _hash(msgspec.json.encode(self.declared, order="sorted"))
 
     def require(self, digest: str) -> None:
@@ -101,6 +103,10 @@ class Manifest:
                 yield f"endpoint {name!r} is declared in the workers, but not for the engine"
             else:
                 yield from _changes(name, ours[name], theirs[name])
+
+
+NOTHING_DECLARED = Manifest(Declared({}, {}))
+"""The manifest with which every app agrees."""
 
 
 def _changes(name: str, ours: Facts, theirs: Facts) -> Iterator[str]:

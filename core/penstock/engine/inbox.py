@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.app.manifest import Manifest
+from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.calls import call_of
 from penstock.engine.observers import Observers
 from penstock.engine.outcomes import results_of
@@ -30,7 +30,12 @@ class Inbox:
     """
 
     def __init__(
-        self, scheduler: Scheduler, observers: Observers, receive: Callable[[on.Event], None], manifest: Manifest
+        self,
+        scheduler: Scheduler,
+        observers: Observers,
+        receive: Callable[[on.Event], None],
+        *,
+        manifest: Manifest = NOTHING_DECLARED,
     ) -> None:
         self._scheduler = scheduler
         self._observers = observers

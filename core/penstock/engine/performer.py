@@ -72,8 +72,8 @@ class Performer:
         on_report: Callable[[AnyReport], None],
     ) -> None:
         manifest = Manifest.of(app)
-        self.inbox = Inbox(scheduler, observers, self.receive, manifest)
-        self.processes = WorkerProcesses(reactor, target, self.inbox, manifest)
+        self.inbox = Inbox(scheduler, observers, self.receive, manifest=manifest)
+        self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
         self.reactor = reactor

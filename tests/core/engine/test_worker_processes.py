@@ -4,10 +4,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from penstock.app.manifest import Manifest
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.worker_processes import WorkerProcesses
-from penstock.wire import Chunk, Declared, Message, pack
+from penstock.wire import Chunk, Message, pack
 
 
 class IdleReactor:
@@ -45,9 +44,7 @@ class Preempted:
 def test_engines_of_one_process_do_not_read_each_others_frames() -> None:
     """Each engine reads through a buffer of its own: reading releases the GIL, and engines run on several threads."""
     inboxes, sent, links = [Inbox(), Inbox()], [Chunk(1, b"one"), Chunk(2, b"two")], []
-    engines: list[Any] = [
-        WorkerProcesses(IdleReactor(), "no such target", inbox, Manifest(Declared({}, {}))) for inbox in inboxes
-    ]
+    engines: list[Any] = [WorkerProcesses(IdleReactor(), "no such target", inbox) for inbox in inboxes]
     for processes, chunk in zip(engines, sent, strict=True):
         processes.spawn(1, "shared", 0, None)
         links.append(processes.links[1])

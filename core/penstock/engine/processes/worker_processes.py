@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-from penstock.app.manifest import Manifest
+from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
@@ -47,7 +47,9 @@ class WorkerProcesses:
         The declarations of the engine's app, which the zygote must find too.
     """
 
-    def __init__(self, reactor: Reactor, target: str, events: ProcessEvents, manifest: Manifest) -> None:
+    def __init__(
+        self, reactor: Reactor, target: str, events: ProcessEvents, *, manifest: Manifest = NOTHING_DECLARED
+    ) -> None:
         self._reactor = reactor
         self._target = target
         self._events = events
@@ -68,7 +70,7 @@ class WorkerProcesses:
     def start(self) -> None:
         """Start the zygote, which imports the app."""
         sys_path = [path or str(Path.cwd()) for path in sys.path]
-        load = Load(self._target, sys_path, sys.argv, self._manifest.digest)
+        load = Load(self._target, sys_path, sys.argv, digest=self._manifest.digest)
         self._is_loaded = False
         self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
 
