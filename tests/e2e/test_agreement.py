@@ -92,7 +92,7 @@ def test_the_order_of_declarations_does_not_matter(tmp_path: Path) -> None:
     ("change", "difference"),
     [
         (edit, "endpoint 'double': input.x is present for the engine, missing in its workers"),
-        (improve, "app_under_test.py has changed since the engine was created"),
+        (improve, "app_under_test.py has changed since it was imported for the engine"),
         (add_a_model, "endpoint 'wine' is declared in the workers, but not for the engine"),
     ],
 )
@@ -189,6 +189,24 @@ def test_an_endpoint_between_two_engines(tmp_path: Path) -> None:
     done = run(script(tmp_path, BETWEEN))
     assert done.stdout == "9.0\n"
     assert "DeclarationError: endpoint 'cube': the app is being served already" in done.stderr.splitlines()[-1]
+
+
+def test_an_engine_at_the_top_of_a_module(tmp_path: Path) -> None:
+    """Workers import the module up to the engine and drop it; what they have of it is still compared."""
+    write_app(tmp_path, textwrap.dedent(HEAD) + "engine = start_engine(app)\n", "models.py")
+    program = """
+        from pathlib import Path
+        import models
+
+        with models.engine as engine:
+            print(engine.call("square", {"x": 3}))
+        Path(models.__file__).write_text(Path(models.__file__).read_text() + "# edited")
+        with models.start_engine(models.app) as engine:
+            print(engine.call("square", {"x": 3}))
+    """
+    done = run(write_app(tmp_path, program, "program.py"))
+    assert done.stdout == "9.0\n"
+    assert f"{tmp_path / 'models.py'} has changed" in done.stderr.splitlines()[-2]
 
 
 def test_two_engines_for_two_apps_of_one_script(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Pool, Runtime, count, pools_of
+from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
@@ -40,6 +41,8 @@ class App:
     ----------
     endpoints:
         The endpoints, in the order of their declaration. None can be added once the app is served.
+    source_files:
+        By the name of each file with the app or a handler, a hash of its content when it was imported.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class App:
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
         self.endpoints: list[Endpoint] = []
+        self.source_files: dict[str, str] = {}
+        add_source_file(self.source_files, import_name)
         self._pools: dict[str, Pool] = {}
         self._is_frozen = False
 
@@ -182,6 +187,7 @@ class App:
         endpoints = [*self.endpoints, endpoint]
         self._pools = pools_of(endpoints)  # raises before the endpoint is added
         self.endpoints.append(endpoint)
+        add_source_file(self.source_files, endpoint.handler.__module__)
 
 
 def _pool_name(endpoint_name: str, *, has_own_pool: bool) -> str:

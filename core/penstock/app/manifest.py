@@ -10,8 +10,6 @@ The number of workers and their devices are not part of it, because only the eng
 
 from __future__ import annotations
 
-import hashlib
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -24,6 +22,7 @@ import msgspec
 from penstock.app.app import App
 from penstock.app.endpoints import Endpoint
 from penstock.app.schema_facts import schema_facts, stable_text
+from penstock.app.source_files import content_hash
 from penstock.wire import Declared, LoadFailed, SetupFailed
 
 Facts: TypeAlias = Mapping[str, str]
@@ -59,14 +58,15 @@ class Manifest:
         """Return the manifest of an app."""
         home = (app.import_name, "__main__", SCRIPT_MODULE)
         endpoints = {endpoint.name: dict(_facts_of(endpoint, home)) for endpoint in app.endpoints}
-        return cls(Declared(endpoints, dict(_hashed_files(app))))
+        files = {str(Path(name).resolve()): content for name, content in app.source_files.items()}
+        return cls(Declared(endpoints, files))
 
     @cached_property
     def digest(self) -> str:
         """A hash of the manifest: the same for equal manifests, in every process. Empty if there are no endpoints."""
         if not self.declared.endpoints:
             return ""
-        return _hash(msgspec.json.encode(self.declared, order="sorted"))
+        return content_hash(msgspec.json.encode(self.declared, order="sorted"))
 
     def require(self, digest: str) -> None:
         """Return if this manifest has that digest.
@@ -94,7 +94,7 @@ class Manifest:
     def _differences(self, declared: Declared) -> Iterator[str]:
         for path in sorted(self.declared.files.keys() | declared.files.keys()):
             if self.declared.files.get(path) != declared.files.get(path):
-                yield f"{path} has changed since the engine was created"
+                yield f"{path} has changed since it was imported for the engine"
         ours, theirs = self.declared.endpoints, declared.endpoints
         for name in sorted(ours.keys() | theirs.keys()):
             if name not in theirs:
@@ -120,24 +120,6 @@ def _shown(value: str | None) -> str:
     if value is None:
         return "missing"
     return value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}..."
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-# ---- the files
-
-
-def _hashed_files(app: App) -> Iterator[tuple[str, str]]:
-    """Yield the path and the hash of each file that declares the app or a handler, as far as it can be read."""
-    for name in {app.import_name, *(endpoint.handler.__module__ for endpoint in app.endpoints)}:
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None:
-            try:
-                yield str(Path(file).resolve()), _hash(Path(file).read_bytes())
-            except OSError:  # the module is in an archive, for instance
-                continue
 
 
 # ---- the facts about an endpoint
