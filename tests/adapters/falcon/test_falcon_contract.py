@@ -345,6 +345,14 @@ def test_raw_bytes_come_under_any_type(client: falcon.testing.TestClient, engine
     assert (result.status_code, result.content) == (200, b"\x00\xff")
 
 
+def test_an_endpoint_declared_after_mounting_is_an_error(kind: Kind) -> None:
+    """It would be answered with 404: its path is not mounted, and its workers may not have it."""
+    app = make_app()
+    kind.build(app)
+    with pytest.raises(errors.DeclarationError, match="endpoint 'late': the app is being served already"):
+        app.endpoint("/late")(lambda: None)
+
+
 @pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("identity", 200)])
 def test_compressed_bodies_are_refused(client: falcon.testing.TestClient, encoding: str, status: int) -> None:
     """Only bodies as they are."""
