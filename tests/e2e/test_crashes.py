@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from penstock.scheduler.retries import POISON_DEATHS
 from tests.e2e.apps.marks import FOLDER_VARIABLE
-from tests.e2e.watching import assert_problem, in_background, instant, new_id, worker_pid, worker_pids
+from tests.e2e.watching import assert_problem, in_background, instant, new_id, wait_running, worker_pid, worker_pids
 from tests.serving import ROOT, Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -350,6 +351,32 @@ def test_a_killed_zygote_is_replaced(served: Served) -> None:
     wait_until(lambda: not any(is_alive(pid) for pid in before), "the end of the old workers", timeout=1.0)
     assert served.events("zygote-lost")
     check_neighbour(served)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_workers_that_die_together_cost_no_request(served: Served, order: int) -> None:
+    """After kill -9 of all workers at once a job runs again: it does not go to an idle worker that is dead as well."""
+    pids = worker_pids(served, "load_async")
+    http_process = parent_of(parent_of(pids[0]))
+    with in_background() as run:
+        running = run(served.post_json, "/echo_async", {"number": 1, "seconds": 0.2})
+        wait_running(served, "echo_async")
+        os.kill(http_process, signal.SIGSTOP)  # or this test might lose the CPU between the two kills
+        for pid in pids[::order]:
+            os.kill(pid, signal.SIGKILL)
+        os.kill(http_process, signal.SIGCONT)
+        assert (running.result().status, running.result().json()) == (200, 1)
+
+
+def test_the_end_of_a_zygote_counts_against_no_job(served: Served) -> None:
+    """A job whose workers die with their zygote, again and again, is neither suspected nor out of attempts."""
+    with in_background() as run:
+        running = run(served.post_json, "/echo_async", {"number": 1, "seconds": 0.5})
+        for _ in range(POISON_DEATHS):
+            wait_running(served, "echo_async")
+            os.kill(parent_of(worker_pids(served, "load_async")[0]), signal.SIGKILL)
+            wait_until(lambda: not served.status()["endpoints"]["echo_async"]["running"], "the end of the workers")
+        assert (running.result().status, running.result().json()) == (200, 1)
 
 
 def test_a_killed_http_process_is_replaced(served: Served, marks: Path, name: str) -> None:

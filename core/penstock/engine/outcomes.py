@@ -10,13 +10,9 @@ from penstock.wire import FAILED_CANCELLED, FAILED_INVALID, FAILED_RECALLED, Don
 Result = Encoded | PenstockError | object  # the last is NOT_BEGUN
 
 
-def results_of(done: Done, expected: int) -> list[Result]:
-    """Return the results of an attempt, one for each of its ``expected`` jobs."""
-    results = [result if type(result) is Encoded else _failed(result) for result in done.results]
-    if len(results) != expected:
-        # The worker is at fault, not the jobs; but each of them must be answered.
-        return [HandlerError(f"the worker sent {len(results)} results for {expected} jobs")] * expected
-    return results
+def results_of(done: Done) -> list[Result]:
+    """Return the results of an attempt, one for each of its jobs."""
+    return [result if type(result) is Encoded else _failed(result) for result in done.results]
 
 
 def _failed(failure: Encoded | Failure) -> Result:

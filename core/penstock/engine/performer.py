@@ -70,7 +70,7 @@ class Performer:
         observers: Observers,
         on_report: Callable[[AnyReport], None],
     ) -> None:
-        self.inbox = Inbox(scheduler, observers, self.receive)
+        self.inbox = Inbox(scheduler, observers, self.receive, reactor.time)
         self.processes = WorkerProcesses(reactor, target, self.inbox)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
@@ -222,7 +222,7 @@ class Performer:
     def _recall(self, command: do.Recall) -> None:
         link = self.processes.links.get(command.worker)
         if link is not None:
-            self.receive(on.Recalled(command.worker, link.recall(command.attempt)))
+            self.inbox.on_recalled(link, link.recall(command.attempt))
 
     def _kill(self, command: do.Kill) -> None:
         self.processes.kill(command.worker)
