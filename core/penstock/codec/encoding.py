@@ -109,7 +109,7 @@ def _encode_response(response: Response) -> Encoded:
     if response.status in _STATUSES_WITHOUT_BODY:
         body = b""
     headers = dict(response.headers) or None
-    _require_sane({**response.headers, "Content-Type": response.media_type or ""})
+    require_sane({**response.headers, "Content-Type": response.media_type or ""})
     return Encoded(body, response.media_type or media_type, response.status, headers)
 
 
@@ -128,7 +128,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-def _require_sane(headers: Mapping[Any, Any]) -> None:
+def require_sane(headers: Mapping[Any, Any]) -> None:
     """Refuse malformed headers: a line break would let the source of the value write the rest of the response."""
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
