@@ -46,6 +46,7 @@ class Exchange(Submission):
         self.request_id = request_id
         self.header = header
         self.address = address
+        self.credential_headers = ()
         self.principal = None
         self.timeouts = endpoint.timeouts
         self.priority = "normal"

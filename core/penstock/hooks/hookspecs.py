@@ -48,7 +48,8 @@ def penstock_authenticator(endpoint: Endpoint | Route) -> Callable[[Submission],
     Returns
     -------
     A callable that takes the submission and returns the principal, or None for an anonymous caller; it raises
-    ``Unauthorized`` or ``Forbidden`` to refuse the caller. Or None, to leave access open.
+    ``Unauthorized`` or ``Forbidden`` to refuse the caller. Or None, to leave access open. The headers that it reads to
+    identify a caller are credentials: ``Context.headers`` omits them.
     """
 
 

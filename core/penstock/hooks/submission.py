@@ -36,6 +36,8 @@ class Submission:
         Looks up a request header by its lower-case name; returns None if it is missing.
     address:
         The client's address, or "" if it is unknown.
+    credential_headers:
+        The names of the headers by which the authenticator has identified the caller. Handlers do not see them.
     principal:
         The caller, once the authenticator has decided.
     timeouts:
@@ -50,6 +52,7 @@ class Submission:
         "_answered",
         "_releases",
         "address",
+        "credential_headers",
         "endpoint",
         "header",
         "principal",
@@ -72,6 +75,7 @@ class Submission:
         self.request_id = request_id
         self.header = header
         self.address = address
+        self.credential_headers: tuple[str, ...] = ()
         self.principal = principal
         self.timeouts: Timeouts = endpoint.timeouts
         self.priority: Priority = "normal"

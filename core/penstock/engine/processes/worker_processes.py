@@ -28,7 +28,7 @@ class ProcessEvents(Protocol):
         """Handle that a worker has sent something that is not a message."""
 
     def on_deaths(self, workers: list[int]) -> None:
-        """Handle that these workers are dead. What they had sent, and their exits, are reported afterwards."""
+        """Handle that these workers are dead. Reports of what they had sent, and of their exits, follow."""
 
     def on_exit(self, link: WorkerLink, reason: str, *, blames_jobs: bool = True) -> None:
         """Handle the end of a worker's process. Everything that it had sent has been reported before.
