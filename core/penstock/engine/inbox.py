@@ -81,10 +81,10 @@ class Inbox:
 
     def _done(self, link: WorkerLink, message: Done) -> None:
         event = on.ResultsArrived(message.attempt, message.seconds, results_of(message))
-        breach = conduct.breach_by_results(self._scheduler.state, link.worker, event)
+        attempt = self._scheduler.attempts.get(message.attempt)
+        breach = conduct.breach_by_results(self._scheduler.state, link.worker, event, attempt)
         if breach is not None:
             raise ProtocolError(breach)
-        attempt = self._scheduler.attempts.get(message.attempt)
         if attempt is not None:
             if event.seconds > _LONG_SECONDS:
                 event.seconds = self._possible_seconds(attempt, event.seconds)

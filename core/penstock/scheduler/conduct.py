@@ -29,7 +29,7 @@ def breach(state: SchedulerState, worker_id: int, event: on.Event) -> str | None
     """Return why this event cannot be true if this worker reports it, or None if it can."""
     match event:
         case on.ResultsArrived():
-            return breach_by_results(state, worker_id, event)
+            return breach_by_results(state, worker_id, event, state.attempts.get(event.attempt))
         case on.ChunksArrived():
             return breach_by_chunks(state, worker_id, event)
         case on.SetupFinished():
@@ -40,9 +40,10 @@ def breach(state: SchedulerState, worker_id: int, event: on.Event) -> str | None
             return None
 
 
-def breach_by_results(state: SchedulerState, worker_id: int, event: on.ResultsArrived) -> str | None:
+def breach_by_results(
+    state: SchedulerState, worker_id: int, event: on.ResultsArrived, attempt: Attempt | None
+) -> str | None:
     """Return why this worker cannot have ended the attempt like this, or None if it can."""
-    attempt = state.attempts.get(event.attempt)
     if attempt is None or attempt.worker.id != worker_id:
         return _stray(state, worker_id, event)
     if (

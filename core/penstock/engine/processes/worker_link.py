@@ -155,7 +155,7 @@ class WorkerLink:
 
     def _signal(self, number: int) -> None:
         if self.pid is None or not self._is_spawned or self._socket.fileno() < 0:
-            return  # the zygote has not started it yet; or reaped, and its pid may belong to another process by now
+            return  # the zygote has not started it yet, or has reaped it
         try:
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -168,6 +168,7 @@ class WorkerLink:
         """Read what the worker left behind, and release everything. Idempotent."""
         if self._is_closed:
             return
+        self._is_spawned = False  # no longer: its pid may belong to another process by now
         self._read_leftovers()
         self.last_started()
         self._is_closed = True

@@ -167,7 +167,8 @@ class WorkerProcesses:
         """
         dead = [link for link in self._links.values() if link is first or link.is_dying]
         for link in dead:
-            link.kill()  # whatever the signs were: a worker that is taken to be dead must not live on
+            if link is not first:
+                link.kill()  # whatever the signs were: a worker that is taken to be dead must not live on
         self._events.on_deaths([link.worker for link in dead])
 
     def _exited(self, worker: int, reason: str, *, blames_jobs: bool = True) -> None:
