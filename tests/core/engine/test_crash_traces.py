@@ -69,7 +69,9 @@ def test_what_only_looks_like_a_frame_is_shown() -> None:
 def test_it_knows_what_faulthandler_writes() -> None:
     """The format is that of the Python that runs the tests."""
     code = "import faulthandler, sys; exec(compile('def f(): faulthandler.dump_traceback()', sys.argv[1], 'exec')); f()"
-    text = subprocess.run([sys.executable, "-c", code, f"{OURS}x.py"], capture_output=True, text=True).stderr  # noqa: PLW1510
+    text = subprocess.run(
+        [sys.executable, "-c", code, f"{OURS}x.py"], capture_output=True, text=True, check=True
+    ).stderr
     assert f'"{OURS}x.py", line 1 in f' in text
     wrapped = text.replace(text.splitlines()[1], f'  File "/srv/app.py", line 1 in f\n{text.splitlines()[1]}', 1)
     assert OURS not in shown(wrapped)
