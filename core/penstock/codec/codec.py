@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
+from penstock.codec.default_values import maker_of, require_fitting
+from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
@@ -137,7 +138,7 @@ def codec_for(
     DeclarationError
         If bodies cannot be read for this signature; names the parameter and the fix.
     """
-    signature = read_signature(function, owner=owner, namespace=namespace)
+    signature = _with_field_infos(read_signature(function, owner=owner, namespace=namespace), owner)
     output_type = json_schema.output_type(signature.returns, batched=batched)
     if batched:
         parameter = _item(signature, owner)
@@ -150,6 +151,13 @@ def codec_for(
     names = [parameter.name for parameter in signature.parameters]
     call = _call_by_name(_paired_with(names), signature.context) if by_name else _call_with_fields
     return Codec("json", signature.context, read, call, fields, output_type, _reader_of_empty(read))
+
+
+def _with_field_infos(signature: Signature, owner: str) -> Signature:
+    parameters = tuple(
+        with_field_info(parameter, owner=f"{owner}, parameter `{parameter.name}`") for parameter in signature.parameters
+    )
+    return replace(signature, parameters=parameters)
 
 
 def _is_whole(parameter: Parameter, owner: str) -> bool:
@@ -177,12 +185,14 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     by_name = context is not None or parameter.keyword_only
     call = _call_by_name(_named(parameter.name), context) if by_name else _call_with_whole
     annotation = parameter.annotation
+    validated = adapted(annotation, owner=owner)
+    require_fitting(validated, parameter.default, owner=owner)
     if decoding.is_bytes(annotation, owner=owner):
         read = decoding.bytes_reader(annotation, owner=owner)
         return Codec("bytes", context, read, call, annotation, output_type)
-    read = decoding.json_reader(annotation, owner=owner)
-    empty = _reader_of_empty(read) if parameter.required else partial(decoding.copied, parameter.default)
-    return Codec("json", context, read, call, annotation, output_type, empty)
+    read = decoding.json_reader(validated, owner=owner)
+    empty = _reader_of_empty(read) if parameter.required else maker_of(parameter)
+    return Codec("json", context, read, call, validated, output_type, empty)
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:

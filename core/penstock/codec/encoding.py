@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.codec.decoding import class_name, is_pydantic
+from penstock.codec.decoding import class_name
+from penstock.codec.pydantic_types import is_pydantic
 from penstock.errors import UNENCODABLE, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response
 

@@ -17,17 +17,22 @@ NO_DEFAULT = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter that is filled from the body. ``default`` is ``NO_DEFAULT`` if it has none."""
+    """One parameter that is filled from the body.
+
+    ``default`` is ``NO_DEFAULT`` if it has none; ``default_factory`` creates one for each call, where pydantic's
+    ``Field`` asks for that.
+    """
 
     name: str
     annotation: Any
     default: Any
     keyword_only: bool
+    default_factory: Callable[[], Any] | None = None
 
     @property
     def required(self) -> bool:
         """True if the caller must send it."""
-        return self.default is NO_DEFAULT
+        return self.default is NO_DEFAULT and self.default_factory is None
 
 
 @dataclass(frozen=True)
