@@ -7,11 +7,12 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Pool, Runtime, count, pools_of
 from penstock.codec.codec import codec_for
+from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
 
@@ -35,6 +36,9 @@ class App:
     settings:
         Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
         override them.
+    nan:
+        The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
+        names their place, ``"null"`` sends null.
 
     Attributes
     ----------
@@ -48,11 +52,14 @@ class App:
         *,
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        nan: Literal["error", "null"] = "error",
     ) -> None:
         declaration.require_import_name(import_name)
+        declaration.require_choice("App", nan=nan, choices=("error", "null"))
         self.import_name = import_name
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
+        self.nan = nan
         self.endpoints: list[Endpoint] = []
         self._pools: dict[str, Pool] = {}
 
@@ -149,7 +156,13 @@ class App:
                     batching=batching,
                     max_queue=max_queue,
                     idempotent=idempotent,
-                    codec=codec_for(kind.predict, owner=owner, batched=batching is not None, namespace=namespace),
+                    codec=codec_for(
+                        kind.predict,
+                        owner=owner,
+                        batched=batching is not None,
+                        namespace=namespace,
+                        results=ResultEncoder(nan_is_null=self.nan == "null"),
+                    ),
                 )
             )
             return handler

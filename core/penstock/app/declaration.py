@@ -205,6 +205,13 @@ def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any) -> 
         raise DeclarationError(f"{owner}: pool={pool!r} is invalid; use a non-empty str without spaces")
 
 
+def require_choice(owner: str, *, choices: Sequence[str], **options: Any) -> None:
+    """Raise ``DeclarationError`` unless each option is one of the choices."""
+    for option, value in options.items():
+        if value not in choices:
+            raise DeclarationError(f"{owner}: {option}={value!r} is unknown; use {' or '.join(map(repr, choices))}")
+
+
 def device_names(owner: str, devices: Any) -> tuple[str, ...] | None:
     """Return the devices as a tuple. A lone str is an error: each of its letters would count as a device."""
     if devices is None:

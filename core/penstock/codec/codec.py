@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
 from penstock.codec.default_values import maker_of, require_fitting
+from penstock.codec.encoding import ResultEncoder
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
@@ -24,6 +25,8 @@ from penstock.response import Encoded
 
 DecodedInput: TypeAlias = Any
 """The value that ``Codec.decode`` returns and ``Codec.call`` takes; opaque to all other code."""
+
+_JSON = ResultEncoder()
 
 _HandlerCall: TypeAlias = Callable[[Callable[..., Any], Any, Context | None], Any]
 
@@ -41,6 +44,7 @@ class Codec:
     _input_type: Any
     _output_type: Any
     _read_empty: Callable[[], Any] | None = None
+    _results: ResultEncoder = _JSON
 
     def decode(self, body: bytes) -> DecodedInput:
         """Decode a body.
@@ -82,7 +86,7 @@ class Codec:
         HandlerError
             If it cannot be sent; names the type and its place in the value.
         """
-        return encoding.encode_result(value)
+        return self._results.encode(value)
 
     def encode_chunk(self, value: Any) -> bytes:
         """Encode one chunk of a stream: one JSON value on one line.
@@ -92,7 +96,7 @@ class Codec:
         HandlerError
             If it cannot be sent, which includes bytes and ``Response``.
         """
-        return encoding.encode_chunk(value)
+        return self._results.encode_chunk(value)
 
     def encode_input(self, value: Any) -> bytes:
         """Return the body for a value passed without HTTP. Bytes are already a body; None is an empty one.
@@ -118,7 +122,12 @@ class Codec:
 
 
 def codec_for(
-    function: Callable[..., Any], *, owner: str, batched: bool, namespace: Mapping[str, Any] | None = None
+    function: Callable[..., Any],
+    *,
+    owner: str,
+    batched: bool,
+    namespace: Mapping[str, Any] | None = None,
+    results: ResultEncoder = _JSON,
 ) -> Codec:
     """Build the codec of a handler.
 
@@ -132,6 +141,8 @@ def codec_for(
         True if the handler takes a list with one item per request.
     namespace:
         Local names that postponed annotations may use.
+    results:
+        The way in which results become bodies.
 
     Raises
     ------
@@ -141,10 +152,15 @@ def codec_for(
     signature = _with_field_infos(read_signature(function, owner=owner, namespace=namespace), owner)
     output_type = json_schema.output_type(signature.returns, batched=batched)
     if batched:
-        parameter = _item(signature, owner)
-        return _whole_body(parameter, signature.context, output_type, owner)
-    if len(signature.parameters) == 1 and _is_whole(signature.parameters[0], owner):
-        return _whole_body(signature.parameters[0], signature.context, output_type, owner)
+        codec = _whole_body(_item(signature, owner), signature.context, output_type, owner)
+    elif len(signature.parameters) == 1 and _is_whole(signature.parameters[0], owner):
+        codec = _whole_body(signature.parameters[0], signature.context, output_type, owner)
+    else:
+        codec = _fields_body(signature, output_type, owner)
+    return replace(codec, _results=results)
+
+
+def _fields_body(signature: Signature, output_type: Any, owner: str) -> Codec:
     fields = decoding.fields_type(signature.name, signature.parameters, owner=owner)
     read = decoding.json_reader(fields, owner=owner)
     by_name = signature.context is not None or any(parameter.keyword_only for parameter in signature.parameters)
