@@ -43,6 +43,7 @@ class About(msgspec.Struct, array_like=True, gc=False):
     principal: str | None
     headers: dict[str, str]
     deadline: float
+    request_id: str = ""
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):

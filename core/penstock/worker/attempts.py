@@ -123,6 +123,7 @@ class Invocation:
             return Context(deadline=about.deadline, is_cancelled=self._is_cancelled)
         return Context(
             job_id=about.job_id,
+            request_id=about.request_id,
             attempt=about.attempt,
             principal=about.principal,
             headers=about.headers,

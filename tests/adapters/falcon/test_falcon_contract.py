@@ -407,7 +407,7 @@ def test_a_stream_is_events_for_those_who_ask(
     """Server-sent events, with a last one that says that it is whole."""
     engine.script = stream(b"0", b"1")
     result = client.simulate_post("/count", json={"n": 2}, headers={"Accept": accept})
-    assert result.headers["content-type"] == "text/event-stream"
+    assert result.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert result.content == b"data: 0\n\ndata: 1\n\nevent: end\ndata: {}\n\n"
 
 

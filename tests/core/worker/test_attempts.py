@@ -127,9 +127,9 @@ def test_text_that_utf8_cannot_carry(worker):
 
 def test_context(worker):
     """A handler's ``Context`` carries what the engine sent about the job."""
-    about = About("job-1", 2, "ann", {"a": "b"}, math.inf)
+    about = About("job-1", 2, "ann", {"a": "b"}, math.inf, "request-1")
     worker.run("check-context", {}, about=about)
-    assert worker.value() == {"id": "job-1", "attempt": 2, "principal": "ann", "cancelled": False}
+    assert worker.value() == {"id": "job-1 of request-1", "attempt": 2, "principal": "ann", "cancelled": False}
 
 
 # ---- batches
