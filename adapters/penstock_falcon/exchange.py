@@ -14,7 +14,7 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
 from penstock.hosting import JSON
-from penstock_falcon.framing import STREAM_HEADERS, choose_framing
+from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
 from penstock_falcon.request_checks import RequestChecks
@@ -244,7 +244,8 @@ class StreamResource(EndpointResource):
 
     def _stream_response(self, watched: WatchedCall, chunks: list[bytes], exchange: Exchange, req: Any) -> HttpResponse:
         call = watched.call
-        framing = choose_framing(exchange.header("accept"))
+        media_type = self._endpoint.media_type
+        framing = choose_framing(exchange.header("accept")) if media_type is None else RawFraming(media_type)
         on_close = partial(exchange.record_stream, self._service, call)
         stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
         timing = server_timing(call.queue_seconds, call.execution_seconds)

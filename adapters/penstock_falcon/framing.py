@@ -75,6 +75,27 @@ class ServerSentEvents:
         return b"event: error\ndata: " + _on_one_line(_encode({"error": error})) + b"\n\n"
 
 
+class RawFraming:
+    """The chunks as they are, for a stream with a media type of its own: audio, CSV, plain text.
+
+    There is no place for an error: a stream that fails is only cut.
+    """
+
+    end = b""
+    keep_alive = b""
+
+    def __init__(self, media_type: str) -> None:
+        self.media_type = media_type
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        """Join the chunks."""
+        return b"".join(chunks)
+
+    def error(self, error: dict[str, Any]) -> bytes:
+        """Return nothing."""
+        return b""
+
+
 _LINES = JSONLines()
 _EVENTS = ServerSentEvents()
 

@@ -86,6 +86,7 @@ class App:
         timeouts: Timeouts = _DEFAULT_TIMEOUTS,
         retries: Retries = _DEFAULT_RETRIES,
         max_queue: int = 1000,
+        media_type: str | None = None,
         idempotent: bool = True,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
@@ -116,6 +117,8 @@ class App:
             See ``Timeouts`` and ``Retries``.
         max_queue:
             The number of jobs that may wait; beyond it, requests are refused.
+        media_type:
+            The ``Content-Type`` of results or chunks that are bytes or text, sent as they are. Default: they are JSON.
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
 
@@ -131,12 +134,17 @@ class App:
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
         declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool)
+        declaration.require_media_type(owner, media_type)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
 
         def declare(handler: Handler) -> Handler:
             namespace = declaration.local_names(handler, declaration.caller_frame(1))
-            kind = declaration.inspect_handler(handler, owner=owner, batched=batching is not None)
+            batched = batching is not None
+            kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+            results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
+            codec = codec_for(kind.predict, owner=owner, batched=batched, namespace=namespace, results=results)
+            kind = declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched)
             self._add(
                 Endpoint(
                     index=len(self.endpoints),
@@ -155,14 +163,9 @@ class App:
                     retries=retries,
                     batching=batching,
                     max_queue=max_queue,
+                    media_type=media_type,
                     idempotent=idempotent,
-                    codec=codec_for(
-                        kind.predict,
-                        owner=owner,
-                        batched=batching is not None,
-                        namespace=namespace,
-                        results=ResultEncoder(nan_is_null=self.nan == "null"),
-                    ),
+                    codec=codec,
                 )
             )
             return handler

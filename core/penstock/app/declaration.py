@@ -6,9 +6,9 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from penstock.app.endpoints import Runtime
 from penstock.errors import DeclarationError
@@ -18,6 +18,7 @@ RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
 
 _UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f]|//")
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
 # ---- handlers
@@ -48,6 +49,28 @@ def inspect_handler(handler: Any, *, owner: str, batched: bool) -> HandlerKind:
     if batched and is_stream:
         raise DeclarationError(f"{owner}: batching cannot be combined with `yield`; remove one of them")
     return HandlerKind(predict, inspect.isclass(handler), is_async, is_stream)
+
+
+def with_returned_stream(
+    kind: HandlerKind, stream: Literal["sync", "async"] | None, *, owner: str, batched: bool
+) -> HandlerKind:
+    """Return the kind of a handler that may return an iterator instead of yielding: then it streams, too.
+
+    This must be known before the first request: limits on chunks, metrics and the protocol depend on it.
+    """
+    if stream is None:
+        return kind
+    if batched:
+        raise DeclarationError(f"{owner}: batching cannot be combined with a stream; return a list")
+    return replace(kind, is_stream=True, is_async=kind.is_async or stream == "async")
+
+
+def require_media_type(owner: str, media_type: Any) -> None:
+    """Raise ``DeclarationError`` unless ``media_type`` is None or a media type, perhaps with parameters."""
+    if media_type is not None and (not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type)):
+        raise DeclarationError(
+            f'{owner}: media_type={media_type!r} is not a media type; write for instance media_type="audio/wav"'
+        )
 
 
 def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:

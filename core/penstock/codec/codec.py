@@ -44,6 +44,8 @@ class Codec:
     _input_type: Any
     _output_type: Any
     _read_empty: Callable[[], Any] | None = None
+    returned_stream: Literal["sync", "async"] | None = None
+    """The kind of iterator that the handler is annotated to return, or None."""
     _results: ResultEncoder = _JSON
 
     def decode(self, body: bytes) -> DecodedInput:
@@ -89,14 +91,23 @@ class Codec:
         return self._results.encode(value)
 
     def encode_chunk(self, value: Any) -> bytes:
-        """Encode one chunk of a stream: one JSON value on one line.
+        """Encode one chunk of a stream: one JSON value, or bytes and text as they are if there is a media type.
 
         Raises
         ------
         HandlerError
-            If it cannot be sent, which includes bytes and ``Response``.
+            If it cannot be sent.
         """
         return self._results.encode_chunk(value)
+
+    def decode_chunk(self, body: bytes) -> Any:
+        """Return the chunk for a caller without HTTP: a value from JSON, or bytes if the endpoint has a media type."""
+        return body if self.media_type is not None else encoding.decode_result(Encoded(body))
+
+    @property
+    def media_type(self) -> str | None:
+        """The ``Content-Type`` of results and chunks that are sent as they are, or None for JSON."""
+        return self._results.media_type
 
     def encode_input(self, value: Any) -> bytes:
         """Return the body for a value passed without HTTP. Bytes are already a body; None is an empty one.
@@ -118,6 +129,8 @@ class Codec:
 
     def output_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a result, or of one chunk of a stream, as far as the handler is annotated."""
+        if self.media_type is not None:
+            return {"type": "string", "contentMediaType": self.media_type}
         return json_schema.output_schema(self._output_type)
 
 
@@ -157,7 +170,7 @@ def codec_for(
         codec = _whole_body(signature.parameters[0], signature.context, output_type, owner)
     else:
         codec = _fields_body(signature, output_type, owner)
-    return replace(codec, _results=results)
+    return replace(codec, _results=results, returned_stream=signature.stream)
 
 
 def _fields_body(signature: Signature, output_type: Any, owner: str) -> Codec:

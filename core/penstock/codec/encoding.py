@@ -332,6 +332,9 @@ def _fix_for_object(value: Any) -> str:
         return f"write {_SAVE_PICTURE}"
     name = class_name(type(value))
     if name in ("coroutine", "async_generator", "generator"):
-        return "a decorator hides that the handler is `async def` or yields: write its wrapper the same way"
+        return (
+            "annotate the handler `-> Iterator[...]` so that it streams, with media_type= for bytes or text; if a "
+            "decorator hides that it is `async def` or yields, write its wrapper the same way"
+        )
     fix = _FIXES.get(name.partition(".")[0], {}).get(type(value).__name__, "")
     return fix or ("convert it with .tolist()" if hasattr(value, "tolist") else "")

@@ -5,7 +5,7 @@ Nothing here depends on a loop, a socket or a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -49,6 +49,12 @@ class LiveEndpoint:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
         decoded = self._codec.decode(invocation.run.works[0].body)
         return self._codec.call(self._predict, decoded, invocation.context())
+
+    def start_stream(self, invocation: Invocation) -> Iterator[Any]:
+        """Decode the one job and call the handler; return the iterator of its chunks."""
+        returned = self.start(invocation)
+        require_iterable(returned, "__iter__")
+        return iter(returned)
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
         """Call a batching handler with those jobs of the batch that could be decoded."""
@@ -97,6 +103,14 @@ class LiveEndpoint:
     def decode(self, body: bytes) -> Any:
         """Decode the body of one job; raise ``InvalidRequest`` if it does not fit."""
         return self._codec.decode(body)
+
+
+def require_iterable(returned: Any, method: str) -> None:
+    """Raise ``HandlerError`` if a handler that streams has not returned an iterator or a collection of chunks."""
+    if not hasattr(returned, method) or isinstance(returned, (str, bytes, bytearray, Mapping)):
+        raise HandlerError(
+            f"the handler returned a {type(returned).__name__}, but it is annotated to return an iterator of chunks"
+        )
 
 
 class Invocation:

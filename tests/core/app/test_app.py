@@ -91,6 +91,24 @@ def test_the_mode_follows_from_the_handler(
     assert endpoint.is_async == (mode == "task")
 
 
+def test_a_media_type_is_checked(app: App) -> None:
+    """``media_type`` is a type and a subtype, perhaps with parameters."""
+    assert declare(app, count, media_type="text/plain; charset=utf-8").media_type == "text/plain; charset=utf-8"
+    for wrong in ("wav", "audio/", "a/b\r\nX: y", 5):
+        with pytest.raises(DeclarationError, match="is not a media type"):
+            App("tests").endpoint("/a", media_type=wrong)  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_a_batch_does_not_stream(app: App) -> None:
+    """A batching handler cannot be annotated to return an iterator."""
+
+    def handler(batch: list[int]) -> Iterator[int]:
+        return iter(batch)
+
+    with pytest.raises(DeclarationError, match="batching cannot be combined with a stream"):
+        declare(app, handler, batching=Batching(max_size=2))
+
+
 def test_the_self_of_a_method_is_not_a_field(app: App) -> None:
     """``predict`` is read as an instance would have it, whether it is a plain, a static or a class method."""
 
