@@ -142,6 +142,7 @@ class App:
             namespace = declaration.local_names(handler, declaration.caller_frame(1))
             batched = batching is not None
             kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+            declaration.require_use_of_devices(owner, handler, device_names)
             results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
             codec = codec_for(kind.predict, owner=owner, batched=batched, namespace=namespace, results=results)
             kind = declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched)

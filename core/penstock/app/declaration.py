@@ -21,6 +21,10 @@ _UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f]|//")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
+# Names of the first parameter of a method. Any other is most likely a field, and `self` was forgotten.
+_SELF = ("self", "_self", "this", "_")
+
+
 # ---- handlers
 
 
@@ -98,8 +102,21 @@ def _method(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
         method: Callable[..., Any] = found.__get__(None, cls)
         return method
     if inspect.isfunction(found):
+        _require_self(found, cls, owner)
         return found.__get__(cls)  # bound to the class, for lack of an instance: only the signature is read
     raise DeclarationError(f"{owner}: {cls.__name__}.{name} is {found!r}, not a method; write `def {name}(self, ...)`")
+
+
+def _require_self(function: Callable[..., Any], cls: type, owner: str) -> None:
+    """Check that the first parameter of a method is ``self``, and not a field of the body that would be lost."""
+    names = list(inspect.signature(function).parameters.values())
+    if names and (names[0].kind is names[0].VAR_POSITIONAL or names[0].name in _SELF):
+        return
+    rest = f", {names[0].name}" if names else ""
+    raise DeclarationError(
+        f"{owner}: {cls.__name__}.{function.__name__} has no self: write "
+        f"`def {function.__name__}(self{rest}{', ...' if len(names) > 1 else ''})`, or make it a @staticmethod"
+    )
 
 
 def _require_constructible(cls: type, owner: str) -> None:
@@ -233,6 +250,19 @@ def require_choice(owner: str, *, choices: Sequence[str], **options: Any) -> Non
     for option, value in options.items():
         if value not in choices:
             raise DeclarationError(f"{owner}: {option}={value!r} is unknown; use {' or '.join(map(repr, choices))}")
+
+
+def require_use_of_devices(owner: str, handler: Any, devices: Sequence[str] | None) -> None:
+    """Raise ``DeclarationError`` if there are devices, but the class has no ``setup`` that takes one."""
+    if devices is None or not inspect.isclass(handler):
+        return
+    setup = _method(handler, "setup", owner)
+    if setup is None or not inspect.signature(setup).parameters:
+        kind = f"the setup of {handler.__name__} does not take one" if setup else "there is no setup() to take one"
+        raise DeclarationError(
+            f"{owner}: devices={list(devices)!r} would have no effect, because {kind}; write "
+            "`def setup(self, device: str)`, or use workers="
+        )
 
 
 def device_names(owner: str, devices: Any) -> tuple[str, ...] | None:

@@ -105,6 +105,16 @@ def load_app(target: str) -> App:
 
 
 def _load(run: Callable[[], ModuleType], attribute: str, target: str) -> App:
+    app = _loaded(run, attribute, target)
+    if not app.endpoints:
+        raise DeclarationError(
+            f'{target}: the app has no endpoints; write @app.endpoint("/path") above a function or class, at the top '
+            "level of the module that is loaded or of one that it imports"
+        )
+    return app
+
+
+def _loaded(run: Callable[[], ModuleType], attribute: str, target: str) -> App:
     loading.begin()
     try:
         module = run()

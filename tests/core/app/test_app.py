@@ -91,6 +91,46 @@ def test_the_mode_follows_from_the_handler(
     assert endpoint.is_async == (mode == "task")
 
 
+def test_a_forgotten_self_is_refused(app: App) -> None:
+    """A method without ``self`` would lose its first field; the message has the line to write."""
+
+    class NoSelf:
+        def predict(x: int) -> int:  # noqa: N805 - wrong on purpose
+            return x
+
+    class Nothing:
+        def predict() -> int:  # type: ignore[misc]
+            return 1
+
+    class SetupWithoutSelf:
+        def setup(device): ...  # noqa: N805 - wrong on purpose
+        def predict(self, x: int) -> int: ...
+
+    with pytest.raises(DeclarationError, match=r"NoSelf\.predict has no self: write `def predict\(self, x\)`"):
+        declare(app, NoSelf)
+    with pytest.raises(DeclarationError, match=r"Nothing\.predict has no self: write `def predict\(self\)`"):
+        declare(app, Nothing)
+    with pytest.raises(DeclarationError, match=r"SetupWithoutSelf\.setup has no self"):
+        declare(app, SetupWithoutSelf)
+
+
+def test_devices_must_be_taken(app: App) -> None:
+    """``devices=`` for a class whose ``setup`` takes no device, or that has no ``setup``, is an error."""
+
+    class WithoutSetup:
+        def predict(self, x: int) -> int: ...
+
+    class WithoutDevice(WithoutSetup):
+        def setup(self) -> None: ...
+
+    with pytest.raises(
+        DeclarationError, match=r"devices=\['cpu'\] would have no effect, because there is no setup\(\)"
+    ):
+        declare(app, WithoutSetup, devices=["cpu"])
+    with pytest.raises(DeclarationError, match="because the setup of WithoutDevice does not take one"):
+        declare(app, WithoutDevice, devices=["cpu"])
+
+
 def test_a_media_type_is_checked(app: App) -> None:
     """``media_type`` is a type and a subtype, perhaps with parameters."""
     assert declare(app, count, media_type="text/plain; charset=utf-8").media_type == "text/plain; charset=utf-8"
