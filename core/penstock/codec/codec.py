@@ -162,23 +162,25 @@ def codec_for(
     DeclarationError
         If bodies cannot be read for this signature; names the parameter and the fix.
     """
-    signature = _with_field_infos(read_signature(function, owner=owner, namespace=namespace), owner)
-    output_type = json_schema.output_type(signature.returns, batched=batched)
+    signature = read_signature(function, owner=owner, namespace=namespace)
     if batched:
-        codec = _whole_body(_item(signature, owner), signature.context, output_type, owner)
-    elif len(signature.parameters) == 1 and _is_whole(signature.parameters[0], owner):
+        signature = replace(signature, parameters=_items(signature, owner))
+    signature = _with_field_infos(signature, owner)
+    output_type = json_schema.output_type(signature.returns, batched=batched)
+    if len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0], owner)):
         codec = _whole_body(signature.parameters[0], signature.context, output_type, owner)
     else:
-        codec = _fields_body(signature, output_type, owner)
+        codec = _fields_body(signature, output_type, owner, batched=batched)
     return replace(codec, _results=results, returned_stream=signature.stream)
 
 
-def _fields_body(signature: Signature, output_type: Any, owner: str) -> Codec:
+def _fields_body(signature: Signature, output_type: Any, owner: str, *, batched: bool) -> Codec:
     fields = decoding.fields_type(signature.name, signature.parameters, owner=owner)
     read = decoding.json_reader(fields, owner=owner)
-    by_name = signature.context is not None or any(parameter.keyword_only for parameter in signature.parameters)
+    by_name = batched or signature.context is not None or any(p.keyword_only for p in signature.parameters)
     names = [parameter.name for parameter in signature.parameters]
-    call = _call_by_name(_paired_with(names), signature.context) if by_name else _call_with_fields
+    arguments_of = _columns(names) if batched else _paired_with(names)
+    call = _call_by_name(arguments_of, signature.context) if by_name else _call_with_fields
     return Codec("json", signature.context, read, call, fields, output_type, _reader_of_empty(read))
 
 
@@ -195,18 +197,21 @@ def _is_whole(parameter: Parameter, owner: str) -> bool:
     return decoding.is_struct(annotation, owner=owner) or decoding.is_bytes(annotation, owner=owner)
 
 
-def _item(signature: Signature, owner: str) -> Parameter:
-    """Return the one parameter of a batching handler, with the type of one item."""
-    lists = [parameter for parameter in signature.parameters if typing.get_origin(parameter.annotation) is list]
-    if len(signature.parameters) != 1 or len(lists) != 1:
+def _items(signature: Signature, owner: str) -> tuple[Parameter, ...]:
+    """Return the parameters of a batching handler, each with the type of one item."""
+    is_batching = [typing.get_origin(parameter.annotation) is list for parameter in signature.parameters]
+    if not is_batching or not all(is_batching):
         raise DeclarationError(
-            f"{owner}: with batching, a handler takes one parameter annotated list[T], where T is the body of one "
-            f"request, and optionally a Context; it takes ({', '.join(p.name for p in signature.parameters)}). "
-            "Annotate it, for instance `batch: list[float]`, or leave out batching"
+            f"{owner}: with batching, every parameter of a handler is annotated list[T], with one T for each request, "
+            f"except for a Context; it takes ({', '.join(p.name for p in signature.parameters)}). Annotate them, for "
+            "instance `text: list[str]`, or leave out batching"
         )
-    (batch,) = lists
+    return tuple(_item(parameter, is_body=len(is_batching) == 1) for parameter in signature.parameters)
+
+
+def _item(batch: Parameter, *, is_body: bool) -> Parameter:
     (item,) = typing.get_args(batch.annotation)
-    return Parameter(batch.name, Any if item is object else item, NO_DEFAULT, batch.keyword_only)
+    return replace(batch, annotation=Any if item is object else item, default=NO_DEFAULT if is_body else batch.default)
 
 
 def _whole_body(parameter: Parameter, context: str | None, output_type: Any, owner: str) -> Codec:
@@ -246,6 +251,11 @@ def _call_with_whole(function: Callable[..., Any], decoded: Any, _: Context | No
 
 def _paired_with(names: list[str]) -> Callable[[Any], dict[str, Any]]:
     return lambda decoded: dict(zip(names, astuple(decoded), strict=True))
+
+
+def _columns(names: list[str]) -> Callable[[Any], dict[str, Any]]:
+    """Return a function from the bodies of a batch, at least one, to one list for each parameter."""
+    return lambda batch: dict(zip(names, map(list, zip(*map(astuple, batch), strict=True)), strict=True))
 
 
 def _named(name: str) -> Callable[[Any], dict[str, Any]]:
