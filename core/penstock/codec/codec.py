@@ -18,6 +18,7 @@ from penstock.codec import decoding, encoding, json_schema
 from penstock.codec.default_values import maker_of, require_fitting
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.pydantic_types import adapted, with_field_info
+from penstock.codec.result_checks import ResultCheck, result_check
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
@@ -122,6 +123,10 @@ class Codec:
     def decode_output(self, encoded: Encoded) -> Any:
         """Return the result for a caller without HTTP: a value from JSON, bytes, or a ``Response`` if it says more."""
         return encoding.decode_result(encoded)
+
+    def result_check(self) -> ResultCheck | None:
+        """Return a check of results against the return annotation, or None if there is nothing to check."""
+        return None if self.media_type is not None else result_check(self._output_type)
 
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a body."""
