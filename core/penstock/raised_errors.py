@@ -6,14 +6,15 @@ There is nothing here for any one class: a field is an annotated attribute, so a
 from __future__ import annotations
 
 import functools
-import re
 import typing
+from itertools import starmap
 from typing import Any, ClassVar
 
 import msgspec
 
 from penstock import errors
 from penstock.errors import Cancelled, HandlerError, PenstockError
+from penstock.response import header_mistake
 
 # An exception may quote a whole input, which must not end up in log lines and frames.
 MAX_DETAIL_CHARACTERS = 8_192
@@ -23,7 +24,6 @@ _FACTS: dict[str, Any] = {
     "code": typing.Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")],
     "title": typing.Annotated[str, msgspec.Meta(max_length=200)],
 }
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def is_answer(error: BaseException) -> bool:
@@ -72,7 +72,7 @@ def rebuild(name: str, fields: dict[str, Any]) -> PenstockError:
         if field not in annotations:
             raise ValueError(f"{name} has no field {field!r}")
         vars(error)[field] = msgspec.convert(value, annotations[field])  # its ValidationError is a ValueError
-    if not is_answer(error) or not all(map(_HEADER_VALUE.fullmatch, error.headers.values())):
+    if not is_answer(error) or any(starmap(header_mistake, error.headers.items())):
         raise ValueError(f"{name} cannot be an answer with these fields")
     return error
 
