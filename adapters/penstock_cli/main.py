@@ -103,6 +103,11 @@ def cli() -> None:
     help="Trust X-Forwarded-For from a proxy at this address or in this network. May be repeated.",
 )
 @click.option(
+    "--start-method",
+    type=click.Choice(["auto", "fork", "fresh"]),
+    help="The way workers start; see App(start_method=).  [default: the app's own]",
+)
+@click.option(
     "--http-workers",
     type=click.IntRange(min=1),
     default=1,

@@ -33,6 +33,7 @@ class ServeOptions:
     drain_timeout: float
     max_body: int
     trusted_proxies: tuple[str, ...]
+    start_method: Literal["auto", "fork", "fresh"] | None
 
 
 def serve_app(options: ServeOptions) -> NoReturn:
@@ -96,6 +97,8 @@ class ServedApp:
         with redirect_stdout(output_as_events("http")), redirect_stderr(output_as_events("http")):
             self._app = load_app(self._options.target)
         options = self._options
+        if options.start_method is not None:
+            self._app.start_method = options.start_method
         return penstock_falcon.asgi(
             self._app,
             debug=options.debug,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from penstock.app import declaration
-from penstock.app.endpoints import Endpoint, Pool, Runtime, count, pools_of
+from penstock.app.endpoints import Endpoint, Pool, Runtime, StartMethod, count, pools_of
 from penstock.codec.codec import codec_for
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
@@ -35,9 +35,15 @@ class App:
     settings:
         Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
         override them.
+    start_method:
+        The way workers start: ``"fork"`` forks them from a process that has imported the app, which takes milliseconds;
+        ``"fresh"`` starts a new interpreter for each, which imports the app itself; ``"auto"`` (the default) forks
+        unless the import has left threads, CUDA or something else that a fork would break.
 
     Attributes
     ----------
+    start_method:
+        As above. ``penstock serve --start-method`` sets it before the workers start.
     endpoints:
         The endpoints, in the order of their declaration.
     """
@@ -48,11 +54,14 @@ class App:
         *,
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        start_method: StartMethod = "auto",
     ) -> None:
         declaration.require_import_name(import_name)
+        declaration.require_start_method(start_method)
         self.import_name = import_name
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
+        self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
         self._pools: dict[str, Pool] = {}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, get_args
 
-from penstock.app.endpoints import Runtime
+from penstock.app.endpoints import Runtime, StartMethod
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
 
@@ -138,6 +138,13 @@ def require_import_name(import_name: Any) -> None:
     """Raise ``DeclarationError`` unless ``import_name`` can be a module's name."""
     if not isinstance(import_name, str) or not import_name:
         raise DeclarationError(f"App({import_name!r}): the argument is not a module's name; write App(__name__)")
+
+
+def require_start_method(start_method: Any) -> None:
+    """Raise ``DeclarationError`` unless ``start_method`` is one of the values of ``App``."""
+    methods = get_args(StartMethod)
+    if start_method not in methods:
+        raise DeclarationError(f"App(start_method={start_method!r}) is unknown; use {', '.join(map(repr, methods))}")
 
 
 def name_of(path: Any, name: Any) -> str:

@@ -85,6 +85,7 @@ def test_version_and_help_are_there() -> None:
         (["--drain-timeout", "-1"], "x>=0"),
         (["--drain-timeout", "nan"], "give seconds as a number"),
         (["--max-body", "lots"], "64KiB"),
+        (["--start-method", "spawn"], "'auto', 'fork', 'fresh'"),
         (["--prot", "8000"], "--port"),
     ],
 )

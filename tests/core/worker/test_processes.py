@@ -60,7 +60,7 @@ def zygote_of(tmp_path: Path, source: str, target: str = "{}") -> ZygoteClient:
 def test_loaded(zygote):
     """The zygote reports that the app is imported, and that the import left no threads."""
     assert isinstance(zygote.loaded, Loaded)
-    assert zygote.loaded.threads == []
+    assert zygote.loaded.hazards == []
 
 
 def test_import_that_fails(tmp_path):
@@ -75,7 +75,7 @@ def test_import_that_fails(tmp_path):
 def test_import_that_leaves_threads(tmp_path):
     """Where the import starts threads, workers are executed instead of forked, and work the same."""
     with zygote_of(tmp_path, THREADED_APP) as zygote:
-        assert zygote.loaded.threads == ["lingerer"]
+        assert zygote.loaded.hazards == ["thread 'lingerer'"]
         worker = zygote.spawn()
         assert worker.ask("0", {"input": 4}) == 16.0
         worker.output_until("squaring")

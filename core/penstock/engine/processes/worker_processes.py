@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from penstock.app.endpoints import StartMethod
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
@@ -42,16 +43,22 @@ class WorkerProcesses:
         Where the zygote finds the app.
     events:
         Receives the reports.
+    start_method:
+        The app's.
     """
 
-    def __init__(self, reactor: Reactor, target: str, events: ProcessEvents) -> None:
+    def __init__(
+        self, reactor: Reactor, target: str, events: ProcessEvents, *, start_method: StartMethod = "auto"
+    ) -> None:
         self._reactor = reactor
         self._target = target
+        self._start_method = start_method
         self._events = events
         self._buffer = ReceiveBuffer()
         self._zygote: ZygoteLink | None = None
         self._is_loaded = False
         self._is_closed = False
+        self._has_warned = False
         self._losses = 0
         self._links: dict[int, WorkerLink] = {}
         self._to_spawn: dict[int, Spawn] = {}  # requested before the app was imported
@@ -63,7 +70,7 @@ class WorkerProcesses:
 
     def start(self) -> None:
         """Start the zygote, which imports the app."""
-        load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv)
+        load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv, self._start_method)
         self._is_loaded = False
         self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
 
@@ -115,16 +122,24 @@ class WorkerProcesses:
             self._load_failed(message.traceback)
 
     def _loaded(self, message: Loaded) -> None:
-        if message.threads:
-            log_event(
-                logging.WARNING,
-                "import-threads",
-                "importing the app started threads, so workers cannot be forked from one warm process: each worker "
-                "imports the app itself, and takes longer to become ready; start threads in setup() instead",
-                threads=", ".join(message.threads),
-            )
+        if message.hazards and not self._has_warned:
+            self._has_warned = True
+            self._warn_of_hazards(", ".join(message.hazards))
         self._is_loaded = True
         self._spawn_waiting()
+
+    def _warn_of_hazards(self, hazards: str) -> None:
+        if self._start_method == "fork":
+            effect = (
+                f"{hazards}: a fork breaks that, so workers may hang or fail, but the start method is 'fork'; load "
+                "models in setup() instead, or use start_method='auto'"
+            )
+        else:
+            effect = (
+                f"{hazards}: a fork would break that, so each worker is a new process that imports the app itself, and "
+                "takes longer to become ready; load models and start threads in setup() instead"
+            )
+        log_event(logging.WARNING, "fork-hazards", f"importing the app has left {effect}", hazards=hazards)
 
     def _load_failed(self, error: str) -> None:
         self._events.on_load_failure(error)

@@ -1,4 +1,4 @@
-"""A worker that is executed rather than forked, for apps whose import leaves threads running.
+"""A worker that is executed rather than forked, for apps whose import leaves something that a fork would break.
 
 ``python -m penstock.worker.process.exec_worker ENGINE MEMORY OUTPUT PARENT``, with the numbers of its descriptors and
 the zygote's pid. The frames of its ``Load`` and its ``Spawn`` come on stdin.

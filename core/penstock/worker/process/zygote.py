@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections import deque
 from time import perf_counter
 from typing import NoReturn
@@ -23,6 +22,7 @@ from penstock.wire import Exited, FrameReader, FromZygote, Load, Loaded, LoadFai
 from penstock.worker.failure_reports import user_traceback
 from penstock.worker.interrupts import ignore
 from penstock.worker.process import exec_worker, process_setup
+from penstock.worker.process.fork_hazards import find_fork_hazards
 from penstock.worker.process.worker_main import WorkerDescriptors, preload_runtime, run_worker
 
 _RECEIVE_BYTES = 65_536
@@ -101,6 +101,13 @@ class Zygote:
     # ---- the app
 
     def _import(self, load: Load) -> None:
+        self._load = load
+        if load.start_method == "fresh":
+            # Not imported here: a model that is built at import would take its memory, or its GPU's, once more.
+            self._must_exec = True
+            self._prepare_to_fork()
+            self._send(Loaded(0.0, []))
+            return
         began = perf_counter()
         try:
             self._app = loader.load(load)
@@ -109,12 +116,10 @@ class Zygote:
         except BaseException as error:  # SystemExit included: a script may exit at import
             self._send(LoadFailed(user_traceback(error)))
             self._flush_and_exit()
-        self._load = load
-        threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-        # A fork copies only the thread that forks: locks held by other threads would stay locked forever.
-        self._must_exec = bool(threads)
+        hazards = find_fork_hazards()
+        self._must_exec = bool(hazards) and load.start_method == "auto"
         self._prepare_to_fork()
-        self._send(Loaded(perf_counter() - began, threads))
+        self._send(Loaded(perf_counter() - began, hazards))
 
     def _flush_and_exit(self) -> NoReturn:
         sys.stdout.flush()
