@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from penstock.app import App, loader
 from penstock.wire import Exited, FrameReader, FromZygote, Load, Loaded, LoadFailed, Message, Spawn, Spawned, pack
+from penstock.worker import forks
 from penstock.worker.failure_reports import user_traceback
 from penstock.worker.interrupts import ignore
 from penstock.worker.process import exec_worker, process_setup
@@ -164,7 +165,7 @@ class Zygote:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        pid = os.fork()
+        pid = forks.fork_worker()
         if pid == 0:
             self._close_in_fork()
             run_worker(lambda: self._app, spawn, descriptors, parent=parent)
@@ -228,6 +229,7 @@ def main() -> NoReturn:
     engine.setblocking(True)
     process_setup.die_with_parent()
     process_setup.ignore_stop_signals()
+    forks.restore_signals_in_children()
     process_setup.take_name("penstock zygote")
     Zygote(engine).serve()
 
