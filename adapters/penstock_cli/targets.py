@@ -14,7 +14,7 @@ from rich.text import Text
 
 from penstock import App
 from penstock.errors import DeclarationError
-from penstock.hosting import load_app
+from penstock.hosting import load_app, make_importable
 from penstock_cli.terminal import make_console
 from penstock_gunicorn import describe_failure
 
@@ -46,9 +46,7 @@ class TargetError(click.ClickException):
 
 def include_current_folder() -> None:
     """Make modules in the current folder importable, as gunicorn and uvicorn do."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    make_importable(str(Path.cwd()))
 
 
 def check_target(target: str) -> None:

@@ -88,7 +88,7 @@ class ZygoteClient:
         ours, theirs = socket.socketpair()
         source = str(Path(sys.modules["penstock.wire"].__file__).parents[1])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.worker.process.zygote", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "penstock.worker.process.zygote", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])},
         )

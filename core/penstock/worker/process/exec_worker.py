@@ -23,7 +23,7 @@ def start(load: Load, spawn: Spawn, descriptors: WorkerDescriptors) -> subproces
     numbers = (descriptors.engine, descriptors.memory, descriptors.output)
     arguments = [str(number) for number in (*numbers, os.getpid())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "penstock.worker.process.exec_worker", *arguments],
+        [sys.executable, "-P", "-m", "penstock.worker.process.exec_worker", *arguments],
         stdin=subprocess.PIPE,
         stdout=descriptors.output,
         stderr=descriptors.output,
