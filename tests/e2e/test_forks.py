@@ -100,3 +100,61 @@ def test_app_named_like_a_module(tmp_path: Path) -> None:
     with Served(app, folder=tmp_path, ready_timeout=None) as served:
         assert served.wait() == 2
         assert "'queue', but that is another module; rename the file" in served.output()
+
+
+# ---- arguments
+
+PARSING = """
+    import argparse
+    import sys
+    from penstock import App
+
+    app = App(__name__)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="none")
+    options = parser.parse_known_args()[0]
+    print("imported with", sys.argv)
+
+    @app.endpoint("/arguments")
+    def arguments() -> list[object]:
+        return [options.model, sys.argv]
+"""
+
+
+@pytest.mark.parametrize(("target", "start_method"), [("app_under_test.py", "fork"), ("app_under_test:app", "fresh")])
+def test_arguments(tmp_path: Path, start_method: str, target: str) -> None:
+    """In every process the app sees its file and the arguments after ``--``, and never those of Penstock."""
+    file = write_app(tmp_path, PARSING)
+    argv = [target if target.endswith(".py") else str(file), "--model", "small", "--", "--port"]
+    with Served(target, "--start-method", start_method, "--", *argv[1:], folder=tmp_path) as served:
+        assert served.post_json("/arguments", {}).json() == ["small", argv]
+        lines = [line for line in served.log_lines() if "imported with" in line]
+    assert len(lines) == 2
+    assert all(f"imported with {argv}" in line for line in lines)
+
+
+# ---- output
+
+FOREIGN = """
+    import sys
+    from penstock import App
+
+    app = App(__name__)
+    print("imported: \\u00e9")
+
+    @app.endpoint("/print")
+    def print_it() -> str:
+        print("handled: \\u00e9", sys.stdin.encoding, sys.stdout.encoding, sys.stderr.encoding)
+        return "\\u00e9"
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "fresh"])
+def test_output_in_a_locale_without_utf8(tmp_path: Path, start_method: str) -> None:
+    """Non-ASCII text that is printed stops neither the start nor a handler in the C locale without UTF-8 mode."""
+    app = write_app(tmp_path, FOREIGN)
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with Served(app, "--start-method", start_method, environment=environment, folder=tmp_path) as served:
+        assert served.post_json("/print", {}).json() == "\u00e9"
+        assert served.wait_for_line("handled: \\xe9 utf-8 utf-8 utf-8")
+        assert served.output().count("imported: \\xe9") == 2

@@ -14,7 +14,7 @@ from typing import NoReturn
 from penstock.app import loader
 from penstock.wire import FrameReader, Load, Spawn, pack
 from penstock.worker import forks
-from penstock.worker.process.process_setup import die_with_parent
+from penstock.worker.process.process_setup import die_with_parent, write_utf8
 from penstock.worker.process.worker_main import WorkerDescriptors, run_worker
 
 
@@ -45,6 +45,7 @@ def main() -> NoReturn:
     for descriptor in (engine, memory, output):
         os.set_inheritable(descriptor, False)
     die_with_parent(parent)
+    write_utf8()
     forks.restore_signals_in_children()
     load, spawn = FrameReader().feed(sys.stdin.buffer.read())
     assert isinstance(load, Load)

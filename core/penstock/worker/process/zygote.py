@@ -229,6 +229,7 @@ def main() -> NoReturn:
     engine.setblocking(True)
     process_setup.die_with_parent()
     process_setup.ignore_stop_signals()
+    process_setup.write_utf8()
     forks.restore_signals_in_children()
     process_setup.take_name("penstock zygote")
     Zygote(engine).serve()
