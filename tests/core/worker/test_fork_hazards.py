@@ -67,6 +67,22 @@ torch.cuda = types.SimpleNamespace(is_initialized=lambda: {initialized}, _is_in_
 sys.modules["torch"] = torch
 """
 
+POOL = """
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <unistd.h>
+
+static void *wait_for_work(void *_) { for (;;) pause(); }
+
+void start(void) {
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        pthread_create(&thread, 0, wait_for_work, 0);
+        pthread_setname_np(thread, "pool");
+    }
+}
+"""
+
 LIBCUDA = "int cuDeviceGetCount(int *count) { *count = 1; return %d; }\n"
 
 
@@ -74,6 +90,15 @@ def zygote_of(folder: Path, source: str, start_method: str = "auto") -> ZygoteCl
     file = folder / "app_under_test.py"
     file.write_text(HEAD + source)
     return ZygoteClient(str(file), start_method=start_method)
+
+
+def built(folder: Path, name: str, source: str) -> Path:
+    """Return a shared library with this source in C."""
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    (folder / "library.c").write_text(source)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-pthread", "-o", folder / name, folder / "library.c"], check=True)
+    return folder / name
 
 
 def libgomp() -> None:
@@ -120,6 +145,13 @@ def test_native_thread(tmp_path):
         assert zygote.spawn().ask("1") is True
 
 
+def test_native_thread_of_a_library(tmp_path):
+    """The log names the thread, if it has a name, and the library whose code it runs."""
+    library = built(tmp_path, "libpool.so", POOL)
+    with zygote_of(tmp_path, f"ctypes.CDLL({str(library)!r}).start()\n") as zygote:
+        assert zygote.loaded.hazards == ["2 native threads 'pool' of libpool.so"]
+
+
 @pytest.mark.parametrize(("initialized", "bad"), [(True, False), (False, True), (True, True)])
 def test_torch_that_has_touched_cuda(tmp_path, initialized, bad):
     """CUDA that torch has initialized, or merely queried so that it fails in a fork, is found."""
@@ -138,11 +170,7 @@ def test_torch_that_has_not_touched_cuda(tmp_path):
 @pytest.mark.parametrize(("code", "hazards"), [(0, ["CUDA is initialized"]), (3, [])])
 def test_cuda_of_any_library(tmp_path, code, hazards):
     """The driver itself is asked, so that CUDA is found whichever library has initialized it (3: none has)."""
-    if shutil.which("gcc") is None:
-        pytest.skip("there is no gcc, which builds the driver's stand-in")
-    (tmp_path / "cuda.c").write_text(LIBCUDA % code)
-    library = tmp_path / "libcuda.so.1"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True)
+    library = built(tmp_path, "libcuda.so.1", LIBCUDA % code)
     with zygote_of(tmp_path, f"DRIVER = ctypes.CDLL({str(library)!r})\n") as zygote:
         assert zygote.loaded.hazards == hazards
 

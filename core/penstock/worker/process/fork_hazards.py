@@ -14,18 +14,17 @@ import sys
 import threading
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from penstock.worker.process.native_threads import describe_threads, native_threads
 
 _OMP_PAUSE_HARD = 2
 _OPENMP_NAME = re.compile(r"lib[gi]?omp5?[-.]")  # wheels add a hash: libgomp-a34b3233.so.1
 _CUDA_NAME = re.compile(r"libcuda\.so")
 _CUDA_SUCCESS = 0
 
-# jemalloc stops its thread before a fork and can do without it after one.
-_FORK_SAFE_THREADS = frozenset({"jemalloc_bg_thd"})
 _TORCH_BACKENDS = ("cuda", "xpu", "mps")
 
 _SECONDS_TO_END = 0.5  # for threads that were asked to end, and for those that are about to
@@ -62,37 +61,12 @@ def _threads_that_stay() -> list[str]:
     give_up_at = time.monotonic() + _SECONDS_TO_END
     while True:
         python_threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-        native = _native_threads() - Counter(_native_name(thread.native_id) for thread in python_threads)
+        native = native_threads()
         if not python_threads and not native:
             return []
         if time.monotonic() >= give_up_at:
-            return [*(f"thread {thread.name!r}" for thread in python_threads), *_describe_native(native)]
+            return [*(f"thread {thread.name!r}" for thread in python_threads), *describe_threads(native)]
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-def _native_threads() -> Counter[str]:
-    """Count the threads that the kernel knows, but for this one, by their names. Linux only; elsewhere, none."""
-    try:
-        tasks = {int(task.name) for task in Path("/proc/self/task").iterdir()} - {threading.get_native_id()}
-    except FileNotFoundError:
-        return Counter()
-    names = Counter(_native_name(task) for task in tasks)
-    return Counter({name: count for name, count in names.items() if name and name not in _FORK_SAFE_THREADS})
-
-
-def _native_name(task: int | None) -> str:
-    """Return the name of a thread, or "" if it has ended."""
-    try:
-        return Path(f"/proc/self/task/{task}/comm").read_text(encoding="utf-8", errors="replace").rstrip("\n")
-    except OSError:
-        return ""
-
-
-def _describe_native(threads: Counter[str]) -> Iterator[str]:
-    own_name = _native_name(threading.get_native_id())  # threads without a name of their own inherit it
-    for name, count in threads.items():
-        noun = "1 native thread" if count == 1 else f"{count} native threads"
-        yield noun if name == own_name else f"{noun} {name!r}"
 
 
 # ---- runtimes
