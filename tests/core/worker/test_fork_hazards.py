@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -199,6 +200,23 @@ def test_start_method_fresh(tmp_path):
         assert worker.ask("1") is True
         assert zygote.loaded.hazards == []
         assert zygote.spawn().ask("0") == "penstock zygote"
+
+
+def test_child_of_a_fresh_worker(tmp_path):
+    """A process that user code forks in a fresh worker has default signal handlers, as in a forked one."""
+    source = """
+import multiprocessing, time
+
+@app.endpoint("/terminate")
+def terminate() -> int:
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    child.terminate()
+    child.join(10)
+    return child.exitcode
+"""
+    with zygote_of(tmp_path, source, "fresh") as zygote:
+        assert zygote.spawn().ask("2") == -signal.SIGTERM
 
 
 def test_fresh_worker_whose_import_fails(tmp_path):
