@@ -56,6 +56,7 @@ class Exchange(Submission):
         self.header = header
         self.query = query
         self.address = address
+        self.credential_headers = ()
         self.principal = None
         self.timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK

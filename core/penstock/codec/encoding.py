@@ -107,7 +107,7 @@ class ResultEncoder:
         if response.status in _STATUSES_WITHOUT_BODY:
             body = b""
         headers = dict(response.headers) or None
-        _require_sane({**response.headers, "Content-Type": response.media_type or ""})
+        require_sane({**response.headers, "Content-Type": response.media_type or ""})
         return Encoded(body, response.media_type or self.media_type or media_type, response.status, headers)
 
     def _encode_content(self, content: Any) -> tuple[bytes, str | None]:
@@ -175,7 +175,8 @@ def _utf8(text: str, what: str) -> bytes:
 # ---- headers of a Response
 
 
-def _require_sane(headers: Mapping[Any, Any]) -> None:
+def require_sane(headers: Mapping[Any, Any]) -> None:
+    """Refuse malformed headers."""
     for name, value in headers.items():
         mistake = header_mistake(name, value)
         if mistake:

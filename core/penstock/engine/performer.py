@@ -72,7 +72,7 @@ class Performer:
         on_report: Callable[[AnyReport], None],
     ) -> None:
         manifest = Manifest.of(app)
-        self.inbox = Inbox(scheduler, observers, self.receive, manifest=manifest)
+        self.inbox = Inbox(scheduler, observers, self.receive, reactor.time, manifest=manifest)
         self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
@@ -224,7 +224,7 @@ class Performer:
     def _recall(self, command: do.Recall) -> None:
         link = self.processes.links.get(command.worker)
         if link is not None:
-            self.receive(on.Recalled(command.worker, link.recall(command.attempt)))
+            self.inbox.on_recalled(link, link.recall(command.attempt))
 
     def _kill(self, command: do.Kill) -> None:
         self.processes.kill(command.worker)
