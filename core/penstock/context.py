@@ -24,7 +24,8 @@ class Context:
     principal:
         The caller, as named by the authenticator, or None.
     headers:
-        The request's headers, with names in lower case.
+        The request's headers, with names in lower case. Those that the authenticator has read in order to identify the
+        caller are omitted: a handler has no use for a credential, and could leak it.
     deadline:
         The instant, by ``time.monotonic()``, at which this attempt is stopped; ``math.inf`` if there is none.
     """

@@ -108,7 +108,7 @@ def _encode_response(response: Response) -> Encoded:
     if response.status in _STATUSES_WITHOUT_BODY:
         body = b""
     headers = dict(response.headers) or None
-    _require_sane({**response.headers, "Content-Type": response.media_type or ""})
+    require_sane({**response.headers, "Content-Type": response.media_type or ""})
     return Encoded(body, response.media_type or media_type, response.status, headers)
 
 
@@ -123,7 +123,8 @@ def _encode_content(content: Any) -> tuple[bytes, str | None]:
     return _to_json(content, "the content of the Response"), None
 
 
-def _require_sane(headers: Mapping[Any, Any]) -> None:
+def require_sane(headers: Mapping[Any, Any]) -> None:
+    """Refuse malformed headers."""
     for name, value in headers.items():
         mistake = header_mistake(name, value)
         if mistake:

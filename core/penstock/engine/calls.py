@@ -121,6 +121,11 @@ class Call(Job):
         self.on_progress = wake
 
     @property
+    def uncredited_bytes(self) -> int:
+        """The size of the chunks that have arrived and that the worker has not been credited for."""
+        return self._untaken_bytes + self.owed_bytes
+
+    @property
     def has_chunks(self) -> bool:
         """True if there are chunks to take; there may be some even after the outcome."""
         return bool(self._chunks)

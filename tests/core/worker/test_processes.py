@@ -79,11 +79,11 @@ def test_import_that_leaves_threads(tmp_path):
     with zygote_of(tmp_path, THREADED_APP) as zygote:
         assert zygote.loaded.hazards == ["thread 'lingerer'"]
         worker = zygote.spawn()
-        assert worker.ask("0", {"input": 4}) == 16.0
+        assert worker.ask("square", {"input": 4}) == 16.0
         worker.output_until("squaring")
         os.kill(worker.pid, signal.SIGKILL)
         assert zygote.exited().status == -signal.SIGKILL
-        assert zygote.spawn().ask("0", {"input": 3}) == 9.0
+        assert zygote.spawn().ask("square", {"input": 3}) == 9.0
 
 
 def test_setup_that_fails(zygote):
@@ -100,7 +100,7 @@ def test_workers_draw_different_numbers(tmp_path):
     """Workers forked from one zygote do not share the state of a random generator, numpy's included."""
     pytest.importorskip("numpy")
     with zygote_of(tmp_path, DRAWING_APP) as zygote:
-        first, second = zygote.spawn().ask("0"), zygote.spawn().ask("0")
+        first, second = zygote.spawn().ask("draw"), zygote.spawn().ask("draw")
     assert first[0] != second[0]
     assert first[1] != second[1]
 
@@ -148,7 +148,7 @@ def test_child_is_terminated(zygote, worker, endpoint):
 @pytest.mark.parametrize(("command", "ends"), [("exec sleep 60", True), ("sleep 60; true", False)])
 def test_interrupt_of_a_shell(zygote, worker, command, ends):
     """An interrupt ends a command that the shell executes, but not one that it awaits; a dead worker leaves neither."""
-    attempt = worker.run("run-a-shell", {"command": f"echo shell $$; {command}"})
+    attempt = worker.run("run-a-shell", {"command": command})
     shell = int(re.search(r"shell (\d+)", worker.output_until("\n"))[1])
     sleeper = shell if ends else wait_until(lambda: child_of(shell), "a sleeper")
     worker.interrupt(attempt)
@@ -292,4 +292,4 @@ def test_script(tmp_path, source):
     """A program that embeds an engine is imported up to where it would open it, with a main guard or without."""
     with zygote_of(tmp_path, source, "script:{}") as zygote:
         assert isinstance(zygote.loaded, Loaded), zygote.loaded
-        assert zygote.spawn().ask("0") == "__penstock_main__"
+        assert zygote.spawn().ask("name") == "__penstock_main__"

@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import NoReturn
 
 from penstock.app import App, loader
+from penstock.app.manifest import DisagreementError
 from penstock.wire import Exited, FrameReader, FromZygote, Load, Loaded, LoadFailed, Message, Spawn, Spawned, pack
 from penstock.worker import forks
 from penstock.worker.failure_reports import user_traceback
@@ -115,7 +116,8 @@ class Zygote:
             for pool in self._app.pools.values():
                 preload_runtime(pool.runtime)
         except BaseException as error:  # SystemExit included: a script may exit at import
-            self._send(LoadFailed(user_traceback(error)))
+            declared = error.declared if isinstance(error, DisagreementError) else None
+            self._send(LoadFailed(user_traceback(error), declared))
             self._flush_and_exit()
         hazards = find_fork_hazards()
         self._must_exec = bool(hazards) and load.start_method == "auto"
