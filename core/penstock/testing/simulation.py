@@ -164,7 +164,7 @@ class Simulation(FakeEngine):
         lane = dice.choice(self._lanes)
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
         job = WitnessedJob(
-            lane, timeouts, dice.choice((0, 10, 400)), priority=dice.randint(0, 2), share=dice.choice("abc")
+            lane, timeouts, dice.choice((0, 10, 400, 30_000)), priority=dice.randint(0, 2), share=dice.choice("abc")
         )
         self._numbers += 1
         behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream, runs_in_turn=lane.runs_in_turn)
