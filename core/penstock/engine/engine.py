@@ -77,7 +77,6 @@ class Engine:
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
-        self._on_drained: list[Callable[[], None]] = []
         self._is_started = False
         self._is_closed = False
 
@@ -126,10 +125,10 @@ class Engine:
             For the observers.
         """
         if on_drained is not None:
-            self._on_drained.append(on_drained)
+            self._drain.on_ended.append(on_drained)
             self.performer.after_turn = self._close_if_drained
         if self._is_closed:
-            self._call_on_drained()
+            self._drain.call_back()
         elif self._drain.request is None:
             wish = ShutdownRequest(drain=timeout, who=who, why=why)
             deadline = self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)
@@ -175,12 +174,7 @@ class Engine:
             call.close()
         if self._is_started:
             self._drain.end(self.scheduler.state, len(left))
-        self._call_on_drained()
-
-    def _call_on_drained(self) -> None:
-        waiting, self._on_drained = self._on_drained, []
-        for callback in waiting:
-            callback()
+        self._drain.call_back()
 
     def _on_report(self, report: AnyReport) -> None:
         if type(report) is WorkerReadyReport and self.on_readiness is not None:
@@ -222,7 +216,10 @@ class Engine:
             raise EngineError("the engine is not started")
         refusal = self.scheduler.refusal(self._lanes[endpoint.index])
         if refusal is not None:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # the traceback holds this frame, which must not hold the error in return
 
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> Call:
         """Submit a job and return at once.
@@ -251,7 +248,10 @@ class Engine:
         call = Call(self.performer, self._lanes[endpoint.index], submission, body, headers=headers)
         self.performer.receive(on.Submitted(call))
         if not call.admitted:
-            raise call.outcome
+            try:
+                raise call.outcome
+            finally:
+                del call  # as in check_room; the call holds the error
         return call
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from penstock.app import App, Endpoint, loader
-from penstock.engine.async_engine import create_engine, result_of, submit_input
+from penstock.engine.async_engine import create_engine, raise_error_of, result_of, submit_input
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -109,6 +110,16 @@ class ThreadedCall:
         self._readable = self._writable = -1
 
 
+def _fulfil(future: Future[T], function: Callable[[], T]) -> None:
+    """Give the thread that waits for ``future`` the result of ``function``, or its exception."""
+    try:
+        future.set_result(function())
+    except BaseException as error:  # every exception belongs to the waiting thread
+        future.set_exception(error)
+    finally:
+        del future  # as in ThreadedEngine.run
+
+
 def is_readable(fd: int, timeout: float | None) -> bool:
     """Wait until ``fd`` can be read, for at most ``timeout`` seconds (None: no limit); return whether it can."""
     poll = select.poll()  # not select(), which refuses descriptors from 1024 on, and a busy server has those
@@ -182,15 +193,11 @@ class ThreadedEngine:
     def run(self, function: Callable[[], T]) -> T:
         """Run ``function`` on the engine's thread; return its result, or raise its exception."""
         future: Future[T] = Future()
-
-        def run_here() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:  # every exception belongs to the waiting thread
-                future.set_exception(error)
-
-        self.run_soon(run_here)
-        return future.result()
+        try:
+            self.run_soon(partial(_fulfil, future, function))
+            return future.result()
+        finally:
+            del future  # it holds the exception, whose traceback holds this frame
 
     def run_soon(self, function: Callable[[], object]) -> None:
         """Run ``function`` on the engine's thread without waiting for it.
@@ -241,6 +248,7 @@ class ThreadedEngine:
             return result_of(call._call)
         finally:
             call.close()
+            del call  # it holds the error, and the error this frame
 
     @contextmanager
     def stream(
@@ -319,9 +327,11 @@ def _chunks(call: ThreadedCall) -> Iterator[Any]:
         for chunk in call.take():
             yield call.endpoint.codec.decode_output(Encoded(chunk))
         if is_over:
-            if isinstance(call.outcome, PenstockError):
-                raise call.outcome
-            return
+            try:
+                raise_error_of(call._call)
+                return
+            finally:
+                del call
 
 
 @contextmanager
