@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import pytest
 
-from tests.serving import Answer, Served
+from penstock.scheduler.admission import DEFAULT_MAX_QUEUE_BYTES as BOUND_BYTES
+from tests.serving import Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -44,3 +46,25 @@ def test_large_results_at_the_same_time_are_all_answered(server: Served) -> None
     with ThreadPoolExecutor(5) as pool:
         answers = list(pool.map(fetch, sizes))
     assert [len(answer.body) for answer in answers] == sizes
+
+
+def test_uploads_that_stall_are_bounded_before_they_are_read(server: Served) -> None:
+    """The announced lengths of all uploads count together; the next large one is refused, and a small one is not."""
+    head = f"POST /raw HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stalled:
+        for _ in range(BOUND_BYTES // len(BODY)):
+            client = stalled.enter_context(server.connect())
+            client.sendall(head + b"x")
+        wait_until(lambda: announce(server, head) == 503, "the bound on arriving bytes")
+        assert server.post("/raw", b"small").status == 200
+    wait_until(lambda: server.post("/raw", BODY).status == 200, "room, now that the others have gone")
+
+
+def announce(server: Served, head: bytes) -> int:
+    """Return the status with which an upload is refused before its body is sent; 0 if it is not."""
+    with server.connect(timeout=0.2) as client:
+        client.sendall(head)
+        try:
+            return int(client.recv(100).split()[1])
+        except TimeoutError:
+            return 0

@@ -166,12 +166,7 @@ class Engine:
         self._is_closed = True
         self.performer.close()
         left = self.scheduler.live_jobs()
-        for call in left:
-            assert type(call) is Call
-            call.settle(self.reactor.time())
-            call.outcome = Draining("the server has stopped")
-            self._observers.job_answered(call)
-            call.close()
+        _abandon(left, self.reactor.time(), self._observers)
         if self._is_started:
             self._drain.end(self.scheduler.state, len(left))
         self._drain.call_back()
@@ -200,8 +195,8 @@ class Engine:
             known = ", ".join(self._endpoints) or "none"
             raise NotFound(f"there is no endpoint {name!r}; there are: {known}") from None
 
-    def check_room(self, endpoint: Endpoint) -> None:
-        """Return if a job would be admitted now.
+    def check_room(self, endpoint: Endpoint, size_bytes: int = 0) -> None:
+        """Return if a job with a body of this size would be admitted now.
 
         Raises
         ------
@@ -214,12 +209,17 @@ class Engine:
             raise Draining("the server has stopped")
         if not self._is_started:
             raise EngineError("the engine is not started")
-        refusal = self.scheduler.refusal(self._lanes[endpoint.index])
+        refusal = self.scheduler.refusal(self._lanes[endpoint.index], size_bytes)
         if refusal is not None:
             try:
                 raise refusal
             finally:
                 del refusal  # the traceback holds this frame, which must not hold the error in return
+
+    def begin_upload(self, endpoint: Endpoint, size_bytes: int) -> Callable[[], None]:
+        """Check that there is room for a large body, and count it until the returned function is called."""
+        self.check_room(endpoint, size_bytes)
+        return self.performer.begin_upload(size_bytes)
 
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> Call:
         """Submit a job and return at once.
@@ -274,6 +274,16 @@ class Engine:
     def links(self) -> dict[int, WorkerLink]:
         """The worker processes, by the scheduler's id."""
         return self.performer.processes.links
+
+
+def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
+    """Answer the jobs that are left when the engine is closed."""
+    for call in jobs:
+        assert type(call) is Call
+        call.settle(now)
+        call.outcome = Draining("the server has stopped")
+        observers.job_answered(call)
+        call.close()
 
 
 def _submission_of(job: Job) -> Submission:

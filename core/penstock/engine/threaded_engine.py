@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -249,6 +249,17 @@ class ThreadedEngine:
     def check_room(self, endpoint: Endpoint) -> None:
         """See ``Engine.check_room``. Another thread may be faster, so ``submit`` may still refuse."""
         self.engine.check_room(endpoint)
+
+    def begin_upload(self, endpoint: Endpoint, size_bytes: int) -> Callable[[], None]:
+        """See ``Engine.begin_upload``. The returned function may be called from any thread, and does not block."""
+        self.engine.check_room(endpoint, size_bytes)  # raises the right error if the engine has been closed
+        end = self.run(lambda: self.engine.begin_upload(endpoint, size_bytes))
+
+        def end_soon() -> None:
+            with suppress(EngineError):  # a closed engine counts nothing
+                self.run_soon(end)
+
+        return end_soon
 
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> ThreadedCall:
         """See ``Engine.submit``."""

@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from penstock.policies import SMALL_BODY_BYTES
 from penstock.scheduler import answers
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
@@ -43,7 +44,7 @@ AHEAD_SECONDS: Final = 0.001
 AHEAD_MOST: Final = 64
 """The most attempts in one line."""
 
-AHEAD_BYTES: Final = 1 << 16
+AHEAD_BYTES: Final = SMALL_BODY_BYTES
 """The most bytes of bodies in one line, which must fit into the socket to the worker: the bytes of an attempt that is
 recalled while it is still being written are written all the same, and once more when it is sent again. A larger body is
 never sent ahead, and nothing is sent ahead behind one."""
