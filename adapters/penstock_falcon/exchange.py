@@ -14,10 +14,11 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
 from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, ResponseHeaders
-from penstock_falcon.framing import STREAM_HEADERS, choose_framing
+from penstock_falcon.annotation_checks import AnnotationCheck
+from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
-from penstock_falcon.request_checks import BodyBudget, RequestChecks
+from penstock_falcon.request_checks import BodyBudget, HostCheck, RequestChecks
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -55,6 +56,7 @@ class Exchange(Submission):
         self.header = header
         self.query = query
         self.address = address
+        self.credential_headers = ()
         self.principal = None
         self.timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
@@ -113,6 +115,7 @@ class Resource(ABC):
         self._transport = transport
         self._target = target
         self._debug = service.settings.debug
+        self._host_check = HostCheck()
         pipeline = service.pipeline(target)
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
         self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
@@ -122,6 +125,9 @@ class Resource(ABC):
         exchange = self._identify(req)
         call: AnyCall | None = None
         try:
+            host = exchange.header("host")
+            if host not in self._host_check.known:
+                self._host_check.check(host, is_required=self._transport.requires_host(req))
             engine = self._service.engine or self._service.start()
             if self._blocking_steps:
                 await self._ask_in_turn(exchange)
@@ -195,6 +201,7 @@ class EndpointResource(Resource):
         super().__init__(service, transport, endpoint)
         self._endpoint = endpoint
         self._checks = RequestChecks(endpoint, service.settings.max_body)
+        self._annotation = AnnotationCheck(endpoint, debug=service.settings.debug)
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
@@ -238,6 +245,8 @@ class EndpointResource(Resource):
         if isinstance(outcome, PenstockError):
             return problem(outcome, exchange.request_id, debug=self._debug, timing=timing)
         assert outcome is not None, "the wait ends with an outcome"
+        if self._annotation.check is not None:
+            self._annotation.check(outcome)
         headers = common_headers(exchange.request_id, outcome.media_type or JSON, timing)
         return HttpResponse(outcome.status, headers, outcome.body, handler_headers=outcome.headers)
 
@@ -269,7 +278,8 @@ class StreamResource(EndpointResource):
 
     def _stream_response(self, watched: WatchedCall, chunks: list[bytes], exchange: Exchange, req: Any) -> HttpResponse:
         call = watched.call
-        framing = choose_framing(exchange.header("accept"))
+        media_type = self._endpoint.media_type
+        framing = choose_framing(exchange.header("accept")) if media_type is None else RawFraming(media_type)
         on_close = partial(exchange.record_stream, self._service, call)
         stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
         timing = server_timing(call.queue_seconds, call.execution_seconds)

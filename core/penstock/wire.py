@@ -10,6 +10,7 @@ Constants that both ends must agree on are defined here and nowhere else.
 from __future__ import annotations
 
 from struct import Struct
+from typing import Any
 
 import msgspec
 
@@ -44,6 +45,7 @@ class About(msgspec.Struct, array_like=True, gc=False):
     principal: str | None
     headers: dict[str, str]
     deadline: float
+    request_id: str = ""
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):
@@ -62,8 +64,8 @@ class Run(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Run one attempt."""
 
     attempt: int
-    endpoint: int
-    """The index in the app's endpoints."""
+    endpoint: str
+    """Its name: the two processes may have declared their endpoints in different orders."""
     deadline: float
     """An instant of the monotonic clock; ``inf`` if there is none."""
     works: list[Work]
@@ -98,11 +100,22 @@ class Ready(msgspec.Struct, array_like=True, tag=10, gc=False):
     """The worker's process id, which may be new to the engine: the zygote's ``Spawned`` can arrive later."""
 
 
+class Declared(msgspec.Struct, array_like=True, gc=False):
+    """The content of a manifest."""
+
+    endpoints: dict[str, dict[str, str]]
+    """By the name of each endpoint, its facts: each has a name and a value."""
+    files: dict[str, str]
+    """By the path of each file with the app or a handler, a hash of its content."""
+
+
 class SetupFailed(msgspec.Struct, array_like=True, tag=11, gc=False):
     """``setup`` raised an exception; the worker exits after sending this."""
 
     endpoint: str
     traceback: str
+    declared: Declared | None = None
+    """The content of its manifest, if the worker has imported an app that differs from the engine's."""
 
 
 class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -113,17 +126,18 @@ class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
     detail: str = ""
     exception_type: str = ""
     traceback: str = ""
-    errors: list[dict[str, str]] = []
-    """The paths and reasons of ``FAILED_INVALID``."""
-    status: int = 500
     may_retry: bool = False
     """True if the job may be attempted again. The worker decides, since only it has the exception."""
     retry_delay: float | None = None
     """The delay that the user's code asked for, in seconds."""
+    error: str = ""
+    """The class of ``FAILED_ANSWERED``, in ``penstock.errors``."""
+    fields: dict[str, Any] = {}
+    """Its fields: see ``penstock.raised_errors``."""
 
 
 FAILED_HANDLER = "handler"  # the user's code raised, or returned a value that cannot be sent
-FAILED_INVALID = "invalid"  # the body does not fit the schema (large bodies are validated only in the worker)
+FAILED_ANSWERED = "answered"  # raised an error that is the response, such as a body that does not fit the schema
 FAILED_CANCELLED = "cancelled"  # acknowledges an interrupt
 FAILED_RECALLED = "recalled"  # was never started, because the engine recalled it
 
@@ -154,6 +168,8 @@ class Load(msgspec.Struct, array_like=True, tag=20):
     target: str
     sys_path: list[str]
     argv: list[str]
+    digest: str = ""
+    """The digest of the engine's manifest, which that of the imported app must equal. Empty: any app is accepted."""
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
@@ -167,6 +183,8 @@ class LoadFailed(msgspec.Struct, array_like=True, tag=22):
     """The import raised an exception."""
 
     traceback: str
+    declared: Declared | None = None
+    """As in ``SetupFailed``."""
 
 
 class Spawn(msgspec.Struct, array_like=True, tag=23):

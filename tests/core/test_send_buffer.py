@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.send_buffer import SendBuffer
+from penstock.socket_buffers import SendBuffer
 
 Pair = tuple[socket.socket, socket.socket]
 

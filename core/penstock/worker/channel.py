@@ -6,8 +6,7 @@ import os
 import socket
 from typing import NoReturn
 
-from penstock.receive_buffer import ReceiveBuffer
-from penstock.send_buffer import SendBuffer
+from penstock.socket_buffers import ReceiveBuffer, SendBuffer
 from penstock.wire import Done, Message, pack_into
 from penstock.worker.failure_reports import failure_of
 

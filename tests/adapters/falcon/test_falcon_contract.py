@@ -188,6 +188,27 @@ def test_every_error_is_a_problem_document(  # noqa: PLR0917 - pytest passes by 
         assert "retry-after" not in result.headers
 
 
+@pytest.mark.parametrize("host", ["a b", "a/b", "a@b", "[::1", "a:b:c", "a:port", "a,b"])
+def test_a_malformed_host_is_refused(client: falcon.testing.TestClient, host: str) -> None:
+    """RFC 9112, section 3.2: a server answers 400, since a proxy in front may have read another host in it."""
+    result = client.simulate_post("/square", json={"input": 1}, host=host)
+    assert (result.status_code, result.json["error"]["param"]) == (400, "Host")
+
+
+@pytest.mark.parametrize("host", ["", "a", "a.example:80", "my_service", "192.0.2.1:8000", "[2001:db8::1]:443"])
+def test_a_valid_host_is_accepted(client: falcon.testing.TestClient, host: str) -> None:
+    """Names, addresses and ports, and the underscores of container networks."""
+    for _ in range(2):  # the second time it is known
+        assert client.simulate_post("/square", json={"input": 1}, host=host).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//square", "///square", "//-/status", "/%2fsquare", "/square/", "/square//"])
+def test_paths_are_exact(client: falcon.testing.TestClient, path: str) -> None:
+    """A path that only resembles that of an endpoint is a 404: a rule of a proxy in front would not match it."""
+    assert client.simulate_post("/square", json={"input": 1}).status_code == 200
+    assert client.simulate_post(path, json={"input": 1}).status_code == 404
+
+
 def test_a_401_has_its_challenge(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
     """An error's own headers are sent."""
     engine.script = fail(errors.Unauthorized(challenge='Bearer realm="m"'))
@@ -324,6 +345,14 @@ def test_raw_bytes_come_under_any_type(client: falcon.testing.TestClient, engine
     assert (result.status_code, result.content) == (200, b"\x00\xff")
 
 
+def test_an_endpoint_declared_after_mounting_is_an_error(kind: Kind) -> None:
+    """It would be answered with 404: its path is not mounted, and its workers may not have it."""
+    app = make_app()
+    kind.build(app)
+    with pytest.raises(errors.DeclarationError, match="endpoint 'late': the app is being served already"):
+        app.endpoint("/late")(lambda: None)
+
+
 @pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("identity", 200)])
 def test_compressed_bodies_are_refused(client: falcon.testing.TestClient, encoding: str, status: int) -> None:
     """Only bodies as they are."""
@@ -419,7 +448,7 @@ def test_a_stream_is_events_for_those_who_ask(
     """Server-sent events, with a last one that says that it is whole."""
     engine.script = stream(b"0", b"1")
     result = client.simulate_post("/count", json={"n": 2}, headers={"Accept": accept})
-    assert result.headers["content-type"] == "text/event-stream"
+    assert result.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert result.content == b"data: 0\n\ndata: 1\n\nevent: end\ndata: {}\n\n"
 
 
@@ -558,3 +587,30 @@ def test_nothing_is_left_open(client: falcon.testing.TestClient, engine: FakeEng
     engine.script = keep
     client.simulate_post("/square", body=b"{")
     assert engine.calls == []
+
+
+# ---- results against the return annotation
+
+
+def test_a_result_that_does_not_match_is_logged_once(
+    client: falcon.testing.TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without ``--debug`` the result is sent, and the first mismatch of an endpoint is a warning."""
+    engine.script = lambda call: call.decide(Encoded(b'"text"'))
+    with caplog.at_level(logging.WARNING):
+        results = [square(client) for _ in range(3)]
+    assert [result.content for result in results] == [b'"text"'] * 3
+    (record,) = [record for record in caplog.records if "return annotation" in record.getMessage()]
+    assert record.getMessage().endswith(
+        "a result of square does not match its return annotation: Expected `float`, got `str`"
+    )
+
+
+def test_a_result_that_does_not_match_is_an_error_under_debug(kind: Kind) -> None:
+    """With ``--debug`` each such result is a ``handler-error`` that says why."""
+    engine = kind.engine_class(lambda call: call.decide(Encoded(b"null")))
+    client = falcon.testing.TestClient(kind.build(make_app(), engine=engine, debug=True))
+    for _ in range(2):
+        result = square(client)
+        assert (result.status_code, result.json["error"]["code"]) == (500, "handler-error")
+        assert "return annotation: Expected `float`, got `null`" in result.json["detail"]

@@ -61,7 +61,7 @@ def test_endpoints_keep_their_order_and_their_defaults(app: App) -> None:
     """An endpoint is named after its path, and has the documented defaults; its index is its position."""
     first, second = declare(app), declare(app, Model, "/v1/model", name="model")
     assert app.endpoints == [first, second]
-    assert [(e.index, e.name, e.path) for e in app.endpoints] == [(0, "square", "/square"), (1, "model", "/v1/model")]
+    assert [(e.name, e.path) for e in app.endpoints] == [("square", "/square"), ("model", "/v1/model")]
     assert (first.timeouts, first.retries, first.batching) == (Timeouts(), Retries(), None)
     assert (first.max_queue, first.idempotent, first.concurrency) == (1000, True, 1)
     assert first.handler is square
@@ -89,6 +89,64 @@ def test_the_mode_follows_from_the_handler(
     endpoint = declare(app, handler, concurrency=concurrency)
     assert (endpoint.mode, endpoint.is_stream) == (mode, is_stream)
     assert endpoint.is_async == (mode == "task")
+
+
+def test_a_forgotten_self_is_refused(app: App) -> None:
+    """A method without ``self`` would lose its first field; the message has the line to write."""
+
+    class NoSelf:
+        def predict(x: int) -> int:  # noqa: N805 - wrong on purpose
+            return x
+
+    class Nothing:
+        def predict() -> int:  # type: ignore[misc]
+            return 1
+
+    class SetupWithoutSelf:
+        def setup(device): ...  # noqa: N805 - wrong on purpose
+        def predict(self, x: int) -> int: ...
+
+    with pytest.raises(DeclarationError, match=r"NoSelf\.predict has no self: write `def predict\(self, x\)`"):
+        declare(app, NoSelf)
+    with pytest.raises(DeclarationError, match=r"Nothing\.predict has no self: write `def predict\(self\)`"):
+        declare(app, Nothing)
+    with pytest.raises(DeclarationError, match=r"SetupWithoutSelf\.setup has no self"):
+        declare(app, SetupWithoutSelf)
+
+
+def test_devices_must_be_taken(app: App) -> None:
+    """``devices=`` for a class whose ``setup`` takes no device, or that has no ``setup``, is an error."""
+
+    class WithoutSetup:
+        def predict(self, x: int) -> int: ...
+
+    class WithoutDevice(WithoutSetup):
+        def setup(self) -> None: ...
+
+    with pytest.raises(
+        DeclarationError, match=r"devices=\['cpu'\] would have no effect, because there is no setup\(\)"
+    ):
+        declare(app, WithoutSetup, devices=["cpu"])
+    with pytest.raises(DeclarationError, match="because the setup of WithoutDevice does not take one"):
+        declare(app, WithoutDevice, devices=["cpu"])
+
+
+def test_a_media_type_is_checked(app: App) -> None:
+    """``media_type`` is a type and a subtype, perhaps with parameters."""
+    assert declare(app, count, media_type="text/plain; charset=utf-8").media_type == "text/plain; charset=utf-8"
+    for wrong in ("wav", "audio/", "a/b\r\nX: y", 5):
+        with pytest.raises(DeclarationError, match="is not a media type"):
+            App("tests").endpoint("/a", media_type=wrong)  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_a_batch_does_not_stream(app: App) -> None:
+    """A batching handler cannot be annotated to return an iterator."""
+
+    def handler(batch: list[int]) -> Iterator[int]:
+        return iter(batch)
+
+    with pytest.raises(DeclarationError, match="batching cannot be combined with a stream"):
+        declare(app, handler, batching=Batching(max_size=2))
 
 
 def test_the_self_of_a_method_is_not_a_field(app: App) -> None:
@@ -299,6 +357,15 @@ def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, word
     assert app.endpoints == []
 
 
+def test_a_served_app_takes_no_further_endpoints(app: App) -> None:
+    """Its workers would not have them: the error says so where the endpoint is declared, and names the fix."""
+    declare_later = app.endpoint("/late")
+    app.freeze()
+    with pytest.raises(DeclarationError, match=r"endpoint 'late': the app is being served.*before asgi\(\)"):
+        declare_later(lambda: None)
+    assert (app.endpoints, app.pools) == ([], {})
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -310,6 +377,7 @@ def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, word
         ("/a b", "a path cannot contain"),
         ("/a%20b", "a path cannot contain"),
         ("/a\n", "a path cannot contain"),
+        ("/\udce9.model", "a path cannot contain"),  # from the name of a file that is not UTF-8
         ("//a", "a path cannot contain"),
         ("/livez", "reserved by Penstock"),
         ("/readyz", "reserved by Penstock"),

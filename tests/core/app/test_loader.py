@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from penstock.app import App
-from penstock.app.loader import AppReached, load_app, loading, reached
+from penstock.app.loader import AppReached, load, load_app, loading, reached
+from penstock.app.manifest import DisagreementError, Manifest
 from penstock.errors import DeclarationError
+from penstock.wire import Load
 
-ONE = "from penstock.app import App\nservice = App(__name__)\n"
+EMPTY = "from penstock.app import App\nservice = App(__name__)\n"
+ONE = EMPTY + 'service.endpoint("/same")(lambda x: x)\n'
 TWO = ONE + "second = App(__name__)\n"
 
 
@@ -38,6 +41,13 @@ def test_targets(target):
     """An app is found by module, by file and by script, by its name or as the only one in it."""
     write("one_app.py", ONE)
     assert isinstance(load_app(target), App)
+
+
+def test_an_app_without_endpoints_is_refused():
+    """An app that serves nothing is a mistake, most often of where the endpoints are."""
+    write("one_app.py", EMPTY)
+    with pytest.raises(DeclarationError, match=r"one_app: the app has no endpoints; write @app\.endpoint"):
+        load_app("one_app")
 
 
 def test_file_in_another_folder():
@@ -106,3 +116,29 @@ def test_reached_names_the_app():
         reached(app)
     assert caught.value.app is app
     assert not loading.active
+
+
+@pytest.mark.parametrize(("attribute", "found"), [("second", "second"), ("later", "first"), ("#none", "first")])
+def test_the_wanted_app_is_found_where_another_is_opened(attribute: str, found: str) -> None:
+    """A program that opens an engine for each of its apps stops at the first; the worker has the app that it is for."""
+    source = """
+from penstock.app import App
+from penstock.app.loader import stop_if_loading
+
+first, second = App(__name__), App(__name__)
+first.settings, second.settings = "first", "second"
+stop_if_loading(first)
+later = App(__name__)
+"""
+    write("two_engines.py", source)
+    assert load_app(f"script:two_engines.py#{attribute.removeprefix('#none')}").settings == found
+
+
+def test_a_digest_is_required_of_the_app() -> None:
+    """An app with another digest than the engine's is refused, with all that it declares; without a digest, none is."""
+    write("one_app.py", ONE + "@service.endpoint('/x')\ndef x() -> None: ...\n")
+    with pytest.raises(DisagreementError) as caught:
+        load(Load("one_app.py", list(sys.path), ["prog"], "another"))
+    assert caught.value.declared.endpoints["x"]["path"] == '"/x"'
+    app = load(Load("one_app.py", list(sys.path), ["prog"]))
+    assert load(Load("one_app.py", list(sys.path), ["prog"], Manifest.of(app).digest)) is app
