@@ -33,13 +33,21 @@ class Exchange(Submission):
     Attributes
     ----------
     began:
-        The time at which the adapter first saw the request.
+        The time at which the first byte of the request arrived, as far as the server knows it.
     """
 
     __slots__ = ("began", "method", "path")
 
     def __init__(
-        self, endpoint: Endpoint | Route, *, request_id: str, header: HeaderLookup, address: str, method: str, path: str
+        self,
+        endpoint: Endpoint | Route,
+        *,
+        request_id: str,
+        header: HeaderLookup,
+        address: str,
+        method: str,
+        path: str,
+        began: float | None = None,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
@@ -49,10 +57,11 @@ class Exchange(Submission):
         self.principal = None
         self.timeouts = endpoint.timeouts
         self.priority = "normal"
+        self.elapsed = 0.0
         self.response_headers = []
         self._releases = []
         self._answered = None
-        self.began = monotonic()
+        self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
 
@@ -131,7 +140,7 @@ class Resource(ABC):
         self._finish(response, exchange, call, resp)
 
     def _identify(self, req: Any) -> Exchange:
-        header, peer = self._transport.identify(req)
+        header, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
         return Exchange(
             self._target,
@@ -140,6 +149,7 @@ class Resource(ABC):
             address=proxies.client_address(peer, header) if proxies.has_any else peer,
             method=req.method,
             path=req.path,
+            began=began,
         )
 
     async def _ask_in_turn(self, exchange: Exchange) -> None:
@@ -192,9 +202,15 @@ class EndpointResource(Resource):
         checks = self._checks
         announced = checks.check_headers(req.content_type, exchange.header)
         engine.check_room(self._endpoint)
-        body = await self._transport.read_body(req, announced, checks)
+        total = exchange.timeouts.total
+        if total is None:
+            body = await self._transport.read_body(req, announced, checks)
+        else:
+            body = await self._transport.read_body_by(exchange.began + total, req, announced, checks)
         checks.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
+        if total is not None:
+            exchange.elapsed = monotonic() - exchange.began
         call: AnyCall = engine.submit(exchange, body, headers=headers)
         return call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock import Endpoint
-from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+from penstock.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from penstock.hosting import JSON
 
 # Larger bodies are validated only in the worker: decoding them here would delay every other request.
@@ -119,6 +119,11 @@ class BodyCollector:
 def too_large(max_body: int) -> PayloadTooLarge:
     """Return the error that names the limit."""
     return PayloadTooLarge(f"The body may have at most {max_body} bytes")
+
+
+def late_body() -> RequestTimeout:
+    """Return the error for an upload that was not over at the request's deadline."""
+    return RequestTimeout("The body had not arrived in full at the deadline of the request, so nothing was started")
 
 
 def cut_short() -> MalformedRequest:

@@ -49,13 +49,15 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
         self._waiter: asyncio.Future[None] | None = None
         self._since = self._loop.time()
         """The time at which the current wait, or the current write, began."""
-        idle = self._call.endpoint.timeouts.idle
+        idle = self._call.timeouts.idle
         # The engine applies the same limit, with a better message. This one is for what the engine no longer sees.
         self._write_limit = math.inf if idle is None else idle + LAST_WRITE_SECONDS
         self._wait_limit = KEEP_ALIVE_SECONDS if framing.keep_alive else math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._arm()
         self._call.on_progress = self._on_progress
+        if watched.connection is not None:
+            watched.connection.stream = self._call
 
     def __aiter__(self) -> AsgiStreamBody:
         return self
@@ -77,6 +79,8 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
     async def close(self) -> None:
         """Release everything; Falcon calls this however the response ended."""
         self._call.on_progress = None
+        if self._watched.connection is not None:
+            self._watched.connection.stream = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -121,6 +121,11 @@ class Call(Job):
         self.on_progress = wake
 
     @property
+    def untaken_bytes(self) -> int:
+        """The size of the chunks that there are to take."""
+        return self._untaken_bytes
+
+    @property
     def has_chunks(self) -> bool:
         """True if there are chunks to take; there may be some even after the outcome."""
         return bool(self._chunks)

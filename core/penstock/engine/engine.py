@@ -53,6 +53,8 @@ class Engine:
         Called when ``shutdown`` has begun a drain, for a host that has more to stop than the engine.
     longest_drain:
         The longest drain that the host allows, in seconds.
+    host_status:
+        Called for what the host adds to the status page.
     """
 
     def __init__(self, app: App, reactor: Reactor, target: str, *, registry: Registry | None = None) -> None:
@@ -63,6 +65,7 @@ class Engine:
         self.on_readiness: Callable[[], None] | None = None
         self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
         self.longest_drain = math.inf
+        self.host_status: Callable[[], dict[str, Any]] = dict
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)
         self.registry.failures.run_in_engine = reactor.call_soon_threadsafe
@@ -249,7 +252,7 @@ class Engine:
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
         call = Call(self.performer, self._lanes[endpoint.index], submission, body, headers=headers)
-        self.performer.receive(on.Submitted(call))
+        self.performer.receive(on.Submitted(call, submission.elapsed))
         if not call.admitted:
             raise call.outcome
         return call
@@ -268,7 +271,7 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """Return the content of the status page, ready for JSON. Times are in seconds."""
-        return self._status.render(self.unready_reasons())
+        return self._status.render(self.unready_reasons()) | self.host_status()
 
     @property
     def links(self) -> dict[int, WorkerLink]:

@@ -42,6 +42,8 @@ class Submission:
         The job's timeouts, once the timeout policy has decided. For a route, the defaults.
     priority:
         The urgency of the job among those queued for the same endpoint.
+    elapsed:
+        Seconds from the first byte of the request to its submission. They count against its ``total``.
     response_headers:
         Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value.
     """
@@ -50,6 +52,7 @@ class Submission:
         "_answered",
         "_releases",
         "address",
+        "elapsed",
         "endpoint",
         "header",
         "principal",
@@ -75,6 +78,7 @@ class Submission:
         self.principal = principal
         self.timeouts: Timeouts = endpoint.timeouts
         self.priority: Priority = "normal"
+        self.elapsed = 0.0
         self.response_headers: list[tuple[str, str]] = []
         self._releases: list[Release] = []
         self._answered: JobAnswered | None = None

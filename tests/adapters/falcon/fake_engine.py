@@ -48,6 +48,7 @@ class FakeCall:
 
     def __init__(self, endpoint: Endpoint, body: bytes, request_id: str, headers: dict[str, str] | None) -> None:
         self.endpoint = endpoint
+        self.timeouts = endpoint.timeouts
         self.body = body
         self.request_id = request_id
         self.headers = headers
