@@ -18,6 +18,7 @@ from penstock.hooks import log_event
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
+from penstock_gunicorn.temporary_folder import heartbeat_folder
 from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, PenstockWorker
 
 EXIT_NOT_LOADED = 2
@@ -125,6 +126,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             "keepalive": KEEPALIVE,
             "backlog": BACKLOG,
             "proc_name": "penstock",
+            "worker_tmp_dir": heartbeat_folder(),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
