@@ -56,6 +56,7 @@ class FakeCall:
         self.queue_seconds: float | None = None
         self.execution_seconds: float | None = None
         self.attempts = 1
+        self.elapsed = 0.0
         self.on_progress: Callable[[], None] | None = None
         self.cancelled_because: str | None = None
         self._chunks: list[bytes] = []
@@ -190,6 +191,7 @@ class FakeEngine:
         """Submit a job."""
         self.check_room(submission.endpoint)
         call = self.call_class(submission.endpoint, body, submission.request_id, headers)
+        call.elapsed = submission.elapsed
         self.calls.append(call)
         self.script(call)
         return call
