@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from gunicorn.asgi.protocol import ASGIProtocol
 
-from penstock.errors import RequestTimeout
 from penstock.policies import Timeouts
 from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.peer_timers import UnreadTimer, UploadTimer
@@ -51,6 +50,8 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     ----------
     request_began:
         The instant at which the first byte of the present request arrived; None if its head came in one piece.
+    lateness:
+        Why the rest of the body is not waited for; "" while it is.
     write_idle:
         Seconds for which the client may leave the present response unread.
     stream:
@@ -66,6 +67,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     _upload: UploadTimer | None = None
     _unread: UnreadTimer | None = None
     request_began: float | None = None
+    lateness = ""
     write_idle: float = NO_IDLE_LIMIT
     stream: HeldStream | None = None
 
@@ -192,12 +194,12 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
 
     def refuse_body(self, settings: PeerSettings) -> None:
         """Let the application answer that the body arrives too slowly: it may have to undo something first."""
-        waiter = self._body_receiver._waiter
-        if waiter is not None and not waiter.done():
-            rate, seconds = settings.min_body_rate, settings.body_timeout
-            waiter.set_exception(
-                RequestTimeout(f"The body arrived too slowly: less than {rate} bytes per second for {seconds:g} s")
-            )
+        rate, seconds = settings.min_body_rate, settings.body_timeout
+        self.lateness = f"The body arrived too slowly: less than {rate} bytes per second for {seconds:g} s"
+        # The next event is then a disconnection. An exception for the waiter would make a cycle of frames and keep what
+        # has arrived of the body.
+        self._body_receiver._body_wait_expired = True
+        self._body_receiver._wake_waiter()
 
     def end_after_response(self) -> None:
         """Close the connection once the present response has been sent."""

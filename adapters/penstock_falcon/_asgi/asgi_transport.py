@@ -9,13 +9,14 @@ from time import monotonic
 
 import falcon.asgi
 
+from penstock.errors import RequestTimeout
 from penstock.hosting import Call
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall, HangupWatch
 from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_events, collect_stream
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
 from penstock_falcon._asgi.asgi_uploads import UploadWatch
 from penstock_falcon._asgi.server_connection import CONNECTION, ServerConnection
-from penstock_falcon.request_checks import BodyCollector, RequestChecks, late_body
+from penstock_falcon.request_checks import BodyCollector, RequestChecks, cut_short, late_body
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 
@@ -77,7 +78,11 @@ class AsgiTransport(Transport):
         if event["type"] == "http.request" and not event.get("more_body"):
             body: bytes = event.get("body", b"")
             return body
-        return await collect_events(event, req.receive, BodyCollector(checks.max_body))
+        body_or_none = await collect_events(event, req.receive, BodyCollector(checks.max_body))
+        if body_or_none is None:
+            connection: ServerConnection | None = req.scope.get(CONNECTION)
+            raise RequestTimeout(connection.lateness) if connection is not None and connection.lateness else cut_short()
+        return body_or_none
 
     async def read_body_by(
         self, deadline: float, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks

@@ -17,6 +17,8 @@ class ServerConnection(Protocol):
     ----------
     request_began:
         The instant at which the first byte of the request arrived; None if that was just now.
+    lateness:
+        Why the server does not wait for the rest of the body, after an event of a disconnection; "" if the client left.
     write_idle:
         Seconds for which the client may leave the response unread before it loses its connection.
     stream:
@@ -24,6 +26,7 @@ class ServerConnection(Protocol):
     """
 
     request_began: float | None
+    lateness: str
     write_idle: float
     stream: Call | None
 
