@@ -34,6 +34,10 @@ class Transport(ABC):
         """
 
     @abstractmethod
+    def requires_host(self, req: Any) -> bool:
+        """Return whether it is for the application to insist on a ``Host`` header, because the server may not."""
+
+    @abstractmethod
     async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
         """Call a function that blocks, where it delays no other request."""
 
