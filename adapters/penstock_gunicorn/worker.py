@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -63,6 +64,7 @@ LAST_ANSWERS = 0.05
 # A thread of the user's that never ends would block the interpreter's exit forever.
 EXIT_LIMIT = 1.0
 POLL_INTERVAL = 0.01
+BODY_WAIT_MARGIN = 5
 # The first threshold is above the number of objects that a few hundred requests in flight hold, so that requests
 # starting and ending do not trigger a collection.
 GARBAGE_THRESHOLDS = (20_000, 5, 5)
@@ -184,6 +186,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     async def _serve(self) -> int:
         beat = self.loop.create_task(self._beat())
+        # gunicorn ends the wait for a body by this limit, which is otherwise that of the heartbeat. The watch is first.
+        self.cfg.set("timeout", math.ceil(self.app.peers.body_timeout) + BODY_WAIT_MARGIN)
         self.peers = PeerWatch(self.loop, self.connections, self.app.peers)
         self.peers.max_connections = most_connections(raise_descriptor_limit(), self.asgi.penstock.worker_count)
         self.peers.start()

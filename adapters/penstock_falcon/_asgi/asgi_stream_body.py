@@ -79,8 +79,6 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
     async def close(self) -> None:
         """Release everything; Falcon calls this however the response ended."""
         self._call.on_progress = None
-        if self._watched.connection is not None:
-            self._watched.connection.stream = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -126,6 +124,11 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
             self._since = self._loop.time()
             self._wake()
         self._arm()
+
+    def _end(self) -> None:
+        super()._end()
+        if self._watched.connection is not None:
+            self._watched.connection.stream = None
 
     def _give_up_writing(self) -> None:
         """Cancel the response: nothing was read for too long, and only that gets Falcon out of ``send``."""
