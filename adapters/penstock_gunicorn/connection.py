@@ -173,8 +173,8 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
             self._upload = UploadTimer(self.req_count, now, self._received_bytes)
         return self._upload.is_too_slow(now, self._received_bytes, settings)
 
-    def reads_too_slowly(self, now: float) -> bool:
-        """Return whether nothing was read for ``write_idle`` seconds. To be asked again and again."""
+    def reads_too_slowly(self, now: float, patience: float) -> bool:
+        """Return whether nothing was read for ``write_idle`` or ``patience`` seconds. To be asked again and again."""
         unsent_bytes = self._unsent_bytes
         if not unsent_bytes:
             self._unread = None
@@ -182,7 +182,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         if self._unread is None:
             self._unread = UnreadTimer(now)
         self._unread.update(now, unsent_bytes, self._resumptions, self.transport.get_extra_info("socket"))
-        return now - self._unread.progressed_at >= self.write_idle
+        return now - self._unread.progressed_at >= min(self.write_idle, patience)
 
     def read_last(self, otherwise: float) -> float:
         """Return the instant at which the client was last seen to read a response that it has not read in full."""

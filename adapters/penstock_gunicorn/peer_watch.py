@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Set as AbstractSet
 from time import monotonic
@@ -51,6 +52,7 @@ class PeerWatch:
         self._settings = settings
         shortest = min(settings.header_timeout, settings.body_timeout)
         self._interval = min(LONGEST_INTERVAL, shortest / 4)
+        self._patience = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._unread_bytes = 0
         self._closed: Counter[str] = Counter()
@@ -65,8 +67,9 @@ class PeerWatch:
         self._timer = self._loop.call_later(self._interval, self._sweep)
 
     def hurry(self) -> None:
-        """Sweep more often from now on, because the server is stopping."""
+        """Have less patience with clients that do not read, because the server is stopping and would wait for them."""
         self.stop()
+        self._patience = STOP_PATIENCE
         self._interval = min(self._interval, STOP_INTERVAL)
         self.start()
 
@@ -114,11 +117,6 @@ class PeerWatch:
         if self._unread_bytes > self._settings.max_unread:
             self._bound_unread()
 
-    def waits_for_readers(self) -> bool:
-        """Return whether there are clients that still read a response."""
-        since = monotonic() - STOP_PATIENCE
-        return any(connection.has_unsent and connection.read_last(since) >= since for connection in self._connections)
-
     def _bound_unread(self) -> None:
         held = {peer: peer.held_bytes for peer in self._connections if peer.has_unsent}
         self._unread_bytes = sum(held.values())
@@ -146,7 +144,7 @@ class PeerWatch:
             elif connection.sends_too_slowly(now, settings):
                 self._count(BODY_TIMEOUT)
                 connection.refuse_body(settings)
-            if connection.reads_too_slowly(now):
+            if connection.reads_too_slowly(now, self._patience):
                 self._count(UNREAD)
                 connection.abort()
         self._bound_unread()

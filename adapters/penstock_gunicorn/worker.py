@@ -276,7 +276,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         return not self.connections
 
     def _everything_is_sent(self) -> bool:
-        return not self.peers.waits_for_readers()
+        return not any(connection.has_unsent for connection in self.connections)
 
     async def _stop_app(self) -> None:
         if self.lifespan is None:

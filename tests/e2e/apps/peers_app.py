@@ -30,6 +30,11 @@ def patient_blob(n: int) -> str:
     return "x" * (n * MIB)
 
 
+@app.endpoint("/patient_flood")
+def patient_flood(n: int) -> Iterator[str]:
+    yield from flood(n)
+
+
 @app.endpoint("/flood", timeouts=Timeouts(idle=0.5))
 def flood(n: int) -> Iterator[str]:
     for _ in range(n * 16):
