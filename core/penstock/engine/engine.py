@@ -53,8 +53,6 @@ class Engine:
         Called when ``shutdown`` has begun a drain, for a host that has more to stop than the engine.
     longest_drain:
         The longest drain that the host allows, in seconds.
-    host_status:
-        Called for what the host adds to the status page.
     """
 
     def __init__(self, app: App, reactor: Reactor, target: str, *, registry: Registry | None = None) -> None:
@@ -66,7 +64,6 @@ class Engine:
         self.on_readiness: Callable[[], None] | None = None
         self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
         self.longest_drain = math.inf
-        self.host_status: Callable[[], dict[str, Any]] = dict
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)
         self.registry.failures.run_in_engine = reactor.call_soon_threadsafe
@@ -76,7 +73,7 @@ class Engine:
         self.performer = Performer(
             app, reactor, self.scheduler, target, observers=self._observers, on_report=self._on_report
         )
-        self._status = StatusPage(
+        self.status_page = StatusPage(
             self.scheduler, self.registry, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
@@ -238,7 +235,7 @@ class Engine:
         body:
             The undecoded request body.
         headers:
-            The request's headers, names in lower case, for the handler's context.
+            The request's headers, names in lower case, for the handler's context, which omits the caller's credential.
 
         Raises
         ------
@@ -251,6 +248,8 @@ class Engine:
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
+        if headers and submission.credential_headers:
+            headers = {name: value for name, value in headers.items() if name not in submission.credential_headers}
         call = Call(self.performer, self.scheduler.lanes[endpoint.name], submission, body, headers=headers)
         self.performer.receive(on.Submitted(call, submission.elapsed))
         if not call.admitted:
@@ -271,7 +270,7 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """Return the content of the status page, ready for JSON. Times are in seconds."""
-        return self._status.render(self.unready_reasons()) | self.host_status()
+        return self.status_page.render(self.unready_reasons())
 
     @property
     def links(self) -> dict[int, WorkerLink]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -170,6 +171,7 @@ class FakeEngine:
         self.refusal: PenstockError | None = None
         self.calls: list[FakeCall] = []
         self.reasons: list[str] = []
+        self.status_page = SimpleNamespace()
         self.draining = False
         self.closed = False
         self.started = False
