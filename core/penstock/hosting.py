@@ -5,7 +5,7 @@ rest of the core is private to it.
 """
 
 from penstock.app import Pool
-from penstock.app.loader import load_app
+from penstock.app.loader import load_app, make_importable
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.eventlog import configure_logging
@@ -35,5 +35,6 @@ __all__ = [
     "create_engine",
     "endpoint_pipeline",
     "load_app",
+    "make_importable",
     "route_pipeline",
 ]
