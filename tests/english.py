@@ -1,11 +1,7 @@
 """The ban list for the project's English: patterns that read like a translation or a riddle.
 
 ``python -m tests.english PATH ...`` prints its findings in files and folders, one line each. Prose is the docstrings
-<<<<<<< HEAD
-and comments of Python files, the strings of shipped code (they hold the messages), and the text of Markdown outside
-=======
 and comments of Python files, the strings of shipped code (which include its messages), and the text of Markdown outside
->>>>>>> helper/testing
 code blocks. A line is exempt if it carries ``english-ok: <reason>`` in a comment.
 """
 

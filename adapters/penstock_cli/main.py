@@ -97,6 +97,38 @@ def cli() -> None:
     help="The largest request body accepted, such as 1048576, 64KiB or 16MiB.",
 )
 @click.option(
+    "--header-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_finite_seconds,
+    help="The time in which the head of a request must arrive.",
+)
+@click.option(
+    "--body-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_finite_seconds,
+    help="The time over which the rate of an upload is measured.",
+)
+@click.option(
+    "--min-body-rate",
+    type=ByteSize(),
+    default="1KiB",
+    show_default=True,
+    help="The lowest rate of an upload, in bytes per second.",
+)
+@click.option(
+    "--max-unread",
+    type=ByteSize(),
+    default="256MiB",
+    show_default=True,
+    help="The most that is held of responses for clients that read slowly; beyond it, the slowest are cut off.",
+)
+@click.option(
     "--trusted-proxy",
     "trusted_proxies",
     multiple=True,

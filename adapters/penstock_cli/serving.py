@@ -17,14 +17,14 @@ from penstock.hosting import configure_logging, load_app
 from penstock_cli.app_arguments import show_arguments_to_app
 from penstock_cli.import_output import output_as_events
 from penstock_cli.targets import check_target, include_current_folder
-from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
+from penstock_gunicorn import PeerSettings, PenstockApplication, inherits_listener, open_listener
 
 EXIT_CANNOT_LISTEN = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """The options of ``penstock serve``; see its ``--help``. ``max_body`` is in bytes, ``drain_timeout`` in seconds."""
+    """The options of ``penstock serve``; see its ``--help``. Sizes are in bytes, timeouts in seconds."""
 
     target: str
     host: str
@@ -33,6 +33,10 @@ class ServeOptions:
     log_format: Literal["text", "json"]
     drain_timeout: float
     max_body: int
+    header_timeout: float
+    body_timeout: float
+    min_body_rate: int
+    max_unread: int
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
     arguments: tuple[str, ...]
@@ -58,6 +62,12 @@ def serve_app(options: ServeOptions) -> NoReturn:
         drain_timeout=options.drain_timeout,
         on_listening=served.announce,
         configure_logging=served.configure_logging,
+        peers=PeerSettings(
+            header_timeout=options.header_timeout,
+            body_timeout=options.body_timeout,
+            min_body_rate=options.min_body_rate,
+            max_unread=options.max_unread,
+        ),
     )
     application.run()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -34,7 +35,7 @@ class Exchange(Submission):
     Attributes
     ----------
     began:
-        The time at which the adapter first saw the request.
+        The time at which the first byte of the request arrived, as far as the server knows it.
     """
 
     __slots__ = ("began", "method", "path")
@@ -49,6 +50,7 @@ class Exchange(Submission):
         address: str,
         method: str,
         path: str,
+        began: float | None = None,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
@@ -60,10 +62,11 @@ class Exchange(Submission):
         self.principal = None
         self.timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
+        self.elapsed = 0.0
         self.response_headers = ResponseHeaders()
         self._releases = []
         self._answered = None
-        self.began = monotonic()
+        self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
 
@@ -146,7 +149,7 @@ class Resource(ABC):
         self._finish(response, exchange, call, resp)
 
     def _identify(self, req: Any) -> Exchange:
-        header, peer = self._transport.identify(req)
+        header, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
         return Exchange(
             self._target,
@@ -156,6 +159,7 @@ class Resource(ABC):
             address=proxies.client_address(peer, header) if proxies.has_any else peer,
             method=req.method,
             path=req.path,
+            began=began,
         )
 
     async def _ask_in_turn(self, exchange: Exchange) -> None:
@@ -210,15 +214,25 @@ class EndpointResource(Resource):
         announced = checks.check_headers(req.content_type, exchange.header)
         if announced is not None and announced <= SMALL_BODY_BYTES:
             engine.check_room(self._endpoint)
-            body = await self._transport.read_body(req, announced, checks, None)
+            body = await self._read_body(exchange, req, announced, None)
         else:
-            body = await self._read_large_body(engine, req, announced)
+            body = await self._read_large_body(engine, exchange, req, announced)
         checks.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
+        if exchange.timeouts.total is not None:
+            exchange.elapsed = monotonic() - exchange.began
         call: AnyCall = engine.submit(exchange, body, headers=headers)
         return call
 
-    async def _read_large_body(self, engine: Any, req: Any, announced: int | None) -> bytes:
+    def _read_body(
+        self, exchange: Exchange, req: Any, announced: int | None, budget: BodyBudget | None
+    ) -> Coroutine[Any, Any, bytes]:
+        total = exchange.timeouts.total
+        if total is None:
+            return self._transport.read_body(req, announced, self._checks, budget)
+        return self._transport.read_body_by(exchange.began + total, req, announced, self._checks, budget)
+
+    async def _read_large_body(self, engine: Any, exchange: Exchange, req: Any, announced: int | None) -> bytes:
         """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up."""
         budget = BodyBudget(engine, self._endpoint)
         try:
@@ -226,7 +240,7 @@ class EndpointResource(Resource):
                 engine.check_room(self._endpoint)
             else:
                 budget.cover(announced)
-            return await self._transport.read_body(req, announced, self._checks, budget)
+            return await self._read_body(exchange, req, announced, budget)
         finally:
             budget.release()
 

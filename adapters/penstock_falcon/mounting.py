@@ -126,7 +126,7 @@ class Mount:
         service.write(resp, response)
         if service.on_answered is None:
             return
-        header, peer = self._transport.identify(req)
+        header, peer, _began = self._transport.identify(req)
         service.on_answered(
             RequestAnswered(
                 endpoint="",

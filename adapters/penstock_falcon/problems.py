@@ -24,6 +24,7 @@ from penstock.errors import (
     PayloadTooLarge,
     PenstockError,
     RateLimited,
+    RequestTimeout,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
@@ -42,6 +43,7 @@ USUAL_RETRY_AFTER = 1.0
 _ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
+    408: "timeout_error",
     429: "rate_limit_error",
     504: "timeout_error",
 }
@@ -50,6 +52,7 @@ _BY_STATUS: dict[int, type[PenstockError]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
+    408: RequestTimeout,
     413: PayloadTooLarge,
     415: UnsupportedMediaType,
     422: InvalidRequest,

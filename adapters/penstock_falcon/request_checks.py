@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from penstock import Endpoint
-from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+from penstock.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from penstock.hosting import JSON, SMALL_BODY_BYTES, Engine, ThreadedEngine
 
 # No real length has more digits, and int() rejects thousands of digits with an error of its own.
@@ -196,6 +196,11 @@ class BodyCollector:
 def too_large(max_body: int) -> PayloadTooLarge:
     """Return the error that names the limit."""
     return PayloadTooLarge(f"The body may have at most {max_body} bytes")
+
+
+def late_body() -> RequestTimeout:
+    """Return the error for an upload that was not over at the request's deadline."""
+    return RequestTimeout("The body had not arrived in full at the deadline of the request, so nothing was started")
 
 
 def cut_short() -> MalformedRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import falcon
 
@@ -69,6 +69,8 @@ class Service(ABC, Generic[EngineT]):
     on_shutdown:
         Called when a plug-in, or the program, has shut the engine down, so that the server around it stops too. Set it
         before the engine starts.
+    host_status:
+        Called for what the server adds to the status page. Set it before the engine starts.
     """
 
     asks_clients_to_leave: bool
@@ -89,6 +91,7 @@ class Service(ABC, Generic[EngineT]):
         self.is_ours = engine is None
         self.on_pools_failed: Callable[[str], None] | None = None
         self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
+        self.host_status: Callable[[], dict[str, Any]] = dict
 
     def __repr__(self) -> str:
         engine = "not started" if self.engine is None else repr(self.engine)
@@ -100,6 +103,11 @@ class Service(ABC, Generic[EngineT]):
             if route.path in taken:
                 raise DeclarationError(f"route {route.name!r}: its path {route.path!r} is that of {taken[route.path]}")
             taken[route.path] = f"route {route.name!r}"
+
+    @property
+    def worker_count(self) -> int:
+        """The number of workers that the app asks for."""
+        return sum(pool.workers for pool in self.app.pools.values())
 
     # ---- the engine's life
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any, TypeAlias
 
 from penstock_falcon.hangups import WatchedCall
-from penstock_falcon.request_checks import BodyBudget, RequestChecks
+from penstock_falcon.request_checks import BodyBudget, RequestChecks, late_body
 from penstock_falcon.stream_body import StreamBody
 
 HeaderLookup: TypeAlias = Callable[[str], str | None]
@@ -26,8 +27,11 @@ class Transport(ABC):
     """The class of streamed bodies."""
 
     @abstractmethod
-    def identify(self, req: Any) -> tuple[HeaderLookup, str]:
-        """Return the look-up of the request's headers, and the peer's address, "" if the server does not know it."""
+    def identify(self, req: Any) -> tuple[HeaderLookup, str, float | None]:
+        """Return the look-up of the request's headers, the peer's address, and the instant of the first byte.
+
+        The address is "" if the server does not know it, and the instant None if it is the present one.
+        """
 
     @abstractmethod
     def requires_host(self, req: Any) -> bool:
@@ -61,6 +65,23 @@ class Transport(ABC):
         MalformedRequest
             If the body is cut short, or its end cannot be found.
         """
+
+    async def read_body_by(
+        self, deadline: float, req: Any, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+    ) -> bytes:
+        """Return the whole body, as ``read_body``, if it arrives before the deadline.
+
+        A server that blocks in its own reading is not interrupted.
+
+        Raises
+        ------
+        RequestTimeout
+            If it does not.
+        """
+        body = await self.read_body(req, announced, checks, budget)
+        if monotonic() >= deadline:
+            raise late_body()
+        return body
 
     @abstractmethod
     def watch(self, call: Any, req: Any) -> WatchedCall:

@@ -6,9 +6,11 @@ if its pools never become ready; 130 after an immediate stop (a second SIGINT, o
 
 from penstock_gunicorn.application import PenstockApplication, PenstockArbiter, inherits_listener, open_listener
 from penstock_gunicorn.load_errors import describe_failure
+from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.worker import PenstockWorker
 
 __all__ = [
+    "PeerSettings",
     "PenstockApplication",
     "PenstockArbiter",
     "PenstockWorker",

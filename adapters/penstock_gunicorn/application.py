@@ -17,6 +17,8 @@ from gunicorn.errors import HaltServer
 from penstock.hooks import log_event
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.logger import EventLogger
+from penstock_gunicorn.peer_settings import PeerSettings
+from penstock_gunicorn.temporary_folder import heartbeat_folder
 from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, PenstockWorker
 
 EXIT_NOT_LOADED = 2
@@ -85,6 +87,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         Called in the gunicorn worker with the URLs, once it accepts connections.
     configure_logging:
         Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
+    peers:
+        The limits on slow clients.
     """
 
     def __init__(
@@ -95,11 +99,13 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
+        peers: PeerSettings | None = None,
     ) -> None:
         self.load = load_app
         self.drain_timeout = drain_timeout
         self.on_listening = on_listening
         self.configure_logging = configure_logging
+        self.peers = PeerSettings() if peers is None else peers
         # gunicorn duplicates the descriptor and closes this one.
         self._bind = [f"fd://{listener.detach()}"] if listener is not None else []
         super().__init__(prog="penstock")
@@ -120,6 +126,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             "keepalive": KEEPALIVE,
             "backlog": BACKLOG,
             "proc_name": "penstock",
+            "worker_tmp_dir": heartbeat_folder(),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -37,7 +38,9 @@ from gunicorn.workers.gasgi import ASGIWorker
 from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import Engine
 from penstock_gunicorn.connection import TrackedProtocol
+from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.load_errors import describe_failure
+from penstock_gunicorn.peer_watch import PeerWatch
 
 # Sent by the arbiter to a gunicorn worker that has a successor on the same listening socket.
 RETIRE = signal.SIGUSR2
@@ -53,7 +56,7 @@ ORPHAN_DRAIN = 5.0
 # After the drain's deadline the engine still goes through its ladder, up to the kill.
 LADDER_LIMIT = 3.0
 # After the drain: time for responses that are decided but not yet written. Only a client that reads slowly gets more,
-# namely the rest of the drain's time.
+# namely the rest of the drain's time, as long as it reads at all.
 SETTLE_LIMIT = 0.5
 LIFESPAN_LIMIT = 1.0
 # Time for the error responses that callers still get in an immediate stop.
@@ -61,6 +64,7 @@ LAST_ANSWERS = 0.05
 # A thread of the user's that never ends would block the interpreter's exit forever.
 EXIT_LIMIT = 1.0
 POLL_INTERVAL = 0.01
+BODY_WAIT_MARGIN = 5
 # The first threshold is above the number of objects that a few hundred requests in flight hold, so that requests
 # starting and ending do not trigger a collection.
 GARBAGE_THRESHOLDS = (20_000, 5, 5)
@@ -95,6 +99,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[TrackedProtocol] = set()
+        self.peers: PeerWatch
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
         self._hurried = False
@@ -159,6 +164,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.log.setup(self.cfg)
         self.asgi.penstock.on_pools_failed = self._pools_failed
         self.asgi.penstock.on_shutdown = self._shut_down
+        self.asgi.penstock.host_status = self._status
 
     # ---- running
 
@@ -180,6 +186,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     async def _serve(self) -> int:
         beat = self.loop.create_task(self._beat())
+        # gunicorn ends the wait for a body by this limit, which is otherwise that of the heartbeat. The watch is first.
+        self.cfg.set("timeout", math.ceil(self.app.peers.body_timeout) + BODY_WAIT_MARGIN)
+        self.peers = PeerWatch(self.loop, self.connections, self.app.peers)
+        self.peers.max_connections = most_connections(raise_descriptor_limit(), self.asgi.penstock.worker_count)
+        self.peers.start()
         try:
             if not await self._start_app():
                 return EXIT_NOT_STARTED
@@ -190,6 +201,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             return self._ending.exit_code
         finally:
             beat.cancel()
+            self.peers.stop()
             self._close()
 
     async def _beat(self) -> None:
@@ -225,6 +237,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     async def _stop(self, ending: Ending) -> None:
         # gunicorn now adds "Connection: close" to every response, so that clients reconnect elsewhere.
         self.alive = False
+        self.peers.hurry()
         deadline = self.loop.time() + ending.drain_timeout
         if not ending.keep_listening:
             self._stop_listening()
@@ -272,6 +285,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             await asyncio.wait_for(self.lifespan.shutdown(), LIFESPAN_LIMIT)
         except Exception:
             self.log.exception("The app did not stop")
+
+    def _status(self) -> dict[str, Any]:
+        return {"connections": self.peers.status()}
 
     def _engine(self) -> Engine | None:
         engine: Engine | None = self.asgi.penstock.engine

@@ -13,6 +13,7 @@ nothing was started or the work has no side effects::
     ├── Forbidden                      403 forbidden
     ├── NotFound                       404 not-found
     ├── MethodNotAllowed               405 method-not-allowed
+    ├── RequestTimeout                 408 request-timeout *      did not arrive in time
     ├── PayloadTooLarge                413 payload-too-large
     ├── UnsupportedMediaType           415 unsupported-media-type
     ├── RateLimited                    429 rate-limited *
@@ -197,6 +198,20 @@ class MethodNotAllowed(PenstockError):
     def headers(self) -> dict[str, str]:
         """``Allow``, which RFC 9110 requires in every 405."""
         return {"Allow": ", ".join(self.allowed)}
+
+
+class RequestTimeout(PenstockError):
+    """The request did not arrive in time, so nothing was started. The connection is closed."""
+
+    status = 408
+    code = "request-timeout"
+    title = "The request took too long to arrive"
+    default_retryable = True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """``Connection: close``: the rest of the request may still come, and is not wanted."""
+        return {"Connection": "close"}
 
 
 class PayloadTooLarge(PenstockError):

@@ -42,8 +42,8 @@ def _require_number(owner: object, name: str, value: Any, *, least: float) -> No
 class Timeouts:
     """Limits on each part of a job, in seconds; None means no limit.
 
-    ``queue`` and ``total`` count from the arrival of the request, ``execution`` and ``first_chunk`` from the start of
-    an attempt, ``idle`` from the last chunk of a stream, and ``grace`` from the interrupt of an attempt.
+    ``total`` counts from the first byte of the request, ``queue`` from its last, ``execution`` and ``first_chunk`` from
+    the start of an attempt, ``idle`` from the last chunk of a stream, and ``grace`` from the interrupt of an attempt.
 
     Raises
     ------
@@ -60,7 +60,7 @@ class Timeouts:
     first_chunk: float | None = None
     """The time from the start of an attempt to the first chunk of a stream."""
     idle: float | None = 60.0
-    """The time between two chunks of a stream, and the time for which a client may leave sent chunks unread."""
+    """The time between two chunks of a stream, and the time for which a client may leave any response unread."""
     grace: float = 2.0
     """The time from the interrupt of an attempt to the kill of its worker. Never None: a slot would stay stuck."""
 

@@ -7,6 +7,7 @@ import asyncio
 from penstock.errors import PenstockError
 from penstock.hosting import Call, Encoded
 from penstock_falcon._asgi.asgi_requests import Receive
+from penstock_falcon._asgi.server_connection import ServerConnection
 from penstock_falcon.hangups import GIVEN_UP, GONE
 
 # Most jobs end sooner, and are never listened for. A client that leaves earlier is still reported to a late listener.
@@ -59,12 +60,17 @@ class AsgiWatchedCall:
         The server's own ``receive``, or None if it is not available; then the client is not watched.
     watch:
         Starts the listening once it is worth its cost.
+    connection:
+        The client's connection, if the server lets the application have it.
     """
 
-    __slots__ = ("_receive", "_task", "_watch", "call", "wait")
+    __slots__ = ("_receive", "_task", "_watch", "call", "connection", "wait")
 
-    def __init__(self, call: Call, receive: Receive | None, watch: HangupWatch) -> None:
+    def __init__(
+        self, call: Call, receive: Receive | None, watch: HangupWatch, connection: ServerConnection | None = None
+    ) -> None:
         self.call = call
+        self.connection = connection
         self.wait = call.wait
         self._receive = receive
         self._task: asyncio.Task[None] | None = None

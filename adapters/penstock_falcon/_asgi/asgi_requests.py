@@ -7,7 +7,7 @@ from typing import Any
 
 import falcon.asgi
 
-from penstock_falcon.request_checks import BodyCollector, cut_short
+from penstock_falcon.request_checks import BodyCollector
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -55,22 +55,20 @@ class Request(falcon.asgi.Request):
         self.first_event = first_event
 
 
-async def collect_events(event: Event, receive: Receive, collector: BodyCollector) -> bytes:
-    """Return the body that begins with ``event``.
+async def collect_events(event: Event, receive: Receive, collector: BodyCollector) -> bytes | None:
+    """Return the body that begins with ``event``, or None if the connection is lost before the end.
 
     Raises
     ------
     PayloadTooLarge
         As soon as its pieces are over the limit.
-    MalformedRequest
-        If the client goes away before the end.
     """
     while event["type"] == "http.request":
         collector.add(event.get("body", b""))
         if not event.get("more_body"):
             return collector.join()
         event = await receive()
-    raise cut_short()
+    return None
 
 
 async def collect_stream(req: falcon.asgi.Request, collector: BodyCollector) -> bytes:

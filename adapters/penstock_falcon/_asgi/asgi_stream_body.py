@@ -51,13 +51,15 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
         self._waiter: asyncio.Future[None] | None = None
         self._since = self._loop.time()
         """The time at which the current wait, or the current write, began."""
-        idle = self._call.endpoint.timeouts.idle
+        idle = self._call.timeouts.idle
         # The engine applies the same limit, with a better message. This one is for what the engine no longer sees.
         self._write_limit = math.inf if idle is None else idle + LAST_WRITE_SECONDS
         self._wait_limit = KEEP_ALIVE_SECONDS if framing.keep_alive else math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._arm()
         self._call.on_progress = self._on_progress
+        if watched.connection is not None:
+            watched.connection.stream = self._call
 
     def __aiter__(self) -> AsgiStreamBody:
         return self
@@ -134,6 +136,11 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
             self._since = self._loop.time()
             self._wake()
         self._arm()
+
+    def _end(self) -> None:
+        super()._end()
+        if self._watched.connection is not None:
+            self._watched.connection.stream = None
 
     def _give_up_writing(self) -> None:
         """Cancel the response: nothing was read for too long, and only that gets Falcon out of ``send``."""

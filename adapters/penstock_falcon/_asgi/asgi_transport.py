@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+from time import monotonic
 
 import falcon.asgi
 
+from penstock.errors import RequestTimeout
 from penstock.hosting import Call
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall, HangupWatch
 from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_events, collect_stream
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
-from penstock_falcon.request_checks import BodyBudget, BodyCollector, RequestChecks
+from penstock_falcon._asgi.asgi_uploads import UploadWatch
+from penstock_falcon._asgi.server_connection import CONNECTION, ServerConnection
+from penstock_falcon.request_checks import BodyBudget, BodyCollector, RequestChecks, cut_short, late_body
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 
@@ -36,24 +41,28 @@ class AsgiTransport(Transport):
 
     def __init__(self) -> None:
         self._watch = HangupWatch()
+        self._uploads = UploadWatch()
 
-    def identify(self, req: falcon.asgi.Request) -> tuple[HeaderLookup, str]:
-        """Return the look-up of the request's headers, and the peer's address."""
-        client = req.scope.get("client")
+    def identify(self, req: falcon.asgi.Request) -> tuple[HeaderLookup, str, float | None]:
+        """Return the look-up of the request's headers, the peer's address, and the instant of the first byte."""
+        scope = req.scope
+        connection = scope.get(CONNECTION)
+        began = None if connection is None else connection.request_began
+        client = scope.get("client")
         # The specification allows any iterable.
         peer = "" if client is None else client[0] if type(client) in {list, tuple} else next(iter(client))
         # Policies look for headers that are usually missing, and Falcon's own look-up raises and catches an exception
         # for each of those.
         headers: dict[bytes, bytes] | None = getattr(req, "_asgi_headers", None)
         if headers is None:
-            return req.get_header, peer
+            return req.get_header, peer, began
         get = headers.get
 
         def lookup(name: str) -> str | None:
             value = get(_encoded[name])
             return None if value is None else value.decode("latin-1")
 
-        return lookup, peer
+        return lookup, peer, began
 
     def requires_host(self, req: falcon.asgi.Request) -> bool:
         """Return False: the server insists on it, and a scope that no server has made may do without."""
@@ -75,13 +84,49 @@ class AsgiTransport(Transport):
         if event["type"] == "http.request" and not event.get("more_body"):
             body: bytes = event.get("body", b"")
             return body
-        return await collect_events(event, req.receive, BodyCollector(checks.max_body, budget))
+        body_or_none = await collect_events(event, req.receive, BodyCollector(checks.max_body, budget))
+        if body_or_none is None:
+            connection: ServerConnection | None = req.scope.get(CONNECTION)
+            raise RequestTimeout(connection.lateness) if connection is not None and connection.lateness else cut_short()
+        return body_or_none
+
+    async def read_body_by(
+        self,
+        deadline: float,
+        req: falcon.asgi.Request,
+        announced: int | None,
+        checks: RequestChecks,
+        budget: BodyBudget | None,
+    ) -> bytes:
+        """Return the whole body, if it arrives before the deadline."""
+        task = asyncio.current_task()
+        assert task is not None, "a request is served in a task"
+        self._uploads.add(task, deadline)
+        try:
+            body = await self.read_body(req, announced, checks, budget)
+        except asyncio.CancelledError:
+            if not self._uploads.has_ended(task):
+                raise
+            task.uncancel()
+        else:
+            if monotonic() < deadline:
+                return body
+        finally:
+            self._uploads.discard(task)
+        connection: ServerConnection | None = req.scope.get(CONNECTION)
+        if connection is not None:
+            connection.end_after_response()
+        raise late_body()
 
     def watch(self, call: Call, req: falcon.asgi.Request) -> AsgiWatchedCall:
         """Start to watch the client that waits for ``call``."""
         # A plain Falcon request has it as a private attribute, as long as Falcon does not rename that.
         receive = req.receive if isinstance(req, Request) else getattr(req, "_receive", None)
-        return AsgiWatchedCall(call, receive, self._watch)
+        connection: ServerConnection | None = req.scope.get(CONNECTION)
+        if connection is not None:
+            idle = call.timeouts.idle
+            connection.write_idle = math.inf if idle is None else idle
+        return AsgiWatchedCall(call, receive, self._watch, connection)
 
     def responder(self, respond: AsyncResponder) -> AsyncResponder:
         """Return ``respond`` itself, which is what Falcon wants."""

@@ -24,8 +24,8 @@ class WsgiTransport(Transport):
 
     stream_body = WsgiStreamBody
 
-    def identify(self, req: falcon.Request) -> tuple[HeaderLookup, str]:
-        """Return the look-up of the request's headers, and the peer's address."""
+    def identify(self, req: falcon.Request) -> tuple[HeaderLookup, str, None]:
+        """Return the look-up of the request's headers, and the peer's address; no WSGI server tells the instant."""
         env = req.env
 
         def lookup(name: str) -> str | None:
@@ -35,7 +35,7 @@ class WsgiTransport(Transport):
             value: str | None = env.get(f"HTTP_{key}")
             return value
 
-        return lookup, env.get("REMOTE_ADDR", "")
+        return lookup, env.get("REMOTE_ADDR", ""), None
 
     def requires_host(self, req: falcon.Request) -> bool:
         """Return whether it is a request of HTTP/1.1."""

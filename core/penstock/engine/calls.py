@@ -132,6 +132,11 @@ class Call(Job):
         self.on_progress = wake
 
     @property
+    def untaken_bytes(self) -> int:
+        """The size of the chunks that there are to take."""
+        return self._untaken_bytes
+
+    @property
     def uncredited_bytes(self) -> int:
         """The size of the chunks that have arrived and that the worker has not been credited for."""
         return self._untaken_bytes + self.owed_bytes

@@ -73,7 +73,7 @@ class Engine:
         self.performer = Performer(
             app, reactor, self.scheduler, target, observers=self._observers, on_report=self._on_report
         )
-        self._status = StatusPage(
+        self.status_page = StatusPage(
             self.scheduler, self.registry, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
@@ -248,7 +248,7 @@ class Engine:
         if headers and submission.credential_headers:
             headers = {name: value for name, value in headers.items() if name not in submission.credential_headers}
         call = Call(self.performer, self.scheduler.lanes[endpoint.name], submission, body, headers=headers)
-        self.performer.receive(on.Submitted(call))
+        self.performer.receive(on.Submitted(call, submission.elapsed))
         if not call.admitted:
             try:
                 raise call.outcome
@@ -270,7 +270,7 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """Return the content of the status page, ready for JSON. Times are in seconds."""
-        return self._status.render(self.unready_reasons())
+        return self.status_page.render(self.unready_reasons())
 
     @property
     def links(self) -> dict[int, WorkerLink]:

@@ -26,6 +26,11 @@ class StatusPage:
         Returns the process id of a worker, by the scheduler's id of it, or None.
     request_id_of:
         Returns the id of the request that a job was made from.
+
+    Attributes
+    ----------
+    of_host:
+        Called for what the host of the engine adds to the page.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class StatusPage:
         self._time = time
         self._pid_of = pid_of
         self._request_id_of = request_id_of
+        self.of_host: Callable[[], Fields] = dict
 
     def render(self, unready_reasons: list[str]) -> Fields:
         """Return the page; ``unready_reasons`` is empty if the engine is ready."""
@@ -53,7 +59,7 @@ class StatusPage:
             "plugins": self._registry.status(),
             "pools": {name: self._pool(pool) for name, pool in scheduler.pools.items()},
             "endpoints": {name: lane.statistics() for name, lane in scheduler.lanes.items()},
-        }
+        } | self.of_host()
 
     def _pool(self, pool: WorkerPool) -> Fields:
         return {

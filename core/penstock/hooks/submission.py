@@ -49,6 +49,8 @@ class Submission:
         The urgency of the job among those queued for the same endpoint. Setting another value raises ``ValueError``.
     rank:
         The priority as a number: 0 is the most urgent.
+    elapsed:
+        Seconds from the first byte of the request to its submission. They count against its ``total``.
     response_headers:
         Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value. A
         header that is not valid cannot be added.
@@ -59,6 +61,7 @@ class Submission:
         "_releases",
         "address",
         "credential_headers",
+        "elapsed",
         "endpoint",
         "header",
         "principal",
@@ -88,6 +91,7 @@ class Submission:
         self.principal = principal
         self.timeouts: Timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
+        self.elapsed = 0.0
         self.response_headers = ResponseHeaders()
         self._releases: list[Release] = []
         self._answered: JobAnswered | None = None

@@ -60,7 +60,7 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
     lane.admitted += 1
     state.sequence = job.sequence = state.sequence + 1
     job.start_by = NEVER if limits.queue is None else now + limits.queue
-    job.finish_by = NEVER if limits.total is None else now + limits.total
+    job.finish_by = NEVER if limits.total is None else now - event.elapsed + limits.total
     state.jobs_live += 1
     lane.queue.push(job, now)
     if lane.batching is not None:

@@ -14,9 +14,13 @@ NOT_BEGUN: Final = object()
 
 
 class Submitted(msgspec.Struct, gc=False):
-    """A caller has submitted this job. It is answered at once if it is refused."""
+    """A caller has submitted this job. It is answered at once if it is refused.
+
+    ``elapsed`` is the part of its total time, in seconds, that had passed before: its request took that long to arrive.
+    """
 
     job: Job
+    elapsed: float = 0.0
 
 
 class UploadBegan(msgspec.Struct, gc=False):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -48,6 +49,7 @@ class FakeCall:
 
     def __init__(self, endpoint: Endpoint, body: bytes, request_id: str, headers: dict[str, str] | None) -> None:
         self.endpoint = endpoint
+        self.timeouts = endpoint.timeouts
         self.body = body
         self.request_id = request_id
         self.headers = headers
@@ -55,6 +57,7 @@ class FakeCall:
         self.queue_seconds: float | None = None
         self.execution_seconds: float | None = None
         self.attempts = 1
+        self.elapsed = 0.0
         self.on_progress: Callable[[], None] | None = None
         self.cancelled_because: str | None = None
         self._chunks: list[bytes] = []
@@ -171,6 +174,7 @@ class FakeEngine:
         self.calls: list[FakeCall] = []
         self.arriving_bytes = 0
         self.reasons: list[str] = []
+        self.status_page = SimpleNamespace()
         self.draining = False
         self.closed = False
         self.started = False
@@ -202,6 +206,7 @@ class FakeEngine:
         """Submit a job."""
         self.check_room(submission.endpoint)
         call = self.call_class(submission.endpoint, body, submission.request_id, headers)
+        call.elapsed = submission.elapsed
         self.calls.append(call)
         self.script(call)
         return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import falcon.asgi
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 import penstock_falcon
-from penstock import errors
+from penstock import App, Timeouts, errors
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import Encoded
 from penstock_falcon._asgi import asgi_service
@@ -40,7 +41,7 @@ class Exchange:
         self.sent: list[dict[str, Any]] = []
         self.readable = asyncio.Event()
         self.readable.set()
-        self.scope = {
+        self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
@@ -177,6 +178,73 @@ def test_a_body_cut_short_is_never_queued(application: Any, engine: FakeEngine, 
         exchange = Exchange(application, "/raw", *events, content_length="13")
         await exchange.run()
         assert (exchange.status, engine.calls) == (400, [])
+
+    run(test)
+
+
+class Connection:
+    """A client's connection, as our own server shows it."""
+
+    def __init__(self, *, seconds_ago: float) -> None:
+        self.request_began: float | None = monotonic() - seconds_ago
+        self.write_idle = 0.0
+        self.stream = None
+        self.is_last = False
+
+    def end_after_response(self) -> None:
+        self.is_last = True
+
+
+def limited(engine: FakeEngine, total: float) -> falcon.asgi.App:
+    """Return an application whose only endpoint has a total time."""
+    app = App(__name__)
+
+    @app.endpoint("/hasty", timeouts=Timeouts(total=total, idle=3.0))
+    def hasty(body: bytes) -> bytes:
+        return body
+
+    return penstock_falcon.asgi(app, engine=engine)
+
+
+@pytest.mark.parametrize("events", [[], [piece(b"x", more=True)]])
+def test_an_upload_ends_at_the_deadline(engine: FakeEngine, events: list[dict[str, Any]]) -> None:
+    """Under any server, a body that has not arrived in full at the deadline is a 408, and never becomes a job."""
+
+    async def test() -> None:
+        exchange = Exchange(limited(engine, 0.05), "/hasty", *events)
+        await exchange.run()
+        assert (exchange.status, exchange.headers[b"connection"], engine.calls) == (408, b"close", [])
+        assert engine.refused == ["request-timeout"]
+
+    run(test)
+
+
+def test_a_cancelled_upload_is_not_taken_for_a_late_one(engine: FakeEngine) -> None:
+    """A server that cancels a request in the middle of its body gets its cancellation back."""
+
+    async def test() -> None:
+        task = Exchange(limited(engine, 30.0), "/hasty", piece(b"x", more=True)).start()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert engine.calls == []
+
+    run(test)
+
+
+def test_the_time_of_the_head_counts_against_the_total(engine: FakeEngine) -> None:
+    """A server that knows when the first byte came is believed, and learns how long a response may be unread."""
+    engine.script = lambda call: call.decide(Encoded(b"x"))
+
+    async def test() -> None:
+        for seconds_ago, status, idle in ((15.0, 200, 3.0), (31.0, 408, 0.0)):
+            exchange = Exchange(limited(engine, 30.0), "/hasty", piece(b"x"))
+            connection = exchange.scope["penstock.connection"] = Connection(seconds_ago=seconds_ago)
+            await exchange.run()
+            assert (exchange.status, connection.is_last, connection.write_idle) == (status, status == 408, idle)
+        (call,) = engine.calls
+        assert 15.0 <= call.elapsed < 30.0
 
     run(test)
 

@@ -63,6 +63,7 @@ class Service:
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.on_pools_failed: Callable[[str], None] = lambda _message: None
+        self.worker_count = 0
 
 
 class Application:

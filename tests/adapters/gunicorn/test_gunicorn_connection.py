@@ -12,6 +12,8 @@ from gunicorn.config import Config
 
 from penstock_gunicorn.connection import TrackedProtocol
 from penstock_gunicorn.logger import EventLogger
+from penstock_gunicorn.peer_settings import PeerSettings
+from penstock_gunicorn.peer_watch import PeerWatch
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 UNFINISHED = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nthe first part"
@@ -27,7 +29,9 @@ def worker_of(loop: asyncio.AbstractEventLoop) -> SimpleNamespace:
     cfg = Config()
     cfg.set("asgi_disconnect_grace_period", 0)
     facts = {"alive": True, "nr": 0, "nr_conns": 0, "max_requests": sys.maxsize, "state": {}, "connections": set()}
-    return SimpleNamespace(cfg=cfg, log=EventLogger(cfg), loop=loop, asgi=answer, app=None, **facts)
+    worker = SimpleNamespace(cfg=cfg, log=EventLogger(cfg), loop=loop, asgi=answer, app=None, **facts)
+    worker.peers = PeerWatch(loop, worker.connections, PeerSettings())
+    return worker
 
 
 async def ask(port: int, request: bytes) -> bytes:

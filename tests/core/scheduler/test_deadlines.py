@@ -216,6 +216,14 @@ def test_time_never_goes_back() -> None:
     assert job.arrived == 1.0
 
 
+def test_what_had_elapsed_before_counts_only_against_the_total_time() -> None:
+    """A request that took half its total time to arrive has the other half left, and its whole queue time."""
+    engine = ready(lane(timeouts=Timeouts(queue=2.0, execution=None, total=4.0)))
+    job = Job(engine.scheduler.lanes["lane"], Timeouts(queue=2.0, execution=None, total=4.0))
+    engine.scheduler.receive(on.Submitted(job, 2.5), 1.0)
+    assert (job.arrived, job.start_by, job.finish_by) == (1.0, 3.0, 2.5)
+
+
 @pytest.mark.parametrize("state", ["queued", "running", "answered"])
 def test_a_caller_may_leave_at_any_time(state: str) -> None:
     """A hang-up answers a job that is not yet answered; later it is harmless."""

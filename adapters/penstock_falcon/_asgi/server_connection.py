@@ -1,0 +1,34 @@
+"""A client's connection, as Penstock's own server shows it to the application."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from penstock.hosting import Call
+
+CONNECTION: Final = "penstock.connection"
+"""The key in the scope. Other servers do not set it; the application then does without."""
+
+
+class ServerConnection(Protocol):
+    """A client's connection, as an application sees it.
+
+    Attributes
+    ----------
+    request_began:
+        The instant at which the first byte of the request arrived; None if that was just now.
+    lateness:
+        Why the server does not wait for the rest of the body, after an event of a disconnection; "" if the client left.
+    write_idle:
+        Seconds for which the client may leave the response unread before it loses its connection.
+    stream:
+        The call whose chunks make up the response, so that the server can tell how much is held for this client.
+    """
+
+    request_began: float | None
+    lateness: str
+    write_idle: float
+    stream: Call | None
+
+    def end_after_response(self) -> None:
+        """Close the connection once the response has been sent."""
