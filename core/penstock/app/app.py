@@ -37,13 +37,13 @@ class App:
     settings:
         Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
         override them.
+    nan:
+        The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
+        names their place, ``"null"`` sends null.
     start_method:
         The way workers start: ``"fork"`` forks them from a process that has imported the app, which takes milliseconds;
         ``"fresh"`` starts a new interpreter for each, which imports the app itself; ``"auto"`` (the default) forks
         unless the import has left threads, CUDA or something else that a fork would break.
-    nan:
-        The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
-        names their place, ``"null"`` sends null.
 
     Attributes
     ----------
@@ -61,17 +61,17 @@ class App:
         *,
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
-        start_method: StartMethod = "auto",
         nan: Literal["error", "null"] = "error",
+        start_method: StartMethod = "auto",
     ) -> None:
         declaration.require_import_name(import_name)
-        declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
         declaration.require_choice("App", nan=nan, choices=("error", "null"))
+        declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
         self.import_name = import_name
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
-        self.start_method: StartMethod = start_method
         self.nan = nan
+        self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
         self.source_files: dict[str, str] = {}
         add_source_file(self.source_files, import_name)

@@ -483,7 +483,7 @@ def test_the_start_method_is_one_of_three() -> None:
     """``start_method`` is checked when the app is created, and the error lists the values."""
     assert [App("shop", start_method=method).start_method for method in ("auto", "fork", "fresh")][2] == "fresh"
     assert App("shop").start_method == "auto"
-    with pytest.raises(DeclarationError, match="start_method='spawn' is unknown; use 'auto' or 'fork' or 'fresh'"):
+    with pytest.raises(DeclarationError, match=r"App: start_method='spawn' is unknown; use 'auto', 'fork' or 'fresh'"):
         App("shop", start_method="spawn")  # type: ignore[arg-type]
 
 
