@@ -142,7 +142,8 @@ def test_thread_that_ends_by_itself(tmp_path):
 def test_native_thread(tmp_path):
     """A thread that Python does not know is found, and then each worker imports the app itself."""
     with zygote_of(tmp_path, NATIVE_THREAD) as zygote:
-        assert zygote.loaded.hazards == ["1 native thread"]
+        (hazard,) = zygote.loaded.hazards
+        assert hazard.startswith("1 native thread")  # the library is a guess, and this thread is in none
         assert zygote.spawn().ask("imported-in") is True
 
 
@@ -189,7 +190,8 @@ def test_fork_that_hangs_or_crashes(tmp_path):
 def test_start_method_fork(tmp_path):
     """``fork`` forks whatever was found, and what was found is still reported."""
     with zygote_of(tmp_path, NATIVE_THREAD, "fork") as zygote:
-        assert zygote.loaded.hazards == ["1 native thread"]
+        (hazard,) = zygote.loaded.hazards
+        assert hazard.startswith("1 native thread")  # the library is a guess, and this thread is in none
         assert zygote.spawn().ask("imported-in") is False
 
 
