@@ -13,7 +13,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON
+from penstock.hosting import JSON, NORMAL_RANK, ResponseHeaders
 from penstock_falcon.framing import STREAM_HEADERS, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
@@ -39,18 +39,27 @@ class Exchange(Submission):
     __slots__ = ("began", "method", "path")
 
     def __init__(
-        self, endpoint: Endpoint | Route, *, request_id: str, header: HeaderLookup, address: str, method: str, path: str
+        self,
+        endpoint: Endpoint | Route,
+        *,
+        request_id: str,
+        header: HeaderLookup,
+        query: str,
+        address: str,
+        method: str,
+        path: str,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
         self.request_id = request_id
         self.header = header
+        self.query = query
         self.address = address
         self.credential_headers = ()
         self.principal = None
         self.timeouts = endpoint.timeouts
-        self.priority = "normal"
-        self.response_headers = []
+        self.rank = NORMAL_RANK
+        self.response_headers = ResponseHeaders()
         self._releases = []
         self._answered = None
         self.began = monotonic()
@@ -138,6 +147,7 @@ class Resource(ABC):
             self._target,
             request_id=request_id(header("x-request-id")),
             header=header,
+            query=req.query_string,
             address=proxies.client_address(peer, header) if proxies.has_any else peer,
             method=req.method,
             path=req.path,
@@ -269,7 +279,7 @@ class RouteResource(Resource):
             method=exchange.method,
             path=exchange.path,
             header=exchange.header,
-            query=req.query_string,
+            query=exchange.query,
             address=exchange.address,
             principal=exchange.principal,
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.codec.encoding import require_sane
 from penstock.errors import Cancelled, HandlerError, InvalidRequest, MalformedRequest, PenstockError
-from penstock.response import Encoded
+from penstock.response import Encoded, header_mistake
 from penstock.scheduler.events import NOT_BEGUN
 from penstock.wire import FAILED_CANCELLED, FAILED_INVALID, FAILED_RECALLED, Done, Failure
 
@@ -39,10 +38,10 @@ def _unusual(result: Encoded | Failure) -> Result:
         return _failed(result)
     if not _FIRST_STATUS <= result.status <= _LAST_STATUS:
         raise ProtocolError(f"it has sent a result with the status {result.status}")
-    try:
-        require_sane({**(result.headers or {}), "Content-Type": result.media_type or ""})
-    except HandlerError as error:
-        raise ProtocolError(f"it has sent a result of which {error.detail}") from None
+    for name, value in {**(result.headers or {}), "Content-Type": result.media_type or ""}.items():
+        mistake = header_mistake(name, value)
+        if mistake:
+            raise ProtocolError(f"it has sent a result that no handler can return: {mistake}")
     return result
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import logging
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -193,15 +194,26 @@ def test_a_401_has_its_challenge(client: falcon.testing.TestClient, engine: Fake
     assert square(client).headers["www-authenticate"] == 'Bearer realm="m"'
 
 
-@pytest.mark.parametrize(("seconds", "least", "most"), [(None, 1, 2), (0.0, 1, 1), (10.0, 10, 20), (3600.0, 60, 60)])
+@pytest.mark.parametrize(
+    ("seconds", "least", "most"), [(None, 1, 2), (0.0, 1, 1), (10.0, 10, 20), (60.0, 60, 60), (math.inf, 60, 60)]
+)
 def test_retry_after_is_whole_bounded_and_jittered(
     client: falcon.testing.TestClient, engine: FakeEngine, seconds: float | None, least: int, most: int
 ) -> None:
-    """Whole seconds from 1 to 60, never less than asked for within that, and not the same for every client."""
+    """Whole seconds from 1, never less than asked for, and not the same for every client."""
     engine.refusal = errors.QueueFull(retry_after=seconds)
     seen = {int(square(client).headers["retry-after"]) for _ in range(30)}
     assert least <= min(seen) <= max(seen) <= most
     assert len(seen) > 1 or most - least <= 1
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(60.5, "61"), (3600.0, "3600"), (86_400.0, "86400")])
+def test_a_long_retry_after_is_sent_as_given(
+    client: falcon.testing.TestClient, engine: FakeEngine, seconds: float, sent: str
+) -> None:
+    """A policy that says "tomorrow", such as a daily quota, knows the instant."""
+    engine.refusal = errors.RateLimited(retry_after=seconds)
+    assert square(client).headers["retry-after"] == sent
 
 
 def test_a_handlers_exception_is_not_for_strangers(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
