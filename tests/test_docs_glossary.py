@@ -17,7 +17,7 @@ PLAIN = """
     answer, app, application, arbiter, backoff, batching, body, budget, buffer, candidate, check, clock, collector,
     decision, demand, descriptor, ending, error, failure, formatter, group, guard, handle, header, kind, lifespan, line,
     log, logger, loader, mode, opinion, option, page, parameter, process, protocol, proxy, pump, reader, recorder,
-    retry, setting, simulation, size, source, stream, thread, timer, transition, value, watch
+    retry, router, setting, simulation, size, source, stream, thread, timer, transition, value, watch
 """
 PARTICIPLE = re.compile("[a-z]+ed|ahead|broken|short")
 # The modules whose classes are named for happenings and messages, not for things.

@@ -17,7 +17,7 @@ from penstock.hosting import JSON, NORMAL_RANK, ResponseHeaders
 from penstock_falcon.framing import STREAM_HEADERS, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
-from penstock_falcon.request_checks import RequestChecks
+from penstock_falcon.request_checks import HostCheck, RequestChecks
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -114,6 +114,7 @@ class Resource(ABC):
         self._transport = transport
         self._target = target
         self._debug = service.settings.debug
+        self._host_check = HostCheck()
         pipeline = service.pipeline(target)
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
         self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
@@ -123,6 +124,9 @@ class Resource(ABC):
         exchange = self._identify(req)
         call: AnyCall | None = None
         try:
+            host = exchange.header("host")
+            if host not in self._host_check.known:
+                self._host_check.check(host, is_required=self._transport.requires_host(req))
             engine = self._service.engine or self._service.start()
             if self._blocking_steps:
                 await self._ask_in_turn(exchange)

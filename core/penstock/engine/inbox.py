@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.calls import call_of
 from penstock.engine.observers import Observers
 from penstock.engine.outcomes import ProtocolError, results_of
@@ -32,6 +33,8 @@ class Inbox:
         Takes each event: a turn of the engine.
     time:
         The engine's clock.
+    manifest:
+        The declarations of the engine's app, which each worker must find too.
     """
 
     def __init__(
@@ -40,11 +43,14 @@ class Inbox:
         observers: Observers,
         receive: Callable[[on.Event], None],
         time: Callable[[], float],
+        *,
+        manifest: Manifest = NOTHING_DECLARED,
     ) -> None:
         self._scheduler = scheduler
         self._observers = observers
         self._receive = receive
         self._time = time
+        self._manifest = manifest
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """Process the messages of a worker, in order, up to the first one that breaks the protocol."""
@@ -74,7 +80,7 @@ class Inbox:
         if link.setup_error:
             raise ProtocolError("its set-up had failed")
         if isinstance(message, SetupFailed):
-            link.setup_error = message.traceback or "setup failed"
+            link.setup_error = self._manifest.reason_of(message) or "setup failed"
         else:
             link.on_named(message.pid)
             self._receive(event)
