@@ -10,6 +10,7 @@ Constants that both ends must agree on are defined here and nowhere else.
 from __future__ import annotations
 
 from struct import Struct
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -28,6 +29,9 @@ WORD_STARTED = 2  # written by the worker: the last inline attempt it started, w
 WINDOW_BYTES = 1 << 20
 
 _LENGTH = Struct(">I")
+
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+"""A finite duration: anything that is learnt from durations would be spoilt by one that is not."""
 
 
 class WireError(Exception):
@@ -90,7 +94,7 @@ class Stop(msgspec.Struct, array_like=True, tag=4, gc=False):
 class Ready(msgspec.Struct, array_like=True, tag=10, gc=False):
     """The models are set up."""
 
-    seconds: float
+    seconds: _Seconds
     """The time that took."""
     pid: int
     """The worker's process id, which may be new to the engine: the zygote's ``Spawned`` can arrive later."""
@@ -141,7 +145,7 @@ class Done(msgspec.Struct, array_like=True, tag=12, gc=False):
     """An attempt has ended, and its slot is free."""
 
     attempt: int
-    seconds: float
+    seconds: _Seconds
     """The time spent in the user's code."""
     results: list[Encoded | Failure]
     """One result per job of the ``Run``, in the same order; a stream ends with one ``Encoded`` with an empty body."""
