@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from typing import Protocol
+from uuid import uuid4
 
 from penstock.app import Endpoint
 from penstock.engine.reactors.reactor import Callback, Reactor
@@ -68,6 +69,7 @@ class Call(Job):
     __slots__ = (
         "_chunks",
         "_host",
+        "_job_id",
         "_untaken_bytes",
         "body",
         "endpoint",
@@ -104,6 +106,15 @@ class Call(Job):
     def request_id(self) -> str:
         """The request's id."""
         return self.submission.request_id
+
+    @property
+    def job_id(self) -> str:
+        """The job's own id, the same for all of its attempts. Few handlers ask for it, so it is made on demand."""
+        try:
+            return self._job_id
+        except AttributeError:
+            self._job_id: str = uuid4().hex
+            return self._job_id
 
     @property
     def principal(self) -> str | None:

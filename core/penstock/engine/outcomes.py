@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from penstock.errors import Cancelled, HandlerError, InvalidRequest, MalformedRequest, PenstockError
+from penstock.errors import Cancelled, HandlerError, PenstockError
+from penstock.raised_errors import rebuild
 from penstock.response import Encoded
 from penstock.scheduler.events import NOT_BEGUN
-from penstock.wire import FAILED_CANCELLED, FAILED_INVALID, FAILED_RECALLED, Done, Failure
+from penstock.wire import FAILED_ANSWERED, FAILED_CANCELLED, FAILED_RECALLED, Done, Failure
 
 Result = Encoded | PenstockError | object  # the last is NOT_BEGUN
 
@@ -21,9 +22,11 @@ def _failed(failure: Encoded | Failure) -> Result:
         return NOT_BEGUN
     if failure.kind == FAILED_CANCELLED:
         return Cancelled("the attempt was interrupted")
-    if failure.kind == FAILED_INVALID:
-        kind = MalformedRequest if failure.status == MalformedRequest.status else InvalidRequest
-        return kind(failure.detail, errors=failure.errors, param=_field_of(failure.errors))
+    if failure.kind == FAILED_ANSWERED:
+        try:
+            return rebuild(failure.error, failure.fields)
+        except ValueError as error:
+            return HandlerError(f"the worker reported an error that cannot be sent: {error}")
     return HandlerError(
         failure.detail,
         exception_type=failure.exception_type,
@@ -31,11 +34,3 @@ def _failed(failure: Encoded | Failure) -> Result:
         may_retry=failure.may_retry,
         retry_delay=failure.retry_delay,
     )
-
-
-def _field_of(errors: list[dict[str, str]]) -> str | None:
-    """Return the top-level field of the first error's path (``$.name...``), or None."""
-    path = errors[0].get("path", "") if errors else ""
-    if not path.startswith("$."):
-        return None
-    return path[2:].split(".")[0].split("[")[0] or None

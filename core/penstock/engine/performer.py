@@ -260,4 +260,5 @@ class Performer:
 def _about(call: Call, attempt: Attempt) -> About:
     """Return the content of the handler's context."""
     number = call.attempts + (attempt.state is SENT)  # a job that was sent ahead is counted when its turn comes
-    return About(call.request_id, number, call.principal, call.headers or {}, attempt.deadline())
+    headers, deadline = call.headers or {}, attempt.deadline()
+    return About(call.job_id, number, call.principal, headers, deadline, call.request_id)
