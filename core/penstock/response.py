@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,11 @@ SERVER_HEADERS: Final = frozenset(
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+# Workers send results over the wire, and must not send what no handler can return: the decoder checks that.
+_SaneName: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"\A{_HEADER_NAME.pattern}\Z")]
+_SaneValue: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"\A{_HEADER_VALUE.pattern}\Z")]
+_FinalStatus: TypeAlias = Annotated[int, msgspec.Meta(ge=200, le=599)]
 
 
 def header_mistake(name: Any, value: Any) -> str | None:
@@ -62,7 +67,7 @@ class Encoded(msgspec.Struct, array_like=True, tag=0, frozen=True, gc=False):
     """An encoded result: the body, with its media type, status and headers."""
 
     body: bytes
-    media_type: str | None = None
+    media_type: _SaneValue | None = None
     """The ``Content-Type``, or None for JSON, the common case."""
-    status: int = 200
-    headers: dict[str, str] | None = None
+    status: _FinalStatus = 200
+    headers: dict[_SaneName, _SaneValue] | None = None

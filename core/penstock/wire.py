@@ -10,7 +10,7 @@ Constants that both ends must agree on are defined here and nowhere else.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,9 @@ WINDOW_BYTES = 1 << 20
 _LENGTH = Struct(">I")
 # Below this, copying a payload behind its length costs less than a second piece to write.
 _COPIED_BYTES = 1 << 16
+
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+"""A finite duration: anything that is learnt from durations would be spoilt by one that is not."""
 
 
 class WireError(Exception):
@@ -94,7 +97,7 @@ class Stop(msgspec.Struct, array_like=True, tag=4, gc=False):
 class Ready(msgspec.Struct, array_like=True, tag=10, gc=False):
     """The models are set up."""
 
-    seconds: float
+    seconds: _Seconds
     """The time that took."""
     pid: int
     """The worker's process id, which may be new to the engine: the zygote's ``Spawned`` can arrive later."""
@@ -146,7 +149,7 @@ class Done(msgspec.Struct, array_like=True, tag=12, gc=False):
     """An attempt has ended, and its slot is free."""
 
     attempt: int
-    seconds: float
+    seconds: _Seconds
     """The time spent in the user's code."""
     results: list[Encoded | Failure]
     """One result per job of the ``Run``, in the same order; a stream ends with one ``Encoded`` with an empty body."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from itertools import pairwise
 from pathlib import Path
 from struct import pack as pack_struct
@@ -19,11 +20,15 @@ from penstock.wire import FrameReader, WireError, pack
 
 IDS = st.integers(min_value=0, max_value=2**63 - 1)
 SECONDS = st.floats(allow_nan=False)
+DURATIONS = st.floats(min_value=0.0, max_value=1e9)
 HEADERS = st.dictionaries(st.text(), st.text(), max_size=3)
-STATUSES = st.integers(min_value=100, max_value=599)
+HEADER_NAMES = st.text(alphabet="!#$%&'*+.^_`|~09AZaz-", min_size=1)
+HEADER_VALUES = st.text(alphabet=st.characters(codec="latin-1", exclude_categories=["Cc"]))
+STATUSES = st.integers(min_value=200, max_value=599)
 ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS, st.text())
 WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT)
-ENCODED = st.builds(Encoded, st.binary(), st.none() | st.text(), STATUSES, st.none() | HEADERS)
+RESPONSE_HEADERS = st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=3)
+ENCODED = st.builds(Encoded, st.binary(), st.none() | HEADER_VALUES, STATUSES, st.none() | RESPONSE_HEADERS)
 ERRORS = st.lists(HEADERS, max_size=2)
 FIELDS = st.dictionaries(st.text(), st.none() | st.booleans() | SECONDS | st.text() | ERRORS)
 FAILURE = st.builds(
@@ -36,9 +41,9 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Cancel: st.builds(wire.Cancel, IDS),
     wire.Credit: st.builds(wire.Credit, IDS, IDS),
     wire.Stop: st.builds(wire.Stop),
-    wire.Ready: st.builds(wire.Ready, SECONDS, IDS),
+    wire.Ready: st.builds(wire.Ready, DURATIONS, IDS),
     wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text(), DECLARED),
-    wire.Done: st.builds(wire.Done, IDS, SECONDS, st.lists(ENCODED | FAILURE, max_size=4)),
+    wire.Done: st.builds(wire.Done, IDS, DURATIONS, st.lists(ENCODED | FAILURE, max_size=4)),
     wire.Chunk: st.builds(wire.Chunk, IDS, st.binary()),
     wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text()), st.text()),
     wire.Loaded: st.builds(wire.Loaded, SECONDS, st.lists(st.text())),
@@ -149,6 +154,28 @@ def test_no_bytes_raise_anything_but_wire_errors(data: bytes, cuts: list[int]) -
             assert all(type(message) in MESSAGES for message in reader.feed(piece))
     except WireError:
         pass
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        wire.Done(1, math.nan, []),
+        wire.Done(1, -1.0, []),
+        wire.Done(1, math.inf, []),
+        wire.Ready(math.nan, 1),
+        wire.Done(1, 0.0, [Encoded(b"", status=99)]),
+        wire.Done(1, 0.0, [Encoded(b"", "text/plain\r\nx: y")]),
+        wire.Done(1, 0.0, [Encoded(b"", "text/plain\n")]),
+        wire.Done(1, 0.0, [Encoded(b"", headers={"x": "y\r\n"})]),
+        wire.Done(1, 0.0, [Encoded(b"", headers={"x y": ""})]),
+        wire.Done(1, 0.0, [Encoded(b"", headers={"": ""})]),
+    ],
+    ids=repr,
+)
+def test_what_no_worker_says_is_garbage(message: Any) -> None:
+    """A duration that is none, or a result that no handler can return, is refused where the frame is read."""
+    with pytest.raises(WireError):
+        FrameReader().feed(pack(message))
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.calls import call_of
 from penstock.engine.observers import Observers
-from penstock.engine.outcomes import ProtocolError, results_of
+from penstock.engine.outcomes import results_of
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.scheduler import Attempt, Scheduler, conduct
 from penstock.scheduler import events as on
 from penstock.wire import WINDOW_BYTES, Chunk, Done, Message, Ready, SetupFailed
 
 _LONG_SECONDS = 1.0  # it is worth looking at the clock to see whether an attempt can have run for longer
+
+
+class _Breach(Exception):
+    """A message breaks the protocol."""
 
 
 class Inbox:
@@ -31,10 +35,10 @@ class Inbox:
         The observers of plug-ins.
     receive:
         Takes each event: a turn of the engine.
-    manifest:
-        The declarations of the engine's app, which each worker must find too.
     time:
         The engine's clock.
+    manifest:
+        The declarations of the engine's app, which each worker must find too.
     """
 
     def __init__(
@@ -49,8 +53,8 @@ class Inbox:
         self._scheduler = scheduler
         self._observers = observers
         self._receive = receive
-        self._manifest = manifest
         self._time = time
+        self._manifest = manifest
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """Process the messages of a worker, in order, up to the first one that breaks the protocol."""
@@ -68,29 +72,28 @@ class Inbox:
                     self._set_up(link, message)
             if chunks:
                 self._chunks_arrived(link, chunks)
-        except ProtocolError as breach:
+        except _Breach as breach:
             self.on_broken(link, str(breach))
 
     def _set_up(self, link: WorkerLink, message: Message) -> None:
         """Process the end of a set-up, which comes once; a worker says nothing else."""
         if not isinstance(message, (Ready, SetupFailed)):
-            raise ProtocolError(f"it has sent a {type(message).__name__}, which is not for it to send")
-        event = on.SetupFinished(link.worker, getattr(message, "seconds", 0.0))
-        _require(conduct.breach_by_setup(self._scheduler.state, link.worker, event.seconds))
+            raise _Breach(f"it has sent a {type(message).__name__}, which is not for it to send")
+        _require(conduct.breach_by_setup(self._scheduler.state, link.worker))
         if link.setup_error:
-            raise ProtocolError("its set-up had failed")
+            raise _Breach("its set-up had failed")
         if isinstance(message, SetupFailed):
             link.setup_error = self._manifest.reason_of(message) or "setup failed"
         else:
             link.on_named(message.pid)
-            self._receive(event)
+            self._receive(on.SetupFinished(link.worker, message.seconds))
 
     def _done(self, link: WorkerLink, message: Done) -> None:
         event = on.ResultsArrived(message.attempt, message.seconds, results_of(message))
         attempt = self._scheduler.attempts.get(message.attempt)
         breach = conduct.breach_by_results(self._scheduler.state, link.worker, event, attempt)
         if breach is not None:
-            raise ProtocolError(breach)
+            raise _Breach(breach)
         if attempt is not None:
             if event.seconds > _LONG_SECONDS:
                 event.seconds = self._possible_seconds(attempt, event.seconds)
@@ -114,7 +117,7 @@ class Inbox:
             if attempt is None:
                 continue  # the worker has been killed
             if attempt.live and call_of(attempt).uncredited_bytes + sum(map(len, bodies[:-1])) >= WINDOW_BYTES:
-                raise ProtocolError(f"it has sent more chunks of attempt {attempt_id} than it has been credited for")
+                raise _Breach(f"it has sent more chunks of attempt {attempt_id} than it has been credited for")
             self._receive(event)
             # Only now: due timers may have answered the job, or queued it again from its beginning.
             if attempt.live and attempt_id in self._scheduler.attempts:
@@ -161,4 +164,4 @@ class Inbox:
 
 def _require(breach: str | None) -> None:
     if breach is not None:
-        raise ProtocolError(breach)
+        raise _Breach(breach)

@@ -17,8 +17,6 @@ by its results, by a recall, or with its worker.
 
 from __future__ import annotations
 
-import math
-
 from penstock.scheduler import events as on
 from penstock.scheduler.jobs import Attempt
 from penstock.scheduler.shared_state import SchedulerState
@@ -33,7 +31,7 @@ def breach(state: SchedulerState, worker_id: int, event: on.Event) -> str | None
         case on.ChunksArrived():
             return breach_by_chunks(state, worker_id, event)
         case on.SetupFinished():
-            return breach_by_setup(state, worker_id, event.seconds)
+            return breach_by_setup(state, worker_id)
         case on.Recalled():
             return breach_by_recall(state, worker_id, event.started)
         case _:
@@ -46,12 +44,7 @@ def breach_by_results(
     """Return why this worker cannot have ended the attempt like this, or None if it can."""
     if attempt is None or attempt.worker.id != worker_id:
         return _stray(state, worker_id, event)
-    if (
-        attempt.state is not SENT
-        and len(event.results) == len(attempt.jobs)
-        and on.NOT_BEGUN not in event.results
-        and 0.0 <= event.seconds < math.inf
-    ):
+    if attempt.state is not SENT and len(event.results) == len(attempt.jobs) and on.NOT_BEGUN not in event.results:
         return None
     return _problem_of_results(event, attempt)
 
@@ -63,8 +56,6 @@ def _problem_of_results(event: on.ResultsArrived, attempt: Attempt) -> str | Non
         return f"it has ended attempt {attempt.id} out of turn"
     if len(results) != count:
         return f"it has sent {len(results)} results for the {count} jobs of attempt {attempt.id}"
-    if not 0.0 <= event.seconds < math.inf:
-        return f"it has run attempt {attempt.id} for {event.seconds} s"
     is_recalled = attempt.id <= attempt.worker.recalled and all(result is on.NOT_BEGUN for result in results)
     return None if is_recalled else f"it gives back attempt {attempt.id}, which it was not asked for"
 
@@ -78,10 +69,8 @@ def breach_by_chunks(state: SchedulerState, worker_id: int, event: on.ChunksArri
     return None if attempt.lane.is_stream else f"it has sent a chunk of {attempt.lane.name}, which is not a stream"
 
 
-def breach_by_setup(state: SchedulerState, worker_id: int, seconds: float = 0.0) -> str | None:
+def breach_by_setup(state: SchedulerState, worker_id: int) -> str | None:
     """Return why this worker cannot have finished its set-up now, or None if it can."""
-    if not 0.0 <= seconds < math.inf:
-        return f"it has set up for {seconds} s"
     worker = state.workers.get(worker_id)
     if worker is None or worker.state is STARTING or worker.state is DEAD:
         return None

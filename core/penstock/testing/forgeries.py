@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any
 
@@ -18,8 +17,8 @@ _RESULT = Encoded(b"forged")
 def forged_report(dice: random.Random, scheduler: Scheduler, worker: int) -> on.Event:
     """Draw a report that this worker cannot truthfully make now."""
     state = scheduler.workers[worker].state
-    if dice.random() < 0.1:
-        return on.SetupFinished(worker, math.nan if state is STARTING else 0.0)
+    if state is not STARTING and dice.random() < 0.1:
+        return on.SetupFinished(worker, 0.0)
     attempts = list(scheduler.attempts.values())
     if not attempts or dice.random() < 0.1:
         number = dice.choice((0, -1, 1 << 40, 2**64 - 1))
@@ -30,22 +29,15 @@ def forged_report(dice: random.Random, scheduler: Scheduler, worker: int) -> on.
         return dice.choice((on.ResultsArrived(attempt.id, 0.0, results), on.ChunksArrived(attempt.id, 1)))
     if not attempt.lane.is_stream and dice.random() < 0.2:
         return on.ChunksArrived(attempt.id, 1)
-    return on.ResultsArrived(attempt.id, *dice.choice(_unfit_ends(attempt)))
+    return on.ResultsArrived(attempt.id, 0.0, dice.choice(_unfit_results(attempt)))
 
 
-def _unfit_ends(attempt: Attempt) -> list[tuple[float, list[Any]]]:
-    """Return ends that do not fit an attempt which the worker does hold: its seconds and its results."""
+def _unfit_results(attempt: Attempt) -> list[list[Any]]:
+    """Return results that do not fit an attempt which the worker does hold."""
     count = len(attempt.jobs)
-    ends: list[tuple[float, list[Any]]] = [
-        (0.0, []),
-        (0.0, [_RESULT] * (count + 1)),
-        (math.nan, [_RESULT] * count),
-        (-1.0, [_RESULT] * count),
-        (0.0, [on.NOT_BEGUN] * (count + 1)),
-        (0.0, [_RESULT, on.NOT_BEGUN]),
-    ]
+    unfit: list[list[Any]] = [[], [_RESULT] * (count + 1), [on.NOT_BEGUN] * (count + 1), [_RESULT, on.NOT_BEGUN]]
     if attempt.state is SENT:
-        ends.append((0.0, [_RESULT] * count))
+        unfit.append([_RESULT] * count)
     elif attempt.id > attempt.worker.recalled:
-        ends.append((0.0, [on.NOT_BEGUN] * count))
-    return ends
+        unfit.append([on.NOT_BEGUN] * count)
+    return unfit
