@@ -166,6 +166,7 @@ def _lose_attempts(state: SchedulerState, worker: Worker, now: float, started: i
             _blame(state, waiting, now)
         else:
             sending_ahead.take_back(state, waiting, "lose", now)
+    worker.line_bytes = 0
     attempts = list(worker.attempts.values())
     worker.attempts.clear()
     for attempt in reversed(attempts):
