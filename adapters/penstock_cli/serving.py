@@ -6,14 +6,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import penstock_falcon
 from penstock import App
 from penstock.hooks import log_event
-from penstock.hosting import configure_logging, load_app
+from penstock.hosting import configure_logging, load_app, replace_missing_streams
 from penstock_cli.import_output import output_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
@@ -30,6 +29,7 @@ class ServeOptions:
     port: int
     debug: bool
     log_format: Literal["text", "json"]
+    log_level: str
     drain_timeout: float
     max_body: int
     trusted_proxies: tuple[str, ...]
@@ -45,6 +45,7 @@ def serve_app(options: ServeOptions) -> NoReturn:
     SystemExit
         With the exit code, when the server has stopped or if it cannot listen.
     """
+    replace_missing_streams()
     include_current_folder()
     check_target(options.target)
     served = ServedApp(options)
@@ -87,14 +88,16 @@ class ServedApp:
 
     def configure_logging(self) -> None:
         """Send all log events to stderr, in the format that the options ask for."""
-        color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-        configure_logging(self._options.log_format, color=color)
+        stream = sys.__stderr__  # in the HTTP process, sys.stderr is itself logged
+        color = stream is not None and stream.isatty() and "NO_COLOR" not in os.environ
+        configure_logging(self._options.log_format, stream, self._options.log_level, color=color)
 
     def load(self) -> Any:
         """Import the app and return its ASGI application."""
-        # The zygote imports the app too, and its output is logged in the same way.
-        with redirect_stdout(output_as_events("http")), redirect_stderr(output_as_events("http")):
-            self._app = load_app(self._options.target)
+        # The zygote imports the app too, and its output is logged in the same way. The streams stay like this for the
+        # life of this process: a plug-in that prints must not make the event loop wait for the reader of a pipe.
+        sys.stdout, sys.stderr = output_as_events("http"), output_as_events("http")
+        self._app = load_app(self._options.target)
         options = self._options
         return penstock_falcon.asgi(
             self._app,

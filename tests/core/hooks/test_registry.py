@@ -600,7 +600,7 @@ def test_a_decision_that_raises_is_a_hook_error(hook: str, caplog: pytest.LogCap
         DECISIONS[hook](registry)
     assert str(raised.value) == f"{hook} of plug-in 'strange' failed"
     [record] = caplog.records
-    assert record.getMessage() == f"{hook} of plug-in 'strange' of the app raised OSError: secret place"
+    assert record.msg == f"{hook} of plug-in 'strange' of the app raised OSError: secret place"
     assert "Traceback" in record.fields["traceback"]  # type: ignore[attr-defined]
     assert registry.status()["strange"]["failures"] == {hook: 1}
 

@@ -12,6 +12,7 @@ from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
+from penstock.eventlog.standard_streams import occupy_standard_descriptors
 from penstock.receive_buffer import ReceiveBuffer
 from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned
 
@@ -63,6 +64,8 @@ class WorkerProcesses:
 
     def start(self) -> None:
         """Start the zygote, which imports the app."""
+        # A program may run without stderr; the engine's pipes and sockets must not take its number.
+        occupy_standard_descriptors()
         load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv)
         self._is_loaded = False
         self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
