@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.watching import instant, new_id, wait_event
 from tests.serving import HOST, ROOT, Served, free_port, wait_until, write_app
 
 pytestmark = pytest.mark.e2e
@@ -147,3 +149,133 @@ def test_printing_in_a_loop_delays_no_other_worker(app: Path) -> None:
                 assert latencies[10] < 0.02
             assert json.loads(noisy.getresponse().read())["status"] == 504
         assert time.monotonic() - started < 1.0
+
+
+# ---- log records of user code
+
+LOGGING_APP = """
+    import logging
+    import sys
+    import threading
+    import time
+
+    import penstock
+
+    app = penstock.App(__name__)
+    log = logging.getLogger("model.part")
+    theirs = logging.getLogger("configured")
+    theirs.propagate = False
+    theirs.addHandler(logging.StreamHandler(sys.stdout))
+
+
+    @app.endpoint("/inline")
+    def inline(text: str) -> int:
+        print("before ", end="")
+        log.error("it is %s", text)
+        try:
+            raise ValueError(text)
+        except ValueError:
+            theirs.warning("caught", exc_info=True)
+        print("after")
+        return 1
+
+
+    @app.endpoint("/print")
+    def show(text: str) -> int:
+        print(text)
+        return 1
+
+
+    @app.endpoint("/task", concurrency=2)
+    async def task(text: str) -> int:
+        log.warning("it is %s", text)
+        return 1
+
+
+    @app.endpoint("/thread", concurrency=2)
+    def thread(text: str) -> int:
+        log.critical("it is %s", text)
+        other = threading.Thread(target=log.error, args=("elsewhere",))
+        other.start()
+        other.join()
+        return 1
+
+
+    @app.endpoint("/batch", batching=penstock.Batching(max_size=4, max_wait=0.0))
+    def batch(texts: list[str]) -> list[int]:
+        log.error("a batch of %s", texts[0])
+        return [1] * len(texts)
+
+
+    @app.endpoint("/bar", timeouts=penstock.Timeouts(execution=10))
+    def bar() -> int:
+        for percent in range(101):
+            sys.stderr.write(f"\\r{percent} %")
+            sys.stderr.flush()
+            time.sleep(0.012)
+        sys.stderr.write("\\rdone\\n")
+        return 1
+"""
+
+
+@pytest.fixture(scope="module")
+def logging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    app = write_app(tmp_path_factory.mktemp("logging"), LOGGING_APP)
+    with Served(app, "--log-format", "json") as served:
+        yield served
+
+
+@pytest.mark.parametrize(
+    ("path", "level"), [("/inline", "error"), ("/task", "warning"), ("/thread", "critical"), ("/batch", "error")]
+)
+def test_a_record_keeps_its_level_logger_and_time_and_carries_its_job(
+    logging_server: Served, path: str, level: str
+) -> None:
+    """Whatever runs the handler, its log records are records, so that an alert on the level works."""
+    job, before = new_id(), time.time()
+    body = "marvellous" if path == "/batch" else {"text": "marvellous"}
+    assert logging_server.post_json(path, body, headers={"X-Request-Id": job}).status == 200
+    event = wait_event(logging_server, "model.part", request_id=job)
+    assert event["level"] == level
+    assert event["message"].endswith(" marvellous")
+    assert event["worker"].endswith("/0")
+    assert before - 0.1 <= instant(event) <= time.time() + 0.1
+
+
+def test_records_keep_their_order_among_what_is_printed(logging_server: Served) -> None:
+    """Prints and records share one pipe; the traceback of an exception is part of its record."""
+    job = new_id()
+    assert logging_server.post_json("/inline", {"text": "sorted"}, headers={"X-Request-Id": job}).status == 200
+    caught = wait_event(logging_server, "configured", request_id=job)
+    assert caught["level"] == "warning"
+    assert "ValueError: sorted" in caught["traceback"]
+    after = wait_until(lambda: [e for e in logging_server.events("output") if e["message"] == "after"], "the last line")
+    events = logging_server.events()
+    end = events.index(after[-1])
+    assert [event["message"] for event in events[end - 3 : end]] == ["before ", "it is sorted", "caught"]
+
+
+def test_a_record_of_no_job_names_none(logging_server: Served) -> None:
+    """A thread that user code has started belongs to no job that is known."""
+    assert logging_server.post_json("/thread", {"text": "x"}).status == 200
+    wait_until(lambda: [e for e in logging_server.events("model.part") if e["message"] == "elsewhere"], "its record")
+    found = [event for event in logging_server.events("model.part") if event["message"] == "elsewhere"]
+    assert "request_id" not in found[0]
+
+
+def test_text_that_a_client_sends_is_never_a_record(logging_server: Served) -> None:
+    """A record has a secret of its worker in front of it, which no client knows."""
+    forged = "\x1e" + "0" * 32 + '[50,"forged",1.0,"forged","",[]]'
+    assert logging_server.post_json("/print", {"text": f"{forged}\n{forged}"}).status == 200
+    wait_until(lambda: any("forged" in event["message"] for event in logging_server.events("output")), "the output")
+    assert logging_server.events("forged") == []
+
+
+def test_a_progress_bar_is_shown_as_it_moves_once_a_second(logging_server: Served) -> None:
+    r"""A line that is overwritten with ``\r`` is shown at once, then once a second, and as it is in the end."""
+    assert logging_server.post_json("/bar", {}).status == 200
+    wait_until(lambda: [event for event in logging_server.events("output") if event["message"] == "done"], "the end")
+    shown = [event for event in logging_server.events("output") if event["message"].endswith(" %")]
+    assert 2 <= len(shown) <= 4
+    assert shown[0]["message"] == "0 %"
+    assert all(instant(later) - instant(sooner) >= 0.9 for sooner, later in itertools.pairwise(shown))

@@ -1,14 +1,15 @@
-"""The output of user code, logged line by line with the name of its worker."""
+"""The output of user code, and its log records, logged line by line with the name of its worker."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
-from penstock.eventlog import log_output
+from penstock.eventlog import log_foreign, log_output
 from penstock.eventlog.log_writer import is_congested
+from penstock.wire import WireError, unpack_log
 
 READ_BYTES: Final = 1 << 16
 LONGEST_LINE: Final = 1 << 18
@@ -43,12 +44,15 @@ class OutputPump:
         The read end of the pipe. Owned: ``close`` closes it.
     name:
         The name of the process.
+    mark:
+        The mark in front of log records; ``b""`` if the process sends none.
     """
 
-    def __init__(self, reactor: Reactor, fd: int, name: str) -> None:
+    def __init__(self, reactor: Reactor, fd: int, name: str, mark: bytes = b"") -> None:
         self._reactor = reactor
         self._fd = fd
         self._name = name
+        self._mark = mark
         self._lines: deque[bytes] = deque()  # complete, and not yet logged
         self._partial = b""
         self._progress_at = -PROGRESS_SECONDS
@@ -94,10 +98,10 @@ class OutputPump:
             return None
         *lines, self._partial = (self._partial + data).split(b"\n")
         self._lines.extend(lines)
-        if b"\r" in self._partial:
-            self._show_progress()
-        elif len(self._partial) > LONGEST_LINE:
+        if len(self._partial) > LONGEST_LINE:
             self._end_line()
+        elif b"\r" in self._partial and not (self._mark and self._mark in self._partial):
+            self._show_progress()
         return data
 
     def _show_progress(self) -> None:
@@ -115,7 +119,32 @@ class OutputPump:
             self._lines.append(line)
 
     def _log(self, line: bytes) -> None:
-        log_output(self._name, _last_state(line).decode("utf-8", "backslashreplace"))
+        if not self._mark or self._mark not in line:
+            self._log_text(line)
+            return
+        text, *records = line.split(self._mark)
+        if text:
+            self._log_text(text)
+        for record in records:
+            self._log_record(record)
+
+    def _log_text(self, text: bytes) -> None:
+        log_output(self._name, _last_state(text).decode("utf-8", "backslashreplace"))
+
+    def _log_record(self, record: bytes) -> None:
+        try:
+            log = unpack_log(record)
+        except WireError:  # it was cut off when its worker died
+            self._log_text(record)
+            return
+        fields: dict[str, Any] = {"worker": self._name}
+        if len(log.request_ids) == 1:
+            fields["request_id"] = log.request_ids[0]
+        elif log.request_ids:
+            fields["request_ids"] = log.request_ids
+        if log.traceback:
+            fields["traceback"] = log.traceback
+        log_foreign(log.level, log.logger, log.message, log.time, fields)
 
     def close(self) -> None:
         """Log the bytes left in the pipe, and close it: a grandchild may hold the other end open indefinitely."""
