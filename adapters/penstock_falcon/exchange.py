@@ -13,7 +13,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON
+from penstock.hosting import JSON, log_refusal
 from penstock_falcon.framing import STREAM_HEADERS, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
@@ -280,4 +280,5 @@ class RouteResource(Resource):
         return HttpResponse(answer.status, headers, answer.body)
 
     def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
-        """Do nothing: a route has no job and no admission policies."""
+        """Log a plug-in's failure, as the engine does for endpoints. A route has no job and no admission policies."""
+        log_refusal(exchange, error)

@@ -8,6 +8,7 @@ from penstock.app import Pool
 from penstock.app.loader import load_app
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
+from penstock.engine.operator_log import log_refusal
 from penstock.eventlog import configure_logging, log_output
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
@@ -34,6 +35,7 @@ __all__ = [
     "flush_log",
     "load_app",
     "log_output",
+    "log_refusal",
     "replace_missing_streams",
     "route_pipeline",
 ]

@@ -387,6 +387,6 @@ def test_a_result_that_cannot_be_sent_says_which_type(server: Served, kind: str)
     document = answer.json()
     assert (answer.status, document["type"]) == (500, "urn:penstock:handler-error")
     assert UNENCODABLE[kind] in document["detail"]
-    (event,) = [event for event in server.events("handler-error") if event["job"] == f"unencodable-{kind}"]
+    (event,) = [event for event in server.events("handler-error") if event["request_id"] == f"unencodable-{kind}"]
     assert UNENCODABLE[kind] in event["message"]
     assert "File" not in event["traceback"]

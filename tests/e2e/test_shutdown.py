@@ -83,7 +83,7 @@ def test_what_outlasts_the_drain_is_abandoned_and_named(tmp_path: Path) -> None:
         assert served.wait() == 0
         line = audit(served)
         assert (line["granted"], line["finished"], line["abandoned"]) == (0.2, 0, 1)
-        assert (line["endpoints"], line["requests"], line["level"]) == ({"sleep": 1}, ["the-sleeper"], "warning")
+        assert (line["endpoints"], line["request_ids"], line["level"]) == ({"sleep": 1}, ["the-sleeper"], "warning")
         assert 0.2 <= line["seconds"] < 10
 
 

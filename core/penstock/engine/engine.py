@@ -13,12 +13,14 @@ from penstock.app import App, Endpoint
 from penstock.engine.calls import Call
 from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.observers import Observers
+from penstock.engine.operator_log import log_refusal
 from penstock.engine.performer import Performer
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.reactors.reactor import Reactor
 from penstock.engine.specs import lane_specs, pool_specs
 from penstock.engine.status import StatusPage
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
+from penstock.eventlog import end_last_resort
 from penstock.hooks.records import ShutdownRequest
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
@@ -175,6 +177,7 @@ class Engine:
             call.close()
         if self._is_started:
             self._drain.end(self.scheduler.state, len(left))
+        end_last_resort()
         self._call_on_drained()
 
     def _call_on_drained(self) -> None:
@@ -256,6 +259,7 @@ class Engine:
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
         """Release the admission policies and notify observers: the request was refused and will not become a job."""
+        log_refusal(submission, error)
         self._observers.refused(submission, error)
 
     # ---- state

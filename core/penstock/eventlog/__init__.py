@@ -13,6 +13,7 @@ line, each of them indented (in JSON it is a string like any other).
 from penstock.eventlog.event_logging import (
     configure_logging,
     current_format,
+    end_last_resort,
     log_event,
     log_foreign,
     log_output,
@@ -26,6 +27,7 @@ __all__ = [
     "TextFormatter",
     "configure_logging",
     "current_format",
+    "end_last_resort",
     "log_event",
     "log_foreign",
     "log_output",

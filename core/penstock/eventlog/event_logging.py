@@ -172,6 +172,12 @@ class _EventHandler(logging.Handler):
         record = EventRecord(LOGGER_NAME, logging.WARNING, "log-dropped", message, {"lines": count})
         return self._encoded(self.format(record))
 
+    def end(self) -> None:
+        """End the thread of the writer, until there is something to write again."""
+        if self._writer is not None:
+            with self.lock or nullcontext():
+                self._writer.end_thread()
+
     def flush(self) -> None:
         """Wait until everything is written, but not long. The interpreter does that at its exit."""
         if self._writer is not None:
@@ -196,6 +202,12 @@ def _handler_of_last_resort() -> _EventHandler:
 
 
 _last_resort: _EventHandler | None = None
+
+
+def end_last_resort() -> None:
+    """End the thread that writes for a program without a logging set-up: an engine that has ended leaves no thread."""
+    if _last_resort is not None:
+        _last_resort.end()
 
 
 def _replace_handler(logger: logging.Logger, handler: logging.Handler) -> None:

@@ -6,12 +6,13 @@ as soon as there is room.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, TypeAlias
 
 MOST_BYTES: Final = 4 << 20
 """The size of the lines that may wait for a slow reader."""
@@ -24,6 +25,10 @@ FLUSH_SECONDS: Final = 1.0
 
 def _bare_loss(count: int) -> bytes:
     return f"{count} log lines were dropped: the reader of stderr is too slow\n".encode()
+
+
+Item: TypeAlias = bytes | threading.Event | None
+"""A line; an event to set when all lines before it are written; None to end the thread."""
 
 
 class LogWriter:
@@ -52,7 +57,7 @@ class LogWriter:
 
     def start_over(self) -> None:
         """Forget the waiting lines and the thread: in a fork, the lines are the parent's, and it has no such thread."""
-        self._items: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._items: SimpleQueue[Item] = SimpleQueue()
         self._thread: threading.Thread | None = None
         # Each of these is changed by one side only: the thread's are _taken_bytes and _reported.
         self._put_bytes = self._taken_bytes = 0
@@ -91,31 +96,42 @@ class LogWriter:
         self._stuck_at = -1 if is_flushed else self._taken_bytes
         return is_flushed
 
+    def end_thread(self, timeout: float = FLUSH_SECONDS) -> None:
+        """End the thread once everything is written, and wait for that as ``flush`` does. The next line starts another.
+
+        No line may be added meanwhile.
+        """
+        thread, items = self._thread, self._items
+        if thread is None:
+            return
+        self._items, self._thread = SimpleQueue(), None
+        items.put(None)
+        thread.join(timeout)
+
     def _start_thread(self) -> None:
         # A daemon: it never ends by itself, and at exit it may be blocked by a pipe that is not being read.
-        thread = threading.Thread(target=self._run, name="penstock-log", daemon=True)
+        thread = threading.Thread(target=self._run, args=(self._items,), name="penstock-log", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the interpreter is shutting down, or there are too many threads
-            self._write_waiting()
+            self._write_waiting(self._items)
         else:
             self._thread = thread
 
     # ---- in the thread
 
-    def _run(self) -> None:
-        while True:
-            self._write_from(self._items.get())
+    def _run(self, items: SimpleQueue[Item]) -> None:
+        while (item := items.get()) is not None:
+            if self._write_from(item, items) is None:
+                return
 
-    def _write_waiting(self) -> None:
-        try:
+    def _write_waiting(self, items: SimpleQueue[Item]) -> None:
+        with contextlib.suppress(Empty):
             while True:
-                self._write_from(self._items.get_nowait())
-        except Empty:
-            return
+                self._write_from(items.get_nowait(), items)
 
-    def _write_from(self, item: bytes | threading.Event) -> None:
-        """Write a line, together with those that wait behind it and fit into the same write."""
+    def _write_from(self, item: Item, items: SimpleQueue[Item]) -> Item:
+        """Write a line, together with those that wait behind it; return the last item taken from the queue."""
         lines: list[bytes] = []
         size_bytes = 0
         while isinstance(item, bytes):
@@ -125,12 +141,13 @@ class LogWriter:
             lines.append(item)
             size_bytes += len(item)
             try:
-                item = self._items.get_nowait()
+                item = items.get_nowait()
             except Empty:
                 break
         self._write_lines(lines)
         if isinstance(item, threading.Event):
             item.set()
+        return item
 
     def _write_lines(self, lines: list[bytes]) -> None:
         if lines:

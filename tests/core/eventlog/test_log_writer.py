@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import penstock
 from penstock.eventlog import EventRecord, configure_logging, log_event
 from penstock.eventlog.log_writer import LogWriter
 from tests.core.eventlog.test_eventlog import fresh_logging
@@ -141,6 +143,17 @@ def test_logging_to_a_full_pipe_does_not_wait(pipe: tuple[int, int]) -> None:
     stream.close()
 
 
+@fresh_logging()
+def test_any_program_may_use_the_servers_format(capfd: pytest.CaptureFixture[str]) -> None:
+    """``penstock.configure_logging`` is public, and takes the names that the command line takes."""
+    penstock.configure_logging(format="json", level="warning")
+    logging.getLogger("chatty").info("quiet")
+    logging.getLogger("chatty").warning("loud")
+    logging.getLogger("penstock").handlers[0].flush()
+    [line] = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["message"] == "loud"
+
+
 # ---- formatters of other libraries
 
 
@@ -201,6 +214,17 @@ def test_a_record_that_cannot_be_shown_costs_no_other() -> None:
         log_event(logging.INFO, "two", "next")
     assert "a log record of penstock could not be written: ValueError('broken')\n" in stream.getvalue()
     assert "next" in stream.getvalue()
+
+
+def test_the_thread_can_end_and_start_again(pipe: tuple[int, int]) -> None:
+    """It ends when everything is written; the next line starts another."""
+    log = LogWriter(pipe[1])
+    before = threading.active_count()
+    for number in range(3):
+        log.put(b"%d\n" % number)
+        log.end_thread()
+        assert threading.active_count() == before
+        assert os.read(pipe[0], 100) == b"%d\n" % number
 
 
 def test_the_thread_starts_with_the_first_line(pipe: tuple[int, int]) -> None:

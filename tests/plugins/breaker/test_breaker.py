@@ -604,7 +604,7 @@ def test_each_change_of_state_is_one_line_of_the_log(caplog: pytest.LogCaptureFi
         (
             "circuit-opened",
             "WARNING",
-            {"endpoint": "square", "seconds": 4.0, "reopened": 1, "probe": "r-1", "refused": 3},
+            {"endpoint": "square", "seconds": 4.0, "reopened": 1, "request_id": "r-1", "refused": 3},
         ),
         ("circuit-half-open", "INFO", {"endpoint": "square", "refused": 3}),
         ("circuit-closed", "INFO", {"endpoint": "square", "refused": 3}),

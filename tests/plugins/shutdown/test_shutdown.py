@@ -152,7 +152,7 @@ def test_the_audit_line_names_what_was_abandoned(caplog: pytest.LogCaptureFixtur
     assert line.levelname == "WARNING"
     assert line.msg.endswith("finished 0, abandoned 1000, because: tests")
     assert line.fields["endpoints"] == {"square": 250, "ocr": 750}
-    assert line.fields["requests"] == [f"r-{number}" for number in range(10)]
+    assert line.fields["request_ids"] == [f"r-{number}" for number in range(10)]
 
 
 def test_an_end_without_a_drain_writes_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
