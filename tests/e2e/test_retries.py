@@ -62,7 +62,7 @@ def test_attempts_are_bounded(served: Served, path: str) -> None:
     name = new_id()
     answer = served.post_json(path, {"until": 9}, headers={"X-Request-Id": name})
     assert_problem(answer, "handler-error", 500, retry=False)
-    (told,) = [event for event in served.events("handler-error") if event["request_id"] == name]
+    told = wait_event(served, "handler-error", request_id=name)
     assert told["attempt"] == 4
     assert "attempt 4 finds nobody there" in told["traceback"]
 
