@@ -14,18 +14,23 @@ from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
+from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.settings import CONFIG_VARIABLE
-from penstock.response import JSON, Encoded
+from penstock.hooks.submission import NORMAL_RANK
+from penstock.response import JSON, SERVER_HEADERS, Encoded
 
 __all__ = [
     "CONFIG_VARIABLE",
     "JSON",
+    "NORMAL_RANK",
+    "SERVER_HEADERS",
     "Call",
     "Encoded",
     "Engine",
     "Pipeline",
     "Pool",
     "Registry",
+    "ResponseHeaders",
     "ThreadedCall",
     "ThreadedEngine",
     "class_name",

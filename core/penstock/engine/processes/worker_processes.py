@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
@@ -43,12 +44,17 @@ class WorkerProcesses:
         Where the zygote finds the app.
     events:
         Receives the reports.
+    manifest:
+        The declarations of the engine's app, which the zygote must find too.
     """
 
-    def __init__(self, reactor: Reactor, target: str, events: ProcessEvents) -> None:
+    def __init__(
+        self, reactor: Reactor, target: str, events: ProcessEvents, *, manifest: Manifest = NOTHING_DECLARED
+    ) -> None:
         self._reactor = reactor
         self._target = target
         self._events = events
+        self._manifest = manifest
         self._buffer = ReceiveBuffer()
         self._zygote: ZygoteLink | None = None
         self._is_loaded = False
@@ -66,7 +72,8 @@ class WorkerProcesses:
         """Start the zygote, which imports the app."""
         # A program may run without stderr; the engine's pipes and sockets must not take its number.
         occupy_standard_descriptors()
-        load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv)
+        sys_path = [path or str(Path.cwd()) for path in sys.path]
+        load = Load(self._target, sys_path, sys.argv, digest=self._manifest.digest)
         self._is_loaded = False
         self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
 
@@ -115,7 +122,7 @@ class WorkerProcesses:
         elif isinstance(message, Loaded):
             self._loaded(message)
         elif isinstance(message, LoadFailed):
-            self._load_failed(message.traceback)
+            self._load_failed(self._manifest.reason_of(message))
 
     def _loaded(self, message: Loaded) -> None:
         if message.threads:
