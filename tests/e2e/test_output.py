@@ -279,3 +279,41 @@ def test_a_progress_bar_is_shown_as_it_moves_once_a_second(logging_server: Serve
     assert 2 <= len(shown) <= 4
     assert shown[0]["message"] == "0 %"
     assert all(instant(later) - instant(sooner) >= 0.9 for sooner, later in itertools.pairwise(shown))
+
+
+# ---- under another server
+
+
+def _status(port: int, method: str, path: str, headers: dict[str, str] | None = None) -> int:
+    """Return the status of a response; 0 if there is none yet."""
+    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=5)) as connection:
+        try:
+            connection.request(method, path, b"{}" if method == "POST" else None, headers or {})
+            return connection.getresponse().status
+        except OSError:
+            return 0
+
+
+def test_another_servers_log_has_the_traceback_under_the_request_id(app: Path) -> None:
+    """Uvicorn sets up its own loggers only; what the answer says about the log is true there too."""
+    port = free_port()
+    app.with_name("served.py").write_text(
+        "import penstock_falcon\nfrom app_under_test import app\nservice = penstock_falcon.asgi(app)\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "uvicorn", "served:service", "--port", str(port), "--log-level", "warning"]
+    log = app.with_name("uvicorn.log")
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd=app.parent)
+    try:
+        wait_until(lambda: _status(port, "GET", "/readyz") == 200, "/readyz", timeout=30)
+        assert _status(port, "POST", "/fail", {"X-Request-Id": "one-of-a-kind"}) == 500
+        wait_until(lambda: "    ValueError: xxx" in log.read_text(encoding="utf-8"), "the traceback")
+        text = log.read_text(encoding="utf-8")
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+    [line] = [line for line in text.splitlines() if "request_id=one-of-a-kind" in line]
+    assert "ERROR   handler-error  fail raised ValueError" in line
+    below = text.partition(line)[2].splitlines()[1:]
+    assert below[0] == "    Traceback (most recent call last):"
