@@ -317,3 +317,13 @@ def test_another_servers_log_has_the_traceback_under_the_request_id(app: Path) -
     assert "ERROR   handler-error  fail raised ValueError" in line
     below = text.partition(line)[2].splitlines()[1:]
     assert below[0] == "    Traceback (most recent call last):"
+
+
+def test_the_lowest_level_is_an_option(app: Path) -> None:
+    """With ``--log-level error`` a server starts and stops without a line, and errors have theirs."""
+    with Served(app, "--log-level", "error") as served:
+        assert served.log_lines() == []
+        assert served.post_json("/fail", {}).status == 500
+        assert "handler-error" in served.wait_for_line("fail raised ValueError")
+        assert served.stop() == 0
+        assert "stopped" not in served.output()
