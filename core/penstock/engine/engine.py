@@ -20,7 +20,6 @@ from penstock.engine.reactors.reactor import Reactor
 from penstock.engine.specs import lane_specs, pool_specs
 from penstock.engine.status import StatusPage
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
-from penstock.eventlog import end_last_resort
 from penstock.hooks.records import ShutdownRequest
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
@@ -177,7 +176,6 @@ class Engine:
             call.close()
         if self._is_started:
             self._drain.end(self.scheduler.state, len(left))
-        end_last_resort()
         self._call_on_drained()
 
     def _call_on_drained(self) -> None:
@@ -238,7 +236,7 @@ class Engine:
         body:
             The undecoded request body.
         headers:
-            The request's headers, names in lower case, for the handler's context.
+            The request's headers, names in lower case, for the handler's context, which omits the caller's credential.
 
         Raises
         ------
@@ -251,6 +249,8 @@ class Engine:
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
+        if headers and submission.credential_headers:
+            headers = {name: value for name, value in headers.items() if name not in submission.credential_headers}
         call = Call(self.performer, self.scheduler.lanes[endpoint.name], submission, body, headers=headers)
         self.performer.receive(on.Submitted(call))
         if not call.admitted:

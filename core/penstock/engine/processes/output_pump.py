@@ -6,6 +6,7 @@ import os
 from collections import deque
 from typing import Any, Final
 
+from penstock.engine.processes.crash_traces import new_crash_filter
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
 from penstock.eventlog import log_foreign, log_output
 from penstock.eventlog.log_writer import is_congested
@@ -55,6 +56,7 @@ class OutputPump:
         self._mark = mark
         self._lines: deque[bytes] = deque()  # complete, and not yet logged
         self._partial = b""
+        self._is_shown = new_crash_filter()
         self._progress_at = -PROGRESS_SECONDS
         self._pause: TimerHandle | None = None
         os.set_blocking(fd, False)
@@ -129,7 +131,8 @@ class OutputPump:
             self._log_record(record)
 
     def _log_text(self, text: bytes) -> None:
-        log_output(self._name, _last_state(text).decode("utf-8", "backslashreplace"))
+        if self._is_shown(text):
+            log_output(self._name, _last_state(text).decode("utf-8", "backslashreplace"))
 
     def _log_record(self, record: bytes) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import fcntl
 import mmap
 import os
 import secrets
@@ -12,9 +12,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from penstock.engine.processes.dying import is_dying
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.reactors.reactor import Reactor
-from penstock.eventlog import log_event
 from penstock.receive_buffer import RECEIVE_BYTES, ReceiveBuffer
 from penstock.wire import (
     SHARED_BYTES,
@@ -49,15 +49,18 @@ class WorkerLink:
         The scheduler's id of the worker, and its name for operators.
     on_messages:
         Called with the link and the messages that have arrived, in order.
+    on_broken:
+        Called with the link and the reason if the bytes that have arrived are not messages.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one owner creates it
         self,
         reactor: Reactor,
         buffer: ReceiveBuffer,
         worker: int,
         name: str,
         on_messages: Callable[[WorkerLink, list[Message]], None],
+        on_broken: Callable[[WorkerLink, str], None],
     ) -> None:
         self.worker = worker
         self.name = name
@@ -66,15 +69,17 @@ class WorkerLink:
         self._last_started = 0
         self._is_closed = False
         self._pidfd = -1
+        self._is_spawned = False
         self._is_doomed = False  # to be killed as soon as its pid is known
         self._reactor = reactor
         self._buffer = buffer
         self._on_messages = on_messages
+        self._on_broken = on_broken
         self._reader = FrameReader()
         self._out: list[bytes] = []
         self._is_flush_planned = False
         self._is_blocked = False
-        self._is_garbled = False  # it has broken the protocol, so nothing that follows can be trusted
+        self._is_distrusted = False
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         memory = _shared_memory()
@@ -104,9 +109,23 @@ class WorkerLink:
     def on_spawned(self, pid: int, pidfd: int) -> None:
         """Record that the process exists. ``pidfd`` is -1 on platforms without pidfds."""
         self.pid = pid
+        self._is_spawned = True
         self._pidfd = pidfd
         if self._is_doomed:
             self.kill()
+
+    def on_named(self, pid: int) -> None:
+        """Record the pid that the worker says it has, for operators, until the zygote reports it.
+
+        No signal is ever sent to it: it might be that of any process.
+        """
+        if not self._is_spawned:
+            self.pid = pid
+
+    @property
+    def is_dying(self) -> bool:
+        """True if the process has been started and has ended, or is about to."""
+        return self._is_spawned and self.pid is not None and is_dying(self.pid, self._pidfd)
 
     def kill(self) -> None:
         """Send SIGKILL, now or as soon as the process exists."""
@@ -139,8 +158,8 @@ class WorkerLink:
         return self._last_started
 
     def _signal(self, number: int) -> None:
-        if self.pid is None or self._socket.fileno() < 0:
-            return  # not started yet; or reaped, and its pid may belong to another process by now
+        if self.pid is None or not self._is_spawned or self._socket.fileno() < 0:
+            return  # the zygote has not started it yet, or has reaped it
         try:
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -153,6 +172,7 @@ class WorkerLink:
         """Read what the worker left behind, and release everything. Idempotent."""
         if self._is_closed:
             return
+        self._is_spawned = False  # no longer: its pid may belong to another process by now
         self._read_leftovers()
         self.last_started()
         self._is_closed = True
@@ -220,14 +240,14 @@ class WorkerLink:
             self._on_readable()
 
     def _on_readable(self) -> None:
-        if self._receive() == b"":
+        if self._receive() == b"" and not self._is_closed:
             # The process may still run, since user code can close any descriptor, but it is useless without its socket.
             self._reactor.watch_readable(self._socket.fileno(), None)
             self.kill()
 
     def _receive(self) -> bytes | None:
         """Read once and pass the messages on; return the bytes, ``b""`` at the end, or None if there are none yet."""
-        if self._is_garbled:
+        if self._is_distrusted:
             return b""
         data = self._buffer.receive(self._socket)
         if not data:
@@ -235,12 +255,15 @@ class WorkerLink:
         try:
             messages = self._reader.feed(data)
         except WireError as error:
-            self._is_garbled = True
-            log_event(logging.ERROR, "garbage", f"worker {self.name} broke the protocol: {error}", worker=self.name)
+            self._on_broken(self, str(error))
             return b""
         if messages:
             self._on_messages(self, messages)
         return data
+
+    def distrust(self) -> None:
+        """Read nothing more: the worker has broken the protocol, so nothing that it sends can be trusted."""
+        self._is_distrusted = True
 
     def _read_leftovers(self) -> None:
         """Read what the worker sent before it died: that still counts, up to where it broke the protocol."""
@@ -252,9 +275,12 @@ class WorkerLink:
 def _shared_memory() -> int:
     """Return a descriptor of ``SHARED_BYTES`` of zeroed memory that two processes can map."""
     if sys.platform == "linux":
-        fd = os.memfd_create("penstock")
+        fd = os.memfd_create("penstock", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.truncate(fd, SHARED_BYTES)
+        # A worker that made it smaller would have the engine killed by SIGBUS at its next look.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.truncate(fd, SHARED_BYTES)
+        os.truncate(fd, SHARED_BYTES)
     return fd

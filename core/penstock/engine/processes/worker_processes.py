@@ -26,8 +26,17 @@ class ProcessEvents(Protocol):
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """Handle messages from a worker."""
 
-    def on_exit(self, link: WorkerLink, reason: str) -> None:
-        """Handle the end of a worker's process. Everything that it had sent has been reported before."""
+    def on_broken(self, link: WorkerLink, why: str) -> None:
+        """Handle that a worker has sent something that is not a message."""
+
+    def on_deaths(self, workers: list[int]) -> None:
+        """Handle that these workers are dead. Reports of what they had sent, and of their exits, follow."""
+
+    def on_exit(self, link: WorkerLink, reason: str, *, blames_jobs: bool = True) -> None:
+        """Handle the end of a worker's process. Everything that it had sent has been reported before.
+
+        ``blames_jobs`` is False if no job of the worker can be the cause.
+        """
 
     def on_load_failure(self, error: str) -> None:
         """Handle that the zygote cannot import the app, so that there will be no workers."""
@@ -80,7 +89,9 @@ class WorkerProcesses:
     def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
         """Start a worker, now or as soon as the app is imported."""
         name = f"{pool}/{place}"
-        self._links[worker] = WorkerLink(self._reactor, self._buffer, worker, name, self._events.on_messages)
+        self._links[worker] = WorkerLink(
+            self._reactor, self._buffer, worker, name, self._events.on_messages, self._events.on_broken
+        )
         self._to_spawn[worker] = Spawn(worker, pool, name, device)
         if self._is_loaded:
             self._spawn_waiting()
@@ -153,16 +164,31 @@ class WorkerProcesses:
             self._load_failed("the process that imports the app died each time")
         else:
             self.start()
-        for worker in [worker for worker in self._links if worker not in self._to_spawn]:
-            self._exited(worker, "its zygote died")
+        orphans = [worker for worker in self._links if worker not in self._to_spawn]
+        self._events.on_deaths(orphans)
+        for worker in orphans:
+            self._exited(worker, "its zygote died", blames_jobs=False)
 
-    def _exited(self, worker: int, reason: str) -> None:
+    def _announce_deaths(self, first: WorkerLink) -> None:
+        """Report which workers have died together with this one, before anything that they have sent is read.
+
+        Otherwise a job could go from one dead worker to the next: by the results that one has left behind, or when it
+        is replaced.
+        """
+        dead = [link for link in self._links.values() if link is first or link.is_dying]
+        for link in dead:
+            if link is not first:
+                link.kill()  # whatever the signs were: a worker that is taken to be dead must not live on
+        self._events.on_deaths([link.worker for link in dead])
+
+    def _exited(self, worker: int, reason: str, *, blames_jobs: bool = True) -> None:
         link = self._links.get(worker)
         if link is None:
             return
         self._to_spawn.pop(worker, None)
+        self._announce_deaths(link)
         link.close()
-        self._events.on_exit(link, reason)
+        self._events.on_exit(link, reason, blames_jobs=blames_jobs)
         # Only now: reports of the exit still look the process up.
         self._links.pop(worker, None)
 
