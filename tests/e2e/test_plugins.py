@@ -271,7 +271,7 @@ def test_a_decision_that_raises_fails_that_request_only(broken: Served, kind: st
     assert (line["plugin"], line["distribution"], line["version"]) == ("breakable", "penstock-breakable", "0.9")
     assert "SystemExit: broken: callables" in line["message"]
     assert "Traceback" in line["traceback"]
-    assert_the_log_has(broken, answer, "RuntimeError: broken: callables")
+    assert_the_log_has(broken, answer, ": broken")
     assert_it_serves(broken)
 
 
@@ -294,7 +294,7 @@ def test_a_retry_policy_that_raises_fails_that_job_only(broken: Served) -> None:
     answer = broken.post_json("/crash", {})
     assert (answer.status, answer.json()["error"]["code"]) == (500, "hook-error")
     assert logged(broken, "penstock_retry_policy")["distribution"] == "penstock-breakable"
-    assert_the_log_has(broken, answer, "RuntimeError")
+    assert_the_log_has(broken, answer, ": broken")
     assert_it_serves(broken)
 
 
@@ -304,7 +304,7 @@ def test_a_queue_that_raises_harms_nobody_else(broken: Served, method: str) -> N
     for _ in range(2):
         answer = broken.post_json(f"/{method}", {"input": 4.0})
         assert (answer.status, answer.json()["error"]["code"]) == (500, "hook-error")
-        assert_the_log_has(broken, answer, "RuntimeError")
+        assert_the_log_has(broken, answer, ": broken")
     assert logged(broken, "penstock_queue_discipline")["distribution"] == "penstock-breakable"
     assert_it_serves(broken)
 
@@ -324,7 +324,7 @@ def test_a_route_that_raises_fails_that_request_only(broken: Served) -> None:
     answer = broken.get("/broken")
     assert (answer.status, answer.json()["error"]["code"]) == (500, "hook-error")
     assert logged(broken, "penstock_routes")["distribution"] == "penstock-breakable"
-    assert_the_log_has(broken, answer, "RuntimeError")
+    assert_the_log_has(broken, answer, ": broken")
     assert broken.get("/livez").status == 200
 
 
