@@ -5,7 +5,7 @@ rest of the core is private to it.
 """
 
 from penstock.app import Pool
-from penstock.app.loader import load_app
+from penstock.app.loader import load_app, make_importable
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
@@ -41,6 +41,7 @@ __all__ = [
     "load_app",
     "log_output",
     "log_refusal",
+    "make_importable",
     "replace_missing_streams",
     "route_pipeline",
 ]

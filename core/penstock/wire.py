@@ -182,20 +182,21 @@ class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False)
 
 
 class Load(msgspec.Struct, array_like=True, tag=20):
-    """Import the app. ``target`` has the syntax of ``penstock.app.loader``."""
+    """Import the app. ``target`` has the syntax of ``penstock.app.loader``, ``start_method`` the values of ``App``."""
 
     target: str
     sys_path: list[str]
     argv: list[str]
     digest: str = ""
     """The digest of the engine's manifest, which that of the imported app must equal. Empty: any app is accepted."""
+    start_method: str = "auto"
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
-    """The app is imported. ``threads`` names the Python threads that the import started; there should be none."""
+    """The app is imported. ``hazards`` are the reasons not to fork after that import; there should be none."""
 
     seconds: float
-    threads: list[str]
+    hazards: list[str]
 
 
 class LoadFailed(msgspec.Struct, array_like=True, tag=22):

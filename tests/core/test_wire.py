@@ -21,16 +21,13 @@ IDS = st.integers(min_value=0, max_value=2**63 - 1)
 SECONDS = st.floats(allow_nan=False)
 HEADERS = st.dictionaries(st.text(), st.text(), max_size=3)
 STATUSES = st.integers(min_value=100, max_value=599)
-ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS)
+ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS, st.text())
 WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT)
 ENCODED = st.builds(Encoded, st.binary(), st.none() | st.text(), STATUSES, st.none() | HEADERS)
+ERRORS = st.lists(HEADERS, max_size=2)
+FIELDS = st.dictionaries(st.text(), st.none() | st.booleans() | SECONDS | st.text() | ERRORS)
 FAILURE = st.builds(
-    wire.Failure,
-    *[st.text()] * 4,
-    st.booleans(),
-    st.none() | SECONDS,
-    st.text(),
-    st.dictionaries(st.text(), IDS, max_size=2),
+    wire.Failure, st.text(), st.text(), st.text(), st.text(), st.booleans(), SECONDS, error=st.text(), fields=FIELDS
 )
 DECLARED = st.none() | st.builds(wire.Declared, st.dictionaries(st.text(), HEADERS, max_size=2), HEADERS)
 

@@ -73,7 +73,7 @@ class Performer:
     ) -> None:
         manifest = Manifest.of(app)
         self.inbox = Inbox(scheduler, observers, self.receive, reactor.time, manifest=manifest)
-        self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest)
+        self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest, start_method=app.start_method)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
         self.reactor = reactor

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from penstock.app.endpoints import StartMethod
 from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
@@ -55,19 +56,29 @@ class WorkerProcesses:
         Receives the reports.
     manifest:
         The declarations of the engine's app, which the zygote must find too.
+    start_method:
+        The app's.
     """
 
     def __init__(
-        self, reactor: Reactor, target: str, events: ProcessEvents, *, manifest: Manifest = NOTHING_DECLARED
+        self,
+        reactor: Reactor,
+        target: str,
+        events: ProcessEvents,
+        *,
+        manifest: Manifest = NOTHING_DECLARED,
+        start_method: StartMethod = "auto",
     ) -> None:
         self._reactor = reactor
         self._target = target
+        self._start_method = start_method
         self._events = events
         self._manifest = manifest
         self._buffer = ReceiveBuffer()
         self._zygote: ZygoteLink | None = None
         self._is_loaded = False
         self._is_closed = False
+        self._has_warned = False
         self._losses = 0
         self._links: dict[int, WorkerLink] = {}
         self._to_spawn: dict[int, Spawn] = {}  # requested before the app was imported
@@ -82,7 +93,7 @@ class WorkerProcesses:
         # A program may run without stderr; the engine's pipes and sockets must not take its number.
         occupy_standard_descriptors()
         sys_path = [path or str(Path.cwd()) for path in sys.path]
-        load = Load(self._target, sys_path, sys.argv, digest=self._manifest.digest)
+        load = Load(self._target, sys_path, sys.argv, digest=self._manifest.digest, start_method=self._start_method)
         self._is_loaded = False
         self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
 
@@ -136,16 +147,24 @@ class WorkerProcesses:
             self._load_failed(self._manifest.reason_of(message))
 
     def _loaded(self, message: Loaded) -> None:
-        if message.threads:
-            log_event(
-                logging.WARNING,
-                "import-threads",
-                "importing the app started threads, so workers cannot be forked from one warm process: each worker "
-                "imports the app itself, and takes longer to become ready; start threads in setup() instead",
-                threads=", ".join(message.threads),
-            )
+        if message.hazards and not self._has_warned:
+            self._has_warned = True
+            self._warn_of_hazards(", ".join(message.hazards))
         self._is_loaded = True
         self._spawn_waiting()
+
+    def _warn_of_hazards(self, hazards: str) -> None:
+        if self._start_method == "fork":
+            effect = (
+                f"{hazards}: a fork breaks that, so workers may hang or fail, but the start method is 'fork'; load "
+                "models in setup() instead, or use start_method='auto'"
+            )
+        else:
+            effect = (
+                f"{hazards}: a fork would break that, so each worker is a new process that imports the app itself, and "
+                "takes longer to become ready; load models and start threads in setup() instead"
+            )
+        log_event(logging.WARNING, "fork-hazards", f"importing the app has left {effect}", hazards=hazards)
 
     def _load_failed(self, error: str) -> None:
         self._events.on_load_failure(error)

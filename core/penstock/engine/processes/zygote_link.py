@@ -50,7 +50,8 @@ class ZygoteLink:
         output, their_output = os.pipe()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.worker.process.zygote", str(theirs.fileno())],
+                # -P: without the current folder on the module path, so Penstock's imports never see the user's files.
+                [sys.executable, "-P", "-m", "penstock.worker.process.zygote", str(theirs.fileno())],
                 env=_environment(),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -45,6 +45,13 @@ def ignore_stop_signals() -> None:
     signal.signal(signal.SIGTERM, ignore)
 
 
+def write_utf8() -> None:
+    """Write stdout and stderr in UTF-8, which the engine reads, whatever the locale is: any text can be printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def become_worker(output: int, name: str, parent: int) -> None:
     """Turn this process into a worker, which only its engine controls.
 
