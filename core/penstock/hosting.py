@@ -17,6 +17,7 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.settings import CONFIG_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
+from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "JSON",
     "NORMAL_RANK",
     "SERVER_HEADERS",
+    "SMALL_BODY_BYTES",
     "Call",
     "Encoded",
     "Engine",

@@ -11,6 +11,9 @@ from penstock.errors import DeclarationError
 DEFAULT_DRAIN_TIMEOUT: Final = 30.0
 """The time in seconds that admitted jobs have to finish at a shutdown, unless the host or the request sets another."""
 
+SMALL_BODY_BYTES: Final = 1 << 16
+"""Request bodies up to this size are small: bounded by their number alone, validated at once, and sent ahead."""
+
 
 def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) -> None:
     if value is None and optional:

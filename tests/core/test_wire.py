@@ -181,6 +181,25 @@ def test_an_oversize_message_is_refused_by_the_sender(monkeypatch: pytest.Monkey
         pack(wire.Chunk(1, b"x" * 101))
 
 
+@pytest.mark.parametrize("size", [0, 1, 1 << 15, 1 << 17])
+def test_a_message_is_packed_the_same_in_pieces(size: int) -> None:
+    """The pieces are the frame; a large payload is not copied to join its length."""
+    chunk = wire.Chunk(1, bytes(size))
+    frames: list[bytes | memoryview] = [b"before"]
+    wire.pack_into(frames, chunk)
+    assert b"".join(frames) == b"before" + pack(chunk)
+    assert len(frames) == (3 if size > 1 << 16 else 2)
+
+
+def test_nothing_is_left_of_an_oversize_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames that wait to be written are unchanged if a message cannot be packed."""
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 1 << 17)
+    frames: list[bytes | memoryview] = []
+    with pytest.raises(WireError, match=r"a message of \d+ bytes exceeds the limit of 131072"):
+        wire.pack_into(frames, wire.Chunk(1, bytes(1 << 17)))
+    assert frames == []
+
+
 def test_whole_messages_before_an_error_are_lost_with_the_stream() -> None:
     """After an error the stream has lost its framing: the reader raises instead of guessing."""
     with pytest.raises(WireError):

@@ -240,6 +240,15 @@ class Performer:
 
     # ---- what callers do
 
+    def begin_upload(self, size_bytes: int) -> Callable[[], None]:
+        """Count the bytes of a large body until the returned function is called."""
+        self.receive(on.UploadBegan(size_bytes))
+        return partial(self._end_upload, size_bytes)
+
+    def _end_upload(self, size_bytes: int) -> None:
+        if not self._is_closed:
+            self.receive(on.UploadEnded(size_bytes))
+
     def cancel(self, call: Call, reason: str) -> None:
         """Cancel the job of a call."""
         if not self._is_closed:

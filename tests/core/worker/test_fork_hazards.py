@@ -119,7 +119,7 @@ def test_openmp_pool_that_was_used_at_import(tmp_path):
     libgomp()
     with zygote_of(tmp_path, OPENMP) as zygote:
         assert zygote.loaded.hazards == []
-        assert zygote.spawn().ask("2") == 4
+        assert zygote.spawn().ask("compute") == 4
 
 
 def test_pool_that_its_library_stops_before_a_fork(tmp_path):
@@ -127,7 +127,7 @@ def test_pool_that_its_library_stops_before_a_fork(tmp_path):
     pytest.importorskip("numpy")
     with zygote_of(tmp_path, OPENBLAS) as zygote:
         assert zygote.loaded.hazards == []
-        assert zygote.spawn().ask("2") == 90_000.0
+        assert zygote.spawn().ask("multiply") == 90_000.0
 
 
 def test_thread_that_ends_by_itself(tmp_path):
@@ -143,7 +143,7 @@ def test_native_thread(tmp_path):
     """A thread that Python does not know is found, and then each worker imports the app itself."""
     with zygote_of(tmp_path, NATIVE_THREAD) as zygote:
         assert zygote.loaded.hazards == ["1 native thread"]
-        assert zygote.spawn().ask("1") is True
+        assert zygote.spawn().ask("imported-in") is True
 
 
 def test_native_thread_of_a_library(tmp_path):
@@ -158,14 +158,14 @@ def test_torch_that_has_touched_cuda(tmp_path, initialized, bad):
     """CUDA that torch has initialized, or merely queried so that it fails in a fork, is found."""
     with zygote_of(tmp_path, TORCH.format(initialized=initialized, bad=bad)) as zygote:
         assert zygote.loaded.hazards == ["CUDA is initialized"]
-        assert zygote.spawn().ask("1") is True
+        assert zygote.spawn().ask("imported-in") is True
 
 
 def test_torch_that_has_not_touched_cuda(tmp_path):
     """A torch that was merely imported is forked."""
     with zygote_of(tmp_path, TORCH.format(initialized=False, bad=False)) as zygote:
         assert zygote.loaded.hazards == []
-        assert zygote.spawn().ask("1") is False
+        assert zygote.spawn().ask("imported-in") is False
 
 
 @pytest.mark.parametrize(("code", "hazards"), [(0, ["CUDA is initialized"]), (3, [])])
@@ -180,7 +180,7 @@ def test_fork_that_hangs_or_crashes(tmp_path):
     """A process whose forks do not survive is not forked."""
     with zygote_of(tmp_path, "os.register_at_fork(after_in_child=lambda: os.abort())\n") as zygote:
         assert zygote.loaded.hazards == ["a forked process hangs or crashes"]
-        assert zygote.spawn().ask("1") is True
+        assert zygote.spawn().ask("imported-in") is True
 
 
 # ---- the app's own choice
@@ -190,16 +190,16 @@ def test_start_method_fork(tmp_path):
     """``fork`` forks whatever was found, and what was found is still reported."""
     with zygote_of(tmp_path, NATIVE_THREAD, "fork") as zygote:
         assert zygote.loaded.hazards == ["1 native thread"]
-        assert zygote.spawn().ask("1") is False
+        assert zygote.spawn().ask("imported-in") is False
 
 
 def test_start_method_fresh(tmp_path):
     """``fresh`` imports the app in each worker, and not in the process that starts them."""
     with zygote_of(tmp_path, "print('imported in', os.getpid())\n", "fresh") as zygote:
         worker = zygote.spawn()
-        assert worker.ask("1") is True
+        assert worker.ask("imported-in") is True
         assert zygote.loaded.hazards == []
-        assert zygote.spawn().ask("0") == "penstock zygote"
+        assert zygote.spawn().ask("parent") == "penstock zygote"
 
 
 def test_child_of_a_fresh_worker(tmp_path):
@@ -216,7 +216,7 @@ def terminate() -> int:
     return child.exitcode
 """
     with zygote_of(tmp_path, source, "fresh") as zygote:
-        assert zygote.spawn().ask("2") == -signal.SIGTERM
+        assert zygote.spawn().ask("terminate") == -signal.SIGTERM
 
 
 def test_fresh_worker_whose_import_fails(tmp_path):

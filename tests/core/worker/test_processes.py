@@ -148,7 +148,7 @@ def test_child_is_terminated(zygote, worker, endpoint):
 @pytest.mark.parametrize(("command", "ends"), [("exec sleep 60", True), ("sleep 60; true", False)])
 def test_interrupt_of_a_shell(zygote, worker, command, ends):
     """An interrupt ends a command that the shell executes, but not one that it awaits; a dead worker leaves neither."""
-    attempt = worker.run("run-a-shell", {"command": f"echo shell $$; {command}"})
+    attempt = worker.run("run-a-shell", {"command": command})
     shell = int(re.search(r"shell (\d+)", worker.output_until("\n"))[1])
     sleeper = shell if ends else wait_until(lambda: child_of(shell), "a sleeper")
     worker.interrupt(attempt)

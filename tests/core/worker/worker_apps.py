@@ -155,7 +155,13 @@ def fork_a_sleeper() -> int:
 
 @app.endpoint("/run-a-shell")
 def run_a_shell(command: str) -> None:
-    subprocess.run(command, shell=True, check=False)
+    with subprocess.Popen(command, shell=True) as process:
+        try:
+            print("shell", process.pid, flush=True)
+            process.wait()
+        except BaseException:  # as subprocess.run does, once the process is known
+            process.kill()
+            raise
 
 
 @app.endpoint("/terminate-a-child")

@@ -15,7 +15,7 @@ from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
 from penstock.eventlog.standard_streams import occupy_standard_descriptors
-from penstock.receive_buffer import ReceiveBuffer
+from penstock.socket_buffers import ReceiveBuffer
 from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned
 
 _MAX_ZYGOTE_LOSSES = 3  # in a row, with no worker started in between
