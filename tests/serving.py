@@ -34,6 +34,8 @@ from typing import Any, Self, TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 T = TypeVar("T")
+SETTLE_SECONDS = 0.03
+MOST_LOOKS = 10
 
 # Below Linux's default range of ephemeral ports (from 32768), so that no outgoing connection can take a port after it
 # was found free and before the server binds it. Each pytest-xdist process draws from a range of its own.
@@ -276,7 +278,20 @@ class Served:
     # ---- the log
 
     def output(self) -> str:
-        """Return the output of the server and its workers so far."""
+        """Return the output of the server and its workers so far.
+
+        A thread of the server writes it, shortly after whatever the line is about. So this waits until nothing has been
+        added for a moment, unless the server adds lines all the time.
+        """
+        text = self._read_log()
+        for _ in range(MOST_LOOKS):
+            time.sleep(SETTLE_SECONDS)
+            before, text = text, self._read_log()
+            if text == before:
+                break
+        return text
+
+    def _read_log(self) -> str:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def log_lines(self) -> list[str]:

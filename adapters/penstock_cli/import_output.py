@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import logging
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from penstock.hooks import log_event
+from penstock.hosting import log_output
 
 if TYPE_CHECKING:  # it exists for type checkers alone
     from _typeshed import ReadableBuffer
@@ -47,4 +46,4 @@ class _EventSink(io.RawIOBase):
 
     def _report(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-        log_event(logging.INFO, "output", text, worker=self._worker)
+        log_output(self._worker, text)

@@ -81,6 +81,13 @@ def cli() -> None:
 @click.option("--debug", is_flag=True, help="Include exceptions of handlers in responses. Not for production.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error", "critical"]),
+    default="info",
+    show_default=True,
+    help="The lowest level of log lines to write.",
+)
+@click.option(
     "--drain-timeout",
     type=click.FloatRange(min=0),
     default=30.0,

@@ -6,14 +6,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import penstock_falcon
 from penstock import App
 from penstock.hooks import log_event
-from penstock.hosting import configure_logging, load_app
+from penstock.hosting import configure_logging, load_app, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
 from penstock_cli.import_output import output_as_events
 from penstock_cli.targets import check_target, include_current_folder
@@ -31,6 +30,7 @@ class ServeOptions:
     port: int
     debug: bool
     log_format: Literal["text", "json"]
+    log_level: str
     drain_timeout: float
     max_body: int
     header_timeout: float
@@ -52,6 +52,7 @@ def serve_app(options: ServeOptions) -> NoReturn:
     SystemExit
         With the exit code, when the server has stopped or if it cannot listen.
     """
+    replace_missing_streams()
     include_current_folder()
     check_target(options.target)
     served = ServedApp(options)
@@ -100,16 +101,18 @@ class ServedApp:
 
     def configure_logging(self) -> None:
         """Send all log events to stderr, in the format that the options ask for."""
-        color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-        configure_logging(self._options.log_format, color=color)
+        stream = sys.__stderr__  # in the HTTP process, sys.stderr is itself logged
+        color = stream is not None and stream.isatty() and "NO_COLOR" not in os.environ
+        configure_logging(self._options.log_format, stream, self._options.log_level, color=color)
 
     def load(self) -> Any:
         """Import the app and return its ASGI application."""
         # Only in this process: gunicorn's master starts its successor with the arguments of the command line.
         show_arguments_to_app(self._options.target, self._options.arguments)
-        # The zygote imports the app too, and its output is logged in the same way.
-        with redirect_stdout(output_as_events("http")), redirect_stderr(output_as_events("http")):
-            self._app = load_app(self._options.target)
+        # The zygote imports the app too, and its output is logged in the same way. The streams stay like this for the
+        # life of this process: a plug-in that prints must not make the event loop wait for the reader of a pipe.
+        sys.stdout, sys.stderr = output_as_events("http"), output_as_events("http")
+        self._app = load_app(self._options.target)
         options = self._options
         if options.start_method is not None:
             self._app.start_method = options.start_method

@@ -14,7 +14,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, ResponseHeaders
+from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, ResponseHeaders, log_refusal
 from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
@@ -329,4 +329,5 @@ class RouteResource(Resource):
         return HttpResponse(answer.status, headers, answer.body)
 
     def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
-        """Do nothing: a route has no job and no admission policies."""
+        """Log a plug-in's failure, as the engine does for endpoints. A route has no job and no admission policies."""
+        log_refusal(exchange, error)

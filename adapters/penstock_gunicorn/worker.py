@@ -36,7 +36,7 @@ from gunicorn.asgi.lifespan import LifespanManager
 from gunicorn.workers.gasgi import ASGIWorker
 
 from penstock.hooks import ShutdownRequest, log_event
-from penstock.hosting import Engine
+from penstock.hosting import Engine, flush_log
 from penstock_gunicorn.connection import TrackedProtocol
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.load_errors import describe_failure
@@ -63,6 +63,8 @@ LIFESPAN_LIMIT = 1.0
 LAST_ANSWERS = 0.05
 # A thread of the user's that never ends would block the interpreter's exit forever.
 EXIT_LIMIT = 1.0
+# Time for the last lines of the log, in case the reader of stderr is slow.
+LAST_LINES = 0.5
 POLL_INTERVAL = 0.01
 BODY_WAIT_MARGIN = 5
 # The first threshold is above the number of objects that a few hundred requests in flight hold, so that requests
@@ -179,6 +181,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         finally:
             self._quick_shutdown = True  # bounds what _cleanup() waits for
             self._cleanup()
+        flush_log(LAST_LINES)
         watchdog = threading.Timer(EXIT_LIMIT, os._exit, (exit_code,))
         watchdog.daemon = True
         watchdog.start()
@@ -317,7 +320,7 @@ def _calm_garbage_collector() -> None:
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     # Not sys.exit(): SystemExit would be raised inside the user's import, which may catch it.
-    sys.stderr.flush()
+    flush_log(LAST_LINES)
     os._exit(0)
 
 

@@ -40,6 +40,7 @@ from penstock.errors import (
     UnsupportedMediaType,
     WorkerLost,
 )
+from penstock.eventlog import configure_logging
 from penstock.policies import Backoff, Batching, Retries, RetryBudget, Timeouts
 from penstock.response import Response
 
@@ -87,6 +88,7 @@ __all__ = [
     "UnsupportedMediaType",
     "WorkerLost",
     "__version__",
+    "configure_logging",
     "open_engine",
     "start_engine",
 ]

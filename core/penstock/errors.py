@@ -272,6 +272,8 @@ class HandlerError(PenstockError):
         super().__init__(detail)
         self.exception_type = exception_type
         self.traceback = traceback
+        if traceback:  # shown below the error's own, in a program that calls the engine
+            self.add_note(f"The handler raised {exception_type or 'an exception'} in its worker:\n{traceback.rstrip()}")
         self.may_retry = may_retry
         self.retry_delay = retry_delay
 
@@ -304,10 +306,15 @@ class Retryable(HandlerError):
 
 
 class HookError(PenstockError):
-    """A plug-in's decision hook raised an exception. Only this job fails."""
+    """A plug-in's decision hook raised an exception. Only this job fails.
+
+    ``reason`` is that exception in one line. It is for the log; a remote caller never sees it.
+    """
 
     code = "hook-error"
     title = "A hook failed"
+
+    reason: str = ""
 
 
 class Cancelled(PenstockError):

@@ -8,7 +8,10 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
-from penstock.eventlog import configure_logging
+from penstock.engine.operator_log import log_refusal
+from penstock.eventlog import configure_logging, log_output
+from penstock.eventlog.log_writer import flush_all as flush_log
+from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
 from penstock.hooks.response_headers import ResponseHeaders
@@ -36,7 +39,11 @@ __all__ = [
     "configure_logging",
     "create_engine",
     "endpoint_pipeline",
+    "flush_log",
     "load_app",
+    "log_output",
+    "log_refusal",
     "make_importable",
+    "replace_missing_streams",
     "route_pipeline",
 ]

@@ -9,6 +9,7 @@ Constants that both ends must agree on are defined here and nowhere else.
 
 from __future__ import annotations
 
+import json
 from struct import Struct
 from typing import Annotated, Any, TypeAlias
 
@@ -24,6 +25,7 @@ SHARED_BYTES = 4096
 WORD_INTERRUPT = 0  # written by the engine: the attempt to stop; SIGUSR1 follows
 WORD_RECALLED = 1  # written by the engine: no inline attempt up to this one may be started any longer
 WORD_STARTED = 2  # written by the worker: the last inline attempt it started, written before it reads WORD_RECALLED
+WORD_LOG_KEY = 3  # this one and the next, written by the engine before the worker starts: see ``log_mark``
 
 # A stream's chunks that may be sent and not yet taken by the client, in bytes; then the stream waits for its Credit.
 WINDOW_BYTES = 1 << 20
@@ -72,6 +74,8 @@ class Run(msgspec.Struct, array_like=True, tag=1, gc=False):
     deadline: float
     """An instant of the monotonic clock; ``inf`` if there is none."""
     works: list[Work]
+    request_ids: list[str] = []
+    """The request id of each job, for the log records of the attempt."""
 
 
 class Cancel(msgspec.Struct, array_like=True, tag=2, gc=False):
@@ -162,6 +166,23 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
     body: bytes
 
 
+# ---- worker -> engine, in the output pipe
+
+
+class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A log record of user code. It is one line of the worker's output: see ``pack_log``."""
+
+    level: int
+    """A level of ``logging``."""
+    logger: str
+    time: float
+    """Seconds since 1970."""
+    message: str
+    traceback: str
+    request_ids: list[str]
+    """The jobs of the attempt that was running, if any."""
+
+
 # ---- engine <-> zygote
 
 
@@ -226,6 +247,7 @@ Message = ToWorker | FromWorker | ToZygote | FromZygote
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
+_decode_log = msgspec.json.Decoder(Log).decode
 
 
 def pack(message: Message) -> bytes:
@@ -262,6 +284,35 @@ def pack_into(frames: list[bytes | memoryview], message: Message) -> None:
 
 def _oversize(size_bytes: int) -> WireError:
     return WireError(f"a message of {size_bytes} bytes exceeds the limit of {MAX_FRAME_BYTES}")
+
+
+def log_mark(words: memoryview) -> bytes:
+    r"""Return the mark in front of a worker's log records; ``b""`` if it is not to send any.
+
+    It has a secret of the engine and this worker in it. Text that a client sends, and that user code prints, can look
+    like a record in everything but this. Like ``\x1e`` in JSON text sequences, it may follow text in the same line.
+    """
+    key = tuple(words[WORD_LOG_KEY : WORD_LOG_KEY + 2])
+    return b"\x1e%016x%016x" % key if any(key) else b""
+
+
+def pack_log(mark: bytes, log: Log) -> str:
+    """Return a log record as a line of output, in ASCII."""
+    return f"{mark.decode()}{json.dumps(msgspec.to_builtins(log))}\n"
+
+
+def unpack_log(data: bytes) -> Log:
+    """Return the log record that follows a mark.
+
+    Raises
+    ------
+    WireError
+        If the line is not complete, or not a record.
+    """
+    try:
+        return _decode_log(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"a line of {len(data)} bytes is not a log record: {error}") from None
 
 
 class FrameReader:

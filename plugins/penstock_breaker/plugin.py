@@ -159,7 +159,7 @@ class Circuit:
         fields = {"endpoint": self._name, "seconds": round(breaker.open_for, 3), "reopened": breaker.reopened}
         if was is HALF_OPEN:
             why = f"a probe failed ({answered.code})" if answered.code != "ok" else "a probe was slow"
-            fields |= {"probe": answered.request_id, "refused": self._refused}
+            fields |= {"request_id": answered.request_id, "refused": self._refused}
         else:
             why = f"of {window.calls} calls, {window.failed} failed and {window.slow} were slow"
             fields |= {"calls": window.calls, "failed": window.failed, "slow": window.slow}

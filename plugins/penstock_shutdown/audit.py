@@ -67,5 +67,5 @@ class Audit:
             finished=record.finished,
             abandoned=record.abandoned,
             endpoints=dict(self._abandoned) or None,
-            requests=self._named or None,
+            request_ids=self._named or None,
         )

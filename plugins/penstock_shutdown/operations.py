@@ -91,7 +91,7 @@ class Operations:
                 f"refused a POST to {request.path} without the key",
                 path=request.path,
                 address=request.address or None,
-                request=request.request_id,
+                request_id=request.request_id,
                 refused=self._refused,
             )
             self._refused = 0

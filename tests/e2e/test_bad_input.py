@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.e2e.watching import wait_event
 from tests.serving import HOST, Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -387,6 +388,6 @@ def test_a_result_that_cannot_be_sent_says_which_type(server: Served, kind: str)
     document = answer.json()
     assert (answer.status, document["type"]) == (500, "urn:penstock:handler-error")
     assert UNENCODABLE[kind] in document["detail"]
-    (event,) = [event for event in server.events("handler-error") if event["job"] == f"unencodable-{kind}"]
+    event = wait_event(server, "handler-error", request_id=f"unencodable-{kind}")
     assert UNENCODABLE[kind] in event["message"]
     assert "File" not in event["traceback"]

@@ -212,7 +212,7 @@ def test_a_generator_is_closed_between_chunks(served: Served, marks: Path, path:
     job = new_id()
     with worker_is_reused(served, pool), idle_reader(served, path, job):
         assert seen_by(marks, job) == "GeneratorExit"
-        assert wait_event(served, "interrupt", job=job)["why"] == "execution"
+        assert wait_event(served, "interrupt", request_id=job)["why"] == "execution"
 
 
 # ---- async code

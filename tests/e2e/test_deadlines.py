@@ -228,7 +228,7 @@ def test_the_client_does_not_wait_for_the_grace(served: Served) -> None:
     assert_on_time(answer.seconds, STUBBORN_EXECUTION)
     assert_problem(answer, "execution-timeout", 504, retry=False)
     assert served.post_json("/grace-pid", {}).json() != pid
-    interrupted, killed = wait_event(served, "interrupt", job=job), wait_event(served, "kill", pid=pid)
+    interrupted, killed = wait_event(served, "interrupt", request_id=job), wait_event(served, "kill", pid=pid)
     assert_on_time(instant(killed) - instant(interrupted) + 0.001, STUBBORN_GRACE)  # the log has milliseconds
 
 
@@ -253,7 +253,7 @@ def test_each_time_out_is_counted_and_told(served: Served) -> None:
     served.post_json("/execution", {"seconds": 60}, headers={"X-Request-Id": job})
     after = served.status()["endpoints"]["execution"]["totals"]
     assert after["execution-timeout"] == totals.get("execution-timeout", 0) + 1
-    interrupted = wait_event(served, "interrupt", job=job)
+    interrupted = wait_event(served, "interrupt", request_id=job)
     assert (interrupted["endpoint"], interrupted["worker"], interrupted["why"]) == ("execution", "lone/0", "execution")
     assert EXECUTION <= interrupted["running_seconds"] < EXECUTION + LATENESS_SECONDS
-    assert wait_event(served, "execution-timeout", job=job)["level"] == "warning"
+    assert wait_event(served, "execution-timeout", request_id=job)["level"] == "warning"

@@ -262,7 +262,7 @@ def test_asyncio_code_under_trio_is_told_the_mend(served: Served) -> None:
     """Code that needs asyncio fails under trio, and the log names the runtime to declare."""
     job = new_id()
     assert served.post_json("/asyncio-on-trio", {}, headers={"X-Request-Id": job}).status == 500
-    assert 'runtime="asyncio"' in wait_event(served, "handler-error", job=job)["message"]
+    assert 'runtime="asyncio"' in wait_event(served, "handler-error", request_id=job)["message"]
 
 
 # ---- several at once

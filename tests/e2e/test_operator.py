@@ -102,26 +102,26 @@ def test_an_interrupt_is_one_line(server: Served) -> None:
     """With the job, the endpoint, the worker, why, and how long it had run; the timeout is another."""
     pid = worker_pid(server, "default")
     job = ask(server, "/sleep", {}, 504)
-    interrupt = wait_event(server, "interrupt", job=job)
+    interrupt = wait_event(server, "interrupt", request_id=job)
     assert interrupt["endpoint"] == "sleep"
     assert (interrupt["worker"], interrupt["pid"]) == ("default/0", pid)
     assert interrupt["why"] == "execution"
     assert interrupt["running_seconds"] >= 0.3
-    timed_out = wait_event(server, "execution-timeout", job=job)
+    timed_out = wait_event(server, "execution-timeout", request_id=job)
     assert timed_out["endpoint"] == "sleep"
     assert timed_out["queue_seconds"] >= 0
     assert timed_out["execution_seconds"] >= 0.3
-    assert [event["event"] for event in server.events() if event.get("job") == job].count("interrupt") == 1
+    assert [event["event"] for event in server.events() if event.get("request_id") == job].count("interrupt") == 1
 
 
 def test_a_kill_is_told_with_its_reason_and_its_replacement(server: Served) -> None:
     """A job that does not stop within its grace has overstayed; its worker is killed and replaced."""
     pid = worker_pid(server, "default")
     job = ask(server, "/stuck", {}, 504)
-    overstayed = wait_event(server, "overstayed", jobs=[job])
+    overstayed = wait_event(server, "overstayed", request_ids=[job])
     assert (overstayed["endpoint"], overstayed["worker"], overstayed["pid"]) == ("stuck", "default/0", pid)
     assert overstayed["running_seconds"] >= 0.6
-    kill = wait_event(server, "kill", jobs=[job])
+    kill = wait_event(server, "kill", request_ids=[job])
     assert (kill["endpoints"], kill["worker"], kill["pid"]) == (["stuck"], "default/0", pid)
     assert "did not stop" in kill["reason"]
     assert kill["running_seconds"] >= 0.6
@@ -136,13 +136,13 @@ def test_a_lost_worker_is_told_with_the_jobs_it_had(server: Served) -> None:
     job = ask(server, "/die", {}, 503)
     lost = wait_event(server, "worker-lost", pid=pid)
     assert (lost["worker"], lost["reason"]) == ("mortal/0", "exit code 7")
-    assert (lost["jobs"], lost["endpoints"]) == ([job], ["die"])
+    assert (lost["request_ids"], lost["endpoints"]) == ([job], ["die"])
     assert lost["running_seconds"] >= 0
     pid = worker_pid(server, "mortal")
     os.kill(pid, signal.SIGKILL)
     lost = wait_event(server, "worker-lost", pid=pid)
     assert lost["reason"] == "signal SIGKILL"
-    assert not {"jobs", "endpoints", "running_seconds"} & lost.keys()  # it had nothing in hand
+    assert not {"request_ids", "endpoints", "running_seconds"} & lost.keys()  # it had nothing in hand
     restarts = [event for event in server.events("restart") if event["worker"] == "mortal/0"]
     assert [event["backoff"] for event in restarts] == [0, 1]
     assert server.get("/readyz").status == 503
@@ -160,11 +160,13 @@ def test_what_an_import_prints_is_marked(server: Served) -> None:
 
 
 def test_what_a_handler_prints_is_one_marked_line(server: Served) -> None:
-    """Also what it logs, writes to stderr, or has a child process write."""
+    """Also what it writes to stderr, or has a child process write. Log records have events of their own."""
     ask(server, "/say", {"text": "a word from the model"})
-    ask(server, "/log", {"text": "a warning"})
-    events = wait_outputs(server, "a word from the model", "logged: a warning", "on stderr", "from a child")
+    job = ask(server, "/log", {"text": "a warning"})
+    events = wait_outputs(server, "a word from the model", "on stderr", "from a child")
     assert {event["worker"] for event in events} == {"default/0"}
+    record = wait_event(server, "operator_app", request_id=job)
+    assert (record["message"], record["level"], record["worker"]) == ("logged: a warning", "warning", "default/0")
 
 
 def test_a_line_may_come_in_pieces(server: Served) -> None:
@@ -207,7 +209,7 @@ def test_what_was_not_yet_a_line_comes_out_at_the_end(server: Served) -> None:
 def test_a_traceback_is_the_users(server: Served) -> None:
     """A traceback goes from the handler to the line that raised, causes included, without frames of other code."""
     job = ask(server, "/fail", {"text": "broken"}, 500)
-    event = wait_event(server, "handler-error", job=job)
+    event = wait_event(server, "handler-error", request_id=job)
     assert event["message"] == "fail raised ValueError: broken"
     assert event["endpoint"] == "fail"
     traceback = event["traceback"]
@@ -219,7 +221,7 @@ def test_a_traceback_is_the_users(server: Served) -> None:
 def test_a_traceback_ends_where_the_users_code_calls_penstock(server: Served) -> None:
     """The frames behind that call are ours, and are left out."""
     job = ask(server, "/wrong-answer", {}, 500)
-    traceback = wait_event(server, "handler-error", job=job)["traceback"]
+    traceback = wait_event(server, "handler-error", request_id=job)["traceback"]
     assert re.findall(r"File .*, in (\w+)", traceback) == ["wrong_answer"]
     assert not FRAMES_OF_OURS.search(traceback)
 
@@ -261,7 +263,11 @@ def test_text_says_the_same(text_server: Served) -> None:
     text_server.wait_for_line("restart")
     lines = text_server.log_lines()
     assert all(TEXT_LINE.match(line) or line.startswith("    ") for line in lines)
-    for name, field in [("interrupt", f"job={job}"), ("overstayed", "jobs="), ("kill", "worker=default/0")]:
+    for name, field in [
+        ("interrupt", f"request_id={job}"),
+        ("overstayed", "request_ids="),
+        ("kill", "worker=default/0"),
+    ]:
         (line,) = [line for line in lines if re.match(rf"\S+ [A-Z]+ +{name}  ", line)]
         assert field in line
     assert any("pool default ready in" in line for line in lines)

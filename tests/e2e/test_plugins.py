@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from penstock.hooks.validation import HOOKS
+from tests.e2e.watching import wait_event
 from tests.installing import build_penstock, build_wheel, make_environment, run
-from tests.serving import ROOT, Served, wait_until, write_app
+from tests.serving import ROOT, Answer, Served, wait_until, write_app
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -250,6 +251,12 @@ def logged(served: Served, hook: str) -> dict[str, Any]:
     return line
 
 
+def assert_the_log_has(served: Served, answer: Answer, reason: str) -> None:
+    """Check that the log has what was raised, under the id of this request: the answer says so."""
+    event = wait_event(served, "hook-error", request_id=answer.headers["x-request-id"])
+    assert reason in event["message"]
+
+
 def assert_it_serves(served: Served) -> None:
     assert served.post_json("/square", {"input": 4.0}).json() == 16.0
 
@@ -264,6 +271,7 @@ def test_a_decision_that_raises_fails_that_request_only(broken: Served, kind: st
     assert (line["plugin"], line["distribution"], line["version"]) == ("breakable", "penstock-breakable", "0.9")
     assert "SystemExit: broken: callables" in line["message"]
     assert "Traceback" in line["traceback"]
+    assert_the_log_has(broken, answer, ": broken")
     assert_it_serves(broken)
 
 
@@ -286,6 +294,7 @@ def test_a_retry_policy_that_raises_fails_that_job_only(broken: Served) -> None:
     answer = broken.post_json("/crash", {})
     assert (answer.status, answer.json()["error"]["code"]) == (500, "hook-error")
     assert logged(broken, "penstock_retry_policy")["distribution"] == "penstock-breakable"
+    assert_the_log_has(broken, answer, ": broken")
     assert_it_serves(broken)
 
 
@@ -295,6 +304,7 @@ def test_a_queue_that_raises_harms_nobody_else(broken: Served, method: str) -> N
     for _ in range(2):
         answer = broken.post_json(f"/{method}", {"input": 4.0})
         assert (answer.status, answer.json()["error"]["code"]) == (500, "hook-error")
+        assert_the_log_has(broken, answer, ": broken")
     assert logged(broken, "penstock_queue_discipline")["distribution"] == "penstock-breakable"
     assert_it_serves(broken)
 
@@ -314,6 +324,7 @@ def test_a_route_that_raises_fails_that_request_only(broken: Served) -> None:
     answer = broken.get("/broken")
     assert (answer.status, answer.json()["error"]["code"]) == (500, "hook-error")
     assert logged(broken, "penstock_routes")["distribution"] == "penstock-breakable"
+    assert_the_log_has(broken, answer, ": broken")
     assert broken.get("/livez").status == 200
 
 

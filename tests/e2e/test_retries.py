@@ -62,7 +62,7 @@ def test_attempts_are_bounded(served: Served, path: str) -> None:
     name = new_id()
     answer = served.post_json(path, {"until": 9}, headers={"X-Request-Id": name})
     assert_problem(answer, "handler-error", 500, retry=False)
-    (told,) = [event for event in served.events("handler-error") if event["job"] == name]
+    told = wait_event(served, "handler-error", request_id=name)
     assert told["attempt"] == 4
     assert "attempt 4 finds nobody there" in told["traceback"]
 
@@ -85,7 +85,7 @@ def test_members_of_a_batch_are_tried_again_by_themselves(served: Served) -> Non
         with in_background() as run:
             answers = [future.result() for future in [run(served.post_json, "/batch", name) for name in names]]
         assert [answer.json() for answer in answers] == names
-        retried = {event["job"] for event in served.events("retry") if event["endpoint"] == "batch"}
+        retried = {event["request_id"] for event in served.events("retry") if event["endpoint"] == "batch"}
         ids = [answer.headers["x-request-id"] for answer in answers]
         assert [name in retried for name in ids] == [True, first == "all", first == "all"]
 
@@ -97,7 +97,7 @@ def test_every_retry_is_one_line(served: Served) -> None:
     """With the endpoint, the request, the attempt that has failed, the delay and the cause."""
     name = new_id()
     served.post_json("/inline", {"until": 3}, headers={"X-Request-Id": name})
-    lines = [event for event in served.events("retry") if event["job"] == name]
+    lines = [event for event in served.events("retry") if event["request_id"] == name]
     assert [(line["endpoint"], line["attempt"], line["cause"], line["level"]) for line in lines] == [
         ("inline", 1, "ConnectionResetError", "info"),
         ("inline", 2, "ConnectionResetError", "info"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.apps.marks import FOLDER_VARIABLE
-from tests.e2e.watching import assert_problem, in_background, wait_running
+from tests.e2e.watching import assert_problem, in_background, wait_event, wait_running
 from tests.serving import Served, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -83,7 +83,7 @@ def test_what_outlasts_the_drain_is_abandoned_and_named(tmp_path: Path) -> None:
         assert served.wait() == 0
         line = audit(served)
         assert (line["granted"], line["finished"], line["abandoned"]) == (0.2, 0, 1)
-        assert (line["endpoints"], line["requests"], line["level"]) == ({"sleep": 1}, ["the-sleeper"], "warning")
+        assert (line["endpoints"], line["request_ids"], line["level"]) == ({"sleep": 1}, ["the-sleeper"], "warning")
         assert 0.2 <= line["seconds"] < 10
 
 
@@ -107,7 +107,7 @@ def test_without_the_key_nothing_happens(tmp_path: Path) -> None:
         assert served.get("/-/shutdown").status == 405
         assert served.post("/-/shutdown?drian=1", headers=WITH_KEY).status == 400
         assert served.post_json("/quick", {}).json() == 1
-        [line] = served.events("shutdown-refused")
+        line = wait_event(served, "shutdown-refused")
         assert (line["path"], line["address"]) == ("/-/shutdown", "127.0.0.1")
 
 

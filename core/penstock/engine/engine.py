@@ -13,6 +13,7 @@ from penstock.app import App, Endpoint
 from penstock.engine.calls import Call
 from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.observers import Observers
+from penstock.engine.operator_log import log_refusal
 from penstock.engine.performer import Performer
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.reactors.reactor import Reactor
@@ -258,6 +259,7 @@ class Engine:
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
         """Release the admission policies and notify observers: the request was refused and will not become a job."""
+        log_refusal(submission, error)
         self._observers.refused(submission, error)
 
     # ---- state

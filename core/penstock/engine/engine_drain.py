@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.engine.observers import Observers
+from penstock.eventlog import end_last_resort
 from penstock.hooks.records import ShutdownRequest
 from penstock.scheduler.shared_state import SchedulerState
 
@@ -60,3 +61,4 @@ class EngineDrain:
         seconds = self._time() - self._began if self.request else 0.0
         abandoned = state.drain_abandoned + left
         self._observers.drain_ended(self.request or _NO_DRAIN, seconds, state.drain_answered, abandoned)
+        end_last_resort()

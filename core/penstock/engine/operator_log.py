@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.engine.calls import Call
-from penstock.errors import Cancelled, DeadlineExceeded, HandlerError, PenstockError, WorkerLost
+from penstock.errors import Cancelled, DeadlineExceeded, HandlerError, HookError, PenstockError, WorkerLost
 from penstock.eventlog import log_event
+from penstock.hooks.submission import Submission
 from penstock.scheduler import Attempt, Job, reports
 from penstock.scheduler.pools import Worker
 from penstock.scheduler.reports import AnyReport
@@ -98,7 +99,7 @@ class OperatorLog:
             report.event,
             f"{report.attempt.lane.name} is interrupted: {_WHY.get(report.why, report.why)}",
             **self._attempt_fields(report.attempt),
-            job=_request_id(report.job),
+            request_id=_request_id(report.job),
             why=report.why,
         )
 
@@ -109,7 +110,7 @@ class OperatorLog:
             report.event,
             f"{attempt.lane.name} has not stopped {attempt.lane.timeouts.grace:g} s after its interrupt",
             **self._attempt_fields(attempt),
-            jobs=_request_ids([attempt]),
+            request_ids=_request_ids([attempt]),
         )
 
     def _kill(self, report: reports.KillReport) -> None:
@@ -142,7 +143,7 @@ class OperatorLog:
         now = self._time()
         return {
             "endpoints": sorted({attempt.lane.name for attempt in attempts}),
-            "jobs": _request_ids(attempts),
+            "request_ids": _request_ids(attempts),
             "running_seconds": rounded(max(now - attempt.started for attempt in attempts)),
         }
 
@@ -206,7 +207,7 @@ def _drain_timeout(report: reports.DrainTimeoutReport) -> None:
 def _abandoned(report: reports.AbandonReport) -> None:
     name = report.job.lane.name
     message = f"a job of {name} is abandoned: {report.state} at the end of the drain"
-    log_event(logging.DEBUG, report.event, message, endpoint=name, job=_request_id(report.job))
+    log_event(logging.DEBUG, report.event, message, endpoint=name, request_id=_request_id(report.job))
 
 
 def _retry(report: reports.RetryReport) -> None:
@@ -222,7 +223,7 @@ def _retry(report: reports.RetryReport) -> None:
         report.event,
         f"{job.lane.name} is tried again {when}: {reason}",
         endpoint=job.lane.name,
-        job=_request_id(job),
+        request_id=_request_id(job),
         attempt=report.attempt,
         delay=round(report.delay, 4),
         cause=cause,
@@ -231,7 +232,7 @@ def _retry(report: reports.RetryReport) -> None:
 
 def log_failure(call: Call, error: PenstockError) -> None:
     """Write that a job was answered with an error. Most errors are the caller's concern, and have no line."""
-    fields: Fields = {"endpoint": call.lane.name, "job": call.request_id}
+    fields: Fields = {"endpoint": call.lane.name, "request_id": call.request_id}
     if isinstance(error, HandlerError):
         message = f"{call.lane.name} raised {error.exception_type}: {error.detail}"
         log_event(logging.ERROR, "handler-error", message, **fields, attempt=call.attempts, traceback=error.traceback)
@@ -247,6 +248,21 @@ def log_failure(call: Call, error: PenstockError) -> None:
         )
     elif isinstance(error, Cancelled):
         log_event(logging.DEBUG, error.code, error.detail, **fields)
+    elif isinstance(error, HookError):
+        _hook_error(call.submission, error)
+
+
+def log_refusal(submission: Submission, error: PenstockError) -> None:
+    """Write that a request was refused, if that is the fault of a plug-in. Other refusals have no line."""
+    if isinstance(error, HookError):
+        _hook_error(submission, error)
+
+
+def _hook_error(submission: Submission, error: HookError) -> None:
+    """Write which request a plug-in has failed; the traceback is in a line of its own, once a minute."""
+    message = f"{submission.endpoint.name} was answered with an error: {error.detail}: {error.reason}"
+    fields = {"endpoint": submission.endpoint.name, "request_id": submission.request_id}
+    log_event(logging.ERROR, error.code, message, **fields)
 
 
 def _request_id(job: Job) -> str:

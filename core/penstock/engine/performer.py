@@ -181,7 +181,8 @@ class Performer:
         deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
         # A worker that was idle need not wait for the rest of this turn of the loop.
         was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
-        message = Run(attempt.id, endpoint.name, deadline, works)
+        request_ids = [call.submission.request_id for call in calls]
+        message = Run(attempt.id, endpoint.name, deadline, works, request_ids)
         self.processes.links[command.worker].send(message, at_once=was_idle)
 
     def _answer(self, command: do.Answer) -> None:

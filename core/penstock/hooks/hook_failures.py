@@ -91,7 +91,9 @@ class HookFailures:
             record = HookFailed(plugin=plugin.name, hook=hook, error=type(error).__name__)
             self._report(record, may_be_off_thread=may_be_off_thread)
         # An outside caller learns neither the exception nor the plug-in's distribution.
-        return HookError(f"{hook} of plug-in {plugin.name!r} failed")
+        failure = HookError(f"{hook} of plug-in {plugin.name!r} failed")
+        failure.reason = f"{type(error).__name__}: {error}"
+        return failure
 
     def _count(self, plugin: str, hook: str) -> tuple[int, bool]:
         """Return the number of these failures so far, and whether this one is to be logged."""

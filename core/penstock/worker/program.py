@@ -27,6 +27,7 @@ from penstock.wire import (
 from penstock.worker.attempts import Invocation, LiveEndpoint
 from penstock.worker.channel import Channel, leave
 from penstock.worker.interrupts import InterruptGuard
+from penstock.worker.log_records import REQUEST_IDS
 from penstock.worker.modes import inline
 from penstock.worker.modes.inline import InlineStream
 from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
@@ -164,6 +165,7 @@ class Program:
         if not self._guard.may_begin(run.attempt):
             self._channel.post_done(Done(run.attempt, 0.0, [Failure(FAILED_RECALLED)] * len(run.works)))
             return
+        REQUEST_IDS.set(run.request_ids)
         if live.endpoint.is_stream:
             self._stream = InlineStream(run, live, self._guard, self._channel)
             return

@@ -384,7 +384,7 @@ def test_what_does_not_fit_is_dropped_and_told(tmp_path: Path, caplog: pytest.Lo
     assert (tmp_path / "log").read_bytes() == b"first\n" + b"".join(numbered(0, 10))
     assert writer.lost == 0
     (told,) = [record for record in caplog.records if record.event == "accesslog-lost"]
-    assert told.getMessage() == "15 lines of the access log lost: they arrived faster than they could be written"
+    assert told.msg == "15 lines of the access log lost: they arrived faster than they could be written"
 
 
 @pytest.fixture
@@ -413,7 +413,7 @@ def test_losses_are_told_seldom(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_a_full_disk_loses_lines_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     """The reason is reported, and the thread survives."""
     tell_all(observers(file="/dev/full"), answered(), answered())
-    assert "2 lines of the access log lost: No space left on device" in caplog.messages
+    assert "2 lines of the access log lost: No space left on device" in [record.msg for record in caplog.records]
 
 
 def test_nothing_to_flush_needs_no_thread(tmp_path: Path) -> None:
@@ -573,7 +573,7 @@ def test_a_reader_that_is_gone_costs_lines_only(tmp_path: Path, caplog: pytest.L
     with pipe(tmp_path) as (path, _):
         told = observers(file=path)
     tell_all(told, answered())
-    assert "1 line of the access log lost: Broken pipe" in caplog.messages
+    assert "1 line of the access log lost: Broken pipe" in [record.msg for record in caplog.records]
 
 
 def test_a_line_that_broke_off_does_not_swallow_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -637,4 +637,4 @@ def test_a_line_that_cannot_be_made_loses_no_other(tmp_path: Path, caplog: pytes
             writer.put(item)
         assert writer.flush()
     assert path.read_bytes() == b"good\n" * 2
-    assert [record.message for record in caplog.records] == ["1 line of the access log lost: KeyError: 'bad'"]
+    assert [record.msg for record in caplog.records] == ["1 line of the access log lost: KeyError: 'bad'"]

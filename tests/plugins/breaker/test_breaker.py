@@ -604,12 +604,12 @@ def test_each_change_of_state_is_one_line_of_the_log(caplog: pytest.LogCaptureFi
         (
             "circuit-opened",
             "WARNING",
-            {"endpoint": "square", "seconds": 4.0, "reopened": 1, "probe": "r-1", "refused": 3},
+            {"endpoint": "square", "seconds": 4.0, "reopened": 1, "request_id": "r-1", "refused": 3},
         ),
         ("circuit-half-open", "INFO", {"endpoint": "square", "refused": 3}),
         ("circuit-closed", "INFO", {"endpoint": "square", "refused": 3}),
     ]
-    messages = [record.getMessage() for record in caplog.records]
+    messages = [record.msg for record in caplog.records]
     assert messages[0] == "the circuit of square is open for 2 s: of 4 calls, 4 failed and 0 were slow"
     assert messages[2] == "the circuit of square is open for 4 s: a probe failed (handler-error)"
 

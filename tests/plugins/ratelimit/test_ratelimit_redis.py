@@ -330,7 +330,7 @@ def test_an_outage_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> 
     for _ in range(10):
         outage.failed(TimeoutError("slow"))
         clock.advance(SAME_FAILURE_SECONDS / 5)
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.msg for record in caplog.records] == [
         "Redis does not answer, so no rate limit is enforced: slow",
         "Redis does not answer, so no rate limit is enforced: slow",
     ]

@@ -127,7 +127,7 @@ def test_a_shutdown_is_one_audit_line_at_its_end(caplog: pytest.LogCaptureFixtur
         assert lines(caplog, "shutdown") == []
         engine.notify(DrainEnded(who="SIGTERM", why="", seconds=1.234567, finished=4, abandoned=0))
     [line] = lines(caplog, "shutdown")
-    assert line.getMessage() == "shut down by SIGTERM within 1.23 s: finished 4, abandoned 0"
+    assert line.msg == "shut down by SIGTERM within 1.23 s: finished 4, abandoned 0"
     assert line.levelname == "INFO"
     assert {name: value for name, value in line.fields.items() if value is not None} == {
         "who": "SIGTERM",
@@ -150,9 +150,9 @@ def test_the_audit_line_names_what_was_abandoned(caplog: pytest.LogCaptureFixtur
         engine.notify(DrainEnded(who="the program", why="tests", seconds=0.5, finished=0, abandoned=1000))
     [line] = lines(caplog, "shutdown")
     assert line.levelname == "WARNING"
-    assert line.getMessage().endswith("finished 0, abandoned 1000, because: tests")
+    assert line.msg.endswith("finished 0, abandoned 1000, because: tests")
     assert line.fields["endpoints"] == {"square": 250, "ocr": 750}
-    assert line.fields["requests"] == [f"r-{number}" for number in range(10)]
+    assert line.fields["request_ids"] == [f"r-{number}" for number in range(10)]
 
 
 def test_an_end_without_a_drain_writes_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -348,7 +348,7 @@ def test_guessing_writes_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> 
     assert REFUSED_LINE_SECONDS == 60
     assert [line.fields["refused"] for line in refused] == [1, 60, 60]
     assert {line.fields["address"] for line in refused} == {"10.1.2.3"}
-    assert "guess" not in "".join(f"{line.getMessage()} {line.fields}" for line in refused)
+    assert "guess" not in "".join(f"{line.msg} {line.fields}" for line in refused)
 
 
 # ---- the key

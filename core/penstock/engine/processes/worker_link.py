@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -18,12 +19,14 @@ from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer, SendBuffer
 from penstock.wire import (
     SHARED_BYTES,
     WORD_INTERRUPT,
+    WORD_LOG_KEY,
     WORD_RECALLED,
     WORD_STARTED,
     FrameReader,
     Message,
     ToWorker,
     WireError,
+    log_mark,
     pack_into,
 )
 
@@ -83,7 +86,8 @@ class WorkerLink:
         self._memory = mmap.mmap(memory, SHARED_BYTES)
         self._words = memoryview(self._memory).cast("Q")
         output, their_output = os.pipe()
-        self._output = OutputPump(reactor, output, name)
+        self._words[WORD_LOG_KEY], self._words[WORD_LOG_KEY + 1] = secrets.randbits(64), secrets.randbits(64)
+        self._output = OutputPump(reactor, output, name, log_mark(self._words))
         self._theirs = [theirs.detach(), memory, their_output]
         reactor.watch_readable(self._socket.fileno(), self._on_readable)
 

@@ -14,6 +14,7 @@ from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
+from penstock.eventlog.standard_streams import occupy_standard_descriptors
 from penstock.socket_buffers import ReceiveBuffer
 from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned
 
@@ -89,6 +90,8 @@ class WorkerProcesses:
 
     def start(self) -> None:
         """Start the zygote, which imports the app."""
+        # A program may run without stderr; the engine's pipes and sockets must not take its number.
+        occupy_standard_descriptors()
         sys_path = [path or str(Path.cwd()) for path in sys.path]
         load = Load(self._target, sys_path, sys.argv, digest=self._manifest.digest, start_method=self._start_method)
         self._is_loaded = False

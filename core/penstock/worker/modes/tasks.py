@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from penstock.wire import FAILED_HANDLER, WINDOW_BYTES, Chunk, Done, Failure, Run
 from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint, require_iterable
 from penstock.worker.forks import leave_if_forked
+from penstock.worker.log_records import REQUEST_IDS
 
 # Messages of code written for asyncio that runs under trio: from asyncio itself, sniffio and anyio, trio's run loop.
 _FOREIGN_LOOP = (
@@ -112,6 +113,7 @@ class TaskAttempt:
     async def run(self) -> Done:
         """Run the attempt. Never raises: its cancellation is caught here, where its scope ends."""
         began = perf_counter()
+        REQUEST_IDS.set(self._invocation.run.request_ids)
         try:
             results = await self._results()
         except BaseException as error:

@@ -16,6 +16,7 @@ from typing import Any
 from penstock.wire import WINDOW_BYTES, Chunk, Done, Run
 from penstock.worker.attempts import END_OF_STREAM, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
+from penstock.worker.log_records import REQUEST_IDS
 
 Delivery = Done | Chunk
 
@@ -95,6 +96,7 @@ class ThreadAttempt:
 
     def run(self) -> None:
         """Run the attempt, and put its chunks and its ``Done`` into the mailbox."""
+        REQUEST_IDS.set(self._invocation.run.request_ids)
         is_stream = self._live.endpoint.is_stream
         self._mailbox.put(self._stream() if is_stream else self._live.answer(self._invocation))
 

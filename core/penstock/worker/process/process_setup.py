@@ -52,13 +52,6 @@ def write_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def occupy_standard_descriptors() -> None:
-    """Open the descriptors 0, 1 and 2 if they are closed, so that no socket is ever assigned one of these numbers."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-
-
 def become_worker(output: int, name: str, parent: int) -> None:
     """Turn this process into a worker, which only its engine controls.
 

@@ -16,11 +16,12 @@ from types import ModuleType
 from typing import Literal, NoReturn, Protocol
 
 from penstock.app import App, Pool
-from penstock.wire import SHARED_BYTES, Ready, SetupFailed, Spawn
+from penstock.wire import SHARED_BYTES, Ready, SetupFailed, Spawn, log_mark
 from penstock.worker import forks
 from penstock.worker.attempts import LiveEndpoint
 from penstock.worker.channel import Channel
 from penstock.worker.interrupts import InterruptGuard
+from penstock.worker.log_records import send_records
 from penstock.worker.models import Models, SetupError
 from penstock.worker.process.process_setup import become_worker
 from penstock.worker.program import Program, WorkerRuntime
@@ -86,8 +87,12 @@ class _WorkerMain:
         self._channel = Channel(engine)
         memory = mmap.mmap(descriptors.memory, SHARED_BYTES)
         os.close(descriptors.memory)
-        self._guard = InterruptGuard(memoryview(memory).cast("Q"))
+        words = memoryview(memory).cast("Q")
+        self._guard = InterruptGuard(words)
         self._guard.install()
+        mark = log_mark(words)
+        if mark:
+            send_records(mark)
         forks.watch(engine, self._guard)
 
     def run(self, load_app: Callable[[], App]) -> int:

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from penstock.app import App, loader
 from penstock.app.manifest import DisagreementError
+from penstock.eventlog.standard_streams import occupy_standard_descriptors
 from penstock.wire import Exited, FrameReader, FromZygote, Load, Loaded, LoadFailed, Message, Spawn, Spawned, pack
 from penstock.worker import forks
 from penstock.worker.failure_reports import user_traceback
@@ -225,7 +226,7 @@ def _kill_group(pid: int) -> None:
 
 def main() -> NoReturn:
     """Serve the engine at the other end of the socket named by the first argument."""
-    process_setup.occupy_standard_descriptors()
+    occupy_standard_descriptors()
     engine = socket.socket(fileno=int(sys.argv[1]))
     engine.set_inheritable(False)
     engine.setblocking(True)
