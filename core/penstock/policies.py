@@ -11,6 +11,9 @@ from penstock.errors import DeclarationError
 DEFAULT_DRAIN_TIMEOUT: Final = 30.0
 """The time in seconds that admitted jobs have to finish at a shutdown, unless the host or the request sets another."""
 
+DEFAULT_START_TIMEOUT: Final = 600.0
+"""The time in seconds in which a worker must become ready, imports included, unless the app sets another."""
+
 
 def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) -> None:
     if value is None and optional:

@@ -29,7 +29,7 @@ from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
 from penstock.scheduler.pools import Worker, WorkerPool
 from penstock.scheduler.shared_state import SchedulerState
-from penstock.scheduler.states import PAUSED
+from penstock.scheduler.states import PAUSED, STARTING
 from penstock.scheduler.timers import NEVER
 from penstock.testing import simulation
 from penstock.testing.simulation import SimulationFailed, simulate
@@ -454,7 +454,23 @@ def the_abandoned_are_taken_to_be_finished(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(drain, "_abandon", forgetful)
 
 
+def starts_may_take_forever(patch: pytest.MonkeyPatch) -> None:
+    due = supervision.on_worker_due
+
+    def patient(state: SchedulerState, worker: Worker, now: float) -> None:
+        if worker.state is not STARTING:
+            due(state, worker, now)
+
+    patch.setattr(supervision, "on_worker_due", patient)
+
+
+def suspended_workers_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(supervision, "on_worker_suspended", lambda *_: None)
+
+
 MUTATIONS = [
+    starts_may_take_forever,
+    suspended_workers_stay,
     slot_is_never_given_back,
     answers_come_twice,
     execution_deadlines_are_ignored,

@@ -13,7 +13,7 @@ from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Pool, Runtime, count, pools_of
 from penstock.codec.codec import codec_for
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Retries, Timeouts
+from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Retries, Timeouts
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -35,6 +35,9 @@ class App:
     settings:
         Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
         override them.
+    start_timeout:
+        Seconds in which a worker must become ready, from its start to the end of ``setup``, the import of the app
+        included; then it is killed and started again. None for no limit.
 
     Attributes
     ----------
@@ -48,11 +51,14 @@ class App:
         *,
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
         declaration.require_import_name(import_name)
+        declaration.require_start_timeout(start_timeout)
         self.import_name = import_name
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
+        self.start_timeout = start_timeout
         self.endpoints: list[Endpoint] = []
         self._pools: dict[str, Pool] = {}
 

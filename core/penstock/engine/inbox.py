@@ -73,6 +73,14 @@ class Inbox:
         started = link.last_started() if self._runs_in_turn(link.worker) else None
         self._receive(on.WorkerExited(link.worker, reason, link.setup_error, started))
 
+    def on_start_failure(self, worker: int, reason: str) -> None:
+        """Process that a worker has no process: an exit before it was ready."""
+        self._receive(on.WorkerExited(worker, reason))
+
+    def on_suspended(self, link: WorkerLink, reason: str) -> None:
+        """Process that a worker's process is stopped by a signal."""
+        self._receive(on.WorkerSuspended(link.worker, reason))
+
     def _runs_in_turn(self, worker_id: int) -> bool:
         """Return whether all attempts of the worker are inline, so that the one it had begun is known."""
         worker = self._scheduler.workers[worker_id]

@@ -71,7 +71,7 @@ class Performer:
         on_report: Callable[[AnyReport], None],
     ) -> None:
         self.inbox = Inbox(scheduler, observers, self.receive)
-        self.processes = WorkerProcesses(reactor, target, self.inbox)
+        self.processes = WorkerProcesses(reactor, target, self.inbox, load_seconds=app.start_timeout)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
         self.reactor = reactor

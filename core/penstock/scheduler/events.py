@@ -79,6 +79,13 @@ class WorkerExited(msgspec.Struct, gc=False):
     started: int | None = None
 
 
+class WorkerSuspended(msgspec.Struct, gc=False):
+    """The worker's process was stopped by a signal, and not continued in time: it must be replaced."""
+
+    worker: int
+    reason: str
+
+
 class StartRequested(msgspec.Struct, gc=False):
     """The workers are to be started. Exactly once, before any other event."""
 
@@ -122,6 +129,7 @@ Event = (
     | Recalled
     | SetupFinished
     | WorkerExited
+    | WorkerSuspended
     | StartRequested
     | ImportFailed
     | PauseRequested

@@ -83,6 +83,7 @@ class Scheduler:
             on.StartRequested: supervision.on_start_requested,
             on.SetupFinished: supervision.on_setup_finished,
             on.WorkerExited: supervision.on_worker_exited,
+            on.WorkerSuspended: supervision.on_worker_suspended,
             on.ImportFailed: supervision.on_import_failed,
             on.DrainRequested: drain.on_drain_requested,
             on.TimePassed: _time_passed,

@@ -26,6 +26,7 @@ from penstock.scheduler import Job
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.reports import PoolFailedReport
+from penstock.scheduler.states import DEAD
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.opinions import Opinions
@@ -222,11 +223,21 @@ class Simulation(FakeEngine):
         )
 
     def _strike(self) -> None:
-        """Kill a worker from outside, whatever it is doing."""
+        """Kill a worker from outside, or suspend it, whatever it is doing."""
         if self.weather.outage < math.inf:
             self.agenda.plan(self.dice.expovariate(1 / self.weather.outage), self._strike)
             if self.workers:
-                self.workers[self.dice.choice(sorted(self.workers))].exit("SIGKILL")
+                worker = self.workers[self.dice.choice(sorted(self.workers))]
+                if self.dice.random() < 0.8:
+                    worker.exit("SIGKILL")
+                else:
+                    self._suspend(worker)
+
+    def _suspend(self, worker: FakeWorker) -> None:
+        """Report that a worker is suspended, and check that it is given up. It may still act until it is killed."""
+        self.receive(on.WorkerSuspended(worker.worker, "SIGSTOP"))
+        known = self.scheduler.workers.get(worker.worker)
+        require(known is None or known.state == DEAD, "a suspended worker was not given up")
 
     def _fail_load(self) -> None:
         self.receive(on.TimePassed())  # the timers that are due go first, and may start workers

@@ -411,6 +411,15 @@ def test_an_app_knows_its_module(import_name: Any) -> None:
     assert App("shop").import_name == "shop"
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), True, "10"])
+def test_a_start_timeout_is_a_time_or_none(seconds: Any) -> None:
+    """Anything else is refused, with what to write."""
+    with pytest.raises(DeclarationError, match=r"start_timeout=.*None for no limit"):
+        App("shop", start_timeout=seconds)
+    assert App("shop").start_timeout == 600.0
+    assert App("shop", start_timeout=None).start_timeout is None
+
+
 def test_what_is_declared_is_frozen(app: App) -> None:
     """An endpoint or a pool cannot be changed behind the engine's back."""
     endpoint = declare(app)

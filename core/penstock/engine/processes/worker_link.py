@@ -10,8 +10,10 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from penstock.engine.processes.output_pump import OutputPump
+from penstock.engine.processes.process_handle import ProcessHandle
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
 from penstock.receive_buffer import RECEIVE_BYTES, ReceiveBuffer
@@ -46,6 +48,18 @@ class WorkerLink:
         The scheduler's id of the worker, and its name for operators.
     on_messages:
         Called with the link and the messages that have arrived, in order.
+    on_end:
+        Called with the link when the process has ended, on platforms that have pidfds.
+
+    Attributes
+    ----------
+    process:
+        The process, as far as the link knows it.
+
+    Raises
+    ------
+    OSError
+        If a descriptor cannot be opened. Nothing is left open then.
     """
 
     def __init__(
@@ -55,15 +69,15 @@ class WorkerLink:
         worker: int,
         name: str,
         on_messages: Callable[[WorkerLink, list[Message]], None],
+        *,
+        on_end: Callable[[WorkerLink], None],
     ) -> None:
         self.worker = worker
         self.name = name
-        self.pid: int | None = None
+        self.process = ProcessHandle(reactor, lambda: on_end(self))
         self.setup_error = ""
         self._last_started = 0
         self._is_closed = False
-        self._pidfd = -1
-        self._is_doomed = False  # to be killed as soon as its pid is known
         self._reactor = reactor
         self._buffer = buffer
         self._on_messages = on_messages
@@ -72,15 +86,24 @@ class WorkerLink:
         self._is_flush_planned = False
         self._is_blocked = False
         self._is_garbled = False  # it has broken the protocol, so nothing that follows can be trusted
-        self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
-        memory = _shared_memory()
-        self._memory = mmap.mmap(memory, SHARED_BYTES)
+        with ExitStack() as undo:
+            self._socket, theirs = socket.socketpair()
+            undo.enter_context(self._socket)
+            undo.enter_context(theirs)
+            self._socket.setblocking(False)
+            memory = _shared_memory()
+            undo.callback(os.close, memory)
+            self._memory = mmap.mmap(memory, SHARED_BYTES)
+            undo.enter_context(self._memory)
+            output, their_output = os.pipe()
+            undo.callback(os.close, their_output)
+            undo.callback(os.close, output)
+            self._output = OutputPump(reactor, output, name)
+            undo.callback(reactor.watch_readable, output, None)
+            reactor.watch_readable(self._socket.fileno(), self._on_readable)
+            undo.pop_all()
         self._words = memoryview(self._memory).cast("Q")
-        output, their_output = os.pipe()
-        self._output = OutputPump(reactor, output, name)
         self._theirs = [theirs.detach(), memory, their_output]
-        reactor.watch_readable(self._socket.fileno(), self._on_readable)
 
     def __repr__(self) -> str:
         return f"<WorkerLink {self.name} pid {self.pid}>"
@@ -97,17 +120,18 @@ class WorkerLink:
         while self._theirs:
             os.close(self._theirs.pop())
 
-    def on_spawned(self, pid: int, pidfd: int) -> None:
-        """Record that the process exists. ``pidfd`` is -1 on platforms without pidfds."""
-        self.pid = pid
-        self._pidfd = pidfd
-        if self._is_doomed:
-            self.kill()
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None until it is known."""
+        return self.process.pid
+
+    @pid.setter
+    def pid(self, pid: int) -> None:
+        self.process.pid = pid
 
     def kill(self) -> None:
         """Send SIGKILL, now or as soon as the process exists."""
-        self._is_doomed = True
-        self._signal(signal.SIGKILL)
+        self.process.kill()
 
     def interrupt(self, attempt: int) -> None:
         """Raise an exception in the user's code, if it is inside this attempt right now.
@@ -116,7 +140,7 @@ class WorkerLink:
         attempt, and the worker reads the word before it enters user code.
         """
         self._words[WORD_INTERRUPT] = attempt
-        self._signal(signal.SIGUSR1)
+        self.process.signal(signal.SIGUSR1)
 
     def recall(self, attempt: int) -> int:
         """Take back the attempts that were sent ahead: the worker begins none up to this one from now on.
@@ -134,17 +158,6 @@ class WorkerLink:
             self._last_started = self._words[WORD_STARTED]
         return self._last_started
 
-    def _signal(self, number: int) -> None:
-        if self.pid is None or self._socket.fileno() < 0:
-            return  # not started yet; or reaped, and its pid may belong to another process by now
-        try:
-            if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, number)
-            else:
-                os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass  # dead already; its exit is about to be reported
-
     def close(self) -> None:
         """Read what the worker left behind, and release everything. Idempotent."""
         if self._is_closed:
@@ -159,9 +172,7 @@ class WorkerLink:
         self.close_descriptors()
         self._words.release()
         self._memory.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self.process.close()
 
     # ---- messages
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
-import sys
-from pathlib import Path
+from contextlib import suppress
 from typing import Protocol
 
+from penstock.engine.processes.descriptor_reserve import DescriptorReserve
 from penstock.engine.processes.worker_link import WorkerLink
-from penstock.engine.processes.zygote_link import ZygoteLink
+from penstock.engine.processes.zygotes import Zygotes
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
 from penstock.receive_buffer import ReceiveBuffer
-from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned
+from penstock.wire import Exited, Loaded, LoadFailed, Message, Spawn, Spawned, SpawnFailed, Suspended
 
-_MAX_ZYGOTE_LOSSES = 3  # in a row, with no worker started in between
+REASON_SECONDS = 1.0
+"""The time in which a zygote says how a worker has ended. After that the end counts, and the reason is unknown."""
+SUSPENDED_SECONDS = 3.0
+"""The time for which a worker may be stopped by a signal before it is replaced."""
+
+_DESCRIPTORS_PER_START = 12  # the most that a new zygote and the first worker after it need
+_DESCRIPTORS_PER_WORKER = 4  # that a link keeps open: socket, shared memory, output, pidfd
 
 
 class ProcessEvents(Protocol):
@@ -27,12 +34,20 @@ class ProcessEvents(Protocol):
     def on_exit(self, link: WorkerLink, reason: str) -> None:
         """Handle the end of a worker's process. Everything that it had sent has been reported before."""
 
+    def on_start_failure(self, worker: int, reason: str) -> None:
+        """Handle that a worker could not be started, so that it has no link."""
+
+    def on_suspended(self, link: WorkerLink, reason: str) -> None:
+        """Handle that a worker's process is stopped by a signal, and has been for too long."""
+
     def on_load_failure(self, error: str) -> None:
         """Handle that the zygote cannot import the app, so that there will be no workers."""
 
 
 class WorkerProcesses:
-    """Starts and kills workers, and replaces a zygote that died.
+    """Starts and kills workers, by way of a zygote.
+
+    Nothing here raises when the machine runs out of something: a start that fails is an event.
 
     Parameters
     ----------
@@ -42,17 +57,20 @@ class WorkerProcesses:
         Where the zygote finds the app.
     events:
         Receives the reports.
+    load_seconds:
+        The time for the import of the app; None for no limit.
     """
 
-    def __init__(self, reactor: Reactor, target: str, events: ProcessEvents) -> None:
+    def __init__(
+        self, reactor: Reactor, target: str, events: ProcessEvents, *, load_seconds: float | None = None
+    ) -> None:
         self._reactor = reactor
-        self._target = target
         self._events = events
         self._buffer = ReceiveBuffer()
-        self._zygote: ZygoteLink | None = None
-        self._is_loaded = False
+        self._reserve = DescriptorReserve()
+        self._zygotes = Zygotes(reactor, target, load_seconds, self)
         self._is_closed = False
-        self._losses = 0
+        self._names: set[str] = set()
         self._links: dict[int, WorkerLink] = {}
         self._to_spawn: dict[int, Spawn] = {}  # requested before the app was imported
 
@@ -61,27 +79,70 @@ class WorkerProcesses:
         """The workers whose exit has not been reported, by the scheduler's id."""
         return self._links
 
+    # ---- starts
+
     def start(self) -> None:
         """Start the zygote, which imports the app."""
-        load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv)
-        self._is_loaded = False
-        self._zygote = ZygoteLink(self._reactor, load, self._on_zygote_message, self._on_zygote_lost)
+        self._zygotes.is_wanted = True
+        self._start_zygote()
+
+    def _start_zygote(self) -> None:
+        """Start a zygote if one is missing. If it cannot be started, that is tried again with each worker."""
+        try:
+            with self._reserve.lent():
+                self._zygotes.start_if_missing()
+        except OSError as error:
+            for worker in list(self._to_spawn):
+                self._exited(worker, _refusal("the process that forks the workers", error))
+        self._keep_descriptors()
 
     def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
         """Start a worker, now or as soon as the app is imported."""
         name = f"{pool}/{place}"
-        self._links[worker] = WorkerLink(self._reactor, self._buffer, worker, name, self._events.on_messages)
-        self._to_spawn[worker] = Spawn(worker, pool, name, device)
-        if self._is_loaded:
+        self._names.add(name)
+        try:
+            with self._reserve.lent():
+                self._zygotes.start_if_missing()
+                link = WorkerLink(
+                    self._reactor, self._buffer, worker, name, self._events.on_messages, on_end=self._on_end
+                )
+        except OSError as error:
+            self._fail_soon(worker, _refusal("it", error))
+        else:
+            self._links[worker] = link
+            self._to_spawn[worker] = Spawn(worker, pool, name, device)
             self._spawn_waiting()
+        self._keep_descriptors()
 
     def _spawn_waiting(self) -> None:
-        assert self._zygote is not None
+        if not self._zygotes.is_loaded:
+            return
         for worker, message in self._to_spawn.items():
             link = self._links[worker]
-            self._zygote.spawn(message, link.descriptors)
+            try:
+                self._zygotes.spawn(message, link.descriptors)
+            except OSError as error:
+                self._fail_soon(worker, _refusal("it", error))
             link.close_descriptors()
         self._to_spawn.clear()
+
+    def _fail_soon(self, worker: int, reason: str) -> None:
+        """Report a failed start, but not while the command to start it is being performed."""
+        self._reactor.call_soon(lambda: self._fail_start(worker, reason))
+
+    def _fail_start(self, worker: int, reason: str) -> None:
+        if worker in self._links:
+            self._exited(worker, reason)
+        elif not self._is_closed:
+            self._events.on_start_failure(worker, reason)
+
+    def _keep_descriptors(self) -> None:
+        """Reserve what the missing workers will need, before anyone else takes it."""
+        if not self._is_closed:
+            missing = len(self._names) - len(self._links)
+            self._reserve.hold(_DESCRIPTORS_PER_START + _DESCRIPTORS_PER_WORKER * max(0, missing))
+
+    # ---- ends
 
     def kill(self, worker: int) -> None:
         """Send SIGKILL to a worker. A worker that the zygote has not been asked for yet is never started."""
@@ -95,56 +156,30 @@ class WorkerProcesses:
         self._is_closed = True
         for link in self._links.values():
             link.kill()
-        if self._zygote is not None:
-            self._zygote.close()
+        self._zygotes.close()
         for link in self._links.values():
             link.close()
         self._links.clear()
+        self._reserve.close()
 
-    # ---- messages from the zygote
+    def _on_end(self, link: WorkerLink) -> None:
+        """Wait a moment for the zygote to say how the worker has ended: only it can know."""
+        self._reactor.call_at(self._reactor.time() + REASON_SECONDS, lambda: self._ended_unexplained(link))
 
-    def _on_zygote_message(self, message: Message, pidfd: int) -> None:
-        if isinstance(message, Spawned):
-            self._losses = 0
-            self._links[message.worker].on_spawned(message.pid, pidfd)
-        elif isinstance(message, Exited):
-            self._exited(message.worker, _reason(message.status))
-        elif isinstance(message, Loaded):
-            self._loaded(message)
-        elif isinstance(message, LoadFailed):
-            self._load_failed(message.traceback)
+    def _ended_unexplained(self, link: WorkerLink) -> None:
+        if self._links.get(link.worker) is link:
+            link.process.kill_group()
+            self._exited(link.worker, "unknown, because the process that forks the workers does not answer")
 
-    def _loaded(self, message: Loaded) -> None:
-        if message.threads:
-            log_event(
-                logging.WARNING,
-                "import-threads",
-                "importing the app started threads, so workers cannot be forked from one warm process: each worker "
-                "imports the app itself, and takes longer to become ready; start threads in setup() instead",
-                threads=", ".join(message.threads),
-            )
-        self._is_loaded = True
-        self._spawn_waiting()
+    def _suspended(self, worker: int) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            self._reactor.call_at(self._reactor.time() + SUSPENDED_SECONDS, lambda: self._still_suspended(link))
 
-    def _load_failed(self, error: str) -> None:
-        self._events.on_load_failure(error)
-        for worker in list(self._to_spawn):
-            self._exited(worker, "the app could not be imported")
-
-    def _on_zygote_lost(self) -> None:
-        """Start another zygote. The kernel has killed the lost one's workers; where it does not, ``kill`` does."""
-        if self._is_closed:
-            return
-        self._losses += 1
-        log_event(logging.ERROR, "zygote-lost", "the process that forks the workers died; starting another")
-        for link in list(self._links.values()):
-            link.kill()
-        if self._losses >= _MAX_ZYGOTE_LOSSES:
-            self._load_failed("the process that imports the app died each time")
-        else:
-            self.start()
-        for worker in [worker for worker in self._links if worker not in self._to_spawn]:
-            self._exited(worker, "its zygote died")
+    def _still_suspended(self, link: WorkerLink) -> None:
+        if self._links.get(link.worker) is link and link.process.state == "T":
+            reason = f"its process was stopped by a signal (SIGSTOP), and not continued within {SUSPENDED_SECONDS:g} s"
+            self._events.on_suspended(link, reason)
 
     def _exited(self, worker: int, reason: str) -> None:
         link = self._links.get(worker)
@@ -152,9 +187,84 @@ class WorkerProcesses:
             return
         self._to_spawn.pop(worker, None)
         link.close()
+        self._zygotes.forget(worker)
         self._events.on_exit(link, reason)
         # Only now: reports of the exit still look the process up.
         self._links.pop(worker, None)
+        self._keep_descriptors()
+
+    # ---- the zygote
+
+    def on_zygote_message(self, message: Message, pidfd: int) -> None:
+        """See ``ZygoteReports``."""
+        if isinstance(message, Spawned):
+            self._spawned(message, pidfd)
+        elif isinstance(message, SpawnFailed):
+            self._exited(message.worker, message.reason)
+        elif isinstance(message, Exited):
+            self._exited(message.worker, _reason(message.status))
+        elif isinstance(message, Suspended):
+            self._suspended(message.worker)
+        elif isinstance(message, Loaded):
+            self._loaded(message)
+        elif isinstance(message, LoadFailed):
+            self.on_zygotes_failed(message.traceback)
+
+    def _spawned(self, message: Spawned, pidfd: int) -> None:
+        self._zygotes.note_success()
+        link = self._links.get(message.worker)
+        if pidfd < 0:
+            pidfd = self._open_pidfd(message.pid)
+        if link is not None:
+            link.process.on_spawned(message.pid, pidfd)
+        elif pidfd >= 0:  # by a zygote that has answered too late
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+
+    def _open_pidfd(self, pid: int) -> int:
+        """Open the pidfd that came with a message, and was lost because this process had no descriptor left for it."""
+        try:
+            with self._reserve.lent():
+                return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+        except OSError:
+            return -1
+        finally:
+            self._keep_descriptors()
+
+    def _loaded(self, message: Loaded) -> None:
+        if message.threads:
+            _warn_of_threads(message.threads)
+        self._spawn_waiting()
+
+    def on_zygotes_failed(self, error: str) -> None:
+        """See ``ZygoteReports``."""
+        self._events.on_load_failure(error)
+        for worker in list(self._to_spawn):
+            self._exited(worker, "the app could not be imported")
+
+    def on_zygote_replaced(self, workers: set[int], reason: str) -> None:
+        """See ``ZygoteReports``."""
+        for worker in workers:
+            self._links[worker].kill()
+        self._start_zygote()
+        for worker in workers:
+            self._exited(worker, reason)
+
+
+def _warn_of_threads(threads: list[str]) -> None:
+    log_event(
+        logging.WARNING,
+        "import-threads",
+        "importing the app started threads, so workers cannot be forked from one warm process: each worker "
+        "imports the app itself, and takes longer to become ready; start threads in setup() instead",
+        threads=", ".join(threads),
+    )
+
+
+def _refusal(what: str, error: OSError) -> str:
+    """Return the reason why something could not be started, for a person."""
+    return f"{what} could not be started: {error.strerror or error}"
 
 
 def _reason(status: int) -> str:
