@@ -169,8 +169,8 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def murder_workers(self) -> None:
         """Kill the gunicorn workers that have no heartbeat, unless the whole machine has just been held up.
 
-        A container that was paused, or a job that was stopped from its terminal, is no worker that hangs: there was no
-        heartbeat, because nothing ran. The arbiter looks again in a second.
+        In a container that was paused, or a job that was stopped from its terminal, nothing ran, and the missing
+        heartbeat proves nothing. The arbiter looks again in a second.
         """
         before, self._looked = self._looked, time.monotonic()
         if self._looked - before <= LONGEST_LOOK_GAP:

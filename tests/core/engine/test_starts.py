@@ -12,12 +12,21 @@ from pathlib import Path
 import pytest
 
 from penstock.engine.processes import worker_processes, zygote_link
+from penstock.engine.processes.descriptor_reserve import DescriptorReserve
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
 from penstock.receive_buffer import ReceiveBuffer
 from penstock.wire import Load
-from tests.core.engine.real_processes import Reports, no_descriptor_left, open_descriptors, running, until, zygote_pid
+from tests.core.engine.real_processes import (
+    APP,
+    Reports,
+    no_descriptor_left,
+    open_descriptors,
+    running,
+    until,
+    zygote_pid,
+)
 from tests.core.worker.zygote_client import is_gone
 
 
@@ -119,8 +128,53 @@ def start_alone(kind: str) -> WorkerLink | ZygoteLink:
     return WorkerLink(AsyncioReactor(), ReceiveBuffer(), 1, "default/0", print, on_end=print)
 
 
+def test_the_shortage_of_descriptors_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The operator reads once that the limit is reached, and again only after it was not."""
+    reserve = DescriptorReserve()
+    for _ in range(2):
+        with no_descriptor_left(but=3):
+            reserve.hold(5)
+            with reserve.lent():
+                pass
+            reserve.hold(6)
+        reserve.hold(5)
+        reserve.close()
+    lines = [record.message for record in caplog.records]
+    assert [line.partition(";")[0] for line in lines] == [
+        "only 3 of 5 file descriptors could be reserved for workers that will have to be started: Too many open files"
+    ] * 2
+
+
 def test_a_refused_fork_is_an_event(tmp_path: Path) -> None:
-    """A zygote that cannot fork, here for want of descriptors, says why, goes on, and forks again when it can."""
+    """Where the kernel refuses a fork, the zygote says why, goes on, and forks again when it may."""
+    source = (
+        APP
+        + """
+import errno, os
+fork, refusals = os.fork, [OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), OSError(errno.ENOMEM, "no memory")]
+def fork_or_fail():
+    if refusals:
+        raise refusals.pop(0)
+    return fork()
+os.fork = fork_or_fail
+"""
+    )
+
+    async def scenario() -> None:
+        async with running(tmp_path, workers=0, source=source) as (processes, reports):
+            for worker in (1, 2, 3):
+                processes.spawn(worker, "default", 0, None)
+            await until(lambda: 3 in reports.ready)
+            assert reports.exits == {
+                1: "it could not be started: Resource temporarily unavailable",
+                2: "it could not be started: no memory",
+            }
+
+    run(scenario)
+
+
+def test_a_zygote_without_descriptors_says_so(tmp_path: Path) -> None:
+    """The kernel then drops those that come with the order: that start fails, and the next one succeeds."""
 
     async def scenario() -> None:
         async with running(tmp_path) as (processes, reports):
