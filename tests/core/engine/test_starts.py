@@ -247,14 +247,31 @@ def test_a_zygote_that_does_not_answer_is_replaced_and_its_workers_live_on(tmp_p
 
 
 def test_an_import_has_a_time_limit(tmp_path: Path) -> None:
-    """A zygote that hangs in the import is replaced, and after three of them the app counts as broken."""
+    """A zygote that hangs in the import is killed, which is a failed start of each worker that waits for it."""
 
     async def scenario() -> None:
         source = "import time\ntime.sleep(60)\n"
         async with running(tmp_path, workers=0, source=source, load_seconds=0.1) as (processes, reports):
             processes.spawn(1, "default", 0, None)
             await until(lambda: 1 in reports.exits)
-            assert reports.load_failure == "the import of the app did not end within 0.1 s"
+            assert reports.exits[1] == "the import of the app did not end within 0.1 s"
+            assert reports.load_failure == ""
+
+    run(scenario)
+
+
+def test_a_zygote_that_dies_in_the_import_is_a_failed_start(tmp_path: Path) -> None:
+    """Each worker that waits for it fails with it; the next start begins with another zygote, however often."""
+
+    async def scenario() -> None:
+        async with running(tmp_path, workers=0) as (processes, reports):
+            for worker in range(1, 5):
+                processes.spawn(worker, "default", 0, None)
+                os.kill(zygote_pid(processes), signal.SIGKILL)
+                await until(lambda worker=worker: worker in reports.exits)
+                assert reports.exits[worker] == "the process that imports the app died"
+            processes.spawn(5, "default", 0, None)
+            await until(lambda: 5 in reports.ready)
 
     run(scenario)
 

@@ -82,18 +82,10 @@ class WorkerProcesses:
     # ---- starts
 
     def start(self) -> None:
-        """Start the zygote, which imports the app."""
+        """Start the zygote, which imports the app. If it cannot be started, that is tried again with each worker."""
         self._zygotes.is_wanted = True
-        self._start_zygote()
-
-    def _start_zygote(self) -> None:
-        """Start a zygote if one is missing. If it cannot be started, that is tried again with each worker."""
-        try:
-            with self._reserve.lent():
-                self._zygotes.start_if_missing()
-        except OSError as error:
-            for worker in list(self._to_spawn):
-                self._exited(worker, _refusal("the process that forks the workers", error))
+        with suppress(OSError), self._reserve.lent():
+            self._zygotes.start_if_missing()
         self._keep_descriptors()
 
     def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
@@ -208,10 +200,9 @@ class WorkerProcesses:
         elif isinstance(message, Loaded):
             self._loaded(message)
         elif isinstance(message, LoadFailed):
-            self.on_zygotes_failed(message.traceback)
+            self._load_failed(message.traceback)
 
     def _spawned(self, message: Spawned, pidfd: int) -> None:
-        self._zygotes.note_success()
         link = self._links.get(message.worker)
         if pidfd < 0:
             pidfd = self._open_pidfd(message.pid)
@@ -237,18 +228,17 @@ class WorkerProcesses:
             _warn_of_threads(message.threads)
         self._spawn_waiting()
 
-    def on_zygotes_failed(self, error: str) -> None:
-        """See ``ZygoteReports``."""
+    def _load_failed(self, error: str) -> None:
         self._events.on_load_failure(error)
         for worker in list(self._to_spawn):
             self._exited(worker, "the app could not be imported")
 
-    def on_zygote_replaced(self, workers: set[int], reason: str) -> None:
-        """See ``ZygoteReports``."""
+    def on_zygote_given_up(self, workers: set[int], reason: str) -> None:
+        """See ``ZygoteReports``. Where the kernel has not killed the workers of a dead zygote, ``kill`` does."""
         for worker in workers:
             self._links[worker].kill()
-        self._start_zygote()
-        for worker in workers:
+        waiting = [] if self._zygotes.is_present else list(self._to_spawn)
+        for worker in [*workers, *waiting]:
             self._exited(worker, reason)
 
 

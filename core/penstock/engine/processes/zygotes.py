@@ -12,8 +12,6 @@ from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
 from penstock.wire import Load, Message, Spawn
 
-_MAX_LOSSES = 3  # in a row, with no worker started in between
-
 
 class ZygoteReports(Protocol):
     """The owner of the workers, as the zygotes report to it."""
@@ -21,17 +19,15 @@ class ZygoteReports(Protocol):
     def on_zygote_message(self, message: Message, pidfd: int) -> None:
         """Handle a message; ``pidfd`` as in ``ZygoteEvents``."""
 
-    def on_zygote_replaced(self, workers: set[int], reason: str) -> None:
-        """Handle that a zygote was given up, and these workers with it, and that another is to be started."""
-
-    def on_zygotes_failed(self, error: str) -> None:
-        """Handle that no zygote gets as far as starting workers, so that there will be none."""
+    def on_zygote_given_up(self, workers: set[int], reason: str) -> None:
+        """Handle that a zygote was given up, and these workers with it. Another one is started for the next worker."""
 
 
 class Zygotes:
     """Starts a zygote, and another one in place of one that died or hangs.
 
-    A zygote that hangs stays for as long as workers live that it has forked: the kernel kills them with it.
+    The other one is started together with the next worker, so that the back-off of workers is that of zygotes too. A
+    zygote that hangs stays for as long as workers live that it has forked: the kernel would kill them with it.
 
     Parameters
     ----------
@@ -57,9 +53,13 @@ class Zygotes:
         self._reports = reports
         self._current: ZygoteLink | None = None
         self._retired: list[ZygoteLink] = []
-        self._losses = 0
         self.is_wanted = False
         self._is_closed = False
+
+    @property
+    def is_present(self) -> bool:
+        """True if there is a zygote from which workers will come."""
+        return self._current is not None
 
     @property
     def is_loaded(self) -> bool:
@@ -101,10 +101,6 @@ class Zygotes:
     def _all(self) -> list[ZygoteLink]:
         return [*self._retired, *([self._current] if self._current is not None else [])]
 
-    def note_success(self) -> None:
-        """Record that a worker was started: the zygotes before this one need not be counted any more."""
-        self._losses = 0
-
     # ---- what the links report
 
     def on_zygote_message(self, message: Message, pidfd: int) -> None:
@@ -117,13 +113,11 @@ class Zygotes:
             return
         if zygote.has_failed:
             self.is_wanted = False  # there will be no workers
-        elif zygote is self._current:
-            log_event(logging.ERROR, "zygote-lost", "the process that forks the workers died; starting another")
-        if zygote in self._retired:
-            self._retired.remove(zygote)
-            self._reports.on_zygote_replaced(zygote.workers.copy(), "its zygote died")
         else:
-            self._replace(zygote.workers.copy(), "its zygote died", "the process that imports the app died each time")
+            what = "forks the workers" if zygote.is_loaded else "imports the app"
+            log_event(logging.ERROR, "zygote-lost", f"the process that {what} died", pid=zygote.pid)
+        reason = "its zygote died" if zygote.is_loaded else "the process that imports the app died"
+        self._give_up(zygote, zygote.workers.copy(), reason)
 
     def on_zygote_silent(self, zygote: ZygoteLink, seconds: float) -> None:
         """See ``ZygoteEvents``."""
@@ -133,17 +127,16 @@ class Zygotes:
             what = "the import of the app did not end"
         problem = f"{what} within {seconds:g} s"
         fields = {"pid": zygote.pid, "workers": len(zygote.workers - unanswered)}
-        log_event(logging.ERROR, "zygote-hung", f"{problem}; starting another process", **fields)
+        log_event(logging.ERROR, "zygote-hung", problem, **fields)
         if zygote.workers == unanswered:
             zygote.close()
         else:
             self._retired.append(zygote)
-        self._replace(unanswered, problem, problem)
+        self._give_up(zygote, unanswered, problem)
 
-    def _replace(self, workers: set[int], reason: str, error: str) -> None:
-        self._current = None
-        self._losses += 1
-        if self._losses >= _MAX_LOSSES and self.is_wanted:
-            self.is_wanted = False
-            self._reports.on_zygotes_failed(error)
-        self._reports.on_zygote_replaced(workers, reason)
+    def _give_up(self, zygote: ZygoteLink, workers: set[int], reason: str) -> None:
+        if zygote is self._current:
+            self._current = None
+        elif zygote.is_closed:
+            self._retired.remove(zygote)
+        self._reports.on_zygote_given_up(workers, reason)
