@@ -15,9 +15,9 @@ WORDS = [word for row in ROWS for word in row.split(", ")]
 # Words at the end of class names that mean here what they mean in every program.
 PLAIN = """
     answer, app, application, arbiter, backoff, batching, body, budget, buffer, candidate, check, clock, collector,
-    decision, demand, descriptor, ending, error, failure, formatter, group, guard, handle, kind, lifespan, line, log,
-    logger, loader, mode, opinion, option, page, parameter, process, protocol, proxy, pump, reader, recorder, retry,
-    setting, simulation, size, source, stream, thread, timer, transition, value, watch
+    decision, demand, descriptor, ending, error, failure, formatter, group, guard, handle, header, kind, lifespan, line,
+    log, logger, loader, mode, opinion, option, page, parameter, process, protocol, proxy, pump, reader, recorder,
+    retry, router, setting, simulation, size, source, stream, thread, timer, transition, value, watch
 """
 PARTICIPLE = re.compile("[a-z]+ed|ahead|broken|short")
 # The modules whose classes are named for happenings and messages, not for things.

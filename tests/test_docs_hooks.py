@@ -145,10 +145,10 @@ def test_everything_a_plug_in_may_import_is_mentioned() -> None:
 
 
 def test_every_attribute_of_a_submission_is_listed() -> None:
-    """The table has the public slots, and the one property that is meant for decisions."""
+    """The table has the public slots, and the properties that are meant for decisions."""
     part = TEXT[TEXT.index("## Submissions") : TEXT.index("## Records")]
     listed = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
-    assert set(listed) == {name for name in Submission.__slots__ if not name.startswith("_")} | {"share"}
+    assert set(listed) == {name for name in Submission.__slots__ if not name.startswith("_")} | {"priority", "share"}
 
 
 @pytest.mark.parametrize("hook", HOOKS)

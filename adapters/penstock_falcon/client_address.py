@@ -50,24 +50,34 @@ class TrustedProxies:
             Looks up a header of the request. Entries before the first untrusted address are ignored, because the client
             can write any text there.
         """
-        if not self._is_trusted(peer):
-            return peer
+        nearest = _parsed(peer)
+        if nearest is None or not self._includes(nearest):
+            return peer if nearest is None else str(nearest)
         hops = (header(FORWARDED_FOR) or "").split(",")[-MOST_HOPS:]
-        for hop in map(str.strip, reversed(hops)):
-            if _parsed(hop) is None:
+        client = str(nearest)
+        for address in map(_parsed, reversed(hops)):
+            if address is None:
                 break
-            peer = hop
-            if not self._is_trusted(hop):
+            client = str(address)
+            if not self._includes(address):
                 break
-        return peer
+        return client
 
-    def _is_trusted(self, peer: str) -> bool:
-        address = _parsed(peer)
-        return address is not None and any(address in network for network in self._trusted)
+    def _includes(self, address: Address) -> bool:
+        return any(address in network for network in self._trusted)
 
 
 def _parsed(text: str) -> Address | None:
+    """Return the address in one entry of the header, with or without a port; None if there is none in it."""
+    text = text.strip()
+    if text.startswith("["):  # [2001:db8::1]:443
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:  # 192.0.2.1:4711
+        text = text.partition(":")[0]
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    # A socket that listens on :: sees IPv4 clients as ::ffff:192.0.2.1.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

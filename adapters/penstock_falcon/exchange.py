@@ -13,11 +13,11 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON
+from penstock.hosting import JSON, NORMAL_RANK, ResponseHeaders
 from penstock_falcon.framing import STREAM_HEADERS, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
-from penstock_falcon.request_checks import RequestChecks
+from penstock_falcon.request_checks import HostCheck, RequestChecks
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -39,17 +39,26 @@ class Exchange(Submission):
     __slots__ = ("began", "method", "path")
 
     def __init__(
-        self, endpoint: Endpoint | Route, *, request_id: str, header: HeaderLookup, address: str, method: str, path: str
+        self,
+        endpoint: Endpoint | Route,
+        *,
+        request_id: str,
+        header: HeaderLookup,
+        query: str,
+        address: str,
+        method: str,
+        path: str,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
         self.request_id = request_id
         self.header = header
+        self.query = query
         self.address = address
         self.principal = None
         self.timeouts = endpoint.timeouts
-        self.priority = "normal"
-        self.response_headers = []
+        self.rank = NORMAL_RANK
+        self.response_headers = ResponseHeaders()
         self._releases = []
         self._answered = None
         self.began = monotonic()
@@ -104,6 +113,7 @@ class Resource(ABC):
         self._transport = transport
         self._target = target
         self._debug = service.settings.debug
+        self._host_check = HostCheck()
         pipeline = service.pipeline(target)
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
         self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
@@ -113,6 +123,9 @@ class Resource(ABC):
         exchange = self._identify(req)
         call: AnyCall | None = None
         try:
+            host = exchange.header("host")
+            if host not in self._host_check.known:
+                self._host_check.check(host, is_required=self._transport.requires_host(req))
             engine = self._service.engine or self._service.start()
             if self._blocking_steps:
                 await self._ask_in_turn(exchange)
@@ -137,6 +150,7 @@ class Resource(ABC):
             self._target,
             request_id=request_id(header("x-request-id")),
             header=header,
+            query=req.query_string,
             address=proxies.client_address(peer, header) if proxies.has_any else peer,
             method=req.method,
             path=req.path,
@@ -268,7 +282,7 @@ class RouteResource(Resource):
             method=exchange.method,
             path=exchange.path,
             header=exchange.header,
-            query=req.query_string,
+            query=exchange.query,
             address=exchange.address,
             principal=exchange.principal,
         )

@@ -31,7 +31,10 @@ from penstock.hooks import log_event
 from penstock_falcon.responses import NO_JOB_TIMING, HttpResponse, common_headers
 
 PROBLEM = "application/problem+json"
-SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER = 1, 60
+SHORTEST_RETRY_AFTER = 1
+# Up to here a wait is advice about the load, which is jittered. A longer one is an appointment, such as midnight for a
+# daily quota, and is sent unchanged.
+LONGEST_JITTERED_RETRY_AFTER = 60
 # The default, in seconds, if the error does not say when to retry.
 USUAL_RETRY_AFTER = 1.0
 
@@ -58,15 +61,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 def retry_after(seconds: float | None) -> int:
-    """Return the whole seconds for ``Retry-After``: at least ``seconds``, at most 60.
+    """Return the whole seconds for ``Retry-After``: at least ``seconds``, and above 60 only if they are.
 
     Clients obey the header exactly and add no jitter of their own, so the jitter is added here: clients that were
-    refused together must not return together.
+    refused together must not return together. A wait that has no end is sent as 60 s.
     """
     base = USUAL_RETRY_AFTER if seconds is None else max(0.0, seconds)
+    if LONGEST_JITTERED_RETRY_AFTER < base < math.inf:
+        return math.ceil(base)
     spread = random.uniform(1.0, 2.0)  # noqa: S311 - to spread clients, not to keep a secret
-    jittered = math.ceil(min(base, LONGEST_RETRY_AFTER) * spread)
-    return max(SHORTEST_RETRY_AFTER, min(LONGEST_RETRY_AFTER, jittered))
+    jittered = math.ceil(min(base, LONGEST_JITTERED_RETRY_AFTER) * spread)
+    return max(SHORTEST_RETRY_AFTER, min(LONGEST_JITTERED_RETRY_AFTER, jittered))
 
 
 def error_type(status: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from penstock import Endpoint
@@ -12,6 +13,38 @@ from penstock.hosting import JSON
 VALIDATED_HERE_BYTES = 64 * 1024
 # No real length has more digits, and int() rejects thousands of digits with an error of its own.
 _LENGTH_DIGITS = 18
+
+
+# RFC 3986, section 3.2.2, without the comma, with which servers join repeated headers.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(:[0-9]*)?")
+
+
+class HostCheck:
+    """The check of ``Host``, which remembers the few valid ones that a server is called by."""
+
+    __slots__ = ("known",)
+
+    _MOST_KNOWN = 256
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def check(self, host: str | None, *, is_required: bool) -> None:
+        """Check a host that is not ``known``.
+
+        Raises
+        ------
+        MalformedRequest
+            If it is missing although it is required (RFC 9112, section 3.2), or if it is not the name of a host.
+        """
+        if host is None:
+            if is_required:
+                raise MalformedRequest("The request has no Host header, which HTTP/1.1 requires", param="Host")
+            return
+        if not _HOST.fullmatch(host):
+            raise MalformedRequest(f"The Host header {host[:100]!r} is not the name of a host", param="Host")
+        if len(self.known) < self._MOST_KNOWN:
+            self.known.add(host)
 
 
 class RequestChecks:

@@ -8,12 +8,9 @@ from typing import Any
 import falcon
 import msgspec
 
-OK = "ok"
+from penstock.hosting import SERVER_HEADERS
 
-# The server frames the message; a handler that sets these could only break the framing.
-SERVER_HEADERS = frozenset(
-    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
+OK = "ok"
 
 
 class HttpResponse(msgspec.Struct, gc=False):

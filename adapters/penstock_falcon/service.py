@@ -75,6 +75,7 @@ class Service(ABC, Generic[EngineT]):
     """True if responses carry ``Connection: close`` while the engine drains."""
 
     def __init__(self, app: App, engine: EngineT | None, settings: Settings, registry: Registry | None) -> None:
+        app.freeze()
         self.app = app
         self.settings = settings
         self.engine = engine

@@ -30,6 +30,10 @@ class Transport(ABC):
         """Return the look-up of the request's headers, and the peer's address, "" if the server does not know it."""
 
     @abstractmethod
+    def requires_host(self, req: Any) -> bool:
+        """Return whether it is for the application to insist on a ``Host`` header, because the server may not."""
+
+    @abstractmethod
     async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
         """Call a function that blocks, where it delays no other request."""
 

@@ -11,18 +11,23 @@ from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_e
 from penstock.eventlog import configure_logging
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
+from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.settings import CONFIG_VARIABLE
-from penstock.response import JSON, Encoded
+from penstock.hooks.submission import NORMAL_RANK
+from penstock.response import JSON, SERVER_HEADERS, Encoded
 
 __all__ = [
     "CONFIG_VARIABLE",
     "JSON",
+    "NORMAL_RANK",
+    "SERVER_HEADERS",
     "Call",
     "Encoded",
     "Engine",
     "Pipeline",
     "Pool",
     "Registry",
+    "ResponseHeaders",
     "ThreadedCall",
     "ThreadedEngine",
     "class_name",

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
+
+SERVER_HEADERS: Final = frozenset(
+    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""The headers that frame the message. Only the server can set these correctly."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def header_mistake(name: Any, value: Any) -> str | None:
+    """Return why this is not a valid response header (RFC 9110, section 5), or None.
+
+    A line break, for instance, would let the source of the value write the rest of the response.
+    """
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        return f"{name!r} is not a valid name of a response header"
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        return f"the value of the response header {name} must be a str of one line, in Latin-1"
+    return None
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ class Run(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Run one attempt."""
 
     attempt: int
-    endpoint: int
-    """The index in the app's endpoints."""
+    endpoint: str
+    """Its name: the two processes may have declared their endpoints in different orders."""
     deadline: float
     """An instant of the monotonic clock; ``inf`` if there is none."""
     works: list[Work]
@@ -96,11 +96,22 @@ class Ready(msgspec.Struct, array_like=True, tag=10, gc=False):
     """The worker's process id, which may be new to the engine: the zygote's ``Spawned`` can arrive later."""
 
 
+class Declared(msgspec.Struct, array_like=True, gc=False):
+    """The content of a manifest."""
+
+    endpoints: dict[str, dict[str, str]]
+    """By the name of each endpoint, its facts: each has a name and a value."""
+    files: dict[str, str]
+    """By the path of each file with the app or a handler, a hash of its content."""
+
+
 class SetupFailed(msgspec.Struct, array_like=True, tag=11, gc=False):
     """``setup`` raised an exception; the worker exits after sending this."""
 
     endpoint: str
     traceback: str
+    declared: Declared | None = None
+    """The content of its manifest, if the worker has imported an app that differs from the engine's."""
 
 
 class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -152,6 +163,8 @@ class Load(msgspec.Struct, array_like=True, tag=20):
     target: str
     sys_path: list[str]
     argv: list[str]
+    digest: str = ""
+    """The digest of the engine's manifest, which that of the imported app must equal. Empty: any app is accepted."""
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
@@ -165,6 +178,8 @@ class LoadFailed(msgspec.Struct, array_like=True, tag=22):
     """The import raised an exception."""
 
     traceback: str
+    declared: Declared | None = None
+    """As in ``SetupFailed``."""
 
 
 class Spawn(msgspec.Struct, array_like=True, tag=23):

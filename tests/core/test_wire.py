@@ -26,25 +26,27 @@ WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT)
 ENCODED = st.builds(Encoded, st.binary(), st.none() | st.text(), STATUSES, st.none() | HEADERS)
 ERRORS = st.lists(HEADERS, max_size=2)
 FAILURE = st.builds(wire.Failure, st.text(), st.text(), st.text(), st.text(), ERRORS, STATUSES)
+DECLARED = st.none() | st.builds(wire.Declared, st.dictionaries(st.text(), HEADERS, max_size=2), HEADERS)
 
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {
-    wire.Run: st.builds(wire.Run, IDS, IDS, SECONDS, st.lists(WORK, max_size=4)),
+    wire.Run: st.builds(wire.Run, IDS, st.text(), SECONDS, st.lists(WORK, max_size=4)),
     wire.Cancel: st.builds(wire.Cancel, IDS),
     wire.Credit: st.builds(wire.Credit, IDS, IDS),
     wire.Stop: st.builds(wire.Stop),
     wire.Ready: st.builds(wire.Ready, SECONDS, IDS),
-    wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text()),
+    wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text(), DECLARED),
     wire.Done: st.builds(wire.Done, IDS, SECONDS, st.lists(ENCODED | FAILURE, max_size=4)),
     wire.Chunk: st.builds(wire.Chunk, IDS, st.binary()),
-    wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text())),
+    wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text()), st.text()),
     wire.Loaded: st.builds(wire.Loaded, SECONDS, st.lists(st.text())),
-    wire.LoadFailed: st.builds(wire.LoadFailed, st.text()),
+    wire.LoadFailed: st.builds(wire.LoadFailed, st.text(), DECLARED),
     wire.Spawn: st.builds(wire.Spawn, IDS, st.text(), st.text(), st.none() | st.text()),
     wire.Spawned: st.builds(wire.Spawned, IDS, IDS),
     wire.SpawnFailed: st.builds(wire.SpawnFailed, IDS, st.text()),
     wire.Suspended: st.builds(wire.Suspended, IDS),
     wire.Exited: st.builds(wire.Exited, IDS, st.integers(min_value=-64, max_value=255)),
 }
+PARTS = {wire.About, wire.Work, wire.Failure, wire.Declared}
 # The machine may be busy with other tests, so the time that an example takes proves nothing.
 at_leisure = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -76,7 +78,11 @@ def test_every_kind_of_message_is_tested() -> None:
     kinds = set()
     for value in vars(wire).values():
         is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
-        if is_struct and value.__module__ == wire.__name__ and value not in {wire.About, wire.Work, wire.Failure}:
+        if (
+            is_struct
+            and value.__module__ == wire.__name__
+            and value not in {wire.About, wire.Work, wire.Failure, wire.Declared}
+        ):
             kinds.add(value)
     assert kinds == set(MESSAGES)
 

@@ -163,6 +163,39 @@ def test_a_script_may_hold_app_and_engine(tmp_path: Path, use: str, guard: bool)
     assert done.stdout.splitlines() == ["started", "result 9.0"]
 
 
+MODULE = """
+    engine = start_engine(app)
+    print("result", engine.call("square", {"input": 3.0}), flush=True)
+"""
+
+
+def test_an_engine_may_belong_to_a_module(tmp_path: Path) -> None:
+    """``start_engine`` returns it: a Flask or Django module keeps it, and the program need not end it."""
+    source = textwrap.dedent(SCRIPT) + textwrap.dedent(MODULE)
+    closing = "engine.close()\nengine.close()\nprint('closed')\n"
+    assert run(write_app(tmp_path, source, "script.py")).stdout == "result 9.0\n"
+    assert run(write_app(tmp_path, source + closing, "script.py")).stdout == "result 9.0\nclosed\n"
+
+
+def test_an_engine_is_of_no_use_after_a_fork(tmp_path: Path) -> None:
+    """Its thread is not in the child. A call there raises an error that has the fix; it does not hang."""
+    program = """
+    import os
+    from penstock import EngineError
+
+    if os.fork() == 0:
+        try:
+            engine.call("square", {"input": 3.0})
+        except EngineError as error:
+            print(error)
+    else:
+        os.wait()
+    """
+    source = textwrap.dedent(SCRIPT) + textwrap.dedent(MODULE) + textwrap.dedent(program)
+    done = run(write_app(tmp_path, source, "script.py"))
+    assert "from which this one was forked; start one in each process" in done.stdout
+
+
 @pytest.mark.parametrize("use", USES)
 def test_an_app_inside_a_function_is_refused_with_the_mend(tmp_path: Path, use: str) -> None:
     """Its workers could not find it; the error says where it must be."""

@@ -52,6 +52,7 @@ WAYS = [
     Way("gunicorn asgi", "asgi_mounted_plain"),
     Way("uvicorn", "asgi"),
     Way("uvicorn", "asgi_mounted"),
+    Way("uvicorn", "asgi_mounted_by_a_framework"),
     Way("gunicorn gthread", "wsgi"),
     Way("gunicorn gthread", "wsgi_mounted"),
     Way("gunicorn sync", "wsgi"),
@@ -150,6 +151,20 @@ def test_a_client_that_hangs_up_stops_its_work(hosted: Hosted) -> None:
         client.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         wait_until((hosted.marks / "started").exists, "the job's start")
     wait_until((hosted.marks / "interrupted").exists, "the interrupt")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer"), [("/square", {"input": 3.0}, b"9.0"), ("/count", {"n": 3}, b"2\n")]
+)
+def test_a_client_may_speak_http_1_0(hosted: Hosted, path: str, body: dict[str, float], answer: bytes) -> None:
+    """Its response ends with the connection, and it need not send a Host header."""
+    content = json.dumps(body).encode()
+    head = f"POST {hosted.prefix}{path} HTTP/1.0\r\nContent-Type: application/json\r\n"
+    with hosted.connect() as client:
+        client.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+        response = b"".join(iter(lambda: client.recv(65536), b""))
+    assert response.split(b" ", 2)[1] == b"200"
+    assert answer in response.partition(b"\r\n\r\n")[2]
 
 
 def test_the_host_keeps_its_own_routes(hosted: Hosted) -> None:

@@ -262,7 +262,7 @@ def test_a_decision_that_raises_fails_that_request_only(broken: Served, kind: st
     assert "broken" not in answer.json()["detail"]
     line = logged(broken, f"penstock_{kind}")
     assert (line["plugin"], line["distribution"], line["version"]) == ("breakable", "penstock-breakable", "0.9")
-    assert "RuntimeError: broken: callables" in line["message"]
+    assert "SystemExit: broken: callables" in line["message"]
     assert "Traceback" in line["traceback"]
     assert_it_serves(broken)
 

@@ -10,8 +10,10 @@ import falcon.asgi
 from penstock import App
 from penstock.hosting import Engine
 from penstock_falcon._asgi.asgi_requests import BodyOnDemand, Request
+from penstock_falcon._asgi.asgi_scope import normalized
 from penstock_falcon._asgi.asgi_service import AsgiService, Lifespan
 from penstock_falcon._asgi.asgi_transport import AsgiTransport
+from penstock_falcon.exact_router import ExactRouter
 from penstock_falcon.mounting import Mount
 from penstock_falcon.service import Settings
 
@@ -27,9 +29,7 @@ class AsgiApplication(falcon.asgi.App[Any, Any]):
         """Serve one request, or the application's lifespan."""
         if scope["type"] == "http":
             receive = BodyOnDemand(receive)
-            if not scope["query_string"].isascii():
-                # Falcon decodes it where no error handler applies, and no endpoint reads it.
-                scope = {**scope, "query_string": b""}
+            scope = normalized(scope)
         await super().__call__(scope, receive, send)
 
 
@@ -66,7 +66,7 @@ def asgi(
         trusted_proxies=trusted_proxies,
     )
     service = AsgiService(app, engine, settings)
-    application = AsgiApplication(request_type=Request, middleware=[Lifespan(service)])
+    application = AsgiApplication(request_type=Request, middleware=[Lifespan(service)], router=ExactRouter())
     application.penstock = service
     mount = Mount(application, service, AsgiTransport())
     mount.add_paths("")

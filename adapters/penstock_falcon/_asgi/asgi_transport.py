@@ -55,6 +55,10 @@ class AsgiTransport(Transport):
 
         return lookup, peer
 
+    def requires_host(self, req: falcon.asgi.Request) -> bool:
+        """Return False: the server insists on it, and a scope that no server has made may do without."""
+        return False
+
     async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
         """Call a function that blocks in a thread of its own."""
         await asyncio.get_running_loop().run_in_executor(None, function, argument)

@@ -11,6 +11,7 @@ from penstock import App
 from penstock.hosting import ThreadedEngine
 from penstock_falcon._wsgi.wsgi_service import WsgiService
 from penstock_falcon._wsgi.wsgi_transport import WsgiTransport
+from penstock_falcon.exact_router import ExactRouter
 from penstock_falcon.mounting import Mount
 from penstock_falcon.service import Settings
 
@@ -44,7 +45,7 @@ def wsgi(
         trusted_proxies=trusted_proxies,
     )
     service = WsgiService(app, engine, settings)
-    application = WsgiApplication()
+    application = WsgiApplication(router=ExactRouter())
     application.penstock = service
     mount = Mount(application, service, WsgiTransport())
     mount.add_paths("")

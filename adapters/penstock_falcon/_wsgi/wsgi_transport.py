@@ -37,6 +37,10 @@ class WsgiTransport(Transport):
 
         return lookup, env.get("REMOTE_ADDR", "")
 
+    def requires_host(self, req: falcon.Request) -> bool:
+        """Return whether it is a request of HTTP/1.1."""
+        return bool(req.env.get("SERVER_PROTOCOL") == "HTTP/1.1")
+
     async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
         """Call a function that blocks; this is a thread that may wait."""
         function(argument)

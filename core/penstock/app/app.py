@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Pool, Runtime, count, pools_of
+from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.errors import DeclarationError
 from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Retries, Timeouts
@@ -42,7 +43,9 @@ class App:
     Attributes
     ----------
     endpoints:
-        The endpoints, in the order of their declaration.
+        The endpoints, in the order of their declaration. None can be added once the app is served.
+    source_files:
+        By the name of each file with the app or a handler, a hash of its content when it was imported.
     """
 
     def __init__(
@@ -60,7 +63,10 @@ class App:
         self.settings = dict(settings or {})
         self.start_timeout = start_timeout
         self.endpoints: list[Endpoint] = []
+        self.source_files: dict[str, str] = {}
+        add_source_file(self.source_files, import_name)
         self._pools: dict[str, Pool] = {}
+        self._is_frozen = False
 
     def __repr__(self) -> str:
         endpoints, pools = count(len(self.endpoints), "endpoint"), count(len(self._pools), "pool")
@@ -138,7 +144,6 @@ class App:
             kind = declaration.inspect_handler(handler, owner=owner, batched=batching is not None)
             self._add(
                 Endpoint(
-                    index=len(self.endpoints),
                     name=name,
                     path=path,
                     handler=handler,
@@ -162,7 +167,19 @@ class App:
 
         return declare
 
+    def freeze(self) -> None:
+        """Accept no further endpoints, because the app is about to be served.
+
+        An adapter calls this when it has mounted the endpoints, and an engine when it is created.
+        """
+        self._is_frozen = True
+
     def _add(self, endpoint: Endpoint) -> None:
+        if self._is_frozen:
+            raise DeclarationError(
+                f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this "
+                "endpoint; declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
+            )
         for other in self.endpoints:
             if other.path == endpoint.path:
                 raise DeclarationError(
@@ -176,6 +193,7 @@ class App:
         endpoints = [*self.endpoints, endpoint]
         self._pools = pools_of(endpoints)  # raises before the endpoint is added
         self.endpoints.append(endpoint)
+        add_source_file(self.source_files, endpoint.handler.__module__)
 
 
 def _pool_name(endpoint_name: str, *, has_own_pool: bool) -> str:

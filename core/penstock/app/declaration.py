@@ -18,7 +18,7 @@ from penstock.policies import Batching, Retries, Timeouts
 RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
 
-_UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f]|//")
+_UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f\ud800-\udfff]|//")
 
 
 # ---- handlers

@@ -21,10 +21,8 @@ DEFAULT_RUNTIME: Runtime = "trio"
 class Endpoint:
     """A name, a handler, and its policies."""
 
-    index: int
-    """Its position in the app's endpoints."""
     name: str
-    """Its name in logs, metrics and embedding programs."""
+    """Its name in logs, metrics and embedding programs, and between the engine and its workers. No other has it."""
     path: str
     """Its path over HTTP."""
     handler: Callable[..., Any]

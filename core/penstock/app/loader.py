@@ -16,11 +16,11 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from penstock.app import App
+from penstock.app.manifest import SCRIPT_MODULE, Manifest
 from penstock.errors import DeclarationError, EngineError
 from penstock.suggestions import did_you_mean
 from penstock.wire import Load
 
-SCRIPT_MODULE = "__penstock_main__"
 _SCRIPT_PREFIX = "script:"
 
 
@@ -39,17 +39,21 @@ class LoadingState:
     ----------
     active:
         True while the loader runs user code. Code that would open an engine must call ``reached`` instead.
+    attribute:
+        The name of the wanted app in its module; empty if it is the only one there.
     app:
-        The app passed to ``reached``, or None.
+        The app that was found when ``reached`` was called, or None.
     """
 
     def __init__(self) -> None:
         self.active = False
+        self.attribute = ""
         self.app: App | None = None
 
-    def begin(self) -> None:
+    def begin(self, attribute: str) -> None:
         """Start a load, and forget what an earlier one found."""
         self.active = True
+        self.attribute = attribute
         self.app = None
 
 
@@ -59,13 +63,16 @@ loading = LoadingState()
 def reached(app: App) -> NoReturn:
     """Stop the import here: the program is about to open an engine for this app, so the app is known.
 
+    A program that opens several engines, for different apps, is stopped at the first of them in every worker.
+
     Raises
     ------
     AppReached
         Always. If the program catches it, the loader knows the app anyway.
     """
     if loading.app is None:
-        loading.app = app
+        wanted = getattr(sys.modules.get(app.import_name), loading.attribute, app)
+        loading.app = wanted if isinstance(wanted, App) else app
     raise AppReached(app)
 
 
@@ -76,11 +83,20 @@ def stop_if_loading(app: App) -> None:
 
 
 def load(message: Load) -> App:
-    """Load the app in a process started for it, with the module path and arguments of the engine's process."""
+    """Load the app in a process started for it, with the module path and arguments of the engine's process.
+
+    Raises
+    ------
+    DisagreementError
+        If the app differs from the engine's.
+    """
     if message.sys_path:
         sys.path[:] = message.sys_path
     sys.argv[:] = message.argv or sys.argv[:1]
-    return load_app(message.target)
+    app = load_app(message.target)
+    if message.digest:
+        Manifest.of(app).require(message.digest)
+    return app
 
 
 def load_app(target: str) -> App:
@@ -105,7 +121,7 @@ def load_app(target: str) -> App:
 
 
 def _load(run: Callable[[], ModuleType], attribute: str, target: str) -> App:
-    loading.begin()
+    loading.begin(attribute)
     try:
         module = run()
     except BaseException:

@@ -8,7 +8,6 @@ scalars and arrays, and for pydantic models.
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ import msgspec
 
 from penstock.codec.decoding import class_name, is_pydantic
 from penstock.errors import UNENCODABLE, HandlerError, InvalidRequest
-from penstock.response import OCTETS, Encoded, Response
+from penstock.response import OCTETS, Encoded, Response, header_mistake
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -124,17 +123,11 @@ def _encode_content(content: Any) -> tuple[bytes, str | None]:
     return _to_json(content, "the content of the Response"), None
 
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-
-
 def _require_sane(headers: Mapping[Any, Any]) -> None:
-    """Refuse malformed headers: a line break would let the source of the value write the rest of the response."""
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise _unencodable(f"{name!r} is not a valid name of a response header")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise _unencodable(f"the value of the response header {name} must be a str of one line, in Latin-1")
+        mistake = header_mistake(name, value)
+        if mistake:
+            raise _unencodable(mistake)
 
 
 # ---- types that msgspec does not support

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from penstock.app import Endpoint
 from penstock.engine.reactors.reactor import Callback, Reactor
-from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
+from penstock.hooks.submission import Submission
 from penstock.scheduler import Attempt, Job, Lane
 
 
@@ -84,7 +84,7 @@ class Call(Job):
             lane,
             submission.timeouts,
             len(body),
-            priority=RANK_OF_PRIORITY[submission.priority],
+            priority=submission.rank,
             share=submission.share,
         )
         self._host = host

@@ -56,6 +56,7 @@ class Engine:
     """
 
     def __init__(self, app: App, reactor: Reactor, target: str, *, registry: Registry | None = None) -> None:
+        app.freeze()
         self.app = app
         self.reactor = reactor
         self.failure: str | None = None
@@ -76,7 +77,6 @@ class Engine:
             self.scheduler, self.registry, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
-        self._lanes = [self.scheduler.lanes[endpoint.name] for endpoint in app.endpoints]
         self._on_drained: list[Callable[[], None]] = []
         self._is_started = False
         self._is_closed = False
@@ -220,7 +220,7 @@ class Engine:
             raise Draining("the server has stopped")
         if not self._is_started:
             raise EngineError("the engine is not started")
-        refusal = self.scheduler.refusal(self._lanes[endpoint.index])
+        refusal = self.scheduler.refusal(self.scheduler.lanes[endpoint.name])
         if refusal is not None:
             raise refusal
 
@@ -248,7 +248,7 @@ class Engine:
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
-        call = Call(self.performer, self._lanes[endpoint.index], submission, body, headers=headers)
+        call = Call(self.performer, self.scheduler.lanes[endpoint.name], submission, body, headers=headers)
         self.performer.receive(on.Submitted(call))
         if not call.admitted:
             raise call.outcome

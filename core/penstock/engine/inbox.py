@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.calls import call_of
 from penstock.engine.observers import Observers
 from penstock.engine.outcomes import results_of
@@ -24,12 +25,22 @@ class Inbox:
         The observers of plug-ins.
     receive:
         Takes each event: a turn of the engine.
+    manifest:
+        The declarations of the engine's app, which each worker must find too.
     """
 
-    def __init__(self, scheduler: Scheduler, observers: Observers, receive: Callable[[on.Event], None]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        observers: Observers,
+        receive: Callable[[on.Event], None],
+        *,
+        manifest: Manifest = NOTHING_DECLARED,
+    ) -> None:
         self._scheduler = scheduler
         self._observers = observers
         self._receive = receive
+        self._manifest = manifest
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """Process the messages of a worker, in order."""
@@ -46,7 +57,7 @@ class Inbox:
                 link.pid = message.pid  # type: ignore[union-attr] # the same
                 self._receive(on.SetupFinished(link.worker, message.seconds))  # type: ignore[union-attr] # the same
             elif kind is SetupFailed:
-                link.setup_error = message.traceback  # type: ignore[union-attr] # the same
+                link.setup_error = self._manifest.reason_of(message)  # type: ignore[arg-type] # the same
         if chunks:
             self._chunks_arrived(chunks)
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from penstock.app import App
+from penstock.app.manifest import Manifest
 from penstock.engine.calls import Call, call_of
 from penstock.engine.inbox import Inbox
 from penstock.engine.observers import Observers
@@ -70,8 +71,9 @@ class Performer:
         observers: Observers,
         on_report: Callable[[AnyReport], None],
     ) -> None:
-        self.inbox = Inbox(scheduler, observers, self.receive)
-        self.processes = WorkerProcesses(reactor, target, self.inbox, load_seconds=app.start_timeout)
+        manifest = Manifest.of(app)
+        self.inbox = Inbox(scheduler, observers, self.receive, manifest=manifest)
+        self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest, load_seconds=app.start_timeout)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
         self.reactor = reactor
@@ -179,7 +181,7 @@ class Performer:
         deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
         # A worker that was idle need not wait for the rest of this turn of the loop.
         was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
-        message = Run(attempt.id, endpoint.index, deadline, works)
+        message = Run(attempt.id, endpoint.name, deadline, works)
         self.processes.links[command.worker].send(message, at_once=was_idle)
 
     def _answer(self, command: do.Answer) -> None:

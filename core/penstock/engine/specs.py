@@ -16,7 +16,7 @@ def pool_specs(app: App) -> list[PoolSpec]:
 
 
 def lane_specs(app: App, registry: Registry) -> list[LaneSpec]:
-    """Return a spec for each endpoint, in the order of their indexes."""
+    """Return a spec for each endpoint."""
     return [_lane_spec(endpoint, app.pools[endpoint.pool].capacity, registry) for endpoint in app.endpoints]
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from penstock.app import App, Endpoint, loader
 from penstock.engine.async_engine import create_engine, result_of, submit_input
@@ -150,6 +150,7 @@ class ThreadedEngine:
         self._drain_timeout = drain_timeout
         self._registry = registry if registry is not None else Registry.load(app)
         self._target = target if target is not None else loader.target_of(app)
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run_loop, name="penstock-engine", daemon=True)
@@ -158,6 +159,15 @@ class ThreadedEngine:
 
     def __repr__(self) -> str:
         return f"<ThreadedEngine {self.engine!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, exception_type: type[BaseException] | None, *_details: object) -> None:
+        if exception_type is None:
+            self.close()
+        else:
+            self.stop()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -198,8 +208,12 @@ class ThreadedEngine:
         Raises
         ------
         EngineError
-            If the engine has been closed.
+            If the engine has been closed, or was started by the process that this one was forked from.
         """
+        if os.getpid() != self._pid:
+            raise EngineError(
+                f"the engine runs in process {self._pid}, from which this one was forked; start one in each process"
+            )
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:
@@ -324,11 +338,12 @@ def _chunks(call: ThreadedCall) -> Iterator[Any]:
             return
 
 
-@contextmanager
-def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> Iterator[ThreadedEngine]:
-    """Run an engine on a background thread.
+def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> ThreadedEngine:
+    """Start an engine on a background thread, and return it when every pool is ready.
 
-    The block is entered when every pool is ready; at its end the engine drains for at most ``drain_timeout`` seconds.
+    It runs until ``close`` is called, or until the end of a ``with`` block; then it drains for at most
+    ``drain_timeout`` seconds. If an exception ends the block, or if the program ends first, the workers are stopped at
+    once.
 
     Raises
     ------
@@ -338,7 +353,7 @@ def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> I
     engine = ThreadedEngine(app, drain_timeout=drain_timeout)
     try:
         engine.wait_ready()
-        yield engine
-        engine.close()
-    finally:
+    except BaseException:
         engine.stop()
+        raise
+    return engine

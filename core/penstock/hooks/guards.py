@@ -18,6 +18,7 @@ from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
 from penstock.hooks.routes import Route, RouteResponse
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
+from penstock.response import header_mistake
 from penstock.scheduler import GuardedQueue, Queue
 
 _QUEUE_PARTS: Final = tuple(name for name in [*Queue.__annotations__, *vars(Queue)] if name[:1] != "_")
@@ -66,10 +67,10 @@ class GuardedDecision(Generic[DecisionT]):
             return self.accept(self.decide(*arguments))
         except PenstockError:  # not a failure: it is the decision
             raise
-        except Exception as error:
+        except BaseException as error:
             raise self.failed(error) from error
 
-    def failed(self, error: Exception) -> HookError:
+    def failed(self, error: BaseException) -> HookError:
         """Record a failure, and return the error for the caller that it affects."""
         return self._guard.failed(error, may_be_off_thread=self.penstock_is_blocking)
 
@@ -82,7 +83,7 @@ class HookGuard:
         self._hook = hook
         self._failures = failures
 
-    def failed(self, error: Exception, *, is_reported: bool = True, may_be_off_thread: bool = False) -> HookError:
+    def failed(self, error: BaseException, *, is_reported: bool = True, may_be_off_thread: bool = False) -> HookError:
         """Record a failure, and return the error for the caller that it affects. See ``HookFailures.add``."""
         return self._failures.add(
             self._plugin, self._hook, error, is_reported=is_reported, may_be_off_thread=may_be_off_thread
@@ -114,7 +115,7 @@ class HookGuard:
     def _release(self, release: Release, answered: JobAnswered) -> None:
         try:
             release(answered)
-        except Exception as error:
+        except BaseException as error:
             self.failed(error)
 
     def retry_policy(self, decide: Callable[..., Any]) -> GuardedDecision[float | None]:
@@ -127,7 +128,7 @@ class HookGuard:
         def grant(request: ShutdownRequest) -> float:
             try:
                 return _seconds(decide(request), "a number of seconds")
-            except Exception as error:
+            except BaseException as error:
                 self.failed(error)
                 return request.drain
 
@@ -157,7 +158,7 @@ class HookGuard:
         def observe_safely(record: Any) -> None:
             try:
                 observe(record)
-            except Exception as error:
+            except BaseException as error:
                 self.failed(error, is_reported=is_reported)
 
         return observe_safely
@@ -180,9 +181,13 @@ def _timeouts(result: Any) -> Timeouts | None:
 
 
 def _response(result: Any) -> RouteResponse:
-    if isinstance(result, RouteResponse):
-        return result
-    raise _wrong_type(result, "a RouteResponse")
+    if not isinstance(result, RouteResponse):
+        raise _wrong_type(result, "a RouteResponse")
+    for name, value in result.headers.items():
+        mistake = header_mistake(name, value)
+        if mistake:
+            raise ValueError(mistake)
+    return result
 
 
 def _delay(result: Any) -> float | None:

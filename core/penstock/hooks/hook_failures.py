@@ -49,7 +49,13 @@ class HookFailures:
         self._logged_at: dict[tuple[str, str], float] = {}
 
     def add(
-        self, plugin: Plugin, hook: str, error: Exception, *, is_reported: bool = True, may_be_off_thread: bool = False
+        self,
+        plugin: Plugin,
+        hook: str,
+        error: BaseException,
+        *,
+        is_reported: bool = True,
+        may_be_off_thread: bool = False,
     ) -> HookError:
         """Record a failure, and return the error for the caller that it affects.
 
@@ -59,7 +65,15 @@ class HookFailures:
             False to keep the failure from observers.
         may_be_off_thread:
             True if this may not be the engine's thread.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If that is the exception: Ctrl-C is not a failure of the plug-in that it happened to interrupt. Any other
+            exception is, ``SystemExit`` included.
         """
+        if isinstance(error, KeyboardInterrupt):
+            raise error
         count, is_logged = self._count(plugin.name, hook)
         if is_logged:
             log_event(

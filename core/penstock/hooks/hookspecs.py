@@ -35,7 +35,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec(firstresult=True)
-def penstock_authenticator(endpoint: Endpoint | Route) -> Callable[[Submission], Principal | None] | None:
+def penstock_authenticator(endpoint: Endpoint | Route, app: App) -> Callable[[Submission], Principal | None] | None:
     """Decide who the caller is, and whether it has access.
 
     Called for each endpoint, and for each route that is not open.
@@ -44,6 +44,8 @@ def penstock_authenticator(endpoint: Endpoint | Route) -> Callable[[Submission],
     ----------
     endpoint:
         The target of the requests.
+    app:
+        The app being served.
 
     Returns
     -------
@@ -53,13 +55,15 @@ def penstock_authenticator(endpoint: Endpoint | Route) -> Callable[[Submission],
 
 
 @hookspec(firstresult=True)
-def penstock_timeout_policy(endpoint: Endpoint) -> Callable[[Submission], Timeouts | None] | None:
+def penstock_timeout_policy(endpoint: Endpoint, app: App) -> Callable[[Submission], Timeouts | None] | None:
     """Decide how long a job may take.
 
     Parameters
     ----------
     endpoint:
         The endpoint of the jobs.
+    app:
+        The app being served.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def penstock_timeout_policy(endpoint: Endpoint) -> Callable[[Submission], Timeou
 
 
 @hookspec
-def penstock_admission_policy(endpoint: Endpoint) -> Callable[[Submission], Release | None] | None:
+def penstock_admission_policy(endpoint: Endpoint, app: App) -> Callable[[Submission], Release | None] | None:
     """Decide whether a request may become a job, before its body is read.
 
     All plug-ins are asked; the first refusal is final.
@@ -78,6 +82,8 @@ def penstock_admission_policy(endpoint: Endpoint) -> Callable[[Submission], Rele
     ----------
     endpoint:
         The target of the requests.
+    app:
+        The app being served.
 
     Returns
     -------
@@ -88,13 +94,15 @@ def penstock_admission_policy(endpoint: Endpoint) -> Callable[[Submission], Rele
 
 
 @hookspec(firstresult=True)
-def penstock_queue_discipline(endpoint: Endpoint) -> Callable[[], Queue] | None:
+def penstock_queue_discipline(endpoint: Endpoint, app: App) -> Callable[[], Queue] | None:
     """Decide in what order the endpoint's jobs run, and which of them are refused or shed.
 
     Parameters
     ----------
     endpoint:
         The endpoint of the queue.
+    app:
+        The app being served.
 
     Returns
     -------
@@ -103,7 +111,7 @@ def penstock_queue_discipline(endpoint: Endpoint) -> Callable[[], Queue] | None:
 
 
 @hookspec(firstresult=True)
-def penstock_retry_policy(endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None] | None:
+def penstock_retry_policy(endpoint: Endpoint, app: App) -> Callable[[Job, PenstockError, float], float | None] | None:
     """Decide whether a failed job is retried, and when.
 
     The policy is asked only if a retry is safe: no chunk has been delivered, the job has not seen two workers die, and
@@ -114,6 +122,8 @@ def penstock_retry_policy(endpoint: Endpoint) -> Callable[[Job, PenstockError, f
     ----------
     endpoint:
         The endpoint of the jobs.
+    app:
+        The app being served.
 
     Returns
     -------

@@ -7,6 +7,7 @@ admission policies whether the request becomes a job at all.
 from __future__ import annotations
 
 import dataclasses
+from asyncio import CancelledError
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -83,9 +84,9 @@ class Pipeline:
                 decision = step.decide(submission)
                 if decision is not None:
                     step.take_effect(submission, decision)
-        except PenstockError:  # not a failure: it is the decision
+        except (PenstockError, CancelledError):  # the decision, or the end of the request: not a failure
             raise
-        except Exception as error:
+        except BaseException as error:
             raise step.failed(error) from error
 
 

@@ -89,7 +89,9 @@ class Plugin:
             return action()
         except PluginError as error:
             raise PluginError(f"{failure}: {error}") from error.__cause__
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() in a plug-in is a failure like any other
             raise PluginError(f"{failure}: {type(error).__name__}: {error}; {self.fix}") from error
 
     def describe(self) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import EntryPoint
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pluggy
 
@@ -158,7 +159,21 @@ def _plugin_of(offer: EntryPoint) -> Plugin:
 
 def _own_candidates(plugins: Iterable[Any]) -> list[Candidate]:
     """Return the candidates of the app, in rising precedence."""
-    return [Candidate(Plugin(name=_name_of(plugin)), partial(_itself, plugin)) for plugin in plugins]
+    return [_named(plugin) if isinstance(plugin, str) else _given(plugin) for plugin in plugins]
+
+
+def _given(plugin: Any) -> Candidate:
+    return Candidate(Plugin(name=_name_of(plugin)), partial(_itself, plugin))
+
+
+def _named(path: str) -> Candidate:
+    """Return the candidate that ``"package.module:Plugin"`` names. It is imported now, since it has its own name."""
+    try:
+        return _given(pkgutil.resolve_name(path))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Candidate(Plugin(name=path), partial(_raise, error))
 
 
 def _name_of(plugin: Any) -> str:
@@ -175,6 +190,10 @@ def _itself(plugin: Any) -> Any:
     return plugin
 
 
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
 def _settings_of(found: Any) -> tuple[Any, str]:
     """Return the class of a plug-in's settings, and a note for the error if one is set that it does not have."""
     if inspect.isclass(found):
@@ -189,4 +208,23 @@ def _instance_of(found: Any, plugin: Plugin) -> Any:
         return found
     new: Callable[..., Any] = found
     assert plugin.resolved is not None
-    return new(plugin.resolved.settings) if hasattr(found, "Settings") else new()
+    arguments = (plugin.resolved.settings,) if hasattr(found, "Settings") else ()
+    _require_constructor(found, arguments)
+    return new(*arguments)
+
+
+def _require_constructor(found: type, arguments: tuple[Any, ...]) -> None:
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # some classes written in C have no signature
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        fix = (
+            "its class has Settings, so write `def __init__(self, settings: Settings) -> None`"
+            if arguments
+            else "its class has no Settings, so write an `__init__` without parameters, or declare "
+            "`class Settings(PluginSettings, frozen=True)` for a parameter `settings`"
+        )
+        raise PluginError(f"__init__ {error}; {fix}") from None

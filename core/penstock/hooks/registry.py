@@ -48,7 +48,7 @@ class Registry:
     sources:
         The settings.
     app:
-        The app, passed to those plug-ins that check it.
+        The app, passed to hooks and to those plug-ins that check it.
     is_survey:
         True to list a plug-in that fails as broken, instead of raising its error.
 
@@ -85,6 +85,7 @@ class Registry:
         self.complaints = loader.complaints
         self.failures = HookFailures()
         self._by_name = {_CORE_NAME: self._core, **{plugin.name: plugin for plugin in self.plugins if plugin.is_on}}
+        self._app = app
         self._loader = loader
         self._observers: dict[type[Record], Callable[[Any], None]] | None = None
 
@@ -172,9 +173,9 @@ class Registry:
     def _try_hooks(self, app: App) -> None:
         """Call all hooks as at start-up, including those that another plug-in takes precedence over."""
         for name, hook in HOOKS.items():
-            if hook.parameters == ("endpoint",):
+            if "endpoint" in hook.parameters:
                 for endpoint in app.endpoints:
-                    list(self._results(name, endpoint=endpoint))
+                    list(self._results(name, endpoint=endpoint, app=app))
             else:
                 list(self._results(name, app=app))
 
@@ -182,24 +183,28 @@ class Registry:
         """Return the authenticator of an endpoint or route; None if there is none, or if the route is open."""
         if getattr(target, "is_open", False):
             return None
-        return next(self._results("penstock_authenticator", endpoint=target), None)
+        return next(self._results("penstock_authenticator", endpoint=target, app=self._app), None)
 
     def timeout_policy(self, endpoint: Endpoint) -> GuardedDecision[Timeouts | None] | None:
         """Return the timeout policy of an endpoint, or None if there is none."""
-        return next(self._results("penstock_timeout_policy", endpoint=endpoint), None)
+        return next(self._results("penstock_timeout_policy", endpoint=endpoint, app=self._app), None)
 
     def admission_policies(self, endpoint: Endpoint) -> list[GuardedDecision[Release | None]]:
         """Return all admission policies of an endpoint, in the order in which they are asked."""
-        return list(self._results("penstock_admission_policy", endpoint=endpoint))
+        return list(self._results("penstock_admission_policy", endpoint=endpoint, app=self._app))
 
     def queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue]:
         """Return the factory of the endpoint's queue."""
-        new_queue: Callable[[], Queue] = next(self._results("penstock_queue_discipline", endpoint=endpoint))
+        new_queue: Callable[[], Queue] = next(
+            self._results("penstock_queue_discipline", endpoint=endpoint, app=self._app)
+        )
         return new_queue
 
     def retry_policy(self, endpoint: Endpoint) -> Callable[[Job, PenstockError, float], float | None]:
         """Return the retry policy of an endpoint."""
-        retry: Callable[..., float | None] = next(self._results("penstock_retry_policy", endpoint=endpoint))
+        retry: Callable[..., float | None] = next(
+            self._results("penstock_retry_policy", endpoint=endpoint, app=self._app)
+        )
         return retry
 
     def shutdown_policy(self, app: App) -> Callable[[ShutdownRequest], float]:

@@ -205,7 +205,14 @@ def fields_of(name: str, kind: Any) -> dict[str, msgspec.structs.FieldInfo]:
         If ``kind`` is not a class of settings, or has a field of a type that cannot be read.
     """
     if not (isinstance(kind, type) and issubclass(kind, PluginSettings)):
-        raise PluginError(f"the Settings of plug-in {name!r} are not a subclass of penstock.hooks.PluginSettings")
+        raise PluginError(
+            f"the Settings of plug-in {name!r} are not a subclass of penstock.hooks.PluginSettings; "
+            "write `class Settings(PluginSettings, frozen=True)`"
+        )
+    if not kind.__struct_config__.frozen:
+        raise PluginError(
+            f"the Settings of plug-in {name!r} can be changed; write `class Settings(PluginSettings, frozen=True)`"
+        )
     try:
         msgspec.inspect.type_info(kind)
         return {field.encode_name: field for field in msgspec.structs.fields(kind)}

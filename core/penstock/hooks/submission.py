@@ -8,12 +8,13 @@ from typing import Final, Literal, TypeAlias
 from penstock.app import Endpoint
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import JobAnswered
+from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.routes import Route
 from penstock.policies import Timeouts
 
 Priority: TypeAlias = Literal["interactive", "normal", "batch"]
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "normal", "batch")
-RANK_OF_PRIORITY: Final = {priority: rank for rank, priority in enumerate(PRIORITIES)}
+NORMAL_RANK: Final = PRIORITIES.index("normal")
 
 Release: TypeAlias = Callable[[JobAnswered], None]
 """A callable that an admission policy returns in order to learn the outcome of the request it admitted."""
@@ -34,6 +35,8 @@ class Submission:
         The request id, as in ``X-Request-Id``.
     header:
         Looks up a request header by its lower-case name; returns None if it is missing.
+    query:
+        The query string, not decoded.
     address:
         The client's address, or "" if it is unknown.
     principal:
@@ -41,9 +44,12 @@ class Submission:
     timeouts:
         The job's timeouts, once the timeout policy has decided. For a route, the defaults.
     priority:
-        The urgency of the job among those queued for the same endpoint.
+        The urgency of the job among those queued for the same endpoint. Setting another value raises ``ValueError``.
+    rank:
+        The priority as a number: 0 is the most urgent.
     response_headers:
-        Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value.
+        Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value. A
+        header that is not valid cannot be added.
     """
 
     __slots__ = (
@@ -53,7 +59,8 @@ class Submission:
         "endpoint",
         "header",
         "principal",
-        "priority",
+        "query",
+        "rank",
         "request_id",
         "response_headers",
         "timeouts",
@@ -65,22 +72,35 @@ class Submission:
         *,
         request_id: str = "",
         header: Callable[[str], str | None] = _no_header,
+        query: str = "",
         address: str = "",
         principal: Principal | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.request_id = request_id
         self.header = header
+        self.query = query
         self.address = address
         self.principal = principal
         self.timeouts: Timeouts = endpoint.timeouts
-        self.priority: Priority = "normal"
-        self.response_headers: list[tuple[str, str]] = []
+        self.rank = NORMAL_RANK
+        self.response_headers = ResponseHeaders()
         self._releases: list[Release] = []
         self._answered: JobAnswered | None = None
 
     def __repr__(self) -> str:
         return f"<Submission {self.request_id} of {self.endpoint.name} by {self.share or 'an unknown caller'}>"
+
+    @property
+    def priority(self) -> Priority:
+        """The urgency of the job: see the class."""
+        return PRIORITIES[self.rank]
+
+    @priority.setter
+    def priority(self, priority: Priority) -> None:
+        if priority not in PRIORITIES:
+            raise ValueError(f"priority = {priority!r} is not one of {', '.join(PRIORITIES)}")
+        self.rank = PRIORITIES.index(priority)
 
     @property
     def share(self) -> str:

@@ -138,7 +138,9 @@ class _Returned:
         """Return the values as a list, running a generator to its end; raise ``PluginError`` if that fails."""
         try:
             return list(values)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise self.error(f"something that cannot be iterated over: {type(error).__name__}: {error}") from error
 
 
@@ -210,11 +212,11 @@ class Hook(NamedTuple):
 
 
 HOOKS: Final = {
-    "penstock_authenticator": Hook(("endpoint",), _decision(HookGuard.authenticator), may_block=True),
-    "penstock_timeout_policy": Hook(("endpoint",), _decision(HookGuard.timeout_policy), may_block=True),
-    "penstock_admission_policy": Hook(("endpoint",), _decision(HookGuard.admission_policy), may_block=True),
-    "penstock_queue_discipline": Hook(("endpoint",), _queue_discipline, arguments=0),
-    "penstock_retry_policy": Hook(("endpoint",), _decision(HookGuard.retry_policy), arguments=3),
+    "penstock_authenticator": Hook(("endpoint", "app"), _decision(HookGuard.authenticator), may_block=True),
+    "penstock_timeout_policy": Hook(("endpoint", "app"), _decision(HookGuard.timeout_policy), may_block=True),
+    "penstock_admission_policy": Hook(("endpoint", "app"), _decision(HookGuard.admission_policy), may_block=True),
+    "penstock_queue_discipline": Hook(("endpoint", "app"), _queue_discipline, arguments=0),
+    "penstock_retry_policy": Hook(("endpoint", "app"), _decision(HookGuard.retry_policy), arguments=3),
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
     "penstock_observer": Hook(("app",), _observers),
     "penstock_routes": Hook(("app",), _routes, arguments=2),

@@ -24,14 +24,15 @@ class GuardedQueue(FifoQueue):
     inner:
         The third-party queue, which decides.
     fail:
-        Called with each exception that ``inner`` raises; returns the error for the marked job.
+        Called with each exception that ``inner`` raises; returns the error for the marked job. For a
+        ``KeyboardInterrupt``, which is not the queue's own, it raises that again.
     """
 
     __slots__ = ("_fail", "_inner", "_marked", "_strays")
 
     sheds: ClassVar[bool] = True
 
-    def __init__(self, inner: Queue, fail: Callable[[Exception], HookError]) -> None:
+    def __init__(self, inner: Queue, fail: Callable[[BaseException], HookError]) -> None:
         super().__init__()
         self._inner = inner
         self._fail = fail
@@ -52,7 +53,7 @@ class GuardedQueue(FifoQueue):
         super().push(job, now)
         try:
             self._inner.push(job, now)
-        except Exception as error:
+        except BaseException as error:
             self._marked[job.sequence] = self._fail(error)
 
     def push_front(self, job: Job, now: float, /) -> None:
@@ -60,7 +61,7 @@ class GuardedQueue(FifoQueue):
         super().push_front(job, now)
         try:
             self._inner.push_front(job, now)
-        except Exception as error:
+        except BaseException as error:
             self._marked[job.sequence] = self._fail(error)
 
     def head(self, now: float, /) -> Job:
@@ -68,7 +69,7 @@ class GuardedQueue(FifoQueue):
         if not self._marked:
             try:
                 return self._inner_head(now)
-            except Exception as error:
+            except BaseException as error:
                 self._marked[next(iter(self.jobs))] = self._fail(error)
         return self.jobs[next(iter(self._marked))]
 
@@ -104,7 +105,7 @@ class GuardedQueue(FifoQueue):
                 if self._holds(popped):
                     self._inner.push_front(popped, now)
                 raise LookupError(f"pop() returned {popped!r}, but head() had returned {job!r}")
-        except Exception as error:
+        except BaseException as error:
             failure = self._marked[job.sequence] = self._fail(error)
             raise failure from error
         super().remove(job, "", now)
@@ -116,7 +117,7 @@ class GuardedQueue(FifoQueue):
         is_marked = self._marked.pop(job.sequence, None) is not None
         try:
             self._inner.remove(job, why, now)
-        except Exception as error:
+        except BaseException as error:
             if len(self._strays) < _MOST_STRAYS:
                 self._strays.add(job.sequence)
             if not is_marked:  # otherwise it was reported before, and the inner queue may never have had the job
@@ -132,7 +133,7 @@ class GuardedQueue(FifoQueue):
                 raise TypeError(f"refusal() returned {refusal!r}, which is not a PenstockError")
         except PenstockError as error:
             return error
-        except Exception as error:
+        except BaseException as error:
             return self._fail(error)
         return refusal
 
@@ -144,7 +145,7 @@ class GuardedQueue(FifoQueue):
             when = float(self._inner.give_up_at(job, now)) if self._inner.sheds else NEVER
             if when != when:  # noqa: PLR0124 - the one number that differs from itself
                 raise ValueError("give_up_at() returned NaN")
-        except Exception as error:
+        except BaseException as error:
             self._fail(error)
             return NEVER
         return when
@@ -154,7 +155,7 @@ class GuardedQueue(FifoQueue):
         try:
             seconds = self._inner.retry_after(now) if self._inner.sheds else None
             return None if seconds is None else float(seconds)
-        except Exception as error:
+        except BaseException as error:
             self._fail(error)
             return None
 
@@ -162,5 +163,5 @@ class GuardedQueue(FifoQueue):
         """Pass the lesson on to the inner queue; a mistake has no effect."""
         try:
             self._inner.learn(jobs, seconds, now)
-        except Exception as error:
+        except BaseException as error:
             self._fail(error)

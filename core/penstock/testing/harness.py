@@ -32,7 +32,7 @@ from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteRequest, RouteResponse
 from penstock.hooks.settings import Sources
-from penstock.hooks.submission import RANK_OF_PRIORITY, Submission
+from penstock.hooks.submission import Submission
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock.scheduler import Job, Lane
 from penstock.scheduler import commands as do
@@ -138,7 +138,7 @@ class RequestJob(FakeJob):
             submission.timeouts,
             size_bytes,
             request.behaviour,
-            priority=RANK_OF_PRIORITY[submission.priority],
+            priority=submission.rank,
             share=submission.share,
         )
         self.request = request
@@ -239,6 +239,7 @@ class PluginHarness(FakeEngine):
         endpoint: str = "",
         *,
         headers: Mapping[str, str] | None = None,
+        query: str = "",
         address: str = "192.0.2.1",
         size_bytes: int = 0,
         behaviour: Behaviour = Behaviour.QUICK,
@@ -251,6 +252,8 @@ class PluginHarness(FakeEngine):
             The endpoint's name. Default: the app's first endpoint.
         headers:
             The request headers; the case of their names does not matter.
+        query:
+            The query string.
         address:
             The client's address.
         size_bytes:
@@ -266,7 +269,9 @@ class PluginHarness(FakeEngine):
         target = next((e for e in self.app.endpoints if endpoint in ("", e.name)), None)
         if target is None:
             raise NotFound(f"there is no endpoint {endpoint!r}")
-        submission = Submission(target, request_id=next(self._ids), header=_lookup(headers), address=address)
+        submission = Submission(
+            target, request_id=next(self._ids), header=_lookup(headers), query=query, address=address
+        )
         request = FakeRequest(submission, behaviour)
         try:
             pipeline = self._pipelines[target.name]
@@ -297,7 +302,7 @@ class PluginHarness(FakeEngine):
         if (method, path) not in self._routes:
             raise NotFound(f"there is no route {method} {path}")
         route = self._routes[method, path]
-        submission = Submission(route, request_id=next(self._ids), header=_lookup(headers))
+        submission = Submission(route, request_id=next(self._ids), header=_lookup(headers), query=query)
         pipeline = route_pipeline(self.registry, route)
         if pipeline is not None:
             pipeline.pass_through(submission)

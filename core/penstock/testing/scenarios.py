@@ -195,7 +195,7 @@ def _draw_queue(dice: random.Random, mistakes: Counter[str]) -> Callable[[], Que
     """Draw a queue in order of arrival, a whimsical one, or a clumsy one behind a guard."""
     seed = dice.randrange(1 << 32)
 
-    def fail(error: Exception) -> HookError:
+    def fail(error: BaseException) -> HookError:
         mistakes[type(error).__name__] += 1
         return HookError(str(error))
 

@@ -8,23 +8,29 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.app import Endpoint, Pool
+from penstock.app.manifest import DisagreementError
+from penstock.wire import Declared
 from penstock.worker.failure_reports import user_traceback
 
 DEFAULT_DEVICE = "cpu"
 
 
 class SetupError(Exception):
-    """A model could not be built. ``traceback`` begins at the user's first frame."""
+    """A model could not be built, or the app not imported. ``traceback`` begins at the user's first frame.
 
-    def __init__(self, endpoint: str, traceback: str) -> None:
+    ``declared`` is as in ``SetupFailed``.
+    """
+
+    def __init__(self, endpoint: str, traceback: str, declared: Declared | None = None) -> None:
         super().__init__(endpoint)
         self.endpoint = endpoint
         self.traceback = traceback
+        self.declared = declared
 
     @classmethod
     def of(cls, endpoint: str, error: BaseException) -> SetupError:
         """Return a ``SetupError`` for an exception that the user's code raised."""
-        return cls(endpoint, user_traceback(error))
+        return cls(endpoint, user_traceback(error), error.declared if isinstance(error, DisagreementError) else None)
 
 
 class Models:
@@ -33,11 +39,11 @@ class Models:
     Attributes
     ----------
     predictors:
-        By endpoint index, the callable that its attempts call: the function, or the bound ``predict``.
+        By the endpoint's name, the callable that its attempts call: the function, or the bound ``predict``.
     """
 
     def __init__(self) -> None:
-        self.predictors: dict[int, Callable[..., Any]] = {}
+        self.predictors: dict[str, Callable[..., Any]] = {}
         self._instances: list[Any] = []
 
     async def build(self, pool: Pool, device: str | None) -> None:
@@ -52,7 +58,7 @@ class Models:
         """
         for endpoint in pool.endpoints:
             try:
-                self.predictors[endpoint.index] = await self._predictor(endpoint, device)
+                self.predictors[endpoint.name] = await self._predictor(endpoint, device)
             except BaseException as error:  # SystemExit included: whatever ended setup must be reported
                 raise SetupError.of(endpoint.name, error) from error
 

@@ -79,11 +79,11 @@ class Program:
     guard:
         Makes inline attempts interruptible.
     endpoints:
-        The endpoints that live here, by their index in the app.
+        The endpoints that live here, by their names.
     """
 
     def __init__(
-        self, runtime: WorkerRuntime, channel: Channel, guard: InterruptGuard, endpoints: Mapping[int, LiveEndpoint]
+        self, runtime: WorkerRuntime, channel: Channel, guard: InterruptGuard, endpoints: Mapping[str, LiveEndpoint]
     ) -> None:
         self._runtime = runtime
         self._channel = channel

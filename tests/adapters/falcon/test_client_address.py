@@ -26,6 +26,11 @@ def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
         (["10.0.0.0/8"], "10.0.0.1", "evil\n, 1.2.3.4", "1.2.3.4"),
         (["::1"], "::1", "2001:db8::5", "2001:db8::5"),
         (["10.0.0.0/8"], "", "1.2.3.4", ""),
+        (["10.0.0.0/8"], "::ffff:10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.1", "::ffff:1.2.3.4", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.1", "1.2.3.4:4711, 10.0.0.9:80", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.1", "[2001:db8::5]:443", "2001:db8::5"),
+        (["10.0.0.0/8"], "10.0.0.1", "[2001:db8::5]", "2001:db8::5"),
     ],
     ids=[
         "nobody-is-trusted",
@@ -39,6 +44,11 @@ def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
         "no-farther-than-needed",
         "v6",
         "no-address",
+        "a-v4-proxy-at-a-v6-socket",
+        "a-v4-client-at-a-v6-socket",
+        "ports",
+        "v6-with-port",
+        "v6-in-brackets",
     ],
 )
 def test_the_last_address_that_is_not_trusted_is_the_client(

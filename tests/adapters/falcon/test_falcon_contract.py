@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import logging
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -187,21 +188,53 @@ def test_every_error_is_a_problem_document(  # noqa: PLR0917 - pytest passes by 
         assert "retry-after" not in result.headers
 
 
+@pytest.mark.parametrize("host", ["a b", "a/b", "a@b", "[::1", "a:b:c", "a:port", "a,b"])
+def test_a_malformed_host_is_refused(client: falcon.testing.TestClient, host: str) -> None:
+    """RFC 9112, section 3.2: a server answers 400, since a proxy in front may have read another host in it."""
+    result = client.simulate_post("/square", json={"input": 1}, host=host)
+    assert (result.status_code, result.json["error"]["param"]) == (400, "Host")
+
+
+@pytest.mark.parametrize("host", ["", "a", "a.example:80", "my_service", "192.0.2.1:8000", "[2001:db8::1]:443"])
+def test_a_valid_host_is_accepted(client: falcon.testing.TestClient, host: str) -> None:
+    """Names, addresses and ports, and the underscores of container networks."""
+    for _ in range(2):  # the second time it is known
+        assert client.simulate_post("/square", json={"input": 1}, host=host).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//square", "///square", "//-/status", "/%2fsquare", "/square/", "/square//"])
+def test_paths_are_exact(client: falcon.testing.TestClient, path: str) -> None:
+    """A path that only resembles that of an endpoint is a 404: a rule of a proxy in front would not match it."""
+    assert client.simulate_post("/square", json={"input": 1}).status_code == 200
+    assert client.simulate_post(path, json={"input": 1}).status_code == 404
+
+
 def test_a_401_has_its_challenge(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
     """An error's own headers are sent."""
     engine.script = fail(errors.Unauthorized(challenge='Bearer realm="m"'))
     assert square(client).headers["www-authenticate"] == 'Bearer realm="m"'
 
 
-@pytest.mark.parametrize(("seconds", "least", "most"), [(None, 1, 2), (0.0, 1, 1), (10.0, 10, 20), (3600.0, 60, 60)])
+@pytest.mark.parametrize(
+    ("seconds", "least", "most"), [(None, 1, 2), (0.0, 1, 1), (10.0, 10, 20), (60.0, 60, 60), (math.inf, 60, 60)]
+)
 def test_retry_after_is_whole_bounded_and_jittered(
     client: falcon.testing.TestClient, engine: FakeEngine, seconds: float | None, least: int, most: int
 ) -> None:
-    """Whole seconds from 1 to 60, never less than asked for within that, and not the same for every client."""
+    """Whole seconds from 1, never less than asked for, and not the same for every client."""
     engine.refusal = errors.QueueFull(retry_after=seconds)
     seen = {int(square(client).headers["retry-after"]) for _ in range(30)}
     assert least <= min(seen) <= max(seen) <= most
     assert len(seen) > 1 or most - least <= 1
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(60.5, "61"), (3600.0, "3600"), (86_400.0, "86400")])
+def test_a_long_retry_after_is_sent_as_given(
+    client: falcon.testing.TestClient, engine: FakeEngine, seconds: float, sent: str
+) -> None:
+    """A policy that says "tomorrow", such as a daily quota, knows the instant."""
+    engine.refusal = errors.RateLimited(retry_after=seconds)
+    assert square(client).headers["retry-after"] == sent
 
 
 def test_a_handlers_exception_is_not_for_strangers(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
@@ -310,6 +343,14 @@ def test_raw_bytes_come_under_any_type(client: falcon.testing.TestClient, engine
     engine.script = lambda call: call.decide(Encoded(call.body, "application/octet-stream"))
     result = client.simulate_post("/raw", body=b"\x00\xff", content_type="image/png")
     assert (result.status_code, result.content) == (200, b"\x00\xff")
+
+
+def test_an_endpoint_declared_after_mounting_is_an_error(kind: Kind) -> None:
+    """It would be answered with 404: its path is not mounted, and its workers may not have it."""
+    app = make_app()
+    kind.build(app)
+    with pytest.raises(errors.DeclarationError, match="endpoint 'late': the app is being served already"):
+        app.endpoint("/late")(lambda: None)
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("identity", 200)])

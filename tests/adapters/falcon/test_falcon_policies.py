@@ -264,8 +264,9 @@ def test_a_policy_tightens_the_job(policies: Policies) -> None:
 def test_an_exchange_is_a_whole_submission() -> None:
     """It is made without its base class's constructor, and yet has all of its fields."""
     endpoint = make_app().endpoints[0]
-    exchange = Exchange(endpoint, request_id="r1", header={}.get, address="1.2.3.4", method="POST", path="/square")
-    plain = Submission(endpoint, request_id="r1", header=exchange.header, address="1.2.3.4")
+    given: dict[str, Any] = {"request_id": "r1", "header": {}.get, "query": "a=1", "address": "1.2.3.4"}
+    exchange = Exchange(endpoint, **given, method="POST", path="/square")
+    plain = Submission(endpoint, **given)
     assert {name: getattr(exchange, name) for name in Submission.__slots__} == {
         name: getattr(plain, name) for name in Submission.__slots__
     }
@@ -353,6 +354,14 @@ def test_a_client_that_has_gone_is_told_as_499(
     engine.script = lambda call: call.decide(errors.Cancelled("gone"))
     square(client)
     assert [(told.status, told.code) for told in policies.answered] == [(499, "cancelled")]
+
+
+def test_a_policy_can_read_the_query_string(client: falcon.testing.TestClient, policies: Policies) -> None:
+    """Some clients send their key in it."""
+    seen: list[str] = []
+    policies.authenticate = lambda submission: seen.append(submission.query)
+    client.simulate_post("/square", json={"input": 1}, query_string="key=a%20b")
+    assert seen == ["key=a%20b"]
 
 
 # ---- requests that the server abandons: CancelledError under ASGI, under WSGI the SystemExit of a worker timeout

@@ -61,7 +61,7 @@ def test_endpoints_keep_their_order_and_their_defaults(app: App) -> None:
     """An endpoint is named after its path, and has the documented defaults; its index is its position."""
     first, second = declare(app), declare(app, Model, "/v1/model", name="model")
     assert app.endpoints == [first, second]
-    assert [(e.index, e.name, e.path) for e in app.endpoints] == [(0, "square", "/square"), (1, "model", "/v1/model")]
+    assert [(e.name, e.path) for e in app.endpoints] == [("square", "/square"), ("model", "/v1/model")]
     assert (first.timeouts, first.retries, first.batching) == (Timeouts(), Retries(), None)
     assert (first.max_queue, first.idempotent, first.concurrency) == (1000, True, 1)
     assert first.handler is square
@@ -299,6 +299,15 @@ def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, word
     assert app.endpoints == []
 
 
+def test_a_served_app_takes_no_further_endpoints(app: App) -> None:
+    """Its workers would not have them: the error says so where the endpoint is declared, and names the fix."""
+    declare_later = app.endpoint("/late")
+    app.freeze()
+    with pytest.raises(DeclarationError, match=r"endpoint 'late': the app is being served.*before asgi\(\)"):
+        declare_later(lambda: None)
+    assert (app.endpoints, app.pools) == ([], {})
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -310,6 +319,7 @@ def test_handlers_that_cannot_be_served_are_refused(app: App, handler: Any, word
         ("/a b", "a path cannot contain"),
         ("/a%20b", "a path cannot contain"),
         ("/a\n", "a path cannot contain"),
+        ("/\udce9.model", "a path cannot contain"),  # from the name of a file that is not UTF-8
         ("//a", "a path cannot contain"),
         ("/livez", "reserved by Penstock"),
         ("/readyz", "reserved by Penstock"),

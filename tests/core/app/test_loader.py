@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from penstock.app import App
-from penstock.app.loader import AppReached, load_app, loading, reached
+from penstock.app.loader import AppReached, load, load_app, loading, reached
+from penstock.app.manifest import DisagreementError, Manifest
 from penstock.errors import DeclarationError
+from penstock.wire import Load
 
 ONE = "from penstock.app import App\nservice = App(__name__)\n"
 TWO = ONE + "second = App(__name__)\n"
@@ -106,3 +108,29 @@ def test_reached_names_the_app():
         reached(app)
     assert caught.value.app is app
     assert not loading.active
+
+
+@pytest.mark.parametrize(("attribute", "found"), [("second", "second"), ("later", "first"), ("#none", "first")])
+def test_the_wanted_app_is_found_where_another_is_opened(attribute: str, found: str) -> None:
+    """A program that opens an engine for each of its apps stops at the first; the worker has the app that it is for."""
+    source = """
+from penstock.app import App
+from penstock.app.loader import stop_if_loading
+
+first, second = App(__name__), App(__name__)
+first.settings, second.settings = "first", "second"
+stop_if_loading(first)
+later = App(__name__)
+"""
+    write("two_engines.py", source)
+    assert load_app(f"script:two_engines.py#{attribute.removeprefix('#none')}").settings == found
+
+
+def test_a_digest_is_required_of_the_app() -> None:
+    """An app with another digest than the engine's is refused, with all that it declares; without a digest, none is."""
+    write("one_app.py", ONE + "@service.endpoint('/x')\ndef x() -> None: ...\n")
+    with pytest.raises(DisagreementError) as caught:
+        load(Load("one_app.py", list(sys.path), ["prog"], "another"))
+    assert caught.value.declared.endpoints["x"]["path"] == '"/x"'
+    app = load(Load("one_app.py", list(sys.path), ["prog"]))
+    assert load(Load("one_app.py", list(sys.path), ["prog"], Manifest.of(app).digest)) is app

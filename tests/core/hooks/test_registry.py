@@ -108,7 +108,7 @@ def returning(hook: str, result: Any, *, name: str = "strange") -> Any:
     return type("Strange", (), {hook: hookimpl(implementation), "name": name})()
 
 
-def raising(hook: str, error: Exception, *, name: str = "strange") -> Any:
+def raising(hook: str, error: BaseException, *, name: str = "strange") -> Any:
     """Return a plug-in whose only hook returns a callable that raises ``error``."""
 
     def fail(*_arguments: Any) -> Any:
@@ -236,6 +236,49 @@ def test_modules_objects_and_classes_may_be_plug_ins() -> None:
         assert order(Registry([plugin])) == ("FifoQueue" if name == "Stack" else "LastComeFirstServed")
         assert [(p.name, p.hooks) for p in registry.plugins] == [(name, ["penstock_queue_discipline"])]
     assert Registry([Stack]).plugins[0].instance is not Registry([Stack]).plugins[0].instance
+
+
+def test_a_plug_in_of_the_app_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``App(plugins=["pkg:Plugin"])`` imports it, and it has the name that the class itself would have."""
+    monkeypatch.setitem(sys.modules, "pkg_of_stack", cast("ModuleType", SimpleNamespace(Plugin=Stack)))
+    registry = Registry(["pkg_of_stack:Plugin"])
+    assert [(plugin.name, plugin.hooks) for plugin in registry.plugins] == [("Stack", ["penstock_queue_discipline"])]
+
+
+@pytest.mark.parametrize(
+    ("path", "cause"),
+    [
+        ("no_such_package:Plugin", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("penstock:Plugin", "AttributeError: module 'penstock' has no attribute 'Plugin'"),
+    ],
+)
+def test_a_named_plug_in_that_cannot_be_imported_is_refused(path: str, cause: str) -> None:
+    """The message has the name as the app wrote it, and the cause. A survey lists it as broken."""
+    complaint = rf"plug-in '{path}' of the app cannot be imported: {cause}; fix it, or remove it"
+    with pytest.raises(PluginError, match=complaint):
+        Registry([path])
+    assert Registry([path], is_survey=True).plugins[0].state == "broken"
+
+
+def test_every_hook_of_an_endpoint_receives_the_app() -> None:
+    """A plug-in can keep its state for each app."""
+    seen: list[App] = []
+
+    class Stateful:
+        @hookimpl
+        def penstock_authenticator(self, app: App) -> None:
+            seen.append(app)
+
+        penstock_timeout_policy = penstock_authenticator
+        penstock_admission_policy = penstock_authenticator
+        penstock_queue_discipline = penstock_authenticator
+        penstock_retry_policy = penstock_authenticator
+
+    app = app_with()
+    registry = Registry([Stateful], app=app)
+    for resolve in (hook for name, hook in RESOLVERS.items() if hasattr(Stateful, name)):
+        resolve(registry)
+    assert seen == [app] * 5
 
 
 def test_registries_know_nothing_of_each_other() -> None:
@@ -441,11 +484,27 @@ class Odd(Stack):
     Settings = dict
 
 
+class Changeable(Stack):
+    class Settings(PluginSettings, frozen=False):
+        """Settings that a plug-in could change behind the operator's back."""
+
+
+class WithoutParameter(Stack):
+    class Settings(PluginSettings, frozen=True):
+        """Settings that the class does not take."""
+
+    def __init__(self) -> None: ...
+
+
+class WithParameter(Stack):
+    def __init__(self, limit: int) -> None: ...
+
+
 MISFITS = [
     (Misspelt, "penstock_queue_disciplin, which is not a hook; did you mean penstock_queue_discipline?"),
     (
         Greedy,
-        "penstock_retry_policy of .* takes 'weather', but the hook is passed only 'endpoint'; remove that parameter",
+        "penstock_retry_policy of .* takes 'weather', but the hook is passed only 'endpoint', 'app'; remove that",
     ),
     (Keyword, "penstock_routes of .* takes 'weather', but the hook is passed only 'app'"),
     (Wrapper, "penstock_routes of .* is a hook wrapper"),
@@ -454,7 +513,13 @@ MISFITS = [
     (Unmarked, "penstock_routes is not marked with @hookimpl"),
     (Nothing, "implements no hook; mark its functions with @hookimpl; there are: penstock_admission_policy, "),
     (Unmakeable, "cannot be created: RuntimeError: no such database"),
-    (Odd, "the Settings of plug-in 'strange' are not a subclass of penstock.hooks.PluginSettings"),
+    (Odd, "are not a subclass of .*PluginSettings; write `class Settings.PluginSettings, frozen=True.`"),
+    (
+        Changeable,
+        "the Settings of plug-in 'strange' can be changed; write `class Settings.PluginSettings, frozen=True.`",
+    ),
+    (WithoutParameter, "cannot be created: __init__ too many positional arguments; its class has Settings, so write"),
+    (WithParameter, "cannot be created: __init__ missing a required argument: 'limit'; its class has no Settings, so"),
 ]
 
 
@@ -463,9 +528,9 @@ def test_a_plug_in_that_does_not_fit_is_refused(plugin: type, complaint: str, of
     """The error is raised at creation and has the name, the cause and the fix; for a class and an object alike."""
     with pytest.raises(PluginError, match=complaint) as raised:
         Registry(offers=[offer("strange", plugin)])
-    if plugin is not Odd:
+    if plugin not in (Odd, Changeable):
         assert "plug-in 'strange' of penstock-strange 1.2" in str(raised.value)
-    if plugin not in (Unmakeable, Odd):
+    if plugin not in (Unmakeable, Odd, Changeable, WithoutParameter, WithParameter):  # their classes are at fault
         made = plugin()
         with pytest.raises(PluginError, match=complaint):
             Registry([made])
@@ -524,15 +589,16 @@ RESOLVERS: dict[str, Callable[[Registry], Any]] = {
 
 
 @pytest.mark.parametrize("hook", RESOLVERS)
-def test_every_hook_that_raises_is_reported(hook: str) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_every_hook_that_raises_is_reported(hook: str, kind: type[BaseException]) -> None:
     """The error of any hook has the hook, the plug-in and the fix."""
 
     def implementation(self: object) -> None:
-        raise RuntimeError("broken")
+        raise kind("broken")
 
     plugin = type("Broken", (), {hook: hookimpl(implementation)})
     with pytest.raises(
-        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*RuntimeError: broken; fix it"
+        PluginError, match=rf"{hook} of plug-in 'Broken' of the app raised.*{kind.__name__}: broken; fix it"
     ):
         RESOLVERS[hook](Registry([plugin]))
 
@@ -605,6 +671,23 @@ def test_a_decision_that_raises_is_a_hook_error(hook: str, caplog: pytest.LogCap
     assert registry.status()["strange"]["failures"] == {hook: 1}
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), BaseException("panic")])
+@pytest.mark.parametrize("hook", DECISIONS)
+def test_nothing_that_a_decision_raises_ends_the_server(hook: str, error: BaseException) -> None:
+    """``sys.exit()``, or a panic of a library written in Rust, fails one job, as any exception does."""
+    with pytest.raises(HookError):
+        DECISIONS[hook](Registry([raising(hook, error)]))
+
+
+@pytest.mark.parametrize("hook", DECISIONS)
+def test_an_interrupt_from_the_keyboard_is_not_a_failure(hook: str) -> None:
+    """Ctrl-C may arrive while a decision is being made. It is not caught, and not counted."""
+    registry = Registry([raising(hook, KeyboardInterrupt())])
+    with pytest.raises(KeyboardInterrupt):
+        DECISIONS[hook](registry)
+    assert registry.status()["strange"]["failures"] == {}
+
+
 @pytest.mark.parametrize("hook", DECISIONS)
 def test_a_refusal_is_not_a_failure(hook: str) -> None:
     """A PenstockError is the decision, and reaches the caller unchanged."""
@@ -634,6 +717,28 @@ def test_a_decision_of_the_wrong_type_is_a_hook_error(hook: str, decision: Any) 
         DECISIONS[hook](registry)
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda asked: setattr(asked, "priority", "urgent"),
+            "priority = 'urgent' is not one of interactive, normal, batch",
+        ),
+        (lambda asked: asked.response_headers.append(("x-note", "a\r\nb")), "header x-note must be a str of one line"),
+    ],
+    ids=["priority", "header"],
+)
+def test_a_submission_refuses_a_wrong_change(
+    change: Callable[[Submission], None], complaint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure is that of the plug-in that tried to make the change, and the log names it."""
+    registry = Registry([returning("penstock_admission_policy", change)])
+    with pytest.raises(HookError):
+        DECISIONS["penstock_admission_policy"](registry)
+    assert "plug-in 'strange'" in caplog.text
+    assert complaint in caplog.text
+
+
 def test_a_wrong_principal_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     """An authenticator that returns the token by mistake does not leak it."""
     registry = Registry([returning("penstock_authenticator", lambda _: "hunter2")])
@@ -651,12 +756,13 @@ def test_a_decision_passes_through_its_guard() -> None:
     assert DECISIONS["penstock_retry_policy"](Registry([returning("penstock_retry_policy", lambda *_: 2)])) == 2
 
 
-def test_a_release_that_raises_has_no_effect() -> None:
+@pytest.mark.parametrize("error", [OSError("broken"), SystemExit(3)])
+def test_a_release_that_raises_has_no_effect(error: BaseException) -> None:
     """The answer still reaches its caller, and the other policies are released all the same."""
     released: list[JobAnswered] = []
 
     def fail(_answered: JobAnswered) -> None:
-        raise OSError("broken")
+        raise error
 
     bad = returning("penstock_admission_policy", lambda _: fail, name="bad")
     good = returning("penstock_admission_policy", lambda _: released.append, name="good")
@@ -671,12 +777,14 @@ def test_a_release_that_raises_has_no_effect() -> None:
     assert registry.status()["bad"]["failures"] == {"penstock_admission_policy": 1}
 
 
-@pytest.mark.parametrize("decision", [None, "soon", -1.0, float("nan"), OSError("broken"), RateLimited()])
+@pytest.mark.parametrize(
+    "decision", [None, "soon", -1.0, float("nan"), OSError("broken"), SystemExit(3), RateLimited()]
+)
 def test_nothing_keeps_an_engine_from_stopping(decision: Any) -> None:
     """A shutdown policy that fails, in any way, grants the drain that was asked for."""
 
     def decide(_request: ShutdownRequest) -> Any:
-        if isinstance(decision, Exception):
+        if isinstance(decision, BaseException):
             raise decision
         return decision
 
@@ -691,14 +799,20 @@ def test_a_route_that_raises_is_a_hook_error() -> None:
     def fail(request: RouteRequest, engine: Any) -> RouteResponse:
         raise OSError("broken")
 
+    def leave(request: RouteRequest, engine: Any) -> RouteResponse:
+        sys.exit(3)
+
     def refuse(request: RouteRequest, engine: Any) -> RouteResponse:
         raise RateLimited
 
-    handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse}
+    def split(request: RouteRequest, engine: Any) -> RouteResponse:
+        return RouteResponse(body=b"", headers={"x-a": "1\r\nx-b: 2"})
+
+    handlers = {"/a": fail, "/b": lambda request, engine: None, "/c": refuse, "/d": leave, "/e": split}
     routes = [Route(path=path, name=path, handler=cast("Any", handler)) for path, handler in handlers.items()]
     found = {route.path: route for route in Registry([returning("penstock_routes", routes)]).routes(app_with())}
-    for path, error in (("/a", HookError), ("/b", HookError), ("/c", RateLimited)):
-        with pytest.raises(error):
+    for path in handlers:
+        with pytest.raises(RateLimited if path == "/c" else HookError):
             found[path].handler(ROUTE_REQUEST, cast("Any", None))
 
 
@@ -736,13 +850,18 @@ def test_observers_are_called_by_type() -> None:
     assert registry.observer_of(WorkerReady) is None
 
 
-def test_an_observer_that_raises_affects_no_other(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit(3)])
+def test_an_observer_that_raises_affects_no_other(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged once, counted each time and reported as HookFailed; the other observers are still called."""
     seen: list[Any] = []
+
+    def fail(record: JobAnswered) -> None:
+        raise error
+
     registry = Registry(
         [
             returning("penstock_observer", {JobAnswered: seen.append, HookFailed: seen.append}, name="good"),
-            returning("penstock_observer", {JobAnswered: lambda record: 1 / 0}, name="bad"),
+            returning("penstock_observer", {JobAnswered: fail}, name="bad"),
         ]
     )
     registry.observe(app_with())
@@ -750,7 +869,7 @@ def test_an_observer_that_raises_affects_no_other(caplog: pytest.LogCaptureFixtu
     assert tell is not None
     tell(ANSWERED)
     tell(ANSWERED)
-    failed = HookFailed(plugin="bad", hook="penstock_observer", error="ZeroDivisionError")
+    failed = HookFailed(plugin="bad", hook="penstock_observer", error=type(error).__name__)
     assert seen == [failed, ANSWERED, failed, ANSWERED]
     assert registry.status()["bad"]["failures"] == {"penstock_observer": 2}
     assert [record.levelno for record in caplog.records] == [logging.ERROR]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ def once(queue: Breakable, name: str) -> Callable[[], Any]:
 class Told(list[str]):
     """The errors that the guard has reported."""
 
-    def __call__(self, error: Exception) -> HookError:
+    def __call__(self, error: BaseException) -> HookError:
         self.append(f"{type(error).__name__}: {error}")
         return HookError("the plug-in has failed")
 
@@ -144,7 +145,8 @@ def test_a_pop_of_the_wrong_job_costs_the_one_whose_turn_it_was() -> None:
     assert len(told) == 1
 
 
-def test_a_queue_that_only_raises_fails_its_jobs_and_not_the_server() -> None:
+@pytest.mark.parametrize("raises", [raises, sys.exit])
+def test_a_queue_that_only_raises_fails_its_jobs_and_not_the_server(raises: Callable[[], Any]) -> None:
     """Each job is answered when its turn comes; another lane of the pool is not affected."""
     queue, told = Breakable(), Told()
     engine = ready(guarded(queue, told), lane(name="other"))

@@ -320,7 +320,7 @@ def test_cancelled_error_that_nobody_asked_for(workers):
 def test_asyncio_pool_does_not_import_trio():
     """The workers of an app that runs on asyncio alone never import trio."""
     with ZygoteClient("tests.core.worker.worker_apps_asyncio:app") as zygote:
-        assert zygote.spawn().ask("0") is False
+        assert zygote.spawn().ask("is-trio-imported") is False
 
 
 def test_threads_run_at_once(workers):

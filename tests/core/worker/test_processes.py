@@ -77,11 +77,11 @@ def test_import_that_leaves_threads(tmp_path):
     with zygote_of(tmp_path, THREADED_APP) as zygote:
         assert zygote.loaded.threads == ["lingerer"]
         worker = zygote.spawn()
-        assert worker.ask("0", {"input": 4}) == 16.0
+        assert worker.ask("square", {"input": 4}) == 16.0
         worker.output_until("squaring")
         os.kill(worker.pid, signal.SIGKILL)
         assert zygote.exited().status == -signal.SIGKILL
-        assert zygote.spawn().ask("0", {"input": 3}) == 9.0
+        assert zygote.spawn().ask("square", {"input": 3}) == 9.0
 
 
 def test_setup_that_fails(zygote):
@@ -98,7 +98,7 @@ def test_workers_draw_different_numbers(tmp_path):
     """Workers forked from one zygote do not share the state of a random generator, numpy's included."""
     pytest.importorskip("numpy")
     with zygote_of(tmp_path, DRAWING_APP) as zygote:
-        first, second = zygote.spawn().ask("0"), zygote.spawn().ask("0")
+        first, second = zygote.spawn().ask("draw"), zygote.spawn().ask("draw")
     assert first[0] != second[0]
     assert first[1] != second[1]
 
@@ -240,4 +240,4 @@ def test_script(tmp_path, source):
     """A program that embeds an engine is imported up to where it would open it, with a main guard or without."""
     with zygote_of(tmp_path, source, "script:{}") as zygote:
         assert isinstance(zygote.loaded, Loaded), zygote.loaded
-        assert zygote.spawn().ask("0") == "__penstock_main__"
+        assert zygote.spawn().ask("name") == "__penstock_main__"

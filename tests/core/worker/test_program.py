@@ -74,7 +74,7 @@ class Loop:
 def program_with(channel: FullAtTimes) -> tuple[Program, Loop]:
     loop = Loop()
     guard = InterruptGuard(memoryview(bytearray(SHARED_BYTES)).cast("Q"))
-    live = {endpoint.index: LiveEndpoint(endpoint, endpoint.handler) for endpoint in app.endpoints}
+    live = {endpoint.name: LiveEndpoint(endpoint, endpoint.handler) for endpoint in app.endpoints}
     program: Any = Program(loop, channel, guard, live)
     return program, loop
 
@@ -84,7 +84,7 @@ def test_a_stream_that_found_the_socket_full_goes_on(tries: set[int]) -> None:
     """Whichever attempt to write fails, the stream ends by itself, or the loop has been asked to call back."""
     channel = FullAtTimes(tries)
     program, loop = program_with(channel)
-    program.receive(pack(Run(1, 0, math.inf, [Work(msgspec.json.encode({"n": 3}))])))
+    program.receive(pack(Run(1, "count", math.inf, [Work(msgspec.json.encode({"n": 3}))])))
     for _ in range(loop.flushes_asked_for):
         if channel.flush():
             program.on_flushed()
@@ -96,7 +96,7 @@ def test_a_result_costs_one_write() -> None:
     channel = FullAtTimes(set())
     program, _ = program_with(channel)
     peeking.append(lambda: None)
-    program.receive(pack(Run(1, 1, math.inf, [Work(b"{}")])))
+    program.receive(pack(Run(1, "peek", math.inf, [Work(b"{}")])))
     assert ([type(message) for message in channel.sent], channel.tries) == ([Done], 1)
 
 
@@ -106,7 +106,7 @@ def test_the_end_of_a_stream_does_not_wait_behind_user_code() -> None:
     program, _ = program_with(channel)
     sent_before: list[list[type]] = []
     peeking.append(lambda: sent_before.append([type(message) for message in channel.sent]))
-    first = pack(Run(1, 0, math.inf, [Work(msgspec.json.encode({"n": 3, "size": WINDOW_BYTES // 2}))]))
-    program.receive(first + pack(Run(2, 1, math.inf, [Work(b"{}")])) + pack(Credit(1, WINDOW_BYTES)))
+    first = pack(Run(1, "count", math.inf, [Work(msgspec.json.encode({"n": 3, "size": WINDOW_BYTES // 2}))]))
+    program.receive(first + pack(Run(2, "peek", math.inf, [Work(b"{}")])) + pack(Credit(1, WINDOW_BYTES)))
     assert sent_before == [[Chunk, Chunk, Chunk, Done]]
     assert [type(message) for message in channel.sent] == [Chunk, Chunk, Chunk, Done, Done]

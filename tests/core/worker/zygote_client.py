@@ -164,7 +164,7 @@ class WorkerClient:
         """Start an attempt, with one job for each input; bytes are sent as they are."""
         self.attempt += 1
         bodies = [one if isinstance(one, bytes) else msgspec.json.encode(one) for one in inputs or ({},)]
-        self.wire.send(Run(self.attempt, endpoint_index(name), deadline, [Work(body, about) for body in bodies]))
+        self.wire.send(Run(self.attempt, name, deadline, [Work(body, about) for body in bodies]))
         return self.attempt
 
     def done(self, attempt: int | None = None) -> Done:
@@ -257,12 +257,3 @@ def is_gone(pid: int) -> bool:
             return True
         time.sleep(0.005)
     return False
-
-
-def endpoint_index(name: str) -> int:
-    """Return the index of an endpoint in the app of these tests; for other apps, pass the index as the name."""
-    if name.isdigit():
-        return int(name)
-    from tests.core.worker.worker_apps import app
-
-    return next(endpoint.index for endpoint in app.endpoints if endpoint.name == name)

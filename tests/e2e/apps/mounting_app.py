@@ -74,3 +74,17 @@ wsgi = penstock_falcon.wsgi(app)
 asgi_mounted = mounted_asgi(request_type=penstock_falcon.Request)
 asgi_mounted_plain = mounted_asgi()
 wsgi_mounted = mounted_wsgi()
+
+
+async def asgi_mounted_by_a_framework(scope: Any, receive: Any, send: Any) -> None:
+    """Mount it as FastAPI and Starlette do: the prefix is in ``root_path`` and in ``path``; there is no lifespan."""
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+    elif scope["path"].startswith("/models/"):
+        await asgi({**scope, "root_path": "/models"}, receive, send)
+    else:
+        status, body = (200, b'{"hello": "falcon"}') if scope["path"] == "/hello" else (404, b"")
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": body})

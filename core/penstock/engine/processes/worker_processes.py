@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
+from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.processes.descriptor_reserve import DescriptorReserve
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygotes import Zygotes
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
 from penstock.receive_buffer import ReceiveBuffer
-from penstock.wire import Exited, Loaded, LoadFailed, Message, Spawn, Spawned, SpawnFailed, Suspended
+from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned, SpawnFailed, Suspended
 
 REASON_SECONDS = 1.0
 """The time in which a zygote says how a worker has ended. After that the end counts, and the reason is unknown."""
@@ -57,18 +60,28 @@ class WorkerProcesses:
         Where the zygote finds the app.
     events:
         Receives the reports.
+    manifest:
+        The declarations of the engine's app, which the zygote must find too.
     load_seconds:
         The time for the import of the app; None for no limit.
     """
 
     def __init__(
-        self, reactor: Reactor, target: str, events: ProcessEvents, *, load_seconds: float | None = None
+        self,
+        reactor: Reactor,
+        target: str,
+        events: ProcessEvents,
+        *,
+        manifest: Manifest = NOTHING_DECLARED,
+        load_seconds: float | None = None,
     ) -> None:
         self._reactor = reactor
         self._events = events
+        self._manifest = manifest
         self._buffer = ReceiveBuffer()
         self._reserve = DescriptorReserve()
-        self._zygotes = Zygotes(reactor, target, load_seconds, self)
+        self._target = target
+        self._zygotes = Zygotes(reactor, self._load, load_seconds, self)
         self._is_closed = False
         self._names: set[str] = set()
         self._links: dict[int, WorkerLink] = {}
@@ -87,6 +100,10 @@ class WorkerProcesses:
         with suppress(OSError), self._reserve.lent():
             self._zygotes.start_if_missing()
         self._keep_descriptors()
+
+    def _load(self) -> Load:
+        sys_path = [path or str(Path.cwd()) for path in sys.path]
+        return Load(self._target, sys_path, sys.argv, digest=self._manifest.digest)
 
     def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
         """Start a worker, now or as soon as the app is imported."""
@@ -200,7 +217,7 @@ class WorkerProcesses:
         elif isinstance(message, Loaded):
             self._loaded(message)
         elif isinstance(message, LoadFailed):
-            self._load_failed(message.traceback)
+            self._load_failed(self._manifest.reason_of(message))
 
     def _spawned(self, message: Spawned, pidfd: int) -> None:
         link = self._links.get(message.worker)

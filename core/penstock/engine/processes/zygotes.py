@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Protocol
 
 from penstock.engine.processes.zygote_link import ZygoteLink
@@ -33,8 +32,8 @@ class Zygotes:
     ----------
     reactor:
         The engine's reactor.
-    target:
-        Where the zygote finds the app.
+    load:
+        Returns the order to import the app.
     load_seconds:
         The time for the import of the app; None for no limit.
     reports:
@@ -46,9 +45,11 @@ class Zygotes:
         True while workers may have to be started.
     """
 
-    def __init__(self, reactor: Reactor, target: str, load_seconds: float | None, reports: ZygoteReports) -> None:
+    def __init__(
+        self, reactor: Reactor, load: Callable[[], Load], load_seconds: float | None, reports: ZygoteReports
+    ) -> None:
         self._reactor = reactor
-        self._target = target
+        self._load = load
         self._load_seconds = load_seconds
         self._reports = reports
         self._current: ZygoteLink | None = None
@@ -75,8 +76,7 @@ class Zygotes:
             If the process cannot be started. It is still missing then.
         """
         if self.is_wanted and self._current is None:
-            load = Load(self._target, [path or str(Path.cwd()) for path in sys.path], sys.argv)
-            self._current = ZygoteLink(self._reactor, load, self._load_seconds, self)
+            self._current = ZygoteLink(self._reactor, self._load(), self._load_seconds, self)
 
     def spawn(self, message: Spawn, descriptors: list[int]) -> None:
         """Request a worker; see ``ZygoteLink.spawn``."""

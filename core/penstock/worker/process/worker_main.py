@@ -108,14 +108,14 @@ class _WorkerMain:
         gc.freeze()
         self._channel.post(Ready(perf_counter() - began, os.getpid()))
         self._channel.flush()
-        endpoints = {e.index: LiveEndpoint(e, models.predictors[e.index]) for e in pool.endpoints}
+        endpoints = {e.name: LiveEndpoint(e, models.predictors[e.name]) for e in pool.endpoints}
         await runtime.serve(Program(runtime, self._channel, self._guard, endpoints))
         self._channel.flush_all()
         await models.teardown()
         return os.EX_OK
 
     def _report_setup_failure(self, error: SetupError) -> int:
-        self._channel.post(SetupFailed(error.endpoint, error.traceback))
+        self._channel.post(SetupFailed(error.endpoint, error.traceback, error.declared))
         self._channel.flush_all()
         return 1
 

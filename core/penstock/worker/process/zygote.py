@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import NoReturn
 
 from penstock.app import App, loader
+from penstock.app.manifest import DisagreementError
 from penstock.wire import (
     Exited,
     FrameReader,
@@ -121,7 +122,8 @@ class Zygote:
             for pool in self._app.pools.values():
                 preload_runtime(pool.runtime)
         except BaseException as error:  # SystemExit included: a script may exit at import
-            self._send(LoadFailed(user_traceback(error)))
+            declared = error.declared if isinstance(error, DisagreementError) else None
+            self._send(LoadFailed(user_traceback(error), declared))
             self._flush_and_exit()
         self._load = load
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

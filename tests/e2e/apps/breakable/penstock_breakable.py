@@ -1,6 +1,7 @@
 """A plug-in that breaks as TEST_BREAK asks: at import, in its hook signatures, in its hooks, or while serving.
 
-While serving, a header or the path of the request selects the hook that raises, so one server exercises them all.
+While serving, a header or the path of the request selects the hook that raises, so one server exercises them all. It
+raises ``SystemExit``, which would end the server if it got through.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if BREAK == "import":
 
 
 def _broken(*_anything: Any) -> Any:
-    raise RuntimeError(f"broken: {BREAK}")
+    raise (SystemExit if BREAK == "callables" else RuntimeError)(f"broken: {BREAK}")
 
 
 def _when(header: str, given: Any) -> Any:
