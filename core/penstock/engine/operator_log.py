@@ -76,7 +76,7 @@ class OperatorLog:
     def _worker_lost(self, report: reports.WorkerLostReport) -> None:
         what = f"exited by itself while {report.was}"
         if self._pid_of(report.worker.id) is None:
-            what = "has no process"
+            what = "did not start"
         log_event(
             logging.ERROR,
             report.event,

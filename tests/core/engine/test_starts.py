@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.app import App
 from penstock.engine.processes import worker_processes, zygote_link
 from penstock.engine.processes.descriptor_reserve import DescriptorReserve
 from penstock.engine.processes.worker_link import WorkerLink
@@ -18,6 +19,7 @@ from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
 from penstock.receive_buffer import ReceiveBuffer
 from penstock.wire import Load
+from tests.core.engine.fake_processes import engine_of, ready
 from tests.core.engine.real_processes import (
     APP,
     Reports,
@@ -28,6 +30,13 @@ from tests.core.engine.real_processes import (
     zygote_pid,
 )
 from tests.core.worker.zygote_client import is_gone
+
+square_app = App(__name__)
+
+
+@square_app.endpoint("/square")
+def square(x: float) -> float:
+    return x * x
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +100,7 @@ def test_a_start_without_descriptors_is_an_event(tmp_path: Path) -> None:
                 await until(lambda: {2, 3} <= reports.failures.keys())
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            assert "could not be started: Too many open files" in reports.failures[2]
-            assert "could not be started: Too many open files" in reports.failures[3]
+            assert reports.failures == dict.fromkeys((2, 3), "Too many open files")
             processes.spawn(4, "default", 0, None)
             await until(lambda: 4 in reports.ready)
 
@@ -166,8 +174,8 @@ os.fork = fork_or_fail
                 processes.spawn(worker, "default", 0, None)
             await until(lambda: 3 in reports.ready)
             assert reports.exits == {
-                1: "it could not be started: Resource temporarily unavailable",
-                2: "it could not be started: no memory",
+                1: "Resource temporarily unavailable",
+                2: "no memory",
             }
 
     run(scenario)
@@ -183,7 +191,7 @@ def test_a_zygote_without_descriptors_says_so(tmp_path: Path) -> None:
             resource.prlimit(zygote, resource.RLIMIT_NOFILE, (3, limits[1]))
             processes.spawn(2, "default", 1, None)
             await until(lambda: 2 in reports.exits)
-            assert reports.exits[2] == "it could not be started: Too many open files"
+            assert reports.exits[2] == "Too many open files"
             resource.prlimit(zygote, resource.RLIMIT_NOFILE, limits)
             processes.spawn(3, "default", 1, None)
             await until(lambda: 3 in reports.ready)
@@ -303,3 +311,26 @@ def test_closing_ends_processes_that_are_stopped(tmp_path: Path) -> None:
 
     run(scenario)
     assert all(is_gone(pid) for pid in pids)
+
+
+# ---- what the engine makes of it
+
+
+def test_a_start_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the reason, and the place gets another worker."""
+    engine = engine_of(square_app)
+    caplog.set_level("INFO")
+    engine.links.clear()
+    engine.performer.inbox.on_start_failure(1, "Too many open files")
+    assert [record.message for record in caplog.records] == [
+        "worker default/0 did not start: Too many open files",
+        "worker default/0 is replaced now",
+    ]
+    assert list(engine.links) == [2]
+
+
+def test_a_suspended_worker_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the reason of the kill."""
+    engine = engine_of(square_app)
+    engine.performer.inbox.on_suspended(ready(engine), "it was stopped by a signal")
+    assert "worker default/0 is killed: it was stopped by a signal" in [record.message for record in caplog.records]

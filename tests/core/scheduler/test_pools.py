@@ -166,7 +166,7 @@ def test_a_worker_without_a_process_backs_off_like_one_that_exits() -> None:
     engine = ready()
     engine.receive(on.WorkerExited(1, "signal SIGKILL"))
     for worker in range(2, 6):
-        engine.receive(on.WorkerExited(worker, "it could not be started: Too many open files"))
+        engine.receive(on.WorkerExited(worker, "Too many open files"))
         engine.advance(10.0 if worker < 5 else 0.0)
     delays = [report.delay for report in engine.reports if report.event == "restart"]
     assert delays == [0, 1, 2, 4, 8]
@@ -177,9 +177,9 @@ def test_the_reason_of_a_failed_start_is_the_reason_of_the_pool() -> None:
     engine = NeverReady()
     engine.start()
     for worker in (1, 2, 3):
-        engine.receive(on.WorkerExited(worker, "it could not be started: Too many open files"))
+        engine.receive(on.WorkerExited(worker, "Too many open files"))
         engine.advance(5.0)
-    assert engine.reports[-1].error.endswith("exit before they are ready: it could not be started: Too many open files")
+    assert engine.reports[-1].error.endswith("exit before they are ready: Too many open files")
 
 
 @pytest.mark.parametrize("behaviour", [None, Behaviour.SLOW], ids=["idle", "busy"])

@@ -116,7 +116,7 @@ class WorkerProcesses:
                     self._reactor, self._buffer, worker, name, self._events.on_messages, on_end=self._on_end
                 )
         except OSError as error:
-            self._fail_soon(worker, _refusal("it", error))
+            self._fail_soon(worker, error.strerror or str(error))
         else:
             self._links[worker] = link
             self._to_spawn[worker] = Spawn(worker, pool, name, device)
@@ -131,7 +131,7 @@ class WorkerProcesses:
             try:
                 self._zygotes.spawn(message, link.descriptors)
             except OSError as error:
-                self._fail_soon(worker, _refusal("it", error))
+                self._fail_soon(worker, error.strerror or str(error))
             link.close_descriptors()
         self._to_spawn.clear()
 
@@ -267,11 +267,6 @@ def _warn_of_threads(threads: list[str]) -> None:
         "imports the app itself, and takes longer to become ready; start threads in setup() instead",
         threads=", ".join(threads),
     )
-
-
-def _refusal(what: str, error: OSError) -> str:
-    """Return the reason why something could not be started, for a person."""
-    return f"{what} could not be started: {error.strerror or error}"
 
 
 def _reason(status: int) -> str:

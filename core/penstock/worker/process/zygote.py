@@ -157,7 +157,7 @@ class Zygote:
             descriptors = WorkerDescriptors(*received)
             pid = self._exec(spawn, descriptors) if self._must_exec else self._fork(spawn, descriptors)
         except OSError as error:  # out of descriptors, processes or memory
-            self._send(SpawnFailed(spawn.worker, f"it could not be started: {error.strerror or error}"))
+            self._send(SpawnFailed(spawn.worker, error.strerror or str(error)))
             return
         finally:
             for descriptor in received:
