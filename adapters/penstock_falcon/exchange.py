@@ -14,7 +14,8 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
 from penstock.hosting import JSON, NORMAL_RANK, ResponseHeaders
-from penstock_falcon.framing import STREAM_HEADERS, choose_framing
+from penstock_falcon.annotation_checks import AnnotationCheck
+from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
 from penstock_falcon.request_checks import HostCheck, RequestChecks
@@ -55,6 +56,7 @@ class Exchange(Submission):
         self.header = header
         self.query = query
         self.address = address
+        self.credential_headers = ()
         self.principal = None
         self.timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
@@ -199,6 +201,7 @@ class EndpointResource(Resource):
         super().__init__(service, transport, endpoint)
         self._endpoint = endpoint
         self._checks = RequestChecks(endpoint, service.settings.max_body)
+        self._annotation = AnnotationCheck(endpoint, debug=service.settings.debug)
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
@@ -227,6 +230,8 @@ class EndpointResource(Resource):
         if isinstance(outcome, PenstockError):
             return problem(outcome, exchange.request_id, debug=self._debug, timing=timing)
         assert outcome is not None, "the wait ends with an outcome"
+        if self._annotation.check is not None:
+            self._annotation.check(outcome)
         headers = common_headers(exchange.request_id, outcome.media_type or JSON, timing)
         return HttpResponse(outcome.status, headers, outcome.body, handler_headers=outcome.headers)
 
@@ -258,7 +263,8 @@ class StreamResource(EndpointResource):
 
     def _stream_response(self, watched: WatchedCall, chunks: list[bytes], exchange: Exchange, req: Any) -> HttpResponse:
         call = watched.call
-        framing = choose_framing(exchange.header("accept"))
+        media_type = self._endpoint.media_type
+        framing = choose_framing(exchange.header("accept")) if media_type is None else RawFraming(media_type)
         on_close = partial(exchange.record_stream, self._service, call)
         stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
         timing = server_timing(call.queue_seconds, call.execution_seconds)

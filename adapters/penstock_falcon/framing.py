@@ -14,8 +14,21 @@ STREAM_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 KEEP_ALIVE_SECONDS = 15.0
 
 
+def _on_one_line(lines: bytes) -> bytes:
+    r"""Escape U+0085, U+2028 and U+2029 in JSON.
+
+    Many clients split text into lines there, as ``str.splitlines`` does. JSON has these characters only in strings, and
+    all others that end a line are escaped in any case.
+    """
+    if lines.isascii():
+        return lines
+    return (
+        lines.replace(b"\xc2\x85", rb"\u0085").replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
+    )
+
+
 class Framing(Protocol):
-    """A way to write chunks, each of which is a JSON value without a line break."""
+    """A way to write chunks, each of which is a JSON value."""
 
     media_type: str
     end: bytes
@@ -39,27 +52,48 @@ class JSONLines:
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
         """Join the chunks, each followed by a line break."""
-        return b"\n".join(chunks) + b"\n"
+        return _on_one_line(b"\n".join(chunks)) + b"\n"
 
     def error(self, error: dict[str, Any]) -> bytes:
         """Return a last line of a different shape."""
-        return _encode({"error": error}) + b"\n"
+        return _on_one_line(_encode({"error": error})) + b"\n"
 
 
 class ServerSentEvents:
     """``text/event-stream``: a ``data`` event for each chunk, and ``event: end`` last."""
 
-    media_type = "text/event-stream"
+    media_type = "text/event-stream; charset=utf-8"
     end = b"event: end\ndata: {}\n\n"
     keep_alive = b": keep-alive\n\n"
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
         """Return one event for each chunk."""
-        return b"data: " + b"\n\ndata: ".join(chunks) + b"\n\n"
+        return b"data: " + _on_one_line(b"\n\ndata: ".join(chunks)) + b"\n\n"
 
     def error(self, error: dict[str, Any]) -> bytes:
         """Return an event with a name of its own, so that no client takes it for data."""
-        return b"event: error\ndata: " + _encode({"error": error}) + b"\n\n"
+        return b"event: error\ndata: " + _on_one_line(_encode({"error": error})) + b"\n\n"
+
+
+class RawFraming:
+    """The chunks as they are, for a stream with a media type of its own: audio, CSV, plain text.
+
+    There is no place for an error: a stream that fails is only cut.
+    """
+
+    end = b""
+    keep_alive = b""
+
+    def __init__(self, media_type: str) -> None:
+        self.media_type = media_type
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        """Join the chunks."""
+        return b"".join(chunks)
+
+    def error(self, error: dict[str, Any]) -> bytes:
+        """Return nothing."""
+        return b""
 
 
 _LINES = JSONLines()
@@ -70,7 +104,7 @@ def choose_framing(accept: str | None) -> Framing:
     """Return server-sent events if the ``Accept`` header names them, else lines of JSON."""
     for part in (accept or "").split(","):
         media_type, *parameters = part.lower().split(";")
-        if media_type.strip() == _EVENTS.media_type:
+        if media_type.strip() == "text/event-stream":
             return _LINES if _is_refused(parameters) else _EVENTS
     return _LINES
 

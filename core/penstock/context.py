@@ -18,23 +18,27 @@ class Context:
     Attributes
     ----------
     job_id:
-        The request's id (``X-Request-Id``).
+        The job's own id, which no other job has, and which all of its attempts share.
+    request_id:
+        The request's id (``X-Request-Id``), which the caller may choose, and use again.
     attempt:
         The number of this attempt: 1 for the first.
     principal:
         The caller, as named by the authenticator, or None.
     headers:
-        The request's headers, with names in lower case.
+        The request's headers, with names in lower case. Those that the authenticator has read in order to identify the
+        caller are omitted: a handler has no use for a credential, and could leak it.
     deadline:
         The instant, by ``time.monotonic()``, at which this attempt is stopped; ``math.inf`` if there is none.
     """
 
-    __slots__ = ("_is_cancelled", "attempt", "deadline", "headers", "job_id", "principal")
+    __slots__ = ("_is_cancelled", "attempt", "deadline", "headers", "job_id", "principal", "request_id")
 
     def __init__(
         self,
         *,
         job_id: str = "",
+        request_id: str = "",
         attempt: int = 1,
         principal: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -42,6 +46,7 @@ class Context:
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.job_id = job_id
+        self.request_id = request_id
         self.attempt = attempt
         self.principal = principal
         self.headers: Mapping[str, str] = headers if headers is not None else {}
@@ -86,7 +91,7 @@ class Context:
             As ``check`` does, and also if less than a millisecond is left: the other service could only refuse.
         """
         self.check()
-        headers = {"X-Request-Id": self.job_id} if self.job_id else {}
+        headers = {"X-Request-Id": self.request_id} if self.request_id else {}
         if self.deadline == math.inf:
             return headers
         milliseconds = int(self.remaining() * 1000)

@@ -61,6 +61,12 @@ class PenstockError(Exception):
     title: ClassVar[str] = "Internal error"
     default_retryable: ClassVar[bool] = False
 
+    # The annotated attributes of each class are its fields: they survive the way from a worker to the caller.
+    detail: str
+    retryable: bool
+    retry_after: float | None
+    param: str | None
+
     def __init__(
         self,
         detail: str = "",
@@ -112,6 +118,8 @@ class InvalidRequest(PenstockError):
     code = "invalid-request"
     title = "The request does not fit the schema"
 
+    errors: list[dict[str, str]]
+
     def __init__(
         self, detail: str = "", *, errors: list[dict[str, str]] | None = None, param: str | None = None
     ) -> None:
@@ -133,6 +141,8 @@ class Unauthorized(PenstockError):
     code = "unauthorized"
     title = "Unauthorized"
 
+    challenge: str
+
     def __init__(self, detail: str = "", *, challenge: str = "Bearer") -> None:
         super().__init__(detail)
         self.challenge = challenge
@@ -149,6 +159,8 @@ class Forbidden(PenstockError):
     status = 403
     code = "forbidden"
     title = "Forbidden"
+
+    challenge: str
 
     def __init__(self, detail: str = "", *, challenge: str = "") -> None:
         super().__init__(detail)
@@ -174,6 +186,8 @@ class MethodNotAllowed(PenstockError):
     status = 405
     code = "method-not-allowed"
     title = "Method not allowed"
+
+    allowed: tuple[str, ...]
 
     def __init__(self, detail: str = "", *, allowed: tuple[str, ...] = ("POST",)) -> None:
         super().__init__(detail)

@@ -10,6 +10,7 @@ Constants that both ends must agree on are defined here and nowhere else.
 from __future__ import annotations
 
 from struct import Struct
+from typing import Any
 
 import msgspec
 
@@ -42,6 +43,7 @@ class About(msgspec.Struct, array_like=True, gc=False):
     principal: str | None
     headers: dict[str, str]
     deadline: float
+    request_id: str = ""
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):
@@ -122,17 +124,18 @@ class Failure(msgspec.Struct, array_like=True, tag=1, gc=False):
     detail: str = ""
     exception_type: str = ""
     traceback: str = ""
-    errors: list[dict[str, str]] = []
-    """The paths and reasons of ``FAILED_INVALID``."""
-    status: int = 500
     may_retry: bool = False
     """True if the job may be attempted again. The worker decides, since only it has the exception."""
     retry_delay: float | None = None
     """The delay that the user's code asked for, in seconds."""
+    error: str = ""
+    """The class of ``FAILED_ANSWERED``, in ``penstock.errors``."""
+    fields: dict[str, Any] = {}
+    """Its fields: see ``penstock.raised_errors``."""
 
 
 FAILED_HANDLER = "handler"  # the user's code raised, or returned a value that cannot be sent
-FAILED_INVALID = "invalid"  # the body does not fit the schema (large bodies are validated only in the worker)
+FAILED_ANSWERED = "answered"  # raised an error that is the response, such as a body that does not fit the schema
 FAILED_CANCELLED = "cancelled"  # acknowledges an interrupt
 FAILED_RECALLED = "recalled"  # was never started, because the engine recalled it
 

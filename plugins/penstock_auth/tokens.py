@@ -81,7 +81,11 @@ class TokenVerifier:
         self._check_shape(token)
         claims = self._claims(token, self._key_for(token, keys))
         principal = self._principal(claims)
-        keys.remember(digest, principal, int(claims["exp"]) + self._settings.leeway)
+        try:
+            expires = float(int(claims["exp"])) + self._settings.leeway
+        except OverflowError:  # JSON has larger numbers than any clock
+            raise invalid_credential(INVALID) from None
+        keys.remember(digest, principal, expires)
         return principal
 
     @staticmethod

@@ -24,8 +24,8 @@ STATUSES = st.integers(min_value=100, max_value=599)
 ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS)
 WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT)
 ENCODED = st.builds(Encoded, st.binary(), st.none() | st.text(), STATUSES, st.none() | HEADERS)
-ERRORS = st.lists(HEADERS, max_size=2)
-FAILURE = st.builds(wire.Failure, st.text(), st.text(), st.text(), st.text(), ERRORS, STATUSES)
+TEXTS = [st.text()] * 4
+FAILURE = st.builds(wire.Failure, *TEXTS, st.booleans(), st.none() | SECONDS, st.text(), HEADERS)
 DECLARED = st.none() | st.builds(wire.Declared, st.dictionaries(st.text(), HEADERS, max_size=2), HEADERS)
 
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {

@@ -48,6 +48,13 @@ def together(served: Served, path: str, items: Sequence[Any]) -> list[Answer]:
         return [future.result() for future in [run(served.post_json, path, item) for item in items]]
 
 
+def test_several_parameters_are_fields(served: Served) -> None:
+    """Two lists are two fields of each body; each client receives its own result."""
+    answers = together(served, "/columns", [{"text": "a", "times": 2}, {"times": 3.0, "text": "b"}])
+    assert [answer.json() for answer in answers] == ["2: aa", "2: bbb"]
+    assert served.post_json("/columns", "a").status == 422
+
+
 def outcomes(answers: Sequence[Answer]) -> list[Any]:
     """Return each answer's value, or its status if it is an error."""
     return [answer.json() if answer.status == 200 else answer.status for answer in answers]

@@ -17,8 +17,18 @@ from typing import Any
 
 import pytest
 
+from penstock.scheduler.retries import POISON_DEATHS
 from tests.e2e.apps.marks import FOLDER_VARIABLE
-from tests.e2e.watching import assert_problem, in_background, instant, new_id, worker_pid, worker_pids
+from tests.e2e.watching import (
+    assert_problem,
+    in_background,
+    instant,
+    new_id,
+    wait_event,
+    wait_running,
+    worker_pid,
+    worker_pids,
+)
 from tests.serving import ROOT, Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -198,6 +208,18 @@ def test_poison_fails_after_two_workers(served: Served, marks: Path, name: str, 
     assert deaths(marks, name) == 2
 
 
+def test_the_log_of_a_crash_ends_at_the_users_frames(served: Served, name: str) -> None:
+    """It names the line that crashed the worker, and none of Penstock's frames around it."""
+    before = len(served.events("output"))
+    served.post_json("/poison", {"name": name, "how": "segfault"})
+    wait_until(lambda: len(served.events("output")) > before, "the output")
+    worker_pids(served, "poison")
+    lines = [event["message"] for event in served.events("output")[before:]]
+    frames = [line for line in lines if line.startswith('  File "')]
+    assert any("crashes_app.py" in frame for frame in frames)
+    assert not any("/penstock/" in frame for frame in frames), frames
+
+
 def test_poison_in_a_batch_fails_alone(served: Served, marks: Path, name: str) -> None:
     """Jobs batched with poison are answered 200: the members of a lost batch run again, each alone."""
     items = [{"name": "a"}, {"name": name, "how": "signal"}, {"name": "b"}, {"name": "c"}]
@@ -284,6 +306,18 @@ def test_a_worker_that_breaks_its_lifeline_is_replaced(served: Served, kind: str
     assert worker_pid(served, "vandals") != pid
 
 
+def test_a_worker_cannot_answer_for_another(served: Served) -> None:
+    """A handler that writes results of other workers' jobs to the engine has its worker killed, and changes nothing."""
+    pid = worker_pid(served, "vandals")
+    with in_background() as run:
+        other = run(served.post_json, "/echo_async", {"number": 5, "seconds": 0.3})
+        wait_running(served, "echo_async")
+        assert_problem(served.post_json("/vandal", {"kind": "answer_for_others"}), "worker-lost", 503, retry=True)
+        assert (other.result().status, other.result().json()) == (200, 5)
+    assert worker_pid(served, "vandals") != pid
+    assert "it broke the protocol: it reports on attempt" in wait_event(served, "kill", pid=pid)["reason"]
+
+
 def test_programs_of_a_dead_worker_are_ended(served: Served, marks: Path) -> None:
     """Programs started by a worker die with it; those that left its session survive and do not block anything."""
     served.post_json("/vandal", {"kind": "start_a_program"})
@@ -356,6 +390,34 @@ def test_a_killed_zygote_is_replaced(served: Served) -> None:
     wait_until(lambda: not any(is_alive(pid) for pid in before), "the end of the old workers", timeout=1.0)
     assert served.events("zygote-lost")
     check_neighbour(served)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_workers_that_die_together_cost_no_request(served: Served, order: int) -> None:
+    """After kill -9 of all workers at once a job runs again: it does not go to an idle worker that is dead as well."""
+    pids = worker_pids(served, "load_async")
+    http_process = parent_of(parent_of(pids[0]))
+    with in_background() as run:
+        running = run(served.post_json, "/echo_async", {"number": 1, "seconds": 0.2})
+        wait_running(served, "echo_async")
+        os.kill(http_process, signal.SIGSTOP)  # or this test might lose the CPU between the two kills
+        for pid in pids[::order]:
+            os.kill(pid, signal.SIGKILL)
+        os.kill(http_process, signal.SIGCONT)
+        assert (running.result().status, running.result().json()) == (200, 1)
+
+
+def test_the_end_of_a_zygote_counts_against_no_job(served: Served) -> None:
+    """A job whose workers die with their zygote, again and again, is neither suspected nor out of attempts."""
+    with in_background() as run:
+        running = run(served.post_json, "/echo_async", {"number": 1, "seconds": 1.0})
+        for _ in range(POISON_DEATHS):
+            wait_running(served, "echo_async")
+            workers = served.status()["pools"]["load_async"]["workers"]
+            (busy,) = [worker["pid"] for worker in workers if worker["state"] == "busy"]
+            os.kill(parent_of(busy), signal.SIGKILL)
+            wait_until(lambda: not served.status()["endpoints"]["echo_async"]["running"], "the end of the workers")
+        assert (running.result().status, running.result().json()) == (200, 1)
 
 
 def test_a_killed_http_process_is_replaced(served: Served, marks: Path, name: str) -> None:

@@ -219,9 +219,11 @@ def test_a_context_knows_the_job(served: Served) -> None:
     """A ``Context`` parameter is injected: the request's id and headers, the attempt, and the time that is left."""
     headers = {"X-Request-Id": new_id(), "X-Color": "blue"}
     known = served.post_json("/context", {"extra": 7}, headers=headers).json()
+    again = served.post_json("/context", {"extra": 7}, headers=headers).json()
+    assert len({known.pop("job_id"), again.pop("job_id"), headers["X-Request-Id"]}) == 3
     remaining = known.pop("remaining")
     assert known == {
-        "job_id": headers["X-Request-Id"],
+        "request_id": headers["X-Request-Id"],
         "attempt": 1,
         "color": "blue",
         "cancelled": False,

@@ -17,6 +17,7 @@ from penstock.scheduler import (
     LaneSpec,
     admission,
     answers,
+    conduct,
     deadlines,
     drain,
     results,
@@ -468,9 +469,55 @@ def suspended_workers_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(supervision, "on_worker_suspended", lambda *_: None)
 
 
+def a_recall_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    take_back = sending_ahead.take_back
+
+    def forgetful(state: SchedulerState, attempt: Attempt, happening: str, now: float) -> None:
+        state.given_back.pop(attempt.id, None)
+        take_back(state, attempt, happening, now)
+
+    patch.setattr(sending_ahead, "take_back", forgetful)
+
+
+def the_late_word_of_the_dead_is_held_against_them(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(conduct, "DEAD", "never")
+
+
+def forged_results_are_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(conduct, "breach_by_results", lambda *_: None)
+
+
+def forged_chunks_are_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(conduct, "breach_by_chunks", lambda *_: None)
+
+
+def a_second_set_up_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(conduct, "breach_by_setup", lambda *_: None)
+
+
+def a_forged_word_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(conduct, "breach_by_recall", lambda *_: None)
+
+
+def whoever_breaks_the_protocol_goes_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(supervision, "on_protocol_broken", lambda *_: None)
+
+
+def jobs_go_from_one_dead_worker_to_another(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(supervision, "on_workers_died", lambda *_: None)
+
+
 MUTATIONS = [
     starts_may_take_forever,
     suspended_workers_stay,
+    a_recall_is_forgotten,
+    the_late_word_of_the_dead_is_held_against_them,
+    forged_results_are_believed,
+    forged_chunks_are_believed,
+    a_second_set_up_is_believed,
+    a_forged_word_is_believed,
+    whoever_breaks_the_protocol_goes_on,
+    jobs_go_from_one_dead_worker_to_another,
     slot_is_never_given_back,
     answers_come_twice,
     execution_deadlines_are_ignored,

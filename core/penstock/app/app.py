@@ -7,12 +7,13 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Pool, Runtime, count, pools_of
 from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
+from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
 from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Retries, Timeouts
 
@@ -39,6 +40,9 @@ class App:
     start_timeout:
         Seconds in which a worker must become ready, from its start to the end of ``setup``, the import of the app
         included; then it is killed and started again. None for no limit.
+    nan:
+        The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
+        names their place, ``"null"`` sends null.
 
     Attributes
     ----------
@@ -54,13 +58,16 @@ class App:
         *,
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        nan: Literal["error", "null"] = "error",
         start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
         declaration.require_import_name(import_name)
+        declaration.require_choice("App", nan=nan, choices=("error", "null"))
         declaration.require_start_timeout(start_timeout)
         self.import_name = import_name
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
+        self.nan = nan
         self.start_timeout = start_timeout
         self.endpoints: list[Endpoint] = []
         self.source_files: dict[str, str] = {}
@@ -91,6 +98,7 @@ class App:
         timeouts: Timeouts = _DEFAULT_TIMEOUTS,
         retries: Retries = _DEFAULT_RETRIES,
         max_queue: int = 1000,
+        media_type: str | None = None,
         idempotent: bool = True,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
@@ -121,6 +129,8 @@ class App:
             See ``Timeouts`` and ``Retries``.
         max_queue:
             The number of jobs that may wait; beyond it, requests are refused.
+        media_type:
+            The ``Content-Type`` of results or chunks that are bytes or text, sent as they are. Default: they are JSON.
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
 
@@ -136,12 +146,18 @@ class App:
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
         declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool)
+        declaration.require_media_type(owner, media_type)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
 
         def declare(handler: Handler) -> Handler:
             namespace = declaration.local_names(handler, declaration.caller_frame(1))
-            kind = declaration.inspect_handler(handler, owner=owner, batched=batching is not None)
+            batched = batching is not None
+            kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+            declaration.require_use_of_devices(owner, handler, device_names)
+            results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
+            codec = codec_for(kind.predict, owner=owner, batched=batched, namespace=namespace, results=results)
+            kind = declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched)
             self._add(
                 Endpoint(
                     name=name,
@@ -159,8 +175,9 @@ class App:
                     retries=retries,
                     batching=batching,
                     max_queue=max_queue,
+                    media_type=media_type,
                     idempotent=idempotent,
-                    codec=codec_for(kind.predict, owner=owner, batched=batching is not None, namespace=namespace),
+                    codec=codec,
                 )
             )
             return handler

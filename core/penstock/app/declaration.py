@@ -7,9 +7,9 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from penstock.app.endpoints import Runtime
 from penstock.errors import DeclarationError
@@ -19,6 +19,11 @@ RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
 
 _UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f\ud800-\udfff]|//")
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
+
+
+# Names of the first parameter of a method. Any other is most likely a field, and `self` was forgotten.
+_SELF = ("self", "_self", "this", "_")
 
 
 # ---- handlers
@@ -51,6 +56,28 @@ def inspect_handler(handler: Any, *, owner: str, batched: bool) -> HandlerKind:
     return HandlerKind(predict, inspect.isclass(handler), is_async, is_stream)
 
 
+def with_returned_stream(
+    kind: HandlerKind, stream: Literal["sync", "async"] | None, *, owner: str, batched: bool
+) -> HandlerKind:
+    """Return the kind of a handler that may return an iterator instead of yielding: then it streams, too.
+
+    This must be known before the first request: limits on chunks, metrics and the protocol depend on it.
+    """
+    if stream is None:
+        return kind
+    if batched:
+        raise DeclarationError(f"{owner}: batching cannot be combined with a stream; return a list")
+    return replace(kind, is_stream=True, is_async=kind.is_async or stream == "async")
+
+
+def require_media_type(owner: str, media_type: Any) -> None:
+    """Raise ``DeclarationError`` unless ``media_type`` is None or a media type, perhaps with parameters."""
+    if media_type is not None and (not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type)):
+        raise DeclarationError(
+            f'{owner}: media_type={media_type!r} is not a media type; write for instance media_type="audio/wav"'
+        )
+
+
 def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
     if inspect.isfunction(handler) or inspect.ismethod(handler):
         return handler
@@ -76,8 +103,21 @@ def _method(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
         method: Callable[..., Any] = found.__get__(None, cls)
         return method
     if inspect.isfunction(found):
+        _require_self(found, cls, owner)
         return found.__get__(cls)  # bound to the class, for lack of an instance: only the signature is read
     raise DeclarationError(f"{owner}: {cls.__name__}.{name} is {found!r}, not a method; write `def {name}(self, ...)`")
+
+
+def _require_self(function: Callable[..., Any], cls: type, owner: str) -> None:
+    """Check that the first parameter of a method is ``self``, and not a field of the body that would be lost."""
+    names = list(inspect.signature(function).parameters.values())
+    if names and (names[0].kind is names[0].VAR_POSITIONAL or names[0].name in _SELF):
+        return
+    rest = f", {names[0].name}" if names else ""
+    raise DeclarationError(
+        f"{owner}: {cls.__name__}.{function.__name__} has no self: write "
+        f"`def {function.__name__}(self{rest}{', ...' if len(names) > 1 else ''})`, or make it a @staticmethod"
+    )
 
 
 def _require_constructible(cls: type, owner: str) -> None:
@@ -212,6 +252,26 @@ def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any) -> 
         raise DeclarationError(f"{owner}: runtime={runtime!r} is unknown; use {' or '.join(map(repr, runtimes))}")
     if pool is not None and not _is_word(pool):
         raise DeclarationError(f"{owner}: pool={pool!r} is invalid; use a non-empty str without spaces")
+
+
+def require_choice(owner: str, *, choices: Sequence[str], **options: Any) -> None:
+    """Raise ``DeclarationError`` unless each option is one of the choices."""
+    for option, value in options.items():
+        if value not in choices:
+            raise DeclarationError(f"{owner}: {option}={value!r} is unknown; use {' or '.join(map(repr, choices))}")
+
+
+def require_use_of_devices(owner: str, handler: Any, devices: Sequence[str] | None) -> None:
+    """Raise ``DeclarationError`` if there are devices, but the class has no ``setup`` that takes one."""
+    if devices is None or not inspect.isclass(handler):
+        return
+    setup = _method(handler, "setup", owner)
+    if setup is None or not inspect.signature(setup).parameters:
+        kind = f"the setup of {handler.__name__} does not take one" if setup else "there is no setup() to take one"
+        raise DeclarationError(
+            f"{owner}: devices={list(devices)!r} would have no effect, because {kind}; write "
+            "`def setup(self, device: str)`, or use workers="
+        )
 
 
 def device_names(owner: str, devices: Any) -> tuple[str, ...] | None:

@@ -30,9 +30,9 @@ class Endpoint:
     is_class: bool
     """True if the handler is a class, which is called through its ``predict``."""
     is_async: bool
-    """True if the function, or ``predict``, is an ``async def``."""
+    """True if the function, or ``predict``, is an ``async def``, or returns an asynchronous iterator."""
     is_stream: bool
-    """True if the function, or ``predict``, yields."""
+    """True if the function, or ``predict``, yields or is annotated to return an iterator."""
     concurrency: int
     """The number of attempts that one worker runs at a time."""
     pool: str
@@ -48,6 +48,8 @@ class Endpoint:
     batching: Batching | None
     max_queue: int
     """The number of jobs that may wait."""
+    media_type: str | None
+    """The ``Content-Type`` of results and chunks that are bytes or text, sent as they are; None for JSON."""
     idempotent: bool
     """True if a job may run again after its worker died."""
     codec: Codec

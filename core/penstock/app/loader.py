@@ -93,7 +93,7 @@ def load(message: Load) -> App:
     if message.sys_path:
         sys.path[:] = message.sys_path
     sys.argv[:] = message.argv or sys.argv[:1]
-    app = load_app(message.target)
+    app = _load_target(message.target)
     if message.digest:
         Manifest.of(app).require(message.digest)
     return app
@@ -105,9 +105,19 @@ def load_app(target: str) -> App:
     Raises
     ------
     DeclarationError
-        If there is no such module, file or attribute, or if it has no app or several. Exceptions of the user's own
-        code during the import are passed through unchanged.
+        If there is no such module, file or attribute, if it has no app or several, or if the app has no endpoints.
+        Exceptions of the user's own code during the import are passed through unchanged.
     """
+    app = _load_target(target)
+    if not app.endpoints and not target.startswith(_SCRIPT_PREFIX):  # a script declares them when it likes
+        raise DeclarationError(
+            f'{target}: the app has no endpoints; write @app.endpoint("/path") above a function or class, at the top '
+            "level of the module that is loaded or of one that it imports"
+        )
+    return app
+
+
+def _load_target(target: str) -> App:
     if target.startswith(_SCRIPT_PREFIX):
         path, _, attribute = target.removeprefix(_SCRIPT_PREFIX).partition("#")
         return _load(lambda: _run_script(Path(path)), attribute, target)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
+from penstock.codec.default_values import maker_of, require_fitting
+from penstock.codec.encoding import ResultEncoder
+from penstock.codec.pydantic_types import adapted, with_field_info
+from penstock.codec.result_checks import ResultCheck, result_check
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
@@ -23,6 +26,8 @@ from penstock.response import Encoded
 
 DecodedInput: TypeAlias = Any
 """The value that ``Codec.decode`` returns and ``Codec.call`` takes; opaque to all other code."""
+
+_JSON = ResultEncoder()
 
 _HandlerCall: TypeAlias = Callable[[Callable[..., Any], Any, Context | None], Any]
 
@@ -40,6 +45,9 @@ class Codec:
     _input_type: Any
     _output_type: Any
     _read_empty: Callable[[], Any] | None = None
+    returned_stream: Literal["sync", "async"] | None = None
+    """The kind of iterator that the handler is annotated to return, or None."""
+    _results: ResultEncoder = _JSON
 
     def decode(self, body: bytes) -> DecodedInput:
         """Decode a body.
@@ -81,17 +89,26 @@ class Codec:
         HandlerError
             If it cannot be sent; names the type and its place in the value.
         """
-        return encoding.encode_result(value)
+        return self._results.encode(value)
 
     def encode_chunk(self, value: Any) -> bytes:
-        """Encode one chunk of a stream: one JSON value on one line.
+        """Encode one chunk of a stream: one JSON value, or bytes and text as they are if there is a media type.
 
         Raises
         ------
         HandlerError
-            If it cannot be sent, which includes bytes and ``Response``.
+            If it cannot be sent.
         """
-        return encoding.encode_chunk(value)
+        return self._results.encode_chunk(value)
+
+    def decode_chunk(self, body: bytes) -> Any:
+        """Return the chunk for a caller without HTTP: a value from JSON, or bytes if the endpoint has a media type."""
+        return body if self.media_type is not None else encoding.decode_result(Encoded(body))
+
+    @property
+    def media_type(self) -> str | None:
+        """The ``Content-Type`` of results and chunks that are sent as they are, or None for JSON."""
+        return self._results.media_type
 
     def encode_input(self, value: Any) -> bytes:
         """Return the body for a value passed without HTTP. Bytes are already a body; None is an empty one.
@@ -107,17 +124,28 @@ class Codec:
         """Return the result for a caller without HTTP: a value from JSON, bytes, or a ``Response`` if it says more."""
         return encoding.decode_result(encoded)
 
+    def result_check(self) -> ResultCheck | None:
+        """Return a check of results against the return annotation, or None if there is nothing to check."""
+        return None if self.media_type is not None else result_check(self._output_type)
+
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a body."""
         return json_schema.input_schema(self._input_type, raw=self.reads == "bytes")
 
     def output_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a result, or of one chunk of a stream, as far as the handler is annotated."""
+        if self.media_type is not None:
+            return {"type": "string", "contentMediaType": self.media_type}
         return json_schema.output_schema(self._output_type)
 
 
 def codec_for(
-    function: Callable[..., Any], *, owner: str, batched: bool, namespace: Mapping[str, Any] | None = None
+    function: Callable[..., Any],
+    *,
+    owner: str,
+    batched: bool,
+    namespace: Mapping[str, Any] | None = None,
+    results: ResultEncoder = _JSON,
 ) -> Codec:
     """Build the codec of a handler.
 
@@ -131,6 +159,8 @@ def codec_for(
         True if the handler takes a list with one item per request.
     namespace:
         Local names that postponed annotations may use.
+    results:
+        The way in which results become bodies.
 
     Raises
     ------
@@ -138,18 +168,32 @@ def codec_for(
         If bodies cannot be read for this signature; names the parameter and the fix.
     """
     signature = read_signature(function, owner=owner, namespace=namespace)
-    output_type = json_schema.output_type(signature.returns, batched=batched)
     if batched:
-        parameter = _item(signature, owner)
-        return _whole_body(parameter, signature.context, output_type, owner)
-    if len(signature.parameters) == 1 and _is_whole(signature.parameters[0], owner):
-        return _whole_body(signature.parameters[0], signature.context, output_type, owner)
+        signature = replace(signature, parameters=_items(signature, owner))
+    signature = _with_field_infos(signature, owner)
+    output_type = json_schema.output_type(signature.returns, batched=batched)
+    if len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0], owner)):
+        codec = _whole_body(signature.parameters[0], signature.context, output_type, owner)
+    else:
+        codec = _fields_body(signature, output_type, owner, batched=batched)
+    return replace(codec, _results=results, returned_stream=signature.stream)
+
+
+def _fields_body(signature: Signature, output_type: Any, owner: str, *, batched: bool) -> Codec:
     fields = decoding.fields_type(signature.name, signature.parameters, owner=owner)
     read = decoding.json_reader(fields, owner=owner)
-    by_name = signature.context is not None or any(parameter.keyword_only for parameter in signature.parameters)
+    by_name = batched or signature.context is not None or any(p.keyword_only for p in signature.parameters)
     names = [parameter.name for parameter in signature.parameters]
-    call = _call_by_name(_paired_with(names), signature.context) if by_name else _call_with_fields
+    arguments_of = _columns(names) if batched else _paired_with(names)
+    call = _call_by_name(arguments_of, signature.context) if by_name else _call_with_fields
     return Codec("json", signature.context, read, call, fields, output_type, _reader_of_empty(read))
+
+
+def _with_field_infos(signature: Signature, owner: str) -> Signature:
+    parameters = tuple(
+        with_field_info(parameter, owner=f"{owner}, parameter `{parameter.name}`") for parameter in signature.parameters
+    )
+    return replace(signature, parameters=parameters)
 
 
 def _is_whole(parameter: Parameter, owner: str) -> bool:
@@ -158,18 +202,21 @@ def _is_whole(parameter: Parameter, owner: str) -> bool:
     return decoding.is_struct(annotation, owner=owner) or decoding.is_bytes(annotation, owner=owner)
 
 
-def _item(signature: Signature, owner: str) -> Parameter:
-    """Return the one parameter of a batching handler, with the type of one item."""
-    lists = [parameter for parameter in signature.parameters if typing.get_origin(parameter.annotation) is list]
-    if len(signature.parameters) != 1 or len(lists) != 1:
+def _items(signature: Signature, owner: str) -> tuple[Parameter, ...]:
+    """Return the parameters of a batching handler, each with the type of one item."""
+    is_batching = [typing.get_origin(parameter.annotation) is list for parameter in signature.parameters]
+    if not is_batching or not all(is_batching):
         raise DeclarationError(
-            f"{owner}: with batching, a handler takes one parameter annotated list[T], where T is the body of one "
-            f"request, and optionally a Context; it takes ({', '.join(p.name for p in signature.parameters)}). "
-            "Annotate it, for instance `batch: list[float]`, or leave out batching"
+            f"{owner}: with batching, every parameter of a handler is annotated list[T], with one T for each request, "
+            f"except for a Context; it takes ({', '.join(p.name for p in signature.parameters)}). Annotate them, for "
+            "instance `text: list[str]`, or leave out batching"
         )
-    (batch,) = lists
+    return tuple(_item(parameter, is_body=len(is_batching) == 1) for parameter in signature.parameters)
+
+
+def _item(batch: Parameter, *, is_body: bool) -> Parameter:
     (item,) = typing.get_args(batch.annotation)
-    return Parameter(batch.name, Any if item is object else item, NO_DEFAULT, batch.keyword_only)
+    return replace(batch, annotation=Any if item is object else item, default=NO_DEFAULT if is_body else batch.default)
 
 
 def _whole_body(parameter: Parameter, context: str | None, output_type: Any, owner: str) -> Codec:
@@ -177,12 +224,14 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     by_name = context is not None or parameter.keyword_only
     call = _call_by_name(_named(parameter.name), context) if by_name else _call_with_whole
     annotation = parameter.annotation
+    validated = adapted(annotation, owner=owner)
+    require_fitting(validated, parameter.default, owner=owner)
     if decoding.is_bytes(annotation, owner=owner):
         read = decoding.bytes_reader(annotation, owner=owner)
         return Codec("bytes", context, read, call, annotation, output_type)
-    read = decoding.json_reader(annotation, owner=owner)
-    empty = _reader_of_empty(read) if parameter.required else partial(decoding.copied, parameter.default)
-    return Codec("json", context, read, call, annotation, output_type, empty)
+    read = decoding.json_reader(validated, owner=owner)
+    empty = _reader_of_empty(read) if parameter.required else maker_of(parameter)
+    return Codec("json", context, read, call, validated, output_type, empty)
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:
@@ -207,6 +256,11 @@ def _call_with_whole(function: Callable[..., Any], decoded: Any, _: Context | No
 
 def _paired_with(names: list[str]) -> Callable[[Any], dict[str, Any]]:
     return lambda decoded: dict(zip(names, astuple(decoded), strict=True))
+
+
+def _columns(names: list[str]) -> Callable[[Any], dict[str, Any]]:
+    """Return a function from the bodies of a batch, at least one, to one list for each parameter."""
+    return lambda batch: dict(zip(names, map(list, zip(*map(astuple, batch), strict=True)), strict=True))
 
 
 def _named(name: str) -> Callable[[Any], dict[str, Any]]:

@@ -6,16 +6,17 @@ endpoint's reader is built once.
 
 from __future__ import annotations
 
-import copy
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import inspect as types
 
+from penstock.codec import leniency, pydantic_types
+from penstock.codec.default_values import default_field, require_fitting
+from penstock.codec.pydantic_types import is_adapted, is_pydantic
 from penstock.codec.signature import Parameter
 from penstock.errors import DeclarationError, HandlerError, InvalidRequest, MalformedRequest, PenstockError
 
@@ -30,13 +31,6 @@ _skim: Callable[[bytes], msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 # ---- types
-
-
-def is_pydantic(annotation: Any) -> bool:
-    """Return whether this is a pydantic model class. pydantic is not imported: without it there can be no model."""
-    pydantic = sys.modules.get("pydantic")
-    base = getattr(pydantic, "BaseModel", None)
-    return base is not None and isinstance(annotation, type) and issubclass(annotation, base)
 
 
 def is_struct(annotation: Any, *, owner: str) -> bool:
@@ -58,7 +52,7 @@ def require_readable(annotation: Any, *, owner: str) -> None:
         If not; names the type and the fix.
     """
     for custom in _custom_types(_type_info(annotation, owner), set()):
-        if not is_pydantic(custom):
+        if not (is_pydantic(custom) or is_adapted(custom)):
             raise DeclarationError(f"{owner}: {class_name(custom)} cannot be decoded from JSON; {_fix_for(custom)}")
 
 
@@ -108,40 +102,28 @@ def fields_type(name: str, parameters: Sequence[Parameter], *, owner: str) -> ty
     Only the JSON names are those of the parameters. The Python names are generated, since a struct would not treat
     ``__post_init__`` or ``__private`` as a field.
     """
-    for parameter in parameters:
-        require_readable(parameter.annotation, owner=f"{owner}, parameter `{parameter.name}`")
     fields = [
-        (f"field_{place}", parameter.annotation, _default_field(parameter))
+        (f"field_{place}", _readable(parameter, owner), default_field(parameter))
         for place, parameter in enumerate(parameters)
     ]
     rename = {f"field_{place}": parameter.name for place, parameter in enumerate(parameters)}
     return msgspec.defstruct(name, fields, rename=rename, kw_only=True, forbid_unknown_fields=True)
 
 
-def _default_field(parameter: Parameter) -> Any:
-    default = parameter.default
-    if parameter.required:
-        return msgspec.field()
-    try:
-        hash(default)
-        msgspec.to_builtins(default)
-    except TypeError:
-        # A mutable default is copied: a handler that appends to it would otherwise leak one caller's data to another.
-        # A default without a JSON form cannot appear in a JSON Schema: a factory keeps it out.
-        return msgspec.field(default_factory=partial(copied, default))
-    return msgspec.field(default=default)
-
-
-def copied(value: Any) -> Any:
-    """Return a copy of a default for one call, which may modify it."""
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # a lock, a module, a sentinel that cannot be copied: plain Python would share it too
-        return value
+def _readable(parameter: Parameter, owner: str) -> Any:
+    """Return the parameter's type as msgspec reads it, after checking the type and the default."""
+    owner = f"{owner}, parameter `{parameter.name}`"
+    annotation = pydantic_types.adapted(parameter.annotation, owner=owner)
+    require_readable(annotation, owner=owner)
+    require_fitting(annotation, parameter.default, owner=owner)
+    return annotation
 
 
 def bytes_reader(annotation: Any, *, owner: str) -> Reader:
     """Return a reader of raw bodies, which enforces the limits of ``Annotated[bytes, Meta(...)]``."""
+    validated = pydantic_types.adapted(annotation, owner=owner)
+    if is_adapted(validated):
+        return lambda body: validated.adapter.validate_python(bytes(body))
     info = _type_info(annotation, owner)
     if isinstance(info, types.BytesType) and (info.min_length is not None or info.max_length is not None):
         return lambda body: msgspec.convert(bytes(body), annotation)
@@ -158,29 +140,42 @@ def json_reader(annotation: Any, *, owner: str) -> Reader:
     DeclarationError
         If JSON cannot be decoded into the type.
     """
-    if is_pydantic(annotation):
+    if is_pydantic(annotation) or is_adapted(annotation):
         return _pydantic_reader(annotation, owner)
     require_readable(annotation, owner=owner)
-    read: Reader = msgspec.json.Decoder(annotation, dec_hook=_decode_custom).decode
-    return _strict(read, _type_info(annotation, owner))
+    info = _type_info(annotation, owner)
+    read: Reader = msgspec.json.Decoder(annotation, dec_hook=pydantic_types.validate).decode
+    return leniency.lenient(_strict(read, info), info)
+
+
+def result_reader(annotation: Any) -> Reader | None:
+    """Return a reader of results of this type, or None if they cannot be read back."""
+    try:
+        if pydantic_types.adapted(annotation, owner="") is not annotation:
+            return None
+        info = _type_info(annotation, "")
+        if any(True for _ in _custom_types(info, set())):
+            return None
+        return leniency.lenient(msgspec.json.Decoder(annotation).decode, info)
+    except Exception:  # a return annotation only describes the result, so one of any kind is accepted
+        return None
 
 
 def _pydantic_reader(model: Any, owner: str) -> Reader:
-    try:
-        model.model_rebuild()
-    except Exception as error:  # names that are not defined yet; pydantic's message says which
-        raise DeclarationError(f"{owner}: the model {model.__name__} cannot be used ({error})") from error
-    validate = model.model_validate_json
+    if is_pydantic(model):
+        try:
+            model.model_rebuild()
+        except Exception as error:  # names that are not defined yet; pydantic's message says which
+            raise DeclarationError(f"{owner}: the model {model.__name__} cannot be used ({error})") from error
+
+    names = pydantic_types.names_of(model)
+    check = _skim if names is None else _names_reader(names)
 
     def read(body: bytes) -> Any:
-        _skim(body)  # pydantic's parser accepts NaN and Infinity, which are not JSON
-        return validate(body)
+        check(body)  # pydantic's parser accepts NaN and Infinity, which are not JSON
+        return pydantic_types.validate_json(model, body)
 
     return read
-
-
-def _decode_custom(cls: type, value: Any) -> Any:
-    return cls.model_validate(value)  # type: ignore[attr-defined]  # pydantic: require_readable accepts no other class
 
 
 def _strict(read: Reader, info: types.Type) -> Reader:

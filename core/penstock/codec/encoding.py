@@ -1,20 +1,27 @@
 """Encoding: from a handler's result to the body of a response.
 
 msgspec writes the JSON. It supports dataclasses, structs, datetimes, UUIDs, Decimals (as strings), enums and sets; it
-writes bytes inside a JSON value as base64, and NaN and infinities as ``null``. This module adds support for numpy
-scalars and arrays, and for pydantic models.
+writes bytes inside a JSON value as base64. This module adds support for numpy scalars and arrays, for pydantic models,
+paths, and any mapping, sequence or set. It finds NaN and infinities, which msgspec would write as ``null``.
 """
 
 from __future__ import annotations
 
+import collections
+import collections.abc
 import dataclasses
+import datetime as dt
+import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
-from penstock.codec.decoding import class_name, is_pydantic
+from penstock.codec.decoding import class_name
+from penstock.codec.pydantic_types import is_pydantic
 from penstock.errors import UNENCODABLE, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response, header_mistake
 
@@ -27,30 +34,91 @@ _STATUSES_WITHOUT_BODY = (204, 304)
 _MAX_SEARCH_DEPTH = 50
 
 
-def encode_result(value: Any) -> Encoded:
-    """Encode a handler's result.
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResultEncoder:
+    """The way in which one endpoint's results become bodies.
 
-    Raises
-    ------
-    HandlerError
-        If it has no JSON form; names the type and its place in the value.
+    Parameters
+    ----------
+    nan_is_null:
+        True to write NaN and infinities, which JSON does not have, as ``null``; otherwise they are an error.
+    media_type:
+        The ``Content-Type`` of results and chunks, which are then bytes or text as they are; None for JSON.
     """
-    if isinstance(value, _NOT_PLAIN_JSON):
-        return _encode_response(value) if isinstance(value, Response) else Encoded(bytes(value), OCTETS)
-    return Encoded(_to_json(value, "the result"))
+
+    nan_is_null: bool = False
+    media_type: str | None = None
+
+    def encode(self, value: Any) -> Encoded:
+        """Encode a handler's result.
+
+        Raises
+        ------
+        HandlerError
+            If it has no JSON form; names the type and its place in the value.
+        """
+        if isinstance(value, Response):
+            return self._encode_response(value)
+        if self.media_type is not None:
+            return Encoded(self._raw(value, "the result"), self.media_type)
+        if isinstance(value, _BYTES):
+            return Encoded(bytes(value), OCTETS)
+        return Encoded(self._to_json(value, "the result"))
+
+    def encode_chunk(self, value: Any) -> bytes:
+        """Encode one chunk of a stream: JSON on one line, or the bytes and text of a stream with a media type.
+
+        Raises
+        ------
+        HandlerError
+            If it has no such form. Bytes in a stream of JSON are refused as well: base64 would be a surprise.
+        """
+        if self.media_type is not None:
+            return self._raw(value, "the chunk")
+        if isinstance(value, _NOT_PLAIN_JSON):
+            raise _unencodable(
+                f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_fix_for(value)}"
+            )
+        return self._to_json(value, "the chunk")
+
+    def _raw(self, value: Any, what: str) -> bytes:
+        if isinstance(value, _BYTES):
+            return bytes(value)
+        if isinstance(value, str):
+            return _utf8(value, what)
+        raise _unencodable(
+            f"{what} is {_describe(value)}, but the endpoint's media type is {self.media_type}: return or yield bytes "
+            "or str, or leave out media_type="
+        )
+
+    def _to_json(self, value: Any, what: str) -> bytes:
+        try:
+            body = _encode(value)
+        except Exception as error:  # properties and hooks of the user's types run in there, and may raise anything
+            raise _unencodable(_unsendable(value, error, what)) from error
+        if b"null" in body and not self.nan_is_null:  # msgspec writes NaN as null
+            place = _find_non_finite(value)
+            if place is not None:
+                raise _unencodable(f"{what} cannot be sent as JSON: {place}; {_NAN_FIX}")
+        return body
+
+    def _encode_response(self, response: Response) -> Encoded:
+        body, media_type = self._encode_content(response.content)
+        if response.status in _STATUSES_WITHOUT_BODY:
+            body = b""
+        headers = dict(response.headers) or None
+        require_sane({**response.headers, "Content-Type": response.media_type or ""})
+        return Encoded(body, response.media_type or self.media_type or media_type, response.status, headers)
+
+    def _encode_content(self, content: Any) -> tuple[bytes, str | None]:
+        if isinstance(content, _BYTES):
+            return bytes(content), OCTETS
+        if isinstance(content, str):
+            return _utf8(content, "the text of the Response"), TEXT
+        return self._to_json(content, "the content of the Response"), None
 
 
-def encode_chunk(value: Any) -> bytes:
-    """Encode one chunk of a stream: always JSON, on one line.
-
-    Raises
-    ------
-    HandlerError
-        If it has no JSON form. Bytes are refused as well: base64 in a line of JSON would be a surprise.
-    """
-    if isinstance(value, _NOT_PLAIN_JSON):
-        raise _unencodable(f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_fix_for(value)}")
-    return _to_json(value, "the chunk")
+_NAN_FIX = 'JSON has no NaN and no infinity: replace it, for instance by None, or write App(nan="null") to send null'
 
 
 def encode_input(value: Any, *, raw: bool) -> bytes:
@@ -75,9 +143,13 @@ def encode_input(value: Any, *, raw: bool) -> bytes:
     if raw:
         raise InvalidRequest(f"this endpoint takes bytes, not {class_name(type(value))}")
     try:
-        return _encode(value)
+        body = _encode(value)
     except Exception as error:
         raise InvalidRequest(_unsendable(value, error, "the input")) from error
+    place = _find_non_finite(value) if b"null" in body else None
+    if place is not None:
+        raise InvalidRequest(f"the input cannot be sent as JSON: {place}; JSON has no NaN and no infinity")
+    return body
 
 
 def decode_result(encoded: Encoded) -> Any:
@@ -89,41 +161,22 @@ def decode_result(encoded: Encoded) -> Any:
     return Response(content, encoded.media_type, dict(encoded.headers or {}), encoded.status)
 
 
-def _to_json(value: Any, what: str) -> bytes:
-    try:
-        return _encode(value)
-    except Exception as error:  # properties and hooks of the user's types run in there, and may raise anything
-        raise _unencodable(_unsendable(value, error, what)) from error
-
-
 def _unencodable(detail: str) -> HandlerError:
     return HandlerError(detail, exception_type=UNENCODABLE)
 
 
-# ---- Response
+def _utf8(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise _unencodable(f"{what} cannot be sent as UTF-8: {error}") from error
 
 
-def _encode_response(response: Response) -> Encoded:
-    body, media_type = _encode_content(response.content)
-    if response.status in _STATUSES_WITHOUT_BODY:
-        body = b""
-    headers = dict(response.headers) or None
-    _require_sane({**response.headers, "Content-Type": response.media_type or ""})
-    return Encoded(body, response.media_type or media_type, response.status, headers)
+# ---- headers of a Response
 
 
-def _encode_content(content: Any) -> tuple[bytes, str | None]:
-    if isinstance(content, _BYTES):
-        return bytes(content), OCTETS
-    if isinstance(content, str):
-        try:
-            return content.encode(), TEXT
-        except UnicodeEncodeError as error:
-            raise _unencodable(f"the text of the Response cannot be sent as UTF-8: {error}") from error
-    return _to_json(content, "the content of the Response"), None
-
-
-def _require_sane(headers: Mapping[Any, Any]) -> None:
+def require_sane(headers: Mapping[Any, Any]) -> None:
+    """Refuse malformed headers."""
     for name, value in headers.items():
         mistake = header_mistake(name, value)
         if mistake:
@@ -140,10 +193,33 @@ def _simplified(value: Any) -> Any:
         return _plain_numpy(numpy, numpy.asanyarray(value))
     if is_pydantic(type(value)):
         return value.model_dump(mode="json")
-    for base in (str, int, float):
+    # msgspec itself writes a list or a tuple, unless it is a key: then a list in its place would be a key again.
+    for base, plain in _PLAIN_FORMS if type(value) not in (tuple, list) else ():
         if isinstance(value, base):
-            return base(value)
+            return plain(value)
     raise TypeError(f"{class_name(type(value))} has no JSON form")
+
+
+def _plain_time(value: Any) -> Any:
+    """Return the text of a subclass such as pandas' Timestamp; its NaT is a datetime, too, and counts as NaN."""
+    return value.isoformat() if value == value else math.nan  # noqa: PLR0124 - only NaT differs from itself
+
+
+def _plain_timedelta(value: Any) -> Any:
+    return dt.timedelta(value.days, value.seconds, value.microseconds)
+
+
+_PLAIN_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (str, str),
+    (int, int),
+    (float, float),
+    (dt.date, _plain_time),
+    (dt.time, _plain_time),
+    (dt.timedelta, _plain_timedelta),
+    (PurePath, str),
+    (collections.abc.Mapping, dict),
+    ((collections.abc.Sequence, collections.abc.Set, collections.abc.ValuesView, collections.deque), list),
+)
 
 
 def _plain_numpy(numpy: Any, array: Any) -> Any:
@@ -158,6 +234,26 @@ def _plain_numpy(numpy: Any, array: Any) -> Any:
 
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_simplified).encode
+
+
+# ---- NaN and infinities
+
+
+def _find_non_finite(value: Any) -> str | None:
+    """Return the first NaN or infinity in a value that can be encoded, and its path, or None if there is none."""
+    plain = msgspec.to_builtins(value, enc_hook=_simplified, str_keys=True)
+    try:
+        json.dumps(plain, allow_nan=False)  # much faster than the search, and most values have only a null
+    except ValueError:
+        return next(_non_finite(plain, "$"), None)
+    return None
+
+
+def _non_finite(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{value} at {path}"
+    for step, child in _children(value):
+        yield from _non_finite(child, path + step)
 
 
 # ---- naming the part that cannot be sent (only after a failure, so it may be slow)
@@ -203,13 +299,37 @@ def _describe(value: Any) -> str:
     return name
 
 
+_SAVE_PICTURE = (
+    'buffer = io.BytesIO(); image.save(buffer, "PNG"); return Response(buffer.getvalue(), media_type="image/png")'
+)
+_FIXES = {
+    "pandas": {
+        "DataFrame": 'write frame.to_dict(orient="records")',
+        "NAType": "replace pandas.NA by None",
+    },
+    "polars": {"DataFrame": "write frame.to_dicts()", "Series": "write series.to_list()"},
+    "matplotlib": {"Figure": "write " + _SAVE_PICTURE.replace("image.save(buffer, ", "figure.savefig(buffer, format=")},
+}
+
+
 def _fix_for(value: Any) -> str:
     if isinstance(value, _BYTES):
-        return "yield base64.b64encode(chunk).decode()"
+        return "yield base64.b64encode(chunk).decode(), or set media_type= to stream bytes as they are"
     if isinstance(value, Response):
         return "yield its content"
     if isinstance(value, dict):
         return "write int(key) or str(key)"
-    if class_name(type(value)) in ("coroutine", "async_generator", "generator"):
-        return "a decorator hides that the handler is `async def` or yields: write its wrapper the same way"
-    return "convert it with .tolist()" if hasattr(value, "tolist") else ""
+    return _fix_for_object(value)
+
+
+def _fix_for_object(value: Any) -> str:
+    if any(base.__module__ == "PIL.Image" for base in type(value).__mro__):
+        return f"write {_SAVE_PICTURE}"
+    name = class_name(type(value))
+    if name in ("coroutine", "async_generator", "generator"):
+        return (
+            "annotate the handler `-> Iterator[...]` so that it streams, with media_type= for bytes or text; if a "
+            "decorator hides that it is `async def` or yields, write its wrapper the same way"
+        )
+    fix = _FIXES.get(name.partition(".")[0], {}).get(type(value).__name__, "")
+    return fix or ("convert it with .tolist()" if hasattr(value, "tolist") else "")

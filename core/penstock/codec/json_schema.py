@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections.abc
 import typing
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
-from penstock.codec import decoding
+from penstock.codec.pydantic_types import is_adapted, is_pydantic, names_of, schema_of
 from penstock.response import OCTETS, Response
 
 _OCTETS_SCHEMA = {"type": "string", "contentMediaType": OCTETS}
@@ -35,7 +36,7 @@ def input_schema(annotation: Any, *, raw: bool) -> dict[str, Any]:
     if raw:
         return dict(_OCTETS_SCHEMA)
     schema = _schema_of(annotation, "validation")
-    if "properties" in schema and not decoding.is_pydantic(annotation):
+    if "properties" in schema and (names_of(annotation) is not None or not _is_pydantics(annotation)):
         schema["additionalProperties"] = False  # json_reader refuses unknown fields, whatever the type itself allows
     return schema
 
@@ -49,19 +50,29 @@ def output_schema(annotation: Any) -> dict[str, Any]:
 
 
 def _schema_of(annotation: Any, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
-    if decoding.is_pydantic(annotation):
-        schema: dict[str, Any] = annotation.model_json_schema(mode=mode)
-        return schema
+    if _is_pydantics(annotation):
+        return schema_of(annotation, mode=mode)
     if annotation is bytes:
         return dict(_OCTETS_SCHEMA)
-    return _inlined(msgspec.json.schema(annotation, schema_hook=_custom_schema))
+    definitions: dict[str, Any] = {}
+    schema = _inlined(msgspec.json.schema(annotation, schema_hook=partial(_custom_schema, definitions, mode)))
+    if definitions:
+        schema["$defs"] = {**schema.get("$defs", {}), **definitions}
+    return schema
 
 
-def _custom_schema(cls: Any) -> dict[str, Any]:
-    if not decoding.is_pydantic(cls):
+def _is_pydantics(cls: Any) -> bool:
+    return is_pydantic(cls) or is_adapted(cls)
+
+
+def _custom_schema(definitions: dict[str, Any], mode: str, cls: Any) -> dict[str, Any]:
+    """Return the schema of a part that pydantic validates, and move its definitions to the root, where it refers to."""
+    if not _is_pydantics(cls):
         raise NotImplementedError(cls)
-    # Its definitions would have to move to the root of the schema, which msgspec writes: it is only named here.
-    return {"title": cls.__name__, "type": "object"}
+    prefix = f"part-{len(definitions)}."  # two parts may have definitions of one name
+    schema = schema_of(cls, mode=mode, ref_template=f"#/$defs/{prefix}{{model}}")
+    definitions |= {prefix + name: definition for name, definition in schema.pop("$defs", {}).items()}
+    return schema
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

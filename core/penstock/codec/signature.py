@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from penstock.context import Context
 from penstock.errors import DeclarationError
@@ -17,17 +18,22 @@ NO_DEFAULT = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter that is filled from the body. ``default`` is ``NO_DEFAULT`` if it has none."""
+    """One parameter that is filled from the body.
+
+    ``default`` is ``NO_DEFAULT`` if it has none; ``default_factory`` creates one for each call, where pydantic's
+    ``Field`` asks for that.
+    """
 
     name: str
     annotation: Any
     default: Any
     keyword_only: bool
+    default_factory: Callable[[], Any] | None = None
 
     @property
     def required(self) -> bool:
         """True if the caller must send it."""
-        return self.default is NO_DEFAULT
+        return self.default is NO_DEFAULT and self.default_factory is None
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,16 @@ class Signature:
 
     It only describes the result, and is never a reason to refuse a handler.
     """
+
+    @property
+    def stream(self) -> Literal["sync", "async"] | None:
+        """The kind of iterator that the handler is annotated to return, if it is one: such a handler streams."""
+        kind = typing.get_origin(self.returns) or self.returns
+        if not isinstance(kind, type):
+            return None
+        if issubclass(kind, collections.abc.Iterator):
+            return "sync"
+        return "async" if issubclass(kind, collections.abc.AsyncIterable) else None
 
 
 def read_signature(

@@ -18,7 +18,6 @@ from penstock.errors import EngineError, PenstockError
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT, Timeouts
-from penstock.response import Encoded
 
 
 def create_engine(
@@ -195,7 +194,7 @@ async def _chunks(call: Call) -> AsyncIterator[Any]:
         await call.wait()
         is_over = call.outcome is not None  # read first: chunks that came before the end are still to be taken
         for chunk in call.take():
-            yield call.endpoint.codec.decode_output(Encoded(chunk))
+            yield call.endpoint.codec.decode_chunk(chunk)
         if is_over:
             if isinstance(call.outcome, PenstockError):
                 raise call.outcome

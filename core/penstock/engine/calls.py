@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from typing import Protocol
+from uuid import uuid4
 
 from penstock.app import Endpoint
 from penstock.engine.reactors.reactor import Callback, Reactor
@@ -68,6 +69,7 @@ class Call(Job):
     __slots__ = (
         "_chunks",
         "_host",
+        "_job_id",
         "_untaken_bytes",
         "body",
         "endpoint",
@@ -106,6 +108,15 @@ class Call(Job):
         return self.submission.request_id
 
     @property
+    def job_id(self) -> str:
+        """The job's own id, the same for all of its attempts. Few handlers ask for it, so it is made on demand."""
+        try:
+            return self._job_id
+        except AttributeError:
+            self._job_id: str = uuid4().hex
+            return self._job_id
+
+    @property
     def principal(self) -> str | None:
         """The caller's name, or None for an anonymous caller."""
         principal = self.submission.principal
@@ -119,6 +130,11 @@ class Call(Job):
 
     def _register(self, wake: Callback) -> None:
         self.on_progress = wake
+
+    @property
+    def uncredited_bytes(self) -> int:
+        """The size of the chunks that have arrived and that the worker has not been credited for."""
+        return self._untaken_bytes + self.owed_bytes
 
     @property
     def has_chunks(self) -> bool:

@@ -235,7 +235,7 @@ class Engine:
         body:
             The undecoded request body.
         headers:
-            The request's headers, names in lower case, for the handler's context.
+            The request's headers, names in lower case, for the handler's context, which omits the caller's credential.
 
         Raises
         ------
@@ -248,6 +248,8 @@ class Engine:
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if self._is_closed or not self._is_started:
             self.check_room(endpoint)
+        if headers and submission.credential_headers:
+            headers = {name: value for name, value in headers.items() if name not in submission.credential_headers}
         call = Call(self.performer, self.scheduler.lanes[endpoint.name], submission, body, headers=headers)
         self.performer.receive(on.Submitted(call))
         if not call.admitted:

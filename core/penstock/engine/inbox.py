@@ -1,4 +1,8 @@
-"""The inbox: messages and exits of the worker processes, turned into events."""
+"""The inbox: messages and exits of the worker processes, turned into events.
+
+User code can write to its worker's socket and shared memory, so nothing that comes from a worker is taken on trust: a
+message that cannot be true breaks the protocol, and the worker is killed. See ``penstock.scheduler.conduct``.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from collections.abc import Callable
 from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.calls import call_of
 from penstock.engine.observers import Observers
-from penstock.engine.outcomes import results_of
+from penstock.engine.outcomes import ProtocolError, results_of
 from penstock.engine.processes.worker_link import WorkerLink
-from penstock.scheduler import Scheduler
+from penstock.scheduler import Attempt, Scheduler, conduct
 from penstock.scheduler import events as on
-from penstock.wire import Chunk, Done, Message, Ready, SetupFailed
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Message, Ready, SetupFailed
+
+_LONG_SECONDS = 1.0  # it is worth looking at the clock to see whether an attempt can have run for longer
 
 
 class Inbox:
@@ -27,6 +33,8 @@ class Inbox:
         Takes each event: a turn of the engine.
     manifest:
         The declarations of the engine's app, which each worker must find too.
+    time:
+        The engine's clock.
     """
 
     def __init__(
@@ -34,6 +42,7 @@ class Inbox:
         scheduler: Scheduler,
         observers: Observers,
         receive: Callable[[on.Event], None],
+        time: Callable[[], float],
         *,
         manifest: Manifest = NOTHING_DECLARED,
     ) -> None:
@@ -41,47 +50,97 @@ class Inbox:
         self._observers = observers
         self._receive = receive
         self._manifest = manifest
+        self._time = time
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
-        """Process the messages of a worker, in order."""
+        """Process the messages of a worker, in order, up to the first one that breaks the protocol."""
         chunks: dict[int, list[bytes]] = {}
-        for message in messages:
-            kind = type(message)
-            if kind is Done:
-                if chunks:
-                    self._chunks_arrived(chunks)
-                self._done(message)  # type: ignore[arg-type] # narrowed by `kind`, which is faster than isinstance
-            elif kind is Chunk:
-                chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr] # the same
-            elif kind is Ready:
-                link.pid = message.pid  # type: ignore[union-attr] # the same
-                self._receive(on.SetupFinished(link.worker, message.seconds))  # type: ignore[union-attr] # the same
-            elif kind is SetupFailed:
-                link.setup_error = self._manifest.reason_of(message)  # type: ignore[arg-type] # the same
-        if chunks:
-            self._chunks_arrived(chunks)
+        try:
+            for message in messages:
+                kind = type(message)
+                if kind is Done:
+                    if chunks:
+                        self._chunks_arrived(link, chunks)
+                    self._done(link, message)  # type: ignore[arg-type] # narrowed by `kind`, which is faster than isinstance
+                elif kind is Chunk:
+                    chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr] # the same
+                else:
+                    self._set_up(link, message)
+            if chunks:
+                self._chunks_arrived(link, chunks)
+        except ProtocolError as breach:
+            self.on_broken(link, str(breach))
 
-    def _done(self, message: Done) -> None:
+    def _set_up(self, link: WorkerLink, message: Message) -> None:
+        """Process the end of a set-up, which comes once; a worker says nothing else."""
+        if not isinstance(message, (Ready, SetupFailed)):
+            raise ProtocolError(f"it has sent a {type(message).__name__}, which is not for it to send")
+        event = on.SetupFinished(link.worker, getattr(message, "seconds", 0.0))
+        _require(conduct.breach_by_setup(self._scheduler.state, link.worker, event.seconds))
+        if link.setup_error:
+            raise ProtocolError("its set-up had failed")
+        if isinstance(message, SetupFailed):
+            link.setup_error = self._manifest.reason_of(message) or "setup failed"
+        else:
+            link.on_named(message.pid)
+            self._receive(event)
+
+    def _done(self, link: WorkerLink, message: Done) -> None:
+        event = on.ResultsArrived(message.attempt, message.seconds, results_of(message))
         attempt = self._scheduler.attempts.get(message.attempt)
+        breach = conduct.breach_by_results(self._scheduler.state, link.worker, event, attempt)
+        if breach is not None:
+            raise ProtocolError(breach)
         if attempt is not None:
-            results = results_of(message, len(attempt.jobs))
-            if self._observers.see_attempts and results[0] is not on.NOT_BEGUN:
-                self._observers.attempt_ended(attempt, attempt.live, message.seconds)
-            self._receive(on.ResultsArrived(message.attempt, message.seconds, results))
+            if event.seconds > _LONG_SECONDS:
+                event.seconds = self._possible_seconds(attempt, event.seconds)
+            if self._observers.see_attempts and event.results[0] is not on.NOT_BEGUN:
+                self._observers.attempt_ended(attempt, attempt.live, event.seconds)
+        self._receive(event)
 
-    def _chunks_arrived(self, chunks: dict[int, list[bytes]]) -> None:
+    def _possible_seconds(self, attempt: Attempt, seconds: float) -> float:
+        """Return the seconds that a worker reports, or fewer if the job has not existed for that long.
+
+        Everything that learns from the time of an attempt, a plug-in that sheds for example, would be misled otherwise.
+        """
+        return max(0.0, min(seconds, self._time() - attempt.jobs[0].arrived))
+
+    def _chunks_arrived(self, link: WorkerLink, chunks: dict[int, list[bytes]]) -> None:
         """Process chunks; those of one attempt that arrived together are one event."""
         for attempt_id, bodies in chunks.items():
-            self._receive(on.ChunksArrived(attempt_id, len(bodies)))
-            # Only now: due timers may have answered the job, or queued it again from its beginning.
+            event = on.ChunksArrived(attempt_id, len(bodies))
+            _require(conduct.breach_by_chunks(self._scheduler.state, link.worker, event))
             attempt = self._scheduler.attempts.get(attempt_id)
-            if attempt is not None and attempt.live:
+            if attempt is None:
+                continue  # the worker has been killed
+            if attempt.live and call_of(attempt).uncredited_bytes + sum(map(len, bodies[:-1])) >= WINDOW_BYTES:
+                raise ProtocolError(f"it has sent more chunks of attempt {attempt_id} than it has been credited for")
+            self._receive(event)
+            # Only now: due timers may have answered the job, or queued it again from its beginning.
+            if attempt.live and attempt_id in self._scheduler.attempts:
                 call_of(attempt).add_chunks(bodies)
         chunks.clear()
 
-    def on_exit(self, link: WorkerLink, reason: str) -> None:
+    def on_recalled(self, link: WorkerLink, started: int) -> None:
+        """Process what a worker had begun last when it was asked to give its line back."""
+        breach = conduct.breach_by_recall(self._scheduler.state, link.worker, started)
+        if breach is None:
+            self._receive(on.Recalled(link.worker, started))
+        else:
+            self.on_broken(link, breach)
+
+    def on_broken(self, link: WorkerLink, why: str) -> None:
+        """Process that a worker has broken the protocol: it is believed no longer."""
+        link.distrust()
+        self._receive(on.ProtocolBroken(link.worker, why, self._last_started(link)))
+
+    def on_deaths(self, workers: list[int]) -> None:
+        """Process that these workers are dead, before anything else that is known about them."""
+        self._receive(on.WorkersDied(workers))
+
+    def on_exit(self, link: WorkerLink, reason: str, *, blames_jobs: bool = True) -> None:
         """Process the exit of a worker."""
-        started = link.last_started() if self._runs_in_turn(link.worker) else None
+        started = self._last_started(link) if blames_jobs else 0
         self._receive(on.WorkerExited(link.worker, reason, link.setup_error, started))
 
     def on_start_failure(self, worker: int, reason: str) -> None:
@@ -92,11 +151,22 @@ class Inbox:
         """Process that a worker's process is stopped by a signal."""
         self._receive(on.WorkerSuspended(link.worker, reason))
 
-    def _runs_in_turn(self, worker_id: int) -> bool:
-        """Return whether all attempts of the worker are inline, so that the one it had begun is known."""
-        worker = self._scheduler.workers[worker_id]
-        return all(attempt.lane.runs_in_turn for attempt in worker.attempts.values())
+    def _last_started(self, link: WorkerLink) -> int | None:
+        """Return the inline attempt that the worker had begun, or None if that is unknown.
+
+        It is known if all attempts of the worker are inline, unless the worker claims one that it was never sent.
+        """
+        worker = self._scheduler.workers.get(link.worker)
+        if worker is None or not all(attempt.lane.runs_in_turn for attempt in worker.attempts.values()):
+            return None
+        started = link.last_started()
+        return started if started <= worker.latest else None
 
     def on_load_failure(self, error: str) -> None:
         """Process the failure to import the app."""
         self._receive(on.ImportFailed(error))
+
+
+def _require(breach: str | None) -> None:
+    if breach is not None:
+        raise ProtocolError(breach)

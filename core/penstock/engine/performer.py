@@ -72,7 +72,7 @@ class Performer:
         on_report: Callable[[AnyReport], None],
     ) -> None:
         manifest = Manifest.of(app)
-        self.inbox = Inbox(scheduler, observers, self.receive, manifest=manifest)
+        self.inbox = Inbox(scheduler, observers, self.receive, reactor.time, manifest=manifest)
         self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest, load_seconds=app.start_timeout)
         self.after_turn: Callable[[], None] | None = None
         self._app = app
@@ -224,7 +224,7 @@ class Performer:
     def _recall(self, command: do.Recall) -> None:
         link = self.processes.links.get(command.worker)
         if link is not None:
-            self.receive(on.Recalled(command.worker, link.recall(command.attempt)))
+            self.inbox.on_recalled(link, link.recall(command.attempt))
 
     def _kill(self, command: do.Kill) -> None:
         self.processes.kill(command.worker)
@@ -260,4 +260,5 @@ class Performer:
 def _about(call: Call, attempt: Attempt) -> About:
     """Return the content of the handler's context."""
     number = call.attempts + (attempt.state is SENT)  # a job that was sent ahead is counted when its turn comes
-    return About(call.request_id, number, call.principal, call.headers or {}, attempt.deadline())
+    headers, deadline = call.headers or {}, attempt.deadline()
+    return About(call.job_id, number, call.principal, headers, deadline, call.request_id)

@@ -331,7 +331,7 @@ def _chunks(call: ThreadedCall) -> Iterator[Any]:
         call.wait()
         is_over = call.outcome is not None
         for chunk in call.take():
-            yield call.endpoint.codec.decode_output(Encoded(chunk))
+            yield call.endpoint.codec.decode_chunk(chunk)
         if is_over:
             if isinstance(call.outcome, PenstockError):
                 raise call.outcome

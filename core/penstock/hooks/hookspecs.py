@@ -50,7 +50,8 @@ def penstock_authenticator(endpoint: Endpoint | Route, app: App) -> Callable[[Su
     Returns
     -------
     A callable that takes the submission and returns the principal, or None for an anonymous caller; it raises
-    ``Unauthorized`` or ``Forbidden`` to refuse the caller. Or None, to leave access open.
+    ``Unauthorized`` or ``Forbidden`` to refuse the caller. Or None, to leave access open. The headers that it reads to
+    identify a caller are credentials: ``Context.headers`` omits them.
     """
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from asyncio import CancelledError
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from penstock.app import Endpoint
@@ -108,7 +108,7 @@ def route_pipeline(registry: Registry, route: Route) -> Pipeline | None:
 
 def _authentication(registry: Registry, target: Endpoint | Route) -> list[Step]:
     authenticator = registry.authenticator(target)
-    return [] if authenticator is None else [_AuthenticatorStep(authenticator)]
+    return [] if authenticator is None else [_AuthenticatorStep(authenticator, target)]
 
 
 class _AuthenticatorStep(Step):
@@ -116,9 +116,37 @@ class _AuthenticatorStep(Step):
 
     __slots__ = ()
 
+    def __init__(self, policy: GuardedDecision[Principal | None], target: Endpoint | Route) -> None:
+        super().__init__(policy)
+        if isinstance(target, Endpoint) and target.codec.context_parameter is not None:
+            self.decide = _noting_credentials(policy.decide)  # only such a handler sees headers
+
     def take_effect(self, submission: Submission, decision: Any) -> None:
         # Only a decision of the wrong type costs another frame.
         submission.principal = decision if isinstance(decision, Principal) else self._policy.accept(decision)
+
+
+def _noting_credentials(decide: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a submission name the headers that the authenticator has read, if it has identified the caller by them."""
+
+    def noting(submission: Submission) -> Any:
+        lookup = submission.header
+        read: list[str] = []
+
+        def header(name: str) -> str | None:
+            read.append(name.lower())
+            return lookup(name)
+
+        submission.header = header
+        try:
+            decision = decide(submission)
+        finally:
+            submission.header = lookup
+        if decision is not None:
+            submission.credential_headers = tuple(read)
+        return decision
+
+    return noting
 
 
 class _TimeoutStep(Step):

@@ -136,7 +136,7 @@ WorkerLost = WorkerDied  # the older name, kept for plug-ins; it clashes with th
 
 
 class WorkerKilled(Record, frozen=True, kw_only=True, gc=False):
-    """A worker was killed because code in it did not stop."""
+    """A worker was killed because code in it did not stop, or broke the protocol."""
 
     worker: str
     pool: str

@@ -39,6 +39,8 @@ class Submission:
         The query string, not decoded.
     address:
         The client's address, or "" if it is unknown.
+    credential_headers:
+        The names of the headers by which the authenticator has identified the caller. Handlers do not see them.
     principal:
         The caller, once the authenticator has decided.
     timeouts:
@@ -56,6 +58,7 @@ class Submission:
         "_answered",
         "_releases",
         "address",
+        "credential_headers",
         "endpoint",
         "header",
         "principal",
@@ -81,6 +84,7 @@ class Submission:
         self.header = header
         self.query = query
         self.address = address
+        self.credential_headers: tuple[str, ...] = ()
         self.principal = principal
         self.timeouts: Timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK

@@ -39,6 +39,8 @@ class Interrupt(msgspec.Struct):
 class Recall(msgspec.Struct):
     """Prevent the worker from beginning any attempt up to this one. ``events.Recalled`` must follow at once.
 
+    If what the worker claims to have begun cannot be true, ``events.ProtocolBroken`` takes its place.
+
     Each recall names a later attempt than the worker's previous one. In one list of commands only other recalls come
     after it, so that the event may be passed in while the command is performed.
     """

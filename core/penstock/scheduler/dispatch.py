@@ -120,6 +120,7 @@ def send(state: SchedulerState, jobs: list[Job], worker: Worker, units: int, now
     """Create an attempt and send it to the worker."""
     attempt = Attempt(next(state.attempt_ids), worker, jobs, units, now)
     state.attempts[attempt.id] = attempt
+    worker.latest = attempt.id
     for job in jobs:
         job.attempt = attempt
     if attempt.lane.batching is not None:

@@ -66,6 +66,16 @@ class SetupFinished(msgspec.Struct, gc=False):
     seconds: float
 
 
+class WorkersDied(msgspec.Struct, gc=False):
+    """The processes of these workers have ended, or are about to.
+
+    What they sent before may still arrive, and their exits follow, one by one. No job must go from one dead worker to
+    another meanwhile.
+    """
+
+    workers: list[int]
+
+
 class WorkerExited(msgspec.Struct, gc=False):
     """The worker's process has ended, for any reason.
 
@@ -84,6 +94,14 @@ class WorkerSuspended(msgspec.Struct, gc=False):
 
     worker: int
     reason: str
+
+
+class ProtocolBroken(msgspec.Struct, gc=False):
+    """The worker has reported something that cannot be true: see ``conduct``. ``started`` as in ``WorkerExited``."""
+
+    worker: int
+    reason: str
+    started: int | None = None
 
 
 class StartRequested(msgspec.Struct, gc=False):
@@ -128,8 +146,10 @@ Event = (
     | ResultsArrived
     | Recalled
     | SetupFinished
+    | WorkersDied
     | WorkerExited
     | WorkerSuspended
+    | ProtocolBroken
     | StartRequested
     | ImportFailed
     | PauseRequested

@@ -51,7 +51,19 @@ class Worker(Timed):
     ``due`` bounds its start, then the wait of its line (see ``sending_ahead``), and at the end its tear-down.
     """
 
-    __slots__ = ("attempts", "free", "id", "is_recalled", "line", "place", "pool", "recalled", "since", "state")
+    __slots__ = (
+        "attempts",
+        "free",
+        "id",
+        "is_recalled",
+        "latest",
+        "line",
+        "place",
+        "pool",
+        "recalled",
+        "since",
+        "state",
+    )
 
     timer_kind: ClassVar[str] = "worker"
 
@@ -65,6 +77,7 @@ class Worker(Timed):
         self.free = place.pool.capacity
         self.attempts: dict[int, Attempt] = {}  # those that hold units of it: running or stopping
         self.line: deque[Attempt] = deque()  # sent ahead, to begin in this order when the running attempt has ended
+        self.latest = 0  # the latest attempt that it was sent
         self.recalled = 0  # the latest attempt that it was asked to give back; it is never asked for an earlier one
         self.is_recalled = False  # its line was recalled: nothing joins it until the running attempt has ended
 

@@ -15,7 +15,8 @@ def on_results_arrived(state: SchedulerState, event: on.ResultsArrived, now: flo
     """Settle the jobs of an attempt that has ended, and use its slot for the next one."""
     attempt = state.attempts.get(event.attempt)
     if attempt is None:
-        return  # its worker was killed or lost, and all that it held was settled then
+        state.given_back.pop(event.attempt, None)
+        return  # it was recalled, or its worker was killed or lost; all that it held was settled then
     if len(event.results) != len(attempt.jobs):
         raise ValueError(f"{attempt!r} has ended with {len(event.results)} results")
     del state.attempts[attempt.id]

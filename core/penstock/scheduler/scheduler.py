@@ -20,6 +20,8 @@ imports only those above it::
     results         results and chunks arrive
     admission       jobs are admitted or refused
     drain           everything comes to its end
+
+``conduct`` changes nothing: it says which reports of a worker can be true.
 """
 
 from __future__ import annotations
@@ -82,8 +84,10 @@ class Scheduler:
             on.ChunksTaken: results.on_chunks_taken,
             on.StartRequested: supervision.on_start_requested,
             on.SetupFinished: supervision.on_setup_finished,
+            on.WorkersDied: supervision.on_workers_died,
             on.WorkerExited: supervision.on_worker_exited,
             on.WorkerSuspended: supervision.on_worker_suspended,
+            on.ProtocolBroken: supervision.on_protocol_broken,
             on.ImportFailed: supervision.on_import_failed,
             on.DrainRequested: drain.on_drain_requested,
             on.TimePassed: _time_passed,

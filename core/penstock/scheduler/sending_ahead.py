@@ -130,7 +130,9 @@ def accept_recalled(state: SchedulerState, event: on.Recalled, now: float) -> Wo
     if worker is None or not worker.line:
         return None
     while worker.line and worker.line[-1].id > event.started:
-        take_back(state, worker.line.pop(), "recall", now)
+        attempt = worker.line.pop()
+        state.given_back[attempt.id] = worker.id
+        take_back(state, attempt, "recall", now)
     _watch(state, worker, now)  # the worker has begun the rest: the result of the attempt before them is on its way
     return worker
 

@@ -41,6 +41,8 @@ class SchedulerState:
         Workers whose lines are recalled at the end of the turn.
     workers, attempts:
         By id: workers whose process has not been seen to exit; attempts whose end has not been acknowledged.
+    given_back:
+        The attempts that were recalled, and whose worker has not yet acknowledged that, by id: the worker's id.
     intake:
         A state of ``states.INTAKE``: whether new work is accepted.
     jobs_live:
@@ -55,6 +57,7 @@ class SchedulerState:
         "drain_abandoned",
         "drain_found",
         "drain_timer",
+        "given_back",
         "intake",
         "jobs_live",
         "lanes",
@@ -75,6 +78,7 @@ class SchedulerState:
             self.pools[lane.pool_name].add(lane)
         self.workers: dict[int, Worker] = {}
         self.attempts: dict[int, Attempt] = {}
+        self.given_back: dict[int, int] = {}
         self.jobs_live = 0
         self.intake = OPEN
         self.drain_found = 0

@@ -82,12 +82,22 @@ def on_setup_finished(state: SchedulerState, event: on.SetupFinished, now: float
 # ---- exits
 
 
+def on_workers_died(state: SchedulerState, event: on.WorkersDied, _now: float) -> None:
+    """Give no more work to these workers: dead ones leave their places at once, whatever is still to come of them."""
+    for worker_id in event.workers:
+        worker = state.workers.get(worker_id)
+        if worker is not None:
+            worker.place.worker = None
+
+
 def on_worker_exited(state: SchedulerState, event: on.WorkerExited, now: float) -> None:
     """Settle what a worker that has exited still held, and replace it."""
     worker = state.workers.pop(event.worker, None)
     if worker is None:
         return
     state.timers.disarm(worker)
+    for attempt_id in [key for key, holder in state.given_back.items() if holder == worker.id]:
+        del state.given_back[attempt_id]
     place = worker.place
     place.worker = None
     was = worker.state
@@ -102,6 +112,17 @@ def on_worker_exited(state: SchedulerState, event: on.WorkerExited, now: float) 
     if not state.is_draining or place.pool.has_queued:
         _replace(state, place, now)
     dispatching.dispatch(state, place.pool, now)
+
+
+def on_protocol_broken(state: SchedulerState, event: on.ProtocolBroken, now: float) -> None:
+    """Kill a worker that can no longer be believed. As after a crash, the jobs that it was running are suspects."""
+    worker = state.workers.get(event.worker)
+    if worker is None or worker.state is DEAD:
+        return
+    worker.place.failures += 1
+    worker.place.problem = f"its workers break the protocol: {event.reason}"
+    kill(state, worker, now, f"it broke the protocol: {event.reason}", started=event.started)
+    dispatching.dispatch(state, worker.pool, now)
 
 
 def _replace(state: SchedulerState, place: Place, now: float) -> None:
@@ -218,13 +239,13 @@ def retire_when_done(state: SchedulerState, worker: Worker, now: float) -> None:
         kill(state, worker, now, "only attempts that did not stop are left in it")
 
 
-def kill(state: SchedulerState, worker: Worker, now: float, reason: str) -> None:
-    """Kill the worker's process. Jobs whose callers still wait for them are innocent of that."""
+def kill(state: SchedulerState, worker: Worker, now: float, reason: str, *, started: int | None = 0) -> None:
+    """Kill the worker's process. Jobs whose callers still wait for them are innocent of that, unless ``started``."""
     worker.move("die", now)
     state.out.append(do.Kill(worker.id))
     state.report(KillReport(worker, list(worker.attempts.values()), reason))
     state.timers.disarm(worker)
-    _lose_attempts(state, worker, now, started=0)
+    _lose_attempts(state, worker, now, started)
 
 
 def stop_worker(state: SchedulerState, worker: Worker, now: float) -> None:

@@ -255,10 +255,14 @@ class FakeWorker:
         if not self.is_alive:
             return
         self.is_alive = False
-        if started is None and self._knows_started:
-            others = [attempt.id for attempt in self.attempts.values() if not attempt.lane.runs_in_turn]
-            started = others[0] if others else self.started
-        self._deliver(on.WorkerExited(self.worker, reason, error, started))
+        self._deliver(on.WorkerExited(self.worker, reason, error, self.last_begun() if started is None else started))
+
+    def last_begun(self) -> int | None:
+        """Return the attempt that the user's code has begun last, if it is known: see ``events.WorkerExited``."""
+        if not self._knows_started:
+            return None
+        others = [attempt.id for attempt in self.attempts.values() if not attempt.lane.runs_in_turn]
+        return others[0] if others else self.started
 
     def is_inside(self, attempt: Attempt) -> bool:
         """Return whether the user's code is running this attempt now."""

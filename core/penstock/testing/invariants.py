@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from penstock.scheduler import Attempt, Job, Lane, Scheduler
 from penstock.scheduler.deadlines import next_limit
-from penstock.scheduler.pools import Worker, WorkerPool
+from penstock.scheduler.pools import Place, Worker, WorkerPool
 from penstock.scheduler.sending_ahead import AHEAD_MOST, STALL_SECONDS
 from penstock.scheduler.states import (
     BACKING_OFF,
@@ -62,9 +62,13 @@ def check(scheduler: Scheduler) -> None:
     held = sum(_check_worker(worker) + _check_line(worker, scheduler.now) for worker in scheduler.workers.values())
     if held != len(scheduler.attempts):
         _broken(f"{scheduler!r}: the workers hold {held} attempts")
+    leaving = {worker.place for worker in scheduler.workers.values()}
     for pool in scheduler.pools.values():
         _check_idle(pool, scheduler.now)
-        _check_places(pool, is_draining=scheduler.is_draining)
+        _check_places(pool, leaving, is_draining=scheduler.is_draining)
+    for attempt_id, holder in scheduler.state.given_back.items():
+        if attempt_id in scheduler.attempts or holder not in scheduler.workers:
+            _broken(f"attempt {attempt_id} of worker {holder} is listed as given back")
     if scheduler.is_drained and (live or held or scheduler.workers):
         _broken(f"{scheduler!r} is drained, but not empty")
 
@@ -194,7 +198,7 @@ def _check_worker(worker: Worker) -> int:
         _check_armed(worker, 1e300)  # it was asked to stop, and is killed if it does not
     if state == STARTING and worker.pool.start_timeout is not None:
         _check_armed(worker, worker.since + worker.pool.start_timeout)
-    if worker.place.worker is not worker:
+    if worker.place.worker not in (worker, None):  # a dead one has left it
         _broken(f"{worker!r} is not in its place")
     return len(worker.attempts)
 
@@ -218,13 +222,14 @@ def _is_due(lane: Lane, now: float) -> bool:
     return any(lane.batch_due(job) <= now for job in lane.queue)
 
 
-def _check_places(pool: WorkerPool, *, is_draining: bool) -> None:
+def _check_places(pool: WorkerPool, leaving: set[Place], *, is_draining: bool) -> None:
     """Check that each empty place gets a worker; while draining, one worker is enough, and only if jobs are queued."""
     if pool.failure is not None:
-        if pool.has_queued and all(place.worker is None for place in pool.places):
+        if pool.has_queued and all(place.worker is None and place not in leaving for place in pool.places):
             _broken(f"{pool!r} has failed, but jobs wait for it")
         return
     empty = [place for place in pool.places if place.worker is None and not place.armed <= place.due < math.inf]
+    empty = [place for place in empty if place not in leaving]
     if is_draining and (len(empty) < len(pool.places) or not pool.has_queued):
         return
     for place in empty:

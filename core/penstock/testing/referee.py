@@ -55,10 +55,13 @@ class Referee:
         self._scene = scene
         self._true_answers = TrueAnswers(scene)
         self._lines = SentAhead()
+        self._died: set[int] = set()
         self._killed: set[int] = set()  # workers that may run on for a moment
         self._notes: dict[type, Callable[[Any], None]] = {
             on.ResultsArrived: self._note_end,
+            on.WorkersDied: self._note_deaths,
             on.WorkerExited: self._note_exit,
+            on.ProtocolBroken: self._note_exit,
             on.ChunksArrived: self._note_chunks,
             on.ChunksTaken: self._note_taken,
         }
@@ -107,7 +110,10 @@ class Referee:
                 if witness_of(job).sent_ahead == attempt.id:
                     witness_of(job).sent_ahead = None
 
-    def _note_exit(self, event: on.WorkerExited) -> None:
+    def _note_deaths(self, event: on.WorkersDied) -> None:
+        self._died.update(event.workers)
+
+    def _note_exit(self, event: on.WorkerExited | on.ProtocolBroken) -> None:
         line = self._lines.lose(event.worker)
         self._leave_line([attempt for attempt in line if attempt.id != event.started])
         self._begin_line([attempt for attempt in line if attempt.id == event.started])
@@ -127,6 +133,7 @@ class Referee:
     def see_send(self, command: do.Send) -> None:
         """Check that the jobs of an attempt may be sent now."""
         attempt = command.attempt
+        require(command.worker not in self._died, f"{attempt!r} is sent to a dead worker")
         is_ahead = self._lines.add(command.worker, attempt)
         for job in attempt.jobs:
             witness = witness_of(job)

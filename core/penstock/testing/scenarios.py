@@ -28,8 +28,8 @@ class Weather:
         The share of callers that hang up, and the share of chunks that their caller does not take at once.
     crash, fail, stuck, stuck_hard, slow:
         The share of jobs with each of these behaviours.
-    outage:
-        Mean seconds between two kills of a worker from outside.
+    outage, forgery:
+        Mean seconds between two kills of workers from outside, and between two reports that a worker has forged.
     setup_failure:
         The share of workers that fail to start.
     jump:
@@ -51,6 +51,7 @@ class Weather:
     slow: float
     lazy_reader: float
     outage: float
+    forgery: float
     setup_failure: float
     jump: float
     load_failure: float
@@ -74,6 +75,7 @@ class Weather:
             slow=share(0.3),
             lazy_reader=share(0.3),
             outage=dice.choice((math.inf, 0.5, 5.0)),
+            forgery=dice.choice((math.inf, math.inf, 0.2, 2.0)),
             setup_failure=dice.choice((0.0, 0.0, 0.1, 0.3, 0.8)),
             jump=share(0.005),
             load_failure=dice.choice((math.inf, math.inf, math.inf, dice.uniform(0.0, 50.0), dice.uniform(0.0, 1.0))),

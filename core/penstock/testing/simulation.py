@@ -22,13 +22,14 @@ from functools import partial
 from itertools import repeat
 from typing import Final
 
-from penstock.scheduler import Job
+from penstock.scheduler import Job, conduct
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.reports import PoolFailedReport
 from penstock.scheduler.states import DEAD
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import FakeWorker
+from penstock.testing.forgeries import forged_report
 from penstock.testing.opinions import Opinions
 from penstock.testing.referee import Referee, RuleBroken, require
 from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
@@ -106,6 +107,8 @@ class Simulation(FakeEngine):
         self.start()
         self._arrive()
         self._strike()
+        self._forge()
+        self._suspend()
         self.agenda.plan(self.weather.load_failure, self._fail_load)
         self._plan_pause()
         while not self.scheduler.is_drained:
@@ -210,7 +213,7 @@ class Simulation(FakeEngine):
         self.workers[command.worker] = FakeWorker(
             command.worker,
             self.agenda,
-            self.receive,
+            partial(self._hear_worker, command.worker),
             behaviour_of=lambda job: witness_of(job).behaviour,
             setup_seconds=dice.choice((0.0, 0.01, 0.2)),
             setup_fails=dice.random() < self.weather.setup_failure,
@@ -222,22 +225,49 @@ class Simulation(FakeEngine):
             on_begun=self.referee.see_begun,
         )
 
+    def _hear_worker(self, worker: int, event: on.Event) -> None:
+        """Pass on a true report of a worker, which must not be accused for it."""
+        breach = conduct.breach(self.scheduler.state, worker, event)
+        require(breach is None, f"worker {worker} is accused, although it behaves: {breach}")
+        self.receive(event)
+
     def _strike(self) -> None:
-        """Kill a worker from outside, or suspend it, whatever it is doing."""
+        """Kill one or more workers from outside, whatever they are doing. Their exits are seen one after the other."""
         if self.weather.outage < math.inf:
             self.agenda.plan(self.dice.expovariate(1 / self.weather.outage), self._strike)
-            if self.workers:
-                worker = self.workers[self.dice.choice(sorted(self.workers))]
-                if self.dice.random() < 0.8:
-                    worker.exit("SIGKILL")
-                else:
-                    self._suspend(worker)
+            struck = self.dice.sample(sorted(self.workers), self.dice.randint(0, len(self.workers)))
+            blamed = self.dice.choice((None, 0))  # 0 if the zygote has died, and they have died with it
+            if struck:
+                self.receive(on.WorkersDied(struck))
+            for worker in struck:
+                seconds = self.dice.choice((0.0, 0.0, 0.0001))
+                self.agenda.plan(seconds, partial(self.workers[worker].exit, "SIGKILL", started=blamed))
 
-    def _suspend(self, worker: FakeWorker) -> None:
+    def _forge(self) -> None:
+        """Let a worker report something that cannot be true."""
+        if self.weather.forgery < math.inf:
+            self.agenda.plan(self.dice.expovariate(1 / self.weather.forgery), self._forge)
+            if self.workers:
+                worker = self.dice.choice(sorted(self.workers))
+                self._report_forgery(worker, forged_report(self.dice, self.scheduler, worker))
+
+    def _report_forgery(self, worker: int, event: on.Event) -> None:
+        """Pass on a forged report as the engine would: as a breach of the protocol, for which the worker is killed."""
+        if worker in self.scheduler.workers and self.scheduler.workers[worker].state is not DEAD:
+            breach = conduct.breach(self.scheduler.state, worker, event)
+            require(breach is not None, f"worker {worker} has forged {event!r}, and is believed")
+            self.receive(on.ProtocolBroken(worker, breach or "", self.workers[worker].last_begun()))
+            require(self.scheduler.workers[worker].state is DEAD, f"worker {worker} has forged {event!r}, and goes on")
+
+    def _suspend(self) -> None:
         """Report that a worker is suspended, and check that it is given up. It may still act until it is killed."""
-        self.receive(on.WorkerSuspended(worker.worker, "SIGSTOP"))
-        known = self.scheduler.workers.get(worker.worker)
-        require(known is None or known.state == DEAD, "a suspended worker was not given up")
+        if self.weather.outage < math.inf:
+            self.agenda.plan(self.dice.expovariate(0.2 / self.weather.outage), self._suspend)
+            if self.workers:
+                worker = self.dice.choice(sorted(self.workers))
+                self.receive(on.WorkerSuspended(worker, "SIGSTOP"))
+                known = self.scheduler.workers.get(worker)
+                require(known is None or known.state is DEAD, f"worker {worker} is suspended, and goes on")
 
     def _fail_load(self) -> None:
         self.receive(on.TimePassed())  # the timers that are due go first, and may start workers
@@ -249,6 +279,9 @@ class Simulation(FakeEngine):
     def recall(self, command: do.Recall) -> None:
         """Make a worker give back the attempts that it has not begun, and check the recall."""
         started = self.workers[command.worker].recall(command.attempt)
+        if self.weather.forgery < math.inf and self.dice.random() < 0.1:
+            self._report_forgery(command.worker, on.Recalled(command.worker, 2**64 - 1))
+            return
         self.referee.see_recall(command, started)
         self.receive(on.Recalled(command.worker, started))
 

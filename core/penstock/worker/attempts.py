@@ -5,7 +5,7 @@ Nothing here depends on a loop, a socket or a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -49,6 +49,12 @@ class LiveEndpoint:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
         decoded = self._codec.decode(invocation.run.works[0].body)
         return self._codec.call(self._predict, decoded, invocation.context())
+
+    def start_stream(self, invocation: Invocation) -> Iterator[Any]:
+        """Decode the one job and call the handler; return the iterator of its chunks."""
+        returned = self.start(invocation)
+        require_iterable(returned, "__iter__")
+        return iter(returned)
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
         """Call a batching handler with those jobs of the batch that could be decoded."""
@@ -99,6 +105,14 @@ class LiveEndpoint:
         return self._codec.decode(body)
 
 
+def require_iterable(returned: Any, method: str) -> None:
+    """Raise ``HandlerError`` if a handler that streams has not returned an iterator or a collection of chunks."""
+    if not hasattr(returned, method) or isinstance(returned, (str, bytes, bytearray, Mapping)):
+        raise HandlerError(
+            f"the handler returned a {type(returned).__name__}, but it is annotated to return an iterator of chunks"
+        )
+
+
 class Invocation:
     """One call of a handler: its ``Run``, and the ``Context`` that shows whether it is still wanted."""
 
@@ -123,6 +137,7 @@ class Invocation:
             return Context(deadline=about.deadline, is_cancelled=self._is_cancelled)
         return Context(
             job_id=about.job_id,
+            request_id=about.request_id,
             attempt=about.attempt,
             principal=about.principal,
             headers=about.headers,

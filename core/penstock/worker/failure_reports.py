@@ -11,12 +11,11 @@ from pathlib import Path
 
 from penstock.app import Endpoint
 from penstock.codec.decoding import class_name
-from penstock.errors import UNENCODABLE, Cancelled, HandlerError, InvalidRequest, Retryable
-from penstock.wire import FAILED_CANCELLED, FAILED_HANDLER, FAILED_INVALID, Failure
+from penstock.errors import UNENCODABLE, Cancelled, HandlerError, PenstockError, Retryable
+from penstock.raised_errors import clean, encodable, fields_of, is_answer
+from penstock.wire import FAILED_ANSWERED, FAILED_CANCELLED, FAILED_HANDLER, Failure
 from penstock.worker.interrupts import Interrupted
 
-# An exception may quote a whole input, which must not end up in log lines and frames.
-MAX_DETAIL_CHARACTERS = 8_192
 MAX_TRACEBACK_CHARACTERS = 65_536
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
@@ -29,8 +28,9 @@ def failure_of(error: BaseException, endpoint: Endpoint | None = None) -> Failur
 
     It may be retried only if ``endpoint`` is passed and its retry rules allow that.
     """
-    if isinstance(error, InvalidRequest):
-        return Failure(FAILED_INVALID, _clean(error.detail), errors=_plain(error.errors), status=error.status)
+    if isinstance(error, PenstockError) and is_answer(error) and not _is_asked_again(error, endpoint):
+        name, fields = fields_of(error)
+        return Failure(FAILED_ANSWERED, error=name, fields=fields)
     kind = FAILED_CANCELLED if isinstance(error, (Interrupted, Cancelled)) else FAILED_HANDLER
     failure = Failure(kind, _detail(error), _type_name(error), user_traceback(error))
     if endpoint is not None and kind == FAILED_HANDLER:
@@ -41,6 +41,11 @@ def failure_of(error: BaseException, endpoint: Endpoint | None = None) -> Failur
 def cancelled() -> Failure:
     """Return the failure of an attempt that was stopped outside user code, which has no traceback."""
     return Failure(FAILED_CANCELLED, "cancelled")
+
+
+def _is_asked_again(error: PenstockError, endpoint: Endpoint | None) -> bool:
+    """Return whether the endpoint's retry rules name this error. A fault of the caller is never retried."""
+    return error.status >= 500 and endpoint is not None and _is_retryable(error, endpoint)
 
 
 def _consider_retry(failure: Failure, error: BaseException, endpoint: Endpoint) -> None:
@@ -88,7 +93,7 @@ def user_traceback(error: BaseException) -> str:
     if len(text) > MAX_TRACEBACK_CHARACTERS:
         half = MAX_TRACEBACK_CHARACTERS // 2
         text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-    return _encodable(text)
+    return encodable(text)
 
 
 def _keep_user_frames(report: traceback.TracebackException) -> None:
@@ -108,7 +113,7 @@ def _detail(error: BaseException) -> str:
     if isinstance(error, Interrupted):
         return "interrupted"
     try:
-        return _clean(str(error))
+        return clean(str(error))
     except Exception as second:  # str() of a user's exception runs the user's code
         return f"{type(error).__name__}, whose str() raised {type(second).__name__}"
 
@@ -117,19 +122,3 @@ def _type_name(error: BaseException) -> str:
     if isinstance(error, HandlerError) and error.exception_type:
         return error.exception_type
     return class_name(type(error))
-
-
-def _plain(errors: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Convert the errors to the types that the engine decodes: user code may have put anything in."""
-    return [{_clean(str(key)): _clean(str(value)) for key, value in error.items()} for error in errors]
-
-
-def _clean(text: str) -> str:
-    if len(text) > MAX_DETAIL_CHARACTERS:
-        text = f"{text[:MAX_DETAIL_CHARACTERS]}... ({len(text)} characters)"
-    return _encodable(text)
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which a file name may contain and UTF-8 cannot represent."""
-    return text.encode("utf-8", "replace").decode("utf-8")

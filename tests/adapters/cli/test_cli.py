@@ -33,6 +33,8 @@ APP = """
     @app.endpoint("/score", workers=2, devices=["cpu"], batching=Batching(max_size=4, max_wait=0.5),
                   timeouts=Timeouts(queue=2, execution=None), retries=Retries(max_attempts=3, on=ConnectionError))
     class Score:
+        def setup(self, device: str) -> None: ...
+
         def predict(self, batch: list[int]) -> list[int]:
             return batch
 

@@ -448,7 +448,7 @@ def test_a_stream_is_events_for_those_who_ask(
     """Server-sent events, with a last one that says that it is whole."""
     engine.script = stream(b"0", b"1")
     result = client.simulate_post("/count", json={"n": 2}, headers={"Accept": accept})
-    assert result.headers["content-type"] == "text/event-stream"
+    assert result.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert result.content == b"data: 0\n\ndata: 1\n\nevent: end\ndata: {}\n\n"
 
 
@@ -587,3 +587,30 @@ def test_nothing_is_left_open(client: falcon.testing.TestClient, engine: FakeEng
     engine.script = keep
     client.simulate_post("/square", body=b"{")
     assert engine.calls == []
+
+
+# ---- results against the return annotation
+
+
+def test_a_result_that_does_not_match_is_logged_once(
+    client: falcon.testing.TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without ``--debug`` the result is sent, and the first mismatch of an endpoint is a warning."""
+    engine.script = lambda call: call.decide(Encoded(b'"text"'))
+    with caplog.at_level(logging.WARNING):
+        results = [square(client) for _ in range(3)]
+    assert [result.content for result in results] == [b'"text"'] * 3
+    (record,) = [record for record in caplog.records if "return annotation" in record.getMessage()]
+    assert record.getMessage().endswith(
+        "a result of square does not match its return annotation: Expected `float`, got `str`"
+    )
+
+
+def test_a_result_that_does_not_match_is_an_error_under_debug(kind: Kind) -> None:
+    """With ``--debug`` each such result is a ``handler-error`` that says why."""
+    engine = kind.engine_class(lambda call: call.decide(Encoded(b"null")))
+    client = falcon.testing.TestClient(kind.build(make_app(), engine=engine, debug=True))
+    for _ in range(2):
+        result = square(client)
+        assert (result.status_code, result.json["error"]["code"]) == (500, "handler-error")
+        assert "return annotation: Expected `float`, got `null`" in result.json["detail"]

@@ -91,6 +91,64 @@ def test_the_mode_follows_from_the_handler(
     assert endpoint.is_async == (mode == "task")
 
 
+def test_a_forgotten_self_is_refused(app: App) -> None:
+    """A method without ``self`` would lose its first field; the message has the line to write."""
+
+    class NoSelf:
+        def predict(x: int) -> int:  # noqa: N805 - wrong on purpose
+            return x
+
+    class Nothing:
+        def predict() -> int:  # type: ignore[misc]
+            return 1
+
+    class SetupWithoutSelf:
+        def setup(device): ...  # noqa: N805 - wrong on purpose
+        def predict(self, x: int) -> int: ...
+
+    with pytest.raises(DeclarationError, match=r"NoSelf\.predict has no self: write `def predict\(self, x\)`"):
+        declare(app, NoSelf)
+    with pytest.raises(DeclarationError, match=r"Nothing\.predict has no self: write `def predict\(self\)`"):
+        declare(app, Nothing)
+    with pytest.raises(DeclarationError, match=r"SetupWithoutSelf\.setup has no self"):
+        declare(app, SetupWithoutSelf)
+
+
+def test_devices_must_be_taken(app: App) -> None:
+    """``devices=`` for a class whose ``setup`` takes no device, or that has no ``setup``, is an error."""
+
+    class WithoutSetup:
+        def predict(self, x: int) -> int: ...
+
+    class WithoutDevice(WithoutSetup):
+        def setup(self) -> None: ...
+
+    with pytest.raises(
+        DeclarationError, match=r"devices=\['cpu'\] would have no effect, because there is no setup\(\)"
+    ):
+        declare(app, WithoutSetup, devices=["cpu"])
+    with pytest.raises(DeclarationError, match="because the setup of WithoutDevice does not take one"):
+        declare(app, WithoutDevice, devices=["cpu"])
+
+
+def test_a_media_type_is_checked(app: App) -> None:
+    """``media_type`` is a type and a subtype, perhaps with parameters."""
+    assert declare(app, count, media_type="text/plain; charset=utf-8").media_type == "text/plain; charset=utf-8"
+    for wrong in ("wav", "audio/", "a/b\r\nX: y", 5):
+        with pytest.raises(DeclarationError, match="is not a media type"):
+            App("tests").endpoint("/a", media_type=wrong)  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_a_batch_does_not_stream(app: App) -> None:
+    """A batching handler cannot be annotated to return an iterator."""
+
+    def handler(batch: list[int]) -> Iterator[int]:
+        return iter(batch)
+
+    with pytest.raises(DeclarationError, match="batching cannot be combined with a stream"):
+        declare(app, handler, batching=Batching(max_size=2))
+
+
 def test_the_self_of_a_method_is_not_a_field(app: App) -> None:
     """``predict`` is read as an instance would have it, whether it is a plain, a static or a class method."""
 

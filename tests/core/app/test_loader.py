@@ -11,7 +11,8 @@ from penstock.app.manifest import DisagreementError, Manifest
 from penstock.errors import DeclarationError
 from penstock.wire import Load
 
-ONE = "from penstock.app import App\nservice = App(__name__)\n"
+EMPTY = "from penstock.app import App\nservice = App(__name__)\n"
+ONE = EMPTY + 'service.endpoint("/same")(lambda x: x)\n'
 TWO = ONE + "second = App(__name__)\n"
 
 
@@ -40,6 +41,13 @@ def test_targets(target):
     """An app is found by module, by file and by script, by its name or as the only one in it."""
     write("one_app.py", ONE)
     assert isinstance(load_app(target), App)
+
+
+def test_an_app_without_endpoints_is_refused():
+    """An app that serves nothing is a mistake, most often of where the endpoints are."""
+    write("one_app.py", EMPTY)
+    with pytest.raises(DeclarationError, match=r"one_app: the app has no endpoints; write @app\.endpoint"):
+        load_app("one_app")
 
 
 def test_file_in_another_folder():

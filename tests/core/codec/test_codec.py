@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pydantic
 import pytest
 
 from penstock.context import Context
@@ -51,8 +52,36 @@ def test_items_of_a_batch_are_validated() -> None:
     assert misfit(handler, b"", batched=True).status == 400
 
 
+def test_several_lists_are_columns() -> None:
+    """With batching, several parameters are the fields of each body, as without it, and the handler gets lists."""
+
+    def one(text: str, top_k: int = 5) -> Any: ...
+
+    def many(text: list[str], context: Context, *, top_k: list[int] = 5) -> Any:  # type: ignore[assignment] # of one item
+        return text, top_k
+
+    its = codec(many, batched=True)
+    bodies = [its.decode(b'{"text": "a", "top_k": 2}'), its.decode(b'{"text": "b"}')]
+    assert its.call(many, bodies, Context()) == (["a", "b"], [2, 5])
+    assert its.input_schema()["properties"] == codec(one).input_schema()["properties"]
+    assert misfit(many, b'{"text": 1}', batched=True).param == "text"
+    assert misfit(many, b'{"text": "a", "topk": 1}', batched=True).param == "topk"
+    assert misfit(many, b'"a"', batched=True).status == 422
+
+
+def test_columns_have_constraints() -> None:
+    """The constraints of a column hold for each of its items."""
+
+    def handler(text: list[str], top_k: list[int] = pydantic.Field(5, ge=1)) -> Any:  # noqa: B008 - pydantic is used like this
+        return text, top_k
+
+    its = codec(handler, batched=True)
+    assert its.call(handler, [its.decode(b'{"text": "a"}')]) == (["a"], [5])
+    assert misfit(handler, b'{"text": "a", "top_k": 0}', batched=True).param == "top_k"
+
+
 def test_batching_without_a_list_is_refused() -> None:
-    """A batching handler takes exactly one list[T]."""
+    """Every parameter of a batching handler is a list[T]."""
 
     def no_list(a: float) -> None: ...
 

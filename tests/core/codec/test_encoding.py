@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime as dt
 import decimal
 import math
+import pathlib
+import re
+import types
 import uuid
 from typing import Any
 
@@ -13,10 +17,25 @@ import msgspec
 import numpy as np
 import pydantic
 import pytest
+from PIL import Image
 
-from penstock.errors import HandlerError, InvalidRequest
+from penstock.app import App
+from penstock.errors import UNENCODABLE, DeclarationError, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response
 from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Tensor, codec, square
+
+
+class Stamp(dt.datetime):
+    """A subclass, as pandas' Timestamp is one."""
+
+
+class Score(pydantic.BaseModel):
+    value: float
+
+
+class DataFrame:
+    __module__ = "pandas.core.frame"
+
 
 # ---- results
 
@@ -37,7 +56,6 @@ from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Ten
         ({1}, b"[1]"),
         ({1: b"ab"}, b'{"1":"YWI="}'),
         (Name("a"), b'"a"'),
-        (math.nan, b"null"),
         (np.float32(1.5), b"1.5"),
         (np.float64(1.5), b"1.5"),
         (np.int64(3), b"3"),
@@ -50,7 +68,13 @@ from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Ten
         ({"a": [np.arange(2), {"b": np.float16(0.5)}]}, b'{"a":[[0,1],{"b":0.5}]}'),
         (np.array([1.5], dtype=np.longdouble), b"[1.5]"),
         (np.array(["2026-01-02"], dtype="datetime64[ns]"), b'["2026-01-02T00:00:00"]'),
-        (np.array([math.nan]), b"[null]"),
+        (pathlib.PurePosixPath("/a/b"), b'"/a/b"'),
+        (collections.deque([1, 2]), b"[1,2]"),
+        (range(3), b"[0,1,2]"),
+        ({"a": 1}.keys(), b'["a"]'),
+        ({"a": 1}.values(), b"[1]"),
+        (types.MappingProxyType({"a": None}), b'{"a":null}'),
+        (Stamp(2026, 1, 2), b'"2026-01-02T00:00:00"'),
     ],
     ids=repr,
 )
@@ -116,6 +140,8 @@ def _cycle() -> list[Any]:
         (10**5000, r"int at \$ \(ValueError"),
         (_cycle(), "nested too deeply, or contains itself"),
         ((number for number in [1]), "generator at .*decorator"),
+        (Image.new("1", (2, 2)), r"PIL.Image.Image at \$; write buffer = io.BytesIO"),
+        (DataFrame(), r"pandas.core.frame.DataFrame at \$; write frame.to_dict"),
         (Response(object()), "the content of the Response"),
         (Response("\ud800"), "UTF-8"),
     ],
@@ -135,6 +161,45 @@ def test_whatever_a_result_does_is_a_handler_error() -> None:
 
     with pytest.raises(HandlerError, match="Hostile"):
         codec(square).encode([Hostile(a=object())])
+
+
+# ---- NaN
+
+NAN_CASES = [
+    (math.nan, "nan at $"),
+    ({"a": [1.0, None, -math.inf]}, "-inf at $.a[2]"),
+    (Point(math.nan), "nan at $.x"),
+    (Score(value=math.nan), "nan at $.value"),
+    (np.array([[0.0, 1.0], [2.0, math.nan]]), "nan at $[1][1]"),
+    ({"a": np.float32(math.inf)}, "inf at $.a"),
+]
+
+
+@pytest.mark.parametrize(("value", "place"), NAN_CASES, ids=repr)
+def test_what_json_does_not_have_is_refused(value: Any, place: str) -> None:
+    """NaN and infinities are an error that names their place, in results, chunks, responses and inputs."""
+    its = codec(square)
+    for encode in (its.encode, its.encode_chunk, lambda value: its.encode(Response(value))):
+        with pytest.raises(HandlerError, match=f"{re.escape(place)}; JSON has no NaN") as caught:
+            encode(value)
+        assert caught.value.exception_type == UNENCODABLE
+    with pytest.raises(InvalidRequest, match=re.escape(place)):
+        its.encode_input(value)
+
+
+def test_nan_may_be_null() -> None:
+    """An app may ask for ``null`` in place of NaN and infinities."""
+    app = App("tests", nan="null")
+    app.endpoint("/square")(square)
+    assert app.endpoints[0].codec.encode([math.nan, -math.inf]).body == b"[null,null]"
+    with pytest.raises(DeclarationError, match="nan='none' is unknown; use 'error' or 'null'"):
+        App("tests", nan="none")  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_null_and_the_word_null_are_no_nan() -> None:
+    """A result may have None in it, and text about null."""
+    its = codec(square)
+    assert its.encode([None, "null", {"null": 1}, {1.5: None}]).body == b'[null,"null",{"null":1},{"1.5":null}]'
 
 
 # ---- embedding

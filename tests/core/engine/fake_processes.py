@@ -47,6 +47,10 @@ class FakeLink:
 
     def interrupt(self, attempt: int) -> None: ...
 
+    def on_named(self, pid: int) -> None: ...
+
+    def distrust(self) -> None: ...
+
     def last_started(self) -> int:
         return 0  # it has begun no inline attempt
 

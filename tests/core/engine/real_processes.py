@@ -41,7 +41,11 @@ class Reports:
             if isinstance(message, Ready):
                 self.ready[link.worker] = message.pid
 
-    def on_exit(self, link: WorkerLink, reason: str) -> None:
+    def on_broken(self, link: WorkerLink, why: str) -> None: ...
+
+    def on_deaths(self, workers: list[int]) -> None: ...
+
+    def on_exit(self, link: WorkerLink, reason: str, *, blames_jobs: bool = True) -> None:
         self.exits[link.worker] = reason
 
     def on_start_failure(self, worker: int, reason: str) -> None:

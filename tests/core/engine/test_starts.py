@@ -133,7 +133,7 @@ def start_alone(kind: str) -> WorkerLink | ZygoteLink:
     """Start one process, or only its link."""
     if kind == "zygote":
         return ZygoteLink(AsyncioReactor(), Load("no_such_module", [], []), None, Reports())
-    return WorkerLink(AsyncioReactor(), ReceiveBuffer(), 1, "default/0", print, on_end=print)
+    return WorkerLink(AsyncioReactor(), ReceiveBuffer(), 1, "default/0", print, print, on_end=print)
 
 
 def test_the_shortage_of_descriptors_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

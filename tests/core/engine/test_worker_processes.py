@@ -24,6 +24,8 @@ class Inbox:
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         self.messages += messages
 
+    def on_broken(self, link: WorkerLink, why: str) -> None: ...
+
 
 class Preempted:
     """A socket whose thread loses the GIL right after each read, to another thread that does ``meanwhile``."""

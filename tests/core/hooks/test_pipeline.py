@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.app import App, Endpoint
+from penstock.context import Context
 from penstock.errors import HookError, RateLimited
 from penstock.hooks import JobAnswered, Principal, Route, Submission, Timeouts, blocking, defaults, hookimpl
 from penstock.hooks import pipeline as pipeline_module
@@ -86,6 +87,34 @@ def test_policies_are_asked_in_order_and_take_effect() -> None:
     assert (request.timeouts.queue, request.timeouts.execution) == (30, 2)
     request.close(ANSWERED)
     assert released == [ANSWERED]
+
+
+@pytest.mark.parametrize(
+    ("caller", "named"), [(Principal("a"), ("authorization", "x-key")), (None, ())], ids=["identified", "anonymous"]
+)
+def test_the_credentials_of_a_caller_are_named(caller: Principal | None, named: tuple[str, ...]) -> None:
+    """They are the headers that the authenticator has read, if it has identified the caller."""
+    app = App("tests")
+
+    @app.endpoint("/whoami")
+    def whoami(context: Context) -> str:
+        return context.headers["authorization"]
+
+    class Doorkeeper:
+        @hookimpl
+        def penstock_authenticator(self) -> Callable[[Submission], Principal | None]:
+            def identify(request: Submission) -> Principal | None:
+                assert (request.header("authorization"), request.header("X-Key")) == ("Bearer secret", None)
+                return caller
+
+            return identify
+
+    request = Submission(app.endpoints[0], header={"user-agent": "test", "authorization": "Bearer secret"}.get)
+    pipeline = endpoint_pipeline(Registry([Doorkeeper()]), app.endpoints[0])
+    assert pipeline is not None
+    pipeline.pass_through(request)
+    assert request.credential_headers == named
+    assert request.header("user-agent") == "test"
 
 
 def test_a_decision_of_none_changes_nothing() -> None:

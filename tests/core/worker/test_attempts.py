@@ -8,9 +8,9 @@ import pytest
 
 from penstock.response import Encoded
 from penstock.wire import (
+    FAILED_ANSWERED,
     FAILED_CANCELLED,
     FAILED_HANDLER,
-    FAILED_INVALID,
     WINDOW_BYTES,
     About,
     Chunk,
@@ -86,21 +86,22 @@ def test_invalid_input(worker):
     """A body that does not fit is the caller's fault, with the errors and the status of the schema."""
     worker.run("square", {"input": "four"})
     failure = worker.failure()
-    assert (failure.kind, failure.status) == (FAILED_INVALID, 422)
-    assert failure.errors[0]["path"] == "$.input"
+    assert (failure.kind, failure.error) == (FAILED_ANSWERED, "InvalidRequest")
+    assert failure.fields["errors"][0]["path"] == "$.input"
 
 
 def test_malformed_input(worker):
     """A body that is not JSON is a 400."""
     worker.run("square", b"{")
-    assert worker.failure().status == 400
+    assert worker.failure().error == "MalformedRequest"
 
 
 def test_handler_may_refuse_the_input(worker):
     """An ``InvalidRequest`` raised by the handler counts like one of the schema's."""
     worker.run("refuse")
     failure = worker.failure()
-    assert (failure.kind, failure.errors) == (FAILED_INVALID, [{"path": "$.x", "reason": "too blue"}])
+    assert (failure.kind, failure.error) == (FAILED_ANSWERED, "InvalidRequest")
+    assert failure.fields["errors"] == [{"path": "$.x", "reason": "too blue"}]
 
 
 def test_unsendable_result(worker):
@@ -126,9 +127,9 @@ def test_text_that_utf8_cannot_carry(worker):
 
 def test_context(worker):
     """A handler's ``Context`` carries what the engine sent about the job."""
-    about = About("job-1", 2, "ann", {"a": "b"}, math.inf)
+    about = About("job-1", 2, "ann", {"a": "b"}, math.inf, "request-1")
     worker.run("check-context", {}, about=about)
-    assert worker.value() == {"id": "job-1", "attempt": 2, "principal": "ann", "cancelled": False}
+    assert worker.value() == {"id": "job-1 of request-1", "attempt": 2, "principal": "ann", "cancelled": False}
 
 
 # ---- batches
@@ -154,7 +155,7 @@ def test_batch_with_an_invalid_body(workers):
     first, second, third = workers("batches").done().results
     assert (first, third) == (Encoded(b"2.0"), Encoded(b"6.0"))
     assert isinstance(second, Failure)
-    assert second.kind == FAILED_INVALID
+    assert second.kind == FAILED_ANSWERED
 
 
 def test_batch_of_wrong_length(workers):

@@ -117,7 +117,7 @@ def test_it_reaches_the_scheduler() -> None:
     """It travels over the wire, and becomes attributes of the error."""
     (done,) = FrameReader().feed(pack(Done(1, 0.5, [failure_of(Retryable("not yet", delay=2), endpoint())])))
     assert isinstance(done, Done)
-    (error,) = results_of(done, 1)
+    (error,) = results_of(done)
     assert isinstance(error, HandlerError)
     assert (error.may_retry, error.retry_delay, error.exception_type) == (True, 2.0, "penstock.errors.Retryable")
     assert (error.status, error.code, error.retryable) == (500, "handler-error", False)

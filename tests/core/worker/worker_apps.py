@@ -66,7 +66,8 @@ def surrogate() -> None:
 
 @app.endpoint("/check-context")
 def check_context(ctx: Context) -> dict[str, object]:
-    return {"id": ctx.job_id, "attempt": ctx.attempt, "principal": ctx.principal, "cancelled": ctx.cancelled}
+    name = f"{ctx.job_id} of {ctx.request_id}"
+    return {"id": name, "attempt": ctx.attempt, "principal": ctx.principal, "cancelled": ctx.cancelled}
 
 
 @app.endpoint("/stuck")

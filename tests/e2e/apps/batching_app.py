@@ -26,6 +26,11 @@ def full(batch: list[int]) -> list[dict[str, int]]:
     return [{"size": len(batch), "square": item**2} for item in batch]
 
 
+@app.endpoint("/columns", batching=Batching(max_size=2, max_wait=HOURS))
+def columns(text: list[str], times: list[int]) -> list[str]:
+    return [f"{len(text)}: {word * count}" for word, count in zip(text, times, strict=True)]
+
+
 @app.endpoint("/patient", batching=Batching(max_size=4, max_wait=1.0))
 def patient(batch: list[int]) -> list[int]:
     return [len(batch) for _ in batch]

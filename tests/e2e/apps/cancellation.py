@@ -36,7 +36,7 @@ def cleaning_up(ctx: Context) -> Iterator[None]:
     try:
         yield
     finally:
-        mark(ctx.job_id, type(sys.exception()).__name__ if sys.exception() else "nothing")
+        mark(ctx.request_id, type(sys.exception()).__name__ if sys.exception() else "nothing")
 
 
 # ---- process ids
@@ -132,7 +132,7 @@ def swallow_once(ctx: Context) -> str:
     try:
         time.sleep(FOREVER)
     except BaseException as error:
-        mark(ctx.job_id, type(error).__name__)
+        mark(ctx.request_id, type(error).__name__)
     return "as if nothing had been"
 
 

@@ -19,6 +19,8 @@ import msgspec
 import trio
 
 from penstock import App, Batching, Retries, Timeouts
+from penstock.response import Encoded
+from penstock.wire import Done, pack
 from tests.e2e.apps.marks import folder, mark
 
 CHILD_LIVES_SECONDS = 20.0  # children that escape on purpose exit by themselves soon after the tests
@@ -176,6 +178,13 @@ def write_to_the_engine() -> None:
         os.write(descriptor, b"\xff" * 1000)
 
 
+def answer_for_others() -> None:
+    """Answer every job that there may be, in every worker."""
+    forged = b"".join(pack(Done(attempt, 0.0, [Encoded(b'"evil"')])) for attempt in range(1, 2000))
+    for descriptor in own_sockets():
+        os.write(descriptor, forged)
+
+
 def call_sys_exit() -> None:
     sys.exit("enough")
 
@@ -204,6 +213,7 @@ VANDALS: dict[str, Callable[[], None]] = {
         close_sockets,
         close_everything,
         write_to_the_engine,
+        answer_for_others,
         call_sys_exit,
         raise_system_exit,
         raise_keyboard_interrupt,

@@ -170,7 +170,7 @@ def slow_to_stop(ctx: Context) -> None:
         sleep_forever()
     finally:
         time.sleep(0.5)
-        mark(ctx.job_id)
+        mark(ctx.request_id)
 
 
 @app.endpoint("/grace-pid", pool="grace")

@@ -175,6 +175,7 @@ class SecondPid:
 def context(ctx: Context, extra: int = 0) -> dict[str, Any]:
     return {
         "job_id": ctx.job_id,
+        "request_id": ctx.request_id,
         "attempt": ctx.attempt,
         "color": ctx.headers["x-color"],
         "remaining": ctx.remaining(),

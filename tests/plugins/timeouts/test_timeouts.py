@@ -296,7 +296,7 @@ def in_the_future(seconds: float) -> float:
 
 def test_the_remaining_time_is_sent_in_three_notations() -> None:
     """All three are equal, in whole milliseconds, and never more than the remaining time."""
-    headers = Context(job_id="r1", deadline=in_the_future(5.0)).headers_for_downstream()
+    headers = Context(request_id="r1", deadline=in_the_future(5.0)).headers_for_downstream()
     milliseconds = int(headers["x-envoy-expected-rq-timeout-ms"])
     assert 4000 < milliseconds < 5000
     assert headers == {
@@ -309,7 +309,7 @@ def test_the_remaining_time_is_sent_in_three_notations() -> None:
 
 def test_without_a_deadline_only_the_id_is_sent() -> None:
     """For a batch, whose jobs have an id each, not even the id is sent."""
-    assert Context(job_id="r1").headers_for_downstream() == {"X-Request-Id": "r1"}
+    assert Context(request_id="r1").headers_for_downstream() == {"X-Request-Id": "r1"}
     assert Context().headers_for_downstream() == {}
 
 
@@ -326,13 +326,13 @@ def test_the_context_of_a_batch_sends_its_deadline() -> None:
 def test_no_service_is_called_with_no_time_left(left: float) -> None:
     """If the deadline has passed, or is less than a millisecond away, the attempt ends instead."""
     with pytest.raises(Cancelled):
-        Context(job_id="r1", deadline=in_the_future(left)).headers_for_downstream()
+        Context(request_id="r1", deadline=in_the_future(left)).headers_for_downstream()
 
 
 def test_no_service_is_called_for_a_caller_who_has_hung_up() -> None:
     """The attempt ends, as in ``check``: no caller waits for the result."""
     with pytest.raises(Cancelled):
-        Context(job_id="r1", is_cancelled=lambda: True).headers_for_downstream()
+        Context(request_id="r1", is_cancelled=lambda: True).headers_for_downstream()
 
 
 def test_grpc_has_eight_digits_and_no_more() -> None:

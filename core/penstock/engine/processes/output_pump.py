@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from penstock.engine.processes.crash_traces import new_crash_filter
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
 
@@ -32,6 +33,7 @@ class OutputPump:
         self._fd = fd
         self._name = name
         self._partial = b""
+        self._is_shown = new_crash_filter()
         os.set_blocking(fd, False)
         reactor.watch_readable(fd, self._on_readable)
 
@@ -58,6 +60,8 @@ class OutputPump:
             self._log(line)
 
     def _log(self, line: bytes) -> None:
+        if not self._is_shown(line):
+            return
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         if logging.getLogger("penstock").hasHandlers():
             log_event(logging.INFO, "output", text, worker=self._name)

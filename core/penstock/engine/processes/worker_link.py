@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import fcntl
 import mmap
 import os
 import signal
@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.processes.process_handle import ProcessHandle
 from penstock.engine.reactors.reactor import Reactor
-from penstock.eventlog import log_event
 from penstock.receive_buffer import RECEIVE_BYTES, ReceiveBuffer
 from penstock.wire import (
     SHARED_BYTES,
@@ -48,6 +47,8 @@ class WorkerLink:
         The scheduler's id of the worker, and its name for operators.
     on_messages:
         Called with the link and the messages that have arrived, in order.
+    on_broken:
+        Called with the link and the reason if the bytes that have arrived are not messages.
     on_end:
         Called with the link when the process has ended, on platforms that have pidfds.
 
@@ -62,13 +63,14 @@ class WorkerLink:
         If a descriptor cannot be opened. Nothing is left open then.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one owner creates it
         self,
         reactor: Reactor,
         buffer: ReceiveBuffer,
         worker: int,
         name: str,
         on_messages: Callable[[WorkerLink, list[Message]], None],
+        on_broken: Callable[[WorkerLink, str], None],
         *,
         on_end: Callable[[WorkerLink], None],
     ) -> None:
@@ -81,11 +83,12 @@ class WorkerLink:
         self._reactor = reactor
         self._buffer = buffer
         self._on_messages = on_messages
+        self._on_broken = on_broken
         self._reader = FrameReader()
         self._out: list[bytes] = []
         self._is_flush_planned = False
         self._is_blocked = False
-        self._is_garbled = False  # it has broken the protocol, so nothing that follows can be trusted
+        self._is_distrusted = False
         with ExitStack() as undo:
             self._socket, theirs = socket.socketpair()
             undo.enter_context(self._socket)
@@ -122,12 +125,12 @@ class WorkerLink:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process; None until it is known."""
+        """The number of the process, for operators; None until it is known."""
         return self.process.pid
 
-    @pid.setter
-    def pid(self, pid: int) -> None:
-        self.process.pid = pid
+    def on_named(self, pid: int) -> None:
+        """Record the pid that the worker says it has."""
+        self.process.on_named(pid)
 
     def kill(self) -> None:
         """Send SIGKILL, now or as soon as the process exists."""
@@ -162,6 +165,7 @@ class WorkerLink:
         """Read what the worker left behind, and release everything. Idempotent."""
         if self._is_closed:
             return
+        self.process.close()  # from now on its pid may belong to another process
         self._read_leftovers()
         self.last_started()
         self._is_closed = True
@@ -172,7 +176,6 @@ class WorkerLink:
         self.close_descriptors()
         self._words.release()
         self._memory.close()
-        self.process.close()
 
     # ---- messages
 
@@ -227,14 +230,14 @@ class WorkerLink:
             self._on_readable()
 
     def _on_readable(self) -> None:
-        if self._receive() == b"":
+        if self._receive() == b"" and not self._is_closed:
             # The process may still run, since user code can close any descriptor, but it is useless without its socket.
             self._reactor.watch_readable(self._socket.fileno(), None)
             self.kill()
 
     def _receive(self) -> bytes | None:
         """Read once and pass the messages on; return the bytes, ``b""`` at the end, or None if there are none yet."""
-        if self._is_garbled:
+        if self._is_distrusted:
             return b""
         data = self._buffer.receive(self._socket)
         if not data:
@@ -242,12 +245,15 @@ class WorkerLink:
         try:
             messages = self._reader.feed(data)
         except WireError as error:
-            self._is_garbled = True
-            log_event(logging.ERROR, "garbage", f"worker {self.name} broke the protocol: {error}", worker=self.name)
+            self._on_broken(self, str(error))
             return b""
         if messages:
             self._on_messages(self, messages)
         return data
+
+    def distrust(self) -> None:
+        """Read nothing more: the worker has broken the protocol, so nothing that it sends can be trusted."""
+        self._is_distrusted = True
 
     def _read_leftovers(self) -> None:
         """Read what the worker sent before it died: that still counts, up to where it broke the protocol."""
@@ -259,9 +265,12 @@ class WorkerLink:
 def _shared_memory() -> int:
     """Return a descriptor of ``SHARED_BYTES`` of zeroed memory that two processes can map."""
     if sys.platform == "linux":
-        fd = os.memfd_create("penstock")
+        fd = os.memfd_create("penstock", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.truncate(fd, SHARED_BYTES)
+        # A worker that made it smaller would have the engine killed by SIGBUS at its next look.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.truncate(fd, SHARED_BYTES)
+        os.truncate(fd, SHARED_BYTES)
     return fd

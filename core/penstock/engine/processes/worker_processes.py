@@ -34,8 +34,17 @@ class ProcessEvents(Protocol):
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """Handle messages from a worker."""
 
-    def on_exit(self, link: WorkerLink, reason: str) -> None:
-        """Handle the end of a worker's process. Everything that it had sent has been reported before."""
+    def on_broken(self, link: WorkerLink, why: str) -> None:
+        """Handle that a worker has sent something that is not a message."""
+
+    def on_deaths(self, workers: list[int]) -> None:
+        """Handle that these workers are dead. Reports of what they had sent, and of their exits, follow."""
+
+    def on_exit(self, link: WorkerLink, reason: str, *, blames_jobs: bool = True) -> None:
+        """Handle the end of a worker's process. Everything that it had sent has been reported before.
+
+        ``blames_jobs`` is False if no job of the worker can be the cause.
+        """
 
     def on_start_failure(self, worker: int, reason: str) -> None:
         """Handle that a worker could not be started, so that it has no link."""
@@ -112,16 +121,19 @@ class WorkerProcesses:
         try:
             with self._reserve.lent():
                 self._zygotes.start_if_missing()
-                link = WorkerLink(
-                    self._reactor, self._buffer, worker, name, self._events.on_messages, on_end=self._on_end
-                )
+                self._links[worker] = self._create_link(worker, name)
         except OSError as error:
             self._fail_soon(worker, error.strerror or str(error))
         else:
-            self._links[worker] = link
             self._to_spawn[worker] = Spawn(worker, pool, name, device)
             self._spawn_waiting()
         self._keep_descriptors()
+
+    def _create_link(self, worker: int, name: str) -> WorkerLink:
+        events = self._events
+        return WorkerLink(
+            self._reactor, self._buffer, worker, name, events.on_messages, events.on_broken, on_end=self._on_end
+        )
 
     def _spawn_waiting(self) -> None:
         if not self._zygotes.is_loaded:
@@ -190,14 +202,27 @@ class WorkerProcesses:
             reason = f"its process was stopped by a signal (SIGSTOP), and not continued within {SUSPENDED_SECONDS:g} s"
             self._events.on_suspended(link, reason)
 
-    def _exited(self, worker: int, reason: str) -> None:
+    def _announce_deaths(self, first: WorkerLink) -> None:
+        """Report which workers have died together with this one, before anything that they have sent is read.
+
+        Otherwise a job could go from one dead worker to the next: by the results that one has left behind, or when it
+        is replaced.
+        """
+        dead = [link for link in self._links.values() if link is first or link.process.is_dying]
+        for link in dead:
+            if link is not first:
+                link.kill()  # whatever the signs were: a worker that is taken to be dead must not live on
+        self._events.on_deaths([link.worker for link in dead])
+
+    def _exited(self, worker: int, reason: str, *, blames_jobs: bool = True) -> None:
         link = self._links.get(worker)
         if link is None:
             return
         self._to_spawn.pop(worker, None)
+        self._announce_deaths(link)
         link.close()
         self._zygotes.forget(worker)
-        self._events.on_exit(link, reason)
+        self._events.on_exit(link, reason, blames_jobs=blames_jobs)
         # Only now: reports of the exit still look the process up.
         self._links.pop(worker, None)
         self._keep_descriptors()
@@ -255,8 +280,10 @@ class WorkerProcesses:
         for worker in workers:
             self._links[worker].kill()
         waiting = [] if self._zygotes.is_present else list(self._to_spawn)
-        for worker in [*workers, *waiting]:
-            self._exited(worker, reason)
+        orphans = [*workers, *waiting]
+        self._events.on_deaths(orphans)
+        for worker in orphans:
+            self._exited(worker, reason, blames_jobs=False)
 
 
 def _warn_of_threads(threads: list[str]) -> None:

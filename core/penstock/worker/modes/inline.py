@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
@@ -39,7 +39,7 @@ class InlineStream:
         self._live = live
         self._guard = guard
         self._channel = channel
-        self._generator: Generator[Any, None, Any] | None = None
+        self._generator: Iterator[Any] | None = None
         self._credit = WINDOW_BYTES
         self._cancelled = False
         self._seconds = 0.0
@@ -76,7 +76,8 @@ class InlineStream:
                 self._close()
                 return Done(self.attempt, self._seconds, [product])
             self._credit -= len(product)
-            self._channel.post(Chunk(self.attempt, product))
+            if product:
+                self._channel.post(Chunk(self.attempt, product))
         self._close()
         return self._invocation.cancelled(seconds=self._seconds)
 
@@ -84,7 +85,7 @@ class InlineStream:
         """Return the next chunk, or the result that ends the stream. Runs under the guard."""
         try:
             if self._generator is None:
-                self._generator = self._live.start(self._invocation)
+                self._generator = self._live.start_stream(self._invocation)
             chunk: bytes | JobResult = self._live.encode_chunk(next(self._generator))
         except StopIteration:
             chunk = END_OF_STREAM
@@ -97,10 +98,11 @@ class InlineStream:
 
     def _close(self) -> None:
         """Run the generator's ``finally`` blocks to their end: the guard is off, so only a kill cuts them short."""
-        if self._generator is None:
+        close = getattr(self._generator, "close", None)  # an iterator that is not a generator may have none
+        if close is None:
             return
         try:
-            self._generator.close()
+            close()
         except BaseException as error:
             # The stream has ended already and cannot report a second end, so the exception goes to the log.
             sys.stderr.write(user_traceback(error))

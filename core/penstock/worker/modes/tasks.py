@@ -5,12 +5,13 @@ The code is the same for both loops. The differences between trio and asyncio ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
 from penstock.wire import FAILED_HANDLER, WINDOW_BYTES, Chunk, Done, Failure, Run
-from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint
+from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint, require_iterable
 from penstock.worker.forks import leave_if_forked
 
 # Messages of code written for asyncio that runs under trio: from asyncio itself, sniffio and anyio, trio's run loop.
@@ -123,7 +124,7 @@ class TaskAttempt:
     async def _results(self) -> list[JobResult]:
         endpoint = self._live.endpoint
         if endpoint.is_stream:
-            return [await self._stream(self._live.start(self._invocation))]
+            return [await self._stream(await self._chunks())]
         if not endpoint.batching:
             return [self._live.encode(await self._live.start(self._invocation))]
         batch = Batch(self._live, self._invocation.run.works)
@@ -139,17 +140,33 @@ class TaskAttempt:
                 raise
             batch.fail(self._explained(error))
 
-    async def _stream(self, generator: AsyncGenerator[Any, None]) -> JobResult:
+    async def _chunks(self) -> AsyncIterator[Any]:
+        """Call the handler, and return the iterator that it is or returns, awaited if it is an ``async def``."""
+        returned = self._live.start(self._invocation)
+        if inspect.isawaitable(returned):
+            returned = await returned
+        if hasattr(returned, "__iter__") and not hasattr(returned, "__aiter__"):
+            require_iterable(returned, "__iter__")
+            return _asynchronous(returned)
+        require_iterable(returned, "__aiter__")
+        chunks: AsyncIterator[Any] = aiter(returned)
+        return chunks
+
+    async def _stream(self, chunks: AsyncIterator[Any]) -> JobResult:
         try:
-            async for value in generator:
+            async for value in chunks:
                 leave_if_forked()
                 await self._send_chunk(self._live.encode_chunk(value))
         finally:
             # The generator's finally blocks must run now and in this scope, not when it is garbage-collected.
-            await generator.aclose()
+            close = getattr(chunks, "aclose", None)  # an iterator that is not a generator may have none
+            if close is not None:
+                await close()
         return END_OF_STREAM
 
     async def _send_chunk(self, body: bytes) -> None:
+        if not body:
+            return
         self._credit -= len(body)
         is_flushed = self._send(Chunk(self.attempt, body))
         while not is_flushed or self._credit <= 0:
@@ -166,3 +183,9 @@ class TaskAttempt:
         if self._runtime == "trio" and failure.kind == FAILED_HANDLER and any(sign in text for sign in _FOREIGN_LOOP):
             failure.detail += _FOREIGN_LOOP_FIX
         return failure
+
+
+async def _asynchronous(chunks: Iterable[Any]) -> AsyncIterator[Any]:
+    """Iterate over chunks that an ``async def`` returns as an ordinary iterator."""
+    for chunk in chunks:
+        yield chunk

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
@@ -101,7 +101,7 @@ class ThreadAttempt:
     def _stream(self) -> Done:
         began = perf_counter()
         try:
-            result = self._produce(self._live.start(self._invocation))
+            result = self._produce(self._live.start_stream(self._invocation))
         except BaseException as error:
             result = self._live.failure_of(error)
         leave_if_forked((result,))
@@ -109,17 +109,20 @@ class ThreadAttempt:
             return self._invocation.cancelled(seconds=perf_counter() - began)
         return Done(self.attempt, perf_counter() - began, [result])
 
-    def _produce(self, generator: Generator[Any, None, Any]) -> JobResult:
+    def _produce(self, chunks: Iterator[Any]) -> JobResult:
         try:
-            for value in generator:
+            for value in chunks:
                 leave_if_forked()
                 body = self._live.encode_chunk(value)
                 if not self._wait_for_room():
                     break
                 self._use_credit(len(body))
-                self._mailbox.put(Chunk(self.attempt, body))
+                if body:
+                    self._mailbox.put(Chunk(self.attempt, body))
         finally:
-            generator.close()
+            close = getattr(chunks, "close", None)  # an iterator that is not a generator may have none
+            if close is not None:
+                close()
         return END_OF_STREAM
 
     def _wait_for_room(self) -> bool:

@@ -1,0 +1,109 @@
+"""Handlers that return iterators, and streams with a media type of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from penstock import App
+
+app = App(__name__)
+CHUNKS = [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+class Llm:
+    """A library that returns what it generates."""
+
+    def generate(self, n: int) -> Iterator[Any]:
+        yield from CHUNKS[:n]
+
+    async def agenerate(self, n: int) -> AsyncIterator[Any]:
+        for chunk in CHUNKS[:n]:
+            yield chunk
+
+
+class Plain:
+    """An iterator that is not a generator, and cannot be closed."""
+
+    def __init__(self, n: int) -> None:
+        self._rest = CHUNKS[:n]
+
+    def __iter__(self) -> Plain:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._rest:
+            raise StopIteration
+        return self._rest.pop(0)
+
+
+@app.endpoint("/inline", pool="inline")
+class Inline:
+    def setup(self) -> None:
+        self.llm = Llm()
+
+    def predict(self, n: int) -> Iterator[Any]:
+        return self.llm.generate(n)
+
+
+@app.endpoint("/plain", pool="inline")
+def plain(n: int) -> Iterator[Any]:
+    return Plain(n)
+
+
+@app.endpoint("/thread", pool="others", concurrency=2)
+def thread(n: int) -> Iterator[Any]:
+    return Llm().generate(n)
+
+
+@app.endpoint("/task", pool="others", concurrency=2)
+async def task(n: int) -> AsyncIterator[Any]:
+    return Llm().agenerate(n)
+
+
+@app.endpoint("/task-of-def", pool="others")
+def task_of_def(n: int) -> AsyncIterator[Any]:
+    return Llm().agenerate(n)
+
+
+@app.endpoint("/task-plain", pool="others")
+async def task_plain(n: int) -> Iterator[Any]:
+    return Plain(n)
+
+
+@app.endpoint("/not-iterator", pool="inline")
+def not_iterator(n: int) -> Iterator[Any]:
+    return "text"  # type: ignore[return-value] # wrong on purpose
+
+
+@app.endpoint("/undeclared", pool="inline")
+def undeclared(n: int) -> Any:
+    return Llm().generate(n)
+
+
+@app.endpoint("/speech", pool="inline", media_type="audio/wav")
+def speech(parts: int) -> Iterator[bytes]:
+    for part in range(parts):
+        yield b"" if part == 1 else bytes([0, part, 255])
+
+
+@app.endpoint("/csv", pool="others", media_type="text/csv; charset=utf-8")
+async def csv(rows: int) -> AsyncIterator[str]:
+    for row in range(rows):
+        yield f"{row},é\u2028\n"
+
+
+@app.endpoint("/breaks", pool="inline", media_type="text/plain")
+def breaks() -> Iterator[str]:
+    yield "one"
+    raise ValueError("broken")
+
+
+@app.endpoint("/wrong-chunk", pool="inline", media_type="text/plain")
+def wrong_chunk() -> Iterator[Any]:
+    yield {"n": 1}
+
+
+@app.endpoint("/picture", pool="inline", media_type="image/svg+xml")
+def picture() -> str:
+    return "<svg/>"

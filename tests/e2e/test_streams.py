@@ -1,0 +1,62 @@
+"""Handlers that return iterators, and streams with a media type of their own, over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.apps.streams_app import CHUNKS
+from tests.serving import Served
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with Served("tests/e2e/apps/streams_app.py:app", "--log-format", "json") as served:
+        yield served
+
+
+@pytest.mark.parametrize("path", ["/inline", "/plain", "/thread", "/task", "/task-of-def", "/task-plain"])
+def test_an_iterator_that_is_returned_is_a_stream(served: Served, path: str) -> None:
+    """A handler annotated to return an iterator streams what it returns, in every mode."""
+    answer = served.post_json(path, {"n": 3})
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    assert answer.lines() == CHUNKS
+    assert served.post_json(path, {"n": 0}).body == b""
+    assert served.post_json(path, {"n": "x"}).status == 422
+
+
+def test_what_is_not_an_iterator_is_an_error(served: Served) -> None:
+    """Text in place of an iterator is not streamed letter by letter; a generator without annotation names the fix."""
+    assert served.post_json("/not-iterator", {"n": 1}).status == 500
+    answer = served.post_json("/undeclared", {"n": 1})
+    assert answer.status == 500
+    assert "annotate the handler `-> Iterator[...]`" in answer.json()["detail"]
+
+
+def test_bytes_are_streamed_as_they_are(served: Served) -> None:
+    """With a media type, chunks of bytes and of text are the body, whatever the client accepts."""
+    answer = served.post_json("/speech", {"parts": 3}, headers={"Accept": "text/event-stream"})
+    assert (answer.status, answer.headers["content-type"]) == (200, "audio/wav")
+    assert answer.body == b"\x00\x00\xff\x00\x02\xff"
+    answer = served.post_json("/csv", {"rows": 2})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.body.decode() == "0,é\u2028\n1,é\u2028\n"
+
+
+def test_a_raw_stream_that_fails_is_cut(served: Served) -> None:
+    """After its first chunk a raw stream ends without a clean end; before it, with an ordinary error."""
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        served.post_json("/breaks", {})
+    answer = served.post_json("/wrong-chunk", {})
+    assert answer.status == 500
+    assert "the endpoint's media type is text/plain: return or yield bytes or str" in answer.json()["detail"]
+
+
+def test_one_result_may_have_a_media_type(served: Served) -> None:
+    """The media type holds for a result that is not a stream, too."""
+    answer = served.post_json("/picture", {})
+    assert (answer.headers["content-type"], answer.body) == ("image/svg+xml", b"<svg/>")
