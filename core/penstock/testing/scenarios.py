@@ -131,12 +131,7 @@ class Pacing:
 def draw_pools(dice: random.Random) -> list[PoolSpec]:
     """Draw one or two pools."""
     return [
-        PoolSpec(
-            name=f"pool{index}",
-            workers=dice.randint(1, 3),
-            capacity=dice.choice((1, 1, 2, 6)),
-            start_timeout=dice.choice((None, *[600.0] * 8, 0.1)),
-        )
+        PoolSpec(name=f"pool{index}", workers=dice.randint(1, 3), capacity=dice.choice((1, 1, 2, 6)))
         for index in range(dice.randint(1, 2))
     ]
 
