@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from magika import Magika
-
 from penstock import App, Batching, Timeouts
 
 app = App(__name__)
@@ -32,6 +30,8 @@ class Identify:
 
     def setup(self) -> None:
         """Load the model, in the worker: all forks would share a session that is created at import."""
+        from magika import Magika  # noqa: PLC0415 - onnxruntime starts a thread when it is imported
+
         self.magika = Magika()
 
     def predict(self, files: list[bytes]) -> list[FileType]:

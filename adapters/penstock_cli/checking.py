@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
 from rich.text import Text
@@ -17,7 +17,7 @@ from penstock_cli.targets import include_current_folder, load_target, user_code
 from penstock_cli.terminal import labelled_lines, make_console
 
 
-def check_app(target: str, *, as_json: bool) -> None:
+def check_app(target: str, arguments: Sequence[str] = (), *, as_json: bool) -> None:
     """Load the app and print what it declares to stdout.
 
     Raises
@@ -26,7 +26,7 @@ def check_app(target: str, *, as_json: bool) -> None:
         If there is no such app, or its module or a declaration in it fails.
     """
     include_current_folder()
-    app = load_target(target)
+    app = load_target(target, arguments)
     with user_code():
         # Both validate more than the declarations do by themselves; neither starts anything.
         _ = app.pools

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from penstock_cli.app_arguments import AppCommand
 from penstock_cli.plugin_commands import PluginGroup
 from penstock_cli.sizes import ByteSize
 
@@ -67,7 +68,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(cls=AppCommand)
 @click.argument("target")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
@@ -103,6 +104,11 @@ def cli() -> None:
     help="Trust X-Forwarded-For from a proxy at this address or in this network. May be repeated.",
 )
 @click.option(
+    "--start-method",
+    type=click.Choice(["auto", "fork", "fresh"]),
+    help="The way workers start; see App(start_method=).  [default: the app's own]",
+)
+@click.option(
     "--http-workers",
     type=click.IntRange(min=1),
     default=1,
@@ -113,38 +119,41 @@ def cli() -> None:
 )
 @config_option
 def serve(**options: Any) -> None:
-    """Serve the app TARGET over HTTP."""
+    """Serve the app TARGET over HTTP.
+
+    In every process, the app's sys.argv is its file, followed by the arguments after "--".
+    """
     from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415 - each command imports only what it needs
 
     serve_app(ServeOptions(**options))
 
 
-@cli.command()
+@cli.command(cls=AppCommand)
 @click.argument("target")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
-def check(target: str, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+def check(target: str, as_json: bool, arguments: tuple[str, ...]) -> None:  # noqa: FBT001 - click passes it by name
     """Validate the app TARGET and print its endpoints.
 
     Nothing is started.
     """
     from penstock_cli.checking import check_app  # noqa: PLC0415 - each command imports only what it needs
 
-    check_app(target, as_json=as_json)
+    check_app(target, arguments, as_json=as_json)
 
 
-@cli.command()
+@cli.command(cls=AppCommand)
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
-def plugins(target: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+def plugins(target: str | None, as_json: bool, arguments: tuple[str, ...]) -> None:  # noqa: FBT001 - click passes it by name
     """List the plug-ins with their hooks and settings.
 
     With TARGET, the plug-ins of the app are listed too. The exit code is 1 if a server could not start with them.
     """
     from penstock_cli.plugin_listing import list_plugins  # noqa: PLC0415 - each command imports only what it needs
 
-    list_plugins(target, as_json=as_json)
+    list_plugins(target, arguments, as_json=as_json)
 
 
 def main() -> None:

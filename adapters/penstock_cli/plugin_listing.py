@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -20,7 +20,7 @@ STATE_STYLES = {"on": "green", "off": "dim", "replaced": "dim", "broken": "bold 
 EXIT_BROKEN = 1
 
 
-def list_plugins(target: str | None, *, as_json: bool) -> None:
+def list_plugins(target: str | None, arguments: Sequence[str] = (), *, as_json: bool) -> None:
     """Print the installed plug-ins to stdout, and with a target also those of the app.
 
     Raises
@@ -31,7 +31,7 @@ def list_plugins(target: str | None, *, as_json: bool) -> None:
         With 1, if a server could not start with these plug-ins and settings.
     """
     include_current_folder()
-    app = None if target is None else load_target(target)
+    app = None if target is None else load_target(target, arguments)
     registry = _survey(app)
     if as_json:
         print(json.dumps(describe_plugins(registry), indent=2))

@@ -14,6 +14,7 @@ import penstock_falcon
 from penstock import App
 from penstock.hooks import log_event
 from penstock.hosting import configure_logging, load_app
+from penstock_cli.app_arguments import show_arguments_to_app
 from penstock_cli.import_output import output_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
@@ -33,6 +34,8 @@ class ServeOptions:
     drain_timeout: float
     max_body: int
     trusted_proxies: tuple[str, ...]
+    start_method: Literal["auto", "fork", "fresh"] | None
+    arguments: tuple[str, ...]
 
 
 def serve_app(options: ServeOptions) -> NoReturn:
@@ -92,10 +95,14 @@ class ServedApp:
 
     def load(self) -> Any:
         """Import the app and return its ASGI application."""
+        # Only in this process: gunicorn's master starts its successor with the arguments of the command line.
+        show_arguments_to_app(self._options.target, self._options.arguments)
         # The zygote imports the app too, and its output is logged in the same way.
         with redirect_stdout(output_as_events("http")), redirect_stderr(output_as_events("http")):
             self._app = load_app(self._options.target)
         options = self._options
+        if options.start_method is not None:
+            self._app.start_method = options.start_method
         return penstock_falcon.asgi(
             self._app,
             debug=options.debug,

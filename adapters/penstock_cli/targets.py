@@ -6,7 +6,7 @@ import contextlib
 import importlib.machinery
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -14,7 +14,8 @@ from rich.text import Text
 
 from penstock import App
 from penstock.errors import DeclarationError
-from penstock.hosting import load_app
+from penstock.hosting import load_app, make_importable
+from penstock_cli.app_arguments import show_arguments_to_app
 from penstock_cli.terminal import make_console
 from penstock_gunicorn import describe_failure
 
@@ -46,9 +47,7 @@ class TargetError(click.ClickException):
 
 def include_current_folder() -> None:
     """Make modules in the current folder importable, as gunicorn and uvicorn do."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    make_importable(str(Path.cwd()))
 
 
 def check_target(target: str) -> None:
@@ -68,8 +67,8 @@ def check_target(target: str) -> None:
         raise TargetError(str(error)) from None
 
 
-def load_target(target: str) -> App:
-    """Import the app. Its output goes to stderr.
+def load_target(target: str, arguments: Sequence[str] = ()) -> App:
+    """Import the app, with these arguments in ``sys.argv``. Its output goes to stderr.
 
     Raises
     ------
@@ -77,6 +76,7 @@ def load_target(target: str) -> App:
         If there is no such app, or its module or a declaration in it fails.
     """
     check_target(target)
+    show_arguments_to_app(target, arguments)
     with user_code():
         return load_app(target)
 

@@ -13,12 +13,12 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON, NORMAL_RANK, ResponseHeaders
+from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, ResponseHeaders
 from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
-from penstock_falcon.request_checks import HostCheck, RequestChecks
+from penstock_falcon.request_checks import BodyBudget, HostCheck, RequestChecks
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -208,12 +208,27 @@ class EndpointResource(Resource):
         """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
         checks = self._checks
         announced = checks.check_headers(req.content_type, exchange.header)
-        engine.check_room(self._endpoint)
-        body = await self._transport.read_body(req, announced, checks)
+        if announced is not None and announced <= SMALL_BODY_BYTES:
+            engine.check_room(self._endpoint)
+            body = await self._transport.read_body(req, announced, checks, None)
+        else:
+            body = await self._read_large_body(engine, req, announced)
         checks.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
         call: AnyCall = engine.submit(exchange, body, headers=headers)
         return call
+
+    async def _read_large_body(self, engine: Any, req: Any, announced: int | None) -> bytes:
+        """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up."""
+        budget = BodyBudget(engine, self._endpoint)
+        try:
+            if announced is None:
+                engine.check_room(self._endpoint)
+            else:
+                budget.cover(announced)
+            return await self._transport.read_body(req, announced, self._checks, budget)
+        finally:
+            budget.release()
 
     async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
         watched = self._transport.watch(call, req)

@@ -6,6 +6,7 @@ import logging
 import math
 import random
 import traceback
+from functools import lru_cache
 from typing import Any
 
 import falcon
@@ -144,10 +145,13 @@ def framework_problem(error: falcon.HTTPError, request_id: str) -> HttpResponse:
 
 def _other_problem(error: falcon.HTTPError, detail: str, request_id: str) -> HttpResponse:
     """Return the response for a status that no Penstock error has, such as a 418 raised by a user's route."""
-    title = error.title or error.status
-    code = "internal-error" if error.status_code == 500 else "http-error"
-    kind = type("HTTPProblem", (PenstockError,), {"status": error.status_code, "code": code, "title": title})
-    return problem(kind(detail), request_id, debug=False)
+    return problem(_kind_of_problem(error.status_code, error.title or error.status)(detail), request_id, debug=False)
+
+
+@lru_cache(maxsize=64)  # a class holds itself in its order of resolution, so only the collector can free it
+def _kind_of_problem(status: int, title: str) -> type[PenstockError]:
+    code = "internal-error" if status == 500 else "http-error"
+    return type("HTTPProblem", (PenstockError,), {"status": status, "code": code, "title": title})
 
 
 def internal_problem(error: Exception, request_id: str) -> HttpResponse:

@@ -7,10 +7,8 @@ from collections.abc import Callable
 
 from penstock import Endpoint
 from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
-from penstock.hosting import JSON
+from penstock.hosting import JSON, SMALL_BODY_BYTES, Engine, ThreadedEngine
 
-# Larger bodies are validated only in the worker: decoding them here would delay every other request.
-VALIDATED_HERE_BYTES = 64 * 1024
 # No real length has more digits, and int() rejects thousands of digits with an error of its own.
 _LENGTH_DIGITS = 18
 
@@ -111,8 +109,47 @@ class RequestChecks:
             raise too_large(self.max_body)
         if announced is not None and len(body) < announced:
             raise cut_short()
-        if len(body) <= VALIDATED_HERE_BYTES:
+        if len(body) <= SMALL_BODY_BYTES:  # others only in the worker: to decode them here would delay other requests
             self._endpoint.codec.validate(body)
+
+
+class BodyBudget:
+    """The bytes that one body takes of the bound on queued bytes, from its announcement until it has arrived.
+
+    A small body takes none: most often it arrives together with the head of its request.
+
+    Parameters
+    ----------
+    engine:
+        The engine, which knows the bound.
+    endpoint:
+        The endpoint that the body is for.
+    """
+
+    __slots__ = ("_endpoint", "_ends", "_engine", "_taken_bytes")
+
+    def __init__(self, engine: Engine | ThreadedEngine, endpoint: Endpoint) -> None:
+        self._engine = engine
+        self._endpoint = endpoint
+        self._ends: list[Callable[[], None]] = []
+        self._taken_bytes = 0
+
+    def cover(self, size_bytes: int) -> None:
+        """Take enough for a body of this size.
+
+        Raises
+        ------
+        QueueFull
+            If the bodies that arrive or wait leave too little.
+        """
+        if size_bytes > SMALL_BODY_BYTES and size_bytes > self._taken_bytes:
+            self._ends.append(self._engine.begin_upload(self._endpoint, size_bytes - self._taken_bytes))
+            self._taken_bytes = size_bytes
+
+    def release(self) -> None:
+        """Give it back: the body has arrived, and its job counts from now on; or it never will."""
+        while self._ends:
+            self._ends.pop()()
 
 
 class BodyCollector:
@@ -122,12 +159,15 @@ class BodyCollector:
     ----------
     max_body:
         The largest body, in bytes.
+    budget:
+        The budget that must cover it; None if it is known to be small.
     """
 
-    __slots__ = ("_max_body", "_pieces", "_size_bytes")
+    __slots__ = ("_budget", "_max_body", "_pieces", "_size_bytes")
 
-    def __init__(self, max_body: int) -> None:
+    def __init__(self, max_body: int, budget: BodyBudget | None = None) -> None:
         self._max_body = max_body
+        self._budget = budget
         self._pieces: list[bytes] = []
         self._size_bytes = 0
 
@@ -138,10 +178,14 @@ class BodyCollector:
         ------
         PayloadTooLarge
             As soon as the pieces together are over the limit.
+        QueueFull
+            As soon as its budget cannot cover them.
         """
         self._size_bytes += len(piece)
         if self._size_bytes > self._max_body:
             raise too_large(self._max_body)
+        if self._budget is not None:
+            self._budget.cover(self._size_bytes)
         self._pieces.append(piece)
 
     def join(self) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from penstock_falcon.hangups import WatchedCall
-from penstock_falcon.request_checks import RequestChecks
+from penstock_falcon.request_checks import BodyBudget, RequestChecks
 from penstock_falcon.stream_body import StreamBody
 
 HeaderLookup: TypeAlias = Callable[[str], str | None]
@@ -38,7 +38,9 @@ class Transport(ABC):
         """Call a function that blocks, where it delays no other request."""
 
     @abstractmethod
-    async def read_body(self, req: Any, announced: int | None, checks: RequestChecks) -> bytes:
+    async def read_body(
+        self, req: Any, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+    ) -> bytes:
         """Return the whole body.
 
         Parameters
@@ -47,11 +49,15 @@ class Transport(ABC):
             The length in bytes from ``Content-Length``, or None.
         checks:
             The checks of the endpoint, with the limit.
+        budget:
+            The budget that must cover the body as it grows; None for a body that is known to be small.
 
         Raises
         ------
         PayloadTooLarge
             As soon as the pieces of a body are over the limit.
+        QueueFull
+            As soon as its budget cannot cover them.
         MalformedRequest
             If the body is cut short, or its end cannot be found.
         """

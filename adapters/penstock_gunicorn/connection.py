@@ -28,7 +28,8 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     while a body is still arriving, and the kernel then sends a reset, which may overtake the response.
     """
 
-    _closed: bool  # set by gunicorn
+    _closed: bool  # set by gunicorn, like the next one
+    _body_receiver: Any
     _has_refused = False
     _client_has_finished = False
 
@@ -52,12 +53,14 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
             self._task.add_done_callback(self._drop_parser)
 
     def _drop_parser(self, _task: object = None) -> None:
-        """Break the reference cycle between the connection and its parser.
+        """Break the reference cycles between the connection and its parts.
 
         The C parser holds bound methods of the connection and does not support garbage collection. Without this, every
-        closed connection would leak about 10 KB.
+        closed connection would leak about 10 KB. The receiver of a body holds what has arrived of it, and all of that
+        would wait for the collector.
         """
         self._callback_parser = None
+        self._body_receiver = None
 
     def eof_received(self) -> bool:
         """Close the connection, except in the middle of an upload: that client can still be sent a response."""

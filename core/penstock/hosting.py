@@ -5,7 +5,7 @@ rest of the core is private to it.
 """
 
 from penstock.app import Pool
-from penstock.app.loader import load_app
+from penstock.app.loader import load_app, make_importable
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.eventlog import configure_logging
@@ -14,6 +14,7 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.settings import CONFIG_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
+from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "JSON",
     "NORMAL_RANK",
     "SERVER_HEADERS",
+    "SMALL_BODY_BYTES",
     "Call",
     "Encoded",
     "Engine",
@@ -35,5 +37,6 @@ __all__ = [
     "create_engine",
     "endpoint_pipeline",
     "load_app",
+    "make_importable",
     "route_pipeline",
 ]

@@ -14,6 +14,9 @@ DEFAULT_DRAIN_TIMEOUT: Final = 30.0
 DEFAULT_START_TIMEOUT: Final = 600.0
 """The time in seconds in which a worker must become ready, imports included, unless the app sets another."""
 
+SMALL_BODY_BYTES: Final = 1 << 16
+"""Request bodies up to this size are small: bounded by their number alone, validated at once, and sent ahead."""
+
 
 def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) -> None:
     if value is None and optional:

@@ -29,6 +29,8 @@ WORD_STARTED = 2  # written by the worker: the last inline attempt it started, w
 WINDOW_BYTES = 1 << 20
 
 _LENGTH = Struct(">I")
+# Below this, copying a payload behind its length costs less than a second piece to write.
+_COPIED_BYTES = 1 << 16
 
 
 class WireError(Exception):
@@ -161,20 +163,21 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
 
 
 class Load(msgspec.Struct, array_like=True, tag=20):
-    """Import the app. ``target`` has the syntax of ``penstock.app.loader``."""
+    """Import the app. ``target`` has the syntax of ``penstock.app.loader``, ``start_method`` the values of ``App``."""
 
     target: str
     sys_path: list[str]
     argv: list[str]
     digest: str = ""
     """The digest of the engine's manifest, which that of the imported app must equal. Empty: any app is accepted."""
+    start_method: str = "auto"
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
-    """The app is imported. ``threads`` names the Python threads that the import started; there should be none."""
+    """The app is imported. ``hazards`` are the reasons not to fork after that import; there should be none."""
 
     seconds: float
-    threads: list[str]
+    hazards: list[str]
 
 
 class LoadFailed(msgspec.Struct, array_like=True, tag=22):
@@ -245,8 +248,30 @@ def pack(message: Message) -> bytes:
     """
     payload = _encode(message)
     if len(payload) > MAX_FRAME_BYTES:
-        raise WireError(f"a message of {len(payload)} bytes exceeds the limit of {MAX_FRAME_BYTES}")
+        raise _oversize(len(payload))
     return _LENGTH.pack(len(payload)) + payload
+
+
+def pack_into(frames: list[bytes | memoryview], message: Message) -> None:
+    """Append a message, as a frame, to what is to be written. A large payload follows its length, uncopied.
+
+    Raises
+    ------
+    WireError
+        If the message is larger than ``MAX_FRAME_BYTES``. Nothing is appended then.
+    """
+    payload = _encode(message)
+    size_bytes = len(payload)
+    if size_bytes <= _COPIED_BYTES:
+        frames.append(_LENGTH.pack(size_bytes) + payload)
+    elif size_bytes <= MAX_FRAME_BYTES:
+        frames += (_LENGTH.pack(size_bytes), payload)
+    else:
+        raise _oversize(size_bytes)
+
+
+def _oversize(size_bytes: int) -> WireError:
+    return WireError(f"a message of {size_bytes} bytes exceeds the limit of {MAX_FRAME_BYTES}")
 
 
 class FrameReader:
@@ -260,7 +285,7 @@ class FrameReader:
         # pieces is joined once, and not scanned again for every piece.
         self._wanted = _LENGTH.size
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes | bytearray) -> list[Message]:
         """Add the bytes that have arrived, and return the messages that they complete, in order.
 
         Raises
@@ -273,14 +298,13 @@ class FrameReader:
             self._pending += data
             if len(self._pending) < self._wanted:
                 return []
-            data = bytes(self._pending)
-            self._pending.clear()
+            data, self._pending = self._pending, bytearray()
         messages, used = self._split(data)
         if used < len(data):
             self._pending += data[used:] if used else data
         return messages
 
-    def _split(self, data: bytes) -> tuple[list[Message], int]:
+    def _split(self, data: bytes | bytearray) -> tuple[list[Message], int]:
         view = memoryview(data)
         messages: list[Message] = []
         start, end = 0, len(data)

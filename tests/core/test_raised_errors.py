@@ -39,7 +39,7 @@ def arrived(error: BaseException, retries: Retries = Retries()) -> PenstockError
     """Return the error that the engine has for an exception of a handler."""
     (done,) = FrameReader().feed(pack(Done(1, 0.5, [failure_of(error, endpoint(retries))])))
     assert isinstance(done, Done)
-    (result,) = results_of(done, 1)
+    (result,) = results_of(done)
     assert isinstance(result, PenstockError)
     return result
 
@@ -155,5 +155,5 @@ def test_retries_may_name_errors() -> None:
 )
 def test_a_forged_description_is_a_failure_of_the_handler(name: str, fields: dict[str, Any]) -> None:
     """A worker cannot make the engine raise, or answer with anything but an error."""
-    (result,) = results_of(Done(1, 0.0, [Failure(FAILED_ANSWERED, error=name, fields=fields)]), 1)
+    (result,) = results_of(Done(1, 0.0, [Failure(FAILED_ANSWERED, error=name, fields=fields)]))
     assert type(result) is HandlerError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.receive_buffer import ReceiveBuffer
+from penstock.socket_buffers import ReceiveBuffer
 
 Pair = tuple[socket.socket, socket.socket]
 

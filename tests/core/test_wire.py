@@ -21,11 +21,14 @@ IDS = st.integers(min_value=0, max_value=2**63 - 1)
 SECONDS = st.floats(allow_nan=False)
 HEADERS = st.dictionaries(st.text(), st.text(), max_size=3)
 STATUSES = st.integers(min_value=100, max_value=599)
-ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS)
+ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS, st.text())
 WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT)
 ENCODED = st.builds(Encoded, st.binary(), st.none() | st.text(), STATUSES, st.none() | HEADERS)
-TEXTS = [st.text()] * 4
-FAILURE = st.builds(wire.Failure, *TEXTS, st.booleans(), st.none() | SECONDS, st.text(), HEADERS)
+ERRORS = st.lists(HEADERS, max_size=2)
+FIELDS = st.dictionaries(st.text(), st.none() | st.booleans() | SECONDS | st.text() | ERRORS)
+FAILURE = st.builds(
+    wire.Failure, st.text(), st.text(), st.text(), st.text(), st.booleans(), SECONDS, error=st.text(), fields=FIELDS
+)
 DECLARED = st.none() | st.builds(wire.Declared, st.dictionaries(st.text(), HEADERS, max_size=2), HEADERS)
 
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {
@@ -181,6 +184,25 @@ def test_an_oversize_message_is_refused_by_the_sender(monkeypatch: pytest.Monkey
     assert len(pack(wire.Chunk(1, b"x" * 90))) <= 104
     with pytest.raises(WireError, match=r"a message of \d+ bytes exceeds the limit of 100"):
         pack(wire.Chunk(1, b"x" * 101))
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 15, 1 << 17])
+def test_a_message_is_packed_the_same_in_pieces(size: int) -> None:
+    """The pieces are the frame; a large payload is not copied to join its length."""
+    chunk = wire.Chunk(1, bytes(size))
+    frames: list[bytes | memoryview] = [b"before"]
+    wire.pack_into(frames, chunk)
+    assert b"".join(frames) == b"before" + pack(chunk)
+    assert len(frames) == (3 if size > 1 << 16 else 2)
+
+
+def test_nothing_is_left_of_an_oversize_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames that wait to be written are unchanged if a message cannot be packed."""
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 1 << 17)
+    frames: list[bytes | memoryview] = []
+    with pytest.raises(WireError, match=r"a message of \d+ bytes exceeds the limit of 131072"):
+        wire.pack_into(frames, wire.Chunk(1, bytes(1 << 17)))
+    assert frames == []
 
 
 def test_whole_messages_before_an_error_are_lost_with_the_stream() -> None:

@@ -65,6 +65,18 @@ def test_raw_bytes_in_and_out(served: Served) -> None:
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
+@pytest.mark.parametrize("n", [1, 100_000])
+def test_an_error_that_a_handler_raises_is_the_answer(served: Served, n: int) -> None:
+    """Status, code and every field arrive, for a small body and for one that only the worker decodes."""
+    answer = served.post_json("/raises", {"text": "x" * n, "kind": "InvalidRequest"})
+    assert (answer.status, answer.json()["error"]["param"]) == (422, "features")
+    answer = served.post_json("/raises", {"text": "x" * n, "kind": "RateLimited"})
+    assert (answer.status, answer.json()["error"]["code"]) == (429, "rate-limited")
+    assert int(answer.headers["retry-after"]) >= 86_400
+    answer = served.post_json("/raises", {"text": "x" * n, "kind": 4})
+    assert (answer.status, answer.json()["error"]["param"]) == (422, "kind")
+
+
 def test_a_response_is_sent_as_the_handler_made_it(served: Served) -> None:
     """Status, media type, headers and content of a returned ``Response`` are those of the answer."""
     answer = served.post("/teapot", media_type="application/json")

@@ -355,6 +355,11 @@ def what_is_not_idempotent_is_sent_ahead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lane, "__init__", rash)
 
 
+def large_bodies_are_sent_ahead(patch: pytest.MonkeyPatch) -> None:
+    find = sending_ahead.find_brisk_worker
+    patch.setattr(sending_ahead, "find_brisk_worker", lambda pool, lane, _size_bytes: find(pool, lane, 0))
+
+
 def a_lane_that_is_never_the_oldest_is_starved(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lane, "rank", property(lambda self: next(reversed(self.queue.jobs))))
 
@@ -548,6 +553,7 @@ MUTATIONS = [
     the_line_is_begun_from_its_end,
     the_line_comes_back_in_disorder,
     what_is_not_idempotent_is_sent_ahead,
+    large_bodies_are_sent_ahead,
     a_lane_that_is_never_the_oldest_is_starved,
     a_turn_costs_nothing,
     nobody_is_shed_in_the_queue,

@@ -46,6 +46,8 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
         self._call = watched.call
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+        if self._task is not None:
+            self._task.add_done_callback(self._on_task_done)
         self._waiter: asyncio.Future[None] | None = None
         self._since = self._loop.time()
         """The time at which the current wait, or the current write, began."""
@@ -75,7 +77,17 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
         return piece
 
     async def close(self) -> None:
-        """Release everything; Falcon calls this however the response ended."""
+        """Release everything; Falcon calls this however the response ended, once it has begun."""
+        if self._task is not None:
+            self._task.remove_done_callback(self._on_task_done)
+        self._release()
+
+    def _on_task_done(self, _task: asyncio.Task[object]) -> None:
+        """Release everything: the task has ended before Falcon began the response, so that nothing else would."""
+        self._release()
+
+    def _release(self) -> None:
+        self._task = None  # it keeps its last exception, whose traceback leads back here
         self._call.on_progress = None
         if self._timer is not None:
             self._timer.cancel()

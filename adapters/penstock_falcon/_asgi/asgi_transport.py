@@ -11,7 +11,7 @@ from penstock.hosting import Call
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall, HangupWatch
 from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_events, collect_stream
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
-from penstock_falcon.request_checks import BodyCollector, RequestChecks
+from penstock_falcon.request_checks import BodyBudget, BodyCollector, RequestChecks
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 
@@ -63,17 +63,19 @@ class AsgiTransport(Transport):
         """Call a function that blocks in a thread of its own."""
         await asyncio.get_running_loop().run_in_executor(None, function, argument)
 
-    async def read_body(self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks) -> bytes:
+    async def read_body(
+        self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+    ) -> bytes:
         """Return the whole body."""
         if not isinstance(req, Request):
-            return await collect_stream(req, BodyCollector(checks.max_body))
+            return await collect_stream(req, BodyCollector(checks.max_body, budget))
         event = req.first_event
         if event is None or event is NOTHING_YET:
             event = await req.receive()
         if event["type"] == "http.request" and not event.get("more_body"):
             body: bytes = event.get("body", b"")
             return body
-        return await collect_events(event, req.receive, BodyCollector(checks.max_body))
+        return await collect_events(event, req.receive, BodyCollector(checks.max_body, budget))
 
     def watch(self, call: Call, req: falcon.asgi.Request) -> AsgiWatchedCall:
         """Start to watch the client that waits for ``call``."""

@@ -11,7 +11,7 @@ from penstock.errors import MalformedRequest
 from penstock.hosting import ThreadedCall
 from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon._wsgi.wsgi_stream_body import WsgiStreamBody
-from penstock_falcon.request_checks import BodyCollector, RequestChecks, cut_short
+from penstock_falcon.request_checks import BodyBudget, BodyCollector, RequestChecks, cut_short
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 T = TypeVar("T")
@@ -45,9 +45,11 @@ class WsgiTransport(Transport):
         """Call a function that blocks; this is a thread that may wait."""
         function(argument)
 
-    async def read_body(self, req: falcon.Request, announced: int | None, checks: RequestChecks) -> bytes:
+    async def read_body(
+        self, req: falcon.Request, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+    ) -> bytes:
         """Return the whole body."""
-        return read_input(req.env, announced, checks.max_body)
+        return read_input(req.env, announced, BodyCollector(checks.max_body, budget))
 
     def watch(self, call: ThreadedCall, req: falcon.Request) -> WsgiWatchedCall:
         """Start to watch the client that waits for ``call``."""
@@ -73,8 +75,8 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(f"{coroutine!r} suspended, and there is no event loop to resume it")
 
 
-def read_input(env: dict[str, Any], announced: int | None, max_body: int) -> bytes:
-    """Return the whole body.
+def read_input(env: dict[str, Any], announced: int | None, collector: BodyCollector) -> bytes:
+    """Return the whole body, by way of ``collector`` if its length was not announced.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def read_input(env: dict[str, Any], announced: int | None, max_body: int) -> byt
         if announced is not None:
             return source.read(announced) if announced else b""
         if env.get("wsgi.input_terminated"):
-            return _read_to_end(source, BodyCollector(max_body))
+            return _read_to_end(source, collector)
     except OSError:
         # This includes gunicorn's own errors for broken chunks.
         raise cut_short() from None

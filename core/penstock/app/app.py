@@ -7,10 +7,10 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
-from penstock.app.endpoints import Endpoint, Pool, Runtime, count, pools_of
+from penstock.app.endpoints import Endpoint, Pool, Runtime, StartMethod, count, pools_of
 from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.codec.encoding import ResultEncoder
@@ -43,9 +43,15 @@ class App:
     nan:
         The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
         names their place, ``"null"`` sends null.
+    start_method:
+        The way workers start: ``"fork"`` forks them from a process that has imported the app, which takes milliseconds;
+        ``"fresh"`` starts a new interpreter for each, which imports the app itself; ``"auto"`` (the default) forks
+        unless the import has left threads, CUDA or something else that a fork would break.
 
     Attributes
     ----------
+    start_method:
+        As above. ``penstock serve --start-method`` sets it before the workers start.
     endpoints:
         The endpoints, in the order of their declaration. None can be added once the app is served.
     source_files:
@@ -59,16 +65,19 @@ class App:
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         nan: Literal["error", "null"] = "error",
+        start_method: StartMethod = "auto",
         start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
         declaration.require_import_name(import_name)
         declaration.require_choice("App", nan=nan, choices=("error", "null"))
+        declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
         declaration.require_start_timeout(start_timeout)
         self.import_name = import_name
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
         self.nan = nan
         self.start_timeout = start_timeout
+        self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
         self.source_files: dict[str, str] = {}
         add_source_file(self.source_files, import_name)

@@ -258,7 +258,8 @@ def require_choice(owner: str, *, choices: Sequence[str], **options: Any) -> Non
     """Raise ``DeclarationError`` unless each option is one of the choices."""
     for option, value in options.items():
         if value not in choices:
-            raise DeclarationError(f"{owner}: {option}={value!r} is unknown; use {' or '.join(map(repr, choices))}")
+            *others, last = map(repr, choices)
+            raise DeclarationError(f"{owner}: {option}={value!r} is unknown; use {', '.join(others)} or {last}")
 
 
 def require_use_of_devices(owner: str, handler: Any, devices: Sequence[str] | None) -> None:

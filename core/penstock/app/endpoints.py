@@ -12,6 +12,7 @@ from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
 
 Runtime: TypeAlias = Literal["trio", "asyncio"]
+StartMethod: TypeAlias = Literal["auto", "fork", "fresh"]
 Mode: TypeAlias = Literal["inline", "task", "thread"]
 
 DEFAULT_RUNTIME: Runtime = "trio"

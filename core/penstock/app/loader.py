@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from penstock.errors import DeclarationError, EngineError
 from penstock.suggestions import did_you_mean
 from penstock.wire import Load
 
+_STANDARD_FOLDER = Path(os.__file__).parent
+_STANDARD_ZIP = re.compile(r"python\d+\.zip")
 _SCRIPT_PREFIX = "script:"
 
 
@@ -91,7 +94,7 @@ def load(message: Load) -> App:
         If the app differs from the engine's.
     """
     if message.sys_path:
-        sys.path[:] = message.sys_path
+        sys.path[:] = standard_library_first(message.sys_path)
     sys.argv[:] = message.argv or sys.argv[:1]
     app = _load_target(message.target)
     if message.digest:
@@ -124,7 +127,7 @@ def _load_target(target: str) -> App:
     place, _, attribute = target.partition(":")
     if not place:
         raise DeclarationError(f"{target!r} does not name an app: write module:app or path/to/file.py:app")
-    _put_first(str(Path.cwd()))
+    make_importable(str(Path.cwd()))
     if place.endswith(".py") or os.sep in place:
         return _load(lambda: _import_file(Path(place)), attribute, target)
     return _load(lambda: _import_module(place), attribute, target)
@@ -147,9 +150,25 @@ def _load(run: Callable[[], ModuleType], attribute: str, target: str) -> App:
 # ---- running the user's code
 
 
-def _put_first(folder: str) -> None:
+def make_importable(folder: str) -> None:
+    """Put a folder on the module path, ahead of installed packages but after the standard library.
+
+    A ``random.py`` or ``queue.py`` in it would otherwise replace the standard library's module for every library that
+    imports that module from now on, Penstock's own included.
+    """
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)
+    sys.path[:] = standard_library_first(sys.path)
+
+
+def standard_library_first(module_path: list[str]) -> list[str]:
+    """Return a module path with the folders of the standard library moved to its front, in the same order."""
+    return sorted(module_path, key=lambda folder: not _is_standard(folder))
+
+
+def _is_standard(folder: str) -> bool:
+    path = Path(folder)
+    return path == _STANDARD_FOLDER or path.name == "lib-dynload" or bool(_STANDARD_ZIP.fullmatch(path.name))
 
 
 def _import_module(name: str) -> ModuleType:
@@ -168,13 +187,13 @@ def _import_module(name: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     path = _existing(path)
     known = sys.modules.get(path.stem)
-    if known is not None:
-        if getattr(known, "__file__", None) == str(path):
-            return known
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    if known is not None or path.stem in sys.stdlib_module_names:
         raise DeclarationError(
             f"{path} would be imported as {path.stem!r}, but that is another module; rename the file"
         )
-    _put_first(str(path.parent))
+    make_importable(str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise DeclarationError(f"{path} is not a Python file: its name must end in .py")
@@ -191,7 +210,7 @@ def _import_file(path: Path) -> ModuleType:
 def _run_script(path: Path) -> ModuleType:
     """Run a program under a name other than ``__main__``, so that code guarded by that name does not run."""
     path = _existing(path)
-    _put_first(str(path.parent))
+    make_importable(str(path.parent))
     module = ModuleType(SCRIPT_MODULE)
     module.__file__ = str(path)
     sys.modules[SCRIPT_MODULE] = module

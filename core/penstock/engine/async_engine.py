@@ -157,9 +157,10 @@ class AsyncEngine:
         try:
             while call.outcome is None:
                 await call.wait()
+            return result_of(call)
         finally:
             call.cancel()
-        return result_of(call)
+            del call  # it holds the error, and the error this frame
 
     @asynccontextmanager
     async def stream(
@@ -196,9 +197,11 @@ async def _chunks(call: Call) -> AsyncIterator[Any]:
         for chunk in call.take():
             yield call.endpoint.codec.decode_chunk(chunk)
         if is_over:
-            if isinstance(call.outcome, PenstockError):
-                raise call.outcome
-            return
+            try:
+                raise_error_of(call)
+                return
+            finally:
+                del call
 
 
 def submit_input(
@@ -226,7 +229,22 @@ def _tightened(own: Timeouts, timeout: float | None) -> Timeouts:
 
 def result_of(call: Call) -> Any:
     """Return the decoded result of a call that has its outcome, or raise its error."""
-    if isinstance(call.outcome, PenstockError):
-        raise call.outcome
-    assert call.outcome is not None
-    return call.endpoint.codec.decode_output(call.outcome)
+    try:
+        raise_error_of(call)
+        assert call.outcome is not None
+        return call.endpoint.codec.decode_output(call.outcome)
+    finally:
+        del call
+
+
+def raise_error_of(call: Call) -> None:
+    """Raise the error of a call that has ended with one.
+
+    The call holds the error, and the error, by its traceback, every frame that it passes. So that they do not keep each
+    other alive, no such frame may hold the call: each of them has to delete its own reference.
+    """
+    try:
+        if isinstance(call.outcome, PenstockError):
+            raise call.outcome
+    finally:
+        del call

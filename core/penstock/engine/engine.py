@@ -77,7 +77,6 @@ class Engine:
             self.scheduler, self.registry, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
-        self._on_drained: list[Callable[[], None]] = []
         self._is_started = False
         self._is_closed = False
 
@@ -126,10 +125,10 @@ class Engine:
             For the observers.
         """
         if on_drained is not None:
-            self._on_drained.append(on_drained)
+            self._drain.on_ended.append(on_drained)
             self.performer.after_turn = self._close_if_drained
         if self._is_closed:
-            self._call_on_drained()
+            self._drain.call_back()
         elif self._drain.request is None:
             wish = ShutdownRequest(drain=timeout, who=who, why=why)
             deadline = self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)
@@ -167,20 +166,10 @@ class Engine:
         self._is_closed = True
         self.performer.close()
         left = self.scheduler.live_jobs()
-        for call in left:
-            assert type(call) is Call
-            call.settle(self.reactor.time())
-            call.outcome = Draining("the server has stopped")
-            self._observers.job_answered(call)
-            call.close()
+        _abandon(left, self.reactor.time(), self._observers)
         if self._is_started:
             self._drain.end(self.scheduler.state, len(left))
-        self._call_on_drained()
-
-    def _call_on_drained(self) -> None:
-        waiting, self._on_drained = self._on_drained, []
-        for callback in waiting:
-            callback()
+        self._drain.call_back()
 
     def _on_report(self, report: AnyReport) -> None:
         if type(report) is WorkerReadyReport and self.on_readiness is not None:
@@ -206,8 +195,8 @@ class Engine:
             known = ", ".join(self._endpoints) or "none"
             raise NotFound(f"there is no endpoint {name!r}; there are: {known}") from None
 
-    def check_room(self, endpoint: Endpoint) -> None:
-        """Return if a job would be admitted now.
+    def check_room(self, endpoint: Endpoint, size_bytes: int = 0) -> None:
+        """Return if a job with a body of this size would be admitted now.
 
         Raises
         ------
@@ -220,9 +209,17 @@ class Engine:
             raise Draining("the server has stopped")
         if not self._is_started:
             raise EngineError("the engine is not started")
-        refusal = self.scheduler.refusal(self.scheduler.lanes[endpoint.name])
+        refusal = self.scheduler.refusal(self.scheduler.lanes[endpoint.name], size_bytes)
         if refusal is not None:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # the traceback holds this frame, which must not hold the error in return
+
+    def begin_upload(self, endpoint: Endpoint, size_bytes: int) -> Callable[[], None]:
+        """Check that there is room for a large body, and count it until the returned function is called."""
+        self.check_room(endpoint, size_bytes)
+        return self.performer.begin_upload(size_bytes)
 
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> Call:
         """Submit a job and return at once.
@@ -253,7 +250,10 @@ class Engine:
         call = Call(self.performer, self.scheduler.lanes[endpoint.name], submission, body, headers=headers)
         self.performer.receive(on.Submitted(call))
         if not call.admitted:
-            raise call.outcome
+            try:
+                raise call.outcome
+            finally:
+                del call  # as in check_room; the call holds the error
         return call
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
@@ -276,6 +276,16 @@ class Engine:
     def links(self) -> dict[int, WorkerLink]:
         """The worker processes, by the scheduler's id."""
         return self.performer.processes.links
+
+
+def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
+    """Answer the jobs that are left when the engine is closed."""
+    for call in jobs:
+        assert type(call) is Call
+        call.settle(now)
+        call.outcome = Draining("the server has stopped")
+        observers.job_answered(call)
+        call.close()
 
 
 def _submission_of(job: Job) -> Submission:

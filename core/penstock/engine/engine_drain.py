@@ -27,12 +27,15 @@ class EngineDrain:
     ----------
     request:
         The request as granted; None until the drain begins.
+    on_ended:
+        Called once, when the engine is closed.
     """
 
     def __init__(
         self, grant: Callable[[ShutdownRequest], float], observers: Observers, time: Callable[[], float]
     ) -> None:
         self.request: ShutdownRequest | None = None
+        self.on_ended: list[Callable[[], None]] = []
         self._grant = grant
         self._observers = observers
         self._time = time
@@ -45,6 +48,12 @@ class EngineDrain:
         self._began = self._time()
         self._observers.drain_started(self.request, jobs)
         return self._began + seconds
+
+    def call_back(self) -> None:
+        """Call those who wait for the end."""
+        waiting, self.on_ended = self.on_ended, []
+        for callback in waiting:
+            callback()
 
     def end(self, state: SchedulerState, left: int) -> None:
         """Record that the engine is closed, with ``left`` jobs unanswered; also where no drain came before."""

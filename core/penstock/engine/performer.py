@@ -73,7 +73,14 @@ class Performer:
     ) -> None:
         manifest = Manifest.of(app)
         self.inbox = Inbox(scheduler, observers, self.receive, reactor.time, manifest=manifest)
-        self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest, load_seconds=app.start_timeout)
+        self.processes = WorkerProcesses(
+            reactor,
+            target,
+            self.inbox,
+            manifest=manifest,
+            start_method=app.start_method,
+            load_seconds=app.start_timeout,
+        )
         self.after_turn: Callable[[], None] | None = None
         self._app = app
         self.reactor = reactor
@@ -238,6 +245,15 @@ class Performer:
         self._on_report(command.report)
 
     # ---- what callers do
+
+    def begin_upload(self, size_bytes: int) -> Callable[[], None]:
+        """Count the bytes of a large body until the returned function is called."""
+        self.receive(on.UploadBegan(size_bytes))
+        return partial(self._end_upload, size_bytes)
+
+    def _end_upload(self, size_bytes: int) -> None:
+        if not self._is_closed:
+            self.receive(on.UploadEnded(size_bytes))
 
     def cancel(self, call: Call, reason: str) -> None:
         """Cancel the job of a call."""

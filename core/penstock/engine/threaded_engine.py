@@ -9,11 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from penstock.app import App, Endpoint, loader
-from penstock.engine.async_engine import create_engine, result_of, submit_input
+from penstock.engine.async_engine import create_engine, raise_error_of, result_of, submit_input
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -109,6 +110,16 @@ class ThreadedCall:
         self._readable = self._writable = -1
 
 
+def _fulfil(future: Future[T], function: Callable[[], T]) -> None:
+    """Give the thread that waits for ``future`` the result of ``function``, or its exception."""
+    try:
+        future.set_result(function())
+    except BaseException as error:  # every exception belongs to the waiting thread
+        future.set_exception(error)
+    finally:
+        del future  # as in ThreadedEngine.run
+
+
 def is_readable(fd: int, timeout: float | None) -> bool:
     """Wait until ``fd`` can be read, for at most ``timeout`` seconds (None: no limit); return whether it can."""
     poll = select.poll()  # not select(), which refuses descriptors from 1024 on, and a busy server has those
@@ -192,15 +203,11 @@ class ThreadedEngine:
     def run(self, function: Callable[[], T]) -> T:
         """Run ``function`` on the engine's thread; return its result, or raise its exception."""
         future: Future[T] = Future()
-
-        def run_here() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:  # every exception belongs to the waiting thread
-                future.set_exception(error)
-
-        self.run_soon(run_here)
-        return future.result()
+        try:
+            self.run_soon(partial(_fulfil, future, function))
+            return future.result()
+        finally:
+            del future  # it holds the exception, whose traceback holds this frame
 
     def run_soon(self, function: Callable[[], object]) -> None:
         """Run ``function`` on the engine's thread without waiting for it.
@@ -243,6 +250,17 @@ class ThreadedEngine:
         """See ``Engine.check_room``. Another thread may be faster, so ``submit`` may still refuse."""
         self.engine.check_room(endpoint)
 
+    def begin_upload(self, endpoint: Endpoint, size_bytes: int) -> Callable[[], None]:
+        """See ``Engine.begin_upload``. The returned function may be called from any thread, and does not block."""
+        self.engine.check_room(endpoint, size_bytes)  # raises the right error if the engine has been closed
+        end = self.run(lambda: self.engine.begin_upload(endpoint, size_bytes))
+
+        def end_soon() -> None:
+            with suppress(EngineError):  # a closed engine counts nothing
+                self.run_soon(end)
+
+        return end_soon
+
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> ThreadedCall:
         """See ``Engine.submit``."""
         return self.run(lambda: ThreadedCall(self, self.engine.submit(submission, body, headers=headers)))
@@ -255,6 +273,7 @@ class ThreadedEngine:
             return result_of(call._call)
         finally:
             call.close()
+            del call  # it holds the error, and the error this frame
 
     @contextmanager
     def stream(
@@ -333,9 +352,11 @@ def _chunks(call: ThreadedCall) -> Iterator[Any]:
         for chunk in call.take():
             yield call.endpoint.codec.decode_chunk(chunk)
         if is_over:
-            if isinstance(call.outcome, PenstockError):
-                raise call.outcome
-            return
+            try:
+                raise_error_of(call._call)
+                return
+            finally:
+                del call
 
 
 def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> ThreadedEngine:

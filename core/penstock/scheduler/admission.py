@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from penstock.errors import Cancelled, Draining, NotReady, PenstockError, QueueFull
+from penstock.policies import SMALL_BODY_BYTES
 from penstock.scheduler import answers
 from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
@@ -13,6 +16,8 @@ from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import FINAL, INTAKE, OPEN, PAUSED, QUEUED
 from penstock.scheduler.timers import NEVER
 
+DEFAULT_MAX_QUEUE_BYTES: Final = 256 << 20
+
 
 def refusal(state: SchedulerState, lane: Lane, size_bytes: int, job: Job | None = None) -> PenstockError | None:
     """Return why this job, or any job of this size, would not be admitted; None if it would be."""
@@ -22,9 +27,11 @@ def refusal(state: SchedulerState, lane: Lane, size_bytes: int, job: Job | None 
     if len(queue.jobs) + lane.ahead >= lane.max_queue:
         full = QueueFull(f"{lane.name}: the queue is full: {lane.queued} jobs wait, which is its limit")
         return lane.advise(full, state.now)
-    if queue.size_bytes + size_bytes > lane.max_queue_bytes and queue.jobs:
-        full = QueueFull(f"{lane.name}: the queue holds {queue.size_bytes} bytes and has no room for {size_bytes} more")
-        return lane.advise(full, state.now)
+    if size_bytes > SMALL_BODY_BYTES:
+        held = state.held_bytes
+        if held and held + size_bytes > state.max_queue_bytes:
+            full = QueueFull(f"{lane.name}: no room for {size_bytes} bytes: the bodies that wait already have {held}")
+            return lane.advise(full, state.now)
     if lane.pool.failure is not None:
         return NotReady(f"{lane.name}: pool {lane.pool_name} could not be started")
     if lane.is_plain:
@@ -66,6 +73,16 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
             state.timers.arm(job, min(job.start_by, job.finish_by))
         else:
             answers.watch(state, job, now)
+
+
+def on_upload_began(state: SchedulerState, event: on.UploadBegan, _now: float) -> None:
+    """Count a large body from its announcement, so that the bodies that arrive together are bounded as well."""
+    state.arriving_bytes += event.size_bytes
+
+
+def on_upload_ended(state: SchedulerState, event: on.UploadEnded, _now: float) -> None:
+    """Count it no longer: its job is about to be submitted, or it will never be."""
+    state.arriving_bytes -= event.size_bytes
 
 
 def on_cancel_requested(state: SchedulerState, event: on.CancelRequested, now: float) -> None:

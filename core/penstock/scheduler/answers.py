@@ -25,7 +25,7 @@ def refuse(state: SchedulerState, job: Job, refusal: PenstockError) -> None:
     """Refuse a job. It never counts as one: it appears only in the count of its lane's outcomes."""
     job.state = JOB[job.state]["fail"]
     job.settle(job.arrived)
-    job.outcome = refusal
+    job.outcome = _bare(refusal)
     job.lane.outcomes[refusal.code] += 1
     state.out.append(do.Answer(job))
 
@@ -49,7 +49,7 @@ def answer(state: SchedulerState, job: Job, happening: str, outcome: Any, now: f
             lane.ahead -= 1
     job.state = JOB[job.state][happening]
     job.settle(now)
-    job.outcome = outcome
+    job.outcome = outcome if happening == "succeed" else _bare(outcome)
     state.timers.disarm(job)
     state.jobs_live -= 1
     lane.record(job, "ok" if happening == "succeed" else outcome.code)
@@ -59,6 +59,12 @@ def answer(state: SchedulerState, job: Job, happening: str, outcome: Any, now: f
             stop(state, attempt, job, why or happening, now)
         elif attempt.state is SENT:
             state.recall_line(attempt.worker)
+
+
+def _bare(error: PenstockError) -> PenstockError:
+    """Return an error without its traceback: a policy may have raised it, from frames that hold the job."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def fail(state: SchedulerState, job: Job, error: PenstockError, now: float) -> None:

@@ -36,7 +36,7 @@ def dispatch(state: SchedulerState, pool: WorkerPool, now: float) -> None:
         worker = find_worker(pool, units)
         begins_now = worker is not None  # case 1
         if worker is None and not job.deaths:
-            worker = sending_ahead.find_brisk_worker(pool, lane)  # case 2
+            worker = sending_ahead.find_brisk_worker(pool, lane, job.size_bytes)  # case 2
         if worker is None:
             return  # case 3
         if lane.queue.sheds and answers.shed_if_hopeless(state, job, now):

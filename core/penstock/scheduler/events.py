@@ -19,6 +19,18 @@ class Submitted(msgspec.Struct, gc=False):
     job: Job
 
 
+class UploadBegan(msgspec.Struct, gc=False):
+    """A large body has been announced, for which there is room."""
+
+    size_bytes: int
+
+
+class UploadEnded(msgspec.Struct, gc=False):
+    """That body has arrived, or its client has gone."""
+
+    size_bytes: int
+
+
 class CancelRequested(msgspec.Struct, gc=False):
     """The job's caller has gone, or has cancelled it. Harmless when it comes too late."""
 
@@ -140,6 +152,8 @@ class TimePassed(msgspec.Struct, gc=False):
 
 Event = (
     Submitted
+    | UploadBegan
+    | UploadEnded
     | CancelRequested
     | ChunksArrived
     | ChunksTaken

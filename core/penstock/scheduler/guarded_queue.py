@@ -106,8 +106,8 @@ class GuardedQueue(FifoQueue):
                     self._inner.push_front(popped, now)
                 raise LookupError(f"pop() returned {popped!r}, but head() had returned {job!r}")
         except BaseException as error:
-            failure = self._marked[job.sequence] = self._fail(error)
-            raise failure from error
+            self._marked[job.sequence] = self._fail(error)
+            raise self._marked[job.sequence] from error
         super().remove(job, "", now)
         return job
 

@@ -18,7 +18,6 @@ from penstock.scheduler.timers import NEVER, Timed
 if TYPE_CHECKING:  # see jobs.py
     from penstock.scheduler.pools import WorkerPool
 
-DEFAULT_MAX_QUEUE_BYTES = 256 << 20
 _SAMPLES = 1024  # the quantiles are taken from this number of the latest times
 
 
@@ -46,8 +45,8 @@ class LaneSpec:
         True if a worker runs the attempts strictly one after the other, in the order in which they were sent, reports
         how one has ended before it begins the next, and can be asked to give back the ones that it has not begun: short
         attempts may then be sent ahead. Each takes the whole worker: ``units`` is the pool's capacity.
-    max_queue, max_queue_bytes:
-        The queue's bounds, in jobs and in bytes of bodies.
+    max_queue:
+        The most jobs in its queue.
     new_queue:
         The factory of its queue.
     retry:
@@ -65,7 +64,6 @@ class LaneSpec:
     retries: Retries = Retries()
     batching: Batching | None = None
     max_queue: int = 1000
-    max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
     idempotent: bool = True
     new_queue: Callable[[], Queue] = FifoQueue
     retry: Callable[[Job, PenstockError, float], float | None] = retry_lost
@@ -87,7 +85,6 @@ class Lane(Timed):
         "is_plain",
         "is_stream",
         "max_queue",
-        "max_queue_bytes",
         "may_send_ahead",
         "most_ahead",
         "name",
@@ -118,7 +115,6 @@ class Lane(Timed):
         self.retries = spec.retries
         self.batching = spec.batching
         self.max_queue = spec.max_queue
-        self.max_queue_bytes = spec.max_queue_bytes
         self.idempotent = spec.idempotent
         self.queue = spec.new_queue()
         self.is_plain = type(self.queue) is FifoQueue  # it never refuses or sheds, so it need not be asked

@@ -58,6 +58,7 @@ class Worker(Timed):
         "is_recalled",
         "latest",
         "line",
+        "line_bytes",
         "place",
         "pool",
         "recalled",
@@ -77,6 +78,7 @@ class Worker(Timed):
         self.free = place.pool.capacity
         self.attempts: dict[int, Attempt] = {}  # those that hold units of it: running or stopping
         self.line: deque[Attempt] = deque()  # sent ahead, to begin in this order when the running attempt has ended
+        self.line_bytes = 0  # the size of the bodies in the line
         self.latest = 0  # the latest attempt that it was sent
         self.recalled = 0  # the latest attempt that it was asked to give back; it is never asked for an earlier one
         self.is_recalled = False  # its line was recalled: nothing joins it until the running attempt has ended

@@ -53,6 +53,9 @@ class Scheduler:
         The pools, each with its number of workers.
     lanes:
         The endpoints; each names its pool.
+    max_queue_bytes:
+        The bound on the bodies that wait for a worker in all lanes, together with the large ones that are arriving. One
+        body of any size is accepted.
 
     Attributes
     ----------
@@ -66,8 +69,14 @@ class Scheduler:
         The state that the parts share. Read-only for all others.
     """
 
-    def __init__(self, pools: Iterable[PoolSpec], lanes: Iterable[LaneSpec]) -> None:
-        self.state = state = SchedulerState(pools, lanes)
+    def __init__(
+        self,
+        pools: Iterable[PoolSpec],
+        lanes: Iterable[LaneSpec],
+        *,
+        max_queue_bytes: int = admission.DEFAULT_MAX_QUEUE_BYTES,
+    ) -> None:
+        self.state = state = SchedulerState(pools, lanes, max_queue_bytes)
         self.pools = state.pools
         self.lanes = state.lanes
         self.workers = state.workers
@@ -75,6 +84,8 @@ class Scheduler:
         self.timers = state.timers
         self._on_event: dict[type, Handler] = {
             on.Submitted: admission.on_submitted,
+            on.UploadBegan: admission.on_upload_began,
+            on.UploadEnded: admission.on_upload_ended,
             on.CancelRequested: admission.on_cancel_requested,
             on.PauseRequested: admission.on_pause_requested,
             on.ResumeRequested: admission.on_resume_requested,

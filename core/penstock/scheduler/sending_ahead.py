@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from penstock.policies import SMALL_BODY_BYTES
 from penstock.scheduler import answers
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
@@ -42,6 +43,11 @@ AHEAD_SECONDS: Final = 0.001
 
 AHEAD_MOST: Final = 64
 """The most attempts in one line."""
+
+AHEAD_BYTES: Final = SMALL_BODY_BYTES
+"""The most bytes of bodies in one line, which must fit into the socket to the worker: the bytes of an attempt that is
+recalled while it is still being written are written all the same, and once more when it is sent again. A larger body is
+never sent ahead, and nothing is sent ahead behind one."""
 
 STALL_SECONDS: Final = 0.01
 """A line that has waited for this long is recalled, and no attempt joins it until the running one has ended."""
@@ -62,15 +68,16 @@ def learn(lane: Lane, seconds: float) -> None:
     lane.most_ahead = AHEAD_SECONDS // max(lane.expected_seconds, AHEAD_SECONDS / AHEAD_MOST)
 
 
-def find_brisk_worker(pool: WorkerPool, lane: Lane) -> Worker | None:
-    """Return the brisk worker with the shortest line that has room for one more attempt of this lane, or None."""
+def find_brisk_worker(pool: WorkerPool, lane: Lane, size_bytes: int) -> Worker | None:
+    """Return the brisk worker with the shortest line that has room for one more job of this lane and size, or None."""
     shortest = lane.most_ahead
     if not shortest:
         return None
     best = None
+    room = AHEAD_BYTES - size_bytes
     for place in pool.places:
         worker = place.worker
-        if worker is not None and len(worker.line) < shortest and _is_brisk(worker):
+        if worker is not None and len(worker.line) < shortest and worker.line_bytes <= room and _is_brisk(worker):
             best, shortest = worker, len(worker.line)
     return best
 
@@ -80,6 +87,8 @@ def _is_brisk(worker: Worker) -> bool:
     if worker.state is not BUSY or worker.is_recalled or len(worker.attempts) > 1:
         return False
     (attempt,) = worker.attempts.values()
+    if attempt.jobs[0].size_bytes > AHEAD_BYTES:  # its body may still be on its way, and a line waits behind that too
+        return False
     return attempt.state is RUNNING and attempt.lane.most_ahead > 0
 
 
@@ -91,6 +100,7 @@ def join_line(state: SchedulerState, attempt: Attempt, now: float) -> None:
     worker = attempt.worker
     attempt.lane.ahead += 1
     worker.line.append(attempt)
+    worker.line_bytes += attempt.jobs[0].size_bytes
     if worker.due == NEVER:  # it had no line, or a stalled one with nothing left in it to recall
         _watch(state, worker, now)
 
@@ -98,6 +108,7 @@ def join_line(state: SchedulerState, attempt: Attempt, now: float) -> None:
 def leave_line(state: SchedulerState, worker: Worker, now: float) -> Attempt:
     """Remove and return the first attempt of the line: the one before it has ended, so the worker has begun it."""
     attempt = worker.line.popleft()
+    worker.line_bytes -= attempt.jobs[0].size_bytes
     attempt.lane.ahead -= attempt.live
     _watch(state, worker, now)
     return attempt
@@ -140,6 +151,7 @@ def accept_recalled(state: SchedulerState, event: on.Recalled, now: float) -> Wo
 def take_back(state: SchedulerState, attempt: Attempt, happening: str, now: float) -> None:
     """Return the jobs of an attempt that was never begun to where they were in their queue."""
     del state.attempts[attempt.id]
+    attempt.worker.line_bytes -= attempt.jobs[0].size_bytes
     attempt.state = ATTEMPT[attempt.state][happening]
     for job in attempt.jobs:
         if job.attempt is attempt:

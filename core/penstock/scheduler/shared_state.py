@@ -28,7 +28,7 @@ class SchedulerState:
 
     Parameters
     ----------
-    pools, lanes:
+    pools, lanes, max_queue_bytes:
         As for the scheduler.
 
     Attributes
@@ -47,11 +47,14 @@ class SchedulerState:
         A state of ``states.INTAKE``: whether new work is accepted.
     jobs_live:
         The number of jobs that are admitted and not answered.
+    arriving_bytes:
+        The size of the large bodies that are arriving.
     drain_found, drain_abandoned:
         The number of jobs that the drain has found, and of those that it has abandoned.
     """
 
     __slots__ = (
+        "arriving_bytes",
         "attempt_ids",
         "attempts",
         "drain_abandoned",
@@ -61,6 +64,7 @@ class SchedulerState:
         "intake",
         "jobs_live",
         "lanes",
+        "max_queue_bytes",
         "now",
         "out",
         "pools",
@@ -71,7 +75,7 @@ class SchedulerState:
         "workers",
     )
 
-    def __init__(self, pools: Iterable[PoolSpec], lanes: Iterable[LaneSpec]) -> None:
+    def __init__(self, pools: Iterable[PoolSpec], lanes: Iterable[LaneSpec], max_queue_bytes: int) -> None:
         self.pools = {spec.name: WorkerPool(spec) for spec in pools}
         self.lanes = {spec.name: Lane(spec) for spec in lanes}
         for lane in self.lanes.values():
@@ -80,6 +84,8 @@ class SchedulerState:
         self.attempts: dict[int, Attempt] = {}
         self.given_back: dict[int, int] = {}
         self.jobs_live = 0
+        self.max_queue_bytes = max_queue_bytes
+        self.arriving_bytes = 0
         self.intake = OPEN
         self.drain_found = 0
         self.drain_abandoned = 0
@@ -96,6 +102,11 @@ class SchedulerState:
     def is_draining(self) -> bool:
         """True once a drain has begun."""
         return self.intake is DRAINING
+
+    @property
+    def held_bytes(self) -> int:
+        """The size of all bodies that are queued, and of the large ones that are arriving."""
+        return self.arriving_bytes + sum(lane.queue.size_bytes for lane in self.lanes.values())
 
     @property
     def drain_answered(self) -> int:

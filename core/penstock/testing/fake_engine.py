@@ -9,6 +9,7 @@ from penstock.policies import DEFAULT_DRAIN_TIMEOUT, Timeouts
 from penstock.scheduler import Job, LaneSpec, PoolSpec, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
+from penstock.scheduler.admission import DEFAULT_MAX_QUEUE_BYTES
 from penstock.scheduler.reports import AnyReport
 from penstock.testing.clock import MockClock
 from penstock.testing.fake_worker import Agenda, Behaviour, FakeJob, FakeWorker
@@ -20,7 +21,7 @@ class FakeEngine:
 
     Parameters
     ----------
-    pools, lanes:
+    pools, lanes, max_queue_bytes:
         As for the scheduler. By default, one pool of one worker, with one lane called "lane".
     clock:
         The engine's clock. Only ``advance`` moves it.
@@ -41,10 +42,11 @@ class FakeEngine:
         lanes: Iterable[LaneSpec] = (LaneSpec(name="lane"),),
         *,
         clock: MockClock | None = None,
+        max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES,
     ) -> None:
         self.clock = clock or MockClock()
         self.agenda = Agenda(self.clock)
-        self.scheduler = Scheduler(pools, lanes)
+        self.scheduler = Scheduler(pools, lanes, max_queue_bytes=max_queue_bytes)
         self.workers: dict[int, FakeWorker] = {}
         self.answered: list[Job] = []
         self.reports: list[AnyReport] = []

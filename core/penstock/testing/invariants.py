@@ -13,7 +13,7 @@ from typing import NoReturn
 from penstock.scheduler import Attempt, Job, Lane, Scheduler
 from penstock.scheduler.deadlines import next_limit
 from penstock.scheduler.pools import Place, Worker, WorkerPool
-from penstock.scheduler.sending_ahead import AHEAD_MOST, STALL_SECONDS
+from penstock.scheduler.sending_ahead import AHEAD_BYTES, AHEAD_MOST, STALL_SECONDS
 from penstock.scheduler.states import (
     BACKING_OFF,
     BUSY,
@@ -145,8 +145,13 @@ def _check_waiting(attempt: Attempt) -> int:
 def _check_line(worker: Worker, now: float) -> int:
     """Check a worker's line, which waits only behind a running attempt, and never for long; return its length."""
     line = worker.line
+    size_bytes = sum(attempt.jobs[0].size_bytes for attempt in line)
+    if size_bytes != worker.line_bytes:
+        _broken(f"{worker!r} counts {worker.line_bytes} bytes in its line, not {size_bytes}")
     if not line:
         return 0
+    if max(size_bytes, *(attempt.jobs[0].size_bytes for attempt in worker.attempts.values())) > AHEAD_BYTES:
+        _broken(f"{worker!r} is busy with a large body, and yet {size_bytes} bytes wait in its line")
     held = [*worker.attempts, *(attempt.id for attempt in line)]
     if len(worker.attempts) != 1 or worker.state != BUSY or held != sorted(set(held)) or len(line) > AHEAD_MOST:
         _broken(f"{worker!r} has attempts {held}, of which all but {list(worker.attempts)} wait in its line")

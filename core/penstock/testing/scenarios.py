@@ -181,7 +181,6 @@ def _draw_lane(dice: random.Random, name: str, pool: PoolSpec, new_queue: Callab
         if is_batching
         else None,
         max_queue=dice.choice((dice.randint(1, 10), dice.randint(1, 40))),
-        max_queue_bytes=dice.choice((500, 1 << 20)),
         idempotent=dice.random() < 0.7,
         new_queue=new_queue,
         retry=dice.choice((retry_lost, Pacing(random.Random(dice.random())))),  # noqa: S311 - dice, not a secret

@@ -38,6 +38,7 @@ from penstock.testing.scene import Scene
 from penstock.testing.witness import Witness, WitnessedJob, witness_of
 
 SCENARIO_STEPS: Final = (250, 500, 1000, 4000)
+SIZES: Final = (*((0, 10, 400, 30_000) * 8), 100_000)  # few bodies are large: nothing is sent ahead behind one
 """The number of steps of one scenario, one of which is drawn.
 
 Most bugs show early in one of many configurations, so short scenarios find more; a few bugs need a long one.
@@ -71,7 +72,8 @@ class Simulation(FakeEngine):
         if self.hang_dice.random() < 0.1:
             pools = [replace(pool, start_timeout=0.1) for pool in pools]
         mistakes: Counter[str] = Counter()
-        super().__init__(pools, draw_lanes(self.dice, pools, mistakes))
+        lanes = draw_lanes(self.dice, pools, mistakes)
+        super().__init__(pools, lanes, max_queue_bytes=self.dice.choice((150_000, 1 << 28)))
         self.weather = Weather.draw(self.dice)
         self._drain_after = self.dice.choice(SCENARIO_STEPS) if steps is None else steps
         self._lanes = list(self.scheduler.lanes.values())
@@ -172,9 +174,7 @@ class Simulation(FakeEngine):
         self.agenda.plan(0.0 if dice.random() < 0.2 else dice.expovariate(1 / gap), self._arrive)
         lane = dice.choice(self._lanes)
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
-        job = WitnessedJob(
-            lane, timeouts, dice.choice((0, 10, 400)), priority=dice.randint(0, 2), share=dice.choice("abc")
-        )
+        job = WitnessedJob(lane, timeouts, dice.choice(SIZES), priority=dice.randint(0, 2), share=dice.choice("abc"))
         self._numbers += 1
         behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream, runs_in_turn=lane.runs_in_turn)
         witness = job.witness = Witness(self._numbers, job, behaviour, self.clock.now)

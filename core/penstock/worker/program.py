@@ -92,7 +92,8 @@ class Program:
         self._frames = FrameReader()
         self._running: dict[int, RunningAttempt] = {}  # not inline attempts: no message is read while one runs
         self._stream: InlineStream | None = None  # occupies the main thread, between its chunks too
-        self._ahead: deque[Run] = deque()  # inline attempts that arrived while a stream occupied it
+        self._ahead: deque[Run] = deque()  # inline attempts that wait for a stream, or for a result to be written
+        self._is_backed_up = False  # a result was left unwritten, so the next attempt has to look before it begins
         self._threads = Threads()
         self._mailbox = Mailbox(runtime.call_soon_threadsafe, self._deliver, self._after_deliveries)
         self._is_stopping = False
@@ -111,7 +112,7 @@ class Program:
         for message in messages:
             self._handle(message)
         # An inline attempt has written its own result; most often it is the only message, and nothing is left to do.
-        if self._stream is not None or not self._channel.is_flushed:
+        if self._stream is not None or self._ahead or not self._channel.is_flushed:
             self._write()
         self._stop_if_done()
 
@@ -149,11 +150,11 @@ class Program:
         live = self._endpoints[run.endpoint]
         mode = live.mode
         if mode == "inline":
-            if self._stream is None:
+            if self._stream is None and not self._is_backed_up:
                 self._run_inline(run, live)
-                self._advance()
             else:
                 self._ahead.append(run)
+            self._advance()
         elif mode == "task":
             self._run_task(run, live)
         else:
@@ -168,8 +169,10 @@ class Program:
             return
         self._channel.post_done(inline.answer(run, live, self._guard))
         # Write at once, although more messages may have been read with this one: the next attempt may take any time,
-        # and to the engine a result that waits behind user code looks like an attempt that overruns its deadline.
-        self._flush()
+        # and to the engine a result that waits behind user code looks like an attempt that overruns its deadline. So
+        # the next attempt waits until this result has been written, however large it is.
+        if not self._flush():
+            self._is_backed_up = True
 
     def _run_task(self, run: Run, live: LiveEndpoint) -> None:
         runtime = self._runtime
@@ -211,18 +214,22 @@ class Program:
     # ---- streams and writes
 
     def _advance(self) -> None:
-        """Advance the inline stream; if it ends, run the attempts that arrived behind it."""
-        while self._stream is not None:
-            done = self._stream.advance()
-            if done is None:
+        """Advance the inline stream; when it has ended, and everything is written, run the attempts that wait."""
+        while True:
+            if self._stream is not None:
+                done = self._stream.advance()
+                if done is None:
+                    return
+                self._channel.post_done(done)
+                self._stream = None
+            if not self._ahead:
                 return
-            self._channel.post_done(done)
-            self._stream = None
-            if self._ahead:
-                self._flush()  # the end of a stream must not wait behind user code either
-            while self._ahead and self._stream is None:
-                run = self._ahead.popleft()
-                self._run_inline(run, self._endpoints[run.endpoint])
+            if not self._flush():  # the end of a stream must not wait behind user code either
+                self._is_backed_up = True
+                return
+            self._is_backed_up = False
+            run = self._ahead.popleft()
+            self._run_inline(run, self._endpoints[run.endpoint])
 
     def _send(self, chunk: Chunk | None) -> bool:
         """Post a chunk, if there is one, and write; return True if everything posted has been written."""
@@ -242,10 +249,10 @@ class Program:
         self._stop_if_done()
 
     def _write(self) -> None:
-        """Write everything that is ready, and go on with the inline stream while the socket accepts its chunks."""
-        # The stream may have stopped because the socket was full, while by now the socket is empty again. Nothing else
-        # would resume the stream then.
-        while self._flush() and self._stream is not None and self._stream.has_credit:
+        """Write everything that is ready, and go on with inline attempts while the socket accepts what they produce."""
+        # They may have stopped because the socket was full, while by now the socket is empty again. Nothing else would
+        # resume them then.
+        while self._flush() and (self._ahead if self._stream is None else self._stream.has_credit):
             self._advance()
 
     def _flush(self) -> bool:
@@ -256,5 +263,5 @@ class Program:
         return is_flushed
 
     def _stop_if_done(self) -> None:
-        if self._is_stopping and not self._running and self._stream is None:
+        if self._is_stopping and not self._running and self._stream is None and not self._ahead:
             self._runtime.stop()

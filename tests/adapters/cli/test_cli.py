@@ -87,7 +87,9 @@ def test_version_and_help_are_there() -> None:
         (["--drain-timeout", "-1"], "x>=0"),
         (["--drain-timeout", "nan"], "give seconds as a number"),
         (["--max-body", "lots"], "64KiB"),
+        (["--start-method", "spawn"], "'auto', 'fork', 'fresh'"),
         (["--prot", "8000"], "--port"),
+        (["extra"], "unexpected extra argument"),
     ],
 )
 def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason: str) -> None:
@@ -145,6 +147,15 @@ def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
         "demo is fine: 3 endpoints, 2 pools",
     ):
         assert expected in lines
+
+
+def test_check_passes_arguments_to_the_app(tmp_path: Path) -> None:
+    """The app sees its file and the arguments after ``--``, as it does when it is served."""
+    (tmp_path / "package").mkdir()
+    file = write_app(tmp_path / "package", APP + '\n    import sys\n    print("seen:", sys.argv)\n', "demo.py")
+    result = run("check", "package.demo:app", "--json", "--", "--json", "x", folder=tmp_path)
+    assert json.loads(result.stdout)["app"] == "package.demo"
+    assert f"seen: {[str(file), '--json', 'x']}" in result.stderr
 
 
 def test_check_json_is_one_document(tmp_path: Path) -> None:

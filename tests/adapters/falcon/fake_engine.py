@@ -155,6 +155,8 @@ class FakeEngine:
         Raised by ``check_room``; None if there is room.
     calls:
         The submitted calls.
+    arriving_bytes:
+        The size of the large bodies that are arriving.
     refused:
         The error codes of the requests that were refused before they could become a job.
     """
@@ -167,6 +169,7 @@ class FakeEngine:
         self.script = script or answer_square
         self.refusal: PenstockError | None = None
         self.calls: list[FakeCall] = []
+        self.arriving_bytes = 0
         self.reasons: list[str] = []
         self.draining = False
         self.closed = False
@@ -184,6 +187,16 @@ class FakeEngine:
             raise self.refusal
         if self.draining:
             raise Draining("the server is shutting down")
+
+    def begin_upload(self, endpoint: Endpoint, size_bytes: int) -> Callable[[], None]:
+        """Refuse it as ``check_room`` does, or count it."""
+        self.check_room(endpoint)
+        self.arriving_bytes += size_bytes
+
+        def end() -> None:
+            self.arriving_bytes -= size_bytes
+
+        return end
 
     def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> FakeCall:
         """Submit a job."""

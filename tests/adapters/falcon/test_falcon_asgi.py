@@ -13,6 +13,7 @@ import pytest
 
 import penstock_falcon
 from penstock import errors
+from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import Encoded
 from penstock_falcon._asgi import asgi_service
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, keep, make_app
@@ -119,6 +120,7 @@ def application(engine: FakeEngine) -> falcon.asgi.App:
         ({"content_length": "101"}, None, 413),
         ({"content_type": "text/plain"}, None, 415),
         ({"content_length": "13"}, errors.QueueFull(), 503),
+        ({}, errors.QueueFull(), 503),
     ],
 )
 def test_a_refusal_does_not_wait_for_the_body(
@@ -558,6 +560,52 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(application: Any, eng
             assert gc.collect() < 100
         finally:
             gc.enable()
+
+    run(test)
+
+
+LARGE = SMALL_BODY_BYTES + 1
+
+
+@pytest.mark.parametrize("ending", [piece(b"x"), piece(bytes(LARGE)), DISCONNECT], ids=["whole", "larger", "aborted"])
+def test_a_large_body_counts_from_its_announcement_until_it_has_arrived(
+    engine: FakeEngine, ending: dict[str, Any]
+) -> None:
+    """It counts against the bound on queued bytes meanwhile, however the upload ends. A small body does not count."""
+    application = penstock_falcon.asgi(make_app(), engine=engine, max_body=LARGE)
+    engine.script = lambda call: call.decide(Encoded(b"1"))
+
+    async def test() -> None:
+        uploads = [Exchange(application, "/raw", content_length=str(size)) for size in (LARGE, LARGE, SMALL_BODY_BYTES)]
+        tasks = [upload.start() for upload in uploads]
+        await until(lambda: all(upload.receive_calls for upload in uploads))
+        assert engine.arriving_bytes == 2 * LARGE
+        for upload in uploads:
+            upload.inbox.put_nowait(piece(bytes(LARGE - 1), more=True))
+            upload.inbox.put_nowait(ending)
+        await asyncio.wait(tasks)
+        assert engine.arriving_bytes == 0
+
+    run(test)
+
+
+def test_a_large_body_that_is_not_announced_counts_as_it_grows(engine: FakeEngine) -> None:
+    """It counts from the moment at which it is no longer small, and is refused as soon as there is no room."""
+    application = penstock_falcon.asgi(make_app(), engine=engine, max_body=4 * LARGE)
+
+    async def test() -> None:
+        upload = Exchange(application, "/raw")
+        task = upload.start()
+        counts = []
+        for number, size in enumerate((SMALL_BODY_BYTES, 1, 10), 2):
+            upload.inbox.put_nowait(piece(bytes(size), more=True))
+            await until(lambda calls=number: upload.receive_calls == calls)
+            counts.append(engine.arriving_bytes)
+        assert counts == [0, LARGE, LARGE + 10]
+        engine.refusal = errors.QueueFull()
+        upload.inbox.put_nowait(piece(b"x", more=True))
+        await task
+        assert (upload.status, engine.arriving_bytes) == (503, 0)
 
     run(test)
 

@@ -18,9 +18,11 @@ import penstock_falcon
 from penstock import errors
 from penstock.hooks import RequestAnswered, hookimpl
 from penstock.hooks.registry import Registry
+from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import Encoded
 from penstock_falcon._wsgi import wsgi_service, wsgi_stream_body
 from penstock_falcon._wsgi.wsgi_transport import read_input, run_to_end
+from penstock_falcon.request_checks import BodyCollector
 from tests.adapters.falcon.fake_engine import FakeCall, FakeThreadedEngine, keep, make_app
 
 LIMIT_SECONDS = 10.0
@@ -200,21 +202,21 @@ def test_a_body_cut_short_is_never_queued(application: Any, engine: FakeThreaded
 def test_a_chunked_body_is_read_to_its_end() -> None:
     """Where the server says that the input ends by itself."""
     env = {"wsgi.input": io.BytesIO(BODY), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    assert read_input(env, None, 100) == BODY
+    assert read_input(env, None, BodyCollector(100)) == BODY
 
 
 def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large() -> None:
     """Without reading the rest of it."""
     source = io.BytesIO(b"x" * 1_000_000)
     with pytest.raises(errors.PayloadTooLarge):
-        read_input({"wsgi.input": source, "wsgi.input_terminated": True}, None, 100)
+        read_input({"wsgi.input": source, "wsgi.input_terminated": True}, None, BodyCollector(100))
     assert source.tell() < 100_000
 
 
 def test_a_chunked_body_without_an_end_is_refused() -> None:
     """If the server does not mark its end, reading would hang; the refusal says what to do."""
     with pytest.raises(errors.MalformedRequest, match="Content-Length"):
-        read_input({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, 100)
+        read_input({"wsgi.input": NeverRead(), "HTTP_TRANSFER_ENCODING": "chunked"}, None, BodyCollector(100))
 
 
 def test_a_body_that_breaks_off_is_malformed() -> None:
@@ -225,7 +227,7 @@ def test_a_body_that_breaks_off_is_malformed() -> None:
             raise OSError("invalid chunk size")
 
     with pytest.raises(errors.MalformedRequest):
-        read_input({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, 100)
+        read_input({"wsgi.input": Broken(), "wsgi.input_terminated": True}, None, BodyCollector(100))
 
 
 def test_the_flow_must_not_suspend() -> None:
@@ -297,3 +299,24 @@ def test_a_given_engine_is_not_ended(application: Any, engine: FakeThreadedEngin
     engine.script = keep
     application.penstock.stop()
     assert (engine.draining, engine.closed) == (False, False)
+
+
+@pytest.mark.parametrize("size", [SMALL_BODY_BYTES, SMALL_BODY_BYTES + 1])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_large_body_counts_from_its_announcement_until_it_has_arrived(
+    engine: FakeThreadedEngine, size: int, is_whole: bool
+) -> None:
+    """It counts against the bound on queued bytes while the server's thread reads it; a small body does not."""
+    application = penstock_falcon.wsgi(make_app(), engine=engine, max_body=size)
+    engine.script = lambda call: call.decide(Encoded(b"1"))
+    counts = []
+
+    class Source(io.BytesIO):
+        def read(self, limit: int | None = None, /) -> bytes:
+            counts.append(engine.arriving_bytes)
+            return super().read(limit)
+
+    upload = Exchange(application, "/raw", bytes(size), **{"wsgi.input": Source(bytes(size if is_whole else size - 1))})
+    upload.run()
+    assert upload.status[:3] == ("200" if is_whole else "400")
+    assert (counts, engine.arriving_bytes) == ([size if size > SMALL_BODY_BYTES else 0], 0)

@@ -488,6 +488,14 @@ def test_a_start_timeout_is_a_time_or_none(seconds: Any) -> None:
     assert App("shop", start_timeout=None).start_timeout is None
 
 
+def test_the_start_method_is_one_of_three() -> None:
+    """``start_method`` is checked when the app is created, and the error lists the values."""
+    assert [App("shop", start_method=method).start_method for method in ("auto", "fork", "fresh")][2] == "fresh"
+    assert App("shop").start_method == "auto"
+    with pytest.raises(DeclarationError, match=r"App: start_method='spawn' is unknown; use 'auto', 'fork' or 'fresh'"):
+        App("shop", start_method="spawn")  # type: ignore[arg-type]
+
+
 def test_what_is_declared_is_frozen(app: App) -> None:
     """An endpoint or a pool cannot be changed behind the engine's back."""
     endpoint = declare(app)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -51,11 +52,32 @@ def test_an_app_without_endpoints_is_refused():
 
 
 def test_file_in_another_folder():
-    """A file's own folder comes first on the module path."""
+    """A file's own folder is on the module path."""
     write("deep/neighbour_of_app.py", ONE)
     write("deep/app_with_neighbour.py", "from neighbour_of_app import service\n")
     assert load_app("deep/app_with_neighbour.py").import_name == "neighbour_of_app"
     assert sys.modules["app_with_neighbour"].service is sys.modules["neighbour_of_app"].service
+
+
+@pytest.mark.parametrize("target", ["one_app", "deep/one_app.py"])
+def test_module_path(target):
+    """The user's folders come after the standard library, and ahead of installed packages."""
+    write("deep/one_app.py", ONE)
+    write("one_app.py", ONE)
+    sys.path.insert(0, "/of/PYTHONPATH")
+    load_app(target)
+    standard = sys.path.index(str(Path(os.__file__).parent))
+    packages = next(i for i, folder in enumerate(sys.path) if folder.endswith("-packages"))
+    for folder in ("/of/PYTHONPATH", str(Path.cwd() / Path(target).parent)):
+        assert standard < sys.path.index(folder) < packages
+
+
+def test_file_named_like_a_standard_module():
+    """A file that has the name of a standard module, imported so far or not, is not an app's: rename it."""
+    for name in ("queue", "this"):
+        write(f"{name}.py", ONE)
+        with pytest.raises(DeclarationError, match=f"'{name}', but that is another module; rename"):
+            load_app(f"{name}.py")
 
 
 def test_loading_twice():

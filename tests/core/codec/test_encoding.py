@@ -142,6 +142,10 @@ def _cycle() -> list[Any]:
         ((number for number in [1]), "generator at .*decorator"),
         (Image.new("1", (2, 2)), r"PIL.Image.Image at \$; write buffer = io.BytesIO"),
         (DataFrame(), r"pandas.core.frame.DataFrame at \$; write frame.to_dict"),
+        (
+            Response((number for number in [1]), "audio/wav"),
+            r"generator at \$; annotate the handler .* with media_type=",
+        ),
         (Response(object()), "the content of the Response"),
         (Response("\ud800"), "UTF-8"),
     ],

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.worker_processes import WorkerProcesses
-from penstock.wire import Chunk, Message, pack
+from penstock.wire import Chunk, Loaded, Message, pack
 
 
 class IdleReactor:
@@ -56,3 +59,16 @@ def test_engines_of_one_process_do_not_read_each_others_frames() -> None:
     assert [inbox.messages for inbox in inboxes] == [[sent[0]], [sent[1]]]
     for processes in engines:
         processes.close()
+
+
+@pytest.mark.parametrize(("start_method", "words"), [("auto", "is a new process"), ("fork", "may hang or fail")])
+def test_hazards_are_logged_once(caplog: pytest.LogCaptureFixture, start_method: Any, words: str) -> None:
+    """The reason not to fork is one warning, however often a zygote is replaced."""
+    processes: Any = WorkerProcesses(IdleReactor(), "no such target", Inbox(), start_method=start_method)
+    processes._zygote = object()
+    with caplog.at_level(logging.WARNING, "penstock"):
+        for _ in range(2):
+            processes._loaded(Loaded(0.1, ["2 native threads 'pool'"]))
+    (record,) = caplog.records
+    assert "2 native threads 'pool'" in record.getMessage()
+    assert words in record.getMessage()

@@ -10,10 +10,10 @@ from penstock.scheduler import commands as do
 from penstock.testing import FakeEngine
 
 
-def ready(*lanes: LaneSpec, workers: int = 1, capacity: int = 1) -> FakeEngine:
+def ready(*lanes: LaneSpec, workers: int = 1, capacity: int = 1, **options: Any) -> FakeEngine:
     """Return an engine at the instant 1.0, with its workers ready."""
     engine = FakeEngine(
-        [PoolSpec(name="default", workers=workers, capacity=capacity)], lanes or [LaneSpec(name="lane")]
+        [PoolSpec(name="default", workers=workers, capacity=capacity)], lanes or [LaneSpec(name="lane")], **options
     )
     engine.start()
     engine.advance(1.0)

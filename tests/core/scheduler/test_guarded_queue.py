@@ -218,6 +218,26 @@ def test_a_refusal_is_an_error_of_ours_or_a_mistake(reply: Callable[[], Any], an
     assert len(told) == (2 if answer == "hook-error" else 0)
 
 
+def test_an_error_that_a_queue_raised_does_not_hold_the_job() -> None:
+    """The job holds its error, so the error must not hold, by its traceback, the frames that hold the job."""
+
+    def refuse() -> Any:
+        try:
+            raises()
+        except RuntimeError as error:
+            raise QueueFull("no") from error
+
+    engine, queue, _, _ = waiting()
+    queue.breaks["refusal"] = refuse
+    outcome = engine.submit().outcome
+    assert (outcome.code, outcome.__traceback__, outcome.__cause__, outcome.__context__) == (
+        "queue-full",
+        None,
+        None,
+        None,
+    )
+
+
 def test_a_refusal_may_be_raised() -> None:
     """As in other hooks, raising an error means the same as returning it."""
     engine, queue, told, _ = waiting()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.policies import Timeouts
+from penstock.errors import QueueFull
+from penstock.policies import SMALL_BODY_BYTES, Timeouts
 from penstock.scheduler import PoolSpec, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
@@ -213,15 +214,34 @@ def test_a_full_queue_refuses() -> None:
     assert str(jobs[3].outcome) == "lane: the queue is full: 2 jobs wait, which is its limit"
 
 
-def test_the_bytes_in_a_queue_are_bounded() -> None:
-    """A queue accepts one body of any size, and more only within its bound."""
-    engine = ready(lane(max_queue_bytes=100))
+LARGE = SMALL_BODY_BYTES + 1
+
+
+def test_the_bytes_of_queued_bodies_are_bounded_together() -> None:
+    """All endpoints share the bound. One body of any size is accepted, and small ones are bounded by their number."""
+    engine = ready(lane(), lane(name="other"), max_queue_bytes=3 * LARGE)
     engine.submit(behaviour=Behaviour.STUCK)
-    jobs = [engine.submit(size_bytes=size) for size in (200, 1)]
-    assert codes(*jobs) == [None, "queue-full"]
-    engine.cancel(jobs[0])
-    jobs = [engine.submit(size_bytes=size) for size in (60, 60, 40)]
-    assert codes(*jobs) == [None, "queue-full", None]
+    first = engine.submit(size_bytes=4 * LARGE)
+    jobs = [engine.submit("other", size_bytes=size) for size in (LARGE, SMALL_BODY_BYTES)]
+    assert codes(first, *jobs) == [None, "queue-full", None]
+    assert str(jobs[0].outcome) == f"other: no room for {LARGE} bytes: the bodies that wait already have {4 * LARGE}"
+    engine.cancel(first)
+    jobs = [engine.submit(name, size_bytes=LARGE) for name in ("lane", "other", "lane")]
+    assert codes(*jobs) == [None, None, "queue-full"]
+
+
+def test_a_large_body_counts_from_its_announcement() -> None:
+    """Bodies that arrive at the same time are bounded before they are read."""
+    engine = ready(lane(), lane(name="other"), max_queue_bytes=2 * LARGE)
+    scheduler = engine.scheduler
+    for target in scheduler.lanes.values():
+        assert scheduler.refusal(target, LARGE) is None
+        engine.receive(on.UploadBegan(LARGE))
+    assert isinstance(scheduler.refusal(target, LARGE), QueueFull)
+    assert code(engine.submit(size_bytes=LARGE)) == "queue-full"
+    assert scheduler.refusal(target) is None
+    engine.receive(on.UploadEnded(LARGE))
+    assert scheduler.refusal(target, LARGE) is None
 
 
 def test_refusal_can_be_asked_for_before_the_body_is_read() -> None:

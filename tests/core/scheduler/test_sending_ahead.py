@@ -11,7 +11,7 @@ from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler import Job, LaneSpec, PoolSpec
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.scheduler.sending_ahead import AHEAD_MOST, AHEAD_SECONDS, STALL_SECONDS
+from penstock.scheduler.sending_ahead import AHEAD_BYTES, AHEAD_MOST, AHEAD_SECONDS, STALL_SECONDS
 from penstock.scheduler.states import QUEUED, RUNNING
 from penstock.testing import Behaviour, FakeEngine, FakeWorker
 from tests.core.scheduler.scheduling import code, codes, events, lane, names, ready
@@ -148,6 +148,35 @@ def test_some_lanes_are_never_sent_ahead(options: dict[str, Any]) -> None:
         submit(engine, 5)
         assert line(engine) == []
         engine.advance(0.1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "in_line"),
+    [
+        ([0, AHEAD_BYTES, 0], 2),
+        ([0, AHEAD_BYTES, 1], 1),
+        ([0, AHEAD_BYTES + 1], 0),
+        ([AHEAD_BYTES, 1], 1),
+        ([AHEAD_BYTES + 1, 1], 0),
+    ],
+)
+def test_the_bytes_in_a_line_are_bounded(sizes: list[int], in_line: int) -> None:
+    """A large body is never sent ahead, and nothing waits in a line behind one: it takes its time to be written."""
+    engine = brisk(seconds=0.0)
+    for size_bytes in sizes:
+        engine.submit(behaviour=BRISK, size_bytes=size_bytes)
+    assert len(line(engine)) == in_line
+
+
+@pytest.mark.parametrize("behaviour", [BRISK, STUCK])
+def test_the_bytes_of_a_line_are_counted_back(behaviour: Behaviour) -> None:
+    """They are free again when their job begins, and when it is recalled."""
+    engine = brisk(seconds=0.0)
+    engine.submit(behaviour=behaviour)
+    engine.submit(behaviour=BRISK, size_bytes=AHEAD_BYTES)
+    assert engine.scheduler.workers[1].line_bytes == AHEAD_BYTES
+    engine.advance(1.0)
+    assert engine.scheduler.workers[1].line_bytes == 0
 
 
 def test_nothing_stands_behind_long_work() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from penstock.wire import Loaded, LoadFailed, SetupFailed
 from tests.core.worker.zygote_client import ZygoteClient, is_gone
+from tests.serving import wait_until
 
 THREADED_APP = """
 import threading
@@ -60,7 +62,7 @@ def zygote_of(tmp_path: Path, source: str, target: str = "{}") -> ZygoteClient:
 def test_loaded(zygote):
     """The zygote reports that the app is imported, and that the import left no threads."""
     assert isinstance(zygote.loaded, Loaded)
-    assert zygote.loaded.threads == []
+    assert zygote.loaded.hazards == []
 
 
 def test_import_that_fails(tmp_path):
@@ -75,7 +77,7 @@ def test_import_that_fails(tmp_path):
 def test_import_that_leaves_threads(tmp_path):
     """Where the import starts threads, workers are executed instead of forked, and work the same."""
     with zygote_of(tmp_path, THREADED_APP) as zygote:
-        assert zygote.loaded.threads == ["lingerer"]
+        assert zygote.loaded.hazards == ["thread 'lingerer'"]
         worker = zygote.spawn()
         assert worker.ask("square", {"input": 4}) == 16.0
         worker.output_until("squaring")
@@ -134,6 +136,56 @@ def test_fork_that_returns(worker):
     assert worker.ask("fork-and-return") == 0
     assert worker.wire.is_silent()
     assert worker.ask("square", {"input": 4}) == 16.0
+
+
+@pytest.mark.parametrize("endpoint", ["terminate-a-child", "terminate-a-child-in-a-thread"])
+def test_child_is_terminated(zygote, worker, endpoint):
+    """``Process.terminate()`` ends a child at once, even one that has not run yet, whichever thread forks it."""
+    forker = zygote.spawn("forking-threads") if "thread" in endpoint else worker
+    assert [forker.ask(endpoint) for _ in range(5)] == [-signal.SIGTERM] * 5
+
+
+@pytest.mark.parametrize(("command", "ends"), [("exec sleep 60", True), ("sleep 60; true", False)])
+def test_interrupt_of_a_shell(zygote, worker, command, ends):
+    """An interrupt ends a command that the shell executes, but not one that it awaits; a dead worker leaves neither."""
+    attempt = worker.run("run-a-shell", {"command": command})
+    shell = int(re.search(r"shell (\d+)", worker.output_until("\n"))[1])
+    sleeper = shell if ends else wait_until(lambda: child_of(shell), "a sleeper")
+    worker.interrupt(attempt)
+    worker.done(attempt)
+    assert is_gone(shell)
+    assert is_alive(sleeper) is not ends
+    os.kill(worker.pid, signal.SIGKILL)
+    assert zygote.exited().worker == worker.number
+    assert is_gone(sleeper)
+
+
+def child_of(pid: int) -> int:
+    """Return the only child of a process, or 0 if it has none yet."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text() or 0)
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_text() != ""
+
+
+def test_pool_is_left_early(worker):
+    """Leaving ``with Pool()`` while a task runs ends its processes."""
+    assert worker.ask("leave-a-pool") == [False, False]
+    assert worker.ask("square", {"input": 4}) == 16.0
+
+
+def test_signal_handlers_of_a_child(worker):
+    """A child has Python's default handlers in place of Penstock's, and keeps the user's; the worker keeps them all."""
+    in_worker = worker.ask("handlers-of-a-child")
+    text = worker.output_until("wakeup: -1")
+    in_child = text.partition("handlers:\n")[2].splitlines()[:5]
+    assert "default_int_handler" in in_child[0]
+    assert in_child[1:4] == [str(signal.SIG_DFL)] * 3
+    assert "users_handler" in in_child[4]
+    assert "blocked: set()" in text
+    assert "ignore" in in_worker["SIGTERM"]
+    assert "_on_signal" in in_worker["SIGUSR1"]
 
 
 def test_children_of_a_worker_die_with_it(zygote, worker):

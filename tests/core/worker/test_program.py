@@ -110,3 +110,19 @@ def test_the_end_of_a_stream_does_not_wait_behind_user_code() -> None:
     program.receive(first + pack(Run(2, "peek", math.inf, [Work(b"{}")])) + pack(Credit(1, WINDOW_BYTES)))
     assert sent_before == [[Chunk, Chunk, Chunk, Done]]
     assert [type(message) for message in channel.sent] == [Chunk, Chunk, Chunk, Done, Done]
+
+
+@pytest.mark.parametrize("full_at", [{1}, {1, 2}])
+def test_an_attempt_does_not_begin_before_the_result_of_the_last_one_is_written(full_at: set[int]) -> None:
+    """To the engine, a result that waits behind user code looks like an attempt that overruns its deadline."""
+    channel = FullAtTimes(full_at)
+    program, loop = program_with(channel)
+    sent_before: list[int] = []
+    peeking.extend([lambda: sent_before.append(len(channel.sent))] * 3)
+    program.receive(b"".join(pack(Run(number, "peek", math.inf, [Work(b"{}")])) for number in (1, 2, 3)))
+    while loop.flushes_asked_for:
+        loop.flushes_asked_for -= 1
+        if channel.flush():
+            program.on_flushed()
+    assert sent_before == [0, 1, 2]
+    assert [message.attempt for message in channel.sent] == [1, 2, 3]

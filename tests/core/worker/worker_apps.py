@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import queue
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import trio
@@ -147,6 +151,66 @@ def fork_a_sleeper() -> int:
     if pid == 0:
         time.sleep(600)
     return pid
+
+
+@app.endpoint("/run-a-shell")
+def run_a_shell(command: str) -> None:
+    with subprocess.Popen(command, shell=True) as process:
+        try:
+            print("shell", process.pid, flush=True)
+            process.wait()
+        except BaseException:  # as subprocess.run does, once the process is known
+            process.kill()
+            raise
+
+
+@app.endpoint("/terminate-a-child")
+def terminate_a_child() -> int | None:
+    return terminated()
+
+
+@app.endpoint("/terminate-a-child-in-a-thread", pool="forking-threads", concurrency=2)
+def terminate_a_child_in_a_thread() -> int | None:
+    return terminated()
+
+
+def terminated() -> int | None:
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    child.terminate()
+    child.join(10)
+    return child.exitcode
+
+
+@app.endpoint("/leave-a-pool")
+def leave_a_pool() -> list[bool]:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pids = pool.map(getpid, range(2))
+        pool.apply_async(time.sleep, (600,))
+    pool.join()
+    return [Path(f"/proc/{pid}").exists() for pid in pids]
+
+
+def getpid(_: int) -> int:
+    return os.getpid()
+
+
+@app.endpoint("/handlers-of-a-child")
+def handlers_of_a_child() -> dict[str, str]:
+    names = ["SIGINT", "SIGTERM", "SIGUSR1", "SIGCHLD", "SIGUSR2"]
+    signal.signal(signal.SIGUSR2, users_handler)
+    pid = os.fork()
+    if pid == 0:
+        print("handlers:", *(signal.getsignal(getattr(signal, name)) for name in names), sep="\n")
+        print("blocked:", signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        print("wakeup:", signal.set_wakeup_fd(-1), flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return {name: str(signal.getsignal(getattr(signal, name))) for name in names}
+
+
+def users_handler(_number: int, _frame: object) -> None:
+    """Stand for a handler that user code has installed."""
 
 
 # ---- inline streams

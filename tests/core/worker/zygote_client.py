@@ -84,11 +84,11 @@ class Wire:
 class ZygoteClient:
     """A zygote process."""
 
-    def __init__(self, target: str = str(APPS), argv: list[str] | None = None) -> None:
+    def __init__(self, target: str = str(APPS), argv: list[str] | None = None, start_method: str = "auto") -> None:
         ours, theirs = socket.socketpair()
         source = str(Path(sys.modules["penstock.wire"].__file__).parents[1])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.worker.process.zygote", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "penstock.worker.process.zygote", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])},
         )
@@ -96,7 +96,7 @@ class ZygoteClient:
         self.wire = Wire(ours)
         self.workers: list[WorkerClient] = []  # kept, because their sockets would close otherwise
         self._exits: deque[Exited] = deque()
-        self.wire.send(Load(target, [p for p in sys.path if p], argv or ["prog"]))
+        self.wire.send(Load(target, [p for p in sys.path if p], argv or ["prog"], start_method=start_method))
         self.loaded = self.wire.receive()
 
     def spawn(self, pool: str = "default", device: str | None = None, *, ready: bool = True) -> WorkerClient:

@@ -15,6 +15,7 @@ import pydantic
 import trio
 
 from penstock import App, Batching, Context, Response
+from penstock.errors import InvalidRequest, RateLimited
 from tests.e2e.apps.marks import mark, wait_for_marks
 
 app = App(__name__)
@@ -58,6 +59,13 @@ async def async_count(n: int) -> AsyncIterator[dict[str, int]]:
 @app.endpoint("/reverse")
 def reverse(body: bytes) -> bytes:
     return body[::-1]
+
+
+@app.endpoint("/raises")
+def raises(text: str, kind: str) -> None:
+    if kind == "RateLimited":
+        raise RateLimited("come back tomorrow", retry_after=86_400)
+    raise InvalidRequest("too many", param="features")
 
 
 @app.endpoint("/teapot")

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.processes.process_handle import ProcessHandle
 from penstock.engine.reactors.reactor import Reactor
-from penstock.receive_buffer import RECEIVE_BYTES, ReceiveBuffer
+from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer, SendBuffer
 from penstock.wire import (
     SHARED_BYTES,
     WORD_INTERRUPT,
@@ -25,7 +25,7 @@ from penstock.wire import (
     Message,
     ToWorker,
     WireError,
-    pack,
+    pack_into,
 )
 
 _MOST_LEFT_BYTES = 1 << 30  # a bound, in case a process that the worker left behind never stops writing
@@ -85,7 +85,7 @@ class WorkerLink:
         self._on_messages = on_messages
         self._on_broken = on_broken
         self._reader = FrameReader()
-        self._out: list[bytes] = []
+        self._unsent = SendBuffer()
         self._is_flush_planned = False
         self._is_blocked = False
         self._is_distrusted = False
@@ -181,11 +181,11 @@ class WorkerLink:
 
     def send(self, message: ToWorker, *, at_once: bool = False) -> None:
         """Send a message, at once or together with the others of this turn of the loop, in one system call."""
-        out = self._out
-        out.append(pack(message))
+        frames = self._unsent.frames
+        pack_into(frames, message)
         if self._is_blocked:
             return
-        if at_once or len(out) >= _FLUSH_AT:
+        if at_once or len(frames) >= _FLUSH_AT:
             self._flush()
         elif not self._is_flush_planned:
             self._is_flush_planned = True
@@ -196,19 +196,17 @@ class WorkerLink:
         self._flush()
 
     def _flush(self) -> None:
-        if self._socket.fileno() < 0 or not self._out:
+        if self._socket.fileno() < 0:
             return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out.clear()
         try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            return  # the worker is dead; its exit is about to be reported
-        if sent < len(data):
-            self._out.append(data[sent:])
+            is_flushed = self._unsent.flush(self._socket)
+        except OSError:  # the worker is dead; its exit is about to be reported
+            self._unsent.frames.clear()
+            is_flushed = True
+        if not is_flushed:
             self._wait_to_write()
+        elif self._is_blocked:
+            self._stop_waiting_to_write()
 
     def _wait_to_write(self) -> None:
         if not self._is_blocked:
@@ -221,7 +219,6 @@ class WorkerLink:
             self._reactor.watch_writable(self._socket.fileno(), None)
 
     def _on_writable(self) -> None:
-        self._stop_waiting_to_write()
         self._flush()
 
     def poll(self) -> None:

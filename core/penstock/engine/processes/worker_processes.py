@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from penstock.app.endpoints import StartMethod
 from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.processes.descriptor_reserve import DescriptorReserve
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygotes import Zygotes
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
-from penstock.receive_buffer import ReceiveBuffer
+from penstock.socket_buffers import ReceiveBuffer
 from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned, SpawnFailed, Suspended
 
 REASON_SECONDS = 1.0
@@ -71,6 +72,8 @@ class WorkerProcesses:
         Receives the reports.
     manifest:
         The declarations of the engine's app, which the zygote must find too.
+    start_method:
+        The app's.
     load_seconds:
         The time for the import of the app; None for no limit.
     """
@@ -82,9 +85,11 @@ class WorkerProcesses:
         events: ProcessEvents,
         *,
         manifest: Manifest = NOTHING_DECLARED,
+        start_method: StartMethod = "auto",
         load_seconds: float | None = None,
     ) -> None:
         self._reactor = reactor
+        self._start_method = start_method
         self._events = events
         self._manifest = manifest
         self._buffer = ReceiveBuffer()
@@ -93,6 +98,7 @@ class WorkerProcesses:
         self._zygotes = Zygotes(reactor, self._load, load_seconds, self)
         self._is_closed = False
         self._names: set[str] = set()
+        self._has_warned = False
         self._links: dict[int, WorkerLink] = {}
         self._to_spawn: dict[int, Spawn] = {}  # requested before the app was imported
 
@@ -112,7 +118,7 @@ class WorkerProcesses:
 
     def _load(self) -> Load:
         sys_path = [path or str(Path.cwd()) for path in sys.path]
-        return Load(self._target, sys_path, sys.argv, digest=self._manifest.digest)
+        return Load(self._target, sys_path, sys.argv, digest=self._manifest.digest, start_method=self._start_method)
 
     def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
         """Start a worker, now or as soon as the app is imported."""
@@ -266,8 +272,9 @@ class WorkerProcesses:
             self._keep_descriptors()
 
     def _loaded(self, message: Loaded) -> None:
-        if message.threads:
-            _warn_of_threads(message.threads)
+        if message.hazards and not self._has_warned:
+            self._has_warned = True
+            _warn_of_hazards(", ".join(message.hazards), self._start_method)
         self._spawn_waiting()
 
     def _load_failed(self, error: str) -> None:
@@ -286,14 +293,18 @@ class WorkerProcesses:
             self._exited(worker, reason, blames_jobs=False)
 
 
-def _warn_of_threads(threads: list[str]) -> None:
-    log_event(
-        logging.WARNING,
-        "import-threads",
-        "importing the app started threads, so workers cannot be forked from one warm process: each worker "
-        "imports the app itself, and takes longer to become ready; start threads in setup() instead",
-        threads=", ".join(threads),
-    )
+def _warn_of_hazards(hazards: str, start_method: StartMethod) -> None:
+    if start_method == "fork":
+        effect = (
+            f"{hazards}: a fork breaks that, so workers may hang or fail, but the start method is 'fork'; load "
+            "models in setup() instead, or use start_method='auto'"
+        )
+    else:
+        effect = (
+            f"{hazards}: a fork would break that, so each worker is a new process that imports the app itself, and "
+            "takes longer to become ready; load models and start threads in setup() instead"
+        )
+    log_event(logging.WARNING, "fork-hazards", f"importing the app has left {effect}", hazards=hazards)
 
 
 def _reason(status: int) -> str:

@@ -242,7 +242,8 @@ class ZygoteLink:
 
 def _start_process(engine: socket.socket, output: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "penstock.worker.process.zygote", str(engine.fileno())],
+        # -P: without the current folder on the module path, so Penstock's imports never see the user's files.
+        [sys.executable, "-P", "-m", "penstock.worker.process.zygote", str(engine.fileno())],
         env=_environment(),
         pass_fds=[engine.fileno()],
         stdin=subprocess.DEVNULL,

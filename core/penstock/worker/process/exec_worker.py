@@ -1,4 +1,4 @@
-"""A worker that is executed rather than forked, for apps whose import leaves threads running.
+"""A worker that is executed rather than forked, for apps whose import leaves something that a fork would break.
 
 ``python -m penstock.worker.process.exec_worker ENGINE MEMORY OUTPUT PARENT``, with the numbers of its descriptors and
 the zygote's pid. The frames of its ``Load`` and its ``Spawn`` come on stdin.
@@ -13,7 +13,8 @@ from typing import NoReturn
 
 from penstock.app import loader
 from penstock.wire import FrameReader, Load, Spawn, pack
-from penstock.worker.process.process_setup import die_with_parent
+from penstock.worker import forks
+from penstock.worker.process.process_setup import die_with_parent, write_utf8
 from penstock.worker.process.worker_main import WorkerDescriptors, run_worker
 
 
@@ -22,7 +23,7 @@ def start(load: Load, spawn: Spawn, descriptors: WorkerDescriptors) -> subproces
     numbers = (descriptors.engine, descriptors.memory, descriptors.output)
     arguments = [str(number) for number in (*numbers, os.getpid())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "penstock.worker.process.exec_worker", *arguments],
+        [sys.executable, "-P", "-m", "penstock.worker.process.exec_worker", *arguments],
         stdin=subprocess.PIPE,
         stdout=descriptors.output,
         stderr=descriptors.output,
@@ -44,6 +45,8 @@ def main() -> NoReturn:
     for descriptor in (engine, memory, output):
         os.set_inheritable(descriptor, False)
     die_with_parent(parent)
+    write_utf8()
+    forks.restore_signals_in_children()
     load, spawn = FrameReader().feed(sys.stdin.buffer.read())
     assert isinstance(load, Load)
     assert isinstance(spawn, Spawn)

@@ -45,6 +45,13 @@ def ignore_stop_signals() -> None:
     signal.signal(signal.SIGTERM, ignore)
 
 
+def write_utf8() -> None:
+    """Write stdout and stderr in UTF-8, which the engine reads, whatever the locale is: any text can be printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def occupy_standard_descriptors() -> None:
     """Open the descriptors 0, 1 and 2 if they are closed, so that no socket is ever assigned one of these numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:

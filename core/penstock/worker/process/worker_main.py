@@ -25,6 +25,8 @@ from penstock.worker.models import Models, SetupError
 from penstock.worker.process.process_setup import become_worker
 from penstock.worker.program import Program, WorkerRuntime
 
+_OWN_PATH = sys.path[:]  # the module path of this process before the app's is added
+
 
 @dataclass(frozen=True)
 class WorkerDescriptors:
@@ -121,8 +123,16 @@ class _WorkerMain:
 
 
 def preload_runtime(name: Literal["trio", "asyncio"]) -> ModuleType:
-    """Import and return the module of one loop, and not of the other: an asyncio pool never imports trio."""
-    return import_module(f"penstock.worker.runtimes.{name}_runtime")
+    """Import and return the module of one loop, and not of the other: an asyncio pool never imports trio.
+
+    The import does not see the user's folders: a file there may have the name of a package that the loop needs.
+    """
+    users_path = sys.path[:]
+    sys.path[:] = _OWN_PATH
+    try:
+        return import_module(f"penstock.worker.runtimes.{name}_runtime")
+    finally:
+        sys.path[:] = users_path
 
 
 def _flush_output() -> None:

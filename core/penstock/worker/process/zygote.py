@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections import deque
 from time import perf_counter
 from typing import NoReturn
@@ -35,9 +34,11 @@ from penstock.wire import (
     Suspended,
     pack,
 )
+from penstock.worker import forks
 from penstock.worker.failure_reports import user_traceback
 from penstock.worker.interrupts import ignore
 from penstock.worker.process import exec_worker, process_setup
+from penstock.worker.process.fork_hazards import find_fork_hazards
 from penstock.worker.process.worker_main import WorkerDescriptors, preload_runtime, run_worker
 
 _RECEIVE_BYTES = 65_536
@@ -116,6 +117,13 @@ class Zygote:
     # ---- the app
 
     def _import(self, load: Load) -> None:
+        self._load = load
+        if load.start_method == "fresh":
+            # Not imported here: a model that is built at import would take its memory, or its GPU's, once more.
+            self._must_exec = True
+            self._prepare_to_fork()
+            self._send(Loaded(0.0, []))
+            return
         began = perf_counter()
         try:
             self._app = loader.load(load)
@@ -125,12 +133,10 @@ class Zygote:
             declared = error.declared if isinstance(error, DisagreementError) else None
             self._send(LoadFailed(user_traceback(error), declared))
             self._flush_and_exit()
-        self._load = load
-        threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-        # A fork copies only the thread that forks: locks held by other threads would stay locked forever.
-        self._must_exec = bool(threads)
+        hazards = find_fork_hazards()
+        self._must_exec = bool(hazards) and load.start_method == "auto"
         self._prepare_to_fork()
-        self._send(Loaded(perf_counter() - began, threads))
+        self._send(Loaded(perf_counter() - began, hazards))
 
     def _flush_and_exit(self) -> NoReturn:
         sys.stdout.flush()
@@ -180,7 +186,7 @@ class Zygote:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        pid = os.fork()
+        pid = forks.fork_worker()
         if pid == 0:
             self._close_in_fork()
             run_worker(lambda: self._app, spawn, descriptors, parent=parent)
@@ -255,6 +261,8 @@ def main() -> NoReturn:
     engine.setblocking(True)
     process_setup.die_with_parent()
     process_setup.ignore_stop_signals()
+    process_setup.write_utf8()
+    forks.restore_signals_in_children()
     process_setup.take_name("penstock zygote")
     Zygote(engine).serve()
 
