@@ -11,6 +11,9 @@ from penstock.errors import DeclarationError
 DEFAULT_DRAIN_TIMEOUT: Final = 30.0
 """The time in seconds that admitted jobs have to finish at a shutdown, unless the host or the request sets another."""
 
+DEFAULT_START_TIMEOUT: Final = 600.0
+"""The time in seconds in which a worker must become ready, imports included, unless the app sets another."""
+
 SMALL_BODY_BYTES: Final = 1 << 16
 """Request bodies up to this size are small: bounded by their number alone, validated at once, and sent ahead."""
 

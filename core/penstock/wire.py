@@ -238,10 +238,23 @@ class Exited(msgspec.Struct, array_like=True, tag=25):
     status: int
 
 
+class SpawnFailed(msgspec.Struct, array_like=True, tag=26):
+    """The worker could not be started, for this reason: there is no process."""
+
+    worker: int
+    reason: str
+
+
+class Suspended(msgspec.Struct, array_like=True, tag=27):
+    """The worker's process was stopped by a signal (SIGSTOP or SIGTSTP), and may be continued."""
+
+    worker: int
+
+
 ToWorker = Run | Cancel | Credit | Stop
 FromWorker = Ready | SetupFailed | Done | Chunk
 ToZygote = Load | Spawn
-FromZygote = Loaded | LoadFailed | Spawned | Exited
+FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited
 
 Message = ToWorker | FromWorker | ToZygote | FromZygote
 

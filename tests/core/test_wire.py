@@ -50,6 +50,8 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.LoadFailed: st.builds(wire.LoadFailed, st.text(), DECLARED),
     wire.Spawn: st.builds(wire.Spawn, IDS, st.text(), st.text(), st.none() | st.text()),
     wire.Spawned: st.builds(wire.Spawned, IDS, IDS),
+    wire.SpawnFailed: st.builds(wire.SpawnFailed, IDS, st.text()),
+    wire.Suspended: st.builds(wire.Suspended, IDS),
     wire.Exited: st.builds(wire.Exited, IDS, st.integers(min_value=-64, max_value=255)),
 }
 PARTS = {wire.About, wire.Work, wire.Failure, wire.Declared}

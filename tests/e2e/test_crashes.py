@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import random
+import resource
 import signal
 import threading
 import time
@@ -71,6 +72,11 @@ def is_alive(pid: int) -> bool:
 def parent_of(pid: int) -> int:
     """The process that started it."""
     return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+
+
+def descriptors_of(pid: int) -> list[int]:
+    """The descriptors that the process has open."""
+    return [int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def all_worker_pids(served: Served) -> list[int]:
@@ -436,3 +442,40 @@ def test_nothing_survives_the_master(marks: Path, name: str) -> None:
             assert served.survivors()
             wait_until(lambda: not served.survivors(), "the end of everything", timeout=10.0)
         assert served.events("orphaned")
+
+
+# ---- what runs out, and what hangs
+
+
+def test_connections_cannot_keep_a_worker_from_coming_back(marks: Path) -> None:
+    """With every descriptor of the HTTP process in use, a worker that dies is replaced as fast as ever."""
+    with Served(TARGET, "--log-format", "json", environment={FOLDER_VARIABLE: str(marks)}) as served:
+        pid = worker_pid(served, "vandals")
+        http_process = parent_of(parent_of(pid))
+        limit = max(descriptors_of(http_process)) + 10
+        resource.prlimit(http_process, resource.RLIMIT_NOFILE, (limit, limit))
+        with contextlib.ExitStack() as connections:
+            for _ in range(limit):
+                connections.enter_context(served.connect())
+            wait_until(lambda: len(descriptors_of(http_process)) == limit, "the last descriptor")
+            ready = len(served.events("worker-ready"))
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: len(served.events("worker-ready")) > ready, "another worker", timeout=5.0)
+
+
+def test_a_stopped_zygote_does_not_delay_the_end(marks: Path) -> None:
+    """The ends of workers are seen without it, so that SIGTERM takes as long as ever."""
+    with Served(TARGET, "--log-format", "json", environment={FOLDER_VARIABLE: str(marks)}) as served:
+        os.kill(parent_of(worker_pid(served, "vandals")), signal.SIGSTOP)
+        began = time.monotonic()
+        assert served.stop() == 0
+        assert time.monotonic() - began < 6.0
+
+
+def test_a_stopped_worker_is_replaced(served: Served) -> None:
+    """An idle worker that is stopped by a signal is killed after a while, and serves again from another process."""
+    pid = worker_pid(served, "vandals")
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: any(event.get("pid") == pid for event in served.events("kill")), "the kill", timeout=8.0)
+    check_neighbour(served)
+    assert worker_pid(served, "vandals") != pid

@@ -30,7 +30,7 @@ from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
 from penstock.scheduler.pools import Worker, WorkerPool
 from penstock.scheduler.shared_state import SchedulerState
-from penstock.scheduler.states import PAUSED
+from penstock.scheduler.states import PAUSED, STARTING
 from penstock.scheduler.timers import NEVER
 from penstock.testing import simulation
 from penstock.testing.simulation import SimulationFailed, simulate
@@ -460,6 +460,20 @@ def the_abandoned_are_taken_to_be_finished(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(drain, "_abandon", forgetful)
 
 
+def starts_may_take_forever(patch: pytest.MonkeyPatch) -> None:
+    due = supervision.on_worker_due
+
+    def patient(state: SchedulerState, worker: Worker, now: float) -> None:
+        if worker.state is not STARTING:
+            due(state, worker, now)
+
+    patch.setattr(supervision, "on_worker_due", patient)
+
+
+def suspended_workers_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(supervision, "on_worker_suspended", lambda *_: None)
+
+
 def a_recall_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     take_back = sending_ahead.take_back
 
@@ -499,6 +513,8 @@ def jobs_go_from_one_dead_worker_to_another(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTATIONS = [
+    starts_may_take_forever,
+    suspended_workers_stay,
     a_recall_is_forgotten,
     the_late_word_of_the_dead_is_held_against_them,
     forged_results_are_believed,

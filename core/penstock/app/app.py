@@ -15,7 +15,7 @@ from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Retries, Timeouts
+from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Retries, Timeouts
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -37,6 +37,9 @@ class App:
     settings:
         Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
         override them.
+    start_timeout:
+        Seconds in which a worker must become ready, from its start to the end of ``setup``, the import of the app
+        included; then it is killed and started again. None for no limit.
     nan:
         The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
         names their place, ``"null"`` sends null.
@@ -63,14 +66,17 @@ class App:
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         nan: Literal["error", "null"] = "error",
         start_method: StartMethod = "auto",
+        start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
         declaration.require_import_name(import_name)
         declaration.require_choice("App", nan=nan, choices=("error", "null"))
         declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
+        declaration.require_start_timeout(start_timeout)
         self.import_name = import_name
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
         self.nan = nan
+        self.start_timeout = start_timeout
         self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
         self.source_files: dict[str, str] = {}

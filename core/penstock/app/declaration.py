@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -178,6 +179,14 @@ def require_import_name(import_name: Any) -> None:
     """Raise ``DeclarationError`` unless ``import_name`` can be a module's name."""
     if not isinstance(import_name, str) or not import_name:
         raise DeclarationError(f"App({import_name!r}): the argument is not a module's name; write App(__name__)")
+
+
+def require_start_timeout(seconds: Any) -> None:
+    """Raise ``DeclarationError`` unless ``seconds`` is a positive number, or None."""
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise DeclarationError(f"App(start_timeout={seconds!r}): use a number of seconds above 0, or None for no limit")
 
 
 def name_of(path: Any, name: Any) -> str:

@@ -146,6 +146,14 @@ class Inbox:
         started = self._last_started(link) if blames_jobs else 0
         self._receive(on.WorkerExited(link.worker, reason, link.setup_error, started))
 
+    def on_start_failure(self, worker: int, reason: str) -> None:
+        """Process that a worker has no process: an exit before it was ready."""
+        self._receive(on.WorkerExited(worker, reason))
+
+    def on_suspended(self, link: WorkerLink, reason: str) -> None:
+        """Process that a worker's process is stopped by a signal."""
+        self._receive(on.WorkerSuspended(link.worker, reason))
+
     def _last_started(self, link: WorkerLink) -> int | None:
         """Return the inline attempt that the worker had begun, or None if that is unknown.
 

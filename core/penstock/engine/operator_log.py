@@ -75,10 +75,13 @@ class OperatorLog:
         )
 
     def _worker_lost(self, report: reports.WorkerLostReport) -> None:
+        what = f"exited by itself while {report.was}"
+        if self._pid_of(report.worker.id) is None:
+            what = "did not start"
         log_event(
             logging.ERROR,
             report.event,
-            f"worker {report.worker.place.name} exited by itself while {report.was}: {report.reason}",
+            f"worker {report.worker.place.name} {what}: {report.reason}",
             **self._worker_fields(report.worker),
             reason=report.reason,
             **self._held_fields(report.attempts),

@@ -73,7 +73,14 @@ class Performer:
     ) -> None:
         manifest = Manifest.of(app)
         self.inbox = Inbox(scheduler, observers, self.receive, reactor.time, manifest=manifest)
-        self.processes = WorkerProcesses(reactor, target, self.inbox, manifest=manifest, start_method=app.start_method)
+        self.processes = WorkerProcesses(
+            reactor,
+            target,
+            self.inbox,
+            manifest=manifest,
+            start_method=app.start_method,
+            load_seconds=app.start_timeout,
+        )
         self.after_turn: Callable[[], None] | None = None
         self._app = app
         self.reactor = reactor

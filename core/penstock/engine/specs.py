@@ -9,7 +9,10 @@ from penstock.scheduler import LaneSpec, PoolSpec
 
 def pool_specs(app: App) -> list[PoolSpec]:
     """Return a spec for each of the app's pools."""
-    return [PoolSpec(name=pool.name, workers=pool.workers, capacity=pool.capacity) for pool in app.pools.values()]
+    return [
+        PoolSpec(name=pool.name, workers=pool.workers, capacity=pool.capacity, start_timeout=app.start_timeout)
+        for pool in app.pools.values()
+    ]
 
 
 def lane_specs(app: App, registry: Registry) -> list[LaneSpec]:

@@ -11,6 +11,7 @@ line, each of them indented (in JSON it is a string like any other).
 """
 
 from penstock.eventlog.event_logging import (
+    LOGGER_NAME,
     configure_logging,
     current_format,
     end_last_resort,
@@ -22,6 +23,7 @@ from penstock.eventlog.event_records import EventRecord, text_value
 from penstock.eventlog.log_formatters import JsonFormatter, TextFormatter
 
 __all__ = [
+    "LOGGER_NAME",
     "EventRecord",
     "JsonFormatter",
     "TextFormatter",

@@ -105,6 +105,13 @@ class WorkerExited(msgspec.Struct, gc=False):
     started: int | None = None
 
 
+class WorkerSuspended(msgspec.Struct, gc=False):
+    """The worker's process was stopped by a signal, and not continued in time: it must be replaced."""
+
+    worker: int
+    reason: str
+
+
 class ProtocolBroken(msgspec.Struct, gc=False):
     """The worker has reported something that cannot be true: see ``conduct``. ``started`` as in ``WorkerExited``."""
 
@@ -159,6 +166,7 @@ Event = (
     | SetupFinished
     | WorkersDied
     | WorkerExited
+    | WorkerSuspended
     | ProtocolBroken
     | StartRequested
     | ImportFailed

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from penstock.policies import DEFAULT_START_TIMEOUT
 from penstock.scheduler.jobs import Attempt
 from penstock.scheduler.lanes import Lane
 from penstock.scheduler.states import BUSY, READY, STARTING, WORKER
@@ -27,11 +28,14 @@ class PoolSpec:
         The number of workers to keep.
     capacity:
         Units of concurrent work that one worker can hold; each attempt takes its lane's ``units``.
+    start_timeout:
+        Seconds in which a worker must become ready; None for no limit.
     """
 
     name: str
     workers: int = 1
     capacity: int = 1
+    start_timeout: float | None = DEFAULT_START_TIMEOUT
 
 
 def restart_delay(failures: int) -> float:
@@ -44,7 +48,7 @@ def restart_delay(failures: int) -> float:
 class Worker(Timed):
     """One worker process, from its start to its exit; never reused after that.
 
-    ``due`` bounds its tear-down, and before that the wait of its line: see ``sending_ahead``.
+    ``due`` bounds its start, then the wait of its line (see ``sending_ahead``), and at the end its tear-down.
     """
 
     __slots__ = (
@@ -108,7 +112,7 @@ class Worker(Timed):
 class Place(Timed):
     """One of a pool's places for a worker, kept when the worker is replaced. ``due`` is when to start the next one."""
 
-    __slots__ = ("failures", "index", "name", "pool", "restarts", "worker")
+    __slots__ = ("failures", "index", "name", "pool", "problem", "restarts", "worker")
 
     timer_kind: ClassVar[str] = "place"
 
@@ -119,17 +123,19 @@ class Place(Timed):
         self.name = f"{pool.name}/{index}"
         self.worker: Worker | None = None
         self.failures = 0  # exits in a row without a finished attempt
+        self.problem = ""  # the reason of the latest of them
         self.restarts = 0
 
 
 class WorkerPool:
     """The workers of one or more lanes."""
 
-    __slots__ = ("capacity", "failure", "lanes", "name", "only", "places", "was_ready")
+    __slots__ = ("capacity", "failure", "lanes", "name", "only", "places", "start_timeout", "was_ready")
 
     def __init__(self, spec: PoolSpec) -> None:
         self.name = spec.name
         self.capacity = spec.capacity
+        self.start_timeout = spec.start_timeout
         self.places = [Place(self, index) for index in range(spec.workers)]
         self.lanes: list[Lane] = []
         self.only: Lane | None = None  # its lane, if it has exactly one, as most pools have

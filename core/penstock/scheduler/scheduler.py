@@ -97,6 +97,7 @@ class Scheduler:
             on.SetupFinished: supervision.on_setup_finished,
             on.WorkersDied: supervision.on_workers_died,
             on.WorkerExited: supervision.on_worker_exited,
+            on.WorkerSuspended: supervision.on_worker_suspended,
             on.ProtocolBroken: supervision.on_protocol_broken,
             on.ImportFailed: supervision.on_import_failed,
             on.DrainRequested: drain.on_drain_requested,

@@ -24,7 +24,7 @@ from penstock.scheduler.reports import (
     WorkerReadyReport,
 )
 from penstock.scheduler.shared_state import SchedulerState
-from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, JOB
+from penstock.scheduler.states import ATTEMPT, DEAD, DRAINING, JOB, STARTING
 from penstock.scheduler.timers import NEVER
 
 TEARDOWN_SECONDS: Final = 5.0
@@ -58,6 +58,8 @@ def _start_worker(state: SchedulerState, place: Place, now: float) -> None:
     place.worker = worker
     state.workers[worker.id] = worker
     state.out.append(do.StartWorker(worker.id, place.pool.name, place.index))
+    if place.pool.start_timeout is not None:
+        state.timers.arm(worker, now + place.pool.start_timeout)
 
 
 def on_setup_finished(state: SchedulerState, event: on.SetupFinished, now: float) -> None:
@@ -66,6 +68,7 @@ def on_setup_finished(state: SchedulerState, event: on.SetupFinished, now: float
     if worker is None or worker.state is DEAD:
         return  # killed at the same moment
     started = worker.since
+    state.timers.disarm(worker)
     worker.move("be ready", now)
     pool = worker.pool
     state.report(WorkerReadyReport(worker, event.seconds))
@@ -102,11 +105,12 @@ def on_worker_exited(state: SchedulerState, event: on.WorkerExited, now: float) 
         worker.move("exit", now)
     elif was is not DEAD:
         place.failures += 1
+        place.problem = event.error or f"its workers exit before they are ready: {event.reason}"
         worker.move("die", now)
         state.report(WorkerLostReport(worker, was, list(worker.attempts.values()), event.reason, event.error))
         _lose_attempts(state, worker, now, event.started)
     if not state.is_draining or place.pool.has_queued:
-        _replace(state, place, event.error, now)
+        _replace(state, place, now)
     dispatching.dispatch(state, place.pool, now)
 
 
@@ -116,14 +120,15 @@ def on_protocol_broken(state: SchedulerState, event: on.ProtocolBroken, now: flo
     if worker is None or worker.state is DEAD:
         return
     worker.place.failures += 1
+    worker.place.problem = f"its workers break the protocol: {event.reason}"
     kill(state, worker, now, f"it broke the protocol: {event.reason}", started=event.started)
     dispatching.dispatch(state, worker.pool, now)
 
 
-def _replace(state: SchedulerState, place: Place, error: str, now: float) -> None:
+def _replace(state: SchedulerState, place: Place, now: float) -> None:
     pool = place.pool
     if place.failures >= MAX_START_TRIES and not pool.was_ready:
-        _fail_pool(state, pool, error, now)
+        _fail_pool(state, pool, place.problem, now)
     if pool.failure is not None:
         _answer_stranded(state, pool, now)
         return
@@ -139,7 +144,7 @@ def _replace(state: SchedulerState, place: Place, error: str, now: float) -> Non
 def _fail_pool(state: SchedulerState, pool: WorkerPool, error: str, now: float) -> None:
     if pool.failure is not None:
         return
-    pool.failure = error or "its workers exit before they are ready"
+    pool.failure = error
     state.report(PoolFailedReport(pool, pool.failure))
     _answer_stranded(state, pool, now)
 
@@ -153,6 +158,14 @@ def _answer_stranded(state: SchedulerState, pool: WorkerPool, now: float) -> Non
         for job in lane.waiting():
             lost = WorkerLost(sentence, retryable=True) if job.attempts else NotReady(sentence)
             answers.answer(state, job, "fail", job.failure or lost, now)
+
+
+def on_worker_suspended(state: SchedulerState, event: on.WorkerSuspended, now: float) -> None:
+    """Kill a worker that is stopped by a signal: it answers nothing, and runs no deadline out that could end it."""
+    worker = state.workers.get(event.worker)
+    if worker is not None and worker.state is not DEAD:
+        kill(state, worker, now, event.reason)
+        dispatching.dispatch(state, worker.pool, now)
 
 
 # ---- what becomes of lost work
@@ -243,8 +256,13 @@ def stop_worker(state: SchedulerState, worker: Worker, now: float) -> None:
 
 
 def on_worker_due(state: SchedulerState, worker: Worker, now: float) -> None:
-    """Handle a worker's timer: its line has waited too long, or its tear-down takes too long."""
-    if worker.line:
+    """Handle a worker's timer: its start or its tear-down takes too long, or its line has waited too long."""
+    if worker.state is STARTING:
+        place = worker.place
+        place.failures += 1
+        place.problem = f"its workers were not ready within {place.pool.start_timeout:g} s"
+        kill(state, worker, now, f"it was not ready within {place.pool.start_timeout:g} s (App(start_timeout=))")
+    elif worker.line:
         state.recall_line(worker)
     elif worker.state is DRAINING:
         kill(state, worker, now, f"its tear-down took longer than {TEARDOWN_SECONDS:g} s")

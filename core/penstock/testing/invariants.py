@@ -201,6 +201,8 @@ def _check_worker(worker: Worker) -> int:
         _broken(f"{worker!r} should not be {state}")
     if state == DRAINING and not is_used:
         _check_armed(worker, 1e300)  # it was asked to stop, and is killed if it does not
+    if state == STARTING and worker.pool.start_timeout is not None:
+        _check_armed(worker, worker.since + worker.pool.start_timeout)
     if worker.place.worker not in (worker, None):  # a dead one has left it
         _broken(f"{worker!r} is not in its place")
     return len(worker.attempts)

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from typing import Final
@@ -66,7 +67,10 @@ class Simulation(FakeEngine):
         self.seed = seed
         self.steps = 0
         self.dice = random.Random(seed)  # noqa: S311 - dice, not a secret
+        self.hang_dice = random.Random(~seed)  # noqa: S311 - dice of their own: hangs are rare, and change little else
         pools = draw_pools(self.dice)
+        if self.hang_dice.random() < 0.1:
+            pools = [replace(pool, start_timeout=0.1) for pool in pools]
         mistakes: Counter[str] = Counter()
         lanes = draw_lanes(self.dice, pools, mistakes)
         super().__init__(pools, lanes, max_queue_bytes=self.dice.choice((150_000, 1 << 28)))
@@ -110,6 +114,8 @@ class Simulation(FakeEngine):
         self._arrive()
         self._strike()
         self._forge()
+        if self.hang_dice.random() < 0.1:
+            self._suspend()
         self.agenda.plan(self.weather.load_failure, self._fail_load)
         self._plan_pause()
         while not self.scheduler.is_drained:
@@ -257,6 +263,15 @@ class Simulation(FakeEngine):
             require(breach is not None, f"worker {worker} has forged {event!r}, and is believed")
             self.receive(on.ProtocolBroken(worker, breach or "", self.workers[worker].last_begun()))
             require(self.scheduler.workers[worker].state is DEAD, f"worker {worker} has forged {event!r}, and goes on")
+
+    def _suspend(self) -> None:
+        """Report that a worker is suspended, and check that it is given up. It may still act until it is killed."""
+        self.agenda.plan(self.hang_dice.expovariate(0.1), self._suspend)
+        if self.workers:
+            worker = self.hang_dice.choice(sorted(self.workers))
+            self.receive(on.WorkerSuspended(worker, "SIGSTOP"))
+            known = self.scheduler.workers.get(worker)
+            require(known is None or known.state is DEAD, f"worker {worker} is suspended, and goes on")
 
     def _fail_load(self) -> None:
         self.receive(on.TimePassed())  # the timers that are due go first, and may start workers

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock import eventlog
-from penstock_gunicorn import PenstockApplication, inherits_listener, open_listener
+from penstock_gunicorn import PenstockApplication, application, inherits_listener, open_listener, worker
 
 BIG = 32 * 2**20
 
@@ -138,7 +138,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--drain-timeout", type=float, default=30.0)
     parser.add_argument("--load", default="fine")
+    parser.add_argument("--heartbeat", type=float, default=worker.HEARTBEAT)
+    parser.add_argument("--heartbeat-timeout", type=int, default=application.HEARTBEAT_TIMEOUT)
     options = parser.parse_args()
+    worker.HEARTBEAT = options.heartbeat
+    application.HEARTBEAT_TIMEOUT = options.heartbeat_timeout
     eventlog.configure_logging("json")
     PenstockApplication(
         load(options.load),

@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gunicorn.arbiter import Arbiter
 
 from penstock.errors import DeclarationError
-from penstock_gunicorn import describe_failure, open_listener
+from penstock.testing.clock import MockClock
+from penstock_gunicorn import application, describe_failure, open_listener, worker
+from penstock_gunicorn.application import PenstockArbiter
 from tests.serving import HOST, Answer, Served, wait_until
 
 STANDIN = Path(__file__).with_name("standin.py")
@@ -174,6 +177,35 @@ def test_a_killed_http_process_is_replaced() -> None:
         wait_until(lambda: served.count("listening") == 2, "the second gunicorn worker")
         assert served.state()["pid"] != first
         assert served.stop() == 0
+
+
+def test_an_http_process_that_hangs_is_replaced() -> None:
+    """One whose event loop stands still for a while is killed, and another one takes over its socket."""
+    with StandIn("--heartbeat", "0.1", "--heartbeat-timeout", "1") as served:
+        first = served.state()["pid"]
+        os.kill(first, signal.SIGSTOP)
+        wait_until(lambda: served.count("listening") == 2, "another process", timeout=PROMPT + 3.0)
+        assert served.state()["pid"] != first
+
+
+def test_the_default_heartbeat_replaces_an_http_process_within_15_seconds() -> None:
+    """The limit, one look of the arbiter, and the second between SIGABRT and SIGKILL leave time for the start."""
+    assert application.HEARTBEAT_TIMEOUT + 1.0 + 1.0 <= 12.0
+    assert application.HEARTBEAT_TIMEOUT > 5 * worker.HEARTBEAT
+
+
+def test_a_machine_that_was_paused_kills_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the arbiter itself has not run, a missing heartbeat proves nothing; the next look counts again."""
+    looks: list[float] = []
+    clock = MockClock()
+    monkeypatch.setattr(application.time, "monotonic", clock)
+    monkeypatch.setattr(Arbiter, "__init__", lambda self, app: None)
+    monkeypatch.setattr(Arbiter, "murder_workers", lambda self: looks.append(clock.now))
+    arbiter = PenstockArbiter(None)
+    for seconds in (1.0, 100.0, 1.0):
+        clock.advance(seconds)
+        arbiter.murder_workers()
+    assert looks == [clock.now - 101.0, clock.now]
 
 
 def test_an_orphan_ends_by_itself() -> None:

@@ -479,6 +479,15 @@ def test_an_app_knows_its_module(import_name: Any) -> None:
     assert App("shop").import_name == "shop"
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), True, "10"])
+def test_a_start_timeout_is_a_time_or_none(seconds: Any) -> None:
+    """Anything else is refused, with what to write."""
+    with pytest.raises(DeclarationError, match=r"start_timeout=.*None for no limit"):
+        App("shop", start_timeout=seconds)
+    assert App("shop").start_timeout == 600.0
+    assert App("shop", start_timeout=None).start_timeout is None
+
+
 def test_the_start_method_is_one_of_three() -> None:
     """``start_method`` is checked when the app is created, and the error lists the values."""
     assert [App("shop", start_method=method).start_method for method in ("auto", "fork", "fresh")][2] == "fresh"

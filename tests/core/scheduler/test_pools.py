@@ -127,6 +127,84 @@ def test_a_pool_that_has_been_ready_is_never_given_up() -> None:
     assert engine.scheduler.unready_reasons() == []
 
 
+class NeverReady(FakeEngine):
+    """An engine whose workers hang in their set-up."""
+
+    def start_worker(self, command: do.StartWorker) -> None:
+        self.workers[command.worker] = FakeWorker(command.worker, self.agenda, self.receive, setup_seconds=1e9)
+
+
+def test_a_start_has_a_time_limit() -> None:
+    """A worker that hangs in its start is killed and started again; a pool of nothing else is given up after three."""
+    engine = NeverReady([PoolSpec(name="default", start_timeout=10.0)])
+    engine.start()
+    engine.advance(9.9)
+    assert events(engine) == []
+    engine.advance(50.0)
+    assert events(engine) == ["kill", "restart", "kill", "restart", "kill", "pool-failed"]
+    assert [report.delay for report in engine.reports if report.event == "restart"] == [0, 1]
+    assert engine.reports[-1].error == "its workers were not ready within 10 s"
+
+
+def test_a_start_may_have_no_time_limit() -> None:
+    """Without ``start_timeout`` a model may take as long as it needs."""
+    engine = NeverReady([PoolSpec(name="default", start_timeout=None)])
+    engine.start()
+    engine.advance(1e6)
+    assert events(engine) == []
+
+
+def test_the_limit_of_a_start_ends_with_the_start() -> None:
+    """A worker that was ready in time is never killed for its start."""
+    engine = FakeEngine([PoolSpec(name="default", start_timeout=10.0)])
+    engine.start()
+    engine.advance(100.0)
+    assert events(engine) == ["worker-ready", "pool-ready"]
+
+
+def test_a_worker_without_a_process_backs_off_like_one_that_exits() -> None:
+    """An exit before the worker was ready is how a start fails, and a pool that has been ready tries indefinitely."""
+    engine = ready()
+    engine.receive(on.WorkerExited(1, "signal SIGKILL"))
+    for worker in range(2, 6):
+        engine.receive(on.WorkerExited(worker, "Too many open files"))
+        engine.advance(10.0 if worker < 5 else 0.0)
+    delays = [report.delay for report in engine.reports if report.event == "restart"]
+    assert delays == [0, 1, 2, 4, 8]
+
+
+def test_the_reason_of_a_failed_start_is_the_reason_of_the_pool() -> None:
+    """Where there is no traceback, the operator reads why the process could not be started."""
+    engine = NeverReady()
+    engine.start()
+    for worker in (1, 2, 3):
+        engine.receive(on.WorkerExited(worker, "Too many open files"))
+        engine.advance(5.0)
+    assert engine.reports[-1].error.endswith("exit before they are ready: Too many open files")
+
+
+@pytest.mark.parametrize("behaviour", [None, Behaviour.SLOW], ids=["idle", "busy"])
+def test_a_suspended_worker_is_replaced(behaviour: Behaviour | None) -> None:
+    """It is killed, its work runs elsewhere at no charge, and its replacement starts at once."""
+    engine = ready()
+    job = engine.submit(behaviour=behaviour) if behaviour else None
+    engine.receive(on.WorkerSuspended(1, "stopped by SIGSTOP"))
+    engine.advance(5.0)
+    assert [report.reason for report in engine.reports if report.event == "kill"] == ["stopped by SIGSTOP"]
+    assert [report.delay for report in engine.reports if report.event == "restart"] == [0]
+    assert engine.scheduler.unready_reasons() == []
+    assert job is None or (code(job), job.spent) == ("ok", 1)
+
+
+def test_news_of_a_suspended_worker_may_come_too_late() -> None:
+    """By then the worker may have been killed, or may have exited."""
+    engine = ready()
+    engine.receive(on.WorkerSuspended(1, "stopped"))
+    assert engine.receive(on.WorkerSuspended(1, "stopped")) == []
+    engine.receive(on.WorkerExited(1, "signal SIGKILL"))
+    assert engine.receive(on.WorkerSuspended(1, "stopped")) == []
+
+
 def test_a_full_queue_refuses() -> None:
     """``max_queue`` bounds the waiting jobs; a refused request appears in no count of jobs."""
     engine = ready(lane(max_queue=2))

@@ -11,9 +11,10 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 
-from penstock.engine.processes.dying import is_dying
 from penstock.engine.processes.output_pump import OutputPump
+from penstock.engine.processes.process_handle import ProcessHandle
 from penstock.engine.reactors.reactor import Reactor
 from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer, SendBuffer
 from penstock.wire import (
@@ -51,6 +52,18 @@ class WorkerLink:
         Called with the link and the messages that have arrived, in order.
     on_broken:
         Called with the link and the reason if the bytes that have arrived are not messages.
+    on_end:
+        Called with the link when the process has ended, on platforms that have pidfds.
+
+    Attributes
+    ----------
+    process:
+        The process, as far as the link knows it.
+
+    Raises
+    ------
+    OSError
+        If a descriptor cannot be opened. Nothing is left open then.
     """
 
     def __init__(  # noqa: PLR0917 - one owner creates it
@@ -61,16 +74,15 @@ class WorkerLink:
         name: str,
         on_messages: Callable[[WorkerLink, list[Message]], None],
         on_broken: Callable[[WorkerLink, str], None],
+        *,
+        on_end: Callable[[WorkerLink], None],
     ) -> None:
         self.worker = worker
         self.name = name
-        self.pid: int | None = None
+        self.process = ProcessHandle(reactor, lambda: on_end(self))
         self.setup_error = ""
         self._last_started = 0
         self._is_closed = False
-        self._pidfd = -1
-        self._is_spawned = False
-        self._is_doomed = False  # to be killed as soon as its pid is known
         self._reactor = reactor
         self._buffer = buffer
         self._on_messages = on_messages
@@ -80,16 +92,26 @@ class WorkerLink:
         self._is_flush_planned = False
         self._is_blocked = False
         self._is_distrusted = False
-        self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
-        memory = _shared_memory()
-        self._memory = mmap.mmap(memory, SHARED_BYTES)
-        self._words = memoryview(self._memory).cast("Q")
-        output, their_output = os.pipe()
-        self._words[WORD_LOG_KEY], self._words[WORD_LOG_KEY + 1] = secrets.randbits(64), secrets.randbits(64)
-        self._output = OutputPump(reactor, output, name, log_mark(self._words))
+        with ExitStack() as undo:
+            self._socket, theirs = socket.socketpair()
+            undo.enter_context(self._socket)
+            undo.enter_context(theirs)
+            self._socket.setblocking(False)
+            memory = _shared_memory()
+            undo.callback(os.close, memory)
+            self._memory = mmap.mmap(memory, SHARED_BYTES)
+            undo.enter_context(self._memory)
+            self._words = memoryview(self._memory).cast("Q")
+            undo.callback(self._words.release)
+            self._words[WORD_LOG_KEY], self._words[WORD_LOG_KEY + 1] = secrets.randbits(64), secrets.randbits(64)
+            output, their_output = os.pipe()
+            undo.callback(os.close, their_output)
+            undo.callback(os.close, output)
+            self._output = OutputPump(reactor, output, name, log_mark(self._words))
+            undo.callback(reactor.watch_readable, output, None)
+            reactor.watch_readable(self._socket.fileno(), self._on_readable)
+            undo.pop_all()
         self._theirs = [theirs.detach(), memory, their_output]
-        reactor.watch_readable(self._socket.fileno(), self._on_readable)
 
     def __repr__(self) -> str:
         return f"<WorkerLink {self.name} pid {self.pid}>"
@@ -106,31 +128,18 @@ class WorkerLink:
         while self._theirs:
             os.close(self._theirs.pop())
 
-    def on_spawned(self, pid: int, pidfd: int) -> None:
-        """Record that the process exists. ``pidfd`` is -1 on platforms without pidfds."""
-        self.pid = pid
-        self._is_spawned = True
-        self._pidfd = pidfd
-        if self._is_doomed:
-            self.kill()
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, for operators; None until it is known."""
+        return self.process.pid
 
     def on_named(self, pid: int) -> None:
-        """Record the pid that the worker says it has, for operators, until the zygote reports it.
-
-        No signal is ever sent to it: it might be that of any process.
-        """
-        if not self._is_spawned:
-            self.pid = pid
-
-    @property
-    def is_dying(self) -> bool:
-        """True if the process has been started and has ended, or is about to."""
-        return self._is_spawned and self.pid is not None and is_dying(self.pid, self._pidfd)
+        """Record the pid that the worker says it has."""
+        self.process.on_named(pid)
 
     def kill(self) -> None:
         """Send SIGKILL, now or as soon as the process exists."""
-        self._is_doomed = True
-        self._signal(signal.SIGKILL)
+        self.process.kill()
 
     def interrupt(self, attempt: int) -> None:
         """Raise an exception in the user's code, if it is inside this attempt right now.
@@ -139,7 +148,7 @@ class WorkerLink:
         attempt, and the worker reads the word before it enters user code.
         """
         self._words[WORD_INTERRUPT] = attempt
-        self._signal(signal.SIGUSR1)
+        self.process.signal(signal.SIGUSR1)
 
     def recall(self, attempt: int) -> int:
         """Take back the attempts that were sent ahead: the worker begins none up to this one from now on.
@@ -157,22 +166,11 @@ class WorkerLink:
             self._last_started = self._words[WORD_STARTED]
         return self._last_started
 
-    def _signal(self, number: int) -> None:
-        if self.pid is None or not self._is_spawned or self._socket.fileno() < 0:
-            return  # the zygote has not started it yet, or has reaped it
-        try:
-            if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, number)
-            else:
-                os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass  # dead already; its exit is about to be reported
-
     def close(self) -> None:
         """Read what the worker left behind, and release everything. Idempotent."""
         if self._is_closed:
             return
-        self._is_spawned = False  # no longer: its pid may belong to another process by now
+        self.process.close()  # from now on its pid may belong to another process
         self._read_leftovers()
         self.last_started()
         self._is_closed = True
@@ -183,9 +181,6 @@ class WorkerLink:
         self.close_descriptors()
         self._words.release()
         self._memory.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
 
     # ---- messages
 

@@ -6,6 +6,7 @@ single-threaded, never runs a model and uses no device, which makes its forks fa
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -20,7 +21,20 @@ from typing import NoReturn
 from penstock.app import App, loader
 from penstock.app.manifest import DisagreementError
 from penstock.eventlog.standard_streams import occupy_standard_descriptors
-from penstock.wire import Exited, FrameReader, FromZygote, Load, Loaded, LoadFailed, Message, Spawn, Spawned, pack
+from penstock.wire import (
+    Exited,
+    FrameReader,
+    FromZygote,
+    Load,
+    Loaded,
+    LoadFailed,
+    Message,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Suspended,
+    pack,
+)
 from penstock.worker import forks
 from penstock.worker.failure_reports import user_traceback
 from penstock.worker.interrupts import ignore
@@ -143,22 +157,27 @@ class Zygote:
     # ---- workers
 
     def _spawn(self, spawn: Spawn) -> None:
-        descriptors = WorkerDescriptors(*(self._descriptors.popleft() for _ in range(3)))
+        received = [self._descriptors.popleft() for _ in range(min(3, len(self._descriptors)))]
         try:
+            if len(received) < 3:  # the kernel has dropped what this process had no descriptor left for
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            descriptors = WorkerDescriptors(*received)
             pid = self._exec(spawn, descriptors) if self._must_exec else self._fork(spawn, descriptors)
-        except OSError as error:  # out of processes or memory: report it as a worker that started and died
-            sys.stderr.write(f"penstock: cannot start worker {spawn.name}: {error}\n")
-            self._send(Exited(spawn.worker, os.EX_OSERR))
+        except OSError as error:  # out of descriptors, processes or memory
+            self._send(SpawnFailed(spawn.worker, error.strerror or str(error)))
             return
         finally:
-            for descriptor in (descriptors.engine, descriptors.memory, descriptors.output):
+            for descriptor in received:
                 os.close(descriptor)
         self._workers[pid] = spawn.worker
         self._announce(spawn.worker, pid)
 
     def _announce(self, worker: int, pid: int) -> None:
         # Only the zygote can reap the worker, so the pid is still the worker's here, even if it has died.
-        descriptors = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
+        try:
+            descriptors = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
+        except OSError:  # out of descriptors: the engine opens it
+            descriptors = []
         self._send(Spawned(worker, pid), descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -190,15 +209,17 @@ class Zygote:
         return process.pid
 
     def _reap(self) -> None:
-        """Reap the workers that have ended, and kill the processes that they leave behind."""
+        """Reap the workers that have ended, and kill the processes that they leave behind. Report those that stop."""
         try:
             while self._wake_read.recv(4096):
                 continue
         except BlockingIOError:
             pass
-        for pid in list(self._workers):
+        for pid, worker in list(self._workers.items()):
             # Wait without reaping: while the worker is a zombie, no other process can get its pid or process group.
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                if _was_stopped(pid):
+                    self._send(Suspended(worker))
                 continue
             _kill_group(pid)
             _, status = os.waitpid(pid, 0)
@@ -206,7 +227,8 @@ class Zygote:
             process = self._processes.pop(pid, None)
             if process is not None:
                 process.returncode = code  # otherwise subprocess would wait for it again
-            self._send(Exited(self._workers.pop(pid), code))
+            del self._workers[pid]
+            self._send(Exited(worker, code))
 
 
 def _lead_group(pid: int) -> None:
@@ -215,6 +237,14 @@ def _lead_group(pid: int) -> None:
         os.setpgid(pid, pid)
     except OSError:
         return  # the child has created it already, and has ended
+
+
+def _was_stopped(pid: int) -> bool:
+    """Return whether a signal has stopped the child since the last call. A debugger that stops it is not counted."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG) is not None
+    except ChildProcessError:  # it has ended by now
+        return False
 
 
 def _kill_group(pid: int) -> None:
