@@ -287,6 +287,8 @@ BROKEN = {
     "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "an unknown version": (b"POST /square HTTP/9.9\r\nHost: test\r\n\r\n", 400),
     "a space in a name": (b"POST /square HTTP/1.1\r\nHost : test\r\n\r\n", 400),
+    "no host": (HEAD.replace(b"Host: test\r\n", b"Connection: close\r\n") + b"Content-Length: 2\r\n\r\n{}", 400),
+    "a malformed host": (HEAD.replace(b": test", b": a/b\r\nConnection: close") + b"Content-Length: 2\r\n\r\n{}", 400),
     "an endless line": (b"POST /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: test\r\n\r\n", 414),
     "an endless header": (HEAD + b"X-Long: " + b"x" * 20_000 + b"\r\n\r\n", 431),
 }

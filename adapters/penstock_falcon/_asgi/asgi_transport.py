@@ -65,8 +65,8 @@ class AsgiTransport(Transport):
         return lookup, peer, began
 
     def requires_host(self, req: falcon.asgi.Request) -> bool:
-        """Return False: the server insists on it, and a scope that no server has made may do without."""
-        return False
+        """Return whether it is a request of HTTP/1.1 under our gunicorn worker; other servers check that themselves."""
+        return CONNECTION in req.scope and req.scope["http_version"] == "1.1"
 
     async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
         """Call a function that blocks in a thread of its own."""

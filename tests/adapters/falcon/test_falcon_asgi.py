@@ -239,7 +239,7 @@ def test_the_time_of_the_head_counts_against_the_total(engine: FakeEngine) -> No
 
     async def test() -> None:
         for seconds_ago, status, idle in ((15.0, 200, 3.0), (31.0, 408, 0.0)):
-            exchange = Exchange(limited(engine, 30.0), "/hasty", piece(b"x"))
+            exchange = Exchange(limited(engine, 30.0), "/hasty", piece(b"x"), host="test")
             connection = exchange.scope["penstock.connection"] = Connection(seconds_ago=seconds_ago)
             await exchange.run()
             assert (exchange.status, connection.is_last, connection.write_idle) == (status, status == 408, idle)

@@ -147,7 +147,7 @@ def test_the_shortage_of_descriptors_is_logged_once(caplog: pytest.LogCaptureFix
             reserve.hold(6)
         reserve.hold(5)
         reserve.close()
-    lines = [record.message for record in caplog.records]
+    lines = [record.msg for record in caplog.records]
     assert [line.partition(";")[0] for line in lines] == [
         "only 3 of 5 file descriptors could be reserved for workers that will have to be started: Too many open files"
     ] * 2
@@ -322,7 +322,7 @@ def test_a_start_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level("INFO")
     engine.links.clear()
     engine.performer.inbox.on_start_failure(1, "Too many open files")
-    assert [record.message for record in caplog.records] == [
+    assert [record.msg for record in caplog.records] == [
         "worker default/0 did not start: Too many open files",
         "worker default/0 is replaced now",
     ]
@@ -333,4 +333,4 @@ def test_a_suspended_worker_is_killed(caplog: pytest.LogCaptureFixture) -> None:
     """The log has the reason of the kill."""
     engine = engine_of(square_app)
     engine.performer.inbox.on_suspended(ready(engine), "it was stopped by a signal")
-    assert "worker default/0 is killed: it was stopped by a signal" in [record.message for record in caplog.records]
+    assert "worker default/0 is killed: it was stopped by a signal" in [record.msg for record in caplog.records]
