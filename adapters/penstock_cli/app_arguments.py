@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from penstock_cli.serve_options import explained
+
 
 class AppCommand(click.Command):
     """A command with a TARGET. It passes everything after ``--`` to its function as ``arguments``, a tuple."""
@@ -16,7 +18,10 @@ class AppCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments before ``--``, and keep those after it as they are."""
         end = args.index("--") if "--" in args else len(args)
-        rest = super().parse_args(ctx, args[:end])
+        try:
+            rest = super().parse_args(ctx, args[:end])
+        except click.NoSuchOption as error:
+            raise explained(error) from None
         ctx.params["arguments"] = tuple(args[end + 1 :])
         return rest
 

@@ -17,6 +17,7 @@ import click
 
 from penstock_cli.app_arguments import AppCommand
 from penstock_cli.plugin_commands import PluginGroup
+from penstock_cli.serve_options import VariableOption
 from penstock_cli.sizes import ByteSize
 
 
@@ -70,18 +71,22 @@ def cli() -> None:
 
 @cli.command(cls=AppCommand)
 @click.argument("target")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", cls=VariableOption, default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
+    cls=VariableOption,
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
     help="The port to listen on; 0 picks a free one.",
 )
 @click.option("--debug", is_flag=True, help="Include exceptions of handlers in responses. Not for production.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-format", cls=VariableOption, type=click.Choice(["text", "json"]), default="text", show_default=True
+)
 @click.option(
     "--log-level",
+    cls=VariableOption,
     type=click.Choice(["debug", "info", "warning", "error", "critical"]),
     default="info",
     show_default=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from penstock.errors import DeclarationError
+from penstock.suggestions import in_seconds
 
 DEFAULT_DRAIN_TIMEOUT: Final = 30.0
 """The time in seconds that admitted jobs have to finish at a shutdown, unless the host or the request sets another."""
@@ -22,7 +23,7 @@ def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) ->
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): use a number of seconds")
+        raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): use a number of seconds{in_seconds(value)}")
     if value < 0:
         raise DeclarationError(f"{type(owner).__name__}({name}={value!r}): seconds cannot be negative")
     if math.isinf(value):

@@ -1,9 +1,14 @@
-"""Suggestions for a name that is not known: the closest known one, or a list of all of them."""
+"""Suggestions for a wrong value: the closest known name, a list of all of them, or a time without its unit."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import Final
+
+_SECONDS_OF_UNIT: Final = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+_WITH_UNIT: Final = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*({'|'.join(_SECONDS_OF_UNIT)})\s*", re.IGNORECASE)
 
 
 def closest(name: str, candidates: Iterable[str]) -> str | None:
@@ -27,3 +32,11 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     names = list(candidates)
     match = names[0] if len(names) == 1 else closest(name, names)
     return f"; did you mean {match!r}?" if match else ""
+
+
+def in_seconds(value: object) -> str:
+    """Return the advice for a time that is written with a unit, ``"30s"``: ``"; give seconds: 30"``. Otherwise ""."""
+    match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return ""
+    return f"; give seconds: {float(match[1]) * _SECONDS_OF_UNIT[match[2].lower()]:g}"

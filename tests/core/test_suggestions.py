@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.suggestions import closest, did_you_mean, near_miss
+from penstock.suggestions import closest, did_you_mean, in_seconds, near_miss
 
 
 def test_the_closest_name_is_found() -> None:
@@ -33,3 +33,20 @@ def test_a_near_miss_is_a_suggestion_or_a_list() -> None:
 def test_a_single_candidate_is_always_suggested(candidates: list[str], hint: str) -> None:
     """Otherwise only a close one is."""
     assert did_you_mean("ap", candidates) == hint
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("30s", "; give seconds: 30"),
+        ("1.5 min", "; give seconds: 90"),
+        ("250ms", "; give seconds: 0.25"),
+        ("30", ""),
+        ("s", ""),
+        (30, ""),
+        (None, ""),
+    ],
+)
+def test_a_time_with_a_unit_is_converted(value: object, advice: str) -> None:
+    """Other systems take "30s"; the message says what to write here."""
+    assert in_seconds(value) == advice

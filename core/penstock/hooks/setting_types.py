@@ -46,6 +46,21 @@ def shown(value: Any, kind: Any) -> Any:
     return msgspec.to_builtins(value, enc_hook=str)
 
 
+def accepted_words(kind: Any) -> str:
+    """Return the advice for a value that is not among the few that a type has: ``"; write true or false"``."""
+    words: list[str] = []
+    for part in _alternatives(kind):
+        if isinstance(part, inspect.BoolType):
+            words += ["true", "false"]
+        elif isinstance(part, inspect.LiteralType):
+            words += map(str, part.values)
+        elif isinstance(part, inspect.EnumType):
+            words += [str(member.value) for member in part.cls]
+        elif not isinstance(part, inspect.NoneType):
+            return ""
+    return f"; write {' or '.join(words)}" if words else ""
+
+
 def annotation_text(kind: Any) -> str:
     """Return a type as its author may have written it, without module names: ``float | None``."""
     origin, arguments = get_origin(kind), get_args(kind)

@@ -18,11 +18,15 @@ import msgspec
 
 from penstock.app import App
 from penstock.errors import PluginError
-from penstock.hooks.setting_types import holds_secret, parsed
-from penstock.suggestions import closest, near_miss
+from penstock.hooks.setting_types import accepted_words, holds_secret, parsed
+from penstock.suggestions import closest, in_seconds, near_miss
 
 PREFIX: Final = "PENSTOCK_"
 CONFIG_VARIABLE: Final = "PENSTOCK_CONFIG"
+SERVER_VARIABLES: Final = frozenset(
+    {CONFIG_VARIABLE, "PENSTOCK_HOST", "PENSTOCK_PORT", "PENSTOCK_LOG_FORMAT", "PENSTOCK_LOG_LEVEL"}
+)
+"""Variables that belong to the server, not to a plug-in."""
 DEFAULT_FILE: Final = "pyproject.toml"
 FROM_APP: Final = "App(settings=...)"
 SHOWN_CHARACTERS: Final = 80
@@ -105,7 +109,7 @@ class Sources:
         self._environ = {
             name: value
             for name, value in environ.items()
-            if name.startswith(PREFIX) and name != CONFIG_VARIABLE and not _is_service_url(name, value)
+            if name.startswith(PREFIX) and name not in SERVER_VARIABLES and not _is_service_url(name, value)
         }
 
     def is_switched_off(self, name: str) -> bool:
@@ -193,7 +197,7 @@ class Sources:
         open_ended = tuple(variable_of(name, "") for name, keys in plugins.items() if keys is None)
         for variable in self._environ:
             if variable not in known and not variable.startswith(open_ended) and not _KUBERNETES.fullmatch(variable):
-                yield _unknown_variable(variable, known)
+                yield _unknown_variable(variable, [*known, *SERVER_VARIABLES])
 
 
 def fields_of(name: str, kind: Any) -> dict[str, msgspec.structs.FieldInfo]:
@@ -272,10 +276,12 @@ def _converted(plugin: str, key: str, kind: Any, setting: SettingValue) -> Any:
             return msgspec.convert(parsed(setting.value, kind), kind, strict=False)
         return msgspec.convert(setting.value, kind)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        # msgspec's message about a wrong member of an enumeration repeats the value.
-        reason = "invalid value" if holds_secret(kind) else str(error)
-        shown = "" if holds_secret(kind) else f" = {repr(setting.value)[:SHOWN_CHARACTERS]}"
-        raise PluginError(f"setting {key!r} of plug-in {plugin!r}{shown} ({setting.origin}): {reason}") from None
+        place = f"setting {key!r} of plug-in {plugin!r}"
+        if holds_secret(kind):  # msgspec's message about a wrong member of an enumeration repeats the value
+            raise PluginError(f"{place} ({setting.origin}): invalid value") from None
+        shown = repr(setting.value)[:SHOWN_CHARACTERS]
+        advice = in_seconds(setting.value) or accepted_words(kind)
+        raise PluginError(f"{place} = {shown} ({setting.origin}): {error}{advice}") from None
 
 
 def require_endpoints(app: App, names: Iterable[str], *, plugin: str, setting: str) -> None:

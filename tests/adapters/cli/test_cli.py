@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from penstock import App
+from penstock.hooks.registry import Registry
+from penstock.hooks.settings import CONFIG_VARIABLE, SERVER_VARIABLES
 from penstock_cli import main as command_line
 from penstock_cli.sizes import ByteSize
 from penstock_falcon import Settings
@@ -89,6 +93,10 @@ def test_version_and_help_are_there() -> None:
         (["--max-body", "lots"], "64KiB"),
         (["--start-method", "spawn"], "'auto', 'fork', 'fresh'"),
         (["--prot", "8000"], "--port"),
+        (["--workers", "4"], "There is no --workers: for HTTP processes use --http-workers"),
+        (["--reload"], "send SIGHUP to the server"),
+        (["--uds", "/tmp/x"], "use an address"),
+        (["--certfile", "cert.pem"], "a proxy that ends TLS"),
         (["extra"], "unexpected extra argument"),
     ],
 )
@@ -97,6 +105,40 @@ def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason:
     result = invoke("serve", "demo:app", *arguments)
     assert result.exit_code == 2
     assert reason in result.output
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "reason"),
+    [
+        ("PENSTOCK_PORT", "http", "not a valid integer"),
+        ("PENSTOCK_LOG_FORMAT", "xml", "'text', 'json'"),
+        ("PENSTOCK_LOG_LEVEL", "loud", "'debug', 'info'"),
+    ],
+)
+def test_a_wrong_variable_is_refused_with_its_name(
+    variable: str, text: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some options can be set in the environment."""
+    monkeypatch.setenv(variable, text)
+    result = invoke("serve", "demo:app")
+    assert result.exit_code == 2
+    assert variable in result.output
+    assert reason in result.output
+
+
+def test_the_environment_sets_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not taken for settings of plug-ins, and what Kubernetes sets is not taken for a port."""
+    seen: list[Any] = []
+    monkeypatch.setattr("penstock_cli.serving.serve_app", seen.append)
+    for port in ("4711", "tcp://10.0.0.1:80"):
+        variables = {"PENSTOCK_PORT": port, "PENSTOCK_HOST": "::1", "PENSTOCK_LOG_FORMAT": "json"}
+        assert CliRunner(env=variables).invoke(command_line.cli, ["serve", "demo:app"]).exit_code == 0
+    assert [(options.port, options.host, options.log_format) for options in seen] == [
+        (4711, "::1", "json"),
+        (8000, "::1", "json"),
+    ]
+    environ = dict.fromkeys(SERVER_VARIABLES - {CONFIG_VARIABLE}, "x")
+    assert Registry.load(App(__name__), environ).complaints == []
 
 
 @pytest.mark.parametrize(

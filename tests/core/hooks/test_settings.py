@@ -171,9 +171,10 @@ def test_values_of_the_app_and_the_file_keep_their_type(tmp_path: Path) -> None:
     ("key", "text", "complaint"),
     [
         ("count", "many", r"setting 'count' of plug-in 'every' = 'many' \(PENSTOCK_EVERY_COUNT\): Expected `int`"),
-        ("enabled", "perhaps", "Expected `bool`"),
-        ("mode", "quick", "'mode'.*quick"),
+        ("enabled", "yes", "Expected `bool`, got `str`; write true or false"),
+        ("mode", "quick", "'mode'.*quick.*; write fast or safe"),
         ("limit", "0", "> 0"),
+        ("limit", "30s", "; give seconds: 30"),
         ("limits", "a=1", "Expected `object`"),
         ("limits", '{"a": ', "'limits'.*truncated"),
         ("sizes", "1,two", r"Expected `int`.*\$\[1\]"),
