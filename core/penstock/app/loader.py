@@ -179,9 +179,14 @@ def _import_module(name: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         here = [path.stem for path in Path.cwd().glob("*.py")]
-        raise DeclarationError(
-            f"there is no module {error.name!r} in {Path.cwd()} or on sys.path{did_you_mean(error.name, here)}"
-        ) from None
+        advice = _with_colon(name) or did_you_mean(error.name, here)
+        raise DeclarationError(f"there is no module {error.name!r} in {Path.cwd()} or on sys.path{advice}") from None
+
+
+def _with_colon(name: str) -> str:
+    """Return the advice for ``module.app`` in place of ``module:app``, or ""."""
+    parent, _, attribute = name.rpartition(".")
+    return f"; did you mean '{parent}:{attribute}'?" if hasattr(sys.modules.get(parent), attribute) else ""
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -201,10 +206,22 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[path.stem]
+        if isinstance(error, ImportError) and "no known parent package" in str(error):
+            raise DeclarationError(f"{path} has a relative import, so it must be {_as_module(path)}") from error
         raise
     return module
+
+
+def _as_module(path: Path) -> str:
+    """Return how to load a file as part of its package."""
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    if folder == path.parent:
+        return "loaded as part of a package: write package.module in place of the file, in the folder of the package"
+    return f"loaded as {'.'.join(path.relative_to(folder).with_suffix('').parts)}, in the folder {folder}"
 
 
 def _run_script(path: Path) -> ModuleType:

@@ -110,6 +110,25 @@ def test_mistakes(target, said):
         load_app(target)
 
 
+def test_a_file_of_a_package_is_loaded_as_a_module():
+    """A file with relative imports cannot be run on its own; the message has the module to name instead."""
+    write("of_a_package/__init__.py", "")
+    write("of_a_package/service.py", "from .helper import help\n" + ONE)
+    with pytest.raises(DeclarationError, match=r"loaded as of_a_package\.service, in the folder /.*") as raised:
+        load_app("of_a_package/service.py")
+    assert isinstance(raised.value.__cause__, ImportError)
+    write("of_no_package.py", "from .helper import help\n" + ONE)
+    with pytest.raises(DeclarationError, match="loaded as part of a package"):
+        load_app("of_no_package.py")
+
+
+def test_a_dot_in_place_of_the_colon():
+    """Python's own separator is the first guess of a user."""
+    write("one_dotted.py", ONE)
+    with pytest.raises(DeclarationError, match=r"no module 'one_dotted\.service'.*did you mean 'one_dotted:service'\?"):
+        load_app("one_dotted.service")
+
+
 def test_missing_dependency_is_not_our_error():
     """A module that the user's module lacks is reported by Python, not treated as a wrong target."""
     write("lacking_app.py", "import module_that_nobody_has\n")
