@@ -16,6 +16,8 @@ from penstock.scheduler.reports import AnyReport
 
 Fields = dict[str, Any]
 
+_MOST_SHOWN = 64
+
 _WHY = {
     "cancel": "its caller has gone",
     "queue": "its queue timeout has passed",
@@ -42,10 +44,11 @@ class OperatorLog:
     def __init__(self, time: Callable[[], float], pid_of: Callable[[int], int | None]) -> None:
         self._time = time
         self._pid_of = pid_of
+        self._shown: set[str] = set()  # the tracebacks of failed starts since a worker was last ready
         self._writers: dict[type, Callable[[Any], None]] = {
             reports.WorkerReadyReport: self._worker_ready,
             reports.PoolReadyReport: _pool_ready,
-            reports.PoolFailedReport: _pool_failed,
+            reports.PoolFailedReport: self._pool_failed,
             reports.WorkerLostReport: self._worker_lost,
             reports.RestartReport: _restart,
             reports.InterruptReport: self._interrupt,
@@ -66,6 +69,7 @@ class OperatorLog:
     # ---- workers
 
     def _worker_ready(self, report: reports.WorkerReadyReport) -> None:
+        self._shown.clear()
         log_event(
             logging.INFO,
             report.event,
@@ -78,15 +82,35 @@ class OperatorLog:
         what = f"exited by itself while {report.was}"
         if self._pid_of(report.worker.id) is None:
             what = "did not start"
+        again, traceback = self._shown_once(report.error)
         log_event(
             logging.ERROR,
             report.event,
-            f"worker {report.worker.place.name} {what}: {report.reason}",
+            f"worker {report.worker.place.name} {what}: {report.reason}{again}",
             **self._worker_fields(report.worker),
             reason=report.reason,
             **self._held_fields(report.attempts),
-            **({"traceback": report.error} if report.error else {}),
+            **traceback,
         )
+
+    def _pool_failed(self, report: reports.PoolFailedReport) -> None:
+        name = report.pool.name
+        again, traceback = self._shown_once(report.error)
+        message = f"pool {name} could not be started and was given up{again}"
+        log_event(logging.CRITICAL, report.event, message, pool=name, **traceback)
+
+    def _shown_once(self, error: str) -> tuple[str, Fields]:
+        """Return the end of a message, and the field with the traceback of a failed start, unless it was shown before.
+
+        A model that cannot be loaded fails in each worker of each pool, again and again.
+        """
+        if not error:
+            return "", {}
+        if error in self._shown:
+            return ", again, for the same reason", {}
+        if len(self._shown) < _MOST_SHOWN:
+            self._shown.add(error)
+        return "", {"traceback": error}
 
     def still_loading(self, worker: Worker) -> None:
         """Write that a worker is still setting up."""
@@ -164,12 +188,6 @@ def _pool_ready(report: reports.PoolReadyReport) -> None:
         workers=len(pool.places),
         seconds=round(report.seconds, 3),
     )
-
-
-def _pool_failed(report: reports.PoolFailedReport) -> None:
-    name = report.pool.name
-    message = f"pool {name} could not be started and was given up"
-    log_event(logging.CRITICAL, report.event, message, pool=name, traceback=report.error)
 
 
 def _restart(report: reports.RestartReport) -> None:
