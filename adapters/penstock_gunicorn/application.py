@@ -212,6 +212,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def handle_int(self) -> NoReturn:
         """Drain, as for SIGTERM: Ctrl-C is the same request from a person at a terminal."""
         log_event(logging.INFO, "interrupted", "interrupt again to stop immediately")
+        self.kill_workers(signal.SIGINT)  # a terminal has sent it to them too; now they know it in any case
         self.handle_term()
 
     def kill_workers(self, sig: int) -> None:

@@ -221,6 +221,7 @@ def test_a_server_whose_models_still_load_ends_at_once(marks: Marks, number: sig
         started = time.monotonic()
         assert served.stop(number) == 0
         assert time.monotonic() - started < PROMPT
+        assert [event["event"] for event in served.events() if event["level"] == "error"] == []
 
 
 SLOW_IMPORT = """
@@ -250,3 +251,4 @@ def test_a_server_whose_workers_still_import_ends_at_once(marks: Marks) -> None:
         started = time.monotonic()
         assert served.stop(signal.SIGTERM) == 0
         assert time.monotonic() - started < PROMPT
+        assert [event["event"] for event in served.events() if event["level"] == "error"] == []

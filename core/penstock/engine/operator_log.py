@@ -142,7 +142,7 @@ class OperatorLog:
 
     def _kill(self, report: reports.KillReport) -> None:
         log_event(
-            logging.ERROR,
+            logging.INFO if report.is_routine else logging.ERROR,
             report.event,
             f"worker {report.worker.place.name} is killed: {report.reason}",
             **self._worker_fields(report.worker),

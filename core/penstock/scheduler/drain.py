@@ -50,4 +50,4 @@ def settle(state: SchedulerState, now: float) -> None:
             worker.move("drain", now)
             supervision.stop_worker(state, worker, now)
         elif worker.state is STARTING:
-            supervision.kill(state, worker, now, "drained before it was ready")
+            supervision.kill(state, worker, now, "drained before it was ready", is_routine=True)

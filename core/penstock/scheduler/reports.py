@@ -84,13 +84,14 @@ class OverstayReport(msgspec.Struct):
 
 
 class KillReport(msgspec.Struct):
-    """A worker was killed while it held ``attempts``."""
+    """A worker was killed while it held ``attempts``; ``is_routine`` is true if nothing is wrong with it."""
 
     event: ClassVar[str] = "kill"
 
     worker: Worker
     attempts: list[Attempt]
     reason: str
+    is_routine: bool
 
 
 class PauseReport(msgspec.Struct):

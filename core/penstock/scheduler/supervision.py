@@ -240,11 +240,22 @@ def retire_when_done(state: SchedulerState, worker: Worker, now: float) -> None:
         kill(state, worker, now, "only attempts that did not stop are left in it")
 
 
-def kill(state: SchedulerState, worker: Worker, now: float, reason: str, *, started: int | None = 0) -> None:
-    """Kill the worker's process. Jobs whose callers still wait for them are innocent of that, unless ``started``."""
+def kill(
+    state: SchedulerState,
+    worker: Worker,
+    now: float,
+    reason: str,
+    *,
+    started: int | None = 0,
+    is_routine: bool = False,
+) -> None:
+    """Kill the worker's process. Jobs whose callers still wait for them are innocent of that, unless ``started``.
+
+    ``is_routine`` is true if nothing is wrong with the worker.
+    """
     worker.move("die", now)
     state.out.append(do.Kill(worker.id))
-    state.report(KillReport(worker, list(worker.attempts.values()), reason))
+    state.report(KillReport(worker, list(worker.attempts.values()), reason, is_routine))
     state.timers.disarm(worker)
     _lose_attempts(state, worker, now, started)
 
