@@ -24,6 +24,10 @@ class WatchedCall(Protocol):
         """The call; its outcome ends the wait."""
 
     @property
+    def is_gone(self) -> bool:
+        """True if the server has said that the client is gone."""
+
+    @property
     def wait(self) -> Callable[[], Awaitable[object]]:
         """A function that waits until there is an outcome, or a chunk to take."""
 

@@ -61,7 +61,8 @@ class StreamBody(Generic[WatchedCallT]):
             return None
         piece = self._framing.frame(chunks) if chunks else b""
         if isinstance(outcome, PenstockError):
-            self._ending = self.cut_short
+            # A client that has gone cannot take a clean end for a whole stream; and servers log what a body raises.
+            self._ending = self.finished if self._watched.is_gone else self.cut_short
             return piece + self._framing.error(error_object(outcome, debug=self._debug))
         if outcome is not None:
             self._ending = self.finished

@@ -153,6 +153,22 @@ def test_a_client_that_hangs_up_stops_its_work(hosted: Hosted) -> None:
     wait_until((hosted.marks / "interrupted").exists, "the interrupt")
 
 
+def test_a_client_that_leaves_a_stream_leaves_no_traceback(hosted: Hosted) -> None:
+    """It is an everyday event, and not an error of the application."""
+    body = json.dumps({"n": 10**9}).encode()
+    head = f"POST {hosted.prefix}/count HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    with hosted.connect() as client:
+        client.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert client.recv(1)
+
+    def has_stopped() -> bool:
+        endpoints = hosted.get(f"{hosted.prefix}/-/status").json()["endpoints"]
+        return endpoints["count"]["running"] == 0
+
+    wait_until(has_stopped, "the end of the stream")
+    assert "Traceback" not in hosted.output()
+
+
 @pytest.mark.parametrize(
     ("path", "body", "answer"), [("/square", {"input": 3.0}, b"9.0"), ("/count", {"n": 3}, b"2\n")]
 )

@@ -64,12 +64,13 @@ class AsgiWatchedCall:
         The client's connection, if the server lets the application have it.
     """
 
-    __slots__ = ("_receive", "_task", "_watch", "call", "connection", "wait")
+    __slots__ = ("_receive", "_task", "_watch", "call", "connection", "is_gone", "wait")
 
     def __init__(
         self, call: Call, receive: Receive | None, watch: HangupWatch, connection: ServerConnection | None = None
     ) -> None:
         self.call = call
+        self.is_gone = False
         self.connection = connection
         self.wait = call.wait
         self._receive = receive
@@ -87,6 +88,7 @@ class AsgiWatchedCall:
         # A trailing empty piece of the body may still be unread.
         while (await receive())["type"] != "http.disconnect":
             pass
+        self.is_gone = True
         self.call.cancel(GONE)
 
     def take(self) -> tuple[list[bytes], Encoded | PenstockError | None]:

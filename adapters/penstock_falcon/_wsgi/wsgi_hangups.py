@@ -24,6 +24,9 @@ class WsgiWatchedCall:
         The client's socket, or None if the server does not expose it; then the client is not watched.
     """
 
+    is_gone = False
+    """Not known for certain: the client may have closed only its own half of the connection."""
+
     def __init__(self, call: ThreadedCall, client: Any) -> None:
         self.call = call
         self._poll = select.poll()

@@ -416,8 +416,7 @@ def test_a_client_that_leaves_a_stream_stops_it(application: Any, engine: FakeEn
         call = await started(engine, exchange)
         await until(lambda: exchange.receive_calls == 2)
         exchange.inbox.put_nowait(DISCONNECT)
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await task  # an exception would be a traceback in the log of most servers
         assert call.cancelled_because == "the client went away"
 
     run(test)
