@@ -68,9 +68,17 @@ class SendBuffer:
         if not frames:
             return True
         try:
-            sent = target.send(frames[0]) if len(frames) == 1 else target.sendmsg(frames[:_MOST_PIECES])
+            if len(frames) == 1:
+                size_bytes = len(frames[0])
+                sent = target.send(frames[0])
+            else:
+                size_bytes = sum(map(len, frames))
+                sent = target.sendmsg(frames[:_MOST_PIECES])
         except BlockingIOError:
             return False
+        if sent == size_bytes:
+            frames.clear()
+            return True
         return self._drop(sent)
 
     def _drop(self, sent: int) -> bool:

@@ -93,7 +93,10 @@ class OverloadPlugin:
             if by_principal and submission.principal is not None:
                 priority = by_principal.get(submission.principal.name, usual)
             requested = submission.header(HEADER)
-            submission.priority = priority if requested is None else _less_urgent(priority, requested)
+            if requested is not None:
+                priority = _less_urgent(priority, requested)
+            if priority != "normal":  # which it is from the start, unless another plug-in has set it
+                submission.priority = priority
 
         return set_priority
 
