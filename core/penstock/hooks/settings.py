@@ -254,7 +254,7 @@ def _read_file(environ: Mapping[str, str], folder: Path) -> tuple[str, Mapping[s
     path = Path(named) if named else folder / DEFAULT_FILE
     if not named and not path.is_file():
         return str(path), {}
-    by = f" (named by {CONFIG_VARIABLE})" if named else ""
+    by = f" (named by --config or {CONFIG_VARIABLE})" if named else ""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:

@@ -164,7 +164,7 @@ def test_without_an_app_unknown_settings_are_not_errors(folder: Path) -> None:
         (["gone:app"], "gone"),
         (["demo:nothing"], "nothing"),
         (["--config", "gone.toml"], "does not exist"),
-        (["--config", "broken.toml"], "the settings in .*broken.toml .named by PENSTOCK_CONFIG. cannot be read"),
+        (["--config", "broken.toml"], "broken.toml .named by --config or PENSTOCK_CONFIG. cannot be read"),
     ],
 )
 def test_a_target_or_file_that_cannot_be_read_is_refused(folder: Path, arguments: list[str], reason: str) -> None:

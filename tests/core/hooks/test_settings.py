@@ -122,7 +122,7 @@ def test_a_named_file_must_exist_and_have_settings(tmp_path: Path, text: str | N
     path = tmp_path / "it.toml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(PluginError, match=f"it.toml .named by PENSTOCK_CONFIG.*{complaint}"):
+    with pytest.raises(PluginError, match=f"it.toml .named by --config or PENSTOCK_CONFIG.*{complaint}"):
         Sources({}, {"PENSTOCK_CONFIG": str(path)}, tmp_path)
 
 

@@ -1,0 +1,48 @@
+"""Every block of Python in README.md and docs/ runs, each page from its first block to its last."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving import ROOT
+
+# The app that the pages about embedding and mounting import.
+WORDS = """
+from collections.abc import Iterator
+
+from penstock import App
+
+app = App(__name__)
+
+
+@app.endpoint("/mood")
+def mood(text: str) -> str:
+    return "good"
+
+
+@app.endpoint("/spell")
+def spell(word: str) -> Iterator[str]:
+    yield from word
+"""
+# The blocks of docs/hooks.md are signatures and plug-ins; tests/test_docs_hooks.py runs the plug-ins.
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.name != "hooks.md"]
+
+
+def blocks_of(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    """A reader may paste them, one after the other, into a file beside the app."""
+    (tmp_path / "words.py").write_text(WORDS, encoding="utf-8")
+    (tmp_path / "pasted.py").write_text("\n\n".join(blocks_of(page)), encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "pasted.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
