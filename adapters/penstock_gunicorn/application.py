@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import mmap
 import os
 import signal
 import socket
@@ -94,6 +95,11 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
     peers:
         The limits on slow clients.
+
+    Attributes
+    ----------
+    interrupted:
+        One byte, which is not zero once the master has been stopped by SIGINT.
     """
 
     def __init__(
@@ -111,6 +117,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self.on_listening = on_listening
         self.configure_logging = configure_logging
         self.peers = PeerSettings() if peers is None else peers
+        # Shared with the gunicorn workers: a second signal right before SIGTERM could hide that one from a system call.
+        self.interrupted = mmap.mmap(-1, 1)
         # gunicorn duplicates the descriptor and closes this one.
         self._bind = [f"fd://{listener.detach()}"] if listener is not None else []
         super().__init__(prog="penstock")
@@ -212,7 +220,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def handle_int(self) -> NoReturn:
         """Drain, as for SIGTERM: Ctrl-C is the same request from a person at a terminal."""
         log_event(logging.INFO, "interrupted", "interrupt again to stop immediately")
-        self.kill_workers(signal.SIGINT)  # a terminal has sent it to them too; now they know it in any case
+        self.app.interrupted[0] = True
         self.handle_term()
 
     def kill_workers(self, sig: int) -> None:

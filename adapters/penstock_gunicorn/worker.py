@@ -105,7 +105,6 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
         self._hurried = False
-        self._is_interrupted = False
 
     # ---- signals
 
@@ -123,20 +122,16 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def _init_loop_signals(self) -> None:
         drain_timeout = self.app.drain_timeout
         add = self.loop.add_signal_handler
-        # If both are pending, the kernel may deliver SIGTERM first; SIGINT is to be seen too.
-        add(signal.SIGTERM, self.loop.call_soon, self._terminate, drain_timeout)
+        add(signal.SIGTERM, self._terminate, drain_timeout)
         add(RETIRE, self._end, Ending(drain_timeout, who="SIGHUP", why="its successor has taken over"))
         add(signal.SIGQUIT, self._hurry)
-        add(signal.SIGINT, self._note_interrupt)
+        add(signal.SIGINT, _do_nothing)
         add(signal.SIGUSR1, self.handle_usr1_signal)
         add(signal.SIGWINCH, _do_nothing)
         add(signal.SIGABRT, self.handle_abort_signal)
 
-    def _note_interrupt(self) -> None:
-        self._is_interrupted = True
-
     def _terminate(self, drain_timeout: float) -> None:
-        who = "SIGINT" if self._is_interrupted else "SIGTERM"
+        who = "SIGINT" if self.app.interrupted[0] else "SIGTERM"
         self._end(Ending(drain_timeout, keep_listening=True, who=who))
 
     def _end(self, ending: Ending) -> None:
