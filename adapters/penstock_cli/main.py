@@ -10,8 +10,9 @@ import importlib.metadata
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -19,6 +20,8 @@ from penstock_cli.app_arguments import AppCommand
 from penstock_cli.plugin_commands import PluginGroup
 from penstock_cli.serve_options import VariableOption
 from penstock_cli.sizes import ByteSize
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _version() -> str:
@@ -32,6 +35,18 @@ def _finite_seconds(_context: click.Context, _parameter: click.Parameter, value:
     if not math.isfinite(value):
         raise click.BadParameter("give seconds as a number.")
     return value
+
+
+def _seconds_option(name: str, default: float, text: str, *, may_be_zero: bool = False) -> Callable[[F], F]:
+    return click.option(
+        name,
+        type=click.FloatRange(min=0, min_open=not may_be_zero),
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        callback=_finite_seconds,
+        help=text,
+    )
 
 
 def _one_http_worker(_context: click.Context, _parameter: click.Parameter, value: int) -> None:
@@ -92,14 +107,11 @@ def cli() -> None:
     show_default=True,
     help="The lowest level of log lines to write.",
 )
-@click.option(
+@_seconds_option(
     "--drain-timeout",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=_finite_seconds,
-    help="The time for admitted work after SIGTERM or Ctrl-C. A second Ctrl-C stops immediately.",
+    30.0,
+    "The time for admitted work after SIGTERM or Ctrl-C. A second Ctrl-C stops immediately.",
+    may_be_zero=True,
 )
 @click.option(
     "--max-body",
@@ -108,24 +120,8 @@ def cli() -> None:
     show_default=True,
     help="The largest request body accepted, such as 1048576, 64KiB or 16MiB.",
 )
-@click.option(
-    "--header-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=_finite_seconds,
-    help="The time in which the head of a request must arrive.",
-)
-@click.option(
-    "--body-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=_finite_seconds,
-    help="The time over which the rate of an upload is measured.",
-)
+@_seconds_option("--header-timeout", 10.0, "The time in which the head of a request must arrive.")
+@_seconds_option("--body-timeout", 10.0, "The time over which the rate of an upload is measured.")
 @click.option(
     "--min-body-rate",
     type=ByteSize(),

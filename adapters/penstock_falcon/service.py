@@ -16,6 +16,7 @@ from penstock.hosting import Engine, Pipeline, Registry, ThreadedEngine, endpoin
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.client_address import TrustedProxies
 from penstock_falcon.problems import framework_problem
+from penstock_falcon.request_checks import HostCheck
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, write_handler_headers
 
@@ -86,6 +87,7 @@ class Service(ABC, Generic[EngineT]):
         observer = self.registry.observer_of(RequestAnswered)
         self.on_answered = None if observer is None else self.in_engine_soon(observer)
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
+        self.host_check = HostCheck()
         self.routes = self.registry.routes(app)
         self._check_routes()
         self.is_ours = engine is None

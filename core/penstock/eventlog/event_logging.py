@@ -9,7 +9,7 @@ from typing import Any, Literal, TextIO
 
 from penstock.eventlog.event_records import EventRecord, escaped
 from penstock.eventlog.log_formatters import JsonFormatter, TextFormatter
-from penstock.eventlog.log_writer import LogWriter, writer_of
+from penstock.eventlog.log_writer import LogWriter, loss_message, writer_of
 
 LOGGER_NAME = "penstock"
 
@@ -168,8 +168,7 @@ class _EventHandler(logging.Handler):
         return f"{line}\n".encode(self._encoding, "backslashreplace")
 
     def _loss_line(self, count: int) -> bytes:
-        message = f"{count} log lines were dropped: the reader of stderr is too slow"
-        record = EventRecord(LOGGER_NAME, logging.WARNING, "log-dropped", message, {"lines": count})
+        record = EventRecord(LOGGER_NAME, logging.WARNING, "log-dropped", loss_message(count), {"lines": count})
         return self._encoded(self.format(record))
 
     def end(self) -> None:

@@ -23,8 +23,13 @@ PIECE_BYTES: Final = select.PIPE_BUF
 FLUSH_SECONDS: Final = 1.0
 
 
+def loss_message(count: int) -> str:
+    """Return the sentence that reports a number of dropped lines."""
+    return f"{count} log lines were dropped: the reader of stderr is too slow"
+
+
 def _bare_loss(count: int) -> bytes:
-    return f"{count} log lines were dropped: the reader of stderr is too slow\n".encode()
+    return f"{loss_message(count)}\n".encode()
 
 
 Item: TypeAlias = bytes | threading.Event | None

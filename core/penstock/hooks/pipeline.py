@@ -7,6 +7,7 @@ admission policies whether the request becomes a job at all.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -24,7 +25,7 @@ MAX_MERGED_TIMEOUTS: Final = 1024
 """The number of different timeouts for which one endpoint remembers the merged result."""
 
 
-class Step:
+class Step(ABC):
     """One policy, and the effect of its decisions on a submission.
 
     Attributes
@@ -48,9 +49,9 @@ class Step:
         self.is_blocking = policy.penstock_is_blocking
         self.apply = Pipeline((self,)).pass_through
 
+    @abstractmethod
     def take_effect(self, submission: Submission, decision: Any) -> None:
         """Check a decision other than None, and apply it to the submission."""
-        raise NotImplementedError
 
 
 class Pipeline:

@@ -30,7 +30,7 @@ class UploadBegan(msgspec.Struct, gc=False):
 
 
 class UploadEnded(msgspec.Struct, gc=False):
-    """That body has arrived, or its client has gone."""
+    """A large body that had been announced has arrived in full, or its client has gone."""
 
     size_bytes: int
 

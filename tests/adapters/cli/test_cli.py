@@ -137,7 +137,9 @@ def test_the_environment_sets_options(tmp_path: Path, monkeypatch: pytest.Monkey
         (4711, "::1", "json"),
         (8000, "::1", "json"),
     ]
-    environ = dict.fromkeys(SERVER_VARIABLES - {CONFIG_VARIABLE}, "x")
+    variables = {option.envvar for option in command_line.serve.params if option.envvar}
+    assert variables == SERVER_VARIABLES - {CONFIG_VARIABLE}
+    environ = dict.fromkeys(variables, "x")
     assert Registry.load(App(__name__), environ).complaints == []
 
 

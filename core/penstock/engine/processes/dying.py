@@ -1,4 +1,7 @@
-"""Signs that a process is dying, before it can be seen to have ended: a large one frees its memory first."""
+"""The state of a process that is not a child of this one, and the signs that it is dying.
+
+A large process frees its memory before it can be seen to have ended.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,26 @@ def is_dying(pid: int, pidfd: int) -> bool:
     """
     if pidfd >= 0 and _has_ended(pidfd):
         return True
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    fields = _stat_fields(pid)
+    if not fields:
         return False
-    fields = stat.rpartition(b")")[2].split()
     if fields[_STATE] in (b"Z", b"X"):
         return True
     return bool(int(fields[_FLAGS]) & (_PF_EXITING | _PF_SIGNALED) or int(fields[_PENDING]) & _SIGKILL)
+
+
+def state_of(pid: int) -> str:
+    """Return the state as in ``/proc/PID/stat``, such as T for stopped and Z for ended; "" if it is unknown."""
+    fields = _stat_fields(pid)
+    return fields[_STATE].decode() if fields else ""
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """Return the fields after the name of the program, which may hold anything; none if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return []
 
 
 def _has_ended(pidfd: int) -> bool:

@@ -6,9 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from penstock.engine.processes.dying import is_dying
+from penstock.engine.processes.dying import is_dying, state_of
 from penstock.engine.reactors.reactor import Reactor
 
 
@@ -80,12 +79,8 @@ class ProcessHandle:
 
     @property
     def state(self) -> str:
-        """The state as in ``/proc/PID/stat``, such as T for stopped and Z for ended; "" if it is unknown."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-        return stat.rpartition(")")[2].split()[0]
+        """The state of the process, as ``state_of`` returns it; "" if there is no process yet."""
+        return "" if self.pid is None else state_of(self.pid)
 
     def kill_group(self) -> None:
         """Kill the processes that it has left behind, if it has ended and has not been reaped."""
