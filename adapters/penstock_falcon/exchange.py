@@ -125,18 +125,23 @@ class Resource(ABC):
 
     async def respond(self, req: Any, resp: Any) -> None:
         """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
-        exchange = self._identify(req)
         call: AnyCall | None = None
+        begun = self._transport.begun(req)
+        if begun is None:
+            exchange = self._identify(req)
+        else:
+            exchange, call = begun
         try:
-            host = exchange.header("host")
-            if host not in self._host_check.known:
-                self._host_check.check(host, is_required=self._transport.requires_host(req))
-            engine = self._service.engine or self._service.start()
-            if self._blocking_steps:
-                await self._ask_in_turn(exchange)
-            elif self._ask is not None:
-                self._ask(exchange)
-            call = await self._submit(engine, exchange, req)
+            if call is None:
+                host = exchange.header("host")
+                if host not in self._host_check.known:
+                    self._host_check.check(host, is_required=self._transport.requires_host(req))
+                engine = self._service.engine or self._service.start()
+                if self._blocking_steps:
+                    await self._ask_in_turn(exchange)
+                elif self._ask is not None:
+                    self._ask(exchange)
+                call = await self._submit(engine, exchange, req)
             response = await self._answer(call, exchange, req)
         except Exception as error:
             response = self._failure(error, exchange, call)
@@ -217,8 +222,14 @@ class EndpointResource(Resource):
             body = await self._read_body(exchange, req, announced, None)
         else:
             body = await self._read_large_body(engine, exchange, req, announced)
-        checks.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
+        return self._submit_body(engine, exchange, body, announced, headers)
+
+    def _submit_body(
+        self, engine: Any, exchange: Exchange, body: bytes, announced: int | None, headers: dict[str, str] | None
+    ) -> AnyCall:
+        """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
+        self._checks.check_body(body, announced)
         if exchange.timeouts.total is not None:
             exchange.elapsed = monotonic() - exchange.began
         call: AnyCall = engine.submit(exchange, body, headers=headers)

@@ -191,6 +191,9 @@ class Connection:
         self.stream = None
         self.is_last = False
 
+    def take_begun(self) -> None:
+        return None
+
     def end_after_response(self) -> None:
         self.is_last = True
 

@@ -31,10 +31,12 @@ from penstock.hooks.registry import Registry
 from penstock_falcon._asgi.asgi_service import Lifespan
 from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon.exchange import Exchange
+from tests.adapters.falcon.direct_server import DirectConnection, DirectServer, direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
+    "direct": (direct, FakeEngine),
     "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
 }
 
@@ -272,7 +274,7 @@ def test_an_exchange_is_a_whole_submission() -> None:
     }
 
 
-@pytest.mark.parametrize("build", [penstock_falcon.asgi, penstock_falcon.wsgi], ids=list(KINDS))
+@pytest.mark.parametrize("build", [build for build, _ in KINDS.values()], ids=list(KINDS))
 def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resource answers it itself, and observers are notified, once."""
     told: list[RequestAnswered] = []
@@ -376,13 +378,14 @@ def abandonment(kind: tuple[Callable[..., Any], type[FakeEngine]]) -> BaseExcept
 def abandon_waits(abandonment: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the server abandon each request that waits for its job."""
 
-    async def wait(self: FakeCall) -> None:
+    async def wait(self: FakeCall | DirectConnection) -> None:
         raise abandonment
 
     def block(self: WsgiWatchedCall, timeout: float | None = None) -> None:
         raise abandonment
 
     monkeypatch.setattr(FakeCall, "wait", wait)
+    monkeypatch.setattr(DirectConnection, "wait", wait)
     monkeypatch.setattr(WsgiWatchedCall, "block", block)
 
 
@@ -402,7 +405,10 @@ def test_a_request_that_is_abandoned_while_its_job_runs(
         client.simulate_post(path, json={"input": 1} if path == "/square" else {"n": 1})
     assert [(record.status, record.code) for record in policies.answered] == [(499, "cancelled")]
     assert policies.answered[0].attempts == 1
-    assert (engine.calls[0].cancelled_because, engine.refused) == ("the request was cancelled", [])
+    # Without a task that could be cancelled, only the end of the connection abandons a request.
+    is_direct = type(client.app) is DirectServer and path == "/square"
+    why = "the client went away" if is_direct else "the request was cancelled"
+    assert (engine.calls[0].cancelled_because, engine.refused) == (why, [])
 
 
 @pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])
