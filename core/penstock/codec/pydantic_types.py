@@ -7,6 +7,7 @@ not its own, so without this module ``Annotated[float, Field(ge=0)]`` would be r
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import sys
 import types
@@ -119,6 +120,54 @@ def validate(cls: Any, value: Any) -> Any:
 def validate_json(cls: Any, body: bytes) -> Any:
     """Return a whole body as pydantic reads it. ``cls`` is a model or a stand-in."""
     return cls.adapter.validate_json(body) if is_adapted(cls) else cls.model_validate_json(body)
+
+
+# ---- writing models
+
+
+def dump(model: Any, *, fallback: Callable[[Any], Any], **options: Any) -> Any:
+    """Return a model in the form in which it is written.
+
+    Parameters
+    ----------
+    model:
+        The instance.
+    fallback:
+        Returns the plain form of a value that pydantic does not support, such as a numpy array.
+    **options:
+        Further options of ``model_dump``.
+    """
+    try:
+        return model.model_dump(mode="json", **options)
+    except Exception as error:
+        try:
+            return model.model_dump(mode="json", fallback=fallback, **options)
+        except Exception:  # the value has no plain form, or this pydantic has no `fallback`
+            raise error from error.__cause__
+
+
+def undumpable_fields(model: Any, *, fallback: Callable[[Any], Any]) -> Iterator[tuple[str, Any, Exception]]:
+    """Yield the path, the value and the error of each field for which ``dump`` fails."""
+    for name in type(model).model_fields:
+        step, only = ("", {}) if name == "root" else (f".{name}", {"include": {name}})
+        try:
+            dump(model, fallback=fallback, **only)
+        except Exception as error:
+            yield step, getattr(model, name, None), error
+
+
+def raw_values(model: Any) -> Any:
+    """Return a model as Python values, in which NaN is still NaN: in ``Any``, pydantic writes it as null.
+
+    If a serialiser is only for JSON, it may be there to replace NaN, so that its model is returned as it is written.
+    """
+    cls: Any = type(model)
+    return model.model_dump(mode="json" if _serialises_for_json(cls) else "python")
+
+
+@functools.lru_cache(maxsize=1000)
+def _serialises_for_json(cls: Any) -> bool:
+    return "'when_used': 'json" in repr(cls.__pydantic_core_schema__)
 
 
 class _Survey:
