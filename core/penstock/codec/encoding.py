@@ -8,7 +8,6 @@ that names its type, its place, and the code to write instead.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -24,7 +23,7 @@ TEXT = "text/plain; charset=utf-8"
 
 _BYTES = (bytes, bytearray, memoryview)
 _NOT_PLAIN_JSON = (*_BYTES, Response)
-_STATUSES_WITHOUT_BODY = (204, 304)
+STATUSES_WITHOUT_BODY = (204, 304)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class ResultEncoder:
         if self.media_type is not None:
             return self._raw(value, "the chunk")
         if isinstance(value, _NOT_PLAIN_JSON):
-            raise _unencodable(
+            raise unencodable(
                 f"a chunk of a stream cannot be {describe(value)}: it is a line of JSON; {_fix_for_chunk(value)}"
             )
         return self._to_json(value, "the chunk")
@@ -79,28 +78,27 @@ class ResultEncoder:
             return bytes(value)
         if isinstance(value, str):
             return _utf8(value, what)
-        raise _unencodable(
-            f"{what} is {describe(value)}, but the endpoint's media type is {self.media_type}: return or yield bytes "
-            "or str, or leave out media_type="
+        raise unencodable(
+            f"{what} is {describe(value)}, but the media type is {self.media_type}: return or yield bytes or str, or "
+            "leave out media_type="
         )
 
     def _to_json(self, value: Any, what: str) -> bytes:
         try:
             body = to_json(value)
         except Exception as error:  # properties and hooks of the user's types run in there, and may raise anything
-            raise _unencodable(unsendable(value, error, what)) from error
+            raise unencodable(unsendable(value, error, what)) from error
         if not self.nan_is_null:
             place = find_non_finite(value, body)
             if place is not None:
-                raise _unencodable(f"{what} cannot be sent as JSON: {place}; {_NAN_FIX}")
+                raise unencodable(f"{what} cannot be sent as JSON: {place}; {_NAN_FIX}")
         return body
 
     def _encode_response(self, response: Response) -> Encoded:
         body, media_type = self._encode_content(response.content)
-        if response.status in _STATUSES_WITHOUT_BODY:
+        if response.status in STATUSES_WITHOUT_BODY:
             body = b""
-        headers = dict(response.headers) or None
-        require_sane({**response.headers, "Content-Type": response.media_type or ""})
+        headers = checked_headers(response)
         return Encoded(body, response.media_type or self.media_type or media_type, response.status, headers)
 
     def _encode_content(self, content: Any) -> tuple[bytes, str | None]:
@@ -160,7 +158,8 @@ def decode_result(encoded: Encoded) -> Any:
     return Response(content, encoded.media_type, dict(encoded.headers or {}), encoded.status)
 
 
-def _unencodable(detail: str) -> HandlerError:
+def unencodable(detail: str) -> HandlerError:
+    """Return the error for a result that cannot be sent."""
     return HandlerError(detail, exception_type=UNENCODABLE)
 
 
@@ -168,15 +167,16 @@ def _utf8(text: str, what: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise _unencodable(f"{what} cannot be sent as UTF-8: {error}") from error
+        raise unencodable(f"{what} cannot be sent as UTF-8: {error}") from error
 
 
 # ---- headers of a Response
 
 
-def require_sane(headers: Mapping[Any, Any]) -> None:
-    """Refuse malformed headers."""
-    for name, value in headers.items():
+def checked_headers(response: Response) -> dict[str, str] | None:
+    """Return the additional headers of a ``Response``, None if there are none; raise ``HandlerError`` if one is bad."""
+    for name, value in {**response.headers, "Content-Type": response.media_type or ""}.items():
         mistake = header_mistake(name, value)
         if mistake:
-            raise _unencodable(mistake)
+            raise unencodable(mistake)
+    return dict(response.headers) or None

@@ -65,15 +65,13 @@ def _fix_for_kind(value: Any, *, is_whole: bool) -> str:
 
 
 def _fix_for_iterator(value: Any, *, is_whole: bool) -> str:
-    if is_whole and isinstance(value, (types.CoroutineType, types.AsyncGeneratorType, types.GeneratorType)):
-        return (
-            "annotate the handler `-> Iterator[...]` so that it streams, with media_type= for bytes or text; if a "
-            "decorator hides that it is `async def` or yields, write its wrapper the same way"
-        )
     if isinstance(value, types.CoroutineType):
+        if is_whole:
+            return "if a decorator hides that the handler is `async def`, write its wrapper the same way"
         return "write `await` before the call"
-    is_async = isinstance(value, types.AsyncGeneratorType)
-    return "write [item async for item in it]" if is_async else "write list(it)"
+    if is_whole:
+        return "a generator streams if it is the whole result, without batching; otherwise write list(it)"
+    return "write [item async for item in it]" if isinstance(value, types.AsyncGeneratorType) else "write list(it)"
 
 
 _OTHERWISE = "return a dict, list, string or number, a dataclass or a struct in its place"

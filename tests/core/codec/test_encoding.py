@@ -11,6 +11,7 @@ import pathlib
 import re
 import types
 import uuid
+from functools import partial
 from typing import Annotated, Any
 
 import attrs
@@ -23,7 +24,7 @@ from penstock.app import App
 from penstock.errors import UNENCODABLE, DeclarationError, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response
 from tests.core.codec import stand_ins
-from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Tensor, codec, square
+from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Tensor, codec, encode_chunk, square
 
 
 class Stamp(dt.datetime):
@@ -105,7 +106,7 @@ def test_results_are_json(value: Any, body: bytes) -> None:
     """A result becomes the body as msgspec writes it, with numpy and pydantic values anywhere in it."""
     its = codec(square)
     assert its.encode(value) == Encoded(body)
-    assert its.encode_chunk(value) == body
+    assert encode_chunk(its, value) == body
 
 
 @pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), memoryview(b"a-b-")[::2]])
@@ -114,7 +115,7 @@ def test_bytes_are_sent_as_they_are(value: Any) -> None:
     its = codec(square)
     assert its.encode(value) == Encoded(b"ab", OCTETS)
     with pytest.raises(HandlerError, match="a line of JSON; yield base64"):
-        its.encode_chunk(value)
+        encode_chunk(its, value)
 
 
 def test_a_response_takes_charge() -> None:
@@ -128,7 +129,7 @@ def test_a_response_takes_charge() -> None:
     assert its.encode(Response({"a": np.int8(1)}, status=202)) == Encoded(b'{"a":1}', None, 202)
     assert its.encode(Response(None, status=204)).body == b""
     with pytest.raises(HandlerError, match="yield its content"):
-        its.encode_chunk(Response("text"))
+        encode_chunk(its, Response("text"))
 
 
 @pytest.mark.parametrize("headers", [{"X-A": "b\r\nX-C: d"}, {"X A": "b"}, {"X-A": 1}, {"": "b"}, {"X-A": "\u20ac"}])
@@ -173,11 +174,7 @@ def _cycle() -> list[Any]:
         ([["\ud800"]], r"str at \$\[0\]\[0\] \(UnicodeEncodeError"),
         (10**5000, r"int at \$ \(ValueError"),
         (_cycle(), "nested too deeply, or contains itself"),
-        ((number for number in [1]), "generator at .*decorator"),
-        (
-            Response((number for number in [1]), "audio/wav"),
-            r"generator at \$; annotate the handler .* with media_type=",
-        ),
+        ({"a": (number for number in [1])}, r"generator at \$\.a; write list\(it\)"),
         (Response(object()), "the content of the Response"),
         (Response("\ud800"), "UTF-8"),
     ],
@@ -247,7 +244,7 @@ def test_large_results_are_searched_as_well(value: Any, place: str) -> None:
 def test_what_json_does_not_have_is_refused(value: Any, place: str) -> None:
     """NaN and infinities are an error that names their place, in results, chunks, responses and inputs."""
     its = codec(square)
-    for encode in (its.encode, its.encode_chunk, lambda value: its.encode(Response(value))):
+    for encode in (its.encode, partial(encode_chunk, its), lambda value: its.encode(Response(value))):
         with pytest.raises(HandlerError, match=f"{re.escape(place)}; JSON has no NaN") as caught:
             encode(value)
         assert caught.value.exception_type == UNENCODABLE

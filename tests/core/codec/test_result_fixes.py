@@ -19,7 +19,7 @@ from PIL import Image
 from penstock.errors import HandlerError
 from penstock.response import Response
 from tests.core.codec import stand_ins
-from tests.core.codec.sample_types import Colour, Tensor, codec, square
+from tests.core.codec.sample_types import Colour, Tensor, codec, encode_chunk, square
 
 
 class Hidden(enum.Enum):
@@ -41,7 +41,7 @@ WORKING = [
     (fractions.Fraction(1, 4), "float(it)", b"0.25"),
     ({(1, 2): 3, None: 4}, "{str(key): value for key, value in it.items()}", b'{"(1, 2)":3,"None":4}'),
     (map(str, [1]), "list(it)", b'["1"]'),
-    ([iter([1])][0], "list(it)", b"[1]"),
+    (iter([1]), "list(it)", b"[1]"),
     (Hidden.SECRET, "it.name", b'"SECRET"'),
     (types.SimpleNamespace(a=1), "vars(it)", b'{"a":1}'),
     (io.BytesIO(b"ab"), "it.getvalue()", b"ab"),
@@ -147,7 +147,7 @@ def test_the_fix_fits_the_value(value: Any, fix: str) -> None:
 def test_a_chunk_is_not_a_response() -> None:
     """A picture in a stream of JSON becomes base64, since a chunk cannot be a ``Response``."""
     with pytest.raises(HandlerError, match="; use base64"):
-        codec(square).encode_chunk(Image.new("1", (2, 2)))
+        encode_chunk(codec(square), Image.new("1", (2, 2)))
     with pytest.raises(HandlerError, match=r"generator at \$\.a; write list\(it\)"):
         codec(square).encode({"a": (number for number in [1])})
 
