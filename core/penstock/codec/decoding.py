@@ -149,16 +149,19 @@ def json_reader(annotation: Any, *, owner: str) -> Reader:
 
 
 def result_reader(annotation: Any) -> Reader | None:
-    """Return a reader of results of this type, or None if they cannot be read back."""
-    try:
-        if pydantic_types.adapted(annotation, owner="") is not annotation:
-            return None
-        info = _type_info(annotation, "")
-        if any(True for _ in _custom_types(info, set())):
-            return None
-        return leniency.lenient(msgspec.json.Decoder(annotation).decode, info)
-    except Exception:  # a return annotation only describes the result, so one of any kind is accepted
+    """Return a reader of results of this type, or None if they cannot be read back.
+
+    Constraints that only pydantic understands are ignored: msgspec writes results, whatever they are.
+
+    Raises
+    ------
+    DeclarationError
+        If msgspec cannot use the annotation.
+    """
+    info = _type_info(annotation, "the return annotation")
+    if any(True for _ in _custom_types(info, set())):
         return None
+    return leniency.lenient(msgspec.json.Decoder(annotation).decode, info)
 
 
 def _pydantic_reader(model: Any, owner: str) -> Reader:

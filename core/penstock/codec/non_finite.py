@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from penstock.codec.plain_forms import simplified
-from penstock.codec.pydantic_types import is_pydantic, raw_values
+from penstock.codec.pydantic_output import raw_values
+from penstock.codec.pydantic_types import is_pydantic
 
 
 def find_non_finite(value: Any, body: bytes) -> str | None:

@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from penstock.codec.decoding import class_name
-from penstock.codec.pydantic_types import dump, is_pydantic
+from penstock.codec.pydantic_output import dump
+from penstock.codec.pydantic_types import is_pydantic
 
 
 def simplified(value: Any) -> Any:

@@ -15,7 +15,8 @@ import msgspec
 
 from penstock.codec.decoding import class_name
 from penstock.codec.plain_forms import simplified, to_json
-from penstock.codec.pydantic_types import is_pydantic, undumpable_fields
+from penstock.codec.pydantic_output import undumpable_fields
+from penstock.codec.pydantic_types import is_pydantic
 from penstock.codec.result_fixes import fix_for, is_known
 
 # The depth to which a value is searched for the part that cannot be encoded; beyond it, the container is named.
