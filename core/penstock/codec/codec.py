@@ -184,7 +184,7 @@ def codec_for(
     streams = signature.stream is not None or inspect.isgeneratorfunction(function)
     streams = streams or inspect.isasyncgenfunction(function)
     output_type = json_schema.output_type(signature.returns, batched=batched, streams=streams)
-    if len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0], owner)):
+    if len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0])):
         codec = _whole_body(signature.parameters[0], signature.context, output_type, owner)
     else:
         codec = _fields_body(signature, output_type, owner, batched=batched)
@@ -209,10 +209,8 @@ def _with_field_infos(signature: Signature, owner: str) -> Signature:
     return replace(signature, parameters=parameters)
 
 
-def _is_whole(parameter: Parameter, owner: str) -> bool:
-    owner = f"{owner}, parameter `{parameter.name}`"
-    annotation = parameter.annotation
-    return decoding.is_struct(annotation, owner=owner) or decoding.is_bytes(annotation, owner=owner)
+def _is_whole(parameter: Parameter) -> bool:
+    return decoding.is_struct(parameter.annotation) or decoding.is_bytes(parameter.annotation)
 
 
 def _items(signature: Signature, owner: str) -> tuple[Parameter, ...]:
@@ -239,7 +237,7 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     annotation = parameter.annotation
     validated = adapted(annotation, owner=owner)
     require_fitting(validated, parameter.default, owner=owner)
-    if decoding.is_bytes(annotation, owner=owner):
+    if decoding.is_bytes(annotation):
         read = decoding.bytes_reader(annotation, owner=owner)
         return Codec("bytes", context, read, call, annotation, output_type)
     read = decoding.json_reader(validated, owner=owner)

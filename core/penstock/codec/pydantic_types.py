@@ -62,15 +62,17 @@ class Adapted(metaclass=_AnyInstance):
 def adapted(annotation: Any, *, owner: str) -> Any:
     """Return the annotation, or a subclass of ``Adapted`` in its place if anything in it needs pydantic.
 
+    That is metadata and classes of pydantic's, or a union of models.
+
     Raises
     ------
     DeclarationError
         If its constraints could not be enforced: pydantic is not imported, or cannot read the rest of the annotation.
     """
     parts = survey(annotation)
-    if not parts.foreign:
+    if not parts.foreign and (not parts.models or parts.native or _msgspec_supports(annotation)):
         return annotation
-    named = parts.foreign[0]
+    named = (parts.foreign or parts.models)[0]
     if _pydantic() is None:
         raise DeclarationError(
             f"{owner}: {named!r} would not be enforced, because only pydantic understands it and the app does not "
@@ -86,6 +88,15 @@ def adapted(annotation: Any, *, owner: str) -> Any:
     except Exception as error:  # pydantic's own errors, or anything that resolving the annotation raises
         raise DeclarationError(f"{owner}: pydantic cannot use the annotation {annotation!r} ({error})") from error
     return type("Adapted", (Adapted,), {"adapter": adapter, "annotation": annotation})
+
+
+def _msgspec_supports(annotation: Any) -> bool:
+    """Return whether msgspec accepts an annotation with models: in a union, it accepts only one, with None."""
+    try:
+        msgspec.inspect.type_info(annotation)
+    except Exception:
+        return False
+    return True
 
 
 def names_of(cls: Any) -> list[str] | None:
