@@ -32,7 +32,12 @@ def dump(model: Any, *, fallback: Callable[[Any], Any], **options: Any) -> Any:
 
 
 def undumpable_fields(model: Any, *, fallback: Callable[[Any], Any]) -> Iterator[tuple[str, Any, Exception]]:
-    """Yield the path, the value and the error of each field for which ``dump`` fails."""
+    """Yield the path, the value and the error of each field for which ``dump`` fails.
+
+    None if the model is not written field by field.
+    """
+    if _has_own_dump(type(model)) or type(model).__pydantic_decorators__.model_serializers:
+        return
     for name in type(model).model_fields:
         step, only = ("", {}) if name == "root" else (f".{name}", {"include": {name}})
         try:
@@ -78,7 +83,7 @@ def is_described(model: Any) -> bool:
     Not if the model has a ``model_dump`` of its own, or a serialiser without a return annotation, and not if aliases
     are written for some of the models inside it only.
     """
-    if not model.model_dump.__module__.startswith("pydantic."):
+    if _has_own_dump(model):
         return False
     nodes = list(_nodes(model.__pydantic_core_schema__))
     serialisers = [node["serialization"] for node in nodes if isinstance(node.get("serialization"), dict)]
@@ -86,6 +91,10 @@ def is_described(model: Any) -> bool:
         return False
     configs = [node.get("config") or {} for node in nodes if node.get("type") == "model"]
     return len({bool(config.get("serialize_by_alias")) for config in configs}) <= 1
+
+
+def _has_own_dump(model: Any) -> bool:
+    return not model.model_dump.__module__.startswith("pydantic.")
 
 
 def _says_what_it_returns(serialiser: dict[str, Any]) -> bool:

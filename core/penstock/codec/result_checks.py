@@ -1,7 +1,7 @@
 """Checks of results against the return annotation, which is what the output schema promises.
 
-The body is checked, not the value: an array is a list[float] to the caller. No code of the user's own types runs in a
-check: it might have side effects, or refuse a value that it has made itself.
+The body is checked, not the value: an array is a list[float] to the caller. No validator and no ``__post_init__`` runs
+in a check: it might have side effects, or refuse a value that it has made itself.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _reader_check(read: decoding.Reader) -> JsonCheck:
             read(body)
         except msgspec.ValidationError as error:
             return str(error)
-        except Exception:  # enums and generics may run code as well
+        except Exception:  # an enum may have code of the user's as well
             return None
         return None
 

@@ -196,6 +196,35 @@ def test_whatever_a_result_does_is_a_handler_error() -> None:
         codec(square).encode([Hostile(a=object())])
 
 
+def test_a_model_that_fails_as_a_whole_is_named_itself() -> None:
+    """No field is blamed for what a serialiser, a computed field or a ``model_dump`` of the model's own raises."""
+
+    class Serialised(pydantic.BaseModel):
+        x: int = 1
+
+        @pydantic.model_serializer
+        def fail(self) -> int:
+            raise LookupError("nothing")
+
+    class Computed(pydantic.BaseModel):
+        x: int = 1
+
+        @pydantic.computed_field  # type: ignore[prop-decorator] # as pydantic's documentation says
+        @property
+        def fail(self) -> int:
+            raise LookupError("nothing")
+
+    class Dumped(pydantic.BaseModel):
+        x: int = 1
+
+        def model_dump(self, *, mode: str = "json") -> Any:  # type: ignore[override] # some do
+            raise LookupError("nothing")
+
+    for model in (Serialised(), Computed(), Dumped()):
+        with pytest.raises(HandlerError, match=rf"{type(model).__name__} at \$\[0\] \(.*nothing\)"):
+            codec(square).encode([model])
+
+
 # ---- NaN
 
 NAN_CASES = [
