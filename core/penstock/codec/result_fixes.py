@@ -123,12 +123,16 @@ def _fix_for_frame(frame: Any) -> str:
     if frame.columns.nlevels > 1:
         code += '.set_axis(["_".join(map(str, name)) for name in frame.columns], axis=1)'
     if not _is_numbered(frame):
-        code += ".reset_index()"
+        code += f"{_TEXT_LABELS}.reset_index()" if _holds_spans(frame.index) else ".reset_index()"
     return f'write {code}.to_dict(orient="records")'
 
 
 def _fix_for_series(series: Any) -> str:
-    code = "series.astype(object).where(series.notna(), None)" if series.isna().any() else "series"
+    code = 'series.map(str, na_action="ignore")' if _holds_spans(series) else "series"
+    if series.isna().any():
+        code += ".astype(object).where(series.notna(), None)"
+    if _holds_spans(series.index):
+        code += _TEXT_LABELS
     if _is_numbered(series):
         return f"write {code}.tolist()"
     if series.index.nlevels > 1 or not series.index.is_unique:
@@ -137,9 +141,22 @@ def _fix_for_series(series: Any) -> str:
 
 
 def _fix_for_values(values: Any) -> str:
+    item = "str(item)" if _holds_spans(values) else "item"
     if getattr(values, "nlevels", 1) == 1 and values.isna().any():
-        return "write [None if pandas.isna(item) else item for item in it]"
+        return f"write [None if pandas.isna(item) else {item} for item in it]"
+    if item != "item":
+        return f"write [{item} for item in it]"
     return "convert it with .tolist()"
+
+
+_TEXT_LABELS = ".rename(index=str)"
+
+
+def _holds_spans(values: Any) -> bool:
+    """Return whether the values are intervals, as those of pandas.cut, or periods. Neither has a JSON form."""
+    categories = getattr(values.dtype, "categories", None)
+    dtype = values.dtype if categories is None else categories.dtype
+    return str(dtype).startswith(("interval", "period"))
 
 
 def _is_numbered(table: Any) -> bool:

@@ -30,6 +30,7 @@ def _of(module: str) -> Callable[[type[_T]], type[_T]]:
 
 @_of("pandas")
 class RangeIndex:
+    dtype = "int64"
     nlevels = 1
     is_unique = True
 
@@ -38,7 +39,8 @@ class RangeIndex:
 class Index:
     nlevels = 1
 
-    def __init__(self, *, missing: bool = False, unique: bool = True, levels: int = 1) -> None:
+    def __init__(self, *, missing: bool = False, unique: bool = True, levels: int = 1, dtype: Any = "object") -> None:
+        self.dtype = dtype
         self._missing = missing
         self.is_unique = unique
         self.nlevels = levels
@@ -68,8 +70,16 @@ class DataFrame(_Table):
         return SimpleNamespace(any=any_of)
 
 
+def categories_of(dtype: str) -> Any:
+    return SimpleNamespace(categories=SimpleNamespace(dtype=dtype))
+
+
 @_of("pandas")
 class Series(_Table):
+    def __init__(self, *, dtype: Any = "int64", **table: Any) -> None:
+        super().__init__(**table)
+        self.dtype = dtype
+
     def isna(self) -> Any:
         return SimpleNamespace(any=lambda: self._missing)
 

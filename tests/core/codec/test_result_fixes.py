@@ -86,6 +86,7 @@ def test_a_picture_becomes_a_png(mode: str) -> None:
 
 
 ANSWER = 'return Response(buffer.getvalue(), media_type="image/png")'
+SPANS = stand_ins.categories_of("interval[float64, right]")
 LABELLED = stand_ins.Index()
 
 
@@ -112,6 +113,19 @@ LABELLED = stand_ins.Index()
             stand_ins.Series(index=stand_ins.Index(unique=False)),
             'write series.reset_index().to_dict(orient="records"), or series.tolist() without the labels',
         ),
+        (
+            stand_ins.Series(index=stand_ins.Index(dtype=SPANS)),
+            "write series.rename(index=str).to_dict(), or series.rename(index=str).tolist() without the labels",
+        ),
+        (
+            stand_ins.Series(dtype=SPANS, missing=True),
+            'write series.map(str, na_action="ignore").astype(object).where(series.notna(), None).tolist()',
+        ),
+        (
+            stand_ins.DataFrame(index=stand_ins.Index(dtype="period[M]")),
+            'write frame.rename(index=str).reset_index().to_dict(orient="records")',
+        ),
+        (stand_ins.Index(dtype=SPANS), "write [str(item) for item in it]"),
         (LABELLED, "convert it with .tolist()"),
         (stand_ins.Index(levels=2), "convert it with .tolist()"),
         (stand_ins.Index(missing=True), "write [None if pandas.isna(item) else item for item in it]"),
