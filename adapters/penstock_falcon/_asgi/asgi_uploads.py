@@ -19,7 +19,7 @@ class UploadWatch:
 
     def __init__(self) -> None:
         self._deadlines: dict[asyncio.Task[Any], float] = {}
-        self._cancels: dict[asyncio.Task[Any], int] = {}  # how many each task has had from here
+        self._cancels: dict[asyncio.Task[Any], int] = {}  # the number that each task has had from here
         self._is_ticking = False
 
     def add(self, task: asyncio.Task[Any], deadline: float) -> None:

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from penstock.engine.operator_log import OperatorLog
+from penstock.engine.operator_log import OperatorLog, log_failure
+from penstock.errors import HandlerError
 from penstock.scheduler import reports
 
 
@@ -31,3 +32,16 @@ def test_the_same_failed_start_is_shown_once(caplog: pytest.LogCaptureFixture) -
     assert "traceback" not in last.fields
     log.report(reports.WorkerReadyReport(worker, 0.1))
     assert fail("OSError: no weights") == ("", True)
+
+
+def test_what_is_missing_is_null(caplog: pytest.LogCaptureFixture) -> None:
+    """A field without a value is None, never an empty text: JSON shows null, and the text format leaves it out."""
+    caplog.set_level("INFO", "penstock")
+    log = OperatorLog(lambda: 0.0, lambda _worker: None)
+    log.report(reports.PauseReport("the program", "", 0))
+    log.report(reports.ResumeReport("the program", "", 0))
+    call: Any = SimpleNamespace(lane=SimpleNamespace(name="square"), request_id="", attempts=1)
+    log_failure(call, HandlerError("no", exception_type="ValueError"))
+    pause, resume, failure = cast("list[Any]", caplog.records)
+    assert (pause.fields["why"], resume.fields["why"], failure.fields["request_id"]) == (None, None, None)
+    assert "why" not in pause.getMessage()
