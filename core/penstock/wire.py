@@ -22,7 +22,7 @@ MAX_FRAME_BYTES = 1 << 30
 # Besides the socket, the engine and a worker share a page of 64-bit words, for signals that must take effect between
 # two instructions of the user's code, before any message can be read. Each word has one writer.
 SHARED_BYTES = 4096
-WORD_INTERRUPT = 0  # written by the engine: the attempt to stop; SIGUSR1 follows
+WORD_INTERRUPT = 0  # written by the engine: the attempt that must stop; SIGUSR1 follows
 WORD_RECALLED = 1  # written by the engine: no inline attempt up to this one may be started any longer
 WORD_STARTED = 2  # written by the worker: the last inline attempt it started, written before it reads WORD_RECALLED
 WORD_LOG_KEY = 3  # this one and the next, written by the engine before the worker starts: see ``log_mark``

@@ -159,7 +159,7 @@ class OperatorLog:
         return {
             "endpoint": attempt.lane.name,
             **self._worker_fields(attempt.worker),
-            "attempt": attempt.id,
+            "attempt_id": attempt.id,
             "running_seconds": rounded(self._time() - attempt.started),
         }
 

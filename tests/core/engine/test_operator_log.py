@@ -45,3 +45,20 @@ def test_what_is_missing_is_null(caplog: pytest.LogCaptureFixture) -> None:
     pause, resume, failure = cast("list[Any]", caplog.records)
     assert (pause.fields["why"], resume.fields["why"], failure.fields["request_id"]) == (None, None, None)
     assert "why" not in pause.getMessage()
+
+
+def test_the_number_of_an_attempt_is_not_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    """``attempt`` counts the attempts of a job, as ``Context.attempt`` does; ``attempt_id`` is the id in the status."""
+    caplog.set_level("INFO", "penstock")
+    place = SimpleNamespace(name="default/0")
+    lane = SimpleNamespace(name="square", timeouts=SimpleNamespace(grace=2.0))
+    worker = SimpleNamespace(id=1, place=place)
+    attempt: Any = SimpleNamespace(id=77, lane=lane, worker=worker, started=0.0, jobs=[])
+    job: Any = SimpleNamespace(lane=lane)
+    log = OperatorLog(lambda: 1.0, lambda _worker: 1)
+    log.report(reports.InterruptReport(attempt, job, "execution"))
+    log.report(reports.OverstayReport(attempt))
+    log.report(reports.RetryReport(job, 2, 0.0, HandlerError("no", exception_type="ValueError")))
+    *ladder, retry = cast("list[Any]", caplog.records)
+    assert [(record.fields["attempt_id"], record.fields.get("attempt")) for record in ladder] == [(77, None)] * 2
+    assert (retry.fields["attempt"], retry.fields.get("attempt_id")) == (2, None)
