@@ -166,11 +166,11 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
     body: bytes
 
 
-# ---- worker -> engine, in the output pipe
+# ---- worker or zygote -> engine, in the output pipe
 
 
 class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A log record of user code. It is one line of the worker's output: see ``pack_log``."""
+    """A log record of user code. It is one line of its process's output: see ``pack_log``."""
 
     level: int
     """A level of ``logging``."""
@@ -181,6 +181,8 @@ class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False)
     traceback: str
     request_ids: list[str]
     """The jobs of the attempt that was running, if any."""
+    is_import: bool = False
+    """True if it was logged by the import of the app."""
 
 
 # ---- engine <-> zygote
@@ -195,6 +197,8 @@ class Load(msgspec.Struct, array_like=True, tag=20):
     digest: str = ""
     """The digest of the engine's manifest, which that of the imported app must equal. Empty: any app is accepted."""
     start_method: str = "auto"
+    log_mark: bytes = b""
+    """The mark in front of the log records of the import. Empty: none are sent."""
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
@@ -305,8 +309,13 @@ def log_mark(words: memoryview) -> bytes:
     It has a secret of the engine and this worker in it. Text that a client sends, and that user code prints, can look
     like a record in everything but this. Like ``\x1e`` in JSON text sequences, it may follow text in the same line.
     """
-    key = tuple(words[WORD_LOG_KEY : WORD_LOG_KEY + 2])
-    return b"\x1e%016x%016x" % key if any(key) else b""
+    first, second = words[WORD_LOG_KEY : WORD_LOG_KEY + 2]
+    return mark_of(first, second) if first or second else b""
+
+
+def mark_of(first: int, second: int) -> bytes:
+    """Return the mark with this secret of 128 bits."""
+    return b"\x1e%016x%016x" % (first, second)
 
 
 def pack_log(mark: bytes, log: Log) -> str:
