@@ -97,13 +97,13 @@ class Exchange(Submission):
             )
         )
 
-    def record_stream(self, service: Service[Any], call: AnyCall) -> None:
-        """Notify the observers that a streamed response, which began with a 200, has ended."""
+    def record_stream(self, service: Service[Any], call: AnyCall, status: int) -> None:
+        """Notify the observers that a streamed response, which began with this status, has ended."""
         outcome = call.outcome
         if outcome is None or isinstance(outcome, Cancelled):
             self.record(service, call, Cancelled.status, Cancelled.code)
         else:
-            self.record(service, call, 200, outcome.code if isinstance(outcome, PenstockError) else OK)
+            self.record(service, call, status, outcome.code if isinstance(outcome, PenstockError) else OK)
 
 
 class Resource(ABC):
@@ -253,11 +253,34 @@ class EndpointResource(Resource):
     async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
         watched = self._transport.watch(call, req)
         try:
-            while call.outcome is None:
+            while call.outcome is None and call.head is None:
                 await watched.wait()
-        finally:
+            stream = None if call.head is None else await self._stream_response(watched, exchange)
+        except BaseException:
             watched.close()
+            raise
+        if stream is not None:
+            return stream
+        watched.close()
         return self._outcome_response(call, exchange)
+
+    async def _stream_response(self, watched: WatchedCall, exchange: Exchange) -> HttpResponse | None:
+        """Return a response that starts with the first chunk; None if the job has failed before it."""
+        call = watched.call
+        chunks, outcome = watched.take()
+        while not chunks and outcome is None:
+            await watched.wait()
+            chunks, outcome = watched.take()
+        head = call.head  # None if the job has lost its worker, and its next attempt has answered once
+        if head is None or (isinstance(outcome, PenstockError) and not chunks):
+            return None
+        media_type = head.media_type
+        framing = choose_framing(exchange.header("accept")) if media_type is None else RawFraming(media_type)
+        on_close = partial(exchange.record_stream, self._service, call, head.status)
+        stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
+        timing = server_timing(call.queue_seconds, call.execution_seconds)
+        headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
+        return HttpResponse(head.status, headers, None, handler_headers=head.headers, stream=stream)
 
     def _outcome_response(self, call: AnyCall, exchange: Exchange) -> HttpResponse:
         outcome = call.outcome
@@ -275,36 +298,6 @@ class EndpointResource(Resource):
             self._service.refuse(exchange, error)
         else:
             call.cancel(GIVEN_UP)  # harmless if it has an outcome; the engine releases the policies when the job ends
-
-
-class StreamResource(EndpointResource):
-    """An endpoint that streams: the response starts at the first chunk."""
-
-    async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
-        watched = self._transport.watch(call, req)
-        try:
-            chunks: list[bytes] = []
-            outcome = None
-            while not chunks and outcome is None:
-                await watched.wait()
-                chunks, outcome = watched.take()
-            if chunks or not isinstance(outcome, PenstockError):
-                return self._stream_response(watched, chunks, exchange, req)
-        except BaseException:
-            watched.close()
-            raise
-        watched.close()
-        return self._outcome_response(call, exchange)
-
-    def _stream_response(self, watched: WatchedCall, chunks: list[bytes], exchange: Exchange, req: Any) -> HttpResponse:
-        call = watched.call
-        media_type = self._endpoint.media_type
-        framing = choose_framing(exchange.header("accept")) if media_type is None else RawFraming(media_type)
-        on_close = partial(exchange.record_stream, self._service, call)
-        stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
-        timing = server_timing(call.queue_seconds, call.execution_seconds)
-        headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
-        return HttpResponse(200, headers, None, stream=stream)
 
 
 class RouteResource(Resource):

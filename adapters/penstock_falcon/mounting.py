@@ -9,7 +9,7 @@ import falcon
 
 from penstock.errors import DeclarationError, MethodNotAllowed, NotFound
 from penstock.hooks import RequestAnswered
-from penstock_falcon.exchange import EndpointResource, Resource, RouteResource, StreamResource
+from penstock_falcon.exchange import EndpointResource, Resource, RouteResource
 from penstock_falcon.problems import framework_problem, internal_problem, problem
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, common_headers
@@ -65,8 +65,7 @@ class Mount:
             raise DeclarationError(f"mount(prefix={prefix!r}): a prefix begins with a slash and does not end with one")
         service, transport = self._service, self._transport
         for endpoint in service.app.endpoints:
-            resource_class = StreamResource if endpoint.is_stream else EndpointResource
-            self._add_path(prefix + endpoint.path, ("POST",), resource_class(service, transport, endpoint))
+            self._add_path(prefix + endpoint.path, ("POST",), EndpointResource(service, transport, endpoint))
         for route in service.routes:
             allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
             self._add_path(prefix + route.path, allowed, RouteResource(service, transport, route))

@@ -62,7 +62,10 @@ class Timeouts:
     total: float | None = None
     """The time from arrival to the last byte, including retries."""
     first_chunk: float | None = None
-    """The time from the start of an attempt to the first chunk of a stream."""
+    """The time from the start of an attempt to the first chunk of a stream.
+
+    Where nothing in the declaration shows that the endpoint streams, it applies once an iterator has been returned.
+    """
     idle: float | None = 60.0
     """The time between two chunks of a stream, and the time for which a client may leave any response unread."""
     grace: float = 2.0

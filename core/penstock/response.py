@@ -44,9 +44,11 @@ class Response:
     Parameters
     ----------
     content:
-        The body: ``bytes`` are sent unchanged, ``str`` as UTF-8 text, anything else as JSON.
+        The body: ``bytes`` are sent unchanged, ``str`` as UTF-8 text, anything else as JSON. An iterator, plain or
+        asynchronous, is a stream of chunks.
     media_type:
-        The ``Content-Type``. Default: octet-stream for bytes, ``text/plain; charset=utf-8`` for str, else JSON.
+        The ``Content-Type``. Default: octet-stream for bytes, ``text/plain; charset=utf-8`` for str, else JSON. The
+        chunks of a stream are bytes or text, and are sent as they are, if it is set; otherwise they are JSON.
     headers:
         Additional response headers.
     status:

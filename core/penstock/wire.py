@@ -159,6 +159,14 @@ class Done(msgspec.Struct, array_like=True, tag=12, gc=False):
     """One result per job of the ``Run``, in the same order; a stream ends with one ``Encoded`` with an empty body."""
 
 
+class Head(msgspec.Struct, array_like=True, tag=14, gc=False):
+    """An attempt answers with a stream: its chunks follow."""
+
+    attempt: int
+    response: Encoded
+    """The response without its body."""
+
+
 class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
     """One encoded chunk of a stream."""
 
@@ -256,7 +264,7 @@ class Suspended(msgspec.Struct, array_like=True, tag=27):
 
 
 ToWorker = Run | Cancel | Credit | Stop
-FromWorker = Ready | SetupFailed | Done | Chunk
+FromWorker = Ready | SetupFailed | Done | Head | Chunk
 ToZygote = Load | Spawn
 FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited
 

@@ -83,7 +83,7 @@ class Tally(dict[str, int]):
 
 
 class JobCounts:
-    """The counts of one endpoint's jobs. A histogram that does not apply to the endpoint is None."""
+    """The counts of one endpoint's jobs. A histogram that does not apply to the endpoint, so far, is None."""
 
     __slots__ = (
         "batches",
@@ -211,7 +211,9 @@ class Counts:
         if execution is not None:
             counts.execution.observe(execution)
         first_chunk = record.first_chunk_seconds
-        if first_chunk is not None and counts.first_chunk is not None:
+        if first_chunk is not None:
+            if counts.first_chunk is None:  # it was not declared that the endpoint streams
+                counts.first_chunk = Histogram(self._bounds)
             counts.first_chunk.observe(first_chunk)
 
     def _attempt_ended(self, record: AttemptEnded) -> None:

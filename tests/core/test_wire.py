@@ -44,6 +44,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Ready: st.builds(wire.Ready, DURATIONS, IDS),
     wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text(), DECLARED),
     wire.Done: st.builds(wire.Done, IDS, DURATIONS, st.lists(ENCODED | FAILURE, max_size=4)),
+    wire.Head: st.builds(wire.Head, IDS, ENCODED),
     wire.Chunk: st.builds(wire.Chunk, IDS, st.binary()),
     wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text()), st.text()),
     wire.Loaded: st.builds(wire.Loaded, SECONDS, st.lists(st.text())),

@@ -53,8 +53,10 @@ def test_a_call_returns_what_the_handler_returned(facts: dict[str, Any]) -> None
 
 
 def test_a_stream_is_an_iterator(facts: dict[str, Any]) -> None:
-    """Over the chunks, in order, to the last."""
+    """Over the chunks, in order, to the last, whether the endpoint is declared to stream or not."""
     assert facts["count"] == [0, 1, 2, 3, 4]
+    assert facts["undeclared"] == [0, 1, 2]
+    assert facts["csv"] == "0,1,"
 
 
 def test_calls_run_side_by_side(facts: dict[str, Any]) -> None:
@@ -73,6 +75,8 @@ def test_calls_run_side_by_side(facts: dict[str, Any]) -> None:
         ("full", "QueueFull", 503, "queue-full", True),
         ("stream", "HandlerError", 500, "handler-error", False),
         ("kind", "EngineError", 500, "engine-error", False),
+        ("a call that streams", "EngineError", 500, "engine-error", False),
+        ("a stream of one", "EngineError", 500, "engine-error", False),
     ],
 )
 def test_errors_are_raised_by_class(  # noqa: PLR0917 - pytest passes by name
@@ -90,6 +94,8 @@ def test_an_error_says_what_is_wrong(facts: dict[str, Any]) -> None:
     assert "square" in texts["unknown"]
     assert "broken" in texts["handler"]
     assert "engine.stream()" in texts["kind"]
+    assert "engine.stream()" in texts["a call that streams"]
+    assert "engine.call()" in texts["a stream of one"]
 
 
 def test_an_error_in_a_stream_comes_after_its_chunks(facts: dict[str, Any]) -> None:

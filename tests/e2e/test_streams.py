@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.apps.streams_app import CHUNKS
+from tests.e2e.watching import wait_event
 from tests.serving import Served
 
 pytestmark = pytest.mark.e2e
@@ -30,11 +31,48 @@ def test_an_iterator_that_is_returned_is_a_stream(served: Served, path: str) -> 
 
 
 def test_what_is_not_an_iterator_is_an_error(served: Served) -> None:
-    """Text in place of an iterator is not streamed letter by letter; a generator without annotation names the fix."""
+    """Text in place of an iterator is not streamed letter by letter, nor an asynchronous one without a loop."""
     assert served.post_json("/not-iterator", {"n": 1}).status == 500
-    answer = served.post_json("/undeclared", {"n": 1})
-    assert answer.status == 500
-    assert "annotate the handler `-> Iterator[...]`" in answer.json()["detail"]
+    event = wait_event(served, "handler-error", endpoint="not-iterator")
+    assert "returned a str, but it is annotated" in event["message"]
+    assert served.post_json("/no-loop", {"n": 1}).status == 500
+    assert "write `async def`" in wait_event(served, "handler-error", endpoint="no-loop")["message"]
+
+
+@pytest.mark.parametrize("path", ["/undeclared", "/undeclared-thread", "/undeclared-task", "/undeclared-async"])
+def test_a_stream_need_not_be_declared(served: Served, path: str) -> None:
+    """Without an annotation, what is returned decides: an iterator streams, any other value is one result."""
+    answer = served.post_json(path, {"n": 3})
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    assert answer.lines() == CHUNKS
+    answer = served.post_json(path, {"n": 0})
+    assert (answer.headers["content-type"], answer.json()) == ("application/json", "nothing")
+    events = served.post_json(path, {"n": 1}, headers={"Accept": "text/event-stream"})
+    assert events.body == b'data: {"n":0}\n\nevent: end\ndata: {}\n\n'
+
+
+def test_a_response_around_an_iterator_streams(served: Served) -> None:
+    """Its media type, status and headers begin the response; without a media type its chunks are lines of JSON."""
+    answer = served.post_json("/download", {"rows": 2})
+    assert (answer.status, answer.headers["content-type"]) == (201, "text/csv")
+    assert (answer.headers["x-rows"], answer.body) == ("2", b"0\n1\n")
+    answer = served.post_json("/download", {"rows": 2, "media_type": None})
+    assert (answer.headers["content-type"], answer.lines()) == ("application/x-ndjson", ["0\n", "1\n"])
+
+
+def test_a_failure_before_the_first_chunk_is_an_ordinary_error(served: Served) -> None:
+    """The status and headers of a stream are sent with its first chunk, and not before."""
+    answer = served.post_json("/download", {"rows": 0})
+    assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "x-rows" not in answer.headers
+
+
+def test_the_silence_of_an_undeclared_stream_is_bounded(served: Served) -> None:
+    """``first_chunk`` holds from the start of the attempt, and ``idle`` between chunks."""
+    answer = served.post_json("/silent", {"chunks": 0})
+    assert (answer.status, answer.json()["detail"]) == (504, "silent: no first chunk after 0.2 s")
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        served.post_json("/silent", {"chunks": 1})
 
 
 def test_bytes_are_streamed_as_they_are(served: Served) -> None:
@@ -53,7 +91,7 @@ def test_a_raw_stream_that_fails_is_cut(served: Served) -> None:
         served.post_json("/breaks", {})
     answer = served.post_json("/wrong-chunk", {})
     assert answer.status == 500
-    assert "the endpoint's media type is text/plain: return or yield bytes or str" in answer.json()["detail"]
+    assert "the media type is text/plain: return or yield bytes or str" in answer.json()["detail"]
 
 
 def test_one_result_may_have_a_media_type(served: Served) -> None:

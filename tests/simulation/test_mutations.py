@@ -496,6 +496,21 @@ def forged_chunks_are_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(conduct, "breach_by_chunks", lambda *_: None)
 
 
+def forged_streams_are_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(conduct, "breach_by_stream", lambda *_: None)
+
+
+def a_stream_outlives_its_attempt(patch: pytest.MonkeyPatch) -> None:
+    leave = retries._leave_attempt
+
+    def leave_with_head(job: Job) -> None:
+        head = job.head
+        leave(job)
+        job.head = head
+
+    patch.setattr(retries, "_leave_attempt", leave_with_head)
+
+
 def a_second_set_up_is_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(conduct, "breach_by_setup", lambda *_: None)
 
@@ -519,6 +534,8 @@ MUTATIONS = [
     the_late_word_of_the_dead_is_held_against_them,
     forged_results_are_believed,
     forged_chunks_are_believed,
+    forged_streams_are_believed,
+    a_stream_outlives_its_attempt,
     a_second_set_up_is_believed,
     a_forged_word_is_believed,
     whoever_breaks_the_protocol_goes_on,

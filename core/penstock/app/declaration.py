@@ -61,7 +61,7 @@ def with_returned_stream(
 ) -> HandlerKind:
     """Return the kind of a handler that may return an iterator instead of yielding: then it streams, too.
 
-    This must be known before the first request: limits on chunks, metrics and the protocol depend on it.
+    Whatever returns an iterator streams. But of these handlers it is known before the first request.
     """
     if stream is None:
         return kind

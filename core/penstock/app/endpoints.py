@@ -33,7 +33,7 @@ class Endpoint:
     is_async: bool
     """True if the function, or ``predict``, is an ``async def``, or returns an asynchronous iterator."""
     is_stream: bool
-    """True if the function, or ``predict``, yields or is annotated to return an iterator."""
+    """True if the function, or ``predict``, yields or is annotated to return an iterator. Others may return one too."""
     concurrency: int
     """The number of attempts that one worker runs at a time."""
     pool: str

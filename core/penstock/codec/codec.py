@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
+from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.default_values import maker_of, require_fitting
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.pydantic_types import adapted, with_field_info
@@ -91,19 +92,19 @@ class Codec:
         """
         return self._results.encode(value)
 
-    def encode_chunk(self, value: Any) -> bytes:
-        """Encode one chunk of a stream: one JSON value, or bytes and text as they are if there is a media type.
+    def stream_of(self, value: Any) -> ChunkStream | None:
+        """Return the stream that a handler has returned, or None if it has returned a single value.
 
         Raises
         ------
         HandlerError
-            If it cannot be sent.
+            If it is not the iterator that the handler is annotated to return, or has a bad header.
         """
-        return self._results.encode_chunk(value)
+        return stream_of(value, self._results, is_promised=self.returned_stream is not None)
 
-    def decode_chunk(self, body: bytes) -> Any:
-        """Return the chunk for a caller without HTTP: a value from JSON, or bytes if the endpoint has a media type."""
-        return body if self.media_type is not None else encoding.decode_result(Encoded(body))
+    def decode_chunk(self, body: bytes, head: Encoded) -> Any:
+        """Return a chunk for a caller without HTTP: a value from JSON, or bytes if the stream has a media type."""
+        return body if head.media_type is not None else encoding.decode_result(Encoded(body))
 
     @property
     def media_type(self) -> str | None:

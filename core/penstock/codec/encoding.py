@@ -14,7 +14,7 @@ import datetime as dt
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
@@ -29,7 +29,7 @@ TEXT = "text/plain; charset=utf-8"
 
 _BYTES = (bytes, bytearray, memoryview)
 _NOT_PLAIN_JSON = (*_BYTES, Response)
-_STATUSES_WITHOUT_BODY = (204, 304)
+STATUSES_WITHOUT_BODY = (204, 304)
 # The depth to which a value is searched for the part that cannot be encoded; beyond it, the container is named.
 _MAX_SEARCH_DEPTH = 50
 
@@ -76,7 +76,7 @@ class ResultEncoder:
         if self.media_type is not None:
             return self._raw(value, "the chunk")
         if isinstance(value, _NOT_PLAIN_JSON):
-            raise _unencodable(
+            raise unencodable(
                 f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_fix_for(value)}"
             )
         return self._to_json(value, "the chunk")
@@ -86,28 +86,27 @@ class ResultEncoder:
             return bytes(value)
         if isinstance(value, str):
             return _utf8(value, what)
-        raise _unencodable(
-            f"{what} is {_describe(value)}, but the endpoint's media type is {self.media_type}: return or yield bytes "
-            "or str, or leave out media_type="
+        raise unencodable(
+            f"{what} is {_describe(value)}, but the media type is {self.media_type}: return or yield bytes or str, or "
+            "leave out media_type="
         )
 
     def _to_json(self, value: Any, what: str) -> bytes:
         try:
             body = _encode(value)
         except Exception as error:  # properties and hooks of the user's types run in there, and may raise anything
-            raise _unencodable(_unsendable(value, error, what)) from error
+            raise unencodable(_unsendable(value, error, what)) from error
         if b"null" in body and not self.nan_is_null:  # msgspec writes NaN as null
             place = _find_non_finite(value)
             if place is not None:
-                raise _unencodable(f"{what} cannot be sent as JSON: {place}; {_NAN_FIX}")
+                raise unencodable(f"{what} cannot be sent as JSON: {place}; {_NAN_FIX}")
         return body
 
     def _encode_response(self, response: Response) -> Encoded:
         body, media_type = self._encode_content(response.content)
-        if response.status in _STATUSES_WITHOUT_BODY:
+        if response.status in STATUSES_WITHOUT_BODY:
             body = b""
-        headers = dict(response.headers) or None
-        require_sane({**response.headers, "Content-Type": response.media_type or ""})
+        headers = checked_headers(response)
         return Encoded(body, response.media_type or self.media_type or media_type, response.status, headers)
 
     def _encode_content(self, content: Any) -> tuple[bytes, str | None]:
@@ -161,7 +160,8 @@ def decode_result(encoded: Encoded) -> Any:
     return Response(content, encoded.media_type, dict(encoded.headers or {}), encoded.status)
 
 
-def _unencodable(detail: str) -> HandlerError:
+def unencodable(detail: str) -> HandlerError:
+    """Return the error for a result that cannot be sent."""
     return HandlerError(detail, exception_type=UNENCODABLE)
 
 
@@ -169,18 +169,19 @@ def _utf8(text: str, what: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise _unencodable(f"{what} cannot be sent as UTF-8: {error}") from error
+        raise unencodable(f"{what} cannot be sent as UTF-8: {error}") from error
 
 
 # ---- headers of a Response
 
 
-def require_sane(headers: Mapping[Any, Any]) -> None:
-    """Refuse malformed headers."""
-    for name, value in headers.items():
+def checked_headers(response: Response) -> dict[str, str] | None:
+    """Return the additional headers of a ``Response``, None if there are none; raise ``HandlerError`` if one is bad."""
+    for name, value in {**response.headers, "Content-Type": response.media_type or ""}.items():
         mistake = header_mistake(name, value)
         if mistake:
-            raise _unencodable(mistake)
+            raise unencodable(mistake)
+    return dict(response.headers) or None
 
 
 # ---- types that msgspec does not support
@@ -326,10 +327,9 @@ def _fix_for_object(value: Any) -> str:
     if any(base.__module__ == "PIL.Image" for base in type(value).__mro__):
         return f"write {_SAVE_PICTURE}"
     name = class_name(type(value))
-    if name in ("coroutine", "async_generator", "generator"):
-        return (
-            "annotate the handler `-> Iterator[...]` so that it streams, with media_type= for bytes or text; if a "
-            "decorator hides that it is `async def` or yields, write its wrapper the same way"
-        )
+    if name == "coroutine":
+        return "if a decorator hides that the handler is `async def`, write its wrapper the same way"
+    if name in ("async_generator", "generator"):
+        return "a generator streams if it is the whole result, without batching; inside a value, write a list"
     fix = _FIXES.get(name.partition(".")[0], {}).get(type(value).__name__, "")
     return fix or ("convert it with .tolist()" if hasattr(value, "tolist") else "")

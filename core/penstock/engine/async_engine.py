@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from penstock.app import App, loader
+from penstock.app import App, Endpoint, loader
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -155,7 +155,7 @@ class AsyncEngine:
         """
         call = submit_input(self.engine, name, input, timeout, request_id, stream=False)
         try:
-            while call.outcome is None:
+            while call.outcome is None and call.head is None:
                 await call.wait()
             return result_of(call)
         finally:
@@ -195,10 +195,11 @@ async def _chunks(call: Call) -> AsyncIterator[Any]:
         await call.wait()
         is_over = call.outcome is not None  # read first: chunks that came before the end are still to be taken
         for chunk in call.take():
-            yield call.endpoint.codec.decode_chunk(chunk)
+            yield call.endpoint.codec.decode_chunk(chunk, call.head)
         if is_over:
             try:
                 raise_error_of(call)
+                require_stream(call)
                 return
             finally:
                 del call
@@ -209,16 +210,23 @@ def submit_input(
 ) -> Call:
     """Encode, check and submit the input of an embedding program; errors as for ``AsyncEngine.call``."""
     endpoint = engine.endpoint(name)
-    if endpoint.is_stream is not stream:
-        right = "stream" if endpoint.is_stream else "call"
-        raise EngineError(
-            f"endpoint {name!r} answers {'in chunks' if endpoint.is_stream else 'once'}: use engine.{right}()"
-        )
+    if endpoint.is_stream and not stream:
+        raise _is_stream(endpoint)
     body = endpoint.codec.encode_input(input)
     endpoint.codec.validate(body)
     submission = Submission(endpoint, request_id=request_id)
     submission.timeouts = _tightened(endpoint.timeouts, timeout)
     return engine.submit(submission, body)
+
+
+def _is_stream(endpoint: Endpoint) -> EngineError:
+    return EngineError(f"endpoint {endpoint.name!r} answers in chunks: use engine.stream()")
+
+
+def require_stream(call: Call) -> None:
+    """Raise ``EngineError`` if a call that has ended well has answered once, not in chunks."""
+    if call.head is None:
+        raise EngineError(f"endpoint {call.endpoint.name!r} answers once: use engine.call()")
 
 
 def _tightened(own: Timeouts, timeout: float | None) -> Timeouts:
@@ -228,8 +236,10 @@ def _tightened(own: Timeouts, timeout: float | None) -> Timeouts:
 
 
 def result_of(call: Call) -> Any:
-    """Return the decoded result of a call that has its outcome, or raise its error."""
+    """Return the decoded result of a call that has its outcome, or raise its error, or that it is a stream."""
     try:
+        if call.head is not None:
+            raise _is_stream(call.endpoint)
         raise_error_of(call)
         assert call.outcome is not None
         return call.endpoint.codec.decode_output(call.outcome)

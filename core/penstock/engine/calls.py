@@ -56,6 +56,8 @@ class Call(Job):
     ----------
     endpoint:
         The endpoint that is called.
+    head:
+        The response without its body, an ``Encoded``, once the job is known to be answered in chunks; otherwise None.
     outcome:
         None while the job is undecided; then an ``Encoded`` result or a ``PenstockError``. The outcome of a finished
         stream has an empty body.

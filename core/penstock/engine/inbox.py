@@ -15,7 +15,7 @@ from penstock.engine.outcomes import results_of
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.scheduler import Attempt, Scheduler, conduct
 from penstock.scheduler import events as on
-from penstock.wire import WINDOW_BYTES, Chunk, Done, Message, Ready, SetupFailed
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Message, Ready, SetupFailed
 
 _LONG_SECONDS = 1.0  # it is worth looking at the clock to see whether an attempt can have run for longer
 
@@ -68,6 +68,8 @@ class Inbox:
                     self._done(link, message)  # type: ignore[arg-type] # narrowed by `kind`, which is faster than isinstance
                 elif kind is Chunk:
                     chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr] # the same
+                elif kind is Head:
+                    self._stream_began(link, message)  # type: ignore[arg-type] # the same
                 else:
                     self._set_up(link, message)
             if chunks:
@@ -99,6 +101,11 @@ class Inbox:
                 event.seconds = self._possible_seconds(attempt, event.seconds)
             if self._observers.see_attempts and event.results[0] is not on.NOT_BEGUN:
                 self._observers.attempt_ended(attempt, attempt.live, event.seconds)
+        self._receive(event)
+
+    def _stream_began(self, link: WorkerLink, message: Head) -> None:
+        event = on.StreamBegan(message.attempt, message.response)
+        _require(conduct.breach_by_stream(self._scheduler.state, link.worker, event))
         self._receive(event)
 
     def _possible_seconds(self, attempt: Attempt, seconds: float) -> float:

@@ -209,11 +209,11 @@ class Performer:
 
     def _interrupt(self, command: do.Interrupt) -> None:
         link = self.processes.links.get(command.worker)
-        attempt = self._scheduler.attempts.get(command.attempt)
-        if link is None or attempt is None:
+        if link is None:
             return  # a later command of the same turn has killed the worker
         link.send(Cancel(command.attempt))
-        if call_of(attempt).endpoint.mode == "inline":
+        attempt = self._scheduler.attempts.get(command.attempt)
+        if attempt is not None and call_of(attempt).endpoint.mode == "inline":
             self._press(attempt, FIRST_INTERRUPT_AGAIN_SECONDS)
 
     def _press(self, attempt: Attempt, pause: float) -> None:

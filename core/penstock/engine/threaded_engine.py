@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from penstock.app import App, Endpoint, loader
-from penstock.engine.async_engine import create_engine, raise_error_of, result_of, submit_input
+from penstock.engine.async_engine import create_engine, raise_error_of, require_stream, result_of, submit_input
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -55,6 +55,12 @@ class ThreadedCall:
         """See ``Call.outcome``."""
         outcome: Encoded | PenstockError | None = self._call.outcome
         return outcome
+
+    @property
+    def head(self) -> Encoded | None:
+        """See ``Call.head``."""
+        head: Encoded | None = self._call.head
+        return head
 
     @property
     def queue_seconds(self) -> float | None:
@@ -269,7 +275,8 @@ class ThreadedEngine:
         """See ``AsyncEngine.call``."""
         call = self._submit_input(name, input, timeout, request_id, stream=False)
         try:
-            call.wait()
+            while call.outcome is None and call.head is None:
+                call.wait()
             return result_of(call._call)
         finally:
             call.close()
@@ -350,10 +357,11 @@ def _chunks(call: ThreadedCall) -> Iterator[Any]:
         call.wait()
         is_over = call.outcome is not None
         for chunk in call.take():
-            yield call.endpoint.codec.decode_chunk(chunk)
+            yield call.endpoint.codec.decode_chunk(chunk, call._call.head)
         if is_over:
             try:
                 raise_error_of(call._call)
+                require_stream(call._call)
                 return
             finally:
                 del call

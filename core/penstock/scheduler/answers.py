@@ -15,7 +15,7 @@ from penstock.scheduler.guarded_queue import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.reports import InterruptReport
 from penstock.scheduler.shared_state import SchedulerState
-from penstock.scheduler.states import ATTEMPT, BACKING_OFF, JOB, QUEUED, RUNNING, SENT
+from penstock.scheduler.states import ATTEMPT, BACKING_OFF, JOB, QUEUED, RUNNING, SENT, STREAMING
 
 _CLOCK_SLACK: Final = 0.05
 """A worker's own cancel scope may end an attempt up to this much before the engine's timer for the same deadline."""
@@ -55,7 +55,7 @@ def answer(state: SchedulerState, job: Job, happening: str, outcome: Any, now: f
     lane.record(job, "ok" if happening == "succeed" else outcome.code)
     state.out.append(do.Answer(job))
     if attempt is not None and not attempt.live:
-        if attempt.state is RUNNING:
+        if attempt.state is RUNNING or attempt.state is STREAMING:
             stop(state, attempt, job, why or happening, now)
         elif attempt.state is SENT:
             state.recall_line(attempt.worker)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from penstock.scheduler import events as on
 from penstock.scheduler.jobs import Attempt
 from penstock.scheduler.shared_state import SchedulerState
-from penstock.scheduler.states import DEAD, SENT, STARTING
+from penstock.scheduler.states import DEAD, RUNNING, SENT, STARTING, STREAMING
 
 
 def breach(state: SchedulerState, worker_id: int, event: on.Event) -> str | None:
@@ -28,6 +28,8 @@ def breach(state: SchedulerState, worker_id: int, event: on.Event) -> str | None
     match event:
         case on.ResultsArrived():
             return breach_by_results(state, worker_id, event, state.attempts.get(event.attempt))
+        case on.StreamBegan():
+            return breach_by_stream(state, worker_id, event)
         case on.ChunksArrived():
             return breach_by_chunks(state, worker_id, event)
         case on.SetupFinished():
@@ -60,13 +62,27 @@ def _problem_of_results(event: on.ResultsArrived, attempt: Attempt) -> str | Non
     return None if is_recalled else f"it gives back attempt {attempt.id}, which it was not asked for"
 
 
+def breach_by_stream(state: SchedulerState, worker_id: int, event: on.StreamBegan) -> str | None:
+    """Return why this worker cannot have begun to stream in this attempt, or None if it can."""
+    attempt = state.attempts.get(event.attempt)
+    if attempt is None or attempt.worker.id != worker_id:
+        return _stray(state, worker_id, event)
+    if attempt.lane.batching is not None:
+        return f"it streams in attempt {attempt.id} of {attempt.lane.name}, which runs in batches"
+    if attempt.state is SENT:
+        return f"it streams in attempt {attempt.id} out of turn"
+    return f"it has begun the stream of attempt {attempt.id} twice" if attempt.state is STREAMING else None
+
+
 def breach_by_chunks(state: SchedulerState, worker_id: int, event: on.ChunksArrived) -> str | None:
     """Return why this worker cannot have sent chunks of this attempt, or None if it can."""
     attempt = state.attempts.get(event.attempt)
     if attempt is None or attempt.worker.id != worker_id:
         return _stray(state, worker_id, event)
-    # A stream is never sent ahead, so its turn has come.
-    return None if attempt.lane.is_stream else f"it has sent a chunk of {attempt.lane.name}, which is not a stream"
+    # One that is being stopped may have begun to stream before, or since; no caller sees what it sends.
+    if attempt.state is RUNNING or attempt.state is SENT:
+        return f"it has sent a chunk of attempt {attempt.id} of {attempt.lane.name}, which has not begun a stream"
+    return None
 
 
 def breach_by_setup(state: SchedulerState, worker_id: int) -> str | None:
@@ -85,11 +101,13 @@ def breach_by_recall(state: SchedulerState, worker_id: int, started: int) -> str
     return f"it claims to have begun attempt {started}, which it was never sent"
 
 
-def _stray(state: SchedulerState, worker_id: int, event: on.ResultsArrived | on.ChunksArrived) -> str | None:
+def _stray(
+    state: SchedulerState, worker_id: int, event: on.ResultsArrived | on.StreamBegan | on.ChunksArrived
+) -> str | None:
     """Return what is wrong with a report on an attempt that the worker does not hold; None if there is an excuse."""
     worker = state.workers.get(worker_id)
     if worker is None or worker.state is DEAD:
         return None
-    if type(event) is on.ResultsArrived and state.given_back.get(event.attempt) == worker_id:
+    if state.given_back.get(event.attempt) == worker_id:
         return None
     return f"it reports on attempt {event.attempt}, which it does not hold"

@@ -40,7 +40,7 @@ def next_limit(job: Job) -> tuple[float, str]:
     when, limit = NEVER if execution is None else job.started + execution, EXECUTION
     if job.finish_by < when:
         when, limit = job.finish_by, TOTAL
-    if job.lane.is_stream:
+    if job.head is not None or job.lane.is_stream:
         return min((when, limit), _stream_limit(job))
     return when, limit
 

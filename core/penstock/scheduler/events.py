@@ -42,6 +42,13 @@ class CancelRequested(msgspec.Struct, gc=False):
     reason: str
 
 
+class StreamBegan(msgspec.Struct, gc=False):
+    """An attempt answers with a stream. ``head`` is the response without its body, for the caller alone."""
+
+    attempt: int
+    head: Any
+
+
 class ChunksArrived(msgspec.Struct, gc=False):
     """A stream has progressed: there are ``count`` more chunks for the caller to take."""
 
@@ -159,6 +166,7 @@ Event = (
     | UploadBegan
     | UploadEnded
     | CancelRequested
+    | StreamBegan
     | ChunksArrived
     | ChunksTaken
     | ResultsArrived

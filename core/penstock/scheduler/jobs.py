@@ -52,6 +52,7 @@ class Job(Timed):
         "finish_by",
         "first_chunk_at",
         "handler_seconds",
+        "head",
         "lane",
         "outcome",
         "priority",
@@ -94,6 +95,7 @@ class Job(Timed):
         self.failure: HandlerError | None = None  # why it is tried again; None after a lost worker
         self.retry_at = NEVER  # while it backs off: when it is queued again
         self.started = 0.0  # the start of the latest attempt
+        self.head: Any = None  # the head of the stream that answers it, if any
         self.chunks = 0  # chunks that have arrived; a job with any is never tried again
         self.first_chunk_at = 0.0  # the instant of the first chunk; 0.0 if there is none
         self.untaken = 0  # chunks that have arrived and that the caller has not taken

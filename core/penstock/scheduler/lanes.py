@@ -38,7 +38,7 @@ class LaneSpec:
     units:
         The share of one worker's capacity that one attempt takes.
     is_stream:
-        True if the endpoint answers in chunks.
+        True if the endpoint is declared to answer in chunks. Any that does not run batches may.
     is_interruptible:
         True if its code can be made to stop; False for threads, where an interrupt only sets a flag.
     runs_in_turn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.errors import HandlerError, PenstockError
 from penstock.scheduler import answers, deadlines, retries, sending_ahead, supervision
+from penstock.scheduler import commands as do
 from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
 from penstock.scheduler.jobs import Attempt
@@ -64,6 +65,22 @@ def on_recalled(state: SchedulerState, event: on.Recalled, now: float) -> None:
     worker = sending_ahead.accept_recalled(state, event, now)
     if worker is not None:
         dispatching.dispatch(state, worker.pool, now)
+
+
+def on_stream_began(state: SchedulerState, event: on.StreamBegan, now: float) -> None:
+    """Record that the job is answered in chunks: other limits apply to it from now on."""
+    attempt = state.attempts.get(event.attempt)
+    if attempt is None:
+        if event.attempt in state.given_back:  # it was begun at the very moment of its recall, and would not end soon
+            state.out.append(do.Interrupt(state.given_back[event.attempt], event.attempt))
+        return
+    if not attempt.live:
+        return
+    attempt.state = ATTEMPT[attempt.state]["stream"]
+    state.recall_line(attempt.worker)  # the jobs in its line must not wait for the end of the stream
+    (job,) = attempt.jobs  # a stream is never batched
+    job.head = event.head
+    answers.expire_or_watch(state, job, now)
 
 
 def on_chunks_arrived(state: SchedulerState, event: on.ChunksArrived, now: float) -> None:

@@ -137,6 +137,7 @@ def _leave_attempt(job: Job) -> None:
     assert attempt is not None
     attempt.live -= 1
     job.attempt = None
+    job.head = None  # the next attempt need not answer with a stream
     job.lane.running -= 1
 
 

@@ -91,6 +91,7 @@ class Scheduler:
             on.ResumeRequested: admission.on_resume_requested,
             on.ResultsArrived: results.on_results_arrived,
             on.Recalled: results.on_recalled,
+            on.StreamBegan: results.on_stream_began,
             on.ChunksArrived: results.on_chunks_arrived,
             on.ChunksTaken: results.on_chunks_taken,
             on.StartRequested: supervision.on_start_requested,

@@ -8,6 +8,7 @@ scheduler and raises :class:`IllegalTransition`. The diagrams in the documentati
 - Answering a job does not free its slot: only the end of the attempt does. That is why they have separate tables.
 - A job that is ``backing_off`` has failed and waits for its next try, in no queue and on no worker.
 - An attempt that is ``sent`` waits in a busy worker's line; its jobs still count as queued.
+- An attempt that is ``streaming`` has announced that it answers in chunks; only then may it send any.
 - An attempt that is ``stopping`` has no caller left, and its worker has been asked to interrupt it.
 - The intake says whether new work is accepted. While it is ``paused``, admitted jobs go on and the workers stay; there
   is no way back from ``draining``.
@@ -30,6 +31,7 @@ TIMED_OUT: Final = "timed_out"
 CANCELLED: Final = "cancelled"
 
 SENT: Final = "sent"
+STREAMING: Final = "streaming"
 RECALLED: Final = "recalled"
 FINISHED: Final = "finished"
 STOPPING: Final = "stopping"
@@ -92,7 +94,8 @@ ATTEMPT: Final = _table(
     "attempt",
     {
         SENT: {"start": RUNNING, "recall": RECALLED, "lose": LOST},
-        RUNNING: {"finish": FINISHED, "stop": STOPPING, "lose": LOST},
+        RUNNING: {"stream": STREAMING, "finish": FINISHED, "stop": STOPPING, "lose": LOST},
+        STREAMING: {"finish": FINISHED, "stop": STOPPING, "lose": LOST},
         STOPPING: {"finish": STOPPED, "lose": STOPPED},
         RECALLED: {},  # it was never begun, and its jobs are queued again
         FINISHED: {},  # each of its jobs has a result of its own: success or error

@@ -21,6 +21,7 @@ from penstock.testing.clock import MockClock
 
 Deliver = Callable[[on.Event], Any]
 _RESULT = Encoded(b"1")
+_HEAD = Encoded(b"")
 
 
 class Agenda:
@@ -69,7 +70,8 @@ class Behaviour:
     recovers:
         The number of failing attempts before one succeeds. By default, none ever succeeds.
     chunks, every:
-        The number of chunks that a stream yields before it ends, and the seconds between them.
+        The number of chunks that it yields before it ends, and the seconds between them. It answers with a stream if
+        there are any.
     """
 
     seconds: float = 0.01
@@ -163,7 +165,7 @@ class FakeWorker:
     says_early:
         True if ``recall`` counts an attempt as begun from the start of the pause before it.
     latency:
-        Seconds until the end of an attempt becomes known. The news is lost if the worker exits in between.
+        Seconds until an event of an attempt becomes known. The news is lost if the worker exits in between.
     on_begun:
         Called when the user's code begins an attempt.
     """
@@ -303,16 +305,19 @@ class FakeWorker:
         self._on_begun(self, attempt)
         members = [self._behaviour_of(job) for job in attempt.jobs]
         seconds = max(member.seconds for member in members)
-        for position in range(1, members[0].chunks + 1):
-            self.agenda.plan(position * members[0].every, lambda: self._chunk(attempt))
+        first = members[0]
+        if first.chunks:
+            self.agenda.plan(first.every / 2, partial(self._say_of, attempt, on.StreamBegan(attempt.id, _HEAD)))
+        for position in range(1, first.chunks + 1):
+            self.agenda.plan(position * first.every, partial(self._say_of, attempt, on.ChunksArrived(attempt.id, 1)))
         if any(member.crashes for member in members):
             self.agenda.plan(seconds, lambda: self._crash(attempt))
         else:
             # A generator may also end before its last chunk: `seconds` decides.
             # The scheduler does not count a job that was sent ahead as begun until it hears so.
-            first = 1 if attempt.state == SENT else 0
+            uncounted = 1 if attempt.state == SENT else 0
             pairs = zip(members, attempt.jobs, strict=True)
-            results = [member.result(first + job.attempts) for member, job in pairs]
+            results = [member.result(uncounted + job.attempts) for member, job in pairs]
             self.agenda.plan(seconds, lambda: self._finish(attempt, seconds, results))
 
     # ---- sending events
@@ -321,9 +326,16 @@ class FakeWorker:
         if self.is_alive:
             self._deliver(event)
 
-    def _chunk(self, attempt: Attempt) -> None:
+    def _say_late(self, event: on.Event) -> None:
+        if self._latency:
+            self.agenda.plan(self._latency, partial(self._say, event))
+        else:
+            self._say(event)
+
+    def _say_of(self, attempt: Attempt, event: on.Event) -> None:
+        """Send an event of an attempt, unless the attempt has ended."""
         if attempt.id in self.attempts:
-            self._say(on.ChunksArrived(attempt.id, 1))
+            self._say_late(event)
 
     def _finish(self, attempt: Attempt, seconds: float, results: list[Any]) -> None:
         self._end(attempt, seconds, results)
@@ -335,11 +347,7 @@ class FakeWorker:
             return
         if attempt is self._current:
             self._is_inside = False  # before the event: a job that has failed may run elsewhere at once
-        ended = on.ResultsArrived(attempt.id, seconds, results)
-        if self._latency:
-            self.agenda.plan(self._latency, lambda: self._say(ended))
-        else:
-            self._deliver(ended)
+        self._say_late(on.ResultsArrived(attempt.id, seconds, results))
         if attempt is self._current:
             self._current = None
             self._unwanted.discard(attempt.id)

@@ -9,7 +9,7 @@ from penstock.errors import HandlerError
 from penstock.response import Encoded
 from penstock.scheduler import Attempt, Scheduler
 from penstock.scheduler import events as on
-from penstock.scheduler.states import SENT, STARTING
+from penstock.scheduler.states import RUNNING, SENT, STARTING, STREAMING
 
 _RESULT = Encoded(b"forged")
 
@@ -22,14 +22,29 @@ def forged_report(dice: random.Random, scheduler: Scheduler, worker: int) -> on.
     attempts = list(scheduler.attempts.values())
     if not attempts or dice.random() < 0.1:
         number = dice.choice((0, -1, 1 << 40, 2**64 - 1))
-        return dice.choice((on.ResultsArrived(number, 0.0, [_RESULT]), on.ChunksArrived(number, 1)))
+        return dice.choice((on.ResultsArrived(number, 0.0, [_RESULT]), *_pieces(number)))
     attempt = dice.choice(attempts)
     if attempt.worker.id != worker:
         results: list[Any] = dice.choice(([_RESULT], [on.NOT_BEGUN], [HandlerError("forged")])) * len(attempt.jobs)
-        return dice.choice((on.ResultsArrived(attempt.id, 0.0, results), on.ChunksArrived(attempt.id, 1)))
-    if not attempt.lane.is_stream and dice.random() < 0.2:
-        return on.ChunksArrived(attempt.id, 1)
-    return on.ResultsArrived(attempt.id, 0.0, dice.choice(_unfit_results(attempt)))
+        return dice.choice((on.ResultsArrived(attempt.id, 0.0, results), *_pieces(attempt.id)))
+    unfit = _unfit_pieces(attempt) if dice.random() < 0.3 else []
+    return dice.choice(unfit or [on.ResultsArrived(attempt.id, 0.0, results) for results in _unfit_results(attempt)])
+
+
+def _pieces(attempt: int) -> tuple[on.StreamBegan, on.ChunksArrived]:
+    """Return the reports of which a stream consists."""
+    return on.StreamBegan(attempt, _RESULT), on.ChunksArrived(attempt, 1)
+
+
+def _unfit_pieces(attempt: Attempt) -> list[on.Event]:
+    """Return pieces of a stream that do not fit an attempt which the worker does hold."""
+    head, chunk = _pieces(attempt.id)
+    unfit: list[on.Event] = []
+    if attempt.state in (SENT, RUNNING):
+        unfit.append(chunk)
+    if attempt.state in (SENT, STREAMING) or attempt.lane.batching is not None:
+        unfit.append(head)
+    return unfit
 
 
 def _unfit_results(attempt: Attempt) -> list[list[Any]]:

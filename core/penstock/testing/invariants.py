@@ -26,6 +26,7 @@ from penstock.scheduler.states import (
     SENT,
     STARTING,
     STOPPING,
+    STREAMING,
 )
 from penstock.scheduler.timers import Timed
 
@@ -87,7 +88,7 @@ def _check_queue(lane: Lane, pool: WorkerPool, now: float) -> int:
     size_bytes = arrivals = 0
     batch_due = math.inf
     for job in lane.queue:
-        if job.state != QUEUED or job.attempt is not None or not job.admitted:
+        if job.state != QUEUED or job.attempt is not None or job.head is not None or not job.admitted:
             _broken(f"{job!r} is in the queue")
         _check_armed(job, min(job.start_by, job.finish_by))
         size_bytes += job.size_bytes
@@ -117,7 +118,7 @@ def _check_backing_off(lane: Lane) -> int:
     for sequence, job in lane.backing_off.items():
         if job.state != BACKING_OFF or job.attempt is not None or job.sequence != sequence or job.lane is not lane:
             _broken(f"{job!r} is listed as backing off")
-        if not job.attempts or job.chunks or sequence in lane.queue.jobs:
+        if not job.attempts or job.chunks or job.head is not None or sequence in lane.queue.jobs:
             _broken(f"{job!r} must not be tried again")
         if not job.retry_at < job.finish_by:
             _broken(f"{job!r} is to be tried again at {job.retry_at}, after its deadline at {job.finish_by}")
@@ -170,7 +171,7 @@ def _check_attempt(attempt: Attempt) -> int:
     live = 0
     for job in attempt.jobs:
         live += _check_running(job, attempt)
-    if live != attempt.live or attempt.state != (RUNNING if live else STOPPING):
+    if live != attempt.live or attempt.state not in ((RUNNING, STREAMING) if live else (STOPPING,)):
         _broken(f"{attempt!r}: {live} of its jobs are live")
     if attempt.state == STOPPING and not attempt.armed <= attempt.due < math.inf and worker.state != DRAINING:
         _broken(f"{attempt!r} is stopping, but no timer will end it")
@@ -183,7 +184,7 @@ def _check_running(job: Job, attempt: Attempt) -> bool:
         if job.state not in FINAL:
             _broken(f"{job!r} is in {attempt!r}, which it does not wait for")
         return False
-    if job.state != RUNNING:
+    if job.state != RUNNING or (job.head is not None) != (attempt.state == STREAMING):
         _broken(f"{job!r} is in {attempt!r}")
     _check_armed(job, next_limit(job)[0])
     if job.is_suspect and (len(attempt.jobs) > 1 or len(attempt.worker.attempts) > 1):

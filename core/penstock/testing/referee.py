@@ -62,6 +62,7 @@ class Referee:
             on.WorkersDied: self._note_deaths,
             on.WorkerExited: self._note_exit,
             on.ProtocolBroken: self._note_exit,
+            on.StreamBegan: self._note_stream,
             on.ChunksArrived: self._note_chunks,
             on.ChunksTaken: self._note_taken,
         }
@@ -120,6 +121,10 @@ class Referee:
         for witness in self._running_in(event.worker):
             witness.lose(self._scene.now, is_guilty=event.started in {None, witness.attempt})
             self._scene.lost.append(witness)
+
+    def _note_stream(self, event: on.StreamBegan) -> None:
+        for witness in self.in_attempt(event.attempt):
+            witness.see_head()
 
     def _note_chunks(self, event: on.ChunksArrived) -> None:
         for witness in self.in_attempt(event.attempt):

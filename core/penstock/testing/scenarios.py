@@ -11,7 +11,7 @@ from functools import partial
 
 from penstock.errors import HandlerError, HookError, PenstockError
 from penstock.policies import Batching, Retries, Timeouts
-from penstock.scheduler import FifoQueue, GuardedQueue, Job, LaneSpec, PoolSpec, Queue, retry_lost
+from penstock.scheduler import FifoQueue, GuardedQueue, Job, Lane, LaneSpec, PoolSpec, Queue, retry_lost
 from penstock.testing.fake_worker import Behaviour
 from penstock.testing.whimsical_queues import ClumsyQueue, WhimsicalQueue
 
@@ -83,11 +83,11 @@ class Weather:
             brisk=dice.choice((0.5, 0.99, 1.0)),
         )
 
-    def behaviour(self, dice: random.Random, *, is_stream: bool, runs_in_turn: bool) -> Behaviour:
+    def behaviour(self, dice: random.Random, lane: Lane) -> Behaviour:
         """Draw the behaviour of the user's code for one job."""
         is_hard = dice.random() < self.stuck_hard
         is_stuck = is_hard or dice.random() < self.stuck
-        is_brisk = runs_in_turn and dice.random() < self.brisk
+        is_brisk = lane.runs_in_turn and dice.random() < self.brisk
         rate = 1.0 if dice.random() < self.slow else 50.0
         seconds = dice.expovariate(20_000.0 if is_brisk else rate)
         return Behaviour(
@@ -99,9 +99,16 @@ class Weather:
             retry_delay=dice.choice((None, None, 0.0, 0.02, 2.0)),
             recovers=dice.choice((1, 2, math.inf)),
             cancels_itself=dice.random() < 0.05,
-            chunks=dice.randint(0, 5) if is_stream else 0,
+            chunks=_draw_chunks(dice, lane),
             every=dice.expovariate(50.0),
         )
+
+
+def _draw_chunks(dice: random.Random, lane: Lane) -> int:
+    """Draw the number of chunks of an answer. An endpoint that is not declared as a stream may answer with one."""
+    if lane.is_stream:
+        return dice.randint(1, 5)
+    return dice.randint(1, 3) if lane.batching is None and dice.random() < 0.1 else 0
 
 
 class Pacing:

@@ -176,7 +176,7 @@ class Simulation(FakeEngine):
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
         job = WitnessedJob(lane, timeouts, dice.choice(SIZES), priority=dice.randint(0, 2), share=dice.choice("abc"))
         self._numbers += 1
-        behaviour = self.weather.behaviour(dice, is_stream=lane.is_stream, runs_in_turn=lane.runs_in_turn)
+        behaviour = self.weather.behaviour(dice, lane)
         witness = job.witness = Witness(self._numbers, job, behaviour, self.clock.now)
         self.referee.live[witness.number] = witness
         if dice.random() < self.weather.hang_up:

@@ -23,6 +23,7 @@ class Witness:
         "deaths",
         "failed_with",
         "failures",
+        "has_head",
         "hung_up",
         "inside",
         "job",
@@ -58,6 +59,7 @@ class Witness:
         self.refused = False  # True if the policy has refused another attempt
         self.was_spoilt = False  # `is_spoilt` at the moment when its worker was lost
         self.hung_up = False
+        self.has_head = False  # True once its attempt answers with a stream
         self.chunks = 0
         self.untaken = 0
         self.progressed = now
@@ -133,6 +135,7 @@ class Witness:
     def begin(self, attempt: int, worker: int, now: float) -> None:
         """Record that an attempt of the job begins."""
         self.sent_ahead = None
+        self.has_head = False
         self.refused = False
         self.attempts += 1
         self.attempt = attempt
@@ -156,6 +159,11 @@ class Witness:
         failed_with = self.failed_with
         self.lose(now, is_guilty=False)
         self.failed_with = failed_with
+
+    def see_head(self) -> None:
+        """Record that the answer is a stream."""
+        self.has_head = True
+        self._look()
 
     def see_chunk(self, now: float) -> None:
         """Record that a chunk has arrived."""
@@ -186,7 +194,7 @@ class Witness:
                 limits.append(("unread", self.progressed, timeouts.idle))
             elif self.chunks:
                 limits.append(("idle", self.progressed, timeouts.idle))
-            elif self.job.lane.is_stream:
+            elif self.has_head or self.job.lane.is_stream:
                 limits.append(("first_chunk", self.since, timeouts.first_chunk))
         self.limits = {name: start + seconds for name, start, seconds in limits if seconds is not None}
         self.limit = min(self.limits.values(), default=math.inf)

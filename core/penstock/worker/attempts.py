@@ -5,11 +5,12 @@ Nothing here depends on a loop, a socket or a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
 from penstock.app import Endpoint
+from penstock.codec.chunk_stream import ChunkStream
 from penstock.context import Context
 from penstock.errors import HandlerError
 from penstock.response import Encoded
@@ -43,27 +44,27 @@ class LiveEndpoint:
         self.needs_context = endpoint.codec.context_parameter is not None
         self._codec = endpoint.codec
         self._predict = predict
-        self.answer: Callable[[Invocation], Done] = self._answer_batch if endpoint.batching else self._answer_one
+        self.answer: Callable[[Invocation], Done | ChunkStream] = (
+            self._answer_batch if endpoint.batching else self._answer_one
+        )
 
     def start(self, invocation: Invocation) -> Any:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
         decoded = self._codec.decode(invocation.run.works[0].body)
         return self._codec.call(self._predict, decoded, invocation.context())
 
-    def start_stream(self, invocation: Invocation) -> Iterator[Any]:
-        """Decode the one job and call the handler; return the iterator of its chunks."""
-        returned = self.start(invocation)
-        require_iterable(returned, "__iter__")
-        return iter(returned)
-
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
         """Call a batching handler with those jobs of the batch that could be decoded."""
         return self._codec.call(self._predict, batch.decoded, invocation.context())
 
-    def _answer_one(self, invocation: Invocation) -> Done:
+    def _answer_one(self, invocation: Invocation) -> Done | ChunkStream:
         began = perf_counter()
         try:
-            result: JobResult = self._codec.encode(self.start(invocation))
+            returned = self.start(invocation)
+            stream = self._codec.stream_of(returned)
+            if stream is not None:
+                return _plain(stream)
+            result: JobResult = self._codec.encode(returned)
         except Interrupted:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt from user code end a job, not the worker
@@ -85,9 +86,9 @@ class LiveEndpoint:
         leave_if_forked(batch.results)
         return Done(invocation.run.attempt, perf_counter() - began, batch.results)
 
-    def encode_chunk(self, value: Any) -> bytes:
-        """Encode one chunk of a stream; raise ``HandlerError`` if it cannot be sent."""
-        return self._codec.encode_chunk(value)
+    def stream_of(self, returned: Any) -> ChunkStream | None:
+        """Return the stream that the handler has returned, or None if it has returned a single value."""
+        return self._codec.stream_of(returned)
 
     def encode(self, value: Any) -> JobResult:
         """Encode one result; a value that cannot be sent becomes a failure of the handler."""
@@ -105,12 +106,15 @@ class LiveEndpoint:
         return self._codec.decode(body)
 
 
-def require_iterable(returned: Any, method: str) -> None:
-    """Raise ``HandlerError`` if a handler that streams has not returned an iterator or a collection of chunks."""
-    if not hasattr(returned, method) or isinstance(returned, (str, bytes, bytearray, Mapping)):
+def _plain(stream: ChunkStream) -> ChunkStream:
+    """Return the stream, which no loop is there to iterate over if it is asynchronous."""
+    leave_if_forked()
+    if stream.is_async:
         raise HandlerError(
-            f"the handler returned a {type(returned).__name__}, but it is annotated to return an iterator of chunks"
+            f"the handler returned a {type(stream.chunks).__name__}, which is asynchronous, but it is a plain `def`; "
+            "write `async def`"
         )
+    return stream
 
 
 class Invocation:

@@ -19,6 +19,7 @@ from penstock.wire import (
     Done,
     Failure,
     FrameReader,
+    Head,
     Message,
     Run,
     Stop,
@@ -166,10 +167,11 @@ class Program:
             self._channel.post_done(Done(run.attempt, 0.0, [Failure(FAILED_RECALLED)] * len(run.works)))
             return
         REQUEST_IDS.set(run.request_ids)
-        if live.endpoint.is_stream:
-            self._stream = InlineStream(run, live, self._guard, self._channel)
+        answer = inline.answer(run, live, self._guard, self._channel)
+        if isinstance(answer, InlineStream):
+            self._stream = answer
             return
-        self._channel.post_done(inline.answer(run, live, self._guard))
+        self._channel.post_done(answer)
         # Write at once, although more messages may have been read with this one: the next attempt may take any time,
         # and to the engine a result that waits behind user code looks like an attempt that overruns its deadline. So
         # the next attempt waits until this result has been written, however large it is.
@@ -233,18 +235,18 @@ class Program:
             run = self._ahead.popleft()
             self._run_inline(run, self._endpoints[run.endpoint])
 
-    def _send(self, chunk: Chunk | None) -> bool:
-        """Post a chunk, if there is one, and write; return True if everything posted has been written."""
-        if chunk is not None:
-            self._channel.post(chunk)
+    def _send(self, message: Head | Chunk | None) -> bool:
+        """Post a piece of a stream, if there is one, and write; return True if everything posted has been written."""
+        if message is not None:
+            self._channel.post(message)
         return self._flush()
 
     def _deliver(self, delivery: Delivery) -> None:
-        if isinstance(delivery, Chunk):
-            self._channel.post(delivery)
-        else:
+        if isinstance(delivery, Done):
             del self._running[delivery.attempt]
             self._channel.post_done(delivery)
+        else:
+            self._channel.post(delivery)
 
     def _after_deliveries(self) -> None:
         self._flush()

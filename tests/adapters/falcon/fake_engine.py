@@ -44,6 +44,10 @@ def make_app() -> App:
     return app
 
 
+JSON_STREAM = Encoded(b"")
+"""The head of a stream of JSON values."""
+
+
 class FakeCall:
     """A call that the test drives by hand."""
 
@@ -53,6 +57,7 @@ class FakeCall:
         self.body = body
         self.request_id = request_id
         self.headers = headers
+        self.head: Encoded | None = None
         self.outcome: Encoded | PenstockError | None = None
         self.queue_seconds: float | None = None
         self.execution_seconds: float | None = None
@@ -63,8 +68,14 @@ class FakeCall:
         self._chunks: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
 
+    def begin_stream(self, head: Encoded = JSON_STREAM) -> FakeCall:
+        """Begin to answer in chunks; return the call."""
+        self.head = head
+        return self
+
     def yield_chunk(self, chunk: bytes) -> None:
-        """Add a chunk."""
+        """Add a chunk of the stream."""
+        assert self.head is not None, "the stream has not begun"
         self._chunks.append(chunk)
         self._progress()
 
@@ -140,7 +151,7 @@ class FakeThreadedCall(FakeCall):
             return super().take(limit_bytes)
 
     def yield_chunk(self, chunk: bytes) -> None:
-        """Add a chunk."""
+        """Add a chunk of the stream."""
         with self._lock:
             super().yield_chunk(chunk)
 

@@ -365,7 +365,7 @@ def streaming(application: Any, engine: FakeEngine, **headers: str) -> tuple[Exc
 async def started(engine: FakeEngine, exchange: Exchange, chunk: bytes = b"0") -> FakeCall:
     await until(lambda: engine.calls)
     call = engine.calls[0]
-    call.yield_chunk(chunk)
+    call.begin_stream().yield_chunk(chunk)
     await until(lambda: len(exchange.sent) > 1)
     return call
 
@@ -378,7 +378,7 @@ def test_a_stream_starts_at_its_first_chunk(application: Any, engine: FakeEngine
         await until(lambda: engine.calls)
         assert exchange.sent == []
         call = await started(engine, exchange)
-        call.yield_chunk(b"1")
+        call.begin_stream().yield_chunk(b"1")
         await until(lambda: len(exchange.bodies) == 2)
         call.decide(Encoded(b""))
         await task
@@ -396,7 +396,7 @@ def test_what_has_arrived_together_is_written_together(application: Any, engine:
         exchange.readable.clear()
         await until(lambda: engine.calls)
         call = engine.calls[0]
-        call.yield_chunk(b"0")
+        call.begin_stream().yield_chunk(b"0")
         await until(lambda: exchange.sent)
         call.yield_chunk(b"1")
         call.yield_chunk(b"2")
@@ -490,7 +490,7 @@ def test_a_client_that_does_not_read_loses_its_connection(
         exchange, task = streaming(application, engine)
         call = await started(engine, exchange)
         exchange.readable.clear()
-        call.yield_chunk(b"1")
+        call.begin_stream().yield_chunk(b"1")
         if failed:
             await until(lambda: len(exchange.bodies) == 2)
             call.decide(errors.ExecutionTimeout("the client does not read"))

@@ -21,7 +21,7 @@ import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
 from penstock_falcon.request_checks import RequestChecks
-from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
+from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 PROBLEM = "application/problem+json"
 LARGEST_BODY = 100_000
@@ -419,8 +419,11 @@ def test_options_lists_the_methods(client: falcon.testing.TestClient) -> None:
 # ---- streams
 
 
-def stream(*chunks: bytes, end: Encoded | errors.PenstockError | None = None) -> Callable[[FakeCall], None]:
+def stream(
+    *chunks: bytes, head: Encoded = JSON_STREAM, end: Encoded | errors.PenstockError | None = None
+) -> Callable[[FakeCall], None]:
     def script(call: FakeCall) -> None:
+        call.begin_stream(head)
         for chunk in chunks:
             call.yield_chunk(chunk)
         call.decide(Encoded(b"") if end is None else end)
@@ -458,6 +461,36 @@ def test_events_are_not_forced_on_anybody(client: falcon.testing.TestClient, eng
     engine.script = stream(b"0")
     result = client.simulate_post("/count", json={"n": 2}, headers={"Accept": accept})
     assert result.content == b"0\n"
+
+
+def test_the_head_of_a_stream_begins_the_response(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
+    """Status, media type and headers are the handler's, for any endpoint; with a media type, chunks are sent raw."""
+    engine.script = stream(b"1,", b"2", head=Encoded(b"", "text/csv", 206, {"X-A": "b", "Content-Length": "9"}))
+    result = client.simulate_post("/square", json={"input": 1}, headers={"Accept": "text/event-stream"})
+    assert (result.status_code, result.headers["content-type"], result.content) == (206, "text/csv", b"1,2")
+    assert (result.headers["x-a"], "content-length" in result.headers) == ("b", False)
+
+
+def test_a_stream_that_fails_before_its_first_chunk_is_an_error(
+    client: falcon.testing.TestClient, engine: FakeEngine
+) -> None:
+    """Nothing of its head is sent."""
+    engine.script = stream(head=Encoded(b"", "text/csv", 206, {"X-A": "b"}), end=errors.ExecutionTimeout("too late"))
+    result = client.simulate_post("/square", json={"input": 1})
+    assert (result.status_code, result.json["error"]["code"]) == (504, "execution-timeout")
+    assert "x-a" not in result.headers
+
+
+def test_the_next_attempt_may_answer_once(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
+    """A job that lost its worker after the head of a stream, and before a chunk, may be answered with one result."""
+
+    def script(call: FakeCall) -> None:
+        call.begin_stream(Encoded(b"", "text/csv", 206))
+        call.head = None  # as the scheduler leaves it when the job is queued again
+        call.decide(Encoded(b"16.0"))
+
+    engine.script = script
+    assert client.simulate_post("/count", json={"n": 1}).json == 16.0
 
 
 @pytest.mark.parametrize(("accept", "body"), [("*/*", b""), ("text/event-stream", b"event: end\ndata: {}\n\n")])

@@ -523,7 +523,7 @@ def test_a_stream_is_told_at_its_end(
     """With the status that it began with, and the code that it ended with."""
 
     def script(call: FakeCall) -> None:
-        call.yield_chunk(b"1")
+        call.begin_stream().yield_chunk(b"1")
         call.decide(last or penstock_response())
 
     engine.script = script

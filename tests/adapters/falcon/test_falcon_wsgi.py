@@ -122,7 +122,7 @@ def test_chunks_come_as_they_arrive(application: Any, engine: FakeThreadedEngine
     submitted = Submitted(engine)
     exchange = Exchange(application, "/count", b'{"n":3}').start()
     call = submitted.wait()
-    call.yield_chunk(b"0")
+    call.begin_stream().yield_chunk(b"0")
     exchange.join()
     pieces = iter(exchange.response)
     assert next(pieces) == b"0\n"
@@ -138,7 +138,7 @@ def test_a_failed_stream_says_so_and_never_ends_cleanly(application: Any, engine
     submitted = Submitted(engine)
     exchange = Exchange(application, "/count", b'{"n":3}').start()
     call = submitted.wait()
-    call.yield_chunk(b"0")
+    call.begin_stream().yield_chunk(b"0")
     exchange.join()
     call.decide(errors.WorkerLost("its worker died"))
     pieces = iter(exchange.response)
@@ -153,7 +153,7 @@ def test_a_closed_stream_stops_its_job(application: Any, engine: FakeThreadedEng
     submitted = Submitted(engine)
     exchange = Exchange(application, "/count", b'{"n":3}').start()
     call = submitted.wait()
-    call.yield_chunk(b"0")
+    call.begin_stream().yield_chunk(b"0")
     exchange.join()
     exchange.response.close()  # type: ignore[attr-defined]
     assert call.cancelled_because is not None
@@ -167,7 +167,7 @@ def test_silence_is_filled_with_comments(
     submitted = Submitted(engine)
     exchange = Exchange(application, "/count", b'{"n":3}', HTTP_ACCEPT="text/event-stream").start()
     call = submitted.wait()
-    call.yield_chunk(b"0")
+    call.begin_stream().yield_chunk(b"0")
     exchange.join()
     pieces = iter(exchange.response)
     assert [next(pieces) for _ in range(3)] == [b"data: 0\n\n", b": keep-alive\n\n", b": keep-alive\n\n"]

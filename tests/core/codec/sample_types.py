@@ -94,3 +94,10 @@ def square(input: float) -> float:
 
 def join(first: str, second: int = 2, *, third: bool = False) -> tuple[str, int, bool]:
     return first, second, third
+
+
+def encode_chunk(its: Codec, value: Any) -> bytes:
+    """Encode a value as a chunk of a stream that the handler has returned."""
+    stream = its.stream_of(iter(()))
+    assert stream is not None
+    return stream.encode(value)

@@ -11,6 +11,7 @@ import pathlib
 import re
 import types
 import uuid
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from PIL import Image
 from penstock.app import App
 from penstock.errors import UNENCODABLE, DeclarationError, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response
-from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Tensor, codec, square
+from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Tensor, codec, encode_chunk, square
 
 
 class Stamp(dt.datetime):
@@ -82,7 +83,7 @@ def test_results_are_json(value: Any, body: bytes) -> None:
     """A result becomes the body as msgspec writes it, with numpy and pydantic values anywhere in it."""
     its = codec(square)
     assert its.encode(value) == Encoded(body)
-    assert its.encode_chunk(value) == body
+    assert encode_chunk(its, value) == body
 
 
 @pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), memoryview(b"a-b-")[::2]])
@@ -91,7 +92,7 @@ def test_bytes_are_sent_as_they_are(value: Any) -> None:
     its = codec(square)
     assert its.encode(value) == Encoded(b"ab", OCTETS)
     with pytest.raises(HandlerError, match="a line of JSON; yield base64"):
-        its.encode_chunk(value)
+        encode_chunk(its, value)
 
 
 def test_a_response_takes_charge() -> None:
@@ -105,7 +106,7 @@ def test_a_response_takes_charge() -> None:
     assert its.encode(Response({"a": np.int8(1)}, status=202)) == Encoded(b'{"a":1}', None, 202)
     assert its.encode(Response(None, status=204)).body == b""
     with pytest.raises(HandlerError, match="yield its content"):
-        its.encode_chunk(Response("text"))
+        encode_chunk(its, Response("text"))
 
 
 @pytest.mark.parametrize("headers", [{"X-A": "b\r\nX-C: d"}, {"X A": "b"}, {"X-A": 1}, {"": "b"}, {"X-A": "\u20ac"}])
@@ -139,13 +140,9 @@ def _cycle() -> list[Any]:
         ([["\ud800"]], r"str at \$\[0\]\[0\] \(UnicodeEncodeError"),
         (10**5000, r"int at \$ \(ValueError"),
         (_cycle(), "nested too deeply, or contains itself"),
-        ((number for number in [1]), "generator at .*decorator"),
+        ({"a": (number for number in [1])}, r"generator at \$\.a; .* write a list"),
         (Image.new("1", (2, 2)), r"PIL.Image.Image at \$; write buffer = io.BytesIO"),
         (DataFrame(), r"pandas.core.frame.DataFrame at \$; write frame.to_dict"),
-        (
-            Response((number for number in [1]), "audio/wav"),
-            r"generator at \$; annotate the handler .* with media_type=",
-        ),
         (Response(object()), "the content of the Response"),
         (Response("\ud800"), "UTF-8"),
     ],
@@ -183,7 +180,7 @@ NAN_CASES = [
 def test_what_json_does_not_have_is_refused(value: Any, place: str) -> None:
     """NaN and infinities are an error that names their place, in results, chunks, responses and inputs."""
     its = codec(square)
-    for encode in (its.encode, its.encode_chunk, lambda value: its.encode(Response(value))):
+    for encode in (its.encode, partial(encode_chunk, its), lambda value: its.encode(Response(value))):
         with pytest.raises(HandlerError, match=f"{re.escape(place)}; JSON has no NaN") as caught:
             encode(value)
         assert caught.value.exception_type == UNENCODABLE

@@ -10,7 +10,7 @@ from penstock.engine.engine import Engine
 from penstock.hooks import Submission
 from penstock.policies import Timeouts
 from penstock.response import Encoded
-from penstock.wire import WINDOW_BYTES, Chunk, Credit, Done, Ready
+from penstock.wire import WINDOW_BYTES, Chunk, Credit, Done, Head, Ready
 from tests.core.engine.fake_processes import FakeLink, engine_of, ready
 
 GRACE = 2.0
@@ -42,11 +42,15 @@ def start(engine: Engine) -> tuple[FakeLink, Call]:
     return link, call
 
 
+def head(attempt: int) -> Head:
+    return Head(attempt, Encoded(b""))
+
+
 def test_chunks_that_come_in_time_are_the_callers(engine: Engine) -> None:
     """Chunks that arrived before the end of the worker can be taken; then the job is never run again."""
     link, call = start(engine)
     (attempt, _) = link.attempts()
-    engine.performer.inbox.on_messages(link, [Chunk(attempt, b"0"), Chunk(attempt, b"1")])
+    engine.performer.inbox.on_messages(link, [head(attempt), Chunk(attempt, b"0"), Chunk(attempt, b"1")])
     assert call.take() == [b"0", b"1"]
     engine.performer.inbox.on_messages(link, [Done(attempt, 0.0, [Encoded(b"")])])
     assert call.outcome == Encoded(b"")
@@ -60,7 +64,7 @@ def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -
     link, call = start(engine)
     (attempt, _) = link.attempts()
     engine.reactor.time.advance(GRACE)
-    engine.performer.inbox.on_messages(link, [Chunk(attempt, b"0")])
+    engine.performer.inbox.on_messages(link, [head(attempt), Chunk(attempt, b"0")])
     assert call.take() == []
     assert call.outcome is None
 
@@ -68,7 +72,7 @@ def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -
     (replacement,) = engine.links.values()
     engine.performer.inbox.on_messages(replacement, [Ready(0.0, 1)])
     (another,) = replacement.attempts()
-    engine.performer.inbox.on_messages(replacement, [Chunk(another, b"0")])
+    engine.performer.inbox.on_messages(replacement, [head(another), Chunk(another, b"0")])
     assert call.take() == [b"0"]
 
 
@@ -77,6 +81,7 @@ def test_room_is_given_back_by_the_quarter(engine: Engine) -> None:
     link, call = start(engine)
     (attempt, _) = link.attempts()
     half = b"x" * (WINDOW_BYTES // 8)  # half of a quarter
+    engine.performer.inbox.on_messages(link, [head(attempt)])
     for _ in range(5):
         engine.performer.inbox.on_messages(link, [Chunk(attempt, half)])
         call.take()

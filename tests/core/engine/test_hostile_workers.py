@@ -31,6 +31,7 @@ from penstock.wire import (
     Done,
     Failure,
     FrameReader,
+    Head,
     Message,
     Ready,
     Run,
@@ -177,8 +178,10 @@ FORGERIES: dict[str, Callable[[int], Message | bytes]] = {
     "a result": lambda other: Done(other, 0.0, [EVIL]),
     "a failure": lambda other: Done(other, 0.0, [Failure("handler")]),
     "a job given back": lambda other: Done(other, 0.0, [Failure(FAILED_RECALLED)]),
+    "the head of a stream": lambda other: Head(other, EVIL),
     "a chunk": lambda other: Chunk(other, b"evil"),
     "a result of nothing": lambda _: Done(1 << 63, 0.0, [EVIL]),
+    "the head of nothing": lambda _: Head(0, EVIL),
     "a chunk of nothing": lambda _: Chunk(0, b"evil"),
     "a second Ready": lambda _: Ready(0.0, 1),
     "a late SetupFailed": lambda _: SetupFailed("echo", "Traceback"),
@@ -209,7 +212,8 @@ def test_a_worker_is_not_believed_about_the_jobs_of_another(bench: Bench, name: 
 
 
 OWN_FORGERIES: dict[str, Callable[[int], Message]] = {
-    "a chunk of a call that is not a stream": lambda own: Chunk(own, b"evil"),
+    "a chunk before the head of its stream": lambda own: Chunk(own, b"evil"),
+    "a split header of a stream": lambda own: Head(own, Encoded(b"", None, 200, {"a": "b\r\nc: d"})),
     "too few results": lambda own: Done(own, 0.0, []),
     "too many results": lambda own: Done(own, 0.0, [EVIL, EVIL]),
     "not a time": lambda own: Done(own, math.nan, [EVIL]),
@@ -247,6 +251,7 @@ def test_chunks_beyond_the_window_break_the_protocol(bench: Bench) -> None:
     call = bench.submit("stream")
     evil, attempt = holder(bench, call)
     quarter = b"x" * (WINDOW_BYTES // 4)
+    evil.send(Head(attempt, Encoded(b"")))
     for _ in range(4):
         for _ in range(3):
             evil.send(Chunk(attempt, quarter))

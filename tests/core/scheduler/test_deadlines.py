@@ -86,6 +86,26 @@ def test_the_first_chunk_ends_that_limit() -> None:
     assert code(job) == "ok"
 
 
+def test_first_chunk_holds_for_a_stream_that_was_not_declared() -> None:
+    """It runs from the start of the attempt, and applies once the answer is known to be a stream."""
+    engine = ready(lane(timeouts=Timeouts(first_chunk=0.2)))
+    stream = engine.submit(behaviour=Behaviour(seconds=9.0, chunks=1, every=0.3))
+    engine.advance(0.2)
+    assert (code(stream), stream.answered) == ("execution-timeout", 1.2)
+    engine.advance(0.1)
+    single = engine.submit(behaviour=Behaviour(seconds=0.3))
+    engine.advance(0.3)
+    assert code(single) == "ok"
+
+
+def test_a_stream_that_begins_after_the_limit_on_its_first_chunk_is_stopped() -> None:
+    """The limit had passed before anything showed that it applies."""
+    engine = ready(lane(timeouts=Timeouts(first_chunk=0.2)))
+    job = engine.submit(behaviour=Behaviour(seconds=9.0, chunks=1, every=0.6))
+    engine.advance(0.3)
+    assert (code(job), str(job.outcome)) == ("execution-timeout", "lane: no first chunk after 0.2 s")
+
+
 def test_a_stream_may_not_fall_silent() -> None:
     """``idle`` runs from the last chunk that the caller has taken."""
     engine = ready(lane(is_stream=True, timeouts=Timeouts(idle=0.5)))

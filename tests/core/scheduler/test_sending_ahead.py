@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from penstock.policies import Batching, Retries, Timeouts
+from penstock.response import Encoded
 from penstock.scheduler import Job, LaneSpec, PoolSpec
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.sending_ahead import AHEAD_BYTES, AHEAD_MOST, AHEAD_SECONDS, STALL_SECONDS
-from penstock.scheduler.states import QUEUED, RUNNING
+from penstock.scheduler.states import QUEUED, RUNNING, STREAMING
 from penstock.testing import Behaviour, FakeEngine, FakeWorker
 from tests.core.scheduler.scheduling import code, codes, events, lane, names, ready
 
@@ -59,6 +60,32 @@ def hesitant(*, says_early: bool, **options: Any) -> FakeEngine:
     engine.submit(behaviour=BRISK)
     engine.advance(0.1)
     return engine
+
+
+# ---- streams
+
+
+def test_a_line_does_not_wait_for_the_end_of_a_stream() -> None:
+    """When an attempt turns out to be a stream, other workers get the jobs behind it at once."""
+    engine = brisk(workers=2)
+    stream = engine.submit(behaviour=Behaviour(seconds=9.0, chunks=1, every=0.0001))
+    busy, *ahead = submit(engine, 2, Behaviour(seconds=0.0004))
+    assert line(engine) == ahead
+    engine.advance(0.00005)
+    assert (stream.attempt.state, line(engine)) == (STREAMING, [])
+    engine.advance(0.001)
+    assert codes(stream, busy, *ahead) == [None, "ok", "ok"]
+
+
+def test_a_stream_that_was_begun_at_the_moment_of_its_recall_is_stopped() -> None:
+    """Its job is queued again, and the stream would hold its worker until its window is used up."""
+    engine = brisk()
+    stuck, stream = engine.submit(behaviour=STUCK), engine.submit()
+    attempt = stream.attempt.id
+    engine.receive(on.Recalled(1, started=stuck.attempt.id))
+    commands = engine.receive(on.StreamBegan(attempt, Encoded(b"")))
+    assert commands == [do.Interrupt(1, attempt)]
+    assert stream.head is None
 
 
 # ---- which jobs are sent ahead

@@ -192,6 +192,7 @@ def test_stream(workers, pool, name):
     """A generator's values arrive as chunks, in order, and end with an empty result."""
     worker = workers(pool)
     worker.run(name, {"n": 5})
+    assert worker.head() == Encoded(b"")
     values, done = worker.chunks()
     assert [value["token"] if isinstance(value, dict) else value for value in values] == [0, 1, 2, 3, 4]
     assert done.results == [Encoded(b"")]
@@ -203,6 +204,7 @@ def test_stream_larger_than_its_window(workers, pool, name):
     worker = workers(pool)
     size = WINDOW_BYTES // 4
     attempt = worker.run(name, {"n": 12, "size": size})
+    worker.head()
     first = [worker.wire.expect(Chunk) for _ in range(4)]
     assert sum(len(chunk.body) for chunk in first) >= WINDOW_BYTES
     worker.wire.send(Credit(attempt, 1))  # less than the last chunk exceeded the window by
@@ -218,6 +220,7 @@ def test_cancel_of_a_stream_without_credit(zygote, pool, name):
     """A stream that waits for credit is stopped by a cancel, and its ``finally`` blocks run."""
     worker = zygote.spawn(pool)
     attempt = worker.run(name, {"n": 100, "size": WINDOW_BYTES})
+    worker.head()
     worker.wire.expect(Chunk)
     worker.cancel(attempt)
     assert worker.failure().kind == FAILED_CANCELLED
@@ -227,6 +230,7 @@ def test_cancel_of_a_stream_without_credit(zygote, pool, name):
 def test_stream_that_fails(worker):
     """An exception between chunks ends the stream with its failure, after the chunks that were good."""
     worker.run("failing-stream")
+    worker.head()
     values, done = worker.chunks()
     assert values == [1]
     assert done.results[0].detail == "broke"
@@ -238,6 +242,7 @@ def test_inline_attempt_behind_a_stream(worker):
     later = worker.run("square", {"input": 3})
     dropped = worker.run("square", {"input": 5})
     worker.cancel(dropped)
+    worker.head()
     worker.wire.expect(Chunk)
     assert worker.done(dropped).results[0].kind == FAILED_CANCELLED
     worker.wire.send(Credit(stream, 3 * WINDOW_BYTES))

@@ -133,6 +133,7 @@ def test_interrupt_inside_a_stream(zygote):
     """A generator that is stuck between two chunks is stopped, and its ``finally`` blocks run."""
     worker = zygote.spawn()
     attempt = worker.run("slow-stream")
+    worker.head()
     assert worker.chunk() == 1
     while worker.words[WORD_STARTED] != attempt:
         time.sleep(0.001)
@@ -145,6 +146,7 @@ def test_cancel_of_a_running_stream(zygote):
     """A generator that never waits is stopped between two chunks, and its ``finally`` blocks run."""
     worker = zygote.spawn()
     attempt = worker.run("count", {"n": 10**9})
+    worker.head()
     worker.wire.expect(Chunk)
     worker.words[WORD_INTERRUPT] = attempt
     worker.cancel(attempt)

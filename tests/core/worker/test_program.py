@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from penstock.app import App
-from penstock.wire import SHARED_BYTES, WINDOW_BYTES, Chunk, Credit, Done, Message, Run, Work, pack
+from penstock.wire import SHARED_BYTES, WINDOW_BYTES, Chunk, Credit, Done, Head, Message, Run, Work, pack
 from penstock.worker.attempts import LiveEndpoint
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.program import Program
@@ -88,7 +88,7 @@ def test_a_stream_that_found_the_socket_full_goes_on(writes: set[int]) -> None:
     for _ in range(loop.flushes_asked_for):
         if channel.flush():
             program.on_flushed()
-    assert [type(message) for message in channel.sent] == [Chunk, Chunk, Chunk, Done]
+    assert [type(message) for message in channel.sent] == [Head, Chunk, Chunk, Chunk, Done]
 
 
 def test_a_result_costs_one_write() -> None:
@@ -108,8 +108,8 @@ def test_the_end_of_a_stream_does_not_wait_behind_user_code() -> None:
     peeking.append(lambda: sent_before.append([type(message) for message in channel.sent]))
     first = pack(Run(1, "count", math.inf, [Work(msgspec.json.encode({"n": 3, "size": WINDOW_BYTES // 2}))]))
     program.receive(first + pack(Run(2, "peek", math.inf, [Work(b"{}")])) + pack(Credit(1, WINDOW_BYTES)))
-    assert sent_before == [[Chunk, Chunk, Chunk, Done]]
-    assert [type(message) for message in channel.sent] == [Chunk, Chunk, Chunk, Done, Done]
+    assert sent_before == [[Head, Chunk, Chunk, Chunk, Done]]
+    assert [type(message) for message in channel.sent] == [Head, Chunk, Chunk, Chunk, Done, Done]
 
 
 @pytest.mark.parametrize("full_at", [{1}, {1, 2}])

@@ -29,6 +29,7 @@ from penstock.wire import (
     Exited,
     Failure,
     FrameReader,
+    Head,
     Load,
     Message,
     Ready,
@@ -191,13 +192,18 @@ class WorkerClient:
         self.run(name, *inputs)
         return self.value()
 
+    def head(self) -> Encoded:
+        message = self.wire.expect(Head)
+        assert isinstance(message, Head)
+        return message.response
+
     def chunk(self) -> object:
         message = self.wire.expect(Chunk)
         assert isinstance(message, Chunk)
         return msgspec.json.decode(message.body)
 
     def chunks(self, *, credit: bool = False) -> tuple[list[object], Done]:
-        """Return all chunks of a stream and its end; with ``credit``, credit is sent for each."""
+        """Return all chunks of a stream that are left, and its end; with ``credit``, credit is sent for each."""
         values: list[object] = []
         while True:
             message = self.wire.receive()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
-from penstock import App, Timeouts
+from penstock import App, Response, Timeouts
 from tests.e2e.apps.marks import mark
 
 app = App(__name__)
@@ -19,6 +20,16 @@ def square(input: float) -> float:
 @app.endpoint("/count")
 def count(n: int) -> Iterator[int]:
     yield from range(n)
+
+
+@app.endpoint("/undeclared")
+def undeclared(n: int) -> Any:
+    return iter(range(n))
+
+
+@app.endpoint("/csv")
+def csv(n: int) -> Response:
+    return Response((f"{row}," for row in range(n)), "text/csv")
 
 
 @app.endpoint("/breaks")

@@ -83,6 +83,10 @@ async def try_results(engine: Any) -> None:
     facts["raw"] = (await engine.call("raw", b"abc")).decode()
     async with engine.stream("count", {"n": 5}) as chunks:
         facts["count"] = [chunk async for chunk in chunks]
+    async with engine.stream("undeclared", {"n": 3}) as chunks:
+        facts["undeclared"] = [chunk async for chunk in chunks]
+    async with engine.stream("csv", {"n": 2}) as chunks:
+        facts["csv"] = b"".join([chunk async for chunk in chunks]).decode()
     facts["fifty"] = await together([lambda n=n: engine.call("square", {"input": n}) for n in range(50)])
 
 
@@ -90,7 +94,7 @@ async def try_errors(engine: Any) -> None:
     chunks: list[int] = []
 
     async def read(name: str, n: int) -> None:
-        async with engine.stream(name, {"n": n}) as stream:
+        async with engine.stream(name, {"input" if name == "square" else "n": n}) as stream:
             async for chunk in stream:
                 chunks.append(chunk)  # noqa: PERF401 - the chunks before the error must be kept
 
@@ -102,6 +106,8 @@ async def try_errors(engine: Any) -> None:
         "total": await error_of(lambda: engine.call("sleep", {"seconds": 30}, timeout=0.1)),
         "stream": await error_of(lambda: read("breaks", 3)),
         "kind": await error_of(lambda: engine.call("count", {"n": 1})),
+        "a call that streams": await error_of(lambda: engine.call("undeclared", {"n": 1})),
+        "a stream of one": await error_of(lambda: read("square", 3)),
     }
     facts["chunks before the error"] = chunks
 

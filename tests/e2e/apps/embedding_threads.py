@@ -36,6 +36,10 @@ def try_results(engine: Any) -> None:
     facts["raw"] = engine.call("raw", b"abc").decode()
     with engine.stream("count", {"n": 5}) as chunks:
         facts["count"] = list(chunks)
+    with engine.stream("undeclared", {"n": 3}) as chunks:
+        facts["undeclared"] = list(chunks)
+    with engine.stream("csv", {"n": 2}) as chunks:
+        facts["csv"] = b"".join(chunks).decode()
     with ThreadPoolExecutor(50) as pool:
         facts["fifty"] = list(pool.map(lambda n: engine.call("square", {"input": n}), range(50)))
 
@@ -44,7 +48,7 @@ def try_errors(engine: Any) -> None:
     chunks: list[int] = []
 
     def read(name: str, n: int) -> None:
-        with engine.stream(name, {"n": n}) as stream:
+        with engine.stream(name, {"input" if name == "square" else "n": n}) as stream:
             for chunk in stream:
                 chunks.append(chunk)  # noqa: PERF402 - the chunks before the error must be kept
 
@@ -56,6 +60,8 @@ def try_errors(engine: Any) -> None:
         "total": error_of(lambda: engine.call("sleep", {"seconds": 30}, timeout=0.1)),
         "stream": error_of(lambda: read("breaks", 3)),
         "kind": error_of(lambda: engine.call("count", {"n": 1})),
+        "a call that streams": error_of(lambda: engine.call("undeclared", {"n": 1})),
+        "a stream of one": error_of(lambda: read("square", 3)),
     }
     facts["chunks before the error"] = chunks
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from penstock import App
+from penstock import App, Response, Timeouts
 
 app = App(__name__)
 CHUNKS = [{"n": 0}, {"n": 1}, {"n": 2}]
@@ -76,9 +77,44 @@ def not_iterator(n: int) -> Iterator[Any]:
     return "text"  # type: ignore[return-value] # wrong on purpose
 
 
+@app.endpoint("/no-loop", pool="inline")
+def no_loop(n: int) -> Any:
+    return Llm().agenerate(n)
+
+
 @app.endpoint("/undeclared", pool="inline")
 def undeclared(n: int) -> Any:
-    return Llm().generate(n)
+    return Llm().generate(n) if n else "nothing"
+
+
+@app.endpoint("/undeclared-thread", pool="others", concurrency=2)
+def undeclared_thread(n: int) -> Any:
+    return Llm().generate(n) if n else "nothing"
+
+
+@app.endpoint("/undeclared-task", pool="others")
+async def undeclared_task(n: int) -> Any:
+    return Plain(n) if n else "nothing"
+
+
+@app.endpoint("/undeclared-async", pool="others")
+async def undeclared_async(n: int) -> Any:
+    return Llm().agenerate(n) if n else "nothing"
+
+
+@app.endpoint("/download", pool="inline")
+def download(rows: int, media_type: str | None = "text/csv") -> Response:
+    lines = (f"{row}\n" for row in range(rows)) if rows else iter([{"not": "text"}])
+    return Response(lines, media_type, {"X-Rows": str(rows)}, 201)
+
+
+@app.endpoint("/silent", pool="inline", timeouts=Timeouts(first_chunk=0.2, idle=0.2))
+def silent(chunks: int) -> Any:
+    def sleepy() -> Iterator[int]:
+        yield from range(chunks)
+        time.sleep(10.0)
+
+    return sleepy()
 
 
 @app.endpoint("/speech", pool="inline", media_type="audio/wav")

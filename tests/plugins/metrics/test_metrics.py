@@ -153,11 +153,12 @@ def test_refused_jobs_never_waited() -> None:
 
 
 def test_first_chunks_are_those_of_streams() -> None:
-    """An endpoint that does not stream has no such series."""
+    """An endpoint that is not declared to stream has no such series before it does."""
     scraped = Scraped()
-    scraped.tell(answered(endpoint="count", first_chunk_seconds=0.5), answered(first_chunk_seconds=0.5))
-    assert scraped.value("penstock_job_first_chunk_seconds_sum", endpoint="count") == 0.5
-    assert scraped.value("penstock_job_first_chunk_seconds_sum", endpoint="square") is None
+    name = "penstock_job_first_chunk_seconds_sum"
+    assert (scraped.value(name, endpoint="count"), scraped.value(name, endpoint="square")) == (0.0, None)
+    scraped.tell(answered(endpoint="count", first_chunk_seconds=0.5), answered(), answered(first_chunk_seconds=0.25))
+    assert (scraped.value(name, endpoint="count"), scraped.value(name, endpoint="square")) == (0.5, 0.25)
 
 
 def attempt(endpoint: str, jobs: int, useful: int, seconds: float) -> AttemptEnded:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from time import perf_counter
-from typing import Any
 
-from penstock.wire import WINDOW_BYTES, Chunk, Done, Run
+from penstock.codec.chunk_stream import ChunkStream
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Run
 from penstock.worker.attempts import END_OF_STREAM, Invocation, JobResult, LiveEndpoint
 from penstock.worker.channel import Channel
 from penstock.worker.failure_reports import user_traceback
@@ -15,15 +14,18 @@ from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Interrupted, InterruptGuard
 
 
-def answer(run: Run, live: LiveEndpoint, guard: InterruptGuard) -> Done:
-    """Run one attempt, from the bodies to the results."""
+def answer(run: Run, live: LiveEndpoint, guard: InterruptGuard, channel: Channel) -> Done | InlineStream:
+    """Run one attempt, from the bodies to the results, or to the beginning of a stream."""
     attempt = run.attempt
     invocation = Invocation(run, live, lambda: guard.is_target(attempt))
     began = perf_counter()
     try:
-        return guard.run(attempt, live.answer, invocation)
+        result = guard.run(attempt, live.answer, invocation)
     except Interrupted as interrupt:
         return invocation.cancelled(interrupt, seconds=perf_counter() - began)
+    if isinstance(result, Done):
+        return result
+    return InlineStream(invocation, live, result, guard, channel, seconds=perf_counter() - began)
 
 
 class InlineStream:
@@ -31,18 +33,42 @@ class InlineStream:
 
     It blocks the loop while it produces, as any inline attempt does. When its window is used up or the socket is full,
     it returns to the loop. Credit, a flushed channel or a cancel bring it back.
+
+    Parameters
+    ----------
+    invocation, live:
+        The call of the handler, and its endpoint.
+    stream:
+        The stream that the handler has returned.
+    guard:
+        Makes the generator interruptible.
+    channel:
+        The connection to the engine. The stream's head is posted at once.
+    seconds:
+        The time already spent in the user's code.
     """
 
-    def __init__(self, run: Run, live: LiveEndpoint, guard: InterruptGuard, channel: Channel) -> None:
-        self.attempt = run.attempt
-        self._invocation = Invocation(run, live, self._is_cancelled)
+    def __init__(
+        self,
+        invocation: Invocation,
+        live: LiveEndpoint,
+        stream: ChunkStream,
+        guard: InterruptGuard,
+        channel: Channel,
+        *,
+        seconds: float,
+    ) -> None:
+        self.attempt = invocation.run.attempt
+        self._invocation = invocation
         self._live = live
+        self._chunks = stream.chunks
+        self._encode = stream.encode
         self._guard = guard
         self._channel = channel
-        self._generator: Iterator[Any] | None = None
         self._credit = WINDOW_BYTES
         self._cancelled = False
-        self._seconds = 0.0
+        self._seconds = seconds
+        channel.post(Head(self.attempt, stream.head))
 
     def _is_cancelled(self) -> bool:
         return self._cancelled or self._guard.is_target(self.attempt)
@@ -84,9 +110,7 @@ class InlineStream:
     def _produce(self, _: None) -> bytes | JobResult:
         """Return the next chunk, or the result that ends the stream. Runs under the guard."""
         try:
-            if self._generator is None:
-                self._generator = self._live.start_stream(self._invocation)
-            chunk: bytes | JobResult = self._live.encode_chunk(next(self._generator))
+            chunk: bytes | JobResult = self._encode(next(self._chunks))
         except StopIteration:
             chunk = END_OF_STREAM
         except Interrupted:
@@ -98,7 +122,7 @@ class InlineStream:
 
     def _close(self) -> None:
         """Run the generator's ``finally`` blocks to their end: the guard is off, so only a kill cuts them short."""
-        close = getattr(self._generator, "close", None)  # an iterator that is not a generator may have none
+        close = getattr(self._chunks, "close", None)  # an iterator that is not a generator may have none
         if close is None:
             return
         try:

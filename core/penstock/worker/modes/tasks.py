@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
-from penstock.wire import FAILED_HANDLER, WINDOW_BYTES, Chunk, Done, Failure, Run
-from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint, require_iterable
+from penstock.codec.chunk_stream import ChunkStream
+from penstock.wire import FAILED_HANDLER, WINDOW_BYTES, Chunk, Done, Failure, Head, Run
+from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.log_records import REQUEST_IDS
 
@@ -58,8 +59,8 @@ class TaskAttempt:
     new_event:
         ``trio.Event`` or ``asyncio.Event``.
     send:
-        Posts a chunk, or nothing, and writes. Returns True if everything posted has been written; otherwise ``wake`` is
-        called once it has.
+        Posts a piece of a stream, or nothing, and writes. Returns True if everything posted has been written; otherwise
+        ``wake`` is called once it has.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class TaskAttempt:
         *,
         runtime: Literal["trio", "asyncio"],
         new_event: Callable[[], LoopEvent],
-        send: Callable[[Chunk | None], bool],
+        send: Callable[[Head | Chunk | None], bool],
     ) -> None:
         self.attempt = run.attempt
         self.deadline = run.deadline
@@ -124,15 +125,16 @@ class TaskAttempt:
         return Done(self.attempt, perf_counter() - began, results)
 
     async def _results(self) -> list[JobResult]:
-        endpoint = self._live.endpoint
-        if endpoint.is_stream:
-            return [await self._stream(await self._chunks())]
-        if not endpoint.batching:
-            return [self._live.encode(await self._live.start(self._invocation))]
-        batch = Batch(self._live, self._invocation.run.works)
-        if batch.decoded:
-            await self._settle(batch)
-        return batch.results
+        if self._live.endpoint.batching:
+            batch = Batch(self._live, self._invocation.run.works)
+            if batch.decoded:
+                await self._settle(batch)
+            return batch.results
+        returned = self._live.start(self._invocation)
+        if inspect.isawaitable(returned):  # not so if the handler yields, or is annotated to return an iterator
+            returned = await returned
+        stream = self._live.stream_of(returned)
+        return [self._live.encode(returned) if stream is None else await self._stream(stream)]
 
     async def _settle(self, batch: Batch) -> None:
         try:
@@ -142,23 +144,13 @@ class TaskAttempt:
                 raise
             batch.fail(self._explained(error))
 
-    async def _chunks(self) -> AsyncIterator[Any]:
-        """Call the handler, and return the iterator that it is or returns, awaited if it is an ``async def``."""
-        returned = self._live.start(self._invocation)
-        if inspect.isawaitable(returned):
-            returned = await returned
-        if hasattr(returned, "__iter__") and not hasattr(returned, "__aiter__"):
-            require_iterable(returned, "__iter__")
-            return _asynchronous(returned)
-        require_iterable(returned, "__aiter__")
-        chunks: AsyncIterator[Any] = aiter(returned)
-        return chunks
-
-    async def _stream(self, chunks: AsyncIterator[Any]) -> JobResult:
+    async def _stream(self, stream: ChunkStream) -> JobResult:
+        chunks = stream.chunks if stream.is_async else _asynchronous(stream.chunks)
+        self._send(Head(self.attempt, stream.head))
         try:
             async for value in chunks:
                 leave_if_forked()
-                await self._send_chunk(self._live.encode_chunk(value))
+                await self._send_chunk(stream.encode(value))
         finally:
             # The generator's finally blocks must run now and in this scope, not when it is garbage-collected.
             close = getattr(chunks, "aclose", None)  # an iterator that is not a generator may have none

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from queue import SimpleQueue
 from time import perf_counter
-from typing import Any
 
-from penstock.wire import WINDOW_BYTES, Chunk, Done, Run
+from penstock.codec.chunk_stream import ChunkStream
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Run
 from penstock.worker.attempts import END_OF_STREAM, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.log_records import REQUEST_IDS
 
-Delivery = Done | Chunk
+Delivery = Done | Head | Chunk
 
 
 class Mailbox:
@@ -97,13 +97,14 @@ class ThreadAttempt:
     def run(self) -> None:
         """Run the attempt, and put its chunks and its ``Done`` into the mailbox."""
         REQUEST_IDS.set(self._invocation.run.request_ids)
-        is_stream = self._live.endpoint.is_stream
-        self._mailbox.put(self._stream() if is_stream else self._live.answer(self._invocation))
-
-    def _stream(self) -> Done:
         began = perf_counter()
+        answer = self._live.answer(self._invocation)
+        self._mailbox.put(answer if isinstance(answer, Done) else self._stream(answer, began))
+
+    def _stream(self, stream: ChunkStream, began: float) -> Done:
+        self._mailbox.put(Head(self.attempt, stream.head))
         try:
-            result = self._produce(self._live.start_stream(self._invocation))
+            result = self._produce(stream)
         except BaseException as error:
             result = self._live.failure_of(error)
         leave_if_forked((result,))
@@ -111,18 +112,18 @@ class ThreadAttempt:
             return self._invocation.cancelled(seconds=perf_counter() - began)
         return Done(self.attempt, perf_counter() - began, [result])
 
-    def _produce(self, chunks: Iterator[Any]) -> JobResult:
+    def _produce(self, stream: ChunkStream) -> JobResult:
         try:
-            for value in chunks:
+            for value in stream.chunks:
                 leave_if_forked()
-                body = self._live.encode_chunk(value)
+                body = stream.encode(value)
                 if not self._wait_for_room():
                     break
                 self._use_credit(len(body))
                 if body:
                     self._mailbox.put(Chunk(self.attempt, body))
         finally:
-            close = getattr(chunks, "close", None)  # an iterator that is not a generator may have none
+            close = getattr(stream.chunks, "close", None)  # an iterator that is not a generator may have none
             if close is not None:
                 close()
         return END_OF_STREAM
