@@ -63,12 +63,18 @@ class Exchange(Submission):
         self.timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
+        self.caller_timeout = None
         self.response_headers = ResponseHeaders()
         self._releases = []
         self._answered = None
         self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that the caller still waits, retries of its own included; None if it has not said."""
+        return None if self.caller_timeout is None else self.began + self.caller_timeout - monotonic()
 
     def record(self, service: Service[Any], call: AnyCall | None, status: int, code: str) -> None:
         """Notify the observers, if there are any, that the request has been answered, or abandoned."""
@@ -186,7 +192,7 @@ class Resource(ABC):
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
             self._give_up(exchange, call, error)
-            return problem(error, exchange.request_id, debug=self._debug)
+            return problem(error, exchange.request_id, debug=self._debug, left=exchange.left)
         self._give_up(exchange, call, PenstockError())
         return internal_problem(error, exchange.request_id)
 
@@ -291,7 +297,7 @@ class EndpointResource(Resource):
         outcome = call.outcome
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         if isinstance(outcome, PenstockError):
-            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing)
+            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing, left=exchange.left)
         assert outcome is not None, "the wait ends with an outcome"
         if self._annotation.check is not None:
             self._annotation.check(outcome)

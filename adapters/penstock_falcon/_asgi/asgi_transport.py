@@ -113,7 +113,6 @@ class AsgiTransport(Transport):
         except asyncio.CancelledError:
             if not self._uploads.has_ended(task):
                 raise
-            task.uncancel()
         else:
             if monotonic() < deadline:
                 return body

@@ -197,6 +197,71 @@ def test_a_refusal_says_when_to_come_again(client: falcon.testing.TestClient, po
     assert 3 <= int(result.headers["retry-after"]) <= 6
 
 
+IN_VAIN = [
+    (errors.QueueFull(retry_after=5), 4.0, "false"),  # the caller has gone before the wait is over
+    (errors.QueueFull(retry_after=5), 60.0, "true"),
+    (errors.QueueFull(retry_after=5), None, "true"),
+    (errors.QueueTimeout(), 0.9, "false"),  # the shortest wait is a second
+    (errors.RateLimited(retry_after=5), 4.0, "false"),
+    (errors.DeadlineInfeasible(), 60.0, "true"),
+    (errors.DeadlineInfeasible(retryable=False), 60.0, "false"),
+    (errors.RequestTimeout(), 60.0, "true"),  # without a wait
+    (errors.RequestTimeout(), 0.0, "false"),
+    (errors.ExecutionTimeout(), 60.0, "false"),
+]
+
+
+@pytest.mark.parametrize(("error", "caller_timeout", "header"), IN_VAIN)
+def test_no_retry_is_advised_that_would_come_too_late(  # noqa: PLR0917 - pytest passes by name
+    client: falcon.testing.TestClient,
+    policies: Policies,
+    engine: FakeEngine,
+    error: errors.PenstockError,
+    caller_timeout: float | None,
+    header: str,
+) -> None:
+    """``x-should-retry`` is false if the caller's deadline, which its retries share, ends before ``Retry-After``."""
+
+    def limit(submission: Submission) -> None:
+        if caller_timeout is not None:
+            submission.tighten_caller_timeout(caller_timeout)
+
+    policies.limit = limit
+    engine.script = lambda call: call.decide(error)
+    result = square(client)
+    assert (result.status_code, result.headers["x-should-retry"]) == (error.status, header)
+
+
+def test_a_retry_needs_time_to_run_as_well(
+    client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine
+) -> None:
+    """The queue has said how long an attempt takes; that must fit between the wait and the caller's deadline."""
+    error = errors.QueueFull(retry_after=1)  # sent as 2 s at most
+    error.execution_seconds = 10.0
+    engine.script = lambda call: call.decide(error)
+    for seconds, header in ((10.5, "false"), (13.0, "true")):
+        policies.limit = lambda submission, seconds=seconds: submission.tighten_caller_timeout(seconds)
+        assert square(client).headers["x-should-retry"] == header
+
+
+def test_a_timeout_of_the_endpoint_begins_anew_with_a_retry(
+    client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine
+) -> None:
+    """So it does not rule out a retry, however short it is."""
+    policies.limit = lambda _submission: Timeouts(total=0.5)
+    engine.script = lambda call: call.decide(errors.QueueTimeout())
+    assert square(client).headers["x-should-retry"] == "true"
+
+
+@pytest.mark.parametrize("seconds", ["soon", None])
+def test_a_caller_timeout_that_is_no_number_names_the_plugin(
+    client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine, seconds: Any
+) -> None:
+    """It is refused where it is set, so that the request fails with ``hook-error``."""
+    policies.limit = lambda submission: submission.tighten_caller_timeout(seconds)
+    assert square(client).json["type"] == "urn:penstock:hook-error"
+
+
 def test_headers_of_a_policy_are_on_the_result(client: falcon.testing.TestClient, policies: Policies) -> None:
     """On the good answer as well."""
     policies.admit = lambda submission: submission.response_headers.append(("ratelimit", '"a";r=1'))
