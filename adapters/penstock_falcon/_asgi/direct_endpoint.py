@@ -25,6 +25,7 @@ from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
 
 _WITHOUT_BODY = frozenset({204, 304})
+_USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing"})
 
 
 class DirectConnection(Protocol):
@@ -150,9 +151,10 @@ class DirectEndpoint(EndpointResource):
         connection.write_idle = math.inf if idle is None else idle
         if type(outcome) is Encoded and self._is_usual(outcome, exchange):
             timing = server_timing(call.queue_seconds, call.execution_seconds)
+            extra = exchange.response_headers.lines() if exchange.response_headers else ""
             connection.respond(
                 f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
-                f"server-timing: {timing}\r\ncontent-length: {len(outcome.body)}\r\n",
+                f"server-timing: {timing}\r\n{extra}content-length: {len(outcome.body)}\r\n",
                 outcome.body,
                 is_last=False,
             )
@@ -166,11 +168,12 @@ class DirectEndpoint(EndpointResource):
         self._conclude(connection, exchange, call, response)
 
     def _is_usual(self, outcome: Encoded, exchange: Exchange) -> bool:
-        """Return whether a result has nothing to it but a body."""
+        """Return whether a result has nothing to it but a body, and policies replace no header."""
+        added = exchange.response_headers
         return (
             outcome.status == 200
             and outcome.headers is None
-            and not exchange.response_headers
+            and (not added or _USUAL_HEADERS.isdisjoint(dict(added)))
             and self._annotation.check is None
             and not self._service.bare_engine.draining
         )
