@@ -63,12 +63,18 @@ class Exchange(Submission):
         self.timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
+        self.caller_timeout = None
         self.response_headers = ResponseHeaders()
         self._releases = []
         self._answered = None
         self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that the caller still waits, retries of its own included; None if it has not said."""
+        return None if self.caller_timeout is None else self.began + self.caller_timeout - monotonic()
 
     def record(self, service: Service[Any], call: AnyCall | None, status: int, code: str) -> None:
         """Notify the observers, if there are any, that the request has been answered, or abandoned."""
@@ -125,18 +131,23 @@ class Resource(ABC):
 
     async def respond(self, req: Any, resp: Any) -> None:
         """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
-        exchange = self._identify(req)
         call: AnyCall | None = None
+        begun = self._transport.begun(req)
+        if begun is None:
+            exchange = self._identify(req)
+        else:
+            exchange, call = begun
         try:
-            host = exchange.header("host")
-            if host not in self._host_check.known:
-                self._host_check.check(host, is_required=self._transport.requires_host(req))
-            engine = self._service.engine or self._service.start()
-            if self._blocking_steps:
-                await self._ask_in_turn(exchange)
-            elif self._ask is not None:
-                self._ask(exchange)
-            call = await self._submit(engine, exchange, req)
+            if call is None:
+                host = exchange.header("host")
+                if host not in self._host_check.known:
+                    self._host_check.check(host, is_required=self._transport.requires_host(req))
+                engine = self._service.engine or self._service.start()
+                if self._blocking_steps:
+                    await self._ask_in_turn(exchange)
+                elif self._ask is not None:
+                    self._ask(exchange)
+                call = await self._submit(engine, exchange, req)
             response = await self._answer(call, exchange, req)
         except Exception as error:
             response = self._failure(error, exchange, call)
@@ -181,7 +192,7 @@ class Resource(ABC):
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
             self._give_up(exchange, call, error)
-            return problem(error, exchange.request_id, debug=self._debug)
+            return problem(error, exchange.request_id, debug=self._debug, left=exchange.left)
         self._give_up(exchange, call, PenstockError())
         return internal_problem(error, exchange.request_id)
 
@@ -217,8 +228,14 @@ class EndpointResource(Resource):
             body = await self._read_body(exchange, req, announced, None)
         else:
             body = await self._read_large_body(engine, exchange, req, announced)
-        checks.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
+        return self._submit_body(engine, exchange, body, announced, headers)
+
+    def _submit_body(
+        self, engine: Any, exchange: Exchange, body: bytes, announced: int | None, headers: dict[str, str] | None
+    ) -> AnyCall:
+        """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
+        self._checks.check_body(body, announced)
         if exchange.timeouts.total is not None:
             exchange.elapsed = monotonic() - exchange.began
         call: AnyCall = engine.submit(exchange, body, headers=headers)
@@ -280,7 +297,7 @@ class EndpointResource(Resource):
         outcome = call.outcome
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         if isinstance(outcome, PenstockError):
-            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing)
+            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing, left=exchange.left)
         assert outcome is not None, "the wait ends with an outcome"
         if self._annotation.check is not None:
             self._annotation.check(outcome)

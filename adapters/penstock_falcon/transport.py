@@ -26,6 +26,13 @@ class Transport(ABC):
     stream_body: type[StreamBody[Any]]
     """The class of streamed bodies."""
 
+    def begun(self, req: Any) -> tuple[Any, Any] | None:
+        """Return the exchange and the call of a request that was begun without the application, or None.
+
+        A server may answer small requests itself, and hand one over to the application when it turns out to be more.
+        """
+        return None
+
     @abstractmethod
     def identify(self, req: Any) -> tuple[HeaderLookup, str, float | None]:
         """Return the look-up of the request's headers, the peer's address, and the instant of the first byte.

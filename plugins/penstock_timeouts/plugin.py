@@ -126,7 +126,10 @@ def _policy(readers: list[tuple[str, DeadlineHeader]], default: Tighten, princip
         for name, reader in readers:
             value = header(name)
             if value is not None:
-                seconds = min(seconds, _remaining(reader, value))
+                remaining = _remaining(reader, value)
+                seconds = min(seconds, remaining)
+                if reader.spans_retries:
+                    submission.tighten_caller_timeout(remaining)
         tighten = default
         if principals and submission.principal is not None:
             tighten = principals.get(submission.principal.name, default)
@@ -139,5 +142,6 @@ def _remaining(reader: DeadlineHeader, value: str) -> float:
     """Return the seconds the caller still waits; refuse 0, as a gRPC server does: it does not even start the call."""
     seconds = reader.seconds(value)
     if seconds == 0.0:
-        raise DeadlineInfeasible(f"{reader.name}: {value} leaves no time, so nothing was started")
+        detail = f"{reader.name}: {value} leaves no time, so nothing was started"
+        raise DeadlineInfeasible(detail, retryable=False)
     return seconds

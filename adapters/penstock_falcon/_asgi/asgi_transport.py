@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import falcon.asgi
 
@@ -31,7 +32,7 @@ class _EncodedNames(dict[str, bytes]):
 
 
 _MOST_NAMES = 256
-_encoded = _EncodedNames()
+encoded_names = _EncodedNames()
 
 
 class AsgiTransport(Transport):
@@ -42,6 +43,11 @@ class AsgiTransport(Transport):
     def __init__(self) -> None:
         self._watch = HangupWatch()
         self._uploads = UploadWatch()
+
+    def begun(self, req: falcon.asgi.Request) -> tuple[Any, Call] | None:
+        """Return the exchange and the call of a request that our server has begun to answer itself, or None."""
+        connection: ServerConnection | None = req.scope.get(CONNECTION)
+        return None if connection is None else connection.take_begun()
 
     def identify(self, req: falcon.asgi.Request) -> tuple[HeaderLookup, str, float | None]:
         """Return the look-up of the request's headers, the peer's address, and the instant of the first byte."""
@@ -59,7 +65,7 @@ class AsgiTransport(Transport):
         get = headers.get
 
         def lookup(name: str) -> str | None:
-            value = get(_encoded[name])
+            value = get(encoded_names[name])
             return None if value is None else value.decode("latin-1")
 
         return lookup, peer, began
@@ -107,7 +113,6 @@ class AsgiTransport(Transport):
         except asyncio.CancelledError:
             if not self._uploads.has_ended(task):
                 raise
-            task.uncancel()
         else:
             if monotonic() < deadline:
                 return body

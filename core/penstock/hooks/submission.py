@@ -51,6 +51,9 @@ class Submission:
         The priority as a number: 0 is the most urgent.
     elapsed:
         Seconds from the first byte of the request to its submission. They count against its ``total``.
+    caller_timeout:
+        Seconds from the first byte of the request for which the caller waits, retries of its own included; None if it
+        has not said. A timeout policy that reads it from the request sets it with ``tighten_caller_timeout``.
     response_headers:
         Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value. A
         header that is not valid cannot be added.
@@ -60,6 +63,7 @@ class Submission:
         "_answered",
         "_releases",
         "address",
+        "caller_timeout",
         "credential_headers",
         "elapsed",
         "endpoint",
@@ -92,6 +96,7 @@ class Submission:
         self.timeouts: Timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
+        self.caller_timeout: float | None = None
         self.response_headers = ResponseHeaders()
         self._releases: list[Release] = []
         self._answered: JobAnswered | None = None
@@ -109,6 +114,15 @@ class Submission:
         if priority not in PRIORITIES:
             raise ValueError(f"priority = {priority!r} is not one of {', '.join(PRIORITIES)}")
         self.rank = PRIORITIES.index(priority)
+
+    def tighten_caller_timeout(self, seconds: float) -> None:
+        """Note that the caller, with its retries, waits no longer than this from the first byte of the request.
+
+        Refusals after which a retry would come too late then say so. ``timeouts`` are not affected.
+        """
+        seconds = float(seconds)
+        if self.caller_timeout is None or seconds < self.caller_timeout:
+            self.caller_timeout = seconds
 
     @property
     def share(self) -> str:

@@ -152,10 +152,11 @@ class Lane(Timed):
         return max(next(iter(self.queue.jobs)), self.served)
 
     def advise(self, error: PenstockError, now: float) -> PenstockError:
-        """Add to a refusal the time after which to try again, if the queue knows it; return the refusal."""
-        is_for_want_of_room = isinstance(error, (QueueFull, QueueTimeout, DeadlineInfeasible))
-        if is_for_want_of_room and self.queue.sheds and error.retry_after is None:
-            error.retry_after = self.queue.retry_after(now)
+        """Add to a refusal what the queue knows: when to try again, and how long that takes. Return the refusal."""
+        if isinstance(error, (QueueFull, QueueTimeout, DeadlineInfeasible)) and self.queue.sheds:
+            if error.retry_after is None:
+                error.retry_after = self.queue.retry_after(now)
+            error.execution_seconds = self.queue.execution_seconds(now)
         return error
 
     def waiting(self) -> list[Job]:

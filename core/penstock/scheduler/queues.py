@@ -23,8 +23,8 @@ class Queue(Protocol):
     size_bytes:
         The sum of the jobs' sizes.
     sheds:
-        True if the queue recognizes deadlines that cannot be met. If False, ``give_up_at`` and ``retry_after`` are
-        never called.
+        True if the queue recognizes deadlines that cannot be met. If False, ``give_up_at``, ``retry_after`` and
+        ``execution_seconds`` are never called.
     """
 
     jobs: OrderedDict[int, Job]
@@ -66,6 +66,9 @@ class Queue(Protocol):
 
     def retry_after(self, now: float, /) -> float | None:
         """Return the seconds after which a refused caller should try again; None if unknown."""
+
+    def execution_seconds(self, now: float, /) -> float | None:
+        """Return the seconds that a job is expected to run for if it runs alone; None if unknown."""
 
     def learn(self, jobs: int, seconds: float, now: float, /) -> None:
         """Record that an attempt of ``jobs`` jobs, at least one still wanted, spent ``seconds`` in the user's code."""
@@ -131,6 +134,10 @@ class FifoQueue:
         return NEVER
 
     def retry_after(self, _now: float, /) -> float | None:
+        """Return None: unknown."""
+        return None
+
+    def execution_seconds(self, _now: float, /) -> float | None:
         """Return None: unknown."""
         return None
 

@@ -1,4 +1,4 @@
-"""The HTTP contract, the same for ASGI and WSGI: every test here runs against both."""
+"""The HTTP contract, the same for ASGI, for WSGI, and for requests that our server passes on without either."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
 from penstock_falcon.request_checks import RequestChecks
+from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 PROBLEM = "application/problem+json"
@@ -29,7 +30,7 @@ LARGEST_BODY = 100_000
 
 @dataclass
 class Kind:
-    """One of the two adapters, with the engine that fits it."""
+    """One way to serve, with the engine that fits it."""
 
     build: Callable[..., Any]
     falcon_app: Callable[..., Any]
@@ -37,11 +38,12 @@ class Kind:
 
     @property
     def is_async(self) -> bool:
-        return self.build is penstock_falcon.asgi
+        return self.build is not penstock_falcon.wsgi
 
 
 KINDS = {
     "asgi": Kind(penstock_falcon.asgi, falcon.asgi.App, FakeEngine),
+    "direct": Kind(direct, falcon.asgi.App, FakeEngine),
     "wsgi": Kind(penstock_falcon.wsgi, falcon.App, FakeThreadedEngine),
 }
 

@@ -37,6 +37,7 @@ class Strict(FifoQueue):
         self.hopeless: dict[Any, float] = {}  # by the job's share
         self.refuses = refuses
         self.advice = advice
+        self.expects: float | None = None
 
     def remove(self, job: Job, why: str, now: float) -> None:
         self.diary.append(("remove", why, now))
@@ -52,6 +53,9 @@ class Strict(FifoQueue):
 
     def retry_after(self, now: float) -> float | None:
         return self.advice
+
+    def execution_seconds(self, now: float) -> float | None:
+        return self.expects
 
     def learn(self, jobs: int, seconds: float, now: float) -> None:
         self.diary.append(("learn", jobs, round(seconds, 6), round(now, 6)))
@@ -275,9 +279,10 @@ def test_the_queue_is_told_why_a_job_leaves() -> None:
     ],
 )
 def test_refusals_say_when_to_try_again(options: dict[str, Any], share: str, answer: str) -> None:
-    """The queue knows how fast it drains; if it does not, the refusal has no advice."""
+    """The queue knows how fast it drains and how long a job takes; if it does not, the refusal has no advice."""
     for advice in (2.5, None):
         queue = Strict(advice=advice)
+        queue.expects = advice and advice / 2
         engine = ready(strict(queue, **{"max_queue": 5} | options))
         engine.scheduler.lanes["lane"].max_queue = 5
         engine.submit(behaviour=Behaviour.SLOW)
@@ -286,6 +291,7 @@ def test_refusals_say_when_to_try_again(options: dict[str, Any], share: str, ans
         job = engine.submit(share=share)
         engine.advance(0.2)
         assert (code(job), job.outcome.retry_after) == (answer, advice)
+        assert job.outcome.execution_seconds == queue.expects
 
 
 def test_the_queue_s_own_refusal_keeps_its_own_advice() -> None:
