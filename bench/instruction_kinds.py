@@ -31,7 +31,7 @@ import penstock_falcon
 from penstock import configure_logging, open_engine
 from penstock.response import Encoded
 from penstock.wire import Chunk, Head, Run
-from penstock_gunicorn.connection import TrackedProtocol
+from penstock_gunicorn.direct_protocol import DirectProtocol
 
 IN_FLIGHT = 8
 BURST = 100
@@ -147,6 +147,8 @@ def post(path: str, content: Any) -> bytes:
 
 
 SQUARE = post("/square", {"input": 4.0})
+UNUSUAL = SQUARE.replace(b"Accept: */*\r\n", b"Accept: text/html\r\nAccept: */*\r\n")
+"""A request with two headers of one name, which goes through ASGI."""
 INVALID = post("/square", {"input": "four"})
 REFUSED = post("/refuse", {"input": 4.0})
 BATCHED = post("/squares", 4.0)
@@ -190,12 +192,13 @@ class Clients:
 
 async def count_gunicorn(scene: Scene, application: Any) -> None:
     """Count requests to the application under gunicorn."""
-    one = Clients(scene, application, TrackedProtocol)
-    several = Clients(scene, application, TrackedProtocol, IN_FLIGHT)
-    batch = Clients(scene, application, TrackedProtocol, counted.BATCH_SIZE)
-    blocked = Clients(scene, application, TrackedProtocol, 2)
+    one = Clients(scene, application, DirectProtocol)
+    several = Clients(scene, application, DirectProtocol, IN_FLIGHT)
+    batch = Clients(scene, application, DirectProtocol, counted.BATCH_SIZE)
+    blocked = Clients(scene, application, DirectProtocol, 2)
     await scene.turns()
     await scene.count("one request", lambda: one.ask(SQUARE, 200), worker=True)
+    await scene.count("http: one request, by ASGI", lambda: one.ask(UNUSUAL, 200))
     await scene.count(f"{IN_FLIGHT} in flight", lambda: several.ask(SQUARE, 200), IN_FLIGHT, worker=True)
     await scene.count(
         f"batch of {counted.BATCH_SIZE}", lambda: batch.ask(BATCHED, 200), len(batch.protocols), worker=True
@@ -212,7 +215,7 @@ async def count_gunicorn(scene: Scene, application: Any) -> None:
 
 async def count_single_chunks(scene: Scene, application: Any) -> None:
     """Count chunks that arrive alone, as those of a slow model do."""
-    client = Clients(scene, application, TrackedProtocol)
+    client = Clients(scene, application, DirectProtocol)
     await scene.turns()
     client.send(STREAM)
     await scene.turns()

@@ -103,10 +103,10 @@ _FRAMES_READ = ProbePoint("penstock.socket_buffers", "ReceiveBuffer.receive", RE
 _FRAMES_WRITTEN = ProbePoint("penstock.socket_buffers", "SendBuffer.flush", FLUSHED, True, _zero)
 
 HTTP_PROBES = (
-    ProbePoint("penstock_gunicorn.connection", "TrackedProtocol.data_received", ARRIVED, False, _connection),
+    ProbePoint("penstock_gunicorn.direct_protocol", "DirectProtocol.data_received", ARRIVED, False, _connection),
     # Only on the way through ASGI, where requests are served in the task of their connection. A request that is
     # answered without a scope has no stage for the framework.
-    ProbePoint("penstock_gunicorn.connection", "TrackedProtocol._build_http_scope", SERVED, False, _connection),
+    ProbePoint("penstock_gunicorn.direct_protocol", "DirectProtocol._build_http_scope", SERVED, False, _connection),
     ProbePoint("penstock_falcon.exchange", "Exchange.__init__", IDENTIFIED, True, _numbers.add),
     ProbePoint("penstock.engine.engine", "Engine.submit", SUBMITTED, True, _numbers.of_submission),
     ProbePoint("penstock.engine.processes.worker_link", "WorkerLink.send", SENDING, False, _numbers.of_run),

@@ -19,10 +19,10 @@ def square(input: float) -> float:
 
 
 if "penstock.engine.engine" in sys.modules:
-    from penstock_gunicorn.connection import TrackedProtocol
+    from penstock_gunicorn.direct_protocol import DirectProtocol
 
     _recorder = StageRecorder("http", os.environ[FOLDER_VARIABLE])
     install(HTTP_PROBES, _recorder)
-    probe_transports(TrackedProtocol, _recorder)
+    probe_transports(DirectProtocol, _recorder)
 else:  # in the process that forks the workers
     install(WORKER_PROBES, StageRecorder("worker", os.environ[FOLDER_VARIABLE]))
