@@ -36,10 +36,11 @@ def profile_of(count: KindCount) -> Profile:
     """Return the instructions and calls by function."""
     instructions: Counter[str] = Counter()
     calls: Counter[str] = Counter()
-    for code, number in count.tally.instructions.items():
+    for key, number in count.tally.instructions.items():
+        code = count.codes[key]
         name = f"{file_of(code)}:{code.co_qualname}"
         instructions[name] += number
-        calls[name] += count.tally.calls[code]
+        calls[name] += count.tally.calls[key]
     return {name: (number / count.requests, calls[name] / count.requests) for name, number in instructions.items()}
 
 

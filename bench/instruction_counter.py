@@ -11,10 +11,9 @@ import queue
 import selectors
 import sys
 import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
 from pathlib import Path
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any
 
@@ -28,34 +27,43 @@ _UNCOUNTED = (
 
 
 class Tally:
-    """The instructions and the calls of each function. A generator or coroutine that goes on counts as a call."""
+    """The instructions and the calls of each function. A generator or coroutine that goes on counts as a call.
+
+    Functions are known by the ``id`` of their code here: to hash the code itself takes longer than all the rest.
+    """
 
     def __init__(self) -> None:
-        self.instructions: Counter[CodeType] = Counter()
-        self.calls: Counter[CodeType] = Counter()
+        self.instructions: defaultdict[int, int] = defaultdict(int)
+        self.calls: defaultdict[int, int] = defaultdict(int)
 
     @property
     def total(self) -> int:
         """All instructions."""
-        return self.instructions.total()
+        return sum(self.instructions.values())
 
 
 class InstructionCounter:
-    """Counts in some threads, by default in the one that creates it, while there is a tally to count into."""
+    """Counts in some threads, by default in the one that creates it, while there is a tally to count into.
+
+    Attributes
+    ----------
+    threads:
+        The threads in which it counts.
+    codes:
+        The functions, by the keys of tallies.
+    tally:
+        The tally that is counted into now, if there is one.
+    """
 
     def __init__(self) -> None:
-        self.threads = {threading.get_ident()}
-        self._tally: Tally | None = None
-        self._is_counted: dict[CodeType, bool] = {}
+        self.codes: dict[int, CodeType] = {}
+        self.threads = {get_ident()}
+        self.tally: Tally | None = None
+        self._is_counted: dict[int, bool] = {}
 
-    @contextmanager
-    def counting(self, tally: Tally) -> Iterator[None]:
-        """Count into ``tally`` during the block."""
-        self._tally = tally
-        try:
-            yield
-        finally:
-            self._tally = None
+    def counting(self, tally: Tally | None) -> CountingBlock:
+        """Return a block in which is counted into ``tally``; nothing is if it is None."""
+        return CountingBlock(self, tally)
 
     def install(self) -> None:
         """Observe this thread, and those that are started from now on."""
@@ -66,26 +74,31 @@ class InstructionCounter:
             sys.settrace(self._trace)
 
     def _counts(self, code: CodeType) -> bool:
-        counts = self._is_counted.get(code)
+        key = id(code)
+        counts = self._is_counted.get(key)
         if counts is None:
-            counts = self._is_counted[code] = not code.co_filename.startswith((*_UNCOUNTED, "<"))
+            self.codes[key] = code  # which keeps it, and so its id
+            counts = self._is_counted[key] = not code.co_filename.startswith((*_UNCOUNTED, "<"))
         return counts
 
     # ---- until Python 3.11
 
     def _trace(self, frame: FrameType, _event: str, _arg: object) -> Any:
-        tally = self._tally
-        if tally is None or not self._counts(frame.f_code) or threading.get_ident() not in self.threads:
+        tally = self.tally
+        if tally is None or not self._counts(frame.f_code) or get_ident() not in self.threads:
+            frame.f_trace = None  # a coroutine still has the function of an earlier tally
             return None
-        tally.calls[frame.f_code] += 1
+        key = id(frame.f_code)
+        tally.calls[key] += 1
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._trace_instruction
+        instructions = tally.instructions
 
-    def _trace_instruction(self, frame: FrameType, event: str, _arg: object) -> Any:
-        tally = self._tally
-        if event == "opcode" and tally is not None:
-            tally.instructions[frame.f_code] += 1
-        return self._trace_instruction
+        def trace_instruction(_frame: FrameType, event: str, _arg: object) -> Any:
+            if event == "opcode":
+                instructions[key] += 1
+            return trace_instruction
+
+        return trace_instruction
 
     # ---- from Python 3.12 on
 
@@ -96,19 +109,19 @@ class InstructionCounter:
         def started(code: CodeType, _offset: int) -> object:
             if not self._counts(code):
                 return disable
-            if self._tally is not None and threading.get_ident() in self.threads:
-                self._tally.calls[code] += 1
+            if self.tally is not None and get_ident() in self.threads:
+                self.tally.calls[id(code)] += 1
             return None
 
         def resumed(code: CodeType, _offset: int) -> None:
-            if self._tally is not None and self._counts(code) and threading.get_ident() in self.threads:
-                self._tally.calls[code] += 1
+            if self.tally is not None and self._counts(code) and get_ident() in self.threads:
+                self.tally.calls[id(code)] += 1
 
         def executed(code: CodeType, _offset: int) -> object:
             if not self._counts(code):
                 return disable
-            if self._tally is not None and threading.get_ident() in self.threads:
-                self._tally.instructions[code] += 1
+            if self.tally is not None and get_ident() in self.threads:
+                self.tally.instructions[id(code)] += 1
             return None
 
         monitoring.use_tool_id(tool, "penstock bench")
@@ -116,3 +129,17 @@ class InstructionCounter:
         monitoring.register_callback(tool, events.PY_RESUME, resumed)
         monitoring.register_callback(tool, events.INSTRUCTION, executed)
         monitoring.set_events(tool, events.PY_START | events.PY_RESUME | events.INSTRUCTION)
+
+
+class CountingBlock:
+    """A ``with`` block. It is not made by contextlib, whose code would be counted."""
+
+    def __init__(self, counter: InstructionCounter, tally: Tally | None) -> None:
+        self._counter = counter
+        self._tally = tally
+
+    def __enter__(self) -> None:
+        self._counter.tally = self._tally
+
+    def __exit__(self, *_exception: object) -> None:
+        self._counter.tally = None

@@ -1,4 +1,4 @@
-"""The kinds of requests whose instructions are counted, each served again and again until its count is stable.
+"""The kinds of requests whose instructions are counted, each served so often that its count is stable.
 
 ``http: ...`` is the HTTP process under gunicorn, from the bytes of the request to those of the response.
 ``worker: ...`` is the worker process, from the bytes of the frames to those of the results. The others are further ways
@@ -14,10 +14,10 @@ import json
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import bare
@@ -25,7 +25,7 @@ import counted
 from fixed_clock import FixedClock
 from gunicorn.asgi.protocol import ASGIProtocol
 from in_process import InProcessWorker, InProcessWorkers, RecordingTransport, gunicorn_worker
-from instruction_counter import InstructionCounter, Tally
+from instruction_counter import CountingBlock, InstructionCounter, Tally
 
 import penstock_falcon
 from penstock import configure_logging, open_engine
@@ -35,12 +35,17 @@ from penstock_gunicorn.direct_protocol import DirectProtocol
 
 IN_FLIGHT = 8
 BURST = 100
+BURST_ROUNDS = 8
+BATCH_ROUNDS = 64
 TURNS = 8
 """Turns of the loop after which nothing is left to do without the worker."""
-WARM_UP = 30
-STABLE = 5
-MOST_TRIES = 20
-THREAD_SECONDS = 0.005
+WARM_UP = 128
+"""Some things are done for the first requests only, such as to look at whether results are what was declared."""
+REQUESTS = 256
+"""The requests of each kind that are counted. It is the number of records for which the metrics wait before they count
+them: so what is put off for some requests is in the count in full, for all that do one record or more."""
+THREAD_ROUNDS = 64
+THREAD_SECONDS = 0.003
 """The time that a thread gets until it waits for the result; nothing depends on it but the stability of a count."""
 
 
@@ -54,13 +59,13 @@ class KindCount:
         The instructions of ``requests`` requests, or chunks.
     requests:
         The number that they are divided by.
-    is_stable:
-        False if they differed by more than two per cent in the middle half of the tries.
+    codes:
+        The functions, by the keys of the tally.
     """
 
     tally: Tally
     requests: int
-    is_stable: bool
+    codes: dict[int, CodeType]
 
     @property
     def instructions(self) -> int:
@@ -83,7 +88,8 @@ class Scene:
         self.counter = counter
         self.clock = clock
         self.counts: dict[str, KindCount] = {}
-        self._http = self._worker = Tally()
+        self._http: Tally | None = None
+        self._worker: Tally | None = None
 
     async def turns(self) -> None:
         """Let the HTTP process do what it can."""
@@ -103,40 +109,35 @@ class Scene:
                 return
         raise AssertionError("no response")
 
-    @contextmanager
-    def http(self) -> Iterator[None]:
-        """Count the block as the HTTP process's."""
-        with self.counter.counting(self._http):
-            yield
+    def http(self) -> CountingBlock:
+        """Return a block that is counted as the HTTP process's."""
+        return self.counter.counting(self._http)
 
     async def count(
-        self, kind: str, serve: Callable[[], Awaitable[None]], requests: int = 1, *, worker: bool = False
+        self,
+        kind: str,
+        serve: Callable[[], Awaitable[None]],
+        requests: int = 1,
+        *,
+        rounds: int | None = None,
+        worker: bool = False,
     ) -> None:
-        """Serve until the counts are stable, and keep them: those of the HTTP process, and the worker's if asked to."""
-        rounds: list[tuple[Tally, Tally]] = []
+        """Serve again and again, and keep the counts: those of the HTTP process, and the worker's if asked to."""
+        if rounds is None:
+            rounds = REQUESTS // requests
         for _ in range(WARM_UP):
-            self._http, self._worker = Tally(), Tally()
             await self._round(serve)
-        while len(rounds) < MOST_TRIES:
-            self._http, self._worker = Tally(), Tally()
+        self._http, self._worker = http_tally, worker_tally = Tally(), Tally()
+        for _ in range(rounds):
             await self._round(serve)
-            rounds.append((self._http, self._worker))
-            if len(rounds) >= STABLE and len({(ours.total, its.total) for ours, its in rounds[-STABLE:]}) == 1:
-                break
-        self.counts[f"http: {kind}" if worker else kind] = _median([ours for ours, _ in rounds], requests)
+        self.counts[f"http: {kind}" if worker else kind] = KindCount(http_tally, rounds * requests, self.counter.codes)
         if worker:
-            self.counts[f"worker: {kind}"] = _median([its for _, its in rounds], requests)
+            self.counts[f"worker: {kind}"] = KindCount(worker_tally, rounds * requests, self.counter.codes)
+        self._http = self._worker = None  # the next kind warms up
 
     async def _round(self, serve: Callable[[], Awaitable[None]]) -> None:
         await serve()
         self.clock.move(0.001)
-
-
-def _median(tallies: list[Tally], requests: int) -> KindCount:
-    """Return the middle one: what is done only now and then, such as the housekeeping of a heap, is left out."""
-    ordered = sorted(tallies, key=lambda tally: tally.total)
-    lower, middle, upper = (ordered[(len(ordered) - 1) * quarter // 4] for quarter in (1, 2, 3))
-    return KindCount(middle, requests, is_stable=upper.total <= lower.total * 1.02)
 
 
 def post(path: str, content: Any) -> bytes:
@@ -201,11 +202,21 @@ async def count_gunicorn(scene: Scene, application: Any) -> None:
     await scene.count("http: one request, by ASGI", lambda: one.ask(UNUSUAL, 200))
     await scene.count(f"{IN_FLIGHT} in flight", lambda: several.ask(SQUARE, 200), IN_FLIGHT, worker=True)
     await scene.count(
-        f"batch of {counted.BATCH_SIZE}", lambda: batch.ask(BATCHED, 200), len(batch.protocols), worker=True
+        f"batch of {counted.BATCH_SIZE}",
+        lambda: batch.ask(BATCHED, 200),
+        counted.BATCH_SIZE,
+        rounds=BATCH_ROUNDS,
+        worker=True,
     )
     await scene.count("http: 422", lambda: one.ask(INVALID, 422))
     await scene.count("422 by the handler", lambda: one.ask(REFUSED, 422), worker=True)
-    await scene.count(f"chunk, {BURST} at once", lambda: one.ask(STREAM, 200, end=b"0\r\n\r\n"), BURST, worker=True)
+    await scene.count(
+        f"chunk, {BURST} at once",
+        lambda: one.ask(STREAM, 200, end=b"0\r\n\r\n"),
+        BURST,
+        rounds=BURST_ROUNDS,
+        worker=True,
+    )
     await scene.count("http: GET /livez", lambda: one.ask(LIVEZ, 200))
     blocked.send(FULL)  # one is with the worker, and one in the queue
     await scene.turns()
@@ -326,7 +337,7 @@ async def count_wsgi(scene: Scene) -> None:
         await asyncio.to_thread(time.sleep, THREAD_SECONDS)  # the engine's thread may have something left to do
 
     try:
-        await scene.count("wsgi: one request", one)
+        await scene.count("wsgi: one request", one, rounds=THREAD_ROUNDS)
     finally:
         ended.set()
         thread.join()

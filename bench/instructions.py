@@ -106,9 +106,6 @@ def main() -> int:
 
     found = count_all(clock)
     counts = {kind: count.instructions for kind, count in found.items()}
-    for kind, count in found.items():
-        if not count.is_stable:
-            print(f"{kind!r} differs from try to try; the median is shown", file=sys.stderr)
     if options.save is not None:
         write_profiles(options.save, found)
     if options.by_function or options.against is not None:
