@@ -216,7 +216,8 @@ class EndpointResource(Resource):
         super().__init__(service, transport, endpoint)
         self._endpoint = endpoint
         self._checks = RequestChecks(endpoint, service.settings.max_body)
-        self._annotation = AnnotationCheck(endpoint, debug=service.settings.debug)
+        self._annotation = AnnotationCheck.of_results(endpoint, debug=service.settings.debug)
+        self._chunk_annotation = AnnotationCheck.of_chunks(endpoint, debug=service.settings.debug)
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
@@ -285,10 +286,14 @@ class EndpointResource(Resource):
         head = call.head  # None if the job has lost its worker, and its next attempt has answered once
         if head is None or (isinstance(outcome, PenstockError) and not chunks):
             return None
-        media_type = head.media_type
-        framing = choose_framing(exchange.header("accept")) if media_type is None else RawFraming(media_type)
         on_close = partial(exchange.record_stream, self._service, call, head.status)
-        stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
+        if head.media_type is None:
+            framing, annotation = choose_framing(exchange.header("accept")), self._chunk_annotation
+        else:
+            framing, annotation = RawFraming(head.media_type), None
+        stream = self._transport.stream_body(
+            watched, chunks, framing, annotation=annotation, debug=self._debug, on_close=on_close
+        )
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
         return HttpResponse(head.status, headers, None, handler_headers=head.headers, stream=stream)

@@ -56,7 +56,9 @@ WORKING = [
 NAMES = ("it", "array")
 
 
-@pytest.mark.parametrize(("value", "code", "body"), WORKING, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(
+    ("value", "code", "body"), WORKING, ids=[f"{type(value).__name__} {code[:20]}" for value, code, _ in WORKING]
+)
 def test_the_code_works(value: Any, code: str, body: bytes) -> None:
     """The error contains code that, pasted, makes a result that can be sent."""
     its = codec(square)
