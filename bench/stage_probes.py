@@ -113,6 +113,7 @@ HTTP_PROBES = (
     _FRAMES_WRITTEN,
     _FRAMES_READ,
     ProbePoint("penstock.engine.calls", "Call.close", SETTLED, False, _numbers.of_call),
+    ProbePoint("penstock_gunicorn.direct_protocol", "DirectProtocol._write_now", WRITTEN, True, _connection),
 )
 WORKER_PROBES = (
     _FRAMES_READ,

@@ -10,6 +10,7 @@ gunicorn's task of the connection waits for its next request meanwhile, and does
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, Final
 
 from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, _NO_COPY_BODY_SIZE, _get_cached_date_header
@@ -60,6 +61,7 @@ class DirectProtocol(TrackedProtocol):
         self._is_whole = False
         self._is_last = False
         self._begun: tuple[Any, Any] | None = None
+        self._descriptor = -1
         self._was_active = False
         self._idle_since = 0.0
         self.peer = ""
@@ -75,6 +77,7 @@ class DirectProtocol(TrackedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the peer's address, and start to serve the connection."""
+        self._descriptor = transport.get_extra_info("socket").fileno()
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if isinstance(peername, tuple) else ""
         super().connection_made(transport)
@@ -185,13 +188,26 @@ class DirectProtocol(TrackedProtocol):
         if self._closed:
             pass  # the client has gone
         elif len(body) < _NO_COPY_BODY_SIZE:
-            self._safe_write(b"".join(parts))
+            self._write_now(b"".join(parts))
         else:
             self.transport.writelines(parts)
         if not is_beginning:
             self._end()
             if self._stage is ARRIVING:
                 self._serve()
+
+    def _write_now(self, data: bytes) -> None:
+        """Write, and not only at the end of the loop's turn, if nothing is waiting to be written before it."""
+        transport: Any = self.transport
+        if self._is_ssl or transport.is_closing() or transport.get_write_buffer_size():
+            self._safe_write(data)
+            return
+        try:
+            sent = os.write(self._descriptor, data)
+        except OSError:  # no room, or no connection: the transport knows what to do
+            sent = 0
+        if sent < len(data):
+            self._safe_write(data[sent:])
 
     def _end(self) -> None:
         """Make the connection ready for its next request, which may have arrived already."""
