@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, ResponseHeaders, log_refusal
+from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, log_refusal
 from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
@@ -51,6 +51,7 @@ class Exchange(Submission):
         method: str,
         path: str,
         began: float | None = None,
+        received_headers: Mapping[bytes, bytes] | None = None,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
@@ -64,7 +65,8 @@ class Exchange(Submission):
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout = None
-        self.response_headers = ResponseHeaders()
+        self.received_headers = received_headers
+        self._response_headers = None
         self._releases = []
         self._answered = None
         self.began = monotonic() if began is None else began
@@ -160,7 +162,7 @@ class Resource(ABC):
         self._finish(response, exchange, call, resp)
 
     def _identify(self, req: Any) -> Exchange:
-        header, peer, began = self._transport.identify(req)
+        header, received, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
         return Exchange(
             self._target,
@@ -171,6 +173,7 @@ class Resource(ABC):
             method=req.method,
             path=req.path,
             began=began,
+            received_headers=received,
         )
 
     async def _ask_in_turn(self, exchange: Exchange) -> None:
@@ -201,7 +204,8 @@ class Resource(ABC):
         """Leave no job and no admission behind a request that failed, or was abandoned."""
 
     def _finish(self, response: HttpResponse, exchange: Exchange, call: AnyCall | None, resp: Any) -> None:
-        response.headers.extend(exchange.response_headers)
+        if exchange.has_response_headers:
+            response.headers.extend(exchange.response_headers)
         service = self._service
         service.write(resp, response)
         # A stream is recorded at its end.

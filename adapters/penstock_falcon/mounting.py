@@ -142,7 +142,7 @@ class Mount:
         service.write(resp, response)
         if service.on_answered is None:
             return
-        header, peer, _began = self._transport.identify(req)
+        header, _received, peer, _began = self._transport.identify(req)
         service.on_answered(
             RequestAnswered(
                 endpoint="",

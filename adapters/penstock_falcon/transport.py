@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -34,10 +34,11 @@ class Transport(ABC):
         return None
 
     @abstractmethod
-    def identify(self, req: Any) -> tuple[HeaderLookup, str, float | None]:
-        """Return the look-up of the request's headers, the peer's address, and the instant of the first byte.
+    def identify(self, req: Any) -> tuple[HeaderLookup, Mapping[bytes, bytes] | None, str, float | None]:
+        """Return the request's headers (a look-up, and as received), the peer's address, and when it began.
 
-        The address is "" if the server does not know it, and the instant None if it is the present one.
+        The headers as received are None if the server does not have them by their names in bytes. The address is "" if
+        the server does not know it, and the instant of the first byte None if it is the present one.
         """
 
     @abstractmethod

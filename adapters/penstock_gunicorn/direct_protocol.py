@@ -10,25 +10,34 @@ gunicorn's task of the connection waits for its next request meanwhile, and does
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, Final
 
 from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, _NO_COPY_BODY_SIZE, _get_cached_date_header
 
-from penstock_gunicorn.connection import USUAL_IDLE, TrackedProtocol
+from penstock_gunicorn.connection import TrackedProtocol
 
 SMALL_BODY_BYTES: Final = 1 << 16
 
 # The states of the present request, as far as this class is concerned.
 ELSEWHERE: Final = "elsewhere"  # there is none, or gunicorn serves it
 ARRIVING: Final = "arriving"  # its head is complete
+BEGINNING: Final = "beginning"  # it is being passed on to its endpoint
 RUNNING: Final = "running"  # its endpoint has it
 ANSWERED: Final = "answered"  # the response is written
 HELD: Final = "held"  # the same, but the client reads so slowly that the next request has to wait
 
 # A request with any of these takes the usual way. gunicorn compares the headers that name a scheme with each other.
 _UNUSUAL: Final = frozenset({
-    b"expect", b"transfer-encoding", b"upgrade", b"x-forwarded-protocol", b"x-forwarded-ssl",
+    b"connection", b"content-encoding", b"expect", b"transfer-encoding", b"upgrade",
+    b"x-forwarded-protocol", b"x-forwarded-ssl",
 })  # fmt: skip
+NO_HEADERS: Final[dict[bytes, bytes]] = {}
+
+
+def _keeps_alive_only(headers: dict[bytes, bytes]) -> bool:
+    """Return whether the only unusual header says what is usual in HTTP/1.1."""
+    return len(_UNUSUAL.intersection(headers)) == 1 and headers.get(b"connection", b"").lower() == b"keep-alive"
 
 
 class DirectProtocol(TrackedProtocol):
@@ -42,15 +51,17 @@ class DirectProtocol(TrackedProtocol):
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
-        self._endpoints: dict[bytes, Any] = {} if self._has_hooks else getattr(worker.asgi, "direct_endpoints", {})
-        self._stage = ELSEWHERE
+        self._endpoints: dict[bytes, Any] = {}
+        if self._keepalive and not self._has_hooks:
+            self._endpoints = getattr(worker.asgi, "direct_endpoints", {})
+        self._stage: str = ELSEWHERE
         self._endpoint: Any = None
-        self._headers: dict[bytes, bytes] = {}
+        self._headers = NO_HEADERS
         self._body = b""
         self._is_whole = False
         self._is_last = False
-        self._is_driving = False
         self._begun: tuple[Any, Any] | None = None
+        self._descriptor = -1
         self._was_active = False
         self._idle_since = 0.0
         self.peer = ""
@@ -66,9 +77,12 @@ class DirectProtocol(TrackedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the peer's address, and start to serve the connection."""
+        self._descriptor = transport.get_extra_info("socket").fileno()
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if isinstance(peername, tuple) else ""
         super().connection_made(transport)
+        if not hasattr(self._callback_parser, "asgi_headers"):
+            self._endpoints = {}  # gunicorn's own parser in Python is not fast enough for the detour to matter
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the job of the present request, and clean up."""
@@ -89,7 +103,7 @@ class DirectProtocol(TrackedProtocol):
     # ---- what the parser reports
 
     def _on_headers_complete(self) -> bool:
-        if self._awaiting_request and self._stage is ELSEWHERE:
+        if self._awaiting_request:
             parser = self._callback_parser
             endpoint = self._endpoints.get(parser.path)
             if endpoint is not None and self._is_usual(parser):
@@ -100,16 +114,15 @@ class DirectProtocol(TrackedProtocol):
 
     def _is_usual(self, parser: Any) -> bool:
         """Return whether the request may be served directly; if so, keep its headers."""
-        worker = self.worker
-        if parser.method != b"POST" or parser.http_version != (1, 1) or (parser.content_length or 0) > SMALL_BODY_BYTES:
+        if parser.method != b"POST" or parser.http_version != (1, 1) or not self.worker.alive:
             return False
-        if not worker.alive or worker.nr + 1 >= worker.max_requests or not self._keepalive:
+        if (parser.content_length or 0) > SMALL_BODY_BYTES:
             return False
-        pairs = getattr(parser, "asgi_headers", None) or parser.headers
+        pairs = parser.asgi_headers
         headers = self._headers = dict(pairs)
-        if len(headers) != len(pairs) or not _UNUSUAL.isdisjoint(headers) or b"_" in b"".join(headers):
+        if len(headers) != len(pairs) or b"_" in b"".join(headers):
             return False
-        return bool(headers.get(b"connection", b"keep-alive") == b"keep-alive")
+        return _UNUSUAL.isdisjoint(headers) or _keeps_alive_only(headers)
 
     def _on_body(self, chunk: bytes) -> None:
         if self._stage is ARRIVING:
@@ -127,44 +140,38 @@ class DirectProtocol(TrackedProtocol):
         is_open = super()._feed_callback_parser(data)
         # Not from within the parser's callbacks: the parser must be left before it is used for the next request.
         if self._stage is ARRIVING and is_open:
-            self._drive()
+            self._serve()
         return is_open
 
     # ---- from one request to the next
 
-    def _drive(self) -> None:
-        """Serve requests until one is running, has to wait, or is gunicorn's."""
-        if self._is_driving:
-            return  # an endpoint has answered at once: the loop below goes on
-        self._is_driving = True
-        try:
-            while True:
-                if self._stage is ARRIVING:
-                    self._begin()
-                elif self._stage is ANSWERED:
-                    self._end()
-                else:
-                    return
-        finally:
-            self._is_driving = False
+    def _serve(self) -> None:
+        """Serve the request whose head is complete, and those that the client has sent with it."""
+        while self._stage is ARRIVING:
+            if not self._is_whole:
+                self.hand_over()
+                return
+            if self._begin():
+                self._end()
 
-    def _begin(self) -> None:
-        if not self._is_whole:
-            self.hand_over()
-            return
-        self._stage = RUNNING
+    def _begin(self) -> bool:
+        """Pass the request on to its endpoint; return whether it was answered at once."""
+        self._stage = BEGINNING
         self._awaiting_request = False
         if self._keepalive_handle is not None:
             self._cancel_keepalive_timer()
-        self.request_began, self._head_began = self._head_began, None
-        self.write_idle = USUAL_IDLE
+        self.request_began = self._head_began
+        self._head_began = None
         headers, body = self._headers, self._body
-        self._headers, self._body, self._is_whole = {}, b"", False
+        self._headers, self._body, self._is_whole = NO_HEADERS, b"", False
         try:
             self._endpoint.begin(self, headers, body)
         except asyncio.CancelledError:  # raised by a policy: the request is to be given up
             self._stage = ELSEWHERE
             self.abort()
+        if self._stage is BEGINNING:
+            self._stage = RUNNING
+        return self._stage is ANSWERED
 
     def _on_progress(self) -> None:
         self._endpoint.progress(self)
@@ -172,47 +179,71 @@ class DirectProtocol(TrackedProtocol):
     def respond(self, head: str, body: bytes, *, is_last: bool) -> None:
         """Write a response, and go on to the next request: see ``DirectConnection``."""
         self.call = self.exchange = None
+        is_beginning = self._stage is BEGINNING
         self._stage = ANSWERED
-        self._is_last = is_last or not self.worker.alive
-        if self._is_last:
+        if is_last or not self.worker.alive:
+            self._is_last = True
             head += "connection: close\r\n"
         parts = (b"HTTP/1.1 ", head.encode("latin-1"), _CACHED_SERVER_HEADER, _get_cached_date_header(), b"\r\n", body)
         if self._closed:
             pass  # the client has gone
         elif len(body) < _NO_COPY_BODY_SIZE:
-            self._safe_write(b"".join(parts))
+            self._write_now(b"".join(parts))
         else:
             self.transport.writelines(parts)
-        self._drive()
+        if not is_beginning:
+            self._end()
+            if self._stage is ARRIVING:
+                self._serve()
+
+    def _write_now(self, data: bytes) -> None:
+        """Write, and not only at the end of the loop's turn, if nothing is waiting to be written before it."""
+        transport: Any = self.transport
+        if self._is_ssl or transport.is_closing() or transport.get_write_buffer_size():
+            self._safe_write(data)
+            return
+        try:
+            sent = os.write(self._descriptor, data)
+        except OSError:  # no room, or no connection: the transport knows what to do
+            sent = 0
+        if sent < len(data):
+            self._safe_write(data[sent:])
 
     def _end(self) -> None:
         """Make the connection ready for its next request, which may have arrived already."""
+        self._stage = ELSEWHERE
         parser = self._callback_parser
         if self._closed or parser is None:
-            self._stage = ELSEWHERE
-        elif self._is_last or getattr(parser, "remaining_truncated", False):
-            self._stage = ELSEWHERE
+            return
+        worker = self.worker
+        worker.nr += 1
+        if worker.nr >= worker.max_requests:
+            worker.alive = False  # as gunicorn does
+        if self._is_last or not worker.alive or parser.remaining_truncated:
             self._keepalive_timeout()  # closes the connection, and ends its task
         elif self._flow_control.write_paused:
             self._stage = HELD
         else:
-            self._stage = ELSEWHERE
-            self.worker.nr += 1
-            self.req_count += 1
-            self._was_active = True
-            self._awaiting_request = True
-            tail = parser.remaining()
-            parser.reset()
+            self._await_next(parser)
+
+    def _await_next(self, parser: Any) -> None:
+        self.req_count += 1
+        self._was_active = self._awaiting_request = True
+        tail = parser.remaining()
+        parser.reset()
+        if self._reading_paused:
             self._resume_reading()
-            if tail:
-                super()._feed_callback_parser(tail)
+        if tail:
+            super()._feed_callback_parser(tail)
 
     def resume_writing(self) -> None:
         """Go on writing; the client has read enough for its next request to be served."""
         super().resume_writing()
         if self._stage is HELD:
-            self._stage = ANSWERED
-            self._drive()
+            self._stage = ELSEWHERE
+            if not self._closed and self._callback_parser is not None:
+                self._await_next(self._callback_parser)
+                self._serve()
 
     def hand_over(self) -> None:
         """Leave the present request to gunicorn, and so to the application."""
@@ -226,7 +257,7 @@ class DirectProtocol(TrackedProtocol):
             self._body_receiver.feed(self._body)
         if self._is_whole:
             self._body_receiver.set_complete()
-        self._headers, self._body, self._is_whole = {}, b"", False
+        self._headers, self._body, self._is_whole = NO_HEADERS, b"", False
 
     def take_begun(self) -> tuple[Any, Any] | None:
         """Return, once, the exchange and the call of a request that was handed over while its job was running."""

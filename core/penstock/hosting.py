@@ -16,7 +16,6 @@ from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
-from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.settings import CONFIG_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.policies import SMALL_BODY_BYTES
@@ -34,7 +33,6 @@ __all__ = [
     "Pipeline",
     "Pool",
     "Registry",
-    "ResponseHeaders",
     "StreamRecord",
     "ThreadedCall",
     "ThreadedEngine",

@@ -31,6 +31,8 @@ WORD_LOG_KEY = 3  # this one and the next, written by the engine before the work
 WINDOW_BYTES = 1 << 20
 
 _LENGTH = Struct(">I")
+_LENGTH_BYTES = _LENGTH.size
+_unpack_length = _LENGTH.unpack_from
 # Below this, copying a payload behind its length costs less than a second piece to write.
 _COPIED_BYTES = 1 << 16
 
@@ -307,6 +309,10 @@ def pack_into(frames: list[bytes | memoryview], message: Message) -> None:
         raise _oversize(size_bytes)
 
 
+def _too_long(length: int) -> WireError:
+    return WireError(f"the frame announces {length} bytes, which exceeds the limit of {MAX_FRAME_BYTES}")
+
+
 def _oversize(size_bytes: int) -> WireError:
     return WireError(f"a message of {size_bytes} bytes exceeds the limit of {MAX_FRAME_BYTES}")
 
@@ -354,7 +360,7 @@ class FrameReader:
         self._pending = bytearray()
         # The number of pending bytes below which no message can be complete: a large frame that arrives in small
         # pieces is joined once, and not scanned again for every piece.
-        self._wanted = _LENGTH.size
+        self._wanted = _LENGTH_BYTES
 
     def feed(self, data: bytes | bytearray) -> list[Message]:
         """Add the bytes that have arrived, and return the messages that they complete, in order.
@@ -379,19 +385,19 @@ class FrameReader:
         view = memoryview(data)
         messages: list[Message] = []
         start, end = 0, len(data)
-        header = _LENGTH.size
-        while end - start >= header:
-            (length,) = _LENGTH.unpack_from(data, start)
-            if length > MAX_FRAME_BYTES:
-                raise WireError(f"the frame announces {length} bytes, which exceeds the limit of {MAX_FRAME_BYTES}")
-            stop = start + header + length
-            if stop > end:
-                self._wanted = stop - start
-                return messages, start
-            try:
-                messages.append(_decode(view[start + header : stop]))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise WireError(f"a frame of {length} bytes is not a valid message: {error}") from None
-            start = stop
-        self._wanted = header
+        try:
+            while end - start >= _LENGTH_BYTES:
+                (length,) = _unpack_length(data, start)
+                payload = start + _LENGTH_BYTES
+                stop = payload + length
+                if stop > end:
+                    if length > MAX_FRAME_BYTES:
+                        raise _too_long(length)
+                    self._wanted = stop - start
+                    return messages, start
+                messages.append(_decode(view[payload:stop]))
+                start = stop
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise WireError(f"a frame of {length} bytes is not a valid message: {error}") from None
+        self._wanted = _LENGTH_BYTES
         return messages, start

@@ -24,6 +24,7 @@ from penstock_falcon.responses import OK, HttpResponse, server_timing
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
 
+_JSON = JSON.encode()
 _WITHOUT_BODY = frozenset({204, 304})
 _USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing"})
 
@@ -75,6 +76,9 @@ class DirectEndpoint(EndpointResource):
         super().__init__(service, transport, endpoint)
         self.is_direct = not endpoint.is_stream and not self._blocking_steps
         self._is_observed = service.on_answered is not None
+        self._path = endpoint.path
+        self._reads_any = endpoint.codec.reads != "json"
+        self._known_hosts: set[bytes | None] = set()
 
     def begin(self, connection: DirectConnection, headers: Mapping[bytes, bytes], body: bytes) -> None:
         """Pass a request on to the engine, or refuse it.
@@ -84,7 +88,7 @@ class DirectEndpoint(EndpointResource):
         connection:
             The connection on which it has arrived.
         headers:
-            Its headers, names in lower case, none of them repeated.
+            Its headers, names in lower case, none of them repeated, and without a ``Content-Encoding``.
         body:
             Its whole body.
         """
@@ -94,17 +98,18 @@ class DirectEndpoint(EndpointResource):
             value = get(encoded_names[name])
             return None if value is None else value.decode("latin-1")
 
-        service = self._service
-        proxies = service.trusted_proxies
+        given = get(b"x-request-id")
+        proxies = self._service.trusted_proxies
         exchange = connection.exchange = Exchange(
             self._endpoint,
-            request_id=request_id(header("x-request-id")),
+            request_id=request_id(None if given is None else given.decode("latin-1")),
             header=header,
             query="",
             address=proxies.client_address(connection.peer, header) if proxies.has_any else connection.peer,
             method="POST",
-            path=self._endpoint.path,
+            path=self._path,
             began=connection.request_began,
+            received_headers=headers,
         )
         try:
             call = connection.call = self._submit_whole(exchange, headers, body)
@@ -120,19 +125,24 @@ class DirectEndpoint(EndpointResource):
                 self.progress(connection)
 
     def _submit_whole(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> Any:
-        header = exchange.header
-        host = header("host")
-        if host not in self._host_check.known:
-            self._host_check.check(host, is_required=True)
+        if headers.get(b"host") not in self._known_hosts:
+            self._check_host(exchange, headers)
         engine = self._service.engine or self._service.start()
         if self._ask is not None:
             self._ask(exchange)
-        announced = self._checks.check_headers(header("content-type"), header)
+        if headers.get(b"content-type") != _JSON and not self._reads_any:
+            self._checks.check_headers(exchange.header("content-type"), exchange.header)
         total = exchange.timeouts.total
         if total is not None and monotonic() - exchange.began >= total:
             raise late_body()
         seen = _decoded(headers) if self._wants_headers else None
-        return self._submit_body(engine, exchange, body, announced, seen)
+        return self._submit_body(engine, exchange, body, None, seen)
+
+    def _check_host(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
+        check = self._host_check
+        check.check(exchange.header("host"), is_required=True)
+        if len(self._known_hosts) < check.MOST_KNOWN:
+            self._known_hosts.add(headers.get(b"host"))
 
     def progress(self, connection: DirectConnection) -> None:
         """Answer the request, if its outcome is known; hand it over if it is answered with a stream."""
@@ -151,7 +161,7 @@ class DirectEndpoint(EndpointResource):
         connection.write_idle = math.inf if idle is None else idle
         if type(outcome) is Encoded and self._is_usual(outcome, exchange):
             timing = server_timing(call.queue_seconds, call.execution_seconds)
-            extra = exchange.response_headers.lines() if exchange.response_headers else ""
+            extra = exchange.response_headers.lines() if exchange.has_response_headers else ""
             connection.respond(
                 f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
                 f"server-timing: {timing}\r\n{extra}content-length: {len(outcome.body)}\r\n",
@@ -169,11 +179,10 @@ class DirectEndpoint(EndpointResource):
 
     def _is_usual(self, outcome: Encoded, exchange: Exchange) -> bool:
         """Return whether a result has nothing to it but a body, and policies replace no header."""
-        added = exchange.response_headers
         return (
             outcome.status == 200
             and outcome.headers is None
-            and (not added or _USUAL_HEADERS.isdisjoint(dict(added)))
+            and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
             and self._annotation.check is None
             and not self._service.bare_engine.draining
         )
@@ -186,7 +195,8 @@ class DirectEndpoint(EndpointResource):
     def _conclude(
         self, connection: DirectConnection, exchange: Exchange, call: Call | None, response: HttpResponse
     ) -> None:
-        response.headers.extend(exchange.response_headers)
+        if exchange.has_response_headers:
+            response.headers.extend(exchange.response_headers)
         engine = self._service.engine
         is_last = response.status == RequestTimeout.status or (engine is not None and engine.draining)
         connection.respond(*_lines(response), is_last=is_last)

@@ -31,6 +31,7 @@ class GuardedQueue(FifoQueue):
     __slots__ = ("_fail", "_inner", "_marked", "_strays")
 
     sheds: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def __init__(self, inner: Queue, fail: Callable[[BaseException], HookError]) -> None:
         super().__init__()

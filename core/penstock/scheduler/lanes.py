@@ -81,6 +81,7 @@ class Lane(Timed):
         "is_plain",
         "is_stream",
         "max_queue",
+        "may_pass_queue",
         "may_send_ahead",
         "most_ahead",
         "name",
@@ -113,6 +114,7 @@ class Lane(Timed):
         self.idempotent = spec.idempotent
         self.queue = spec.new_queue()
         self.is_plain = type(self.queue) is FifoQueue  # it never refuses or sheds, so it need not be asked
+        self.may_pass_queue = spec.batching is None and not getattr(self.queue, "sees_all", True)
         self.served = 0  # the sequence number of its latest turn that did not go to its oldest job
         self.retry = spec.retry
         # A job that was sent ahead may, very rarely, run twice: see the race in sending_ahead.py.

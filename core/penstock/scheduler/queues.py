@@ -83,6 +83,8 @@ class FifoQueue:
     __slots__ = ("jobs", "size_bytes")
 
     sheds: ClassVar[bool] = False
+    sees_all: ClassVar[bool] = False
+    """True if even a job without a deadline that could start at once must pass through the queue, which may shed it."""
 
     def __init__(self) -> None:
         # An OrderedDict and not a dict: finding the first key of a dict whose first keys were deleted is O(n).

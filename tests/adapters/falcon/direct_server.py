@@ -10,7 +10,7 @@ from penstock.hosting import SMALL_BODY_BYTES
 from penstock_falcon._asgi.direct_endpoint import DirectEndpoint
 from penstock_falcon._asgi.server_connection import CONNECTION
 
-UNUSUAL = {b"expect", b"transfer-encoding", b"upgrade", b"connection"}
+UNUSUAL = {b"content-encoding", b"expect", b"transfer-encoding", b"upgrade", b"connection"}
 
 
 class DirectConnection:

@@ -30,6 +30,7 @@ class Strict(FifoQueue):
     """A queue that sheds jobs as a test demands, and keeps a diary."""
 
     sheds: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def __init__(self, *, refuses: PenstockError | None = None, advice: float | None = None) -> None:
         super().__init__()
@@ -146,6 +147,30 @@ def test_the_queue_is_asked_before_the_body_is_read() -> None:
     target.max_queue = 0
     assert isinstance(scheduler.refusal(target), QueueFull)
     assert len(queue.told("refusal")) == 2
+
+
+# ---- which jobs pass it
+
+
+@pytest.mark.parametrize("sees_all", [False, True])
+def test_a_job_that_can_start_at_once_need_not_pass_through_an_empty_queue(*, sees_all: bool) -> None:
+    """Unless the queue wants to see every job. One with a deadline is shown to a queue that may shed it."""
+
+    class Seeing(Strict):
+        def push(self, job: Job, now: float) -> None:
+            self.diary.append(("push", job))
+            super().push(job, now)
+
+    Seeing.sees_all = sees_all
+    queue = Seeing()
+    engine = ready(strict(queue))
+    first = engine.submit()
+    second, third = engine.submit(), engine.submit()
+    assert [job.attempts for job in (first, second, third)] == [1, 0, 0]
+    assert len(queue.told("push")) == (3 if sees_all else 2)
+    engine.advance(1.0)
+    dated = engine.submit(timeouts=Timeouts(total=5.0))
+    assert (dated.attempts, queue.told("push")[-1][1]) == (1, dated)
 
 
 # ---- which jobs are shed
