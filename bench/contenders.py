@@ -167,6 +167,7 @@ BARE = Contender(
         "The bound: the same framework on the same server, in one process. The no-op runs in the HTTP process "
         "itself, a blocking job in one thread. There is no queue, no deadline and no batching."
     ),
+    environment={"PYTHONPATH": str(HERE)},
 )
 MOSEC = Contender(
     name="mosec",

@@ -84,7 +84,7 @@ class Case:
             for parameter in self.parameters:
                 for contender in contenders:
                     print(f"{self.name} {parameter} round {number + 1}: {contender.title}", end=" ", file=sys.stderr)
-                    found = self._round(contender, pace, parameter)
+                    found = _rounded(self._round(contender, pace, parameter))
                     print(found, file=sys.stderr, flush=True)
                     figures[contender.name][str(parameter)].append(found)
         return {
@@ -93,6 +93,8 @@ class Case:
             "seconds": pace.seconds,
             "took": round(time.monotonic() - begin),
             "commit": commit(),
+            "command": f"python {' '.join(sys.argv)}",
+            "busy": round(os.getloadavg()[0], 1),
             "machine": machine(),
             "versions": {each.title: each.versions() for each in contenders},
             "figures": figures,
@@ -108,6 +110,10 @@ class Case:
             return {FAILED: str(error)}
         except Exception as error:
             return {FAILED: f"{type(error).__name__}: {error}"[:200]}
+
+
+def _rounded(figures: Figures) -> Figures:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
 
 
 class TimeLimitError(KeyboardInterrupt):

@@ -27,6 +27,13 @@ def _text(x: float, y: float, text: str, classes: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{classes}">{escape(text)}</text>'
 
 
+def _step(most: float) -> float:
+    """Return a round distance between four to ten ticks of an axis that ends at ``most``."""
+    rough = most / 4
+    power: float = 10 ** math.floor(math.log10(rough))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= rough)
+
+
 def bars(title: str, values: Mapping[str, float | None], form: str = "{:,.0f}") -> str:
     """Return a plot with a horizontal bar for each name; a name without a value has none."""
     known = [value for value in values.values() if value is not None]
@@ -46,7 +53,9 @@ def bars(title: str, values: Mapping[str, float | None], form: str = "{:,.0f}") 
 def lines(title: str, below: str, xs: Sequence[float], series: Mapping[str, Sequence[float | None]]) -> str:
     """Return a plot with a line for each name over a logarithmic axis, from 0 to the highest value."""
     known = [value for values in series.values() for value in values if value is not None]
-    most = max(known, default=1.0) or 1.0
+    step = _step(max(known, default=1.0) or 1.0)
+    ticks = math.ceil(max(known, default=1.0) / step)
+    most = step * ticks
     left, top, width, height = 50, 36, 420, 220
 
     def x_of(x: float) -> float:
@@ -56,10 +65,10 @@ def lines(title: str, below: str, xs: Sequence[float], series: Mapping[str, Sequ
         return top + height * (1 - y / most)
 
     parts = [_text(10, 20, title, "t"), _text(left + width / 2, top + height + 38, below, "m")]
-    for tick in range(5):
-        y = y_of(most * tick / 4)
+    for tick in range(ticks + 1):
+        y = y_of(step * tick)
         parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + width}" y2="{y:.1f}" class="a"/>')
-        parts.append(_text(left - 6, y + 4, f"{most * tick / 4:g}"[:5], "e"))
+        parts.append(_text(left - 6, y + 4, f"{step * tick:g}", "e"))
     parts += [_text(x_of(x), top + height + 18, f"{x:g} x", "m") for x in xs]
     for number, (name, values) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]

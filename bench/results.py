@@ -111,7 +111,10 @@ class Result:
         """Return when and how it was measured."""
         data = self.data
         rounds = f"{data['rounds']} rounds" if data["rounds"] > 1 else "1 round"
-        return f"*{data['when']}, {rounds}, {data['seconds']} s per measurement, commit {data['commit'] or 'unknown'}.*"
+        return (
+            f"*{data['when']}: {rounds}, {data['seconds']} s per measurement, {data['took']} s in all, commit "
+            f"{data['commit'] or 'unknown'}, load average {data['busy']} when it ended. `{data['command']}`*"
+        )
 
 
 def times(ratio: float | None) -> str:

@@ -40,7 +40,7 @@ def measure(server: Server, pace: Pace, _: Any) -> Figures:
     }
 
 
-CASE = Case(name="batching", endpoint="identify", measure=measure)
+CASE = Case(name="batching", endpoint="identify", measure=measure, most_rounds=3)
 
 
 def section(result: Result, _folder: Path) -> list[str]:

@@ -30,7 +30,7 @@ def measure(server: Server, pace: Pace, size: str) -> Figures:
     }
 
 
-CASE = Case(name="bodies", endpoint="size", measure=measure, parameters=tuple(SIZES))
+CASE = Case(name="bodies", endpoint="size", measure=measure, parameters=tuple(SIZES), most_rounds=3)
 
 
 def section(result: Result, _folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ from open_loop import offer
 from results import Column, Result
 from servers import Server
 
-RATE, SECONDS, KILL_AT, PATIENCE = 50.0, 10.0, 2.0, 5.0
+RATE, SECONDS, KILL_AT, PATIENCE = 50.0, 8.0, 2.0, 5.0
 JOB = as_json({"seconds": 0.005})
 READY_PATIENCE = 20.0
 
@@ -76,7 +76,7 @@ def measure(server: Server, _pace: Pace, _: Any) -> Figures:
     return figures | {"ready": statistics.median(times)}
 
 
-CASE = Case(name="crashes", endpoint="sleep", measure=measure, most_rounds=3)
+CASE = Case(name="crashes", endpoint="sleep", measure=measure, most_rounds=2)
 
 
 def section(result: Result, _folder: Path) -> list[str]:

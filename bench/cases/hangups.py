@@ -42,7 +42,7 @@ def measure(server: Server, _pace: Pace, endpoint: str) -> Figures:
     return {"next": seconds * 1000 if status == 200 else str(status), "busy": 100 * busy}
 
 
-CASE = Case(name="hangups", endpoint="", measure=measure, parameters=tuple(WORK), most_rounds=3, limit=90)
+CASE = Case(name="hangups", endpoint="", measure=measure, parameters=tuple(WORK), most_rounds=2, limit=90)
 
 
 def section(result: Result, _folder: Path) -> list[str]:

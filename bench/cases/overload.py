@@ -44,11 +44,11 @@ def measure(server: Server, pace: Pace, factor: float) -> Figures:
     with server.client() as client:
         for _ in range(5):
             client.ask(request)
-    rate, seconds = factor * CAPACITY, max(6, 4 * pace.seconds)
+    rate, seconds = factor * CAPACITY, max(6, 3 * pace.seconds)
     return describe(asyncio.run(offer(server.port, request, rate=rate, seconds=seconds, patience=PATIENCE)))
 
 
-CASE = Case(name="overload", endpoint="sleep", measure=measure, parameters=FACTORS, most_rounds=3)
+CASE = Case(name="overload", endpoint="sleep", measure=measure, parameters=FACTORS, most_rounds=2)
 
 
 def section(result: Result, folder: Path) -> list[str]:

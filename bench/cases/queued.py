@@ -79,7 +79,7 @@ CASE = Case(
     measure=measure,
     parameters=NUMBERS,
     options={"queue": 20_000},
-    most_rounds=3,
+    most_rounds=2,
     limit=150,
 )
 

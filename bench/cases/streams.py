@@ -18,7 +18,7 @@ from results import Column, Result, times
 from servers import Server
 
 LONG, SHORT, TOGETHER = 20_000, 1_000, 64
-PATIENCE = 20.0
+PATIENCE = 15.0
 MARK = b'"token"'
 
 
@@ -83,7 +83,7 @@ def measure(server: Server, _pace: Pace, _: Any) -> Figures:
     return figures
 
 
-CASE = Case(name="streams", endpoint="count", measure=measure)
+CASE = Case(name="streams", endpoint="count", measure=measure, most_rounds=3)
 
 
 def section(result: Result, folder: Path) -> list[str]:

@@ -41,7 +41,7 @@ def measure(server: Server, _pace: Pace, _: Any) -> Figures:
     }
 
 
-CASE = Case(name="stuck", endpoint="sleep", measure=measure, options={"deadline": DEADLINE}, most_rounds=3, limit=60)
+CASE = Case(name="stuck", endpoint="sleep", measure=measure, options={"deadline": DEADLINE}, most_rounds=2, limit=60)
 
 
 def section(result: Result, _folder: Path) -> list[str]:

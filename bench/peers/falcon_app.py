@@ -9,20 +9,10 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-import falcon
-import falcon.asgi
+from bare import app
 from falcon.asgi import Request, Response
 
 one_thread = ThreadPoolExecutor(1)  # runs one job at a time, as one worker process does
-
-
-class Square:
-    """``/square``, computed in the HTTP process itself."""
-
-    async def on_post(self, req: Request, resp: Response) -> None:
-        """Respond with the square of the input."""
-        media = await req.get_media()
-        resp.media = media["input"] ** 2
 
 
 class Size:
@@ -84,8 +74,6 @@ class Identify:
         resp.media = {"label": str(found.output.label)}
 
 
-app = falcon.asgi.App()
-app.add_route("/square", Square())
 app.add_route("/size", Size())
 app.add_route("/count", Count())
 app.add_route("/sleep", Sleep())
