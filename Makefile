@@ -5,7 +5,7 @@
 #   make test PYTHON=python3.13 VENV=.venv313
 #   make lint                  run the linters and the type checker
 #   make soak STEPS=10000000 SEED=7    run the simulation for longer
-#   make bench                 compare with other servers and write docs/benchmarks.md; about an hour
+#   make bench                 compare with other servers and write docs/benchmarks.md; over an hour
 #   make bench CASES="noop streams" PEERS="penstock mosec bare" ROUNDS=3    a part of it
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
 #   make study                 simulate all queue disciplines and write docs/overload-study.*

@@ -76,7 +76,7 @@ class Case:
         """Measure all contenders in turns; return all figures of all rounds."""
         contenders = self.contenders or contenders
         rounds = min(pace.rounds, self.most_rounds)
-        begin = time.monotonic()
+        begin, busy = time.monotonic(), round(os.getloadavg()[0], 1)
         figures: dict[str, dict[str, list[Figures]]] = {
             each.name: {str(parameter): [] for parameter in self.parameters} for each in contenders
         }
@@ -94,7 +94,7 @@ class Case:
             "took": round(time.monotonic() - begin),
             "commit": commit(),
             "command": f"python {' '.join(sys.argv)}",
-            "busy": round(os.getloadavg()[0], 1),
+            "busy": busy,
             "machine": machine(),
             "versions": {each.title: each.versions() for each in contenders},
             "figures": figures,

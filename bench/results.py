@@ -113,7 +113,7 @@ class Result:
         rounds = f"{data['rounds']} rounds" if data["rounds"] > 1 else "1 round"
         return (
             f"*{data['when']}: {rounds}, {data['seconds']} s per measurement, {data['took']} s in all, commit "
-            f"{data['commit'] or 'unknown'}, load average {data['busy']} when it ended. `{data['command']}`*"
+            f"{data['commit'] or 'unknown'}, load average {data['busy']} at the start. `{data['command']}`*"
         )
 
 

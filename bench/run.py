@@ -43,10 +43,13 @@ def chosen(names: str, known: dict[str, Case] | dict[str, Contender]) -> list[st
     return names.split() or list(known)
 
 
-def install(contenders: list[Contender]) -> list[Contender]:
-    """Install what is missing; return what can run. A peer that cannot be installed is left out of this run."""
+def install(contenders: list[Contender], *, only_known: bool) -> list[Contender]:
+    """Install what is missing, or leave it out; return what can run. What cannot be installed is left out too."""
     found = []
     for contender in contenders:
+        if only_known and not contender.is_installed():
+            print(f"{contender.title} is left out: not installed (make bench installs it)", file=sys.stderr)
+            continue
         try:
             contender.install()
             found.append(contender)
@@ -65,7 +68,7 @@ def main() -> None:
     allow_sockets()
     cases = ["noop"] if options.quick else chosen(options.cases, CASES)
     contenders = [CONTENDERS[name] for name in chosen(options.peers, CONTENDERS)]
-    contenders = [each for each in contenders if each.is_installed()] if options.quick else install(contenders)
+    contenders = install(contenders, only_known=options.quick)
     if options.install:
         return
     pace = Pace(rounds=2, seconds=1) if options.quick else Pace(rounds=options.rounds, seconds=options.seconds)
