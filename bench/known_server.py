@@ -1,12 +1,14 @@
 """A server whose responses take a known time, to check the load generator.
 
-``python bench/known_server.py DELAY [STALL_AT STALL]``: it prints its port, and answers each request after DELAY
-seconds. If STALL is set, it does nothing at all for that long, once, STALL_AT seconds after the first request.
+``python bench/known_server.py DELAY [STALL_AT STALL]``: it prints its port, which is BENCH_PORT if that is set, and
+answers each request after DELAY seconds. If STALL is set, it does nothing at all for that long, once, STALL_AT
+seconds after the first request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 
@@ -25,13 +27,14 @@ class KnownServer:
     """
 
     def __init__(self, delay: float, stall_at: float = 0.0, stall: float = 0.0) -> None:
+        self.port = int(os.environ.get("BENCH_PORT", "0"))
         self.delay = delay
         self.stall_at = stall_at
         self.stall = stall
 
     async def serve(self) -> None:
         """Print the port and serve until the process ends."""
-        server = await asyncio.start_server(self._answer, "127.0.0.1", 0, backlog=4096)
+        server = await asyncio.start_server(self._answer, "127.0.0.1", self.port, backlog=4096)
         print(server.sockets[0].getsockname()[1], flush=True)
         async with server:
             await server.serve_forever()

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -127,6 +128,8 @@ def free_port() -> int:
 def adopt_orphans() -> None:
     """Make this process the parent of descendants whose own parent ends, so that none of them can be left behind."""
     ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _own.update(_children(os.getpid()))
+    _adopts.set()
 
 
 def _children(pid: int) -> list[int]:
@@ -144,11 +147,14 @@ def _with_descendants(pid: int) -> list[int]:
     return found
 
 
+_adopts = threading.Event()
 _own: set[int] = set()  # the children of this process that are not a server, such as wrk
 
 
 def _adopted(server: int) -> list[int]:
     """Return the descendants of servers whose parent has ended. Only one server runs at a time."""
+    if not _adopts.is_set():
+        return []
     orphans = [pid for pid in _children(os.getpid()) if pid != server and pid not in _own]
     return [pid for orphan in orphans for pid in _with_descendants(orphan)]
 
@@ -253,7 +259,7 @@ def _stop(server: Server) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         server.process.poll()
-        reap()
+        reap(server.process.pid)
         if not remaining:
             return
         time.sleep(0.02)
@@ -268,10 +274,10 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def reap() -> None:
+def reap(server: int) -> None:
     """Collect adopted processes that have ended."""
-    for pid in _children(os.getpid()):
-        if pid not in _own and not _is_alive(pid):
+    for pid in _adopted(server):
+        if not _is_alive(pid):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
