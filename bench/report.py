@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from contenders import CONTENDERS, HERE
 from registry import MODULES
-from results import Result
+from results import Column, Result
 
 RESULTS = HERE / "results.json"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -71,16 +73,52 @@ def conditions(results: dict[str, Any]) -> list[str]:
     return [" ".join(lines), ""]
 
 
+OVERVIEW = (
+    ("noop", "", Column("no-op: requests/s", "rate_64")),
+    ("noop", "", Column("p50 at 1 connection, us", "p50_1")),
+    ("streams", "", Column("stream: chunks/s", "one_rate")),
+    ("overload", 10.0, Column("goodput at 10 x, of 20/s", "goodput", "{:.1f}")),
+    ("stuck", "", Column("behind a stuck request", "status")),
+    ("hangups", "loop", Column("next answer after a hang-up, ms", "next")),
+    ("crashes", "", Column("lost by a kill", "lost")),
+    ("shutdown", "", Column("lost by SIGTERM", "lost")),
+    ("startup", "", Column("start-up, s", "seconds", "{:.1f}")),
+)
+
+
+def overview(results: dict[str, Any]) -> list[str]:
+    """Return a table with the main figure of each case."""
+    known = [(Result(results[case]), parameter, column) for case, parameter, column in OVERVIEW if case in results]
+    names = list(dict.fromkeys(name for result, *_ in known for name in result.names))
+    if not names:
+        return []
+    lines = ["## Overview", "", f"| server | {' | '.join(column.heading for *_, column in known)} |"]
+    lines.append("|---" * (len(known) + 1) + "|")
+    for name in names:
+        cells = [result.cell(name, column, parameter) for result, parameter, column in known]
+        lines.append(f"| {CONTENDERS[name].title} | {' | '.join(cells)} |")
+    return [*lines, "", "Each column is explained in its section below.", ""]
+
+
+def wrapped(lines: list[str]) -> Iterator[str]:
+    """Wrap paragraphs; tables, headings and pictures stay as they are."""
+    for line in lines:
+        if line.startswith(("|", "#", "!")):
+            yield line
+        else:
+            yield from textwrap.wrap(line, 118, break_long_words=False, break_on_hyphens=False) or [""]
+
+
 def generated(results: dict[str, Any], folder: Path) -> str:
     """Return the generated part of the page; write its plots into a folder."""
-    lines = [HOW, "", *conditions(results), *servers(results)]
+    lines = [*conditions(results), *overview(results), *servers(results)]
     for module in MODULES:
         name = module.CASE.name
         if name in results:
             titles = {each.name: each.title for each in module.CASE.contenders or ()}
             result = Result(results[name], titles)
             lines += [*module.section(result, folder), "", result.footnote(), ""]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([HOW, "", *wrapped(lines)]).rstrip() + "\n"
 
 
 def write_page(results: dict[str, Any], page: Path) -> None:

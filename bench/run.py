@@ -44,7 +44,7 @@ def chosen(names: str, known: dict[str, Case] | dict[str, Contender]) -> list[st
 
 
 def install(contenders: list[Contender], *, only_known: bool) -> list[Contender]:
-    """Install what is missing, or leave it out; return what can run. What cannot be installed is left out too."""
+    """Install what is missing, or leave it out; return what can run. A failed installation leaves a peer out."""
     found = []
     for contender in contenders:
         if only_known and not contender.is_installed():

@@ -41,6 +41,7 @@ async def stop_under_load(server: Server) -> Figures:
         "answered_after": sum(shot.status == 200 for shot in after),
         "unavailable_after": sum(shot.status > 200 for shot in after),
         "refused_after": sum(shot.status == REFUSED for shot in after),
+        "lost": sum(shot.status == 0 for shot in volley.shots) + sum(shot.status not in {200, 0} for shot in before),
         "lost_after": sum(shot.status == 0 for shot in after),
         "exit": ended,
         "left": left,
