@@ -3,11 +3,12 @@
 #   make serve                 serve the main example on http://127.0.0.1:8000
 #   make test                  run the whole test suite
 #   make test PYTHON=python3.13 VENV=.venv313
-#   make lint                  run the linters and the type checker
+#   make lint                  run the linters, the type checker and bench-check
 #   make soak STEPS=10000000 SEED=7    run the simulation for longer
 #   make bench                 compare with other servers and write docs/benchmarks.md; over an hour
 #   make bench CASES="noop streams" PEERS="penstock mosec bare" ROUNDS=3    a part of it
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
+#   make bench-check           count the instructions of one request of each kind, beside the committed baseline
 #   make study                 simulate all queue disciplines and write docs/overload-study.*
 #   make docs                  regenerate the generated parts of docs/
 #   make clean                 remove everything that these targets create
@@ -27,7 +28,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETUP := setup.cfg pyproject.toml requirements/runtime.txt
 
-.PHONY: serve test lint format soak bench bench-quick study docs clean
+.PHONY: serve test lint format soak bench bench-quick bench-check study docs clean
 .DEFAULT_GOAL := test
 
 # `exec`, so that Ctrl-C and SIGTERM reach the server directly and not a shell.
@@ -42,6 +43,7 @@ lint: $(VENV)/.for-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python bench/instructions.py
 
 format: $(VENV)/.for-test
 	$(BIN)/ruff check --fix
@@ -55,6 +57,9 @@ bench: $(VENV)/.for-test
 
 bench-quick: $(VENV)/.for-test
 	$(BIN)/python bench/run.py --quick
+
+bench-check: $(VENV)/.for-test
+	$(BIN)/python bench/instructions.py
 
 study: $(VENV)/.for-study
 	$(BIN)/python bench/overload_study.py

@@ -43,6 +43,14 @@ BANNED = {
     "that there is not: write missing": r"\b(?:that|what|which) there (?:is|are) (?:not|no)\b",
     "those of: name the noun": r"(?-i:(?:^|(?<=[.!?] ))(?:Those|That) of (?:a|an|the)\b)",
     "in vain: say what happens": r"\bin vain\b",
+    # The glossary's word for one try of a job on one worker, and for nothing else.
+    "attempt: only of a job on a worker; write start, request, read ...": (
+        r"\battempt(?:s|ed|ing)? to (?!(?:its|the|a)\b)\w+|"
+        r"\b(?:such|log-?in|password|connection|(?:re)?start) attempts?\b|\battempting\b"
+    ),
+    "try: of a job on a worker, write attempt": (
+        r"\b(?:another|per) try\b|\btries in (?:all|total)\b|\b(?:two|three|four|five|max) tries\b"
+    ),
 }
 _BANNED = {reason: re.compile(pattern, re.MULTILINE | re.IGNORECASE) for reason, pattern in BANNED.items()}
 

@@ -16,7 +16,7 @@ WORDS = [word for row in ROWS for word in row.split(", ")]
 PLAIN = """
     answer, app, application, arbiter, backoff, batching, body, budget, buffer, candidate, check, clock, collector,
     decision, demand, descriptor, ending, error, failure, formatter, group, guard, handle, header, kind, lifespan, line,
-    log, logger, loader, mode, opinion, option, page, parameter, process, protocol, proxy, pump, reader, recorder,
+    log, logger, loader, mode, name, opinion, option, page, parameter, process, protocol, proxy, pump, reader, recorder,
     retry, router, setting, simulation, size, source, stream, thread, timer, transition, value, watch
 """
 PARTICIPLE = re.compile("[a-z]+ed|ahead|broken|short")

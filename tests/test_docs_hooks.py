@@ -148,7 +148,11 @@ def test_every_attribute_of_a_submission_is_listed() -> None:
     """The table has the public slots, and the properties that are meant for decisions."""
     part = TEXT[TEXT.index("## Submissions") : TEXT.index("## Records")]
     listed = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
-    assert set(listed) == {name for name in Submission.__slots__ if not name.startswith("_")} | {"priority", "share"}
+    assert set(listed) == {name for name in Submission.__slots__ if not name.startswith("_")} | {
+        "priority",
+        "response_headers",
+        "share",
+    }
 
 
 @pytest.mark.parametrize("hook", HOOKS)

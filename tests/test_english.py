@@ -39,6 +39,9 @@ def test_nothing_is_on_the_ban_list(area: str) -> None:
         "A class that is no plug-in.",  # english-ok: an example
         "It runs for ever.",  # english-ok: an example
         "Those of a route are refused.",  # english-ok: an example
+        "It attempts to read.",  # english-ok: an example
+        "The log has such attempts.",  # english-ok: an example
+        "It gives up after three tries.",  # english-ok: an example
     ],
 )
 def test_the_check_can_fail(sentence: str) -> None:
@@ -57,6 +60,7 @@ def test_the_check_can_fail(sentence: str) -> None:
         "# there is no worker, and no longer a pool\n",
         'names = ["told", "mend"]\n',
         '"""The name ``told`` of a variable."""\n',
+        '"""The time from the start of an attempt to the first chunk."""\n',
         "x = 1  # somebody else's code  english-ok: quoted from another program\n",
     ],
 )

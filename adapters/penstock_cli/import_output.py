@@ -1,4 +1,4 @@
-"""The output of an app while the HTTP process imports it: logged line by line, as the output of its workers is."""
+"""The output of an app in the HTTP process, which imports it too: logged line by line, as that of its workers is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from penstock.hosting import log_output
+from penstock.hosting import StreamRecord, divert_records, log_output, log_stream_record, shows_records_of
 
 if TYPE_CHECKING:  # it exists for type checkers alone
     from _typeshed import ReadableBuffer
@@ -16,6 +16,19 @@ def output_as_events(worker: str) -> TextIO:
     """Return a text stream that logs each line written to it as an ``output`` event of ``worker``."""
     sink = io.BufferedWriter(_EventSink(worker))
     return io.TextIOWrapper(sink, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def records_as_events(worker: str, *streams: TextIO) -> None:
+    """Log each log record that a handler is about to write to one of the streams as a record of ``worker``.
+
+    A record that also reaches the handler of the log itself is left to that one.
+    """
+
+    def take(_stream: TextIO, record: StreamRecord) -> None:
+        if not shows_records_of(record.logger):
+            log_stream_record(record, worker)
+
+    divert_records(streams, take)
 
 
 class _EventSink(io.RawIOBase):

@@ -12,9 +12,9 @@ from typing import Any, Literal, NoReturn
 import penstock_falcon
 from penstock import App
 from penstock.hooks import log_event
-from penstock.hosting import configure_logging, load_app, replace_missing_streams
+from penstock.hosting import configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
-from penstock_cli.import_output import output_as_events
+from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import PeerSettings, PenstockApplication, inherits_listener, open_listener
 
@@ -112,7 +112,9 @@ class ServedApp:
         # The zygote imports the app too, and its output is logged in the same way. The streams stay like this for the
         # life of this process: a plug-in that prints must not make the event loop wait for the reader of a pipe.
         sys.stdout, sys.stderr = output_as_events("http"), output_as_events("http")
-        self._app = load_app(self._options.target)
+        records_as_events("http", sys.stdout, sys.stderr)
+        with own_import():
+            self._app = load_app(self._options.target)
         options = self._options
         if options.start_method is not None:
             self._app.start_method = options.start_method

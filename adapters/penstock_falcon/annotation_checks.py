@@ -1,4 +1,4 @@
-"""Results that do not match the handler's return annotation: logged once, and an error under ``--debug``."""
+"""Results and chunks that do not match the return annotation: logged once, and an error under ``--debug``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import HandlerError
 from penstock.hooks import log_event
+from penstock.hosting import Encoded
 
 # Without --debug, the first results of each endpoint are checked, and none that takes long: one is enough to see it.
 CHECKED_RESULTS = 100
@@ -16,33 +17,58 @@ CHECKED_BYTES = 65_536
 
 
 class AnnotationCheck:
-    """The check of one endpoint's results.
+    """The check of one endpoint's results, or of the chunks of its streams.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint.
+    mismatch:
+        Takes an encoded result or chunk, and returns why it does not match, or None; None if nothing can be checked.
+    what:
+        The word for what is checked.
+    debug:
+        True to raise an error.
 
     Attributes
     ----------
     check:
-        Takes a result; None once there is nothing left to check. It raises ``HandlerError`` under ``--debug``.
+        Takes a result or chunk; None once there is nothing left to check. It raises ``HandlerError`` under ``--debug``.
     """
 
-    def __init__(self, endpoint: Endpoint, *, debug: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, mismatch: Callable[[Any], str | None] | None, what: str, *, debug: bool
+    ) -> None:
         self._endpoint = endpoint
         self._debug = debug
-        self._mismatch = endpoint.codec.result_check()
+        self._mismatch = mismatch
+        self._what = what
         self._left = CHECKED_RESULTS
         self._is_logged = False
         self.check: Callable[[Any], None] | None = None if self._mismatch is None else self._check
 
-    def _check(self, result: Any) -> None:
+    @classmethod
+    def of_results(cls, endpoint: Endpoint, *, debug: bool) -> AnnotationCheck:
+        """Return the check of results. A single one from an endpoint that is annotated to stream may be anything."""
+        mismatch = None if endpoint.is_stream else endpoint.codec.result_check()
+        return cls(endpoint, mismatch, "result", debug=debug)
+
+    @classmethod
+    def of_chunks(cls, endpoint: Endpoint, *, debug: bool) -> AnnotationCheck:
+        """Return the check of chunks that are JSON."""
+        return cls(endpoint, endpoint.codec.chunk_check(), "chunk", debug=debug)
+
+    def _check(self, value: Encoded | bytes) -> None:
         assert self._mismatch is not None
         if not self._debug:
             self._left -= 1
             if self._left <= 0:
                 self.check = None
-            if len(result.body) > CHECKED_BYTES:
+            if len(value if isinstance(value, bytes) else value.body) > CHECKED_BYTES:
                 return
-        why = self._mismatch(result)
+        why = self._mismatch(value)
         if why is not None:
-            self._report(f"a result of {self._endpoint.name} does not match its return annotation: {why}")
+            self._report(f"a {self._what} of {self._endpoint.name} does not match its return annotation: {why}")
 
     def _report(self, message: str) -> None:
         if not self._is_logged:

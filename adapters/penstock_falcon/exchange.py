@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, ResponseHeaders, log_refusal
+from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, log_refusal
 from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
@@ -51,6 +51,7 @@ class Exchange(Submission):
         method: str,
         path: str,
         began: float | None = None,
+        received_headers: Mapping[bytes, bytes] | None = None,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
@@ -63,12 +64,19 @@ class Exchange(Submission):
         self.timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
-        self.response_headers = ResponseHeaders()
+        self.caller_timeout = None
+        self.received_headers = received_headers
+        self._response_headers = None
         self._releases = []
         self._answered = None
         self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that the caller still waits, retries of its own included; None if it has not said."""
+        return None if self.caller_timeout is None else self.began + self.caller_timeout - monotonic()
 
     def record(self, service: Service[Any], call: AnyCall | None, status: int, code: str) -> None:
         """Notify the observers, if there are any, that the request has been answered, or abandoned."""
@@ -125,18 +133,23 @@ class Resource(ABC):
 
     async def respond(self, req: Any, resp: Any) -> None:
         """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
-        exchange = self._identify(req)
         call: AnyCall | None = None
+        begun = self._transport.begun(req)
+        if begun is None:
+            exchange = self._identify(req)
+        else:
+            exchange, call = begun
         try:
-            host = exchange.header("host")
-            if host not in self._host_check.known:
-                self._host_check.check(host, is_required=self._transport.requires_host(req))
-            engine = self._service.engine or self._service.start()
-            if self._blocking_steps:
-                await self._ask_in_turn(exchange)
-            elif self._ask is not None:
-                self._ask(exchange)
-            call = await self._submit(engine, exchange, req)
+            if call is None:
+                host = exchange.header("host")
+                if host not in self._host_check.known:
+                    self._host_check.check(host, is_required=self._transport.requires_host(req))
+                engine = self._service.engine or self._service.start()
+                if self._blocking_steps:
+                    await self._ask_in_turn(exchange)
+                elif self._ask is not None:
+                    self._ask(exchange)
+                call = await self._submit(engine, exchange, req)
             response = await self._answer(call, exchange, req)
         except Exception as error:
             response = self._failure(error, exchange, call)
@@ -149,7 +162,7 @@ class Resource(ABC):
         self._finish(response, exchange, call, resp)
 
     def _identify(self, req: Any) -> Exchange:
-        header, peer, began = self._transport.identify(req)
+        header, received, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
         return Exchange(
             self._target,
@@ -160,6 +173,7 @@ class Resource(ABC):
             method=req.method,
             path=req.path,
             began=began,
+            received_headers=received,
         )
 
     async def _ask_in_turn(self, exchange: Exchange) -> None:
@@ -181,7 +195,7 @@ class Resource(ABC):
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
             self._give_up(exchange, call, error)
-            return problem(error, exchange.request_id, debug=self._debug)
+            return problem(error, exchange.request_id, debug=self._debug, left=exchange.left)
         self._give_up(exchange, call, PenstockError())
         return internal_problem(error, exchange.request_id)
 
@@ -190,7 +204,8 @@ class Resource(ABC):
         """Leave no job and no admission behind a request that failed, or was abandoned."""
 
     def _finish(self, response: HttpResponse, exchange: Exchange, call: AnyCall | None, resp: Any) -> None:
-        response.headers.extend(exchange.response_headers)
+        if exchange.has_response_headers:
+            response.headers.extend(exchange.response_headers)
         service = self._service
         service.write(resp, response)
         # A stream is recorded at its end.
@@ -205,7 +220,8 @@ class EndpointResource(Resource):
         super().__init__(service, transport, endpoint)
         self._endpoint = endpoint
         self._checks = RequestChecks(endpoint, service.settings.max_body)
-        self._annotation = AnnotationCheck(endpoint, debug=service.settings.debug)
+        self._annotation = AnnotationCheck.of_results(endpoint, debug=service.settings.debug)
+        self._chunk_annotation = AnnotationCheck.of_chunks(endpoint, debug=service.settings.debug)
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
@@ -217,8 +233,14 @@ class EndpointResource(Resource):
             body = await self._read_body(exchange, req, announced, None)
         else:
             body = await self._read_large_body(engine, exchange, req, announced)
-        checks.check_body(body, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
+        return self._submit_body(engine, exchange, body, announced, headers)
+
+    def _submit_body(
+        self, engine: Any, exchange: Exchange, body: bytes, announced: int | None, headers: dict[str, str] | None
+    ) -> AnyCall:
+        """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
+        self._checks.check_body(body, announced)
         if exchange.timeouts.total is not None:
             exchange.elapsed = monotonic() - exchange.began
         call: AnyCall = engine.submit(exchange, body, headers=headers)
@@ -268,10 +290,14 @@ class EndpointResource(Resource):
         head = call.head  # None if the job has lost its worker, and its next attempt has answered once
         if head is None or (isinstance(outcome, PenstockError) and not chunks):
             return None
-        media_type = head.media_type
-        framing = choose_framing(exchange.header("accept")) if media_type is None else RawFraming(media_type)
         on_close = partial(exchange.record_stream, self._service, call, head.status)
-        stream = self._transport.stream_body(watched, chunks, framing, debug=self._debug, on_close=on_close)
+        if head.media_type is None:
+            framing, annotation = choose_framing(exchange.header("accept")), self._chunk_annotation
+        else:
+            framing, annotation = RawFraming(head.media_type), None
+        stream = self._transport.stream_body(
+            watched, chunks, framing, annotation=annotation, debug=self._debug, on_close=on_close
+        )
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
         return HttpResponse(head.status, headers, None, handler_headers=head.headers, stream=stream)
@@ -280,7 +306,7 @@ class EndpointResource(Resource):
         outcome = call.outcome
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         if isinstance(outcome, PenstockError):
-            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing)
+            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing, left=exchange.left)
         assert outcome is not None, "the wait ends with an outcome"
         if self._annotation.check is not None:
             self._annotation.check(outcome)

@@ -45,12 +45,27 @@ class Mount:
         The service.
     transport:
         The primitives of the adapter.
+    endpoint_resource:
+        The class of the endpoints' resources.
+
+    Attributes
+    ----------
+    endpoints:
+        The resources of the endpoints, by path.
     """
 
-    def __init__(self, falcon_app: falcon.App[Any, Any], service: Service[Any], transport: Transport) -> None:
+    def __init__(
+        self,
+        falcon_app: falcon.App[Any, Any],
+        service: Service[Any],
+        transport: Transport,
+        endpoint_resource: type[EndpointResource] = EndpointResource,
+    ) -> None:
         self._falcon_app = falcon_app
         self._service = service
         self._transport = transport
+        self._endpoint_resource = endpoint_resource
+        self.endpoints: dict[str, EndpointResource] = {}
         self._allowed: dict[str, tuple[str, ...]] = {}
 
     def add_paths(self, prefix: str) -> None:
@@ -65,7 +80,9 @@ class Mount:
             raise DeclarationError(f"mount(prefix={prefix!r}): a prefix begins with a slash and does not end with one")
         service, transport = self._service, self._transport
         for endpoint in service.app.endpoints:
-            self._add_path(prefix + endpoint.path, ("POST",), EndpointResource(service, transport, endpoint))
+            resource = self._endpoint_resource(service, transport, endpoint)
+            self.endpoints[prefix + endpoint.path] = resource
+            self._add_path(prefix + endpoint.path, ("POST",), resource)
         for route in service.routes:
             allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
             self._add_path(prefix + route.path, allowed, RouteResource(service, transport, route))
@@ -125,7 +142,7 @@ class Mount:
         service.write(resp, response)
         if service.on_answered is None:
             return
-        header, peer, _began = self._transport.identify(req)
+        header, _received, peer, _began = self._transport.identify(req)
         service.on_answered(
             RequestAnswered(
                 endpoint="",

@@ -105,8 +105,29 @@ def error_object(error: PenstockError, *, debug: bool) -> dict[str, Any]:
     }
 
 
-def problem(error: PenstockError, request_id: str, *, debug: bool, timing: str = NO_JOB_TIMING) -> HttpResponse:
-    """Return the response for an error."""
+def should_retry(error: PenstockError, wait: float, left: float | None) -> bool:
+    """Return whether the same request may be sent again after ``wait`` seconds, and could then be answered in time.
+
+    A retry shares its caller's deadline. A timeout of the endpoint's own does not count: it begins anew with a retry.
+    """
+    if not error.retryable or left is None:
+        return error.retryable
+    execution = error.execution_seconds if isinstance(error, Unavailable) else None
+    return wait + (execution or 0.0) < left
+
+
+def problem(
+    error: PenstockError,
+    request_id: str,
+    *,
+    debug: bool,
+    timing: str = NO_JOB_TIMING,
+    left: float | None = None,
+) -> HttpResponse:
+    """Return the response for an error.
+
+    ``left`` is how many seconds the caller still waits, retries of its own included; None if that is not known.
+    """
     inner = error_object(error, debug=debug)
     document: dict[str, Any] = {
         "type": f"urn:penstock:{error.code}",
@@ -121,9 +142,11 @@ def problem(error: PenstockError, request_id: str, *, debug: bool, timing: str =
     if debug and isinstance(error, HandlerError) and error.traceback:
         document["traceback"] = error.traceback
     headers = common_headers(request_id, PROBLEM, timing)
-    headers.append(("x-should-retry", "true" if error.retryable else "false"))
+    wait = 0
     if error.status in (429, 503):
-        headers.append(("retry-after", str(retry_after(error.retry_after))))
+        wait = retry_after(error.retry_after)
+        headers.append(("retry-after", str(wait)))
+    headers.append(("x-should-retry", "true" if should_retry(error, wait, left) else "false"))
     headers.extend((name.lower(), value) for name, value in error.headers.items())
     return HttpResponse(error.status, headers, _encode(document), code=error.code)
 

@@ -22,7 +22,7 @@ class HostCheck:
 
     __slots__ = ("known",)
 
-    _MOST_KNOWN = 256
+    MOST_KNOWN = 256
 
     def __init__(self) -> None:
         self.known: set[str] = set()
@@ -41,7 +41,7 @@ class HostCheck:
             return
         if not _HOST.fullmatch(host):
             raise MalformedRequest(f"The Host header {host[:100]!r} is not the name of a host", param="Host")
-        if len(self.known) < self._MOST_KNOWN:
+        if len(self.known) < self.MOST_KNOWN:
             self.known.add(host)
 
 

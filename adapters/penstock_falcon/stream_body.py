@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeAlias, TypeVar
 
-from penstock.errors import PenstockError
+from penstock.errors import HandlerError, PenstockError
+from penstock.hosting import Encoded
+from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import Framing
 from penstock_falcon.hangups import CLOSED, WatchedCall
 from penstock_falcon.problems import error_object
 
+Outcome: TypeAlias = Encoded | PenstockError | None
 WatchedCallT = TypeVar("WatchedCallT", bound=WatchedCall)
 
 
@@ -24,6 +27,8 @@ class StreamBody(Generic[WatchedCallT]):
         The chunks that have been taken already.
     framing:
         The format of the body.
+    annotation:
+        The check of its chunks; None if they are not JSON.
     debug:
         True if the text of a handler's exception may be sent.
     on_close:
@@ -41,12 +46,14 @@ class StreamBody(Generic[WatchedCallT]):
         chunks: list[bytes],
         framing: Framing,
         *,
+        annotation: AnnotationCheck | None,
         debug: bool,
         on_close: Callable[[], None],
     ) -> None:
         self._watched = watched
         self._first = chunks
         self._framing = framing
+        self._annotation = annotation
         self._debug = debug
         self._on_close = on_close
         self._is_closed = False
@@ -59,6 +66,8 @@ class StreamBody(Generic[WatchedCallT]):
         chunks, self._first = self._first + chunks, []
         if not chunks and outcome is None:
             return None
+        if self._annotation is not None and self._annotation.check is not None:
+            chunks, outcome = self._checked(self._annotation, chunks, outcome)
         piece = self._framing.frame(chunks) if chunks else b""
         if isinstance(outcome, PenstockError):
             # A client that has gone cannot take a clean end for a whole stream; and servers log what a body raises.
@@ -68,6 +77,18 @@ class StreamBody(Generic[WatchedCallT]):
             self._ending = self.finished
             return piece + self._framing.end
         return piece
+
+    def _checked(
+        self, annotation: AnnotationCheck, chunks: list[bytes], outcome: Outcome
+    ) -> tuple[list[bytes], Outcome]:
+        """Return the chunks before the first that is an error, and that error, or everything if there is none."""
+        for place, chunk in enumerate(chunks):
+            try:
+                if annotation.check is not None:
+                    annotation.check(chunk)
+            except HandlerError as error:
+                return chunks[:place], error
+        return chunks, outcome
 
     def _end(self) -> None:
         """Release everything, and cancel a job that is still running. Harmless when repeated."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -26,11 +26,19 @@ class Transport(ABC):
     stream_body: type[StreamBody[Any]]
     """The class of streamed bodies."""
 
-    @abstractmethod
-    def identify(self, req: Any) -> tuple[HeaderLookup, str, float | None]:
-        """Return the look-up of the request's headers, the peer's address, and the instant of the first byte.
+    def begun(self, req: Any) -> tuple[Any, Any] | None:
+        """Return the exchange and the call of a request that was begun without the application, or None.
 
-        The address is "" if the server does not know it, and the instant None if it is the present one.
+        A server may answer small requests itself, and hand one over to the application when it turns out to be more.
+        """
+        return None
+
+    @abstractmethod
+    def identify(self, req: Any) -> tuple[HeaderLookup, Mapping[bytes, bytes] | None, str, float | None]:
+        """Return the request's headers (a look-up, and as received), the peer's address, and when it began.
+
+        The headers as received are None if the server does not have them by their names in bytes. The address is "" if
+        the server does not know it, and the instant of the first byte None if it is the present one.
         """
 
     @abstractmethod

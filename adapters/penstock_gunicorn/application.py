@@ -44,7 +44,7 @@ BACKLOG = 2048
 def open_listener(host: str, port: int) -> socket.socket:
     """Return a bound, listening socket.
 
-    gunicorn takes it over. Left to bind by itself, it would retry for five seconds and log two lines per try.
+    gunicorn takes it over. Left to bind by itself, it would repeat that for five seconds and log two lines each time.
 
     Parameters
     ----------

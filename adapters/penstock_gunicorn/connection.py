@@ -60,6 +60,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
 
     _closed: bool  # set by gunicorn, like the next one
     _body_receiver: Any
+    _callback_parser: Any
     _has_refused = False
     _client_has_finished = False
     _head_began: float | None = None
@@ -98,6 +99,8 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
             self._drop_parser()
         else:
             self._task.add_done_callback(self._drop_parser)
+            if self._awaiting_request:
+                self._request_ready.set()  # the task ends now, and not after gunicorn's grace period
 
     def _drop_parser(self, _task: object = None) -> None:
         """Break the reference cycles between the connection and its parts.

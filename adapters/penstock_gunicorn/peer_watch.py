@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from penstock.hooks import log_event
-from penstock_gunicorn.connection import TrackedProtocol
+from penstock_gunicorn.direct_protocol import DirectProtocol
 from penstock_gunicorn.peer_settings import PeerSettings
 
 LONGEST_INTERVAL = 1.0
@@ -45,7 +45,7 @@ class PeerWatch:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, connections: AbstractSet[TrackedProtocol], settings: PeerSettings
+        self, loop: asyncio.AbstractEventLoop, connections: AbstractSet[DirectProtocol], settings: PeerSettings
     ) -> None:
         self._loop = loop
         self._connections = connections
@@ -111,7 +111,7 @@ class PeerWatch:
 
     # ---- what is held for clients that do not read
 
-    def writing_paused(self, connection: TrackedProtocol) -> None:
+    def writing_paused(self, connection: DirectProtocol) -> None:
         """Count what a connection now holds. The count is only too high until it exceeds the limit: then it is made."""
         self._unread_bytes += connection.held_bytes
         if self._unread_bytes > self._settings.max_unread:
@@ -144,6 +144,8 @@ class PeerWatch:
             elif connection.sends_too_slowly(now, settings):
                 self._count(BODY_TIMEOUT)
                 connection.refuse_body(settings)
+            elif connection.outlives_keep_alive(now):
+                connection.close_if_idle()
             if connection.reads_too_slowly(now, self._patience):
                 self._count(UNREAD)
                 connection.abort()

@@ -37,8 +37,8 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import Engine, flush_log
-from penstock_gunicorn.connection import TrackedProtocol
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
+from penstock_gunicorn.direct_protocol import DirectProtocol
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
 
@@ -100,7 +100,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connections: set[TrackedProtocol] = set()
+        self.connections: set[DirectProtocol] = set()
         self.peers: PeerWatch
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
@@ -234,7 +234,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     async def _listen(self) -> None:
         for listener in self.sockets:
             server = await self.loop.create_server(
-                lambda: TrackedProtocol(self), sock=listener.sock, backlog=self.cfg.backlog
+                lambda: DirectProtocol(self), sock=listener.sock, backlog=self.cfg.backlog
             )
             self.servers.append(server)
         self.app.on_listening([_url(listener.getsockname()) for listener in self.sockets])

@@ -326,12 +326,30 @@ class Cancelled(PenstockError):
 
 
 class Unavailable(PenstockError):
-    """The base of errors that mean "not now". Over HTTP they all carry ``Retry-After``."""
+    """The base of errors that mean "not now". Over HTTP they all carry ``Retry-After``.
+
+    ``execution_seconds`` is the time that an attempt is expected to take, or None: a caller with less time left after
+    ``retry_after`` is advised not to retry. The queue sets it if it knows.
+    """
 
     status = 503
     code = "unavailable"
     title = "Unavailable"
     default_retryable = True
+
+    execution_seconds: float | None
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        param: str | None = None,
+        execution_seconds: float | None = None,
+    ) -> None:
+        super().__init__(detail, retryable=retryable, retry_after=retry_after, param=param)
+        self.execution_seconds = execution_seconds
 
 
 class QueueFull(Unavailable):

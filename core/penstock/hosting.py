@@ -9,12 +9,13 @@ from penstock.app.loader import load_app, make_importable
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
-from penstock.eventlog import configure_logging, log_output
+from penstock.eventlog import configure_logging, log_output, log_stream_record, shows_records_of
+from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
+from penstock.eventlog.stream_records import StreamRecord, divert_records
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
-from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.settings import CONFIG_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.policies import SMALL_BODY_BYTES
@@ -32,18 +33,22 @@ __all__ = [
     "Pipeline",
     "Pool",
     "Registry",
-    "ResponseHeaders",
+    "StreamRecord",
     "ThreadedCall",
     "ThreadedEngine",
     "class_name",
     "configure_logging",
     "create_engine",
+    "divert_records",
     "endpoint_pipeline",
     "flush_log",
     "load_app",
     "log_output",
     "log_refusal",
+    "log_stream_record",
     "make_importable",
+    "own_import",
     "replace_missing_streams",
     "route_pipeline",
+    "shows_records_of",
 ]

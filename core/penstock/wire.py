@@ -22,7 +22,7 @@ MAX_FRAME_BYTES = 1 << 30
 # Besides the socket, the engine and a worker share a page of 64-bit words, for signals that must take effect between
 # two instructions of the user's code, before any message can be read. Each word has one writer.
 SHARED_BYTES = 4096
-WORD_INTERRUPT = 0  # written by the engine: the attempt to stop; SIGUSR1 follows
+WORD_INTERRUPT = 0  # written by the engine: the attempt that must stop; SIGUSR1 follows
 WORD_RECALLED = 1  # written by the engine: no inline attempt up to this one may be started any longer
 WORD_STARTED = 2  # written by the worker: the last inline attempt it started, written before it reads WORD_RECALLED
 WORD_LOG_KEY = 3  # this one and the next, written by the engine before the worker starts: see ``log_mark``
@@ -31,6 +31,8 @@ WORD_LOG_KEY = 3  # this one and the next, written by the engine before the work
 WINDOW_BYTES = 1 << 20
 
 _LENGTH = Struct(">I")
+_LENGTH_BYTES = _LENGTH.size
+_unpack_length = _LENGTH.unpack_from
 # Below this, copying a payload behind its length costs less than a second piece to write.
 _COPIED_BYTES = 1 << 16
 
@@ -174,11 +176,11 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
     body: bytes
 
 
-# ---- worker -> engine, in the output pipe
+# ---- worker or zygote -> engine, in the output pipe
 
 
 class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A log record of user code. It is one line of the worker's output: see ``pack_log``."""
+    """A log record of user code. It is one line of its process's output: see ``pack_log``."""
 
     level: int
     """A level of ``logging``."""
@@ -189,6 +191,8 @@ class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False)
     traceback: str
     request_ids: list[str]
     """The jobs of the attempt that was running, if any."""
+    is_import: bool = False
+    """True if it was logged by the import of the app."""
 
 
 # ---- engine <-> zygote
@@ -203,6 +207,8 @@ class Load(msgspec.Struct, array_like=True, tag=20):
     digest: str = ""
     """The digest of the engine's manifest, which that of the imported app must equal. Empty: any app is accepted."""
     start_method: str = "auto"
+    log_mark: bytes = b""
+    """The mark in front of the log records of the import. Empty: none are sent."""
 
 
 class Loaded(msgspec.Struct, array_like=True, tag=21):
@@ -303,6 +309,10 @@ def pack_into(frames: list[bytes | memoryview], message: Message) -> None:
         raise _oversize(size_bytes)
 
 
+def _too_long(length: int) -> WireError:
+    return WireError(f"the frame announces {length} bytes, which exceeds the limit of {MAX_FRAME_BYTES}")
+
+
 def _oversize(size_bytes: int) -> WireError:
     return WireError(f"a message of {size_bytes} bytes exceeds the limit of {MAX_FRAME_BYTES}")
 
@@ -313,8 +323,13 @@ def log_mark(words: memoryview) -> bytes:
     It has a secret of the engine and this worker in it. Text that a client sends, and that user code prints, can look
     like a record in everything but this. Like ``\x1e`` in JSON text sequences, it may follow text in the same line.
     """
-    key = tuple(words[WORD_LOG_KEY : WORD_LOG_KEY + 2])
-    return b"\x1e%016x%016x" % key if any(key) else b""
+    first, second = words[WORD_LOG_KEY : WORD_LOG_KEY + 2]
+    return mark_of(first, second) if first or second else b""
+
+
+def mark_of(first: int, second: int) -> bytes:
+    """Return the mark with this secret of 128 bits."""
+    return b"\x1e%016x%016x" % (first, second)
 
 
 def pack_log(mark: bytes, log: Log) -> str:
@@ -345,7 +360,7 @@ class FrameReader:
         self._pending = bytearray()
         # The number of pending bytes below which no message can be complete: a large frame that arrives in small
         # pieces is joined once, and not scanned again for every piece.
-        self._wanted = _LENGTH.size
+        self._wanted = _LENGTH_BYTES
 
     def feed(self, data: bytes | bytearray) -> list[Message]:
         """Add the bytes that have arrived, and return the messages that they complete, in order.
@@ -370,19 +385,19 @@ class FrameReader:
         view = memoryview(data)
         messages: list[Message] = []
         start, end = 0, len(data)
-        header = _LENGTH.size
-        while end - start >= header:
-            (length,) = _LENGTH.unpack_from(data, start)
-            if length > MAX_FRAME_BYTES:
-                raise WireError(f"the frame announces {length} bytes, which exceeds the limit of {MAX_FRAME_BYTES}")
-            stop = start + header + length
-            if stop > end:
-                self._wanted = stop - start
-                return messages, start
-            try:
-                messages.append(_decode(view[start + header : stop]))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise WireError(f"a frame of {length} bytes is not a valid message: {error}") from None
-            start = stop
-        self._wanted = header
+        try:
+            while end - start >= _LENGTH_BYTES:
+                (length,) = _unpack_length(data, start)
+                payload = start + _LENGTH_BYTES
+                stop = payload + length
+                if stop > end:
+                    if length > MAX_FRAME_BYTES:
+                        raise _too_long(length)
+                    self._wanted = stop - start
+                    return messages, start
+                messages.append(_decode(view[payload:stop]))
+                start = stop
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise WireError(f"a frame of {length} bytes is not a valid message: {error}") from None
+        self._wanted = _LENGTH_BYTES
         return messages, start

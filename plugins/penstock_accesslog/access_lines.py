@@ -135,6 +135,8 @@ class JsonLines:
         request_id = f'"{request_id}"' if _is_plain(request_id) else _json_string(_cut(request_id))
         method, path = shown[record.method], shown[record.path]
         principal = "null" if record.principal is None else shown[record.principal]
+        address = shown[record.address] if record.address else "null"
+        endpoint = shown[record.endpoint] if record.endpoint else "null"
         queue, execution = record.queue_seconds, record.execution_seconds
         queue_ms = "null" if queue is None else f"{queue * 1000:.3f}"
         execution_ms = "null" if execution is None else f"{execution * 1000:.3f}"
@@ -142,8 +144,8 @@ class JsonLines:
             f'{{"time": "{self._clock(second)}.{int((now - second) * 1000):03d}Z", '
             f'"level": "info", "event": "request", '
             f'"message": "{method[1:-1]} {path[1:-1]} {record.status}", "request_id": {request_id}, '
-            f'"principal": {principal}, "address": {shown[record.address]}, "method": {method}, "path": {path}, '
-            f'"endpoint": {shown[record.endpoint]}, "status": {record.status}, "code": {shown[record.code]}, '
+            f'"principal": {principal}, "address": {address}, "method": {method}, "path": {path}, '
+            f'"endpoint": {endpoint}, "status": {record.status}, "code": {shown[record.code]}, '
             f'"ms": {record.seconds * 1000:.3f}, "queue_ms": {queue_ms}, "execution_ms": {execution_ms}, '
             f'"attempts": {record.attempts}}}\n'
         ).encode()

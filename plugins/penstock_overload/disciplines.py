@@ -189,9 +189,11 @@ class Discipline(FifoQueue):
         wait = self._expected_wait(job) if self.jobs else 0.0
         execution = self._expected_execution(job, now)
         if total is not None and wait + execution > total:
+            alone = self._executions.expected(1, now)
             return DeadlineInfeasible(
                 f"{job.lane.name}: the job would take about {wait:.3g} s to start and {execution:.3g} s to run, "
-                f"which is more than the {total:g} s it has left"
+                f"which is more than the {total:g} s it has left",
+                retryable=alone <= total,  # otherwise it has too little time even if no other job waits
             )
         if limits.queue is not None and wait > limits.queue:
             return DeadlineInfeasible(
@@ -217,6 +219,10 @@ class Discipline(FifoQueue):
     def retry_after(self, _now: float, /) -> float | None:
         """Return the seconds until the jobs waiting now would be done; None if that is unknown."""
         return len(self.jobs) * self._drain.gap or None
+
+    def execution_seconds(self, now: float, /) -> float | None:
+        """Return the seconds that a job is expected to run for if it runs alone; None if that is unknown."""
+        return self._executions.expected(1, now) or None
 
     def learn(self, jobs: int, seconds: float, now: float, /) -> None:
         """Update the expected execution time from an attempt that has ended."""

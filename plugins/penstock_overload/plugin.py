@@ -12,6 +12,7 @@ from penstock.hooks import (
     PRIORITIES,
     App,
     Endpoint,
+    HeaderNames,
     PluginSettings,
     Priority,
     Queue,
@@ -22,6 +23,7 @@ from penstock.hooks import (
 from penstock_overload.disciplines import Adaptive, CoDel, Discipline, EarliestDeadlineFirst, Fifo, Lifo
 
 HEADER: Final = "x-request-priority"
+_HEADERS: Final = HeaderNames([HEADER])
 
 DISCIPLINES: Final[Mapping[str, type[Discipline]]] = {
     "adaptive": Adaptive,
@@ -92,9 +94,8 @@ class OverloadPlugin:
             priority = usual
             if by_principal and submission.principal is not None:
                 priority = by_principal.get(submission.principal.name, usual)
-            requested = submission.header(HEADER)
-            if requested is not None:
-                priority = _less_urgent(priority, requested)
+            if submission.has_any_header(_HEADERS):
+                priority = _less_urgent(priority, submission.header(HEADER) or "")
             if priority != "normal":  # which it is from the start, unless another plug-in has set it
                 submission.priority = priority
 

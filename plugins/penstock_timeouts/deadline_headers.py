@@ -35,12 +35,15 @@ class DeadlineHeader:
         Converts a value to seconds; returns None if it is invalid.
     is_for_streams:
         True if the header limits the whole duration of a stream.
+    spans_retries:
+        True if the client's retries share the deadline; False if each of them has as much time again.
     """
 
     name: str
     form: str
     parse: Callable[[str], float | None]
     is_for_streams: bool = True
+    spans_retries: bool = True
 
     def seconds(self, value: str) -> float:
         """Return how long the caller will wait.
@@ -80,8 +83,9 @@ DEADLINE_HEADERS: Final[Mapping[str, DeadlineHeader]] = {
         DeadlineHeader("grpc-timeout", "1 to 8 digits and one of H M S m u n, such as 250m", _grpc),
         DeadlineHeader("x-envoy-expected-rq-timeout-ms", "whole milliseconds, such as 250", _milliseconds),
         DeadlineHeader("x-request-timeout-seconds", _IN_SECONDS, _seconds),
-        # The OpenAI client waits this long for the next bytes: for a response in one piece that is the whole wait.
-        DeadlineHeader("x-stainless-read-timeout", _IN_SECONDS, _seconds, is_for_streams=False),
+        # The OpenAI client waits this long for the next bytes: for a response in one piece that is the whole wait. Each
+        # of its retries waits as long again.
+        DeadlineHeader("x-stainless-read-timeout", _IN_SECONDS, _seconds, is_for_streams=False, spans_retries=False),
     )
 }
 """The headers by their names in lower case."""

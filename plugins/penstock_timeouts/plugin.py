@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from penstock.errors import DeadlineInfeasible
-from penstock.hooks import Endpoint, PluginSettings, Submission, Timeouts, hookimpl, near_miss
+from penstock.hooks import Endpoint, HeaderNames, PluginSettings, Submission, Timeouts, hookimpl, near_miss
 from penstock_timeouts.deadline_headers import DEADLINE_HEADERS, DeadlineHeader
 
 MAX_CACHED: Final = 256
@@ -120,24 +120,35 @@ def _tightening(own: Timeouts, limits: dict[str, float]) -> Tighten:
 
 
 def _policy(readers: list[tuple[str, DeadlineHeader]], default: Tighten, principals: dict[str, Tighten]) -> Policy:
+    names = HeaderNames(name for name, _ in readers)
+    without_deadline = default(math.inf)
+
     def policy(submission: Submission) -> Timeouts | None:
-        header = submission.header
-        seconds = math.inf
-        for name, reader in readers:
-            value = header(name)
-            if value is not None:
-                seconds = min(seconds, _remaining(reader, value))
-        tighten = default
+        seconds = _callers_timeout(readers, submission) if submission.has_any_header(names) else math.inf
         if principals and submission.principal is not None:
-            tighten = principals.get(submission.principal.name, default)
-        return tighten(seconds)
+            return principals.get(submission.principal.name, default)(seconds)
+        return without_deadline if seconds == math.inf else default(seconds)
 
     return policy
+
+
+def _callers_timeout(readers: list[tuple[str, DeadlineHeader]], submission: Submission) -> float:
+    """Return the seconds for which the caller waits, according to its headers, of which the least counts."""
+    seconds = math.inf
+    for name, reader in readers:
+        value = submission.header(name)
+        if value is not None:
+            remaining = _remaining(reader, value)
+            seconds = min(seconds, remaining)
+            if reader.spans_retries:
+                submission.tighten_caller_timeout(remaining)
+    return seconds
 
 
 def _remaining(reader: DeadlineHeader, value: str) -> float:
     """Return the seconds the caller still waits; refuse 0, as a gRPC server does: it does not even start the call."""
     seconds = reader.seconds(value)
     if seconds == 0.0:
-        raise DeadlineInfeasible(f"{reader.name}: {value} leaves no time, so nothing was started")
+        detail = f"{reader.name}: {value} leaves no time, so nothing was started"
+        raise DeadlineInfeasible(detail, retryable=False)
     return seconds

@@ -49,13 +49,15 @@ def test_an_answer_has_a_line(served: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "status", "answered"),
     [
-        ("/nothing", {}, 404, ("not-found", "")),
+        ("/nothing", {}, 404, ("not-found", None)),
         ("/square", {"input": "x"}, 422, ("invalid-request", "square")),
         ("/fail", {"input": 1}, 500, ("handler-error", "fail")),
         ("/stubborn", {}, 504, ("execution-timeout", "stubborn")),
     ],
 )
-def test_an_error_has_a_line(served: Served, path: str, value: Any, status: int, answered: tuple[str, str]) -> None:
+def test_an_error_has_a_line(
+    served: Served, path: str, value: Any, status: int, answered: tuple[str, str | None]
+) -> None:
     """Its status, its code, and whose it is."""
     request_id = new_id()
     assert served.post_json(path, value, headers={"X-Request-Id": request_id}).status == status

@@ -218,6 +218,63 @@ LOGGING_APP = """
 """
 
 
+IMPORT_APP = """
+    import logging
+    import sys
+
+    log = logging.getLogger("mine")
+    log.error("x")
+    own = logging.getLogger("own")
+    own.propagate = False
+    own.addHandler(logging.StreamHandler())
+    both = logging.getLogger("both")
+    both.addHandler(logging.StreamHandler())
+    try:
+        raise ValueError("caught")
+    except ValueError:
+        own.exception("failed")
+    both.warning("twice?")
+    if "penstock_cli.serving" not in sys.modules:
+        log.critical("not in the HTTP process")
+
+    import penstock
+
+    app = penstock.App(__name__)
+
+
+    @app.endpoint("/square", workers=2)
+    def square(input: float) -> float:
+        own.info("not shown")
+        own.warning("in a job")
+        return input**2
+"""
+
+
+@pytest.mark.parametrize(("start_method", "process"), [("fork", "zygote"), ("fresh", "square/")])
+def test_records_of_the_import_are_records_and_each_is_shown_once(
+    tmp_path: Path, start_method: str, process: str
+) -> None:
+    """They keep their level, logger, time and traceback in each process that imports the app, however it logs."""
+    before = time.time()
+    with Served(write_app(tmp_path, IMPORT_APP), "--log-format", "json", "--start-method", start_method) as served:
+        assert served.post_json("/square", {"input": 3}).status == 200
+        elsewhere = wait_event(served, "mine", level="critical")
+        wait_event(served, "own", message="in a job")
+        served.stop()
+        assert [(event["level"], event["message"]) for event in served.events("mine")] == [
+            ("error", "x"),
+            ("critical", "not in the HTTP process"),
+        ]
+        assert elsewhere["worker"].startswith(process)
+        assert before - 0.1 <= instant(elsewhere) <= time.time() + 0.1
+        failed, in_a_job = served.events("own")
+        assert (failed["level"], failed["message"], failed["worker"]) == ("error", "failed", "http")
+        assert "ValueError: caught" in failed["traceback"]
+        assert in_a_job["worker"].startswith("square/")
+        assert len(served.events("both")) == 1
+        assert served.events("output") == []
+
+
 @pytest.fixture(scope="module")
 def logging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     app = write_app(tmp_path_factory.mktemp("logging"), LOGGING_APP)

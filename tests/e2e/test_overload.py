@@ -94,7 +94,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(tmp_path: Path) -> Non
         for _ in range(3):  # each runs into the deadline, which is how the server learns
             assert served.post_json("/short", {"seconds": 0.29}).status in {200, 504}
         refused = served.post_json("/short", {"seconds": 0.0}, headers={"X-Request-Timeout": "0.05"})
-        assert_problem(refused, "deadline-infeasible", 503, retry=True)
+        assert_problem(refused, "deadline-infeasible", 503, retry=False)
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert refused.seconds < 0.25
         assert served.status()["endpoints"]["short"]["totals"]["deadline-infeasible"] == 1
@@ -137,3 +137,43 @@ def test_a_priority_that_is_none_is_refused(tmp_path: Path) -> None:
         answer = served.post_json("/work", {}, headers={"X-Request-Priority": "urgent"})
         assert answer.status == 400
         assert "interactive, normal, batch" in answer.json()["detail"]
+
+
+RETRY_SOURCE = """
+    import time
+    from penstock import App
+
+    app = App(__name__)
+
+    @app.endpoint("/work", workers=1)
+    def work(seconds: float) -> str:
+        time.sleep(seconds)
+        return "done"
+
+    @app.endpoint("/hold", workers=1, max_queue=1)
+    def hold(seconds: float) -> str:
+        time.sleep(seconds)
+        return "done"
+"""
+
+
+def test_a_retry_is_advised_only_if_it_can_meet_the_callers_deadline(tmp_path: Path) -> None:
+    """It cannot if the work takes longer than the deadline, or if the deadline ends before ``Retry-After``."""
+    with Served(write_app(tmp_path, RETRY_SOURCE)) as served:
+
+        def advice(path: str, code: str, **headers: str) -> str:
+            answer = served.post_json(path, {"seconds": 0.2}, headers=headers)
+            assert (answer.status, answer.json()["error"]["code"]) == (503, code)
+            return answer.headers["x-should-retry"]
+
+        assert served.post_json("/work", {"seconds": 0.2}).status == 200
+        assert advice("/work", "deadline-infeasible", **{"X-Request-Timeout": "0.1"}) == "false"
+        assert advice("/work", "deadline-infeasible", **{"x-stainless-read-timeout": "0.1"}) == "false"
+        with ThreadPoolExecutor(2) as pool:
+            held = [pool.submit(served.post_json, "/hold", {"seconds": 0.5}) for _ in range(2)]
+            wait_until(lambda: served.get("/-/status").json()["endpoints"]["hold"]["queued"] == 1, "a full queue")
+            assert advice("/hold", "queue-full") == "true"
+            assert advice("/hold", "queue-full", **{"X-Request-Timeout": "0.9"}) == "false"
+            assert advice("/hold", "queue-full", **{"X-Request-Timeout": "60"}) == "true"
+            assert advice("/hold", "queue-full", **{"x-stainless-read-timeout": "0.9"}) == "true"
+            assert [answer.result().status for answer in held] == [200, 200]

@@ -229,7 +229,7 @@ SETUP = """
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_setup_that_raises_is_shown_and_ends_the_server(tmp_path: Path, kind: str) -> None:
-    """After three tries: the user's frames and no others, which pool it was, a non-zero exit, no process left."""
+    """After three starts: the user's frames and no others, which pool it was, a non-zero exit, no process left."""
     files_of(tmp_path, {"demo.py": SETUP.format(fails='raise OSError("no weights")', kind=kind)})
     exit_code, output = serve_to_its_end(tmp_path, "demo.py")
     assert exit_code == EXIT_POOLS_FAILED

@@ -13,6 +13,7 @@ from penstock_falcon._asgi.asgi_requests import BodyOnDemand, Request
 from penstock_falcon._asgi.asgi_scope import normalized
 from penstock_falcon._asgi.asgi_service import AsgiService, Lifespan
 from penstock_falcon._asgi.asgi_transport import AsgiTransport
+from penstock_falcon._asgi.direct_endpoint import DirectEndpoint
 from penstock_falcon.exact_router import ExactRouter
 from penstock_falcon.mounting import Mount
 from penstock_falcon.service import Settings
@@ -22,6 +23,23 @@ class AsgiApplication(falcon.asgi.App[Any, Any]):
     """A complete application. ``penstock`` is the service behind it."""
 
     penstock: AsgiService
+    direct_endpoints: dict[bytes, DirectEndpoint]
+    """The endpoints that a server may call without this interface, by path as it is sent: see ``DirectEndpoint``."""
+
+    def add_middleware(self, middleware: Any) -> None:
+        """Add middleware, as to any Falcon application. It sees every request, so none is answered without it."""
+        self.direct_endpoints.clear()
+        super().add_middleware(middleware)
+
+    def add_route(self, uri_template: str, resource: object, **options: Any) -> None:
+        """Add a resource, as to any Falcon application."""
+        self.direct_endpoints.pop(uri_template.encode(), None)
+        super().add_route(uri_template, resource, **options)
+
+    def __init__(self, service: AsgiService) -> None:
+        self.direct_endpoints = {}
+        super().__init__(request_type=Request, middleware=[Lifespan(service)], router=ExactRouter())
+        self.penstock = service
 
     async def __call__(  # type: ignore[override] # Falcon's own signature differs from its base class's
         self, scope: dict[str, Any], receive: Any, send: Any
@@ -66,11 +84,13 @@ def asgi(
         trusted_proxies=trusted_proxies,
     )
     service = AsgiService(app, engine, settings)
-    application = AsgiApplication(request_type=Request, middleware=[Lifespan(service)], router=ExactRouter())
-    application.penstock = service
-    mount = Mount(application, service, AsgiTransport())
+    application = AsgiApplication(service)
+    mount = Mount(application, service, AsgiTransport(), DirectEndpoint)
     mount.add_paths("")
     mount.add_error_handlers()
+    for path, resource in mount.endpoints.items():
+        if isinstance(resource, DirectEndpoint) and resource.is_direct:
+            application.direct_endpoints[path.encode()] = resource
     return application
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from penstock.errors import PenstockError
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall
+from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import KEEP_ALIVE_SECONDS, Framing
 from penstock_falcon.stream_body import StreamBody
 
@@ -39,10 +40,11 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
         chunks: list[bytes],
         framing: Framing,
         *,
+        annotation: AnnotationCheck | None,
         debug: bool,
         on_close: Callable[[], None],
     ) -> None:
-        super().__init__(watched, chunks, framing, debug=debug, on_close=on_close)
+        super().__init__(watched, chunks, framing, annotation=annotation, debug=debug, on_close=on_close)
         self._call = watched.call
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()

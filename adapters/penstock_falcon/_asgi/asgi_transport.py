@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import Any
 
 import falcon.asgi
 
@@ -31,7 +32,7 @@ class _EncodedNames(dict[str, bytes]):
 
 
 _MOST_NAMES = 256
-_encoded = _EncodedNames()
+encoded_names = _EncodedNames()
 
 
 class AsgiTransport(Transport):
@@ -43,8 +44,15 @@ class AsgiTransport(Transport):
         self._watch = HangupWatch()
         self._uploads = UploadWatch()
 
-    def identify(self, req: falcon.asgi.Request) -> tuple[HeaderLookup, str, float | None]:
-        """Return the look-up of the request's headers, the peer's address, and the instant of the first byte."""
+    def begun(self, req: falcon.asgi.Request) -> tuple[Any, Call] | None:
+        """Return the exchange and the call of a request that our server has begun to answer itself, or None."""
+        connection: ServerConnection | None = req.scope.get(CONNECTION)
+        return None if connection is None else connection.take_begun()
+
+    def identify(
+        self, req: falcon.asgi.Request
+    ) -> tuple[HeaderLookup, Mapping[bytes, bytes] | None, str, float | None]:
+        """Return the request's headers (a look-up, and as received), the peer's address, and when it began."""
         scope = req.scope
         connection = scope.get(CONNECTION)
         began = None if connection is None else connection.request_began
@@ -55,14 +63,14 @@ class AsgiTransport(Transport):
         # for each of those.
         headers: dict[bytes, bytes] | None = getattr(req, "_asgi_headers", None)
         if headers is None:
-            return req.get_header, peer, began
+            return req.get_header, None, peer, began
         get = headers.get
 
         def lookup(name: str) -> str | None:
-            value = get(_encoded[name])
+            value = get(encoded_names[name])
             return None if value is None else value.decode("latin-1")
 
-        return lookup, peer, began
+        return lookup, headers, peer, began
 
     def requires_host(self, req: falcon.asgi.Request) -> bool:
         """Return whether it is a request of HTTP/1.1 under our gunicorn worker; other servers check that themselves."""
@@ -107,7 +115,6 @@ class AsgiTransport(Transport):
         except asyncio.CancelledError:
             if not self._uploads.has_ended(task):
                 raise
-            task.uncancel()
         else:
             if monotonic() < deadline:
                 return body

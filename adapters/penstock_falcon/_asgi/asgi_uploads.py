@@ -11,11 +11,15 @@ INTERVAL_SECONDS = 0.01
 
 
 class UploadWatch:
-    """A timer that ends uploads at their deadlines. All uploads share it, as calls share ``HangupWatch``."""
+    """A timer that ends uploads at their deadlines. All uploads share it, as calls share ``HangupWatch``.
+
+    A task is cancelled again until it has ended its upload: before Python 3.12, ``asyncio.wait_for`` swallows a
+    cancellation that comes together with what it waits for, and gunicorn waits for the pieces of a body in that way.
+    """
 
     def __init__(self) -> None:
         self._deadlines: dict[asyncio.Task[Any], float] = {}
-        self._ended: set[asyncio.Task[Any]] = set()
+        self._cancels: dict[asyncio.Task[Any], int] = {}  # the number that each task has had from here
         self._is_ticking = False
 
     def add(self, task: asyncio.Task[Any], deadline: float) -> None:
@@ -27,18 +31,18 @@ class UploadWatch:
 
     def has_ended(self, task: asyncio.Task[Any]) -> bool:
         """Return whether the task was cancelled because its deadline had passed."""
-        return task in self._ended
+        return task in self._cancels
 
     def discard(self, task: asyncio.Task[Any]) -> None:
-        """Forget a task whose upload is over."""
+        """Forget a task whose upload is over, and have it forget that it was cancelled."""
         self._deadlines.pop(task, None)
-        self._ended.discard(task)
+        for _ in range(self._cancels.pop(task, 0)):
+            task.uncancel()
 
     def _tick(self) -> None:
         now = monotonic()
         for task in [task for task, deadline in self._deadlines.items() if deadline <= now]:
-            del self._deadlines[task]
-            self._ended.add(task)
+            self._cancels[task] = self._cancels.get(task, 0) + 1
             task.cancel()
         self._is_ticking = bool(self._deadlines)
         if self._is_ticking:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from penstock.hosting import Call
 
@@ -29,6 +29,9 @@ class ServerConnection(Protocol):
     lateness: str
     write_idle: float
     stream: Call | None
+
+    def take_begun(self) -> tuple[Any, Call] | None:
+        """Return, once, the exchange and the call of the request, if they were begun outside the application."""
 
     def end_after_response(self) -> None:
         """Close the connection once the response has been sent."""

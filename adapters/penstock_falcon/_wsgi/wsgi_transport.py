@@ -24,7 +24,7 @@ class WsgiTransport(Transport):
 
     stream_body = WsgiStreamBody
 
-    def identify(self, req: falcon.Request) -> tuple[HeaderLookup, str, None]:
+    def identify(self, req: falcon.Request) -> tuple[HeaderLookup, None, str, None]:
         """Return the look-up of the request's headers, and the peer's address; no WSGI server tells the instant."""
         env = req.env
 
@@ -35,7 +35,7 @@ class WsgiTransport(Transport):
             value: str | None = env.get(f"HTTP_{key}")
             return value
 
-        return lookup, env.get("REMOTE_ADDR", ""), None
+        return lookup, None, env.get("REMOTE_ADDR", ""), None
 
     def requires_host(self, req: falcon.Request) -> bool:
         """Return whether it is a request of HTTP/1.1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from penstock.codec.codec import Codec
@@ -56,16 +56,16 @@ class Endpoint:
     codec: Codec
     """The way its bodies are read and its results written."""
 
-    @property
-    def mode(self) -> Mode:
-        """The way an attempt runs in the worker.
+    mode: Mode = field(init=False)
+    """The way an attempt runs in the worker.
 
-        ``inline`` on its main thread (``def``, one slot), as a ``task`` (``async def``), or in a ``thread`` (``def``,
-        several slots).
-        """
-        if self.is_async:
-            return "task"
-        return "inline" if self.concurrency == 1 else "thread"
+    ``inline`` on its main thread (``def``, one slot), as a ``task`` (``async def``), or in a ``thread`` (``def``,
+    several slots).
+    """
+
+    def __post_init__(self) -> None:
+        mode = "task" if self.is_async else "inline" if self.concurrency == 1 else "thread"
+        object.__setattr__(self, "mode", mode)
 
     def __repr__(self) -> str:
         how: str = self.mode

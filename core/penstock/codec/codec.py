@@ -6,6 +6,7 @@ encoder, and one call of the handler.
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.default_values import maker_of, require_fitting
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.pydantic_types import adapted, with_field_info
-from penstock.codec.result_checks import ResultCheck, result_check
+from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
@@ -49,6 +50,7 @@ class Codec:
     returned_stream: Literal["sync", "async"] | None = None
     """The kind of iterator that the handler is annotated to return, or None."""
     _results: ResultEncoder = _JSON
+    _chunk_type: Any = None
 
     def decode(self, body: bytes) -> DecodedInput:
         """Decode a body.
@@ -129,6 +131,13 @@ class Codec:
         """Return a check of results against the return annotation, or None if there is nothing to check."""
         return None if self.media_type is not None else result_check(self._output_type)
 
+    def chunk_check(self) -> JsonCheck | None:
+        """Return a check of the chunks of a stream against ``T`` of ``-> Iterator[T]``, or None if there is none.
+
+        It is for chunks that are JSON: not for those of a ``Response`` with a media type.
+        """
+        return None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
+
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a body."""
         return json_schema.input_schema(self._input_type, raw=self.reads == "bytes")
@@ -172,12 +181,15 @@ def codec_for(
     if batched:
         signature = replace(signature, parameters=_items(signature, owner))
     signature = _with_field_infos(signature, owner)
-    output_type = json_schema.output_type(signature.returns, batched=batched)
-    if len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0], owner)):
+    streams = signature.stream is not None or inspect.isgeneratorfunction(function)
+    streams = streams or inspect.isasyncgenfunction(function)
+    output_type = json_schema.output_type(signature.returns, batched=batched, streams=streams)
+    if len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0])):
         codec = _whole_body(signature.parameters[0], signature.context, output_type, owner)
     else:
         codec = _fields_body(signature, output_type, owner, batched=batched)
-    return replace(codec, _results=results, returned_stream=signature.stream)
+    chunk_type = json_schema.chunk_type(signature.returns)
+    return replace(codec, _results=results, returned_stream=signature.stream, _chunk_type=chunk_type)
 
 
 def _fields_body(signature: Signature, output_type: Any, owner: str, *, batched: bool) -> Codec:
@@ -197,10 +209,8 @@ def _with_field_infos(signature: Signature, owner: str) -> Signature:
     return replace(signature, parameters=parameters)
 
 
-def _is_whole(parameter: Parameter, owner: str) -> bool:
-    owner = f"{owner}, parameter `{parameter.name}`"
-    annotation = parameter.annotation
-    return decoding.is_struct(annotation, owner=owner) or decoding.is_bytes(annotation, owner=owner)
+def _is_whole(parameter: Parameter) -> bool:
+    return decoding.is_struct(parameter.annotation) or decoding.is_bytes(parameter.annotation)
 
 
 def _items(signature: Signature, owner: str) -> tuple[Parameter, ...]:
@@ -227,7 +237,7 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     annotation = parameter.annotation
     validated = adapted(annotation, owner=owner)
     require_fitting(validated, parameter.default, owner=owner)
-    if decoding.is_bytes(annotation, owner=owner):
+    if decoding.is_bytes(annotation):
         read = decoding.bytes_reader(annotation, owner=owner)
         return Codec("bytes", context, read, call, annotation, output_type)
     read = decoding.json_reader(validated, owner=owner)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect as types
 
 from penstock.codec import leniency, pydantic_types
+from penstock.codec.annotation_fixes import fix_for
 from penstock.codec.default_values import default_field, require_fitting
 from penstock.codec.pydantic_types import is_adapted, is_pydantic
 from penstock.codec.signature import Parameter
@@ -33,14 +34,21 @@ _skim: Callable[[bytes], msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw).decode
 # ---- types
 
 
-def is_struct(annotation: Any, *, owner: str) -> bool:
+def is_struct(annotation: Any) -> bool:
     """Return whether a value of this type is a JSON object with known fields, and so can be a whole body."""
-    return is_pydantic(annotation) or isinstance(_type_info(annotation, owner), _STRUCTS)
+    return is_pydantic(annotation) or _is_info(annotation, _STRUCTS)
 
 
-def is_bytes(annotation: Any, *, owner: str) -> bool:
+def is_bytes(annotation: Any) -> bool:
     """Return whether this is ``bytes``, with or without ``Annotated[..., Meta(...)]``."""
-    return isinstance(_type_info(annotation, owner), types.BytesType)
+    return _is_info(annotation, types.BytesType)
+
+
+def _is_info(annotation: Any, kind: Any) -> bool:
+    try:
+        return isinstance(_type_info(annotation, ""), kind)
+    except DeclarationError:  # a union of pydantic models; other errors are reported when the reader is built
+        return False
 
 
 def require_readable(annotation: Any, *, owner: str) -> None:
@@ -53,7 +61,7 @@ def require_readable(annotation: Any, *, owner: str) -> None:
     """
     for custom in _custom_types(_type_info(annotation, owner), set()):
         if not (is_pydantic(custom) or is_adapted(custom)):
-            raise DeclarationError(f"{owner}: {class_name(custom)} cannot be decoded from JSON; {_fix_for(custom)}")
+            raise DeclarationError(f"{owner}: {class_name(custom)} cannot be decoded from JSON; {fix_for(custom)}")
 
 
 _STRUCTS = (types.StructType, types.DataclassType, types.TypedDictType)
@@ -85,12 +93,6 @@ def _custom_types(info: Any, seen: set[int]) -> Iterator[type]:
 def class_name(cls: type) -> str:
     """Return the name of a class for an error message: built-ins without a module, all others with it."""
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _fix_for(custom: type) -> str:
-    if custom.__module__.partition(".")[0] in ("numpy", "torch", "jax", "tensorflow"):
-        return "use list[float] (or bytes) and create the array in the handler"
-    return "use built-in types, a struct, a dataclass, a TypedDict or a pydantic model"
 
 
 # ---- readers
@@ -149,16 +151,19 @@ def json_reader(annotation: Any, *, owner: str) -> Reader:
 
 
 def result_reader(annotation: Any) -> Reader | None:
-    """Return a reader of results of this type, or None if they cannot be read back."""
-    try:
-        if pydantic_types.adapted(annotation, owner="") is not annotation:
-            return None
-        info = _type_info(annotation, "")
-        if any(True for _ in _custom_types(info, set())):
-            return None
-        return leniency.lenient(msgspec.json.Decoder(annotation).decode, info)
-    except Exception:  # a return annotation only describes the result, so one of any kind is accepted
+    """Return a reader of results of this type, or None if they cannot be read back.
+
+    Constraints that only pydantic understands are ignored: msgspec writes results, whatever they are.
+
+    Raises
+    ------
+    DeclarationError
+        If msgspec cannot use the annotation.
+    """
+    info = _type_info(annotation, "the return annotation")
+    if any(True for _ in _custom_types(info, set())):
         return None
+    return leniency.lenient(msgspec.json.Decoder(annotation).decode, info)
 
 
 def _pydantic_reader(model: Any, owner: str) -> Reader:

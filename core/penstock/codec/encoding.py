@@ -1,27 +1,21 @@
 """Encoding: from a handler's result to the body of a response.
 
 msgspec writes the JSON. It supports dataclasses, structs, datetimes, UUIDs, Decimals (as strings), enums and sets; it
-writes bytes inside a JSON value as base64. This module adds support for numpy scalars and arrays, for pydantic models,
-paths, and any mapping, sequence or set. It finds NaN and infinities, which msgspec would write as ``null``.
+writes bytes inside a JSON value as base64. ``plain_forms`` adds further types. A value that cannot be sent is an error
+that names its type, its place, and the code to write instead.
 """
 
 from __future__ import annotations
 
-import collections
-import collections.abc
 import dataclasses
-import datetime as dt
-import json
-import math
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
 from penstock.codec.decoding import class_name
-from penstock.codec.pydantic_types import is_pydantic
+from penstock.codec.non_finite import find_non_finite
+from penstock.codec.plain_forms import to_json
+from penstock.codec.unsendable_values import describe, unsendable
 from penstock.errors import UNENCODABLE, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response, header_mistake
 
@@ -30,8 +24,6 @@ TEXT = "text/plain; charset=utf-8"
 _BYTES = (bytes, bytearray, memoryview)
 _NOT_PLAIN_JSON = (*_BYTES, Response)
 STATUSES_WITHOUT_BODY = (204, 304)
-# The depth to which a value is searched for the part that cannot be encoded; beyond it, the container is named.
-_MAX_SEARCH_DEPTH = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +69,7 @@ class ResultEncoder:
             return self._raw(value, "the chunk")
         if isinstance(value, _NOT_PLAIN_JSON):
             raise unencodable(
-                f"a chunk of a stream cannot be {_describe(value)}: it is a line of JSON; {_fix_for(value)}"
+                f"a chunk of a stream cannot be {describe(value)}: it is a line of JSON; {_fix_for_chunk(value)}"
             )
         return self._to_json(value, "the chunk")
 
@@ -87,17 +79,17 @@ class ResultEncoder:
         if isinstance(value, str):
             return _utf8(value, what)
         raise unencodable(
-            f"{what} is {_describe(value)}, but the media type is {self.media_type}: return or yield bytes or str, or "
+            f"{what} is {describe(value)}, but the media type is {self.media_type}: return or yield bytes or str, or "
             "leave out media_type="
         )
 
     def _to_json(self, value: Any, what: str) -> bytes:
         try:
-            body = _encode(value)
+            body = to_json(value)
         except Exception as error:  # properties and hooks of the user's types run in there, and may raise anything
-            raise unencodable(_unsendable(value, error, what)) from error
-        if b"null" in body and not self.nan_is_null:  # msgspec writes NaN as null
-            place = _find_non_finite(value)
+            raise unencodable(unsendable(value, error, what)) from error
+        if not self.nan_is_null:
+            place = find_non_finite(value, body)
             if place is not None:
                 raise unencodable(f"{what} cannot be sent as JSON: {place}; {_NAN_FIX}")
         return body
@@ -115,6 +107,12 @@ class ResultEncoder:
         if isinstance(content, str):
             return _utf8(content, "the text of the Response"), TEXT
         return self._to_json(content, "the content of the Response"), None
+
+
+def _fix_for_chunk(value: Any) -> str:
+    if isinstance(value, Response):
+        return "yield its content"
+    return "yield base64.b64encode(chunk).decode(), or set media_type= to stream bytes as they are"
 
 
 _NAN_FIX = 'JSON has no NaN and no infinity: replace it, for instance by None, or write App(nan="null") to send null'
@@ -142,10 +140,10 @@ def encode_input(value: Any, *, raw: bool) -> bytes:
     if raw:
         raise InvalidRequest(f"this endpoint takes bytes, not {class_name(type(value))}")
     try:
-        body = _encode(value)
+        body = to_json(value)
     except Exception as error:
-        raise InvalidRequest(_unsendable(value, error, "the input")) from error
-    place = _find_non_finite(value) if b"null" in body else None
+        raise InvalidRequest(unsendable(value, error, "the input")) from error
+    place = find_non_finite(value, body)
     if place is not None:
         raise InvalidRequest(f"the input cannot be sent as JSON: {place}; JSON has no NaN and no infinity")
     return body
@@ -182,154 +180,3 @@ def checked_headers(response: Response) -> dict[str, str] | None:
         if mistake:
             raise unencodable(mistake)
     return dict(response.headers) or None
-
-
-# ---- types that msgspec does not support
-
-
-def _simplified(value: Any) -> Any:
-    """Return an equivalent value of a type that msgspec supports. This is msgspec's ``enc_hook``."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return _plain_numpy(numpy, numpy.asanyarray(value))
-    if is_pydantic(type(value)):
-        return value.model_dump(mode="json")
-    # msgspec itself writes a list or a tuple, unless it is a key: then a list in its place would be a key again.
-    for base, plain in _PLAIN_FORMS if type(value) not in (tuple, list) else ():
-        if isinstance(value, base):
-            return plain(value)
-    raise TypeError(f"{class_name(type(value))} has no JSON form")
-
-
-def _plain_time(value: Any) -> Any:
-    """Return the text of a subclass such as pandas' Timestamp; its NaT is a datetime, too, and counts as NaN."""
-    return value.isoformat() if value == value else math.nan  # noqa: PLR0124 - only NaT differs from itself
-
-
-def _plain_timedelta(value: Any) -> Any:
-    return dt.timedelta(value.days, value.seconds, value.microseconds)
-
-
-_PLAIN_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (str, str),
-    (int, int),
-    (float, float),
-    (dt.date, _plain_time),
-    (dt.time, _plain_time),
-    (dt.timedelta, _plain_timedelta),
-    (PurePath, str),
-    (collections.abc.Mapping, dict),
-    ((collections.abc.Sequence, collections.abc.Set, collections.abc.ValuesView, collections.deque), list),
-)
-
-
-def _plain_numpy(numpy: Any, array: Any) -> Any:
-    kind = array.dtype.kind
-    if kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(numpy.float64)  # tolist() of a longdouble returns a longdouble again, without end
-    elif kind in "mM":
-        array = array.astype(f"{kind}8[us]")  # nanoseconds have no Python type: tolist() would return bare integers
-    elif kind in "OcV":
-        raise TypeError(f"numpy arrays of dtype {array.dtype} have no JSON form")
-    return array.tolist()
-
-
-_encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_simplified).encode
-
-
-# ---- NaN and infinities
-
-
-def _find_non_finite(value: Any) -> str | None:
-    """Return the first NaN or infinity in a value that can be encoded, and its path, or None if there is none."""
-    plain = msgspec.to_builtins(value, enc_hook=_simplified, str_keys=True)
-    try:
-        json.dumps(plain, allow_nan=False)  # much faster than the search, and most values have only a null
-    except ValueError:
-        return next(_non_finite(plain, "$"), None)
-    return None
-
-
-def _non_finite(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"{value} at {path}"
-    for step, child in _children(value):
-        yield from _non_finite(child, path + step)
-
-
-# ---- naming the part that cannot be sent (only after a failure, so it may be slow)
-
-
-def _unsendable(value: Any, error: Exception, what: str) -> str:
-    if isinstance(error, RecursionError):
-        return f"{what} cannot be sent as JSON: it is nested too deeply, or contains itself"
-    path, culprit, error = _find_culprit(value, error, "$", _MAX_SEARCH_DEPTH)
-    reason = "" if type(error) is TypeError else f" ({type(error).__name__}: {error})"
-    fix = _fix_for(culprit)
-    return f"{what} cannot be sent as JSON: {_describe(culprit)} at {path}{reason}" + (f"; {fix}" if fix else "")
-
-
-def _find_culprit(value: Any, error: Exception, path: str, depth: int) -> tuple[str, Any, Exception]:
-    if depth:
-        for step, child in _children(value):
-            try:
-                _encode(child)
-            except Exception as child_error:
-                return _find_culprit(child, child_error, path + step, depth - 1)
-    return path, value, error
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f".{key}", child) for key, child in value.items())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{place}]", child) for place, child in enumerate(value))
-    elif isinstance(value, msgspec.Struct):
-        yield from ((f".{name}", getattr(value, name, None)) for name in value.__struct_fields__)
-    elif dataclasses.is_dataclass(value):
-        yield from ((f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value))
-
-
-def _describe(value: Any) -> str:
-    name = class_name(type(value))
-    if name == "numpy.ndarray":
-        return f"{name} of dtype {value.dtype}"
-    if isinstance(value, dict):
-        keys = sorted({class_name(type(key)) for key in value})
-        return f"{name} with keys of type {', '.join(keys)}"
-    return name
-
-
-_SAVE_PICTURE = (
-    'buffer = io.BytesIO(); image.save(buffer, "PNG"); return Response(buffer.getvalue(), media_type="image/png")'
-)
-_FIXES = {
-    "pandas": {
-        "DataFrame": 'write frame.to_dict(orient="records")',
-        "NAType": "replace pandas.NA by None",
-    },
-    "polars": {"DataFrame": "write frame.to_dicts()", "Series": "write series.to_list()"},
-    "matplotlib": {"Figure": "write " + _SAVE_PICTURE.replace("image.save(buffer, ", "figure.savefig(buffer, format=")},
-}
-
-
-def _fix_for(value: Any) -> str:
-    if isinstance(value, _BYTES):
-        return "yield base64.b64encode(chunk).decode(), or set media_type= to stream bytes as they are"
-    if isinstance(value, Response):
-        return "yield its content"
-    if isinstance(value, dict):
-        return "write int(key) or str(key)"
-    return _fix_for_object(value)
-
-
-def _fix_for_object(value: Any) -> str:
-    if any(base.__module__ == "PIL.Image" for base in type(value).__mro__):
-        return f"write {_SAVE_PICTURE}"
-    name = class_name(type(value))
-    if name == "coroutine":
-        return "if a decorator hides that the handler is `async def`, write its wrapper the same way"
-    if name in ("async_generator", "generator"):
-        return "a generator streams if it is the whole result, without batching; inside a value, write a list"
-    fix = _FIXES.get(name.partition(".")[0], {}).get(type(value).__name__, "")
-    return fix or ("convert it with .tolist()" if hasattr(value, "tolist") else "")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from penstock.codec.pydantic_output import union_schema
 from penstock.codec.pydantic_types import is_adapted, is_pydantic, names_of, schema_of
 from penstock.response import OCTETS, Response
 
@@ -23,12 +24,25 @@ _STREAMS = (
 )
 
 
-def output_type(returns: Any, *, batched: bool) -> Any:
+def output_type(returns: Any, *, batched: bool, streams: bool) -> Any:
     """Return the type of one result, or of one chunk of a stream, from a handler's return annotation."""
-    origin = typing.get_origin(returns)
-    if origin in _STREAMS or (batched and origin in (list, collections.abc.Sequence)):
-        return typing.get_args(returns)[0]
+    if batched:
+        is_list = (typing.get_origin(returns) or returns) in (list, collections.abc.Sequence)
+        return _item_of(returns) if is_list else returns
+    chunk = chunk_type(returns)
+    if chunk is not None:
+        return chunk if streams else list[chunk]  # type: ignore[valid-type] # an Iterable that is returned as a whole
     return Any if returns is Response else returns
+
+
+def chunk_type(returns: Any) -> Any | None:
+    """Return the type of one chunk of a stream, or None if the annotation is not that of a stream."""
+    return _item_of(returns) if (typing.get_origin(returns) or returns) in _STREAMS else None
+
+
+def _item_of(annotation: Any) -> Any:
+    item = next(iter(typing.get_args(annotation)), Any)
+    return type(None) if item is None else item
 
 
 def input_schema(annotation: Any, *, raw: bool) -> dict[str, Any]:
@@ -44,7 +58,10 @@ def input_schema(annotation: Any, *, raw: bool) -> dict[str, Any]:
 def output_schema(annotation: Any) -> dict[str, Any]:
     """Return the schema of a result of this type, or an empty one, which allows anything, if it has none."""
     try:
-        return _schema_of(annotation, "serialization")
+        try:
+            return _schema_of(annotation, "serialization")
+        except TypeError:  # msgspec does not support the annotation
+            return union_schema(annotation) or {}
     except Exception:  # a return annotation only describes the result, so one without a schema is not an error
         return {}
 

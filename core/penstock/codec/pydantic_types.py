@@ -62,23 +62,25 @@ class Adapted(metaclass=_AnyInstance):
 def adapted(annotation: Any, *, owner: str) -> Any:
     """Return the annotation, or a subclass of ``Adapted`` in its place if anything in it needs pydantic.
 
+    That is metadata and classes of pydantic's, or a union of models.
+
     Raises
     ------
     DeclarationError
         If its constraints could not be enforced: pydantic is not imported, or cannot read the rest of the annotation.
     """
-    survey = _Survey(annotation)
-    if not survey.foreign:
+    parts = survey(annotation)
+    if not parts.foreign and (not parts.models or parts.native or _msgspec_supports(annotation)):
         return annotation
-    named = survey.foreign[0]
+    named = (parts.foreign or parts.models)[0]
     if _pydantic() is None:
         raise DeclarationError(
             f"{owner}: {named!r} would not be enforced, because only pydantic understands it and the app does not "
             "import pydantic; import it, or write msgspec.Meta(ge=..., max_length=...)"
         )
-    if survey.native:
+    if parts.native:
         raise DeclarationError(
-            f"{owner}: pydantic understands {named!r} and msgspec {survey.native[0]!r}, so one of them would not be "
+            f"{owner}: pydantic understands {named!r} and msgspec {parts.native[0]!r}, so one of them would not be "
             "enforced; use one kind throughout the parameter"
         )
     try:
@@ -86,6 +88,15 @@ def adapted(annotation: Any, *, owner: str) -> Any:
     except Exception as error:  # pydantic's own errors, or anything that resolving the annotation raises
         raise DeclarationError(f"{owner}: pydantic cannot use the annotation {annotation!r} ({error})") from error
     return type("Adapted", (Adapted,), {"adapter": adapter, "annotation": annotation})
+
+
+def _msgspec_supports(annotation: Any) -> bool:
+    """Return whether msgspec accepts an annotation with models: in a union, it accepts only one, with None."""
+    try:
+        msgspec.inspect.type_info(annotation)
+    except Exception:
+        return False
+    return True
 
 
 def names_of(cls: Any) -> list[str] | None:
@@ -121,8 +132,13 @@ def validate_json(cls: Any, body: bytes) -> Any:
     return cls.adapter.validate_json(body) if is_adapted(cls) else cls.model_validate_json(body)
 
 
+def survey(annotation: Any) -> _Survey:
+    """Return the metadata and classes inside an annotation."""
+    return _Survey(annotation)
+
+
 class _Survey:
-    """The metadata inside an annotation, at whatever depth.
+    """The metadata and classes inside an annotation, at whatever depth.
 
     Attributes
     ----------
@@ -130,11 +146,17 @@ class _Survey:
         Metadata and classes that only pydantic understands.
     native:
         Metadata and classes that only msgspec understands.
+    models:
+        pydantic's models, without those inside of them.
+    records:
+        All other classes with fields: structs, dataclasses, TypedDicts, attrs classes.
     """
 
     def __init__(self, annotation: Any) -> None:
         self.foreign: list[Any] = []
         self.native: list[Any] = []
+        self.models: list[Any] = []
+        self.records: list[Any] = []
         self._seen: set[int] = set()
         self._visit(annotation)
 
@@ -157,11 +179,15 @@ class _Survey:
             self.native.append(cls)
         elif _is_pydantic_dataclass(cls) or (hasattr(cls, "__get_pydantic_core_schema__") and not is_pydantic(cls)):
             self.foreign.append(cls)
-        if not is_pydantic(cls):  # pydantic knows the fields of its models
-            for _, annotation, default in fields_of(cls):
-                if _is_field_info(default):
-                    self.foreign.append(default)
-                self._visit(annotation)
+        if is_pydantic(cls):  # pydantic knows the fields of its models
+            self.models.append(cls)
+            return
+        for _, annotation, default in fields_of(cls):
+            if _is_field_info(default):
+                self.foreign.append(default)
+            self._visit(annotation)
+        if _is_record(cls):
+            self.records.append(cls)
 
 
 def _is_foreign(item: Any) -> bool:
@@ -179,9 +205,14 @@ def _parts(annotation: Any) -> Iterator[Any]:
             yield inner
 
 
+def _is_record(cls: type) -> bool:
+    is_struct = hasattr(cls, "__struct_fields__") or hasattr(cls, "__attrs_attrs__")
+    return is_struct or dataclasses.is_dataclass(cls) or _is_typed_dict(cls)
+
+
 def fields_of(cls: type) -> Iterator[tuple[str, Any, Any]]:
     """Yield the name, annotation and default (or ``NO_DEFAULT``) of each field of a struct, dataclass or TypedDict."""
-    if not (hasattr(cls, "__struct_fields__") or dataclasses.is_dataclass(cls) or _is_typed_dict(cls)):
+    if not _is_record(cls) or hasattr(cls, "__attrs_attrs__"):
         return
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
@@ -251,7 +282,13 @@ def _require_no_arguments(factory: Callable[..., Any], owner: str) -> None:
 
 
 def schema_of(cls: Any, *, mode: str, ref_template: str = "#/$defs/{model}") -> dict[str, Any]:
-    """Return the JSON Schema of a model or a stand-in."""
+    """Return the JSON Schema of a model or a stand-in: by alias as it is read, by name as it is written."""
     describe = cls.adapter.json_schema if is_adapted(cls) else cls.model_json_schema
-    schema: dict[str, Any] = describe(mode=mode, ref_template=ref_template)
+    by_alias = mode == "validation" or is_written_by_alias(cls)
+    schema: dict[str, Any] = describe(mode=mode, by_alias=by_alias, ref_template=ref_template)
     return schema
+
+
+def is_written_by_alias(cls: Any) -> bool:
+    """Return whether the configuration of a model asks for aliases in what is written."""
+    return bool(getattr(cls, "model_config", {}).get("serialize_by_alias"))

@@ -159,7 +159,7 @@ class OperatorLog:
         return {
             "endpoint": attempt.lane.name,
             **self._worker_fields(attempt.worker),
-            "attempt": attempt.id,
+            "attempt_id": attempt.id,
             "running_seconds": rounded(self._time() - attempt.started),
         }
 
@@ -206,12 +206,12 @@ def _restart(report: reports.RestartReport) -> None:
 
 def _pause(report: reports.PauseReport) -> None:
     message = f"taken out of rotation: new work is refused, {report.jobs} jobs go on"
-    log_event(logging.INFO, report.event, message, who=report.who, why=report.why, jobs=report.jobs)
+    log_event(logging.INFO, report.event, message, who=report.who, why=report.why or None, jobs=report.jobs)
 
 
 def _resume(report: reports.ResumeReport) -> None:
     message = "back in rotation: new work is accepted again"
-    log_event(logging.INFO, report.event, message, who=report.who, why=report.why, jobs=report.jobs)
+    log_event(logging.INFO, report.event, message, who=report.who, why=report.why or None, jobs=report.jobs)
 
 
 def _drain(report: reports.DrainReport) -> None:
@@ -253,7 +253,7 @@ def _retry(report: reports.RetryReport) -> None:
 
 def log_failure(call: Call, error: PenstockError) -> None:
     """Write that a job was answered with an error. Most errors are the caller's concern, and have no line."""
-    fields: Fields = {"endpoint": call.lane.name, "request_id": call.request_id}
+    fields: Fields = {"endpoint": call.lane.name, "request_id": call.request_id or None}
     if isinstance(error, HandlerError):
         message = f"{call.lane.name} raised {error.exception_type}: {error.detail}"
         log_event(logging.ERROR, "handler-error", message, **fields, attempt=call.attempts, traceback=error.traceback)
@@ -282,15 +282,16 @@ def log_refusal(submission: Submission, error: PenstockError) -> None:
 def _hook_error(submission: Submission, error: HookError) -> None:
     """Write which request a plug-in has failed; the traceback is in a line of its own, once a minute."""
     message = f"{submission.endpoint.name} was answered with an error: {error.detail}: {error.reason}"
-    fields = {"endpoint": submission.endpoint.name, "request_id": submission.request_id}
+    fields = {"endpoint": submission.endpoint.name, "request_id": submission.request_id or None}
     log_event(logging.ERROR, error.code, message, **fields)
 
 
-def _request_id(job: Job) -> str:
-    return job.request_id if isinstance(job, Call) else ""
+def _request_id(job: Job) -> str | None:
+    """Return the id of a job's request; None if it has none, as in a program that names none."""
+    return (job.request_id or None) if isinstance(job, Call) else None
 
 
-def _request_ids(attempts: list[Attempt]) -> list[str]:
+def _request_ids(attempts: list[Attempt]) -> list[str | None]:
     return [_request_id(job) for attempt in attempts for job in attempt.jobs]
 
 

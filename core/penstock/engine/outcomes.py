@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penstock.errors import Cancelled, HandlerError, PenstockError
 from penstock.raised_errors import rebuild
 from penstock.response import Encoded
@@ -13,7 +15,11 @@ Result = Encoded | PenstockError | object  # the last is NOT_BEGUN
 
 def results_of(done: Done) -> list[Result]:
     """Return the results of an attempt, one for each of its jobs."""
-    return [result if type(result) is Encoded else _failed(result) for result in done.results]
+    results: list[Any] = done.results
+    for result in results:
+        if type(result) is not Encoded:
+            return [result if type(result) is Encoded else _failed(result) for result in results]
+    return results
 
 
 def _failed(failure: Encoded | Failure) -> Result:

@@ -139,10 +139,12 @@ class Performer:
 
     def _perform_all(self, commands: list[do.Command]) -> None:
         perform = self._perform
-        while commands:
-            for command in commands:
+        for command in commands:
+            perform[type(command)](command)
+        while self._later:
+            later, self._later = self._later, []
+            for command in later:
                 perform[type(command)](command)
-            commands, self._later = self._later, []
 
     def _set_alarm(self) -> None:
         when = self._scheduler.next_wakeup()

@@ -18,6 +18,8 @@ from penstock.eventlog.event_logging import (
     log_event,
     log_foreign,
     log_output,
+    log_stream_record,
+    shows_records_of,
 )
 from penstock.eventlog.event_records import EventRecord, text_value
 from penstock.eventlog.log_formatters import JsonFormatter, TextFormatter
@@ -33,5 +35,7 @@ __all__ = [
     "log_event",
     "log_foreign",
     "log_output",
+    "log_stream_record",
+    "shows_records_of",
     "text_value",
 ]

@@ -8,8 +8,10 @@ from contextlib import nullcontext
 from typing import Any, Literal, TextIO
 
 from penstock.eventlog.event_records import EventRecord, escaped
+from penstock.eventlog.import_records import note_shown
 from penstock.eventlog.log_formatters import JsonFormatter, TextFormatter
 from penstock.eventlog.log_writer import LogWriter, loss_message, writer_of
+from penstock.eventlog.stream_records import StreamRecord
 
 LOGGER_NAME = "penstock"
 
@@ -60,6 +62,24 @@ def log_foreign(level: int, name: str, message: str, created: float, fields: dic
         record.created = created
         record.msecs = created % 1 * 1000
         _handle(record)
+
+
+def log_stream_record(record: StreamRecord, worker: str, fields: dict[str, Any] | None = None) -> None:
+    """Log what user code has logged in the process ``worker``."""
+    values: dict[str, Any] = {"worker": worker} | (fields or {})
+    if record.traceback:
+        values["traceback"] = record.traceback
+    log_foreign(record.level, record.logger, record.message, record.time, values)
+
+
+def shows_records_of(name: str) -> bool:
+    """Return whether a record of this logger reaches a handler that ``configure_logging`` has set up."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        if any(isinstance(handler, _EventHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def _handle(record: EventRecord) -> None:
@@ -145,6 +165,7 @@ class _EventHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, soon."""
         try:
+            note_shown(record)
             self.write_line(self.format(record))
         except RecursionError:
             raise

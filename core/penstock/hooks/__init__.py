@@ -9,6 +9,7 @@ from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.guards import blocking
+from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import (
@@ -45,6 +46,7 @@ __all__ = [
     "DrainStarted",
     "Endpoint",
     "FifoQueue",
+    "HeaderNames",
     "HookFailed",
     "Job",
     "JobAbandoned",

@@ -18,17 +18,21 @@ TABLES: Final = (inspect.DictType, inspect.StructType, inspect.TypedDictType, in
 def parsed(text: str, kind: Any) -> Any:
     """Parse the text of a setting of type ``kind``: lists are separated by commas or written in JSON, tables in JSON.
 
+    ``null`` is None for every type that allows None, text included.
+
     Raises
     ------
     msgspec.DecodeError
         If the type allows JSON and the text looks like JSON, but is invalid.
     """
     parts = _alternatives(kind)
+    if text.lower() == "null" and any(isinstance(part, inspect.NoneType) for part in parts):
+        return None
     takes_list = any(isinstance(part, LISTS) for part in parts)
     takes_table = any(isinstance(part, TABLES) for part in parts)
     if (takes_list and text.lstrip().startswith("[")) or (takes_table and text.lstrip().startswith("{")):
         return msgspec.json.decode(text)
-    if takes_list and not (text.lower() == "null" and any(isinstance(part, inspect.NoneType) for part in parts)):
+    if takes_list:
         return [item.strip() for item in text.split(",") if item.strip()]
     return text
 

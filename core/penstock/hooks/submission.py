@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from penstock.app import Endpoint
+from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import JobAnswered
 from penstock.hooks.response_headers import ResponseHeaders
@@ -35,6 +36,8 @@ class Submission:
         The request id, as in ``X-Request-Id``.
     header:
         Looks up a request header by its lower-case name; returns None if it is missing.
+    received_headers:
+        The request's headers as they have arrived, by lower-case name; None if the transport does not have them so.
     query:
         The query string, not decoded.
     address:
@@ -51,15 +54,17 @@ class Submission:
         The priority as a number: 0 is the most urgent.
     elapsed:
         Seconds from the first byte of the request to its submission. They count against its ``total``.
-    response_headers:
-        Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value. A
-        header that is not valid cannot be added.
+    caller_timeout:
+        Seconds from the first byte of the request for which the caller waits, retries of its own included; None if it
+        has not said. A timeout policy that reads it from the request sets it with ``tighten_caller_timeout``.
     """
 
     __slots__ = (
         "_answered",
         "_releases",
+        "_response_headers",
         "address",
+        "caller_timeout",
         "credential_headers",
         "elapsed",
         "endpoint",
@@ -67,8 +72,8 @@ class Submission:
         "principal",
         "query",
         "rank",
+        "received_headers",
         "request_id",
-        "response_headers",
         "timeouts",
     )
 
@@ -92,12 +97,36 @@ class Submission:
         self.timeouts: Timeouts = endpoint.timeouts
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
-        self.response_headers = ResponseHeaders()
+        self.caller_timeout: float | None = None
+        self.received_headers: Mapping[bytes, bytes] | None = None
+        self._response_headers: ResponseHeaders | None = None
         self._releases: list[Release] = []
         self._answered: JobAnswered | None = None
 
     def __repr__(self) -> str:
         return f"<Submission {self.request_id} of {self.endpoint.name} by {self.share or 'an unknown caller'}>"
+
+    def has_any_header(self, names: HeaderNames) -> bool:
+        """Return whether the request has at least one of these headers. Cheaper than a look-up of each."""
+        received = self.received_headers
+        if received is None:
+            return any(self.header(name) is not None for name in names)
+        return not names.encoded.isdisjoint(received)
+
+    @property
+    def response_headers(self) -> ResponseHeaders:
+        """Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value.
+
+        A header that is not valid cannot be added.
+        """
+        if self._response_headers is None:
+            self._response_headers = ResponseHeaders()
+        return self._response_headers
+
+    @property
+    def has_response_headers(self) -> bool:
+        """True if a policy has added headers for the response."""
+        return bool(self._response_headers)
 
     @property
     def priority(self) -> Priority:
@@ -109,6 +138,15 @@ class Submission:
         if priority not in PRIORITIES:
             raise ValueError(f"priority = {priority!r} is not one of {', '.join(PRIORITIES)}")
         self.rank = PRIORITIES.index(priority)
+
+    def tighten_caller_timeout(self, seconds: float) -> None:
+        """Note that the caller, with its retries, waits no longer than this from the first byte of the request.
+
+        Refusals after which a retry would come too late then say so. ``timeouts`` are not affected.
+        """
+        seconds = float(seconds)
+        if self.caller_timeout is None or seconds < self.caller_timeout:
+            self.caller_timeout = seconds
 
     @property
     def share(self) -> str:

@@ -50,6 +50,7 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
     """Queue the job, or refuse it."""
     job = event.job
     lane = job.lane
+    queue = lane.queue
     job.arrived = now
     refused = refusal(state, lane, job.size_bytes, job)
     if refused is not None:
@@ -62,12 +63,15 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
     job.start_by = NEVER if limits.queue is None else now + limits.queue
     job.finish_by = NEVER if limits.total is None else now - event.elapsed + limits.total
     state.jobs_live += 1
-    lane.queue.push(job, now)
-    if lane.batching is not None:
-        when = lane.batch_due(job)
-        if when < lane.due:
-            state.timers.arm(lane, when)
-    dispatching.dispatch(state, lane.pool, now)
+    # The queue need not see a job that it would neither hold nor shed.
+    may_start = lane.may_pass_queue and not queue.jobs and (limits.total is None or lane.is_plain)
+    if not (may_start and dispatching.start_at_once(state, job, now)):
+        queue.push(job, now)
+        if lane.batching is not None:
+            when = lane.batch_due(job)
+            if when < lane.due:
+                state.timers.arm(lane, when)
+        dispatching.dispatch(state, lane.pool, now)
     if job.state is QUEUED:
         if lane.is_plain:
             state.timers.arm(job, min(job.start_by, job.finish_by))

@@ -52,6 +52,26 @@ def dispatch(state: SchedulerState, pool: WorkerPool, now: float) -> None:
             sending_ahead.join_line(state, attempt, now)
 
 
+def start_at_once(state: SchedulerState, job: Job, now: float) -> bool:
+    """Give a job that has just arrived to a worker, past its empty queue; return False if it has to wait there.
+
+    The decision is the one that ``dispatch`` would make if the job were queued.
+    """
+    lane = job.lane
+    pool = lane.pool
+    if pool.only is None and any(other.queue.jobs for other in pool.lanes):
+        return False  # one of these may be next
+    worker = find_worker(pool, lane.units)
+    if worker is not None:
+        _begin(state, send(state, [job], worker, lane.units, now), now)
+        return True
+    worker = sending_ahead.find_brisk_worker(pool, lane, job.size_bytes)
+    if worker is None:
+        return False
+    sending_ahead.join_line(state, send(state, [job], worker, lane.units, now), now)
+    return True
+
+
 def next_job(pool: WorkerPool, now: float) -> Job | None:
     """Return the head of the lane with the least rank, among the lanes with an attempt that should go now."""
     lane = pool.only

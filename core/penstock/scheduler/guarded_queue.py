@@ -31,6 +31,7 @@ class GuardedQueue(FifoQueue):
     __slots__ = ("_fail", "_inner", "_marked", "_strays")
 
     sheds: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def __init__(self, inner: Queue, fail: Callable[[BaseException], HookError]) -> None:
         super().__init__()
@@ -152,8 +153,15 @@ class GuardedQueue(FifoQueue):
 
     def retry_after(self, now: float, /) -> float | None:
         """Return what the inner queue returns; None after a mistake."""
+        return self._seconds("retry_after", now)
+
+    def execution_seconds(self, now: float, /) -> float | None:
+        """Return what the inner queue returns; None after a mistake."""
+        return self._seconds("execution_seconds", now)
+
+    def _seconds(self, method: str, now: float) -> float | None:
         try:
-            seconds = self._inner.retry_after(now) if self._inner.sheds else None
+            seconds = getattr(self._inner, method)(now) if self._inner.sheds else None
             return None if seconds is None else float(seconds)
         except BaseException as error:
             self._fail(error)

@@ -89,8 +89,8 @@ class Job(Timed):
         self.start_by = NEVER  # moves only when the job is queued again
         self.finish_by = NEVER
         self.attempt: Attempt | None = None  # the one that runs it, or waits in a worker's line for it
-        self.attempts = 0  # tries in all, as the handler sees them
-        self.spent = 0  # tries that count against the retries; an innocent bystander's does not
+        self.attempts = 0  # the number of them, as the handler sees it
+        self.spent = 0  # attempts that count against the retries; an innocent bystander's does not
         self.deaths = 0  # workers that died while running it
         self.failure: HandlerError | None = None  # why it is tried again; None after a lost worker
         self.retry_at = NEVER  # while it backs off: when it is queued again

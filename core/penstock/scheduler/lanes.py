@@ -85,6 +85,7 @@ class Lane(Timed):
         "is_plain",
         "is_stream",
         "max_queue",
+        "may_pass_queue",
         "may_send_ahead",
         "most_ahead",
         "name",
@@ -118,6 +119,7 @@ class Lane(Timed):
         self.idempotent = spec.idempotent
         self.queue = spec.new_queue()
         self.is_plain = type(self.queue) is FifoQueue  # it never refuses or sheds, so it need not be asked
+        self.may_pass_queue = spec.batching is None and not getattr(self.queue, "sees_all", True)
         self.served = 0  # the sequence number of its latest turn that did not go to its oldest job
         self.retry = spec.retry
         # A job that was sent ahead may, very rarely, run twice: see the race in sending_ahead.py.
@@ -152,10 +154,11 @@ class Lane(Timed):
         return max(next(iter(self.queue.jobs)), self.served)
 
     def advise(self, error: PenstockError, now: float) -> PenstockError:
-        """Add to a refusal the time after which to try again, if the queue knows it; return the refusal."""
-        is_for_want_of_room = isinstance(error, (QueueFull, QueueTimeout, DeadlineInfeasible))
-        if is_for_want_of_room and self.queue.sheds and error.retry_after is None:
-            error.retry_after = self.queue.retry_after(now)
+        """Add to a refusal what the queue knows: when to try again, and how long that takes. Return the refusal."""
+        if isinstance(error, (QueueFull, QueueTimeout, DeadlineInfeasible)) and self.queue.sheds:
+            if error.retry_after is None:
+                error.retry_after = self.queue.retry_after(now)
+            error.execution_seconds = self.queue.execution_seconds(now)
         return error
 
     def waiting(self) -> list[Job]:

@@ -23,8 +23,8 @@ class Queue(Protocol):
     size_bytes:
         The sum of the jobs' sizes.
     sheds:
-        True if the queue recognizes deadlines that cannot be met. If False, ``give_up_at`` and ``retry_after`` are
-        never called.
+        True if the queue recognizes deadlines that cannot be met. If False, ``give_up_at``, ``retry_after`` and
+        ``execution_seconds`` are never called.
     """
 
     jobs: OrderedDict[int, Job]
@@ -67,6 +67,9 @@ class Queue(Protocol):
     def retry_after(self, now: float, /) -> float | None:
         """Return the seconds after which a refused caller should try again; None if unknown."""
 
+    def execution_seconds(self, now: float, /) -> float | None:
+        """Return the seconds that a job is expected to run for if it runs alone; None if unknown."""
+
     def learn(self, jobs: int, seconds: float, now: float, /) -> None:
         """Record that an attempt of ``jobs`` jobs, at least one still wanted, spent ``seconds`` in the user's code."""
 
@@ -80,6 +83,8 @@ class FifoQueue:
     __slots__ = ("jobs", "size_bytes")
 
     sheds: ClassVar[bool] = False
+    sees_all: ClassVar[bool] = False
+    """True if even a job without a deadline that could start at once must pass through the queue, which may shed it."""
 
     def __init__(self) -> None:
         # An OrderedDict and not a dict: finding the first key of a dict whose first keys were deleted is O(n).
@@ -131,6 +136,10 @@ class FifoQueue:
         return NEVER
 
     def retry_after(self, _now: float, /) -> float | None:
+        """Return None: unknown."""
+        return None
+
+    def execution_seconds(self, _now: float, /) -> float | None:
         """Return None: unknown."""
         return None
 

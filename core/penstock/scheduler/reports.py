@@ -141,7 +141,7 @@ class AbandonReport(msgspec.Struct):
 
 
 class RetryReport(msgspec.Struct):
-    """A job has failed with ``error`` in its try number ``attempt``, and is tried again after ``delay`` seconds."""
+    """A job has failed with ``error`` in its attempt number ``attempt``, and is tried again after ``delay`` seconds."""
 
     event: ClassVar[str] = "retry"
 

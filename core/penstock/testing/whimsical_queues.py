@@ -36,6 +36,7 @@ class WhimsicalQueue(FifoQueue):
     """
 
     sheds: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def __init__(self, seed: int) -> None:
         super().__init__()

@@ -201,7 +201,9 @@ class Batch:
     def _problem_with(self, returned: Any) -> str | None:
         """Return why ``returned`` cannot be the results of this batch, or None if it can."""
         wanted = f"for a batch of {len(self.decoded)}: return a list with one result, or one exception, for each"
-        is_sequence = hasattr(returned, "__len__") and hasattr(returned, "__getitem__")
+        # A data frame has a length, but iterates over the names of its columns.
+        is_frame = hasattr(returned, "columns")
+        is_sequence = hasattr(returned, "__len__") and hasattr(returned, "__getitem__") and not is_frame
         if not is_sequence or isinstance(returned, (str, bytes, bytearray, Mapping)):
             return f"predict returned a {type(returned).__name__} {wanted}"
         if len(returned) != len(self.decoded):

@@ -209,8 +209,9 @@ def test_check_json_is_one_document(tmp_path: Path) -> None:
     described = json.loads(result.stdout)
     assert described["app"] == "demo"
     assert [endpoint["path"] for endpoint in described["endpoints"]] == ["/square", "/score", "/upload"]
-    score = described["endpoints"][1]
-    assert score["timeouts"]["execution"] is None
+    square, score, _ = described["endpoints"]
+    assert (score["timeouts"]["execution"], square["timeouts"]["total"], square["batching"]) == (None, None, None)
+    assert described["pools"][0]["devices"] is None
     assert score["retries"] == {
         "max_attempts": 3,
         "on": ["ConnectionError"],

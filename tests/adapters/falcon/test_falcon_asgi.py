@@ -191,6 +191,9 @@ class Connection:
         self.stream = None
         self.is_last = False
 
+    def take_begun(self) -> None:
+        return None
+
     def end_after_response(self) -> None:
         self.is_last = True
 
@@ -215,6 +218,31 @@ def test_an_upload_ends_at_the_deadline(engine: FakeEngine, events: list[dict[st
         await exchange.run()
         assert (exchange.status, exchange.headers[b"connection"], engine.calls) == (408, b"close", [])
         assert engine.refused == ["request-timeout"]
+
+    run(test)
+
+
+def test_an_upload_ends_at_the_deadline_although_its_server_swallows_a_cancellation(engine: FakeEngine) -> None:
+    """As ``asyncio.wait_for`` does before Python 3.12, if a piece of the body comes at that moment."""
+
+    class Swallowing(Exchange):
+        has_swallowed = False
+
+        async def receive(self) -> dict[str, Any]:
+            try:
+                return await super().receive()
+            except asyncio.CancelledError:
+                if self.has_swallowed:
+                    raise
+                self.has_swallowed = True
+                return piece(b"x", more=True)
+
+    async def test() -> None:
+        exchange = Swallowing(limited(engine, 0.02), "/hasty")
+        task = exchange.start()
+        await task
+        assert (exchange.has_swallowed, exchange.status, engine.calls) == (True, 408, [])
+        assert task.cancelling() == 0
 
     run(test)
 

@@ -1,4 +1,4 @@
-"""The HTTP contract, the same for ASGI and WSGI: every test here runs against both."""
+"""The HTTP contract, the same for ASGI, for WSGI, and for requests that our server passes on without either."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import penstock_falcon
 from penstock import errors
 from penstock.response import Encoded
 from penstock_falcon.request_checks import RequestChecks
+from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 PROBLEM = "application/problem+json"
@@ -29,7 +30,7 @@ LARGEST_BODY = 100_000
 
 @dataclass
 class Kind:
-    """One of the two adapters, with the engine that fits it."""
+    """One way to serve, with the engine that fits it."""
 
     build: Callable[..., Any]
     falcon_app: Callable[..., Any]
@@ -37,11 +38,12 @@ class Kind:
 
     @property
     def is_async(self) -> bool:
-        return self.build is penstock_falcon.asgi
+        return self.build is not penstock_falcon.wsgi
 
 
 KINDS = {
     "asgi": Kind(penstock_falcon.asgi, falcon.asgi.App, FakeEngine),
+    "direct": Kind(direct, falcon.asgi.App, FakeEngine),
     "wsgi": Kind(penstock_falcon.wsgi, falcon.App, FakeThreadedEngine),
 }
 
@@ -645,3 +647,29 @@ def test_a_result_that_does_not_match_is_an_error_under_debug(kind: Kind) -> Non
         result = square(client)
         assert (result.status_code, result.json["error"]["code"]) == (500, "handler-error")
         assert "return annotation: Expected `float`, got `null`" in result.json["detail"]
+
+
+def test_a_chunk_that_does_not_match_is_logged_once(
+    client: falcon.testing.TestClient, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without ``--debug`` the chunks are sent, and the first mismatch of an endpoint is a warning."""
+    engine.script = stream(b"1", b'"two"', b"null")
+    with caplog.at_level(logging.WARNING):
+        results = [client.simulate_post("/count", json={"n": 3}) for _ in range(2)]
+    assert [result.content for result in results] == [b'1\n"two"\nnull\n'] * 2
+    (record,) = [record for record in caplog.records if "return annotation" in record.msg]
+    assert record.msg == "a chunk of count does not match its return annotation: Expected `int`, got `str`"
+
+
+def test_chunks_with_a_media_type_are_not_checked(kind: Kind) -> None:
+    """They are not JSON."""
+    engine = kind.engine_class(stream(b"x", head=Encoded(b"", "text/plain")))
+    client = falcon.testing.TestClient(kind.build(make_app(), engine=engine, debug=True))
+    assert client.simulate_post("/count", json={"n": 1}).content == b"x"
+
+
+def test_a_single_result_of_a_stream_is_not_checked(kind: Kind) -> None:
+    """A handler that is annotated to stream may refuse with a ``Response`` of its own."""
+    engine = kind.engine_class(lambda call: call.decide(Encoded(b'{"error":"no"}', None, 404)))
+    client = falcon.testing.TestClient(kind.build(make_app(), engine=engine, debug=True))
+    assert client.simulate_post("/count", json={"n": 1}).status_code == 404

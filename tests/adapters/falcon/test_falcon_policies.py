@@ -31,10 +31,12 @@ from penstock.hooks.registry import Registry
 from penstock_falcon._asgi.asgi_service import Lifespan
 from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon.exchange import Exchange
+from tests.adapters.falcon.direct_server import DirectConnection, DirectServer, direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
+    "direct": (direct, FakeEngine),
     "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
 }
 
@@ -195,6 +197,71 @@ def test_a_refusal_says_when_to_come_again(client: falcon.testing.TestClient, po
     assert 3 <= int(result.headers["retry-after"]) <= 6
 
 
+IN_VAIN = [
+    (errors.QueueFull(retry_after=5), 4.0, "false"),  # the caller has gone before the wait is over
+    (errors.QueueFull(retry_after=5), 60.0, "true"),
+    (errors.QueueFull(retry_after=5), None, "true"),
+    (errors.QueueTimeout(), 0.9, "false"),  # the shortest wait is a second
+    (errors.RateLimited(retry_after=5), 4.0, "false"),
+    (errors.DeadlineInfeasible(), 60.0, "true"),
+    (errors.DeadlineInfeasible(retryable=False), 60.0, "false"),
+    (errors.RequestTimeout(), 60.0, "true"),  # without a wait
+    (errors.RequestTimeout(), 0.0, "false"),
+    (errors.ExecutionTimeout(), 60.0, "false"),
+]
+
+
+@pytest.mark.parametrize(("error", "caller_timeout", "header"), IN_VAIN)
+def test_no_retry_is_advised_that_would_come_too_late(  # noqa: PLR0917 - pytest passes by name
+    client: falcon.testing.TestClient,
+    policies: Policies,
+    engine: FakeEngine,
+    error: errors.PenstockError,
+    caller_timeout: float | None,
+    header: str,
+) -> None:
+    """``x-should-retry`` is false if the caller's deadline, which its retries share, ends before ``Retry-After``."""
+
+    def limit(submission: Submission) -> None:
+        if caller_timeout is not None:
+            submission.tighten_caller_timeout(caller_timeout)
+
+    policies.limit = limit
+    engine.script = lambda call: call.decide(error)
+    result = square(client)
+    assert (result.status_code, result.headers["x-should-retry"]) == (error.status, header)
+
+
+def test_a_retry_needs_time_to_run_as_well(
+    client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine
+) -> None:
+    """The queue has said how long an attempt takes; that must fit between the wait and the caller's deadline."""
+    error = errors.QueueFull(retry_after=1)  # sent as 2 s at most
+    error.execution_seconds = 10.0
+    engine.script = lambda call: call.decide(error)
+    for seconds, header in ((10.5, "false"), (13.0, "true")):
+        policies.limit = lambda submission, seconds=seconds: submission.tighten_caller_timeout(seconds)
+        assert square(client).headers["x-should-retry"] == header
+
+
+def test_a_timeout_of_the_endpoint_begins_anew_with_a_retry(
+    client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine
+) -> None:
+    """So it does not rule out a retry, however short it is."""
+    policies.limit = lambda _submission: Timeouts(total=0.5)
+    engine.script = lambda call: call.decide(errors.QueueTimeout())
+    assert square(client).headers["x-should-retry"] == "true"
+
+
+@pytest.mark.parametrize("seconds", ["soon", None])
+def test_a_caller_timeout_that_is_no_number_names_the_plugin(
+    client: falcon.testing.TestClient, policies: Policies, engine: FakeEngine, seconds: Any
+) -> None:
+    """It is refused where it is set, so that the request fails with ``hook-error``."""
+    policies.limit = lambda submission: submission.tighten_caller_timeout(seconds)
+    assert square(client).json["type"] == "urn:penstock:hook-error"
+
+
 def test_headers_of_a_policy_are_on_the_result(client: falcon.testing.TestClient, policies: Policies) -> None:
     """On the good answer as well."""
     policies.admit = lambda submission: submission.response_headers.append(("ratelimit", '"a";r=1'))
@@ -272,7 +339,7 @@ def test_an_exchange_is_a_whole_submission() -> None:
     }
 
 
-@pytest.mark.parametrize("build", [penstock_falcon.asgi, penstock_falcon.wsgi], ids=list(KINDS))
+@pytest.mark.parametrize("build", [build for build, _ in KINDS.values()], ids=list(KINDS))
 def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resource answers it itself, and observers are notified, once."""
     told: list[RequestAnswered] = []
@@ -376,13 +443,14 @@ def abandonment(kind: tuple[Callable[..., Any], type[FakeEngine]]) -> BaseExcept
 def abandon_waits(abandonment: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the server abandon each request that waits for its job."""
 
-    async def wait(self: FakeCall) -> None:
+    async def wait(self: FakeCall | DirectConnection) -> None:
         raise abandonment
 
     def block(self: WsgiWatchedCall, timeout: float | None = None) -> None:
         raise abandonment
 
     monkeypatch.setattr(FakeCall, "wait", wait)
+    monkeypatch.setattr(DirectConnection, "wait", wait)
     monkeypatch.setattr(WsgiWatchedCall, "block", block)
 
 
@@ -402,7 +470,10 @@ def test_a_request_that_is_abandoned_while_its_job_runs(
         client.simulate_post(path, json={"input": 1} if path == "/square" else {"n": 1})
     assert [(record.status, record.code) for record in policies.answered] == [(499, "cancelled")]
     assert policies.answered[0].attempts == 1
-    assert (engine.calls[0].cancelled_because, engine.refused) == ("the request was cancelled", [])
+    # Without a task that could be cancelled, only the end of the connection abandons a request.
+    is_direct = type(client.app) is DirectServer and path == "/square"
+    why = "the client went away" if is_direct else "the request was cancelled"
+    assert (engine.calls[0].cancelled_because, engine.refused) == (why, [])
 
 
 @pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])

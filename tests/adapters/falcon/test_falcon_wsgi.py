@@ -12,6 +12,7 @@ from typing import Any
 
 import falcon
 import falcon.testing
+import msgspec
 import pytest
 
 import penstock_falcon
@@ -146,6 +147,26 @@ def test_a_failed_stream_says_so_and_never_ends_cleanly(application: Any, engine
     with pytest.raises(OSError) as cut:
         next(pieces)
     assert cut.value.errno == errno.ECONNRESET
+
+
+def test_a_chunk_that_does_not_match_its_annotation_ends_the_stream_under_debug(engine: FakeThreadedEngine) -> None:
+    """The chunks before it are sent, then an error that says why; the job is stopped."""
+    submitted = Submitted(engine)
+    application = penstock_falcon.wsgi(make_app(), engine=engine, debug=True)  # type: ignore[arg-type] # a fake
+    exchange = Exchange(application, "/count", b'{"n":3}').start()
+    call = submitted.wait()
+    call.begin_stream().yield_chunk(b"0")
+    exchange.join()
+    call.yield_chunk(b'"one"')
+    call.yield_chunk(b"2")
+    pieces = iter(exchange.response)
+    first, error = next(pieces).splitlines()
+    assert first == b"0"
+    assert "return annotation: Expected `int`, got `str`" in msgspec.json.decode(error)["error"]["message"]
+    with pytest.raises(OSError):
+        next(pieces)
+    exchange.response.close()  # type: ignore[attr-defined]
+    assert call.cancelled_because is not None
 
 
 def test_a_closed_stream_stops_its_job(application: Any, engine: FakeThreadedEngine) -> None:

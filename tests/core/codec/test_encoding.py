@@ -12,17 +12,18 @@ import re
 import types
 import uuid
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+import attrs
 import msgspec
 import numpy as np
 import pydantic
 import pytest
-from PIL import Image
 
 from penstock.app import App
 from penstock.errors import UNENCODABLE, DeclarationError, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Response
+from tests.core.codec import stand_ins
 from tests.core.codec.sample_types import Box, Colour, Name, Point, Relaxed, Tensor, codec, encode_chunk, square
 
 
@@ -34,8 +35,19 @@ class Score(pydantic.BaseModel):
     value: float
 
 
-class DataFrame:
-    __module__ = "pandas.core.frame"
+class Report(pydantic.BaseModel, arbitrary_types_allowed=True):
+    content: Any = None
+    array: np.ndarray | None = None
+
+
+@attrs.define
+class Pair:
+    first: Any
+    second: Any = None
+
+
+def nanoseconds(*texts: str) -> Any:
+    return np.array(texts, dtype="datetime64[ns]")
 
 
 # ---- results
@@ -76,6 +88,17 @@ class DataFrame:
         ({"a": 1}.values(), b"[1]"),
         (types.MappingProxyType({"a": None}), b'{"a":null}'),
         (Stamp(2026, 1, 2), b'"2026-01-02T00:00:00"'),
+        (collections.UserString("ab"), b'"ab"'),
+        ([Pair(np.int8(1))], b'[{"first":1,"second":null}]'),
+        (Report(content=[np.float32(1.5)], array=np.arange(2)), b'{"content":[1.5],"array":[0,1]}'),
+        (np.ma.array([1, 2], mask=[False, True]), b"[1,null]"),
+        (nanoseconds("2026-01-02T00:00:00.000000001"), b'["2026-01-02T00:00:00.000000001"]'),
+        (nanoseconds("2026-01-02T00:00:00.000001000"), b'["2026-01-02T00:00:00.000001"]'),
+        (np.ma.array(nanoseconds("2026-01-02", "NaT"), mask=[False, True]), b'["2026-01-02T00:00:00",null]'),
+        (np.timedelta64(-1, "ns"), b'"-PT0.000000001S"'),
+        (np.timedelta64(1500, "ms"), b'"PT1.5S"'),
+        (stand_ins.timedelta(1_000), b'"PT0.000001S"'),
+        (stand_ins.timedelta(86_400_000_000_001), b'"P1DT0.000000001S"'),
     ],
     ids=repr,
 )
@@ -129,20 +152,29 @@ def _cycle() -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (object(), r"object at \$$"),
+        (object(), r"object at \$; return a dict, list, string or number, a dataclass or a struct in its place"),
         ([Tensor()], r"Tensor at \$\[0\]; convert it with \.tolist"),
         (np.array([1j]), r"numpy.ndarray of dtype complex128 at \$"),
-        ({"a": [1, object()]}, r"object at \$\.a\[1\]$"),
-        (_Treacherous({"x": 1j}), r"complex at \$\.inner\.x$"),
-        (Box(1, object()), r"object at \$\.corner$"),
-        ({"a": np.array([None])}, r"numpy.ndarray of dtype object at \$\.a"),
-        ({"a": {(1, 2): 3}}, r"dict with keys of type tuple at \$\.a; write int\(key\)"),
+        ({"a": [1, object()]}, r"object at \$\.a\[1\]; "),
+        (_Treacherous({"x": 1j}), r"complex at \$\.inner\.x; write \[it\.real, it\.imag\]"),
+        (Box(1, object()), r"object at \$\.corner; "),
+        ({"a": np.array([None])}, r"numpy.ndarray of dtype object at \$\.a; convert it with \.tolist"),
+        (Pair([Report(content={"x": Tensor()})]), r"Tensor at \$\.first\[0\]\.content\.x; convert"),
+        (pydantic.RootModel[Any]([Tensor()]), r"Tensor at \$\[0\]; convert"),
+        (collections.deque([1j]), r"complex at \$\[0\]; write"),
+        (types.MappingProxyType({"a": 1j}), r"complex at \$\.a; write"),
+        (Report(content=stand_ins.NaT), r"NaTType at \$\.content; write None"),
+        (Report(content=b"\xff"), r"bytes at \$\.content .*; write model_config .*base64"),
+        (np.timedelta64(1, "M"), r"timedelta64 at \$ \(ValueError: a timedelta64 in months has no fixed length\)"),
+        (np.array([1], "m8"), "a timedelta64 in no unit has no fixed length"),
+        (np.timedelta64(10**9, "D"), "a timedelta64 is too large"),
+        (np.datetime64("30000-01-01"), r"dates are written with the years 1 to 9999\); write str\(it\)"),
+        (np.datetime64("300000-01-01"), "dates are written with the years 1 to 9999"),
+        ({"a": {(1, 2): 3, "b": 4}}, r"dict with keys of type tuple at \$\.a; write {str\(key\): value for key"),
         ([["\ud800"]], r"str at \$\[0\]\[0\] \(UnicodeEncodeError"),
         (10**5000, r"int at \$ \(ValueError"),
         (_cycle(), "nested too deeply, or contains itself"),
-        ({"a": (number for number in [1])}, r"generator at \$\.a; .* write a list"),
-        (Image.new("1", (2, 2)), r"PIL.Image.Image at \$; write buffer = io.BytesIO"),
-        (DataFrame(), r"pandas.core.frame.DataFrame at \$; write frame.to_dict"),
+        ({"a": (number for number in [1])}, r"generator at \$\.a; write list\(it\)"),
         (Response(object()), "the content of the Response"),
         (Response("\ud800"), "UTF-8"),
     ],
@@ -160,8 +192,37 @@ def test_whatever_a_result_does_is_a_handler_error() -> None:
     class Hostile(pydantic.BaseModel):
         a: Any
 
-    with pytest.raises(HandlerError, match="Hostile"):
+    with pytest.raises(HandlerError, match=r"object at \$\[0\]\.a"):
         codec(square).encode([Hostile(a=object())])
+
+
+def test_a_model_that_fails_as_a_whole_is_named_itself() -> None:
+    """No field is blamed for what a serialiser, a computed field or a ``model_dump`` of the model's own raises."""
+
+    class Serialised(pydantic.BaseModel):
+        x: int = 1
+
+        @pydantic.model_serializer
+        def fail(self) -> int:
+            raise LookupError("nothing")
+
+    class Computed(pydantic.BaseModel):
+        x: int = 1
+
+        @pydantic.computed_field  # type: ignore[prop-decorator] # as pydantic's documentation says
+        @property
+        def fail(self) -> int:
+            raise LookupError("nothing")
+
+    class Dumped(pydantic.BaseModel):
+        x: int = 1
+
+        def model_dump(self, *, mode: str = "json") -> Any:  # type: ignore[override] # some do
+            raise LookupError("nothing")
+
+    for model in (Serialised(), Computed(), Dumped()):
+        with pytest.raises(HandlerError, match=rf"{type(model).__name__} at \$\[0\] \(.*nothing\)"):
+            codec(square).encode([model])
 
 
 # ---- NaN
@@ -173,7 +234,39 @@ NAN_CASES = [
     (Score(value=math.nan), "nan at $.value"),
     (np.array([[0.0, 1.0], [2.0, math.nan]]), "nan at $[1][1]"),
     ({"a": np.float32(math.inf)}, "inf at $.a"),
+    ([decimal.Decimal("NaN")], "NaN at $[0]"),
+    ({"a": {decimal.Decimal("-Infinity"): 1}}, "the key -Infinity at $.a"),
+    ([{math.nan: 1}], "the key nan at $[0]"),
+    ({-math.inf: [1, 2]}, "the key -inf at $"),
+    ({stand_ins.NaT: 1}, "the key nan at $"),
+    ([stand_ins.NaT], "nan at $[0]"),
+    ([np.datetime64("NaT")], "nan at $[0]"),
+    (nanoseconds("2026-01-02", "NaT"), "nan at $[1]"),
+    (np.timedelta64("NaT", "s"), "nan at $"),
+    (Report(content={"a": [math.nan]}), "nan at $.content.a[0]"),
+    ([Report(array=np.array([math.inf]))], "inf at $[0].array[0]"),
 ]
+
+
+LONG = ["text"] * 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ([LONG, math.nan], "nan at $[1]"),
+        ({math.nan: [0.1] * 1000}, "the key nan at $"),
+        ([LONG, {math.inf: 1}], "the key inf at $[1]"),
+        ([LONG, decimal.Decimal("NaN")], "NaN at $[1]"),
+        ([decimal.Decimal("-Infinity"), *LONG], "-Infinity at $[0]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_large_results_are_searched_as_well(value: Any, place: str) -> None:
+    """NaN and infinities are found in results of any size."""
+    with pytest.raises(HandlerError, match=re.escape(place)):
+        codec(square).encode(value)
+    assert codec(square).encode([LONG, [0.5] * 1000, "NaN", {"inf": 1}]).media_type is None
 
 
 @pytest.mark.parametrize(("value", "place"), NAN_CASES, ids=repr)
@@ -197,9 +290,25 @@ def test_nan_may_be_null() -> None:
         App("tests", nan="none")  # type: ignore[arg-type] # wrong on purpose
 
 
+def test_a_model_may_replace_nan_itself() -> None:
+    """A serialiser that replaces NaN, be it for JSON only, has the last word."""
+
+    def replaced(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    class Careful(pydantic.BaseModel):
+        always: Annotated[float, pydantic.PlainSerializer(replaced)]
+        in_json: Annotated[float, pydantic.PlainSerializer(replaced, when_used="json")]
+
+    assert codec(square).encode(Careful(always=math.nan, in_json=math.nan)).body == b'{"always":null,"in_json":null}'
+
+
 def test_null_and_the_word_null_are_no_nan() -> None:
-    """A result may have None in it, and text about null."""
+    """A result may have None in it, and text about null, NaN and infinity."""
     its = codec(square)
+    assert its.encode({"nan": "NaN", "inf": "-Infinity"}).body == b'{"nan":"NaN","inf":"-Infinity"}'
+    assert its.encode([decimal.Decimal("1e400"), None]).body == b'["1E+400",null]'
+    assert its.encode(Report(content=[pydantic.AnyUrl("http://a"), None])).body.startswith(b'{"content":["http://a/",')
     assert its.encode([None, "null", {"null": 1}, {1.5: None}]).body == b'[null,"null",{"null":1},{"1.5":null}]'
 
 

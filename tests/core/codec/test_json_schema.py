@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Annotated
 
 import msgspec
@@ -46,3 +46,16 @@ def test_schemas_of_whole_bodies_are_as_strict_as_the_reader() -> None:
     assert codec(model).output_schema() == {}
     assert codec(nested).input_schema()["properties"]["a"]["type"] == "array"
     assert codec(nested).output_schema() == {"type": "null"}
+
+
+def test_an_iterable_is_an_array_unless_it_is_streamed() -> None:
+    """``-> Iterable[T]`` describes the chunks of a generator, and the whole result of any other handler."""
+
+    def whole() -> Iterable[int]:
+        return [1]
+
+    def streamed() -> Iterable[int]:
+        yield 1
+
+    assert codec(whole).output_schema() == {"type": "array", "items": {"type": "integer"}}
+    assert codec(streamed).output_schema() == {"type": "integer"}

@@ -123,7 +123,7 @@ def _iterator(a: Iterator[int]) -> None: ...
         (_two_contexts, "a and b are each a Context; keep one"),
         (_array, r"parameter `a`: numpy.ndarray cannot be decoded from JSON; use list\[float\]"),
         (_nested_array, r"parameter `a`: numpy.float32 cannot be decoded from JSON"),
-        (_complex, "complex cannot be decoded from JSON; use built-in types"),
+        (_complex, r"complex cannot be decoded from JSON; use tuple\[float, float\]"),
         (_union, "parameter `a`.*cannot be used"),
         (_undefined, "'Missing' of the parameter `a` cannot be resolved"),
         (_no_type, "parameter `a`"),

@@ -11,6 +11,7 @@ import pytest
 
 from penstock.engine.processes import output_pump
 from penstock.engine.processes.output_pump import LINES_PER_TURN, MOST_LAST_LINES, OutputPump
+from penstock.eventlog.import_records import ImportRecords
 from penstock.wire import SHARED_BYTES, WORD_LOG_KEY, Log, WireError, log_mark, pack_log, unpack_log
 
 
@@ -49,12 +50,14 @@ class StepReactor:
 class Fixture:
     """A pump with the worker's end of its pipe, and what it has logged."""
 
-    def __init__(self, caplog: pytest.LogCaptureFixture, mark: bytes = b"") -> None:
+    def __init__(
+        self, caplog: pytest.LogCaptureFixture, mark: bytes = b"", imports: ImportRecords | None = None
+    ) -> None:
         caplog.set_level(logging.DEBUG, "penstock")
         self.records = caplog.records
         self.reactor = StepReactor()
         reader, self.writer = os.pipe()
-        self.pump = OutputPump(self.reactor, reader, "default/0", mark)  # type: ignore[arg-type]
+        self.pump = OutputPump(self.reactor, reader, "default/0", mark, imports)  # type: ignore[arg-type]
 
     def write(self, text: bytes) -> None:
         os.write(self.writer, text)
@@ -159,6 +162,24 @@ def test_a_record_that_was_cut_off_is_text(caplog: pytest.LogCaptureFixture) -> 
     fixture.close()
     [record] = fixture.records
     assert record.event == "output"  # type: ignore[attr-defined]
+
+
+def test_a_record_of_the_import_is_shown_once_for_all_processes(caplog: pytest.LogCaptureFixture) -> None:
+    """Each process imports the app. A record that one of them logs twice is shown twice."""
+    imports = ImportRecords()
+    zygote, worker = Fixture(caplog, MARK, imports), Fixture(caplog, MARK, imports)
+
+    def write(fixture: Fixture, *messages: str, is_import: bool = True) -> None:
+        for message in messages:
+            fixture.write(pack_log(MARK, Log(logging.INFO, "model", 1.0, message, "", [], is_import)).encode())
+        fixture.reactor.turn()
+
+    write(zygote, "a", "a", "b")
+    write(worker, "a", "a", "a", "c")
+    write(worker, "a", is_import=False)
+    assert zygote.logged() == ["a", "a", "b", "a", "c", "a"]
+    zygote.close()
+    worker.close()
 
 
 def test_the_mark_is_the_engines_secret() -> None:

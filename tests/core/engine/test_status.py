@@ -44,8 +44,11 @@ def test_it_shows_pools_workers_and_attempts() -> None:
 
 
 def test_a_place_between_two_workers_is_restarting() -> None:
-    """The place is listed, without a process in it."""
+    """The place is listed, without a process in it. Values that are not known yet are None: null in JSON."""
     rendered = page_of(FakeEngine()).render(["not started"])
+    assert rendered["pools"]["default"]["failure"] is None
+    lane = rendered["endpoints"]["lane"]
+    assert (lane["queue_seconds"], lane["execution_seconds"]) == (None, None)
     assert (rendered["ready"], rendered["reasons"]) == (False, ["not started"])
     [place] = rendered["pools"]["default"]["workers"]
     assert (place["state"], place["pid"], place["since"], place["attempts"]) == ("restarting", None, None, [])

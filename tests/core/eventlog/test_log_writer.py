@@ -140,6 +140,8 @@ def test_logging_to_a_full_pipe_does_not_wait(pipe: tuple[int, int]) -> None:
         text = b""
         while b'"event": "log-dropped"' not in text:
             text += os.read(pipe[0], 1 << 20)
+        os.close(pipe[0])
+        logging.getLogger("penstock").handlers[0].flush()  # before the descriptor's number belongs to another file
     stream.close()
 
 
@@ -235,3 +237,4 @@ def test_the_thread_starts_with_the_first_line(pipe: tuple[int, int]) -> None:
     assert threading.active_count() == before
     log.put(LINE)
     wait_until(lambda: threading.active_count() == before + 1, "the thread")
+    assert log.flush(5.0)  # before the descriptor's number belongs to another file

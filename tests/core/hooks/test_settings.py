@@ -32,7 +32,8 @@ class Everything(PluginSettings, frozen=True):
     sizes: list[int] = msgspec.field(default_factory=list)
     limits: dict[str, float] = msgspec.field(default_factory=dict)
     pair: tuple[int, str] | None = None
-    key: Secret | None = None
+    label: str | None = "a"
+    key: Secret | None = "k"
     keys: dict[str, Key] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -142,6 +143,10 @@ def test_a_named_file_must_exist_and_have_settings(tmp_path: Path, text: str | N
         ("mode", "fast", "fast"),
         ("limit", "0.5", 0.5),
         ("limit", "null", None),
+        ("label", "null", None),
+        ("label", "none", "none"),
+        ("key", "null", None),
+        ("name", "null", "null"),
         ("scopes", "read, write,", ("read", "write")),
         ("scopes", '["a,b", "c"]', ("a,b", "c")),
         ("scopes", "", ()),

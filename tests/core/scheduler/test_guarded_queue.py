@@ -265,12 +265,12 @@ def test_a_mistake_about_a_deadline_is_a_never(reply: Callable[[], Any]) -> None
 def test_mistakes_about_advice_and_lessons_change_nothing() -> None:
     """Each of these mistakes is only reported."""
     engine, queue, told, jobs = waiting(1, max_queue=1)
-    queue.breaks |= {"retry_after": raises, "learn": raises}
+    queue.breaks |= {"retry_after": raises, "execution_seconds": raises, "learn": raises}
     refused = engine.submit()
-    assert (code(refused), refused.outcome.retry_after) == ("queue-full", None)
+    assert (code(refused), refused.outcome.retry_after, refused.outcome.execution_seconds) == ("queue-full", None, None)
     engine.advance(3.0)
     assert code(jobs[0]) == "ok"
-    assert len(told) == 3
+    assert len(told) == 4
 
 
 def test_a_queue_that_does_not_shed_is_not_asked_through_the_guard_either() -> None:
@@ -279,8 +279,8 @@ def test_a_queue_that_does_not_shed_is_not_asked_through_the_guard_either() -> N
     queue = Breakable()
     queue.sheds = False
     guard = GuardedQueue(queue, told)
-    queue.breaks = {"give_up_at": raises, "retry_after": raises}
+    queue.breaks = {"give_up_at": raises, "retry_after": raises, "execution_seconds": raises}
     job = Job(ready(lane()).scheduler.lanes["lane"], lane().timeouts)
     guard.push(job, 0.0)
-    assert (guard.give_up_at(job, 0.0), guard.retry_after(0.0)) == (NEVER, None)
+    assert (guard.give_up_at(job, 0.0), guard.retry_after(0.0), guard.execution_seconds(0.0)) == (NEVER, None, None)
     assert told == []

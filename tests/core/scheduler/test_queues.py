@@ -30,6 +30,7 @@ class Strict(FifoQueue):
     """A queue that sheds jobs as a test demands, and keeps a diary."""
 
     sheds: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def __init__(self, *, refuses: PenstockError | None = None, advice: float | None = None) -> None:
         super().__init__()
@@ -37,6 +38,7 @@ class Strict(FifoQueue):
         self.hopeless: dict[Any, float] = {}  # by the job's share
         self.refuses = refuses
         self.advice = advice
+        self.expects: float | None = None
 
     def remove(self, job: Job, why: str, now: float) -> None:
         self.diary.append(("remove", why, now))
@@ -52,6 +54,9 @@ class Strict(FifoQueue):
 
     def retry_after(self, now: float) -> float | None:
         return self.advice
+
+    def execution_seconds(self, now: float) -> float | None:
+        return self.expects
 
     def learn(self, jobs: int, seconds: float, now: float) -> None:
         self.diary.append(("learn", jobs, round(seconds, 6), round(now, 6)))
@@ -142,6 +147,30 @@ def test_the_queue_is_asked_before_the_body_is_read() -> None:
     target.max_queue = 0
     assert isinstance(scheduler.refusal(target), QueueFull)
     assert len(queue.told("refusal")) == 2
+
+
+# ---- which jobs pass it
+
+
+@pytest.mark.parametrize("sees_all", [False, True])
+def test_a_job_that_can_start_at_once_need_not_pass_through_an_empty_queue(*, sees_all: bool) -> None:
+    """Unless the queue wants to see every job. One with a deadline is shown to a queue that may shed it."""
+
+    class Seeing(Strict):
+        def push(self, job: Job, now: float) -> None:
+            self.diary.append(("push", job))
+            super().push(job, now)
+
+    Seeing.sees_all = sees_all
+    queue = Seeing()
+    engine = ready(strict(queue))
+    first = engine.submit()
+    second, third = engine.submit(), engine.submit()
+    assert [job.attempts for job in (first, second, third)] == [1, 0, 0]
+    assert len(queue.told("push")) == (3 if sees_all else 2)
+    engine.advance(1.0)
+    dated = engine.submit(timeouts=Timeouts(total=5.0))
+    assert (dated.attempts, queue.told("push")[-1][1]) == (1, dated)
 
 
 # ---- which jobs are shed
@@ -275,9 +304,10 @@ def test_the_queue_is_told_why_a_job_leaves() -> None:
     ],
 )
 def test_refusals_say_when_to_try_again(options: dict[str, Any], share: str, answer: str) -> None:
-    """The queue knows how fast it drains; if it does not, the refusal has no advice."""
+    """The queue knows how fast it drains and how long a job takes; if it does not, the refusal has no advice."""
     for advice in (2.5, None):
         queue = Strict(advice=advice)
+        queue.expects = advice and advice / 2
         engine = ready(strict(queue, **{"max_queue": 5} | options))
         engine.scheduler.lanes["lane"].max_queue = 5
         engine.submit(behaviour=Behaviour.SLOW)
@@ -286,6 +316,7 @@ def test_refusals_say_when_to_try_again(options: dict[str, Any], share: str, ans
         job = engine.submit(share=share)
         engine.advance(0.2)
         assert (code(job), job.outcome.retry_after) == (answer, advice)
+        assert job.outcome.execution_seconds == queue.expects
 
 
 def test_the_queue_s_own_refusal_keeps_its_own_advice() -> None:

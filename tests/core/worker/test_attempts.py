@@ -166,10 +166,11 @@ def test_batch_of_wrong_length(workers):
     assert all(result.detail.startswith("predict returned 3 results for a batch of 4") for result in results)
 
 
-def test_batch_that_is_no_list(workers):
-    """A mapping has a length and no order: every job of the batch fails."""
-    workers("batches").run("not-a-list", 1, 2)
-    assert all("predict returned a dict" in result.detail for result in workers("batches").done().results)
+@pytest.mark.parametrize(("name", "kind"), [("not-a-list", "dict"), ("frame", "DataFrame")])
+def test_batch_that_is_no_list(workers, name, kind):
+    """A mapping has no order, and a data frame iterates over its columns: every job of the batch fails."""
+    workers("batches").run(name, 1, 2)
+    assert all(f"predict returned a {kind} for" in result.detail for result in workers("batches").done().results)
 
 
 def test_batch_with_bad_items(workers):

@@ -79,10 +79,10 @@ def program_with(channel: FullAtTimes) -> tuple[Program, Loop]:
     return program, loop
 
 
-@pytest.mark.parametrize("tries", [{1}, {2}, {3}, {4}, {2, 4}, {1, 3}])
-def test_a_stream_that_found_the_socket_full_goes_on(tries: set[int]) -> None:
-    """Whichever attempt to write fails, the stream ends by itself, or the loop has been asked to call back."""
-    channel = FullAtTimes(tries)
+@pytest.mark.parametrize("writes", [{1}, {2}, {3}, {4}, {2, 4}, {1, 3}])
+def test_a_stream_that_found_the_socket_full_goes_on(writes: set[int]) -> None:
+    """Whichever write fails, the stream ends by itself, or the loop has been asked to call back."""
+    channel = FullAtTimes(writes)
     program, loop = program_with(channel)
     program.receive(pack(Run(1, "count", math.inf, [Work(msgspec.json.encode({"n": 3}))])))
     for _ in range(loop.flushes_asked_for):

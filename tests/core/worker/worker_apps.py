@@ -274,6 +274,17 @@ def not_a_list(batch: list[float]) -> object:
     return {item: item for item in batch}
 
 
+class DataFrame(list):
+    """As a data frame of one column for each of two jobs, it has their number as its length."""
+
+    columns = ("one", "two")
+
+
+@app.endpoint("/frame", pool="batches", batching=Batching(max_size=8))
+def frame(batch: list[float]) -> object:
+    return DataFrame(DataFrame.columns)
+
+
 @app.endpoint("/array", pool="batches", batching=Batching(max_size=8))
 def array(batch: list[float]) -> object:
     import numpy

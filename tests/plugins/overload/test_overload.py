@@ -300,6 +300,25 @@ def test_a_deadline_shorter_than_an_execution_is_refused_at_the_door() -> None:
     assert queue.refusal(new(total=0.06), 0.0) is None
     assert queue.refusal(new(), 0.0) is None
     assert queue.refusal(None, 0.0) is None
+    assert queue.execution_seconds(0.0) == pytest.approx(0.05)
+
+
+def test_a_refusal_is_final_only_if_an_empty_queue_would_not_help() -> None:
+    """Where the queue is merely long, a retry may meet the same timeout; where the work takes longer, none can."""
+    queue, new = Fifo(), Jobs()
+    for _ in range(10):
+        queue.learn(1, 0.1, 0.0)
+    filled(queue, [new() for _ in range(12)])
+    drained(queue, 0.0, seconds=0.1, most=2)
+    for total, retryable in ((0.05, False), (0.9, True)):
+        refusal = queue.refusal(new(total=total), 0.1)
+        assert isinstance(refusal, DeadlineInfeasible)
+        assert refusal.retryable is retryable
+
+
+def test_an_unknown_execution_time_rules_out_no_retry() -> None:
+    """Until an attempt has ended, nothing is known."""
+    assert Fifo().execution_seconds(0.0) is None
 
 
 def test_a_wait_that_is_too_long_is_refused_at_the_door() -> None:

@@ -170,6 +170,24 @@ def test_a_deadline_that_has_passed_starts_nothing(name: str, value: str) -> Non
     with pytest.raises(DeadlineInfeasible, match=f"^{name}: ") as caught:
         ask({name: value})
     assert (caught.value.status, caught.value.code) == (503, "deadline-infeasible")
+    assert not caught.value.retryable
+
+
+def test_retries_share_the_callers_deadline() -> None:
+    """The tightest counts. The read timeout of the OpenAI client does not: each of its retries waits as long again."""
+    of = endpoint()
+    asked = submission(of, {"X-Request-Timeout": "9", "grpc-timeout": "4S", "x-stainless-read-timeout": "1"})
+    found = policy(of)(asked)
+    assert found is not None
+    assert (found.total, asked.caller_timeout) == (1, 4)
+
+
+def test_the_operators_limits_are_not_the_callers_deadline() -> None:
+    """A limit of the server's begins anew with each retry."""
+    of = endpoint()
+    asked = submission(of)
+    assert policy(of, default={"total": 3})(asked) == Timeouts(total=3)
+    assert asked.caller_timeout is None
 
 
 def test_a_read_timeout_says_nothing_about_a_stream() -> None:

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from penstock.engine.processes.crash_traces import new_crash_filter
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
-from penstock.eventlog import log_foreign, log_output
+from penstock.eventlog import log_output, log_stream_record
+from penstock.eventlog.import_records import ImportRecords
 from penstock.eventlog.log_writer import is_congested
+from penstock.eventlog.stream_records import StreamRecord
 from penstock.wire import WireError, unpack_log
 
 READ_BYTES: Final = 1 << 16
@@ -47,13 +49,18 @@ class OutputPump:
         The name of the process.
     mark:
         The mark in front of log records; ``b""`` if the process sends none.
+    imports:
+        The log records of the import, of all processes of the engine.
     """
 
-    def __init__(self, reactor: Reactor, fd: int, name: str, mark: bytes = b"") -> None:
+    def __init__(
+        self, reactor: Reactor, fd: int, name: str, mark: bytes = b"", imports: ImportRecords | None = None
+    ) -> None:
         self._reactor = reactor
         self._fd = fd
         self._name = name
         self._mark = mark
+        self._is_new_import = (imports or ImportRecords()).of_process()
         self._lines: deque[bytes] = deque()  # complete, and not yet logged
         self._partial = b""
         self._is_shown = new_crash_filter()
@@ -140,14 +147,15 @@ class OutputPump:
         except WireError:  # it was cut off when its worker died
             self._log_text(record)
             return
-        fields: dict[str, Any] = {"worker": self._name}
+        if log.is_import and not self._is_new_import((log.level, log.logger, log.message)):
+            return
+        fields: dict[str, Any] = {}
         if len(log.request_ids) == 1:
             fields["request_id"] = log.request_ids[0]
         elif log.request_ids:
             fields["request_ids"] = log.request_ids
-        if log.traceback:
-            fields["traceback"] = log.traceback
-        log_foreign(log.level, log.logger, log.message, log.time, fields)
+        said = StreamRecord(log.level, log.logger, log.time, log.message, log.traceback)
+        log_stream_record(said, self._name, fields)
 
     def close(self) -> None:
         """Log the bytes left in the pipe, and close it: a grandchild may hold the other end open indefinitely."""

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.processes.process_handle import ProcessHandle
 from penstock.engine.reactors.reactor import Reactor
+from penstock.eventlog.import_records import ImportRecords
 from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer, SendBuffer
 from penstock.wire import (
     SHARED_BYTES,
@@ -76,6 +77,7 @@ class WorkerLink:
         on_broken: Callable[[WorkerLink, str], None],
         *,
         on_end: Callable[[WorkerLink], None],
+        imports: ImportRecords | None = None,
     ) -> None:
         self.worker = worker
         self.name = name
@@ -107,7 +109,7 @@ class WorkerLink:
             output, their_output = os.pipe()
             undo.callback(os.close, their_output)
             undo.callback(os.close, output)
-            self._output = OutputPump(reactor, output, name, log_mark(self._words))
+            self._output = OutputPump(reactor, output, name, log_mark(self._words), imports)
             undo.callback(reactor.watch_readable, output, None)
             reactor.watch_readable(self._socket.fileno(), self._on_readable)
             undo.pop_all()

@@ -139,9 +139,16 @@ class WorkerProcesses:
         self._keep_descriptors()
 
     def _create_link(self, worker: int, name: str) -> WorkerLink:
-        events = self._events
+        events, imports = self._events, self._zygotes.imports
         return WorkerLink(
-            self._reactor, self._buffer, worker, name, events.on_messages, events.on_broken, on_end=self._on_end
+            self._reactor,
+            self._buffer,
+            worker,
+            name,
+            events.on_messages,
+            events.on_broken,
+            on_end=self._on_end,
+            imports=imports,
         )
 
     def _spawn_waiting(self) -> None:

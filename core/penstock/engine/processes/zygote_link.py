@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
+from penstock.eventlog.import_records import ImportRecords
 from penstock.hooks.settings import PREFIX
 from penstock.wire import (
     Exited,
@@ -24,6 +26,7 @@ from penstock.wire import (
     Spawned,
     SpawnFailed,
     WireError,
+    mark_of,
     pack,
 )
 
@@ -65,6 +68,8 @@ class ZygoteLink:
         The time for the import; None for no limit.
     events:
         Receives the reports.
+    imports:
+        The log records of the import, of all processes of the engine.
 
     Attributes
     ----------
@@ -81,7 +86,14 @@ class ZygoteLink:
         If the process cannot be started. Nothing is left open then.
     """
 
-    def __init__(self, reactor: Reactor, load: Load, load_seconds: float | None, events: ZygoteEvents) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        load: Load,
+        load_seconds: float | None,
+        events: ZygoteEvents,
+        imports: ImportRecords | None = None,
+    ) -> None:
         self.is_loaded = False
         self.has_failed = False
         self.workers: set[int] = set()
@@ -104,7 +116,8 @@ class ZygoteLink:
             undo.callback(self._end_process)
             self._pidfd = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else -1
             undo.pop_all()
-        self._output = OutputPump(reactor, output, "zygote")
+        load.log_mark = mark_of(secrets.randbits(64), secrets.randbits(64))
+        self._output = OutputPump(reactor, output, "zygote", load.log_mark, imports)
         self._send_load(load)
         self._socket.setblocking(False)
         reactor.watch_readable(self._socket.fileno(), self._on_readable)

@@ -9,6 +9,7 @@ from typing import Protocol
 from penstock.engine.processes.zygote_link import ZygoteLink
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
+from penstock.eventlog.import_records import ImportRecords
 from penstock.wire import Load, Message, Spawn
 
 
@@ -43,6 +44,8 @@ class Zygotes:
     ----------
     is_wanted:
         True while workers may have to be started.
+    imports:
+        The log records of the import, of these processes and their workers.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Zygotes:
         self._retired: list[ZygoteLink] = []
         self.is_wanted = False
         self._is_closed = False
+        self.imports = ImportRecords()
 
     @property
     def is_present(self) -> bool:
@@ -76,7 +80,7 @@ class Zygotes:
             If the process cannot be started. It is still missing then.
         """
         if self.is_wanted and self._current is None:
-            self._current = ZygoteLink(self._reactor, self._load(), self._load_seconds, self)
+            self._current = ZygoteLink(self._reactor, self._load(), self._load_seconds, self, self.imports)
 
     def spawn(self, message: Spawn, descriptors: list[int]) -> None:
         """Request a worker; see ``ZygoteLink.spawn``."""

@@ -21,7 +21,7 @@ from penstock.worker import forks
 from penstock.worker.attempts import LiveEndpoint
 from penstock.worker.channel import Channel
 from penstock.worker.interrupts import InterruptGuard
-from penstock.worker.log_records import send_records
+from penstock.worker.log_records import import_of_app, send_records
 from penstock.worker.models import Models, SetupError
 from penstock.worker.process.process_setup import become_worker
 from penstock.worker.program import Program, WorkerRuntime
@@ -98,7 +98,9 @@ class _WorkerMain:
     def run(self, load_app: Callable[[], App]) -> int:
         """Load the app and serve its pool; return the exit status."""
         try:
-            pool = load_app().pools[self._spawn.pool]
+            with import_of_app():
+                app = load_app()
+            pool = app.pools[self._spawn.pool]
         except BaseException as error:
             return self._report_setup_failure(SetupError.of("", error))
         run: Callable[..., int] = preload_runtime(pool.runtime).run

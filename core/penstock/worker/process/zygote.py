@@ -38,6 +38,7 @@ from penstock.wire import (
 from penstock.worker import forks
 from penstock.worker.failure_reports import user_traceback
 from penstock.worker.interrupts import ignore
+from penstock.worker.log_records import import_of_app, send_records
 from penstock.worker.process import exec_worker, process_setup
 from penstock.worker.process.fork_hazards import find_fork_hazards
 from penstock.worker.process.worker_main import WorkerDescriptors, preload_runtime, run_worker
@@ -119,6 +120,8 @@ class Zygote:
 
     def _import(self, load: Load) -> None:
         self._load = load
+        if load.log_mark:
+            send_records(load.log_mark)
         if load.start_method == "fresh":
             # Not imported here: a model that is built at import would take its memory, or its GPU's, once more.
             self._must_exec = True
@@ -127,7 +130,8 @@ class Zygote:
             return
         began = perf_counter()
         try:
-            self._app = loader.load(load)
+            with import_of_app():
+                self._app = loader.load(load)
             for pool in self._app.pools.values():
                 preload_runtime(pool.runtime)
         except BaseException as error:  # SystemExit included: a script may exit at import

@@ -61,8 +61,8 @@ class TrioRuntime:
             nursery.cancel_scope.cancel()
 
     async def _read(self, program: Program) -> None:
-        # Wait first, rather than try to read first: with one job in flight the attempt to read would nearly always
-        # fail, and the wait is the checkpoint that lets all other tasks run.
+        # Wait before reading: with one job in flight there is nearly always nothing to read yet, and the wait is the
+        # checkpoint that lets all other tasks run.
         while True:
             await trio.lowlevel.wait_readable(self._descriptor)
             data = self._channel.receive()

@@ -1,0 +1,229 @@
+"""Small requests that have arrived in full, answered by our own server without ASGI and without Falcon.
+
+The steps and the answers are those of ``penstock_falcon.exchange``. But nothing is left to wait for before the job is
+submitted, so there is no coroutine and no task: the outcome calls back, and the response is written at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from time import monotonic
+from typing import Any, Protocol
+
+from penstock import Endpoint
+from penstock.errors import Cancelled, PenstockError, RequestTimeout
+from penstock.hosting import JSON, SERVER_HEADERS, Call, Encoded
+from penstock_falcon._asgi.asgi_transport import encoded_names
+from penstock_falcon.exchange import EndpointResource, Exchange
+from penstock_falcon.hangups import GIVEN_UP, GONE
+from penstock_falcon.request_checks import late_body
+from penstock_falcon.request_ids import request_id
+from penstock_falcon.responses import OK, HttpResponse, server_timing
+from penstock_falcon.service import Service
+from penstock_falcon.transport import Transport
+
+_JSON = JSON.encode()
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+class DirectConnection(Protocol):
+    """A client's connection, as far as a request needs it that is answered without ASGI.
+
+    Attributes
+    ----------
+    peer:
+        The address at the other end; "" if it is unknown.
+    request_began:
+        The instant at which the first byte of the request arrived; None if that was just now.
+    exchange, call:
+        The present request and its job. Only ``DirectEndpoint`` sets them, and ``respond`` clears them.
+    on_progress:
+        Has ``progress`` called for this connection.
+    write_idle:
+        Seconds for which the client may leave the response unread.
+    """
+
+    peer: str
+    request_began: float | None
+    exchange: Exchange | None
+    call: Call | None
+    on_progress: Callable[[], None]
+    write_idle: float
+
+    def respond(self, head: str, body: bytes, *, is_last: bool) -> None:
+        """Write a response: status and header lines without the first protocol version, each ended by CRLF.
+
+        ``is_last`` is true if the connection is to be closed after it.
+        """
+
+    def hand_over(self) -> None:
+        """Have the application answer the request, through ASGI."""
+
+
+class DirectEndpoint(EndpointResource):
+    """An endpoint whose small requests a server may pass on without ASGI.
+
+    Attributes
+    ----------
+    is_direct:
+        False if it cannot be used without ASGI, because it streams, or because a policy blocks.
+    """
+
+    def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint) -> None:
+        super().__init__(service, transport, endpoint)
+        self.is_direct = not endpoint.is_stream and not self._blocking_steps
+        self._is_observed = service.on_answered is not None
+        self._path = endpoint.path
+        self._reads_any = endpoint.codec.reads != "json"
+        self._known_hosts: set[bytes | None] = set()
+
+    def begin(self, connection: DirectConnection, headers: Mapping[bytes, bytes], body: bytes) -> None:
+        """Pass a request on to the engine, or refuse it.
+
+        Parameters
+        ----------
+        connection:
+            The connection on which it has arrived.
+        headers:
+            Its headers, names in lower case, none of them repeated, and without a ``Content-Encoding``.
+        body:
+            Its whole body.
+        """
+        get = headers.get
+
+        def header(name: str) -> str | None:
+            value = get(encoded_names[name])
+            return None if value is None else value.decode("latin-1")
+
+        given = get(b"x-request-id")
+        proxies = self._service.trusted_proxies
+        exchange = connection.exchange = Exchange(
+            self._endpoint,
+            request_id=request_id(None if given is None else given.decode("latin-1")),
+            header=header,
+            query="",
+            address=proxies.client_address(connection.peer, header) if proxies.has_any else connection.peer,
+            method="POST",
+            path=self._path,
+            began=connection.request_began,
+            received_headers=headers,
+        )
+        try:
+            call = connection.call = self._submit_whole(exchange, headers, body)
+        except Exception as error:
+            self._conclude(connection, exchange, None, self._failure(error, exchange, None))
+        except BaseException:
+            self._give_up(exchange, None, Cancelled(GIVEN_UP))
+            exchange.record(self._service, None, Cancelled.status, Cancelled.code)
+            raise
+        else:
+            call.on_progress = connection.on_progress
+            if call.outcome is not None:  # its queue has shed it at once
+                self.progress(connection)
+
+    def _submit_whole(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> Any:
+        if headers.get(b"host") not in self._known_hosts:
+            self._check_host(exchange, headers)
+        engine = self._service.engine or self._service.start()
+        if self._ask is not None:
+            self._ask(exchange)
+        if headers.get(b"content-type") != _JSON and not self._reads_any:
+            self._checks.check_headers(exchange.header("content-type"), exchange.header)
+        total = exchange.timeouts.total
+        if total is not None and monotonic() - exchange.began >= total:
+            raise late_body()
+        seen = _decoded(headers) if self._wants_headers else None
+        return self._submit_body(engine, exchange, body, None, seen)
+
+    def _check_host(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
+        check = self._host_check
+        check.check(exchange.header("host"), is_required=True)
+        if len(self._known_hosts) < check.MOST_KNOWN:
+            self._known_hosts.add(headers.get(b"host"))
+
+    def progress(self, connection: DirectConnection) -> None:
+        """Answer the request, if its outcome is known; hand it over if it is answered with a stream."""
+        call, exchange = connection.call, connection.exchange
+        assert call is not None, "there is progress only between `begin` and `respond`"
+        assert exchange is not None, "it comes with the call"
+        outcome = call.outcome
+        if call.head is not None and not isinstance(outcome, PenstockError):
+            call.on_progress = None
+            connection.hand_over()
+            return
+        if outcome is None:
+            return
+        call.on_progress = None
+        idle = call.timeouts.idle
+        connection.write_idle = math.inf if idle is None else idle
+        if type(outcome) is Encoded and self._is_usual(outcome, exchange):
+            timing = server_timing(call.queue_seconds, call.execution_seconds)
+            connection.respond(
+                f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
+                f"server-timing: {timing}\r\ncontent-length: {len(outcome.body)}\r\n",
+                outcome.body,
+                is_last=False,
+            )
+            if self._is_observed:
+                exchange.record(self._service, call, 200, OK)
+            return
+        try:
+            response = self._outcome_response(call, exchange)
+        except Exception as error:
+            response = self._failure(error, exchange, call)
+        self._conclude(connection, exchange, call, response)
+
+    def _is_usual(self, outcome: Encoded, exchange: Exchange) -> bool:
+        """Return whether a result has nothing to it but a body."""
+        return (
+            outcome.status == 200
+            and outcome.headers is None
+            and not exchange.has_response_headers
+            and self._annotation.check is None
+            and not self._service.bare_engine.draining
+        )
+
+    def abandon(self, connection: DirectConnection) -> None:
+        """Cancel the job of a client that has gone."""
+        if connection.call is not None:
+            connection.call.cancel(GONE)
+
+    def _conclude(
+        self, connection: DirectConnection, exchange: Exchange, call: Call | None, response: HttpResponse
+    ) -> None:
+        if exchange.has_response_headers:
+            response.headers.extend(exchange.response_headers)
+        engine = self._service.engine
+        is_last = response.status == RequestTimeout.status or (engine is not None and engine.draining)
+        connection.respond(*_lines(response), is_last=is_last)
+        exchange.record(self._service, call, response.status, response.code)
+
+
+def _lines(response: HttpResponse) -> tuple[str, bytes]:
+    """Return the status and header lines of a response, and its body. Later headers replace earlier ones."""
+    headers: dict[str, str] = {}
+    for name, value in (response.handler_headers or {}).items():
+        if name.lower() not in SERVER_HEADERS:
+            headers[name.lower()] = value
+    headers.update(response.headers)
+    body = b"" if response.status in _WITHOUT_BODY else response.body or b""
+    if response.status not in _WITHOUT_BODY:
+        headers["content-length"] = str(len(body))
+    lines = [
+        f"{response.status} {_phrase(response.status)}\r\n",
+        *(f"{name}: {value}\r\n" for name, value in headers.items()),
+    ]
+    return "".join(lines), body
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def _decoded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
