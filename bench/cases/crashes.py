@@ -19,7 +19,7 @@ from servers import Server
 
 RATE, SECONDS, KILL_AT, PATIENCE = 50.0, 8.0, 2.0, 5.0
 JOB = as_json({"seconds": 0.005})
-READY_PATIENCE = 20.0
+READY_PATIENCE, ATTEMPT = 20.0, 0.2
 
 
 def worker_of(server: Server) -> int:
@@ -47,12 +47,12 @@ async def kill_under_load(server: Server) -> Figures:
 
 
 def kill_to_ready(server: Server) -> float | str:
-    """Kill the worker, send a request at once, and again after an error or a second; return the ms until an answer."""
+    """Kill the worker, send a request at once, and again after an error or 0.2 s; return the ms until an answer."""
     victim = worker_of(server)
     begin = time.perf_counter()
     os.kill(victim, signal.SIGKILL)
     while time.perf_counter() < begin + READY_PATIENCE:
-        with contextlib.suppress(OSError, ValueError), server.client(1.0) as client:
+        with contextlib.suppress(OSError, ValueError), server.client(ATTEMPT) as client:
             answer = client.ask(server.cheap())
             if answer.status == 200 and int(answer.body) != victim:
                 return (time.perf_counter() - begin) * 1000
@@ -87,7 +87,7 @@ def section(result: Result, _folder: Path) -> list[str]:
         (
             f"SIGKILL to the process that runs the handler, {KILL_AT:g} s into {SECONDS:g} s of {RATE:.0f} requests "
             f"per second, open loop. A request is lost if it has no answer with 200 within {PATIENCE:g} s. Then, "
-            "without load, a request is sent right after a kill, and again after an error, or after a second: the "
+            "without load, a request is sent right after a kill, and again after an error, or after 0.2 s: the "
             "time is that until an answer."
         ),
         "",

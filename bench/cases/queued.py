@@ -55,7 +55,7 @@ def measure(server: Server, _pace: Pace, number: int) -> Figures:
         sockets = []
         for count in range(number):
             if count % 20 == 0:
-                time.sleep(0.002)  # some servers have a short queue of new connections
+                time.sleep(0.005)  # some servers have a short queue of new connections
             sock = stack.enter_context(socket.create_connection((HOST, server.port), timeout=10))
             sock.sendall(server.cheap())
             sockets.append(sock)

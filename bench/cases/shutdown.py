@@ -10,11 +10,12 @@ from typing import Any
 
 from client import as_json
 from harness import Case, Figures, Pace
-from open_loop import REFUSED, offer
+from open_loop import REFUSED, Shot, fire, offer
 from results import Column, Result
 from servers import Server
 
 RATE, SECONDS, STOP_AT, PATIENCE, EXIT_SECONDS = 40.0, 4.0, 2.0, 10.0, 30.0
+BURST, BURST_SECONDS = 10, 0.03  # so that some are in flight
 JOB = as_json({"seconds": 0.02})
 
 
@@ -23,6 +24,9 @@ async def stop_under_load(server: Server) -> Figures:
     request = server.request(JOB)
     load = asyncio.create_task(offer(server.port, request, rate=RATE, seconds=SECONDS, patience=PATIENCE))
     await asyncio.sleep(STOP_AT)
+    burst = [Shot(time.perf_counter()) for _ in range(BURST)]
+    fired = [asyncio.create_task(fire(server.port, request, shot, PATIENCE)) for shot in burst]
+    await asyncio.sleep(BURST_SECONDS)
     stopped = time.perf_counter()
     server.process.send_signal(signal.SIGTERM)
     ended: float | str = f"no end in {EXIT_SECONDS:g} s"
@@ -33,6 +37,8 @@ async def stop_under_load(server: Server) -> Figures:
         await asyncio.sleep(0.01)
     left = len(server.living_pids()) if isinstance(ended, float) else 0
     volley = await load
+    await asyncio.gather(*fired)
+    volley.shots += burst
     before = [shot for shot in volley.shots if shot.planned < stopped]
     after = [shot for shot in volley.shots if shot.planned >= stopped]
     return {
@@ -63,8 +69,8 @@ def section(result: Result, _folder: Path) -> list[str]:
         "",
         (
             f"{RATE:.0f} jobs of 20 ms per second, each on a new connection; SIGTERM to the main process after "
-            f"{STOP_AT:g} s. A request that could not connect, or that was refused with a status, may go elsewhere. "
-            "A lost one has no answer."
+            f"{STOP_AT:g} s, with {BURST} more on their way, so that some are in flight. A request that could not "
+            "connect, or that was refused with a status, may go elsewhere. A lost one has no answer."
         ),
         "",
     ]
