@@ -106,6 +106,10 @@ class Answer:
         return [json.loads(line) for line in self.body.splitlines()]
 
 
+WAYS: dict[str, Mapping[str, str]] = {"direct": {}, "asgi": {"X_Unusual": "1"}}
+"""Headers that make a small request take each of the two ways through our server. gunicorn drops the odd name."""
+
+
 class Served:
     """A ``penstock serve`` in a process and a session of its own, on a free port of the loopback address.
 
@@ -121,6 +125,11 @@ class Served:
         The working folder of the server. Default: the root of the project.
     ready_timeout:
         Seconds within which ``/readyz`` must answer 200. ``None`` does not wait, for apps that never become ready.
+
+    Attributes
+    ----------
+    extra_headers:
+        Headers that ``request`` adds: those of a value of ``WAYS``, for instance.
     """
 
     def __init__(
@@ -137,6 +146,7 @@ class Served:
         self.folder = folder
         self.environment = dict(environment or {})
         self.ready_timeout = ready_timeout
+        self.extra_headers: Mapping[str, str] = {}
         address = ["--host", HOST, "--port", str(self.port)]
         self.command = [sys.executable, "-m", "penstock_cli", "serve", str(target), *address, *options]
         self.process: subprocess.Popen[bytes]
@@ -246,7 +256,7 @@ class Served:
         started = time.monotonic()
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         with contextlib.closing(connection):
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**self.extra_headers, **(headers or {})})
             response = connection.getresponse()
             content = response.read()
         names = {name.lower(): value for name, value in response.getheaders()}

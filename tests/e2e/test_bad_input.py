@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.e2e.watching import wait_event
-from tests.serving import HOST, Answer, Served, wait_until
+from tests.serving import HOST, WAYS, Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -43,10 +43,11 @@ def admitted(server: Served, endpoint: str) -> int:
     return lane["queued"] + lane["running"] + sum(lane["totals"].values())
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Served]:
+@pytest.fixture(scope="module", params=list(WAYS))
+def server(request: pytest.FixtureRequest) -> Iterator[Served]:
     """One server for all: whatever they send it, at the end its one worker is the first it had."""
     with Served(APP, "--max-body", "1MiB", "--log-format", "json") as served:
+        served.extra_headers = WAYS[request.param]
         pid = pid_of(served)
         yield served
         assert pid_of(served) == pid
@@ -348,7 +349,7 @@ def post_fuzz(server: Served) -> Iterator[Callable[[bytes], tuple[int, str]]]:
     with contextlib.closing(connection):
 
         def post(body: bytes) -> tuple[int, str]:
-            connection.request("POST", "/fuzzed", body, JSON)
+            connection.request("POST", "/fuzzed", body, {**JSON, **server.extra_headers})
             response = connection.getresponse()
             response.read()
             return response.status, response.headers["content-type"]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.apps.marks import FOLDER_VARIABLE
 from tests.e2e.watching import new_id, wait_event, wait_idle, worker_pid
-from tests.serving import ROOT, Served, wait_until
+from tests.serving import ROOT, WAYS, Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -49,6 +49,7 @@ def half_close(client: socket.socket) -> None:
     client.shutdown(socket.SHUT_WR)
 
 
+EXTRA_LINES: list[str] = []  # header lines that make each request take its way through the server
 Leaving = Callable[[socket.socket], None]
 Work = tuple[str, str]  # an endpoint, and its pool
 every_way = pytest.mark.parametrize("leave", [close, reset, half_close])
@@ -66,10 +67,12 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("marks")
 
 
-@pytest.fixture(scope="module")
-def served(marks: Path) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=list(WAYS))
+def served(request: pytest.FixtureRequest, marks: Path) -> Iterator[Served]:
     target = ROOT / "tests" / "e2e" / "apps" / "hangups_app.py"
     with Served(target, "--log-format", "json", environment={FOLDER_VARIABLE: str(marks)}) as served:
+        served.extra_headers = WAYS[request.param]
+        EXTRA_LINES[:] = [f"{name}: {value}" for name, value in served.extra_headers.items()]
         yield served
 
 
@@ -83,7 +86,7 @@ def name(served: Served) -> Iterator[str]:
 
 def head(path: str, length: int) -> bytes:
     lines = [f"POST {path} HTTP/1.1", "Host: test", "Content-Type: application/json", f"Content-Length: {length}"]
-    return "\r\n".join([*lines, "", ""]).encode()
+    return "\r\n".join([*lines, *EXTRA_LINES, "", ""]).encode()
 
 
 def post(client: socket.socket, path: str, value: Any) -> None:
@@ -185,7 +188,8 @@ def test_a_kept_connection_is_watched_as_well(served: Served, marks: Path, name:
     """The second request on a connection is given up when the client goes away, like the first."""
     pid = worker_pid(served, "default")
     connection = http.client.HTTPConnection(served.host, served.port, timeout=30)
-    connection.request("POST", "/square", b'{"input": 2.0}', {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", **served.extra_headers}
+    connection.request("POST", "/square", b'{"input": 2.0}', headers)
     assert connection.getresponse().read() == b"4.0"
     assert connection.sock is not None, "the server did not keep the connection"
     with connection.sock as client:
@@ -199,7 +203,7 @@ def test_a_kept_connection_is_watched_as_well(served: Served, marks: Path, name:
 def test_a_kept_connection_survives_its_streams(served: Served, marks: Path, name: str) -> None:
     """A stream that is given up ends its own connection, and another client's kept connection goes on."""
     kept = http.client.HTTPConnection(served.host, served.port, timeout=30)
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", **served.extra_headers}
     for number in range(3):
         with served.connect() as client:
             post(client, "/tokens", {"name": f"{name}.{number}"})

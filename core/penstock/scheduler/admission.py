@@ -67,6 +67,7 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
     may_start = lane.may_pass_queue and not queue.jobs and (limits.total is None or lane.is_plain)
     if not (may_start and dispatching.start_at_once(state, job, now)):
         queue.push(job, now)
+        lane.pool.queued += 1
         if lane.batching is not None:
             when = lane.batch_due(job)
             if when < lane.due:
