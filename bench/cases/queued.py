@@ -102,7 +102,7 @@ def section(result: Result, _folder: Path) -> list[str]:
     ):
         lines += ["", *result.across(Column(heading, key), NUMBERS, "{:,} jobs")]
     late = [
-        f"{result.title(name)} with {number:,} jobs ({words})"
+        f"{result.title(name)} with {number:,} jobs ({words.removeprefix('no: ')})"
         for name in result.names
         for number in NUMBERS
         if (words := result.words(name, "queued_in_time", number)) and words.startswith("no")
