@@ -186,10 +186,14 @@ class DirectEndpoint(EndpointResource):
         except Exception as error:
             return self._failure(error, exchange, call)
 
-    def abandon(self, connection: DirectConnection) -> None:
-        """Cancel the job of a client that has gone."""
-        if connection.call is not None:
-            connection.call.cancel(GONE)
+    def abandon(self, exchange: Exchange, call: Call, *, is_recorded: bool = True) -> None:
+        """Cancel the job of a client that has gone.
+
+        ``is_recorded`` is false if the outcome calls nothing back that would record the request.
+        """
+        call.cancel(GONE)
+        if not is_recorded:
+            exchange.record(self._service, call, Cancelled.status, Cancelled.code)
 
     def _conclude(
         self, connection: DirectConnection, exchange: Exchange, call: Call | None, response: HttpResponse
