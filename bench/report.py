@@ -69,7 +69,10 @@ def conditions(results: dict[str, Any]) -> list[str]:
                 f"requests/s and by up to {100 * p50:.0f} % in p50. Trust the ratios more than the figures."
             )
         else:
-            lines.append("This run had one round, so nothing is known about the noise. Take it as a rehearsal.")
+            lines.append("The no-op had one round, so nothing is known about the noise.")
+    alone = [name for name, data in results.items() if data["rounds"] == 1]
+    if alone:
+        lines.append(f"One round only, so take them as a rehearsal: {', '.join(alone)}.")
     return [" ".join(lines), ""]
 
 
