@@ -5,7 +5,9 @@
 #   make test PYTHON=python3.13 VENV=.venv313
 #   make lint                  run the linters, the type checker and bench-check
 #   make soak STEPS=10000000 SEED=7    run the simulation for longer
-#   make bench                 compare with bare Falcon
+#   make bench                 compare with other servers and write docs/benchmarks.md; over an hour
+#   make bench CASES="noop streams" PEERS="penstock mosec bare" ROUNDS=3    a part of it
+#   make bench-quick           the cost of a request, in two minutes, once the peers are installed
 #   make bench-check           count the instructions of one request of each kind, beside the committed baseline
 #   make study                 simulate all queue disciplines and write docs/overload-study.*
 #   make docs                  regenerate the generated parts of docs/
@@ -16,6 +18,9 @@ VENV ?= .venv
 JOBS ?= 2
 STEPS ?= 1000000
 SEED ?= 1
+CASES ?=
+PEERS ?=
+ROUNDS ?= 5
 SERVE_OPTIONS ?=
 PYTEST_OPTIONS ?=
 
@@ -23,7 +28,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETUP := setup.cfg pyproject.toml requirements/runtime.txt
 
-.PHONY: serve test lint format soak bench bench-check study docs clean
+.PHONY: serve test lint format soak bench bench-quick bench-check study docs clean
 .DEFAULT_GOAL := test
 
 # `exec`, so that Ctrl-C and SIGTERM reach the server directly and not a shell.
@@ -48,7 +53,10 @@ soak: $(VENV)/.for-test
 	$(BIN)/python -m penstock.testing.simulation --steps $(STEPS) --seed $(SEED)
 
 bench: $(VENV)/.for-test
-	$(BIN)/python bench/run.py
+	$(BIN)/python bench/run.py --cases "$(CASES)" --peers "$(PEERS)" --rounds $(ROUNDS)
+
+bench-quick: $(VENV)/.for-test
+	$(BIN)/python bench/run.py --quick
 
 bench-check: $(VENV)/.for-test
 	$(BIN)/python bench/instructions.py

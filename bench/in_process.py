@@ -7,6 +7,7 @@ and the client's socket are missing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
 import select
@@ -156,14 +157,16 @@ class RecordingTransport(asyncio.Transport):
     """A client's connection that keeps what it is sent."""
 
     def __init__(self) -> None:
-        super().__init__(
-            {
-                "peername": ("127.0.0.1", 50000),
-                "sockname": ("127.0.0.1", 8000),
-                "socket": SimpleNamespace(family=socket.AF_UNIX),
-            }
-        )
+        self._client, self._server = socket.socketpair()
+        self._client.setblocking(False)
+        self._server.setblocking(False)
+        super().__init__({"peername": ("127.0.0.1", 50000), "sockname": ("127.0.0.1", 8000), "socket": self._server})
         self.sent = bytearray()
+
+    def read(self) -> None:
+        """Add to ``sent`` what was written to the socket itself, past this transport."""
+        with contextlib.suppress(BlockingIOError):
+            self.sent += self._client.recv(1 << 20)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep the bytes."""

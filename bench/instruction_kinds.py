@@ -179,6 +179,8 @@ class Clients:
 
     def have(self, status: int, end: bytes = b"") -> bool:
         """Return whether each connection has had a response with this status, and its end."""
+        for item in self.transports:
+            item.read()
         start = b"HTTP/1.1 %d " % status
         return all(item.sent.startswith(start) and item.sent.endswith(end) for item in self.transports)
 

@@ -87,8 +87,11 @@ class DirectProtocol(TrackedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the job of the present request, and clean up."""
         super().connection_lost(exc)
-        if self.call is not None:
-            self._endpoint.abandon(self)
+        begun = self.take_begun()
+        if begun is not None:  # handed over, and the application has not been called
+            self._endpoint.abandon(*begun, is_recorded=False)
+        elif self.call is not None:
+            self._endpoint.abandon(self.exchange, self.call)
         self.on_progress = None  # it refers to this connection
 
     def outlives_keep_alive(self, now: float) -> bool:
@@ -103,7 +106,7 @@ class DirectProtocol(TrackedProtocol):
     # ---- what the parser reports
 
     def _on_headers_complete(self) -> bool:
-        if self._awaiting_request:
+        if self._awaiting_request and not self._closed:
             parser = self._callback_parser
             endpoint = self._endpoints.get(parser.path)
             if endpoint is not None and self._is_usual(parser):
@@ -174,7 +177,11 @@ class DirectProtocol(TrackedProtocol):
         return self._stage is ANSWERED
 
     def _on_progress(self) -> None:
-        self._endpoint.progress(self)
+        try:
+            self._endpoint.progress(self)
+        except Exception:  # this is the engine's turn, which must go on for all other jobs
+            self.log.exception("A request could not be answered")
+            self.abort()
 
     def respond(self, head: str, body: bytes, *, is_last: bool) -> None:
         """Write a response, and go on to the next request: see ``DirectConnection``."""

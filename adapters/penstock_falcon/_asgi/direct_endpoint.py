@@ -159,38 +159,43 @@ class DirectEndpoint(EndpointResource):
         call.on_progress = None
         idle = call.timeouts.idle
         connection.write_idle = math.inf if idle is None else idle
-        if type(outcome) is Encoded and self._is_usual(outcome, exchange):
-            timing = server_timing(call.queue_seconds, call.execution_seconds)
-            extra = exchange.response_headers.lines() if exchange.has_response_headers else ""
-            connection.respond(
-                f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
-                f"server-timing: {timing}\r\n{extra}content-length: {len(outcome.body)}\r\n",
-                outcome.body,
-                is_last=False,
-            )
-            if self._is_observed:
-                exchange.record(self._service, call, 200, OK)
-            return
-        try:
-            response = self._outcome_response(call, exchange)
-        except Exception as error:
-            response = self._failure(error, exchange, call)
-        self._conclude(connection, exchange, call, response)
-
-    def _is_usual(self, outcome: Encoded, exchange: Exchange) -> bool:
-        """Return whether a result has nothing to it but a body, and policies replace no header."""
-        return (
-            outcome.status == 200
+        engine = self._service.engine
+        is_usual = (
+            type(outcome) is Encoded
+            and outcome.status == 200
             and outcome.headers is None
             and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
             and self._annotation.check is None
-            and not self._service.bare_engine.draining
+            and not (engine is not None and engine.draining)
         )
+        if not is_usual:
+            self._conclude(connection, exchange, call, self._response(call, exchange))
+            return
+        timing = server_timing(call.queue_seconds, call.execution_seconds)
+        added = exchange.response_headers.lines() if exchange.has_response_headers else ""
+        connection.respond(
+            f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
+            f"server-timing: {timing}\r\n{added}content-length: {len(outcome.body)}\r\n",
+            outcome.body,
+            is_last=False,
+        )
+        if self._is_observed:
+            exchange.record(self._service, call, 200, OK)
 
-    def abandon(self, connection: DirectConnection) -> None:
-        """Cancel the job of a client that has gone."""
-        if connection.call is not None:
-            connection.call.cancel(GONE)
+    def _response(self, call: Call, exchange: Exchange) -> HttpResponse:
+        try:
+            return self._outcome_response(call, exchange)
+        except Exception as error:
+            return self._failure(error, exchange, call)
+
+    def abandon(self, exchange: Exchange, call: Call, *, is_recorded: bool = True) -> None:
+        """Cancel the job of a client that has gone.
+
+        ``is_recorded`` is false if the outcome calls nothing back that would record the request.
+        """
+        call.cancel(GONE)
+        if not is_recorded:
+            exchange.record(self._service, call, Cancelled.status, Cancelled.code)
 
     def _conclude(
         self, connection: DirectConnection, exchange: Exchange, call: Call | None, response: HttpResponse

@@ -54,6 +54,10 @@ class Engine:
         Called when ``shutdown`` has begun a drain, for a host that has more to stop than the engine.
     longest_drain:
         The longest drain that the host allows, in seconds.
+    draining:
+        True once a drain has begun: no new work is accepted.
+    closed:
+        True once ``close`` has been called, or a drain has ended.
     """
 
     def __init__(self, app: App, reactor: Reactor, target: str, *, registry: Registry | None = None) -> None:
@@ -79,7 +83,8 @@ class Engine:
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = False
-        self._is_closed = False
+        self.draining = False
+        self.closed = False
 
     def __repr__(self) -> str:
         return f"<Engine of {self.app.import_name}: {self.scheduler!r}>"
@@ -100,16 +105,6 @@ class Engine:
         self.performer.processes.start()
         self.performer.receive(on.StartRequested())
 
-    @property
-    def draining(self) -> bool:
-        """True once a drain has begun: no new work is accepted."""
-        return self.scheduler.is_draining
-
-    @property
-    def closed(self) -> bool:
-        """True once ``close`` has been called, or a drain has ended."""
-        return self._is_closed
-
     def drain(
         self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "the program", why: str = ""
     ) -> None:
@@ -128,11 +123,12 @@ class Engine:
         if on_drained is not None:
             self._drain.on_ended.append(on_drained)
             self.performer.after_turn = self._close_if_drained
-        if self._is_closed:
+        if self.closed:
             self._drain.call_back()
         elif self._drain.request is None:
             wish = ShutdownRequest(drain=timeout, who=who, why=why)
             deadline = self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)
+            self.draining = True
             self.performer.receive(on.DrainRequested(deadline))
 
     def _close_if_drained(self) -> None:
@@ -152,19 +148,19 @@ class Engine:
 
     def pause(self, *, who: str = "the program", why: str = "") -> None:
         """Take the engine out of rotation: new work is refused, admitted jobs go on, the workers stay."""
-        if not self._is_closed:
+        if not self.closed:
             self.performer.receive(on.PauseRequested(who, why))
 
     def resume(self, *, who: str = "the program", why: str = "") -> None:
         """Accept work again. This does not undo a drain."""
-        if not self._is_closed:
+        if not self.closed:
             self.performer.receive(on.ResumeRequested(who, why))
 
     def close(self) -> None:
         """Kill the remaining processes and free everything before returning. Unanswered jobs fail with ``Draining``."""
-        if self._is_closed:
+        if self.closed:
             return
-        self._is_closed = True
+        self.closed = True
         self.performer.close()
         left = self.scheduler.live_jobs()
         _abandon(left, self.reactor.time(), self._observers)
@@ -206,7 +202,7 @@ class Engine:
         EngineError
             If the engine is not started.
         """
-        if self._is_closed:
+        if self.closed:
             raise Draining("the server has stopped")
         if not self._is_started:
             raise EngineError("the engine is not started")
@@ -244,7 +240,7 @@ class Engine:
         """
         endpoint = submission.endpoint
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
-        if self._is_closed or not self._is_started:
+        if self.closed or not self._is_started:
             self.check_room(endpoint)
         if headers and submission.credential_headers:
             headers = {name: value for name, value in headers.items() if name not in submission.credential_headers}
@@ -266,8 +262,8 @@ class Engine:
 
     def unready_reasons(self) -> list[str]:
         """Return why work should not be sent here now; empty if it should."""
-        if self._is_closed or not self._is_started:
-            return ["stopped" if self._is_closed else "not started"]
+        if self.closed or not self._is_started:
+            return ["stopped" if self.closed else "not started"]
         return self.scheduler.unready_reasons()
 
     def status(self) -> dict[str, Any]:

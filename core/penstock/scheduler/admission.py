@@ -69,6 +69,7 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
         may_start = queue.give_up_at(job, now) > now
     if not (may_start and dispatching.start_at_once(state, job, now)):
         queue.push(job, now)
+        lane.pool.queued += 1
         if lane.batching is not None:
             when = lane.batch_due(job)
             if when < lane.due:

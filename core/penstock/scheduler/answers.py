@@ -38,6 +38,7 @@ def answer(state: SchedulerState, job: Job, happening: str, outcome: Any, now: f
         del lane.backing_off[job.sequence]
     elif attempt is None:
         lane.queue.remove(job, happening, now)
+        lane.pool.queued -= 1
         if lane.batching is not None:
             state.plan_next_batch(lane, now)
     else:

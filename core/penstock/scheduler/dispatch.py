@@ -25,8 +25,7 @@ def dispatch(state: SchedulerState, pool: WorkerPool, now: float) -> None:
     In the first two cases the job's queue may shed it at the last moment, or make a mistake; then the next job is
     tried.
     """
-    only = pool.only
-    while only is None or only.queue.jobs:  # next_job would find this out too, but most calls end here
+    while pool.queued:
         job = next_job(pool, now)
         if job is None:
             return
@@ -59,8 +58,8 @@ def start_at_once(state: SchedulerState, job: Job, now: float) -> bool:
     """
     lane = job.lane
     pool = lane.pool
-    if pool.only is None and any(other.queue.jobs for other in pool.lanes):
-        return False  # one of these may be next
+    if pool.queued:
+        return False  # another lane's job may be next
     worker = find_worker(pool, lane.units)
     if worker is not None:
         _begin(state, send(state, [job], worker, lane.units, now), now)
@@ -103,7 +102,7 @@ def find_worker(pool: WorkerPool, units: int) -> Worker | None:
 def take_jobs(state: SchedulerState, lane: Lane, now: float) -> list[Job]:
     """Remove the jobs of the next attempt from the queue: one job, or a batch. A suspect goes alone."""
     if lane.batching is None:
-        return [lane.queue.pop(now) if lane.is_plain else _pop(state, lane, now)]
+        return [_pop(state, lane, now)]
     first = _pop(state, lane, now)
     jobs = [first]
     if not first.deaths:
@@ -118,7 +117,8 @@ def take_jobs(state: SchedulerState, lane: Lane, now: float) -> list[Job]:
 def _pop(state: SchedulerState, lane: Lane, now: float) -> Job:
     queue = lane.queue
     job = queue.pop(now)
-    if queue.jobs and next(iter(queue.jobs)) < job.sequence:
+    lane.pool.queued -= 1
+    if queue.jobs and not lane.is_plain and next(iter(queue.jobs)) < job.sequence:
         # Numbered from the same sequence as arrivals, so that no two turns are equal, nor a turn and an arrival.
         state.sequence = lane.served = state.sequence + 1
     return job

@@ -130,7 +130,7 @@ class Place(Timed):
 class WorkerPool:
     """The workers of one or more lanes."""
 
-    __slots__ = ("capacity", "failure", "lanes", "name", "only", "places", "start_timeout", "was_ready")
+    __slots__ = ("capacity", "failure", "lanes", "name", "only", "places", "queued", "start_timeout", "was_ready")
 
     def __init__(self, spec: PoolSpec) -> None:
         self.name = spec.name
@@ -139,6 +139,7 @@ class WorkerPool:
         self.places = [Place(self, index) for index in range(spec.workers)]
         self.lanes: list[Lane] = []
         self.only: Lane | None = None  # its lane, if it has exactly one, as most pools have
+        self.queued = 0  # jobs in the queues of its lanes
         self.was_ready = False  # True once it has had a ready worker
         self.failure: str | None = None  # why the pool was given up, if it was
 
@@ -160,4 +161,4 @@ class WorkerPool:
     @property
     def has_queued(self) -> bool:
         """True if any of its lanes has jobs that wait for their first attempt or for another one."""
-        return any(lane.queue.jobs or lane.backing_off for lane in self.lanes)
+        return bool(self.queued) or any(lane.backing_off for lane in self.lanes)

@@ -145,6 +145,7 @@ def _queue(state: SchedulerState, job: Job, now: float) -> None:
     lane = job.lane
     job.state = JOB[job.state]["requeue"]
     lane.queue.push_front(job, now)
+    lane.pool.queued += 1
     job.start_by = after(now, job.timeouts.queue)
     answers.watch(state, job, now)
     if lane.batching is not None:

@@ -158,4 +158,5 @@ def take_back(state: SchedulerState, attempt: Attempt, happening: str, now: floa
             job.attempt = None
             job.lane.ahead -= 1
             job.lane.queue.push_front(job, now)
+            job.lane.pool.queued += 1
             answers.watch(state, job, now)

@@ -45,7 +45,7 @@ def check(scheduler: Scheduler) -> None:
     """
     live = 0
     for pool in scheduler.pools.values():
-        live += sum(_check_queue(lane, pool, scheduler.now) for lane in pool.lanes)
+        live += _check_queues(pool, scheduler.now)
         live += sum(_check_backing_off(lane) for lane in pool.lanes)
     running: Counter[Lane] = Counter()
     ahead: Counter[Lane] = Counter()
@@ -81,6 +81,14 @@ def _broken(sentence: str) -> NoReturn:
 def _check_armed(owner: Timed, limit: float) -> None:
     if owner.armed > limit or owner.due > limit:
         _broken(f"{owner!r} must be stopped at {limit}, but its timer is due at {owner.due}, armed for {owner.armed}")
+
+
+def _check_queues(pool: WorkerPool, now: float) -> int:
+    """Check the queues of a pool; return the number of jobs in them."""
+    queued = sum(_check_queue(lane, pool, now) for lane in pool.lanes)
+    if queued != pool.queued:
+        _broken(f"{pool!r} counts {pool.queued} queued jobs, but there are {queued}")
+    return queued
 
 
 def _check_queue(lane: Lane, pool: WorkerPool, now: float) -> int:

@@ -21,6 +21,7 @@ class DirectConnection:
     stream = None
 
     def __init__(self, endpoint: DirectEndpoint, peer: str) -> None:
+        self._endpoint = endpoint
         self.peer = peer
         self.exchange: Any = None
         self.call: Any = None
@@ -39,6 +40,10 @@ class DirectConnection:
     def hand_over(self) -> None:
         self.is_handed_over = True
         self.happened.set()
+
+    def abandon(self) -> None:
+        if self.call is not None:
+            self._endpoint.abandon(self.exchange, self.call)
 
     async def wait(self) -> None:
         await self.happened.wait()
@@ -68,11 +73,11 @@ class DirectServer:
         body, leaves = await read(receive)
         endpoint.begin(connection, dict(scope["headers"]), body)
         if leaves:
-            endpoint.abandon(connection)
+            connection.abandon()
         try:
             await connection.wait()
         except BaseException:
-            endpoint.abandon(connection)
+            connection.abandon()
             raise
         if connection.is_handed_over:
             await self.application({**scope, CONNECTION: connection}, whole(body), send)

@@ -1,0 +1,70 @@
+"""FastAPI: ``uvicorn fastapi_app:app``, one process. Blocking functions run in its threads, one job at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Body, FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+app = FastAPI()
+one_at_a_time = threading.Lock()  # for a model that serves one caller at a time, as one worker process does
+
+
+@app.post("/square")
+async def square(input: Annotated[float, Body(embed=True)]) -> float:
+    """Return the square, at next to no cost."""
+    return input**2
+
+
+@app.post("/size")
+async def size(request: Request) -> int:
+    """Return the length of the body."""
+    return len(await request.body())
+
+
+@app.post("/count")
+def count(n: Annotated[int, Body(embed=True)]) -> StreamingResponse:
+    """Stream ``n`` chunks."""
+    return StreamingResponse(chunks(n), media_type="application/x-ndjson")
+
+
+def chunks(n: int) -> Iterator[bytes]:
+    """Yield the lines of the stream."""
+    for number in range(n):
+        yield json.dumps({"token": number}).encode() + b"\n"
+
+
+@app.post("/sleep")
+def sleep(seconds: Annotated[float, Body(embed=True)]) -> int:
+    """Sleep, and return the process ID."""
+    with one_at_a_time:
+        time.sleep(seconds)
+    return os.getpid()
+
+
+@app.post("/loop")
+def loop(seconds: Annotated[float, Body(embed=True)]) -> int:
+    """Keep a core busy in a Python loop."""
+    with one_at_a_time:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+    return os.getpid()
+
+
+if os.environ["BENCH_ENDPOINT"] == "identify":
+    from magika import Magika
+
+    magika = Magika()
+
+    @app.post("/identify")
+    def identify(body: Annotated[bytes, Body(media_type="application/octet-stream")]) -> dict[str, str]:
+        """Return the type of the file. There is no batching."""
+        with one_at_a_time:
+            return {"label": str(magika.identify_bytes(body).output.label)}

@@ -1,0 +1,26 @@
+"""All cases, in the order of the page."""
+
+from __future__ import annotations
+
+from cases import (
+    batching,
+    bodies,
+    crashes,
+    embedded,
+    hangups,
+    noop,
+    overload,
+    plugins,
+    queued,
+    shutdown,
+    startup,
+    streams,
+    stuck,
+)
+from harness import Case
+
+MODULES = [
+    *(noop, bodies, streams, batching, overload, stuck, hangups),
+    *(crashes, shutdown, startup, plugins, queued, embedded),
+]
+CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}
