@@ -25,6 +25,10 @@ _SaneValue: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"\A{_HEADER_VALUE.
 _FinalStatus: TypeAlias = Annotated[int, msgspec.Meta(ge=200, le=599)]
 
 
+is_header_value: Final = _HEADER_VALUE.fullmatch
+"""Returns a match if a text is valid as the value of a response header, else None; raises ``TypeError`` otherwise."""
+
+
 def header_mistake(name: Any, value: Any) -> str | None:
     """Return why this is not a valid response header (RFC 9110, section 5), or None.
 

@@ -197,6 +197,6 @@ class KeyRing:
         key = key or self._decoy
         if not compare_digest(key.digest, digest):
             return None
-        if key.ends <= self._clock():
+        if key.ends != inf and key.ends <= self._clock():
             raise invalid_credential("The key has expired")
         return key.principal

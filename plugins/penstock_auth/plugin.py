@@ -183,7 +183,8 @@ class CredentialChecker:
                 raise no_credential()
             credential = api_key
         else:
-            credential = bearer(authorization)
+            is_usual = authorization[:7] == "Bearer "
+            credential = authorization[7:].strip(" ") if is_usual else bearer(authorization)
             if api_key is not None and not compare_digest(digest_of(api_key), digest_of(credential)):
                 raise invalid_credential("Authorization and X-API-Key differ; send one of them")
         if not 0 < len(credential) <= MOST_CREDENTIAL_CHARACTERS:
@@ -216,9 +217,12 @@ def authenticator(
 ) -> Callable[[Submission], Principal]:
     """Return the authenticator of one endpoint or route, which is called for each of its requests."""
     principal_of = checker.principal_of
+    needs_scopes = bool(all_of or any_of)
 
     def authenticate(submission: Submission) -> Principal:
         principal = principal_of(submission.header)
+        if not needs_scopes:
+            return principal
         scopes = principal.scopes
         if all_of <= scopes and (not any_of or not any_of.isdisjoint(scopes)):
             return principal

@@ -124,6 +124,11 @@ class Breaker:
         if self._succeeded >= self._limits.probes:
             self._move("recover")
 
+    def record_success(self, ticket: int, now: float) -> None:
+        """Record that a call has succeeded while the circuit is closed; as ``record``, for the usual case."""
+        if ticket >= self._first:
+            self.window.add(now)
+
     def forget(self, ticket: int) -> None:
         """Discard a call without a result that counts: it was cancelled, or another policy refused it."""
         if ticket == self._ticket:

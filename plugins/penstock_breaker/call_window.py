@@ -11,8 +11,8 @@ BUCKETS: Final = 10
 class CallWindow:
     """The number of recent calls, of those that failed, and of those that were slow.
 
-    The window is a ring of buckets, each with the counts of a tenth of the time, and their sums: a call costs three
-    additions at any rate. The alternative, a ring of single calls, would have to be as long as the highest rate needs.
+    The window is a ring of buckets, each with the counts of a tenth of the time: a call costs one addition, and a bad
+    one a few more, at any rate. A ring of single calls would have to be as long as the highest rate needs.
 
     Parameters
     ----------
@@ -20,11 +20,12 @@ class CallWindow:
         Length of the window.
     """
 
-    __slots__ = ("_at", "_calls", "_failed", "_per_second", "_slow", "_tick", "calls", "failed", "slow")
+    __slots__ = ("_at", "_calls", "_failed", "_per_second", "_slow", "_tick", "_until", "failed", "slow")
 
     def __init__(self, seconds: float) -> None:
         self._per_second = BUCKETS / seconds
         self._tick = 0
+        self._until = 0.0  # the instant at which the latest bucket ends
         self.clear()
 
     def __repr__(self) -> str:
@@ -32,19 +33,22 @@ class CallWindow:
 
     def clear(self) -> None:
         """Forget all calls."""
-        self.calls = self.failed = self.slow = 0
+        self.failed = self.slow = 0
         self._calls = [0] * BUCKETS
         self._failed = [0] * BUCKETS
         self._slow = [0] * BUCKETS
         self._at = self._tick % BUCKETS
 
+    @property
+    def calls(self) -> int:
+        """The number of recent calls. Only bad calls ask for it."""
+        return sum(self._calls)
+
     def add(self, now: float, *, failed: bool = False, slow: bool = False) -> None:
         """Count one call that has ended."""
-        tick = int(now * self._per_second)
-        if tick > self._tick:  # if the clock stepped back, the call counts in the latest bucket
-            self._move_to(tick)
+        if now >= self._until:  # if the clock stepped back, the call counts in the latest bucket
+            self._move_to(int(now * self._per_second))
         at = self._at
-        self.calls += 1
         self._calls[at] += 1
         if failed:
             self.failed += 1
@@ -56,9 +60,9 @@ class CallWindow:
     def _move_to(self, tick: int) -> None:
         for passed in range(max(self._tick + 1, tick - BUCKETS + 1), tick + 1):
             at = passed % BUCKETS
-            self.calls -= self._calls[at]
             self.failed -= self._failed[at]
             self.slow -= self._slow[at]
             self._calls[at] = self._failed[at] = self._slow[at] = 0
         self._tick = tick
         self._at = tick % BUCKETS
+        self._until = (tick + 1) / self._per_second

@@ -87,8 +87,8 @@ class Circuit:
         self._slow_seconds = float("inf") if limits.slow_seconds is None else limits.slow_seconds
         self._clock = clock
         self._refused = 0  # since the circuit was last closed
-        # Created each time the circuit closes, not for each call.
-        self._release = self._release_when_closed()
+        # For the timeouts of the latest call, which are nearly always those of the next one.
+        self._release_when_closed(endpoint.timeouts)
 
     def __repr__(self) -> str:
         return f"<Circuit of {self._name}: {self.breaker!r}>"
@@ -102,7 +102,9 @@ class Circuit:
             If the circuit is open, or half open with a probe running.
         """
         timeouts, breaker = submission.timeouts, self.breaker
-        if breaker.state is CLOSED and timeouts is self._timeouts:
+        if breaker.state is CLOSED:
+            if timeouts is not self._released:
+                self._release_when_closed(timeouts)
             return self._release
         now, was = self._clock(), breaker.state
         ticket = breaker.ask(now)
@@ -118,6 +120,9 @@ class Circuit:
         """Record the result of a call, or discard the call if its result says nothing."""
         breaker, code, seconds = self.breaker, answered.code, answered.execution_seconds
         slow = seconds is not None and seconds > self._slow_seconds
+        if code == "ok" and not slow and breaker.state is CLOSED:  # it cannot open the circuit
+            breaker.record_success(ticket, self._clock())
+            return
         failed = code != "ok" and self._is_failure(answered, timeouts)
         if code != "ok" and not failed and not (slow and code in TIMED_OUT):
             breaker.forget(ticket)
@@ -126,13 +131,14 @@ class Circuit:
         breaker.record(ticket, self._clock(), failed=failed, slow=slow)
         if breaker.state is not was:
             if breaker.state is CLOSED:
-                self._release = self._release_when_closed()
+                self._release_when_closed(self._timeouts)
             self._log_moved(was, answered)
 
-    def _release_when_closed(self) -> Release:
+    def _release_when_closed(self, timeouts: Timeouts) -> None:
         ticket = self.breaker.ask(0.0)
         assert ticket is not None
-        return partial(self._ended, ticket, self._timeouts)
+        self._released = timeouts
+        self._release: Release = partial(self._ended, ticket, timeouts)
 
     def _is_failure(self, answered: JobAnswered, timeouts: Timeouts) -> bool:
         """Return whether the result counts against the endpoint.

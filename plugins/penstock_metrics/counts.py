@@ -1,25 +1,26 @@
 """Counters and histograms that cost almost nothing: plain numbers, written by one thread.
 
 The metrics of prometheus_client take a lock and look up labels for each number, which costs microseconds per request.
-Here an observation is a look-up, an addition and a bisection. Records are counted many in a row: counted one by one, in
-the middle of handling each request, they would take two or three times as long. Totals are computed on scrape.
+Here numbers are counted many at a time, which costs next to nothing for each: the scheduler notes the times of jobs
+anyway and hands them over in hundreds, and responses are collected until there are as many. Totals are computed on
+scrape.
 
 The app bounds the values of every label, whatever clients send: unknown values count as ``other``.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from penstock.errors import DeclarationError
 from penstock.hooks import (
     App,
-    AttemptEnded,
     AttemptInterrupted,
     HookFailed,
-    JobAnswered,
+    JobsCounted,
     PenstockError,
     Record,
     RequestAnswered,
@@ -39,7 +40,7 @@ MOST_ROUTES: Final = 50
 MOST_HOOKS: Final = 100
 LONGEST_NAME: Final = 200
 MOST_RECENT: Final = 256
-"""Records that may wait to be counted: enough to be efficient, few enough to count in a fraction of a millisecond."""
+"""Responses that may wait to be counted: enough to be efficient, few enough to count in a fraction of a millisecond."""
 
 
 class Histogram:
@@ -67,6 +68,25 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def observe_all(self, values: Iterable[float]) -> None:
+        """Count many numbers."""
+        ordered = sorted(values)
+        start = 0
+        for bucket, bound in enumerate(self.bounds):
+            if start == len(ordered):
+                break
+            end = bisect_right(ordered, bound, start)
+            self.counts[bucket] += end - start
+            start = end
+        self.counts[-1] += len(ordered) - start
+        self.total += sum(ordered)
+
+    def observe_sizes(self, sizes: Mapping[int, int]) -> None:
+        """Count numbers of which each occurs a number of times."""
+        for size, times in sizes.items():
+            self.counts[bisect_left(self.bounds, size)] += times
+            self.total += size * times
+
 
 class Tally(dict[str, int]):
     """Counts by the value of a label. Values that are not known from the start count as ``other``."""
@@ -74,12 +94,10 @@ class Tally(dict[str, int]):
     def __init__(self, known: Sequence[str]) -> None:
         super().__init__(dict.fromkeys(known, 0))
 
-    def add(self, value: str) -> None:
+    def add(self, value: str, times: int = 1) -> None:
         """Count a value."""
-        if value in self:
-            self[value] += 1
-        else:
-            self[OTHER] = self.get(OTHER, 0) + 1
+        known = value if value in self else OTHER
+        self[known] = self.get(known, 0) + times
 
 
 class JobCounts:
@@ -118,10 +136,11 @@ class ResponseCounts:
         self.statuses: dict[int | str, int] = {}
         self.seconds = Histogram(bounds)
 
-    def add(self, status: int) -> None:
-        """Count a response."""
+    def add(self, status: int, seconds: Sequence[float]) -> None:
+        """Count responses of one status by their times."""
         known: int | str = status if 100 <= status <= 599 else OTHER
-        self.statuses[known] = self.statuses.get(known, 0) + 1
+        self.statuses[known] = self.statuses.get(known, 0) + len(seconds)
+        self.seconds.observe_all(seconds)
 
 
 class PoolCounts:
@@ -165,19 +184,13 @@ class Counts:
         self.pools = {name: PoolCounts(bounds) for name in app.pools}
         self.hook_failures: dict[tuple[str, str], int] = {}
         self._most_responses = len(self.responses) + MOST_ROUTES
-        self._recent: list[Record] = []
-        self._count: dict[type[Record], Callable[[Any], None]] = {
-            JobAnswered: self._job_answered,
-            AttemptEnded: self._attempt_ended,
-            RequestAnswered: self._request_answered,
-        }
+        self._recent: list[RequestAnswered] = []
 
     def observers(self) -> dict[type[Record], Callable[[Any], None]]:
         """Return the observer of each type of record."""
         return {
-            JobAnswered: self._note,
-            AttemptEnded: self._recent.append,  # the records of its jobs follow, and keep the list bounded
-            RequestAnswered: self._note,
+            JobsCounted: self._jobs_counted,
+            RequestAnswered: self._request_answered,
             AttemptInterrupted: self._attempt_interrupted,
             RetryScheduled: self._retry_scheduled,
             WorkerReady: self._worker_ready,
@@ -189,47 +202,38 @@ class Counts:
 
     # ---- for each request
 
-    def _note(self, record: Record) -> None:
-        self._recent.append(record)
-        if len(self._recent) >= MOST_RECENT:
+    def _request_answered(self, record: RequestAnswered) -> None:
+        recent = self._recent
+        recent.append(record)
+        if len(recent) >= MOST_RECENT:
             self.catch_up()
 
-    def catch_up(self) -> None:
-        """Count the waiting records. Call this before reading the counts."""
-        recent = self._recent.copy()
-        self._recent.clear()
-        for record in recent:
-            self._count[type(record)](record)
+    # ---- for many at a time
 
-    def _job_answered(self, record: JobAnswered) -> None:
+    def catch_up(self) -> None:
+        """Count the waiting responses. Call this before reading the counts."""
+        recent, self._recent = self._recent, []
+        times: dict[tuple[str, int], list[float]] = defaultdict(list)
+        for record in recent:
+            times[record.endpoint, record.status].append(record.seconds)
+        for (name, status), seconds in times.items():
+            counts = self.responses.get(name) or self._other_responses(name)
+            counts.add(status, seconds)
+
+    def _jobs_counted(self, record: JobsCounted) -> None:
         counts = self.jobs.get(record.endpoint) or self._other_jobs()
-        counts.outcomes.add(record.code)
-        seconds = record.queue_seconds
-        if record.attempts or seconds:  # otherwise it was refused and never waited
-            counts.queue.observe(seconds)
-        execution = record.execution_seconds
-        if execution is not None:
-            counts.execution.observe(execution)
-        first_chunk = record.first_chunk_seconds
-        if first_chunk is not None:
+        for code, times in record.codes.items():
+            counts.outcomes.add(code, times)
+        counts.queue.observe_all(record.queue_seconds)
+        counts.execution.observe_all(record.execution_seconds)
+        if record.first_chunk_seconds:
             if counts.first_chunk is None:  # it was not declared that the endpoint streams
                 counts.first_chunk = Histogram(self._bounds)
-            counts.first_chunk.observe(first_chunk)
-
-    def _attempt_ended(self, record: AttemptEnded) -> None:
-        counts = self.jobs.get(record.endpoint) or self._other_jobs()
-        jobs, seconds = record.jobs, record.seconds
-        # If the callers of half the jobs of a batch have left, half of its time was useful.
-        useful = seconds * record.useful / jobs
-        counts.useful_seconds += useful
-        counts.wasted_seconds += seconds - useful
+            counts.first_chunk.observe_all(record.first_chunk_seconds)
         if counts.batches is not None:
-            counts.batches.observe(jobs)
-
-    def _request_answered(self, record: RequestAnswered) -> None:
-        counts = self.responses.get(record.endpoint) or self._other_responses(record.endpoint)
-        counts.add(record.status)
-        counts.seconds.observe(record.seconds)
+            counts.batches.observe_sizes(record.batch_sizes)
+        counts.useful_seconds += record.useful_seconds
+        counts.wasted_seconds += record.wasted_seconds
 
     # ---- for rare events
 

@@ -189,7 +189,7 @@ class Discipline(FifoQueue):
         wait = self._expected_wait(job) if self.jobs else 0.0
         execution = self._expected_execution(job, now)
         if total is not None and wait + execution > total:
-            alone = self._executions.expected(1, now)
+            alone = self._executions.expected_alone(now)
             return DeadlineInfeasible(
                 f"{job.lane.name}: the job would take about {wait:.3g} s to start and {execution:.3g} s to run, "
                 f"which is more than the {total:g} s it has left",
@@ -222,7 +222,7 @@ class Discipline(FifoQueue):
 
     def execution_seconds(self, now: float, /) -> float | None:
         """Return the seconds that a job is expected to run for if it runs alone; None if that is unknown."""
-        return self._executions.expected(1, now) or None
+        return self._executions.expected_alone(now) or None
 
     def learn(self, jobs: int, seconds: float, now: float, /) -> None:
         """Update the expected execution time from an attempt that has ended."""
@@ -230,8 +230,9 @@ class Discipline(FifoQueue):
 
     def _expected_execution(self, job: Job, now: float) -> float:
         batching = job.lane.batching
-        size = 1 if batching is None else max(1, min(batching.max_size, len(self.jobs)))
-        return self._executions.expected(size, now)
+        if batching is None:
+            return self._executions.expected_alone(now)
+        return self._executions.expected(max(1, min(batching.max_size, len(self.jobs))), now)
 
     def _expected_wait(self, job: Job) -> float:
         """Return the seconds until an arriving job would start, from the rate at which jobs start."""
@@ -356,7 +357,7 @@ class CoDel(Discipline):
         self._next_drop += interval / math.sqrt(self._count)
 
     def _target(self, now: float) -> float:
-        return max(self.TARGET, self._executions.expected(1, now))
+        return max(self.TARGET, self._executions.expected_alone(now))
 
 
 class Adaptive(Discipline):
@@ -391,7 +392,7 @@ class Adaptive(Discipline):
         patience = self._patience[place]
         waited = now - next(iter(level.jobs.values())).arrived
         backlog = self._drain.gap * sum([len(other.jobs) for other in self._levels[: place + 1]])
-        needed = max(waited, backlog) + self._executions.expected(1, now)
+        needed = max(waited, backlog) + self._executions.expected_alone(now)
         if patience.hangs_up:
             endured = patience.endured
         else:

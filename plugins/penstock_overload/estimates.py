@@ -84,6 +84,11 @@ class Executions:
         seconds = self._single.value if jobs == 1 else self._of_batch(jobs.bit_length())
         return 0.0 if now - self._last > DOUBT_AFTER * seconds else seconds
 
+    def expected_alone(self, now: float) -> float:
+        """Return the expected seconds of an attempt of one job; 0 if that is unknown or doubted."""
+        seconds = self._single.value
+        return 0.0 if now - self._last > DOUBT_AFTER * seconds else seconds
+
     def _of_batch(self, digits: int) -> float:
         known = [size for size in self._by_size if size <= digits]
         return self._by_size[max(known)].value if known else self._single.value

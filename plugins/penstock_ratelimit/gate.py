@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from limits.errors import StorageError
 
 from penstock.errors import RateLimited, Unavailable
-from penstock.hooks import JobAnswered, Release, Submission
+from penstock.hooks import Release, Submission
 from penstock_ratelimit.callers import CallerOf
 from penstock_ratelimit.permits import Permits
 from penstock_ratelimit.rates import Rate
@@ -29,7 +31,7 @@ class Gate:
         True to refuse requests while the shared storage is out, False to admit them.
     """
 
-    __slots__ = ("_caller_of", "_outage", "_permits", "_policy", "_rates", "_refuses_when_out")
+    __slots__ = ("_caller_of", "_hit", "_permits", "_policy", "_rates", "_refuses_when_out")
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Gate:
         self._caller_of = caller_of
         self._rates = rates
         self._permits = permits
-        self._outage = outage
+        self._hit = self._hit_rates if outage is None else partial(self._hit_shared, outage)
         self._refuses_when_out = refuses_when_out
         items = [] if permits is None else [permits.policy]
         self._policy = ("ratelimit-policy", ", ".join([*items, *(rate.policy for rate in rates)]))
@@ -63,9 +65,8 @@ class Gate:
         """
         caller = self._caller_of(submission)
         permits = self._permits
-        items: list[str] = []
         if permits is None:
-            self._count(caller, items, submission)
+            self._count(caller, [], submission)
             return None
         remaining = permits.acquire(caller)
         if remaining is None:
@@ -74,37 +75,32 @@ class Gate:
                 f"you have {permits.limit} requests in progress, which is the limit; wait for one of them to end"
             )
         try:
-            items.append(permits.item(remaining))
-            self._count(caller, items, submission)
+            self._count(caller, [permits.item(remaining)], submission)
         except BaseException:
             permits.release(caller)
             raise
-        return _releasing(permits, caller)
+        return partial(permits.release, caller)
 
     def _count(self, caller: str, items: list[str], submission: Submission) -> None:
         """Count the request against the rates, and add the response fields whether it is admitted or refused."""
         try:
-            if self._outage is None:
-                self._hit(caller, items)
-            else:
-                self._hit_shared(caller, items, self._outage)
+            self._hit(caller, items)
         finally:
             self._add_fields(submission, items)
 
-    def _hit(self, caller: str, items: list[str]) -> None:
+    def _hit_rates(self, caller: str, items: list[str]) -> None:
         for rate in self._rates:
-            reading = rate.hit(caller)
-            items.append(reading.item)
-            if not reading.admitted:
+            admitted, seconds, item = rate.hit(caller)
+            items.append(item)
+            if not admitted:
                 raise RateLimited(
-                    f"the limit is {rate.quota} for each caller; send the next in {reading.seconds} s",
-                    retry_after=reading.seconds,
+                    f"the limit is {rate.quota} for each caller; send the next in {seconds} s", retry_after=seconds
                 )
 
-    def _hit_shared(self, caller: str, items: list[str], outage: Outage) -> None:
+    def _hit_shared(self, outage: Outage, caller: str, items: list[str]) -> None:
         if outage.may_ask():
             try:
-                self._hit(caller, items)
+                self._hit_rates(caller, items)
             except StorageError as error:
                 outage.failed(error)
             except RateLimited:
@@ -119,13 +115,7 @@ class Gate:
             )
 
     def _add_fields(self, submission: Submission, items: list[str]) -> None:
-        submission.response_headers.append(self._policy)
+        headers = submission.response_headers
+        headers.append(self._policy)
         if items:
-            submission.response_headers.append(("ratelimit", ", ".join(items)))
-
-
-def _releasing(permits: Permits, caller: str) -> Release:
-    def release(_: JobAnswered) -> None:
-        permits.release(caller)
-
-    return release
+            headers.append(("ratelimit", ", ".join(items)))

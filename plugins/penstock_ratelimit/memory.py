@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from math import floor
 from typing import Final, Generic, TypeVar
 
-from limits import RateLimitItem
 from limits.storage.base import MovingWindowSupport, SlidingWindowCounterSupport, Storage
 from limits.strategies import FixedWindowRateLimiter
 
@@ -226,10 +225,3 @@ class LocalFixedWindows(FixedWindowRateLimiter):
     """The library's strategy on this storage, which counts a request and reads the result in one step."""
 
     storage: LocalStorage
-
-    def hit_and_read(self, item: RateLimitItem, caller: str, now: float) -> tuple[bool, float, int]:
-        """Count a request; return whether it may pass, when the window ends, and the requests that remain in it."""
-        window = self.storage.window(item.key_for(caller), item.get_expiry(), now)
-        window.count += 1
-        remaining = item.amount - window.count
-        return remaining >= 0, window.ends, max(0, remaining)

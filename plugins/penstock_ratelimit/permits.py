@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from threading import Lock
 
+from penstock.hooks import JobAnswered
+
 
 class Permits:
     """A fixed number of permits for each caller. They may be acquired in one thread and released in another.
@@ -42,7 +44,7 @@ class Permits:
             self._held[caller] = held + 1
             return self.limit - held - 1
 
-    def release(self, caller: str) -> None:
+    def release(self, caller: str, _answered: JobAnswered | None = None) -> None:
         """Return a permit. A caller with no permits is forgotten: memory grows only with the requests in progress."""
         with self._lock:
             held = self._held[caller] - 1

@@ -63,6 +63,9 @@ class RateLimitPlugin:
         if default is None and not any(principals.values()):
             return None
 
+        if default is not None and not principals and self.factory.redis is None:
+            return default.admit
+
         def policy(submission: Submission) -> Release | None:
             gate = default
             if principals and submission.principal is not None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from functools import partial
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from limits import RateLimitItem
 from limits.strategies import RateLimiter
 
-from penstock_ratelimit.memory import LocalFixedWindows
+from penstock_ratelimit.memory import LocalFixedWindows, LocalStorage
 
 
 class Quota(RateLimitItem):
@@ -53,22 +54,9 @@ class Quota(RateLimitItem):
         return f"<Quota {self}>"
 
 
-class Reading(NamedTuple):
-    """The result of counting one request.
-
-    Attributes
-    ----------
-    admitted:
-        True if the request may pass.
-    seconds:
-        Seconds after which more requests may pass, rounded up to whole ones.
-    item:
-        The item of this rate in ``RateLimit``.
-    """
-
-    admitted: bool
-    seconds: int
-    item: str
+Reading: TypeAlias = tuple[bool, int, str]
+"""The result of counting one request: whether it may pass, the whole seconds until more requests may, and the item of
+this rate in ``RateLimit``."""
 
 
 class Rate:
@@ -98,7 +86,9 @@ class Rate:
     ) -> None:
         self.quota = quota
         self._limiter: Any = limiter
-        self._is_local = isinstance(limiter, LocalFixedWindows)
+        if isinstance(limiter, LocalFixedWindows):
+            self.hit = partial(self._hit_window, limiter.storage)  # type: ignore[method-assign] # it saves a frame
+        self._start = f'"{name}";r='
         self._clock = clock
         encoded = base64.b64encode(partition.encode()).decode()
         self._key = f";pk=:{encoded}:" if partition else ""
@@ -110,15 +100,24 @@ class Rate:
 
     def hit(self, caller: str) -> Reading:
         """Count a request if it may pass."""
-        now = self._clock()
-        if self._is_local:
-            admitted, reset, remaining = self._limiter.hit_and_read(self.quota, caller, now)
-        else:
-            admitted = self._limiter.hit(self.quota, caller)
-            reset, remaining = self._limiter.get_window_stats(self.quota, caller)
-            now = self._clock()
+        admitted = self._limiter.hit(self.quota, caller)
+        reset, remaining = self._limiter.get_window_stats(self.quota, caller)
         # Redis rounds to seconds, and other requests may have been counted between the two queries.
-        seconds = max(1, min(ceil(reset - now), self.quota.seconds))
+        seconds = max(1, min(ceil(reset - self._clock()), self.quota.seconds))
         if not admitted or remaining < 0:
             remaining = 0
-        return Reading(admitted, seconds, f'"{self.name}";r={remaining};t={seconds}{self._key}')
+        return (admitted, seconds, f"{self._start}{remaining};t={seconds}{self._key}")
+
+    def _hit_window(self, windows: LocalStorage, caller: str) -> Reading:
+        """Count a request in the fixed window of this process, and read the result, in one step."""
+        now = self._clock()
+        quota = self.quota
+        window = windows.window(caller, quota.seconds, now)
+        window.count += 1
+        remaining = quota.amount - window.count
+        seconds = ceil(window.ends - now)
+        if seconds > quota.seconds:  # noqa: PLR1730 - min() is a call; the difference was rounded up
+            seconds = quota.seconds
+        if remaining >= 0:
+            return (True, seconds, f"{self._start}{remaining};t={seconds}{self._key}")
+        return (False, seconds, f"{self._start}0;t={seconds}{self._key}")

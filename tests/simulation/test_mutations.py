@@ -28,6 +28,7 @@ from penstock.scheduler import (
 from penstock.scheduler import commands as do
 from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
+from penstock.scheduler.lane_counts import LaneCounts, RecentCounts
 from penstock.scheduler.pools import Worker, WorkerPool
 from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import PAUSED, STARTING
@@ -527,7 +528,43 @@ def jobs_go_from_one_dead_worker_to_another(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(supervision, "on_workers_died", lambda *_: None)
 
 
+def counts_are_reported_twice(patch: pytest.MonkeyPatch) -> None:
+    take = LaneCounts.take
+
+    def forgetful(self: LaneCounts) -> RecentCounts:
+        answered = self._answered
+        counts = take(self)
+        self._answered = answered[-1:]
+        return counts
+
+    patch.setattr(LaneCounts, "take", forgetful)
+
+
+def the_time_of_the_lost_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    lose = supervision._lose_attempts
+
+    def forgiving(*arguments: Any) -> None:
+        patch.setattr(LaneCounts, "record_attempt", lambda *_: None)
+        lose(*arguments)
+        patch.setattr(LaneCounts, "record_attempt", record)
+
+    record = LaneCounts.record_attempt
+    patch.setattr(supervision, "_lose_attempts", forgiving)
+
+
+def time_is_useful_if_anybody_waits(patch: pytest.MonkeyPatch) -> None:
+    record = LaneCounts.record_attempt
+    patch.setattr(
+        LaneCounts,
+        "record_attempt",
+        lambda self, jobs, useful, seconds: record(self, jobs, jobs if useful else 0, seconds),
+    )
+
+
 MUTATIONS = [
+    counts_are_reported_twice,
+    the_time_of_the_lost_is_forgotten,
+    time_is_useful_if_anybody_waits,
     starts_may_take_forever,
     suspended_workers_stay,
     a_recall_is_forgotten,

@@ -26,6 +26,7 @@ from penstock_falcon.transport import Transport
 
 _JSON = JSON.encode()
 _WITHOUT_BODY = frozenset({204, 304})
+_USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing"})
 
 
 class DirectConnection(Protocol):
@@ -163,7 +164,7 @@ class DirectEndpoint(EndpointResource):
             type(outcome) is Encoded
             and outcome.status == 200
             and outcome.headers is None
-            and not exchange.has_response_headers
+            and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
             and self._annotation.check is None
             and not (engine is not None and engine.draining)
         )
@@ -171,9 +172,10 @@ class DirectEndpoint(EndpointResource):
             self._conclude(connection, exchange, call, self._response(call, exchange))
             return
         timing = server_timing(call.queue_seconds, call.execution_seconds)
+        added = exchange.response_headers.lines() if exchange.has_response_headers else ""
         connection.respond(
             f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
-            f"server-timing: {timing}\r\ncontent-length: {len(outcome.body)}\r\n",
+            f"server-timing: {timing}\r\n{added}content-length: {len(outcome.body)}\r\n",
             outcome.body,
             is_last=False,
         )

@@ -79,7 +79,7 @@ class Engine:
             app, reactor, self.scheduler, target, observers=self._observers, on_report=self._on_report
         )
         self.status_page = StatusPage(
-            self.scheduler, self.registry, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
+            self.scheduler, self._observers, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = False
@@ -165,7 +165,7 @@ class Engine:
         left = self.scheduler.live_jobs()
         _abandon(left, self.reactor.time(), self._observers)
         if self._is_started:
-            self._drain.end(self.scheduler.state, len(left))
+            self._drain.end(self.scheduler, len(left))
         self._drain.call_back()
 
     def _on_report(self, report: AnyReport) -> None:
@@ -282,6 +282,7 @@ def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
         assert type(call) is Call
         call.settle(now)
         call.outcome = Draining("the server has stopped")
+        call.lane.counts.record(Draining.code, call.queue_seconds, call.execution_seconds)
         observers.job_answered(call)
         call.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from penstock.engine.observers import Observers
 from penstock.eventlog import end_last_resort
 from penstock.hooks.records import ShutdownRequest
-from penstock.scheduler.shared_state import SchedulerState
+from penstock.scheduler import Scheduler
 
 _NO_DRAIN = ShutdownRequest(drain=0.0, who="the program", why="closed without a drain")
 
@@ -56,9 +56,11 @@ class EngineDrain:
         for callback in waiting:
             callback()
 
-    def end(self, state: SchedulerState, left: int) -> None:
+    def end(self, scheduler: Scheduler, left: int) -> None:
         """Record that the engine is closed, with ``left`` jobs unanswered; also where no drain came before."""
         seconds = self._time() - self._began if self.request else 0.0
+        state = scheduler.state
         abandoned = state.drain_abandoned + left
+        self._observers.report_counts(scheduler)
         self._observers.drain_ended(self.request or _NO_DRAIN, seconds, state.drain_answered, abandoned)
         end_last_resort()

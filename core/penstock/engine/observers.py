@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from penstock.hooks import records
 from penstock.hooks.records import ShutdownRequest
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
-from penstock.scheduler import Attempt, Job, reports
+from penstock.scheduler import Attempt, Job, Scheduler, reports
 from penstock.scheduler.reports import AnyReport
 
 Observe = Callable[[Any], None]
@@ -30,6 +31,8 @@ class Observers:
 
     Attributes
     ----------
+    registry:
+        The plug-ins.
     see_answers:
         True if any plug-in observes ``JobAnswered``.
     see_attempts:
@@ -39,16 +42,19 @@ class Observers:
     def __init__(
         self, registry: Registry, time: Callable[[], float], submission_of: Callable[[Any], Submission]
     ) -> None:
+        self.registry = registry
         self._time = time
         self._submission_of = submission_of
         self._on_answer = registry.observer_of(records.JobAnswered)
         self._on_attempt = registry.observer_of(records.AttemptEnded)
+        self._on_counts = registry.observer_of(records.JobsCounted)
         self._on_drain_start = registry.observer_of(records.DrainStarted)
         self._on_drain_end = registry.observer_of(records.DrainEnded)
         self.see_answers = self._on_answer is not None
         self.see_attempts = self._on_attempt is not None
         self._makers: dict[type, tuple[Observe, Callable[[Any], records.Record]]] = {}
         for report, record, make in (
+            (reports.CountsReport, records.JobsCounted, _counted),
             (reports.InterruptReport, records.AttemptInterrupted, self._interrupted),
             (reports.RetryReport, records.RetryScheduled, self._retry),
             (reports.AbandonReport, records.JobAbandoned, self._abandoned),
@@ -92,6 +98,8 @@ class Observers:
         submission.close(record)
         if self._on_answer is not None:
             self._on_answer(record)
+        if self._on_counts is not None:
+            self._on_counts(records.JobsCounted(endpoint=submission.endpoint.name, codes={error.code: 1}))
 
     def attempt_ended(self, attempt: Attempt, useful: int, seconds: float) -> None:
         """Notify observers that an attempt has ended; ``useful`` of its jobs still had a caller."""
@@ -117,6 +125,11 @@ class Observers:
         if isinstance(report, (reports.WorkerLostReport, reports.KillReport)):
             for attempt in report.attempts:  # no result of these will arrive
                 self.attempt_ended(attempt, 0, self._time() - attempt.started)
+
+    def report_counts(self, scheduler: Scheduler) -> None:
+        """Notify observers of what has been counted since the last report."""
+        for report in scheduler.take_counts():
+            self.report(report)
 
     def drain_started(self, request: ShutdownRequest, jobs: int) -> None:
         """Notify observers that a drain has begun with ``jobs`` admitted."""
@@ -165,6 +178,20 @@ class Observers:
 
 def _name_of_caller(submission: Submission) -> str | None:
     return None if submission.principal is None else submission.principal.name
+
+
+def _counted(report: reports.CountsReport) -> records.Record:
+    counts = report.counts
+    return records.JobsCounted(
+        endpoint=report.lane.name,
+        codes=Counter(counts.codes),
+        queue_seconds=counts.queue_seconds,
+        execution_seconds=counts.execution_seconds,
+        first_chunk_seconds=counts.first_chunk_seconds,
+        useful_seconds=counts.useful_seconds,
+        wasted_seconds=counts.wasted_seconds,
+        batch_sizes=counts.batch_sizes,
+    )
 
 
 def _worker_ready(report: reports.WorkerReadyReport) -> records.Record:

@@ -64,7 +64,8 @@ class OperatorLog:
 
     def report(self, report: AnyReport) -> None:
         """Write the line of a report."""
-        self._writers[type(report)](report)
+        if type(report) is not reports.CountsReport:  # the numbers are on the status page
+            self._writers[type(report)](report)
 
     # ---- workers
 

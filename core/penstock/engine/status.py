@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from penstock.engine.observers import Observers
 from penstock.engine.operator_log import rounded
-from penstock.hooks.registry import Registry
 from penstock.scheduler import Attempt, Scheduler
 from penstock.scheduler.pools import Place, WorkerPool
 
@@ -18,8 +18,8 @@ class StatusPage:
 
     Parameters
     ----------
-    scheduler, registry:
-        The engine's.
+    scheduler, observers:
+        The engine's. The observers receive what has been counted before the page is made.
     time:
         The engine's clock.
     pid_of:
@@ -36,14 +36,14 @@ class StatusPage:
     def __init__(
         self,
         scheduler: Scheduler,
-        registry: Registry,
+        observers: Observers,
         time: Callable[[], float],
         *,
         pid_of: Callable[[int], int | None],
         request_id_of: Callable[[Any], str],
     ) -> None:
         self._scheduler = scheduler
-        self._registry = registry
+        self._observers = observers
         self._time = time
         self._pid_of = pid_of
         self._request_id_of = request_id_of
@@ -52,11 +52,12 @@ class StatusPage:
     def render(self, unready_reasons: list[str]) -> Fields:
         """Return the page; ``unready_reasons`` is empty if the engine is ready."""
         scheduler = self._scheduler
+        self._observers.report_counts(scheduler)
         return {
             "ready": not unready_reasons,
             "reasons": unready_reasons,
             "draining": scheduler.is_draining,
-            "plugins": self._registry.status(),
+            "plugins": self._observers.registry.status(),
             "pools": {name: self._pool(pool) for name, pool in scheduler.pools.items()},
             "endpoints": {name: lane.statistics() for name, lane in scheduler.lanes.items()},
         } | self.of_host()

@@ -102,13 +102,14 @@ class HookGuard:
 
         That callable runs while the job's caller and other policies are waiting, so it must not raise either.
         """
+        run = self._release
 
         def guarded_release(release: Any) -> Release | None:
+            if callable(release):
+                return partial(run, release)
             if release is None:
                 return None
-            if not callable(release):
-                raise _wrong_type(release, "a callable or None")
-            return partial(self._release, release)
+            raise _wrong_type(release, "a callable or None")
 
         return GuardedDecision(self, decide, guarded_release)
 

@@ -180,7 +180,10 @@ class _AdmissionStep(Step):
     __slots__ = ()
 
     def take_effect(self, submission: Submission, decision: Any) -> None:
-        submission.add_release(self._policy.accept(decision))
+        # Only a decision of the wrong type costs another frame. The submission guards the release.
+        if not callable(decision):
+            decision = self._policy.accept(decision)
+        submission.add_release(decision, self.failed)
 
 
 def tightest(first: Timeouts, second: Timeouts) -> Timeouts:

@@ -8,6 +8,8 @@ Durations are in seconds; a worker is named like ``default/0``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 
@@ -72,6 +74,35 @@ class JobAnswered(Record, frozen=True, kw_only=True, gc=False):
     queue_seconds: float = 0.0
     execution_seconds: float | None = None
     first_chunk_seconds: float | None = None
+
+
+class JobsCounted(Record, frozen=True, kw_only=True, gc=False):
+    """Many jobs of an endpoint have been answered since the last such record, which costs next to nothing for each.
+
+    It comes after a few hundred answers, before the status page is made, which includes a call of ``engine.status()``,
+    and when the engine has drained.
+
+    Attributes
+    ----------
+    codes:
+        The number of answered and refused jobs by ``ok`` or the code of the error.
+    queue_seconds, execution_seconds, first_chunk_seconds:
+        The times of those jobs, in no order, as in ``JobAnswered``. Each list holds the jobs that have such a time.
+    useful_seconds, wasted_seconds:
+        The time of attempts in user code, by whether a caller still waited. If some callers of a batch have left, their
+        share of its time is wasted; if its worker is gone, so is all the time since the attempt started.
+    batch_sizes:
+        The number of attempts by the number of their jobs; empty for endpoints without batching.
+    """
+
+    endpoint: str
+    codes: Mapping[str, int]
+    queue_seconds: Sequence[float] = ()
+    execution_seconds: Sequence[float] = ()
+    first_chunk_seconds: Sequence[float] = ()
+    useful_seconds: float = 0.0
+    wasted_seconds: float = 0.0
+    batch_sizes: Mapping[int, int] = {}
 
 
 class AttemptInterrupted(Record, frozen=True, kw_only=True, gc=False):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Self, SupportsIndex
+from typing import Any, Final, Self, SupportsIndex
 
-from penstock.response import SERVER_HEADERS, header_mistake
+from penstock.response import SERVER_HEADERS, header_mistake, is_header_value
+
+_MOST_NAMES: Final = 256
+_names: dict[str, str] = {}  # valid names as policies write them, in lower case: the same few for each request
 
 
 class ResponseHeaders(list[tuple[str, str]]):
@@ -25,7 +28,21 @@ class ResponseHeaders(list[tuple[str, str]]):
 
     def append(self, header: tuple[str, str], /) -> None:
         """Add one header."""
-        super().append(_checked(header))
+        # The usual case, written out: a policy adds the same names to each response.
+        try:
+            name, value = header
+            known = _names[name]
+            if is_header_value(value) and type(header) is tuple:
+                list.append(self, (known, value))
+                return
+        except (KeyError, TypeError, ValueError):
+            pass  # it is a new name, or a mistake
+        list.append(self, _checked(header))
+
+    def lines(self) -> str:
+        """Return the lines of a response's head. Later headers replace earlier ones of the same name."""
+        headers = dict(self)
+        return "".join(map("{}: {}\r\n".format, headers.keys(), headers.values()))
 
     def extend(self, headers: Iterable[tuple[str, str]], /) -> None:
         """Add several headers."""
@@ -46,10 +63,13 @@ class ResponseHeaders(list[tuple[str, str]]):
 def _checked(header: Any) -> tuple[str, str]:
     if not isinstance(header, tuple) or len(header) != 2:
         raise TypeError(f"response_headers takes pairs of a name and a value, not {header!r}")
-    mistake = header_mistake(*header)
+    name, value = header
+    mistake = header_mistake(name, value)
     if mistake:
         raise ValueError(mistake)
-    name = header[0].lower()
-    if name in SERVER_HEADERS:
-        raise ValueError(f"only the server may set the response header {name}")
-    return name, header[1]
+    lower = name.lower()
+    if lower in SERVER_HEADERS:
+        raise ValueError(f"only the server may set the response header {lower}")
+    if type(name) is str and len(_names) < _MOST_NAMES:
+        _names[name] = lower
+    return lower, value

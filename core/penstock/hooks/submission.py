@@ -20,6 +20,9 @@ NORMAL_RANK: Final = PRIORITIES.index("normal")
 Release: TypeAlias = Callable[[JobAnswered], None]
 """A callable that an admission policy returns in order to learn the outcome of the request it admitted."""
 
+OnFailure: TypeAlias = Callable[[BaseException], object]
+"""A callable that takes what a release has raised."""
+
 
 def _no_header(_name: str) -> str | None:
     return None
@@ -100,7 +103,7 @@ class Submission:
         self.caller_timeout: float | None = None
         self.received_headers: Mapping[bytes, bytes] | None = None
         self._response_headers: ResponseHeaders | None = None
-        self._releases: list[Release] = []
+        self._releases: list[tuple[Release, OnFailure | None]] = []
         self._answered: JobAnswered | None = None
 
     def __repr__(self) -> str:
@@ -153,12 +156,14 @@ class Submission:
         """The caller that limits count this request against: the principal's name, otherwise the address."""
         return self.address if self.principal is None else self.principal.name
 
-    def add_release(self, release: Release) -> None:
-        """Have ``release`` called when the job is answered, or once it is certain that there will be no job."""
-        if self._answered is None:
-            self._releases.append(release)
-        else:  # the request was abandoned while a blocking policy was still running in its thread
-            release(self._answered)
+    def add_release(self, release: Release, failed: OnFailure | None = None) -> None:
+        """Have ``release`` called when the job is answered, or once it is certain that there will be no job.
+
+        What it raises goes to ``failed``, if there is one.
+        """
+        self._releases.append((release, failed))
+        if self._answered is not None:  # the request was abandoned while a blocking policy was running in its thread
+            self.close(self._answered)
 
     @property
     def has_releases(self) -> bool:
@@ -169,5 +174,10 @@ class Submission:
         """Report the outcome to the admission policies, once; further calls have no effect."""
         self._answered = answered
         releases, self._releases = self._releases, []
-        for release in releases:
-            release(answered)
+        for release, failed in releases:
+            try:
+                release(answered)
+            except BaseException as error:
+                if failed is None:
+                    raise
+                failed(error)

@@ -64,7 +64,9 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
     job.finish_by = NEVER if limits.total is None else now - event.elapsed + limits.total
     state.jobs_live += 1
     # The queue need not see a job that it would neither hold nor shed.
-    may_start = lane.may_pass_queue and not queue.jobs and (limits.total is None or lane.is_plain)
+    may_start = lane.may_pass_queue and not queue.jobs
+    if may_start and limits.total is not None and not lane.is_plain:
+        may_start = queue.give_up_at(job, now) > now
     if not (may_start and dispatching.start_at_once(state, job, now)):
         queue.push(job, now)
         lane.pool.queued += 1

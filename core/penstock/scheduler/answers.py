@@ -13,7 +13,7 @@ from penstock.scheduler import commands as do
 from penstock.scheduler import deadlines
 from penstock.scheduler.guarded_queue import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
-from penstock.scheduler.reports import InterruptReport
+from penstock.scheduler.reports import CountsReport, InterruptReport
 from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import ATTEMPT, BACKING_OFF, JOB, QUEUED, RUNNING, SENT, STREAMING
 
@@ -26,7 +26,7 @@ def refuse(state: SchedulerState, job: Job, refusal: PenstockError) -> None:
     job.state = JOB[job.state]["fail"]
     job.settle(job.arrived)
     job.outcome = _bare(refusal)
-    job.lane.outcomes[refusal.code] += 1
+    job.lane.counts.outcomes[refusal.code] += 1
     state.out.append(do.Answer(job))
 
 
@@ -53,7 +53,10 @@ def answer(state: SchedulerState, job: Job, happening: str, outcome: Any, now: f
     job.outcome = outcome if happening == "succeed" else _bare(outcome)
     state.timers.disarm(job)
     state.jobs_live -= 1
-    lane.record(job, "ok" if happening == "succeed" else outcome.code)
+    code = "ok" if happening == "succeed" else outcome.code
+    first_chunk = job.first_chunk_seconds if job.chunks else None
+    if lane.counts.record(code, job.queue_seconds, job.execution_seconds, first_chunk):
+        state.report(CountsReport(lane, lane.counts.take()))
     state.out.append(do.Answer(job))
     if attempt is not None and not attempt.live:
         if attempt.state is RUNNING or attempt.state is STREAMING:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import quantiles
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.errors import DeadlineInfeasible, PenstockError, QueueFull, QueueTimeout, WorkerLost
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler.jobs import Job
+from penstock.scheduler.lane_counts import LaneCounts
 from penstock.scheduler.queues import FifoQueue, Queue
 from penstock.scheduler.timers import NEVER, Timed
 
 if TYPE_CHECKING:  # see jobs.py
     from penstock.scheduler.pools import WorkerPool
-
-_SAMPLES = 1024  # the quantiles are taken from this number of the latest times
 
 
 def retry_lost(job: Job, error: PenstockError, _now: float) -> float | None:
@@ -73,12 +70,11 @@ class Lane(Timed):
     """An endpoint's queue and counts. Only the scheduler writes to it; ``due`` is when a waiting batch must go."""
 
     __slots__ = (
-        "_execution_times",
-        "_queue_times",
         "admitted",
         "ahead",
         "backing_off",
         "batching",
+        "counts",
         "expected_seconds",
         "idempotent",
         "is_interruptible",
@@ -89,7 +85,6 @@ class Lane(Timed):
         "may_send_ahead",
         "most_ahead",
         "name",
-        "outcomes",
         "pool",
         "pool_name",
         "queue",
@@ -131,9 +126,7 @@ class Lane(Timed):
         self.admitted = 0  # jobs admitted in all
         self.running = 0  # jobs in attempts, without an answer yet
         self.backing_off: dict[int, Job] = {}  # by sequence: jobs that have failed and are not queued again yet
-        self.outcomes: Counter[str] = Counter()
-        self._queue_times: deque[float] = deque(maxlen=_SAMPLES)
-        self._execution_times: deque[float] = deque(maxlen=_SAMPLES)
+        self.counts = LaneCounts(is_batched=spec.batching is not None)
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}: {self.queued} queued, {self.running} running>"
@@ -189,14 +182,6 @@ class Lane(Timed):
             return 0.0
         return min(self.batch_due(job) for job in self.queue)
 
-    def record(self, job: Job, code: str) -> None:
-        """Count an answered job."""
-        self.outcomes[code] += 1
-        if job.attempts:
-            self._queue_times.append(job.started - job.arrived)
-            if job.handler_seconds is not None:
-                self._execution_times.append(job.handler_seconds)
-
     def statistics(self) -> dict[str, Any]:
         """Return the counts and quantiles, ready for JSON. Times are in seconds."""
         return {
@@ -205,14 +190,4 @@ class Lane(Timed):
             "queued_bytes": self.queue.size_bytes,
             "running": self.running,
             "backing_off": len(self.backing_off),
-            "totals": dict(self.outcomes),
-            "queue_seconds": _quantiles(self._queue_times),
-            "execution_seconds": _quantiles(self._execution_times),
-        }
-
-
-def _quantiles(times: deque[float]) -> dict[str, float] | None:
-    if not times:
-        return None
-    cuts = quantiles(times, n=100, method="inclusive") if len(times) > 1 else [times[0]] * 99
-    return {"p50": round(cuts[49], 6), "p90": round(cuts[89], 6), "p99": round(cuts[98], 6)}
+        } | self.counts.statistics()

@@ -84,7 +84,8 @@ class FifoQueue:
 
     sheds: ClassVar[bool] = False
     sees_all: ClassVar[bool] = False
-    """True if even a job without a deadline that could start at once must pass through the queue, which may shed it."""
+    """True if even a job that could start at once must pass through the queue. Otherwise the queue is only asked when
+    to give it up, if it has a deadline."""
 
     def __init__(self) -> None:
         # An OrderedDict and not a dict: finding the first key of a dict whose first keys were deleted is O(n).

@@ -11,6 +11,8 @@ import msgspec
 
 from penstock.errors import HandlerError, WorkerLost
 from penstock.scheduler.jobs import Attempt, Job
+from penstock.scheduler.lane_counts import RecentCounts
+from penstock.scheduler.lanes import Lane
 from penstock.scheduler.pools import Place, Worker, WorkerPool
 
 
@@ -151,8 +153,18 @@ class RetryReport(msgspec.Struct):
     error: HandlerError | WorkerLost
 
 
+class CountsReport(msgspec.Struct):
+    """Many jobs of a lane have been answered since the last such report, or it was asked for."""
+
+    event: ClassVar[str] = "counts"
+
+    lane: Lane
+    counts: RecentCounts
+
+
 AnyReport = (
-    WorkerReadyReport
+    CountsReport
+    | WorkerReadyReport
     | PoolReadyReport
     | PoolFailedReport
     | WorkerLostReport

@@ -28,6 +28,8 @@ def on_results_arrived(state: SchedulerState, event: on.ResultsArrived, now: flo
     has_begun = event.results[0] is not on.NOT_BEGUN
     # An interrupted attempt says nothing about how long it would have taken.
     is_lesson = not lane.is_plain and attempt.live > 0 and has_begun
+    if has_begun:
+        lane.counts.record_attempt(len(attempt.jobs), attempt.live, event.seconds)
     _settle(state, attempt, event, now)
     if lane.may_send_ahead and has_begun:
         sending_ahead.learn(lane, event.seconds)

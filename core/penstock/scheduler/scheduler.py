@@ -37,6 +37,7 @@ from penstock.scheduler import events as on
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
 from penstock.scheduler.pools import Place, PoolSpec, Worker
+from penstock.scheduler.reports import CountsReport
 from penstock.scheduler.shared_state import DrainTimer, SchedulerState
 from penstock.scheduler.states import DRAINING, PAUSED
 from penstock.scheduler.timers import NEVER
@@ -185,6 +186,10 @@ class Scheduler:
             elif not pool.is_ready:
                 reasons.append(f"pool {pool.name} has no ready worker")
         return reasons
+
+    def take_counts(self) -> list[CountsReport]:
+        """Return what was counted in each lane since it was last reported."""
+        return [CountsReport(lane, lane.counts.take()) for lane in self.lanes.values() if lane.counts.has_news]
 
     def live_jobs(self) -> list[Job]:
         """Return the jobs that are admitted and not answered."""

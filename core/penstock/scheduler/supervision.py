@@ -186,6 +186,7 @@ def _lose_attempts(state: SchedulerState, worker: Worker, now: float, started: i
         del state.attempts[attempt.id]
         state.timers.disarm(attempt)
         attempt.state = ATTEMPT[attempt.state]["lose"]
+        attempt.lane.counts.record_attempt(len(attempt.jobs), 0, now - attempt.started)  # no result of it will arrive
         is_innocent = started is not None and attempt.id != started
         for job in reversed(attempt.jobs):
             if job.attempt is attempt:

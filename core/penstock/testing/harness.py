@@ -210,7 +210,7 @@ class PluginHarness(FakeEngine):
         super().__init__(pool_specs(app), lane_specs(app, self.registry), clock=clock)
         self._status = StatusPage(
             self.scheduler,
-            self.registry,
+            self._observers,
             clock,
             pid_of=lambda _worker: None,
             request_id_of=lambda job: _submission_of(job).request_id,
@@ -378,7 +378,7 @@ class PluginHarness(FakeEngine):
         if self._drain.request is None or self._is_stopped:
             return
         self._is_stopped = True
-        self._drain.end(self.scheduler.state, 0)
+        self._drain.end(self.scheduler, 0)
         for callback in self._on_drained:
             callback()
 

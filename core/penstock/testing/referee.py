@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock import errors
-from penstock.scheduler import Attempt, Job
+from penstock.scheduler import Attempt, Job, Lane
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
+from penstock.scheduler.reports import AnyReport
+from penstock.testing.count_referee import CountReferee
 from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.scene import Scene
 from penstock.testing.sent_ahead import SentAhead
@@ -46,12 +48,15 @@ class Referee:
         The answers, counted by code.
     drain_counts:
         The admitted jobs answered since the drain began: those answered normally, and those that it abandoned.
+    counts:
+        The counts that each lane should have.
     """
 
     def __init__(self, scene: Scene) -> None:
         self.live: dict[int, Witness] = {}
         self.outcomes: Counter[str] = Counter()
         self.drain_counts = (0, 0)
+        self.counts = CountReferee()
         self._scene = scene
         self._true_answers = TrueAnswers(scene)
         self._lines = SentAhead()
@@ -90,13 +95,15 @@ class Referee:
 
     def _note_end(self, event: on.ResultsArrived) -> None:
         members = self.in_attempt(event.attempt)
-        for witness in members:
-            if event.results[0] is on.NOT_BEGUN:
-                witness.come_back(self._scene.now)
-        if members and event.results[0] is not on.NOT_BEGUN:
+        has_begun = event.results[0] is not on.NOT_BEGUN
+        self.counts.see_end(event.attempt, event.seconds, len(members), has_begun=has_begun)
+        for witness in [] if has_begun else members:
+            witness.come_back(self._scene.now)
+        if members and has_begun:
             self._scene.opinions.note_end(members[0].job.lane)
         attempt = self._lines.end(event.attempt)
         if attempt is not None:
+            self.counts.see_begun(attempt)
             self._begin_line([attempt])
 
     def _begin_line(self, attempts: list[Attempt]) -> None:
@@ -115,6 +122,7 @@ class Referee:
         self._died.update(event.workers)
 
     def _note_exit(self, event: on.WorkerExited | on.ProtocolBroken) -> None:
+        self.counts.see_loss(event.worker, self._scene.now)
         line = self._lines.lose(event.worker)
         self._leave_line([attempt for attempt in line if attempt.id != event.started])
         self._begin_line([attempt for attempt in line if attempt.id == event.started])
@@ -140,6 +148,8 @@ class Referee:
         attempt = command.attempt
         require(command.worker not in self._died, f"{attempt!r} is sent to a dead worker")
         is_ahead = self._lines.add(command.worker, attempt)
+        if not is_ahead:
+            self.counts.see_begun(attempt)
         for job in attempt.jobs:
             witness = witness_of(job)
             require(witness.number in self.live, "sent, although it has been answered", witness)
@@ -184,6 +194,7 @@ class Referee:
     def see_kill(self, command: do.Kill) -> None:
         """Record that the jobs of a worker are lost, through no fault of their own."""
         self._killed.add(command.worker)
+        self.counts.see_loss(command.worker, self._scene.now)
         self._leave_line(self._lines.lose(command.worker))
         for witness in self._running_in(command.worker):
             witness.lose(self._scene.now, is_guilty=False)
@@ -202,6 +213,7 @@ class Referee:
             is_abandoned = isinstance(job.outcome, errors.Draining)
             self.drain_counts = (answered + (not is_abandoned), abandoned + is_abandoned)
         del self.live[witness.number]
+        self.counts.see_answer(job)
         self.outcomes[getattr(job.outcome, "code", "ok")] += 1
 
     # ---- what the witnesses learn from workers and policies
@@ -238,6 +250,11 @@ class Referee:
         self._check_losses()
         self._check_deadlines(wakeup)
         self._check_intake()
+
+    def check_counts(self, lanes: list[Lane], reports: list[AnyReport]) -> None:
+        """Check that the reports of a whole scenario add up to what has happened in its lanes."""
+        problem = self.counts.problem(lanes, reports)
+        require(problem is None, problem or "")
 
     def _check_losses(self) -> None:
         """Check that each job that has lost its worker was answered at once, unless it may run again."""

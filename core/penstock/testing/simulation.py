@@ -124,6 +124,7 @@ class Simulation(FakeEngine):
         state = self.scheduler.state
         counts = state.drain_answered, state.drain_abandoned
         require(counts == self.referee.drain_counts, f"the drain has counted {counts}, not {self.referee.drain_counts}")
+        self.referee.check_counts(self._lanes, [*self.reports, *self.scheduler.take_counts()])
 
     def _sentence(self, problem: str) -> str:
         return f"seed={self.seed} step={self.steps} now={self.clock.now:g} {self.scene.event!r}: {problem}"

@@ -268,6 +268,17 @@ def test_headers_of_a_policy_are_on_the_result(client: falcon.testing.TestClient
     assert square(client).headers["ratelimit"] == '"a";r=1'
 
 
+def test_a_later_header_of_a_policy_replaces_an_earlier_one(
+    client: falcon.testing.TestClient, policies: Policies
+) -> None:
+    """It may be another policy's, or one that every response has. None is sent twice."""
+    added = [("x-served-by", "a"), ("X-Served-By", "b")]
+    policies.admit = lambda submission: submission.response_headers.extend(added)
+    assert square(client).headers["x-served-by"] == "b"
+    added.append(("content-type", "application/problem+json"))
+    assert square(client).headers["content-type"] == "application/problem+json"
+
+
 @pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])
 def test_what_was_granted_is_given_back_without_a_job(
     client: falcon.testing.TestClient, policies: Policies, path: str

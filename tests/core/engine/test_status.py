@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+from penstock.engine.observers import Observers
 from penstock.engine.status import StatusPage
 from penstock.hooks.registry import Registry
 from penstock.testing import Behaviour, FakeEngine
 
 
+def _no_submission(_job: object) -> NoReturn:
+    raise AssertionError("no plug-in observes a job")
+
+
 def page_of(engine: FakeEngine) -> StatusPage:
     return StatusPage(
         engine.scheduler,
-        Registry(),
+        Observers(Registry(), engine.clock, _no_submission),
         engine.clock,
         pid_of=lambda worker: 1000 + worker,
         request_id_of=lambda job: f"r{job.sequence}",

@@ -62,3 +62,14 @@ def test_a_wrong_header_is_refused(
     """Whichever way it is added."""
     with pytest.raises(kind, match="header"):
         add(ResponseHeaders(), header)
+
+
+@pytest.mark.parametrize("header", [("X-Again", "a\r\nb"), ("X-Again", 1), ["X-Again", "b"], ("X-Again",)], ids=repr)
+def test_a_mistake_is_found_however_often_the_name_was_right(header: Any) -> None:
+    """A name that is known to be valid is not checked again; the rest of the header is."""
+    headers = ResponseHeaders()
+    headers.append(("X-Again", "a"))
+    with pytest.raises((TypeError, ValueError)):
+        headers.append(header)
+    headers.append(("X-Again", "b"))
+    assert headers == [("x-again", "a"), ("x-again", "b")]

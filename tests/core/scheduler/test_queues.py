@@ -154,7 +154,7 @@ def test_the_queue_is_asked_before_the_body_is_read() -> None:
 
 @pytest.mark.parametrize("sees_all", [False, True])
 def test_a_job_that_can_start_at_once_need_not_pass_through_an_empty_queue(*, sees_all: bool) -> None:
-    """Unless the queue wants to see every job. One with a deadline is shown to a queue that may shed it."""
+    """Unless the queue wants to see every job. About one with a deadline it is asked, and may shed it."""
 
     class Seeing(Strict):
         def push(self, job: Job, now: float) -> None:
@@ -169,8 +169,14 @@ def test_a_job_that_can_start_at_once_need_not_pass_through_an_empty_queue(*, se
     assert [job.attempts for job in (first, second, third)] == [1, 0, 0]
     assert len(queue.told("push")) == (3 if sees_all else 2)
     engine.advance(1.0)
+    queue.diary.clear()
     dated = engine.submit(timeouts=Timeouts(total=5.0))
-    assert (dated.attempts, queue.told("push")[-1][1]) == (1, dated)
+    assert (dated.attempts, len(queue.told("push"))) == (1, int(sees_all))
+    assert ("give_up_at", dated, engine.clock.now) in queue.diary
+    engine.advance(1.0)
+    queue.hopeless = {"late": 0.5}
+    late = engine.submit(timeouts=Timeouts(total=5.0), share="late")
+    assert (late.attempts, late.outcome.code) == (0, DeadlineInfeasible.code)
 
 
 # ---- which jobs are shed

@@ -191,6 +191,8 @@ def test_a_lane_counts_what_an_operator_asks_for() -> None:
         "running": 1,
         "backing_off": 0,
         "totals": {"ok": 1, "queue-full": 1},
+        "useful_seconds": 0.01,
+        "wasted_seconds": 0.0,
         "queue_seconds": {"p50": 0.0, "p90": 0.0, "p99": 0.0},
         "execution_seconds": {"p50": 0.01, "p90": 0.01, "p99": 0.01},
     }

@@ -266,7 +266,7 @@ def test_a_retry_for_which_nobody_is_free_is_answered_with_its_failure() -> None
     engine.advance(1.4)
     assert job.state == "queued"
     engine.advance(0.1)
-    assert (job.state, code(job), job.lane.outcomes["handler-error"]) == ("expired", "handler-error", 1)
+    assert (job.state, code(job), job.lane.counts.outcomes["handler-error"]) == ("expired", "handler-error", 1)
 
 
 def test_a_full_queue_takes_a_retry_back() -> None:

@@ -14,13 +14,12 @@ import pytest
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from penstock import App, Batching
+from penstock import App, Batching, Timeouts
 from penstock.errors import PluginError, QueueFull
 from penstock.hooks import (
-    AttemptEnded,
     AttemptInterrupted,
     HookFailed,
-    JobAnswered,
+    JobsCounted,
     Record,
     RequestAnswered,
     RetryScheduled,
@@ -33,6 +32,8 @@ from penstock.hooks import (
 )
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import Sources
+from penstock.scheduler.lane_counts import MOST_UNREPORTED, LaneCounts
+from penstock.testing import Behaviour, PluginHarness
 from penstock_metrics import MetricsPlugin, MetricsSettings
 from tests.serving import ROOT
 
@@ -107,9 +108,9 @@ class Scraped:
         return self.samples().get((name, frozenset(labels.items())))
 
 
-def answered(code: str = "ok", endpoint: str = "square", **more: Any) -> JobAnswered:
-    more = {"attempts": 1, "execution_seconds": 0.02} | more
-    return JobAnswered(endpoint=endpoint, request_id="a", code=code, **more)
+def answered(code: str = "ok", endpoint: str = "square", **times: list[float]) -> JobsCounted:
+    times = {"queue_seconds": [0.0], "execution_seconds": [0.02]} | times
+    return JobsCounted(endpoint=endpoint, codes={code: 1}, **times)
 
 
 def response(status: int = 200, endpoint: str = "square", **more: Any) -> RequestAnswered:
@@ -133,7 +134,7 @@ def test_jobs_are_counted_by_endpoint_and_code() -> None:
 def test_times_fall_into_buckets_up_to_and_with_their_bound() -> None:
     """A bucket includes its bound; the last one holds everything; sum and count agree."""
     scraped = Scraped(buckets=(0.01, 0.1, 1.0))
-    scraped.tell(*(answered(queue_seconds=seconds) for seconds in (0.001, 0.1, 0.100001, 5.0)))
+    scraped.tell(answered(queue_seconds=[5.0, 0.1]), answered(queue_seconds=[0.001, 0.100001]))
     name = "penstock_job_queue_seconds"
     found = {bound: scraped.value(f"{name}_bucket", endpoint="square", le=bound) for bound in ("0.01", "0.1", "1.0")}
     assert found == {"0.01": 1, "0.1": 2, "1.0": 3}
@@ -142,14 +143,59 @@ def test_times_fall_into_buckets_up_to_and_with_their_bound() -> None:
     assert scraped.value(f"{name}_sum", endpoint="square") == pytest.approx(5.201001)
 
 
+def served() -> PluginHarness:
+    app = App("tests")
+    app.endpoint("/square", max_queue=1, timeouts=Timeouts(queue=2.0))(square)
+    return PluginHarness(app, [MetricsPlugin])
+
+
+def value_of(harness: PluginHarness, name: str, **labels: str) -> float:
+    families = parser.text_string_to_metric_families(harness.route("/metrics").body.decode())
+    samples = {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+    return samples[f"penstock_{name}", frozenset({"endpoint": "square", **labels}.items())]
+
+
 def test_refused_jobs_never_waited() -> None:
     """They are counted by code and do not lower the queue time; a job that expired in the queue did wait."""
-    scraped = Scraped()
-    refused = {"attempts": 0, "execution_seconds": None}
-    scraped.tell(answered("queue-full", **refused), answered("queue-timeout", queue_seconds=2.0, **refused))
-    assert scraped.value("penstock_job_queue_seconds_count", endpoint="square") == 1
-    assert scraped.value("penstock_job_queue_seconds_sum", endpoint="square") == 2.0
-    assert scraped.value("penstock_job_execution_seconds_count", endpoint="square") == 0
+    harness = served()
+    for _ in range(3):
+        harness.request(behaviour=Behaviour.STUCK)
+    harness.advance(3.0)
+    assert value_of(harness, "jobs_total", code="queue-full") == 1
+    assert value_of(harness, "jobs_total", code="queue-timeout") == 1
+    assert value_of(harness, "job_queue_seconds_count") == 1
+    assert value_of(harness, "job_queue_seconds_sum") == 2.0
+    assert value_of(harness, "job_execution_seconds_count") == 0
+
+
+def test_every_job_is_counted_once_however_often_it_is_looked_at() -> None:
+    """More jobs than are reported at a time, and scrapes in between: all of them add up."""
+    harness = served()
+    total = 2 * MOST_UNREPORTED + 5
+    for number in range(total):
+        if number % 100 == 7:
+            assert value_of(harness, "jobs_total", code="ok") == number
+        harness.request()
+        harness.advance(0.02)
+    assert value_of(harness, "jobs_total", code="ok") == total
+    assert value_of(harness, "job_queue_seconds_count") == total
+    assert value_of(harness, "job_execution_seconds_count") == total
+    assert value_of(harness, "execution_seconds_total", useful="yes") == pytest.approx(0.01 * total)
+
+
+def test_the_time_of_an_attempt_without_a_caller_is_wasted() -> None:
+    """The caller may have left, or the worker may have died."""
+    harness = served()
+    stopped = harness.request(behaviour=Behaviour(seconds=1.0, acknowledges=0.5)).job
+    assert stopped is not None
+    harness.cancel(stopped)
+    harness.advance(2.0)
+    wasted = value_of(harness, "execution_seconds_total", useful="no")
+    assert wasted == 0.5
+    harness.request(behaviour=Behaviour(seconds=0.25, crashes=True))
+    harness.advance(5.0)
+    assert value_of(harness, "execution_seconds_total", useful="no") >= wasted + 0.25
+    assert value_of(harness, "execution_seconds_total", useful="yes") == 0.0
 
 
 def test_first_chunks_are_those_of_streams() -> None:
@@ -157,12 +203,24 @@ def test_first_chunks_are_those_of_streams() -> None:
     scraped = Scraped()
     name = "penstock_job_first_chunk_seconds_sum"
     assert (scraped.value(name, endpoint="count"), scraped.value(name, endpoint="square")) == (0.0, None)
-    scraped.tell(answered(endpoint="count", first_chunk_seconds=0.5), answered(), answered(first_chunk_seconds=0.25))
+    scraped.tell(
+        answered(endpoint="count", first_chunk_seconds=[0.5]), answered(), answered(first_chunk_seconds=[0.25])
+    )
     assert (scraped.value(name, endpoint="count"), scraped.value(name, endpoint="square")) == (0.5, 0.25)
 
 
-def attempt(endpoint: str, jobs: int, useful: int, seconds: float) -> AttemptEnded:
-    return AttemptEnded(endpoint=endpoint, worker="default/0", jobs=jobs, useful=useful, seconds=seconds)
+def attempt(endpoint: str, jobs: int, useful: int, seconds: float) -> JobsCounted:
+    """Return what a lane counts of an attempt."""
+    lane = LaneCounts(is_batched=True)
+    lane.record_attempt(jobs, useful, seconds)
+    counts = lane.take()
+    return JobsCounted(
+        endpoint=endpoint,
+        codes={},
+        useful_seconds=counts.useful_seconds,
+        wasted_seconds=counts.wasted_seconds,
+        batch_sizes=counts.batch_sizes,
+    )
 
 
 def test_goodput_is_the_share_of_the_time_that_somebody_waited_for() -> None:
@@ -344,7 +402,7 @@ def hostile_values() -> list[str]:
 
 def hostile_records() -> Iterable[Record]:
     for value in hostile_values():
-        yield answered(value, value, principal=value)
+        yield answered(value, value)
         yield answered(value)
         yield attempt(value, 1, 1, 0.1)
         yield response(200, value, path=value, request_id=value, principal=value, address=value, method=value)
