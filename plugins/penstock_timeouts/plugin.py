@@ -120,11 +120,14 @@ def _tightening(own: Timeouts, limits: dict[str, float]) -> Tighten:
 
 
 def _policy(readers: list[tuple[str, DeadlineHeader]], default: Tighten, principals: dict[str, Tighten]) -> Policy:
-    names = HeaderNames(name for name, _ in readers)
+    by_name = dict(readers)
+    names = HeaderNames(by_name)
     without_deadline = default(math.inf)
 
     def policy(submission: Submission) -> Timeouts | None:
-        seconds = _callers_timeout(readers, submission) if submission.has_any_header(names) else math.inf
+        seconds = math.inf
+        if submission.has_any_header(names):
+            seconds = _callers_timeout([by_name[name] for name in submission.headers_among(names)], submission)
         if principals and submission.principal is not None:
             return principals.get(submission.principal.name, default)(seconds)
         return without_deadline if seconds == math.inf else default(seconds)
@@ -132,16 +135,14 @@ def _policy(readers: list[tuple[str, DeadlineHeader]], default: Tighten, princip
     return policy
 
 
-def _callers_timeout(readers: list[tuple[str, DeadlineHeader]], submission: Submission) -> float:
-    """Return the seconds for which the caller waits, according to its headers, of which the least counts."""
+def _callers_timeout(readers: list[DeadlineHeader], submission: Submission) -> float:
+    """Return the seconds for which the caller waits, according to these headers, of which the least counts."""
     seconds = math.inf
-    for name, reader in readers:
-        value = submission.header(name)
-        if value is not None:
-            remaining = _remaining(reader, value)
-            seconds = min(seconds, remaining)
-            if reader.spans_retries:
-                submission.tighten_caller_timeout(remaining)
+    for reader in readers:
+        remaining = _remaining(reader, submission.header(reader.name.lower()) or "")
+        seconds = min(seconds, remaining)
+        if reader.spans_retries:
+            submission.tighten_caller_timeout(remaining)
     return seconds
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 
 class HeaderNames:
@@ -19,11 +19,16 @@ class HeaderNames:
         The names as they arrive over HTTP, in lower case.
     """
 
-    __slots__ = ("_names", "encoded")
+    __slots__ = ("_by_encoded", "_names", "encoded")
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(name.lower() for name in names)
-        self.encoded = frozenset(name.encode("latin-1") for name in self._names)
+        self._by_encoded = {name.encode("latin-1"): name for name in self._names}
+        self.encoded = frozenset(self._by_encoded)
+
+    def among(self, received: Mapping[bytes, bytes]) -> list[str]:
+        """Return those of the names that these headers have."""
+        return [self._by_encoded[name] for name in self.encoded.intersection(received)]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, in lower case."""

@@ -116,6 +116,13 @@ class Submission:
             return any(self.header(name) is not None for name in names)
         return not names.encoded.isdisjoint(received)
 
+    def headers_among(self, names: HeaderNames) -> list[str]:
+        """Return those of these header names that the request has, in no particular order."""
+        received = self.received_headers
+        if received is None:
+            return [name for name in names if self.header(name) is not None]
+        return names.among(received)
+
     @property
     def response_headers(self) -> ResponseHeaders:
         """Additional headers for the response, whatever it turns out to be: pairs of a lower-case name and a value.
