@@ -99,6 +99,12 @@ class Program:
         self._threads = Threads()
         self._mailbox = Mailbox(runtime.call_soon_threadsafe, self._deliver, self._after_deliveries)
         self._is_stopping = False
+        self._is_inline = all(live.mode == "inline" for live in endpoints.values())
+
+    @property
+    def may_block(self) -> bool:
+        """True if nothing can happen before the next message: only inline attempts run here, and none is under way."""
+        return self._is_inline and self._stream is None and not self._ahead and self._channel.is_flushed
 
     # ---- called by the loop
 

@@ -132,6 +132,15 @@ def test_context(worker):
     assert worker.value() == {"id": "job-1 of request-1", "attempt": 2, "principal": "ann", "cancelled": False}
 
 
+def test_a_task_of_the_users_goes_on_between_attempts(workers):
+    """However quickly one inline attempt follows the other, the loop has its turns."""
+    worker = workers("ticking")
+    first = worker.ask("ticks")
+    deadline = time.monotonic() + 10.0
+    while worker.ask("ticks") < first + 3:
+        assert time.monotonic() < deadline
+
+
 # ---- batches
 
 

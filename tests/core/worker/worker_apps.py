@@ -314,6 +314,23 @@ async def async_sleep() -> None:
         print("closed")
 
 
+@app.endpoint("/ticks", pool="ticking")
+class Ticks:
+    """Inline attempts beside a task of the user's own, in the worker's loop."""
+
+    def setup(self) -> None:
+        self.ticks = 0
+        trio.lowlevel.spawn_system_task(self.tick)
+
+    async def tick(self) -> None:
+        while True:
+            await trio.sleep(0.0)
+            self.ticks += 1
+
+    def predict(self) -> int:
+        return self.ticks
+
+
 @app.endpoint("/async-count", pool="tasks", concurrency=4)
 async def async_count(n: int, size: int = 0):
     try:

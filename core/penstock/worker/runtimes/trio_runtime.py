@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -12,6 +13,12 @@ from penstock.wire import Done
 from penstock.worker.channel import Channel
 from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
 from penstock.worker.program import Program
+
+BRISK_SECONDS = 0.001
+"""The time for which the next message is waited for without the loop, whose turn costs as much as a short attempt.
+
+Other tasks, if user code has started any, wait as long: no longer than an inline attempt may block them anyway.
+"""
 
 
 class TrioScope:
@@ -48,6 +55,9 @@ class TrioRuntime:
         self._channel = channel
         self._serving = trio.CancelScope()
         self._idle_writer = trio.lowlevel.ParkingLot()
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        self._poll = poll.poll
         self._nursery: trio.Nursery
         self._token = trio.lowlevel.current_trio_token()
 
@@ -65,9 +75,13 @@ class TrioRuntime:
         # checkpoint that lets all other tasks run.
         while True:
             await trio.lowlevel.wait_readable(self._descriptor)
-            data = self._channel.receive()
-            if data is not None:
-                program.receive(data)
+            until = time.monotonic() + BRISK_SECONDS
+            while True:
+                data = self._channel.receive()
+                if data is not None:
+                    program.receive(data)
+                if not program.may_block or time.monotonic() >= until or not self._poll(BRISK_SECONDS * 1000):
+                    break
 
     async def _write(self, program: Program) -> None:
         while True:
