@@ -171,7 +171,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         return began is not None and began <= instant
 
     def sends_too_slowly(self, now: float, settings: PeerSettings) -> bool:
-        """Return whether the application waits for a body that has not advanced enough. To be asked again and again."""
+        """Return whether the application waits for a body that has not advanced enough. To be asked repeatedly."""
         if not self._is_amid_body or self._closed or self._body_receiver._waiter is None:
             self._upload = None
             return False
@@ -180,7 +180,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         return self._upload.is_too_slow(now, self._received_bytes, settings)
 
     def reads_too_slowly(self, now: float, patience: float) -> bool:
-        """Return whether nothing was read for ``write_idle`` or ``patience`` seconds. To be asked again and again."""
+        """Return whether nothing was read for ``write_idle`` or ``patience`` seconds. To be asked repeatedly."""
         unsent_bytes = self._unsent_bytes
         if not unsent_bytes:
             self._unread = None

@@ -95,7 +95,7 @@ class DirectProtocol(TrackedProtocol):
         self.on_progress = None  # it refers to this connection
 
     def outlives_keep_alive(self, now: float) -> bool:
-        """Return whether it has been idle for too long after a request that gunicorn has not seen. Asked repeatedly."""
+        """Return whether it is idle for too long after a request that gunicorn has not seen. To be asked repeatedly."""
         if not self.is_idle or self._keepalive_handle is not None or self.req_count == 1:
             return False
         if self._was_active:

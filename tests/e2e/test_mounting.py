@@ -156,7 +156,7 @@ def test_observers_see_and_routes_are_served(hosted: Hosted) -> None:
 
 
 def test_a_client_that_hangs_up_stops_its_work(hosted: Hosted) -> None:
-    """Whatever the server, its word of it reaches the handler."""
+    """The handler learns of it, whichever server has noticed it."""
     if not hosted.way.reports_hangups:
         pytest.skip("granian does not let a WSGI application notice")
     body = json.dumps({}).encode()

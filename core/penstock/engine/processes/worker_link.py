@@ -55,6 +55,8 @@ class WorkerLink:
         Called with the link and the reason if the bytes that have arrived are not messages.
     on_end:
         Called with the link when the process has ended, on platforms that have pidfds.
+    imports:
+        The log records of the import, of all processes of the engine; None if this link has an engine to itself.
 
     Attributes
     ----------
@@ -218,15 +220,12 @@ class WorkerLink:
     def _wait_to_write(self) -> None:
         if not self._is_blocked:
             self._is_blocked = True
-            self._reactor.watch_writable(self._socket.fileno(), self._on_writable)
+            self._reactor.watch_writable(self._socket.fileno(), self._flush)
 
     def _stop_waiting_to_write(self) -> None:
         if self._is_blocked:
             self._is_blocked = False
             self._reactor.watch_writable(self._socket.fileno(), None)
-
-    def _on_writable(self) -> None:
-        self._flush()
 
     def poll(self) -> None:
         """Read now, without waiting for the reactor to report the socket readable."""
