@@ -15,9 +15,8 @@ from typing import Any, Final
 
 from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, _NO_COPY_BODY_SIZE, _get_cached_date_header
 
+from penstock.hosting import SMALL_BODY_BYTES
 from penstock_gunicorn.connection import TrackedProtocol
-
-SMALL_BODY_BYTES: Final = 1 << 16
 
 # The states of the present request, as far as this class is concerned.
 ELSEWHERE: Final = "elsewhere"  # there is none, or gunicorn serves it

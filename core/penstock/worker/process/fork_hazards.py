@@ -90,9 +90,8 @@ def _initialized(runtime: str) -> str:
 def _runtimes_lost_in_a_fork() -> list[str]:
     """Fork once, and return the runtimes of torch that do not work in the child."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # Python 3.12 warns of a fork with threads, which this tries
+        # Python 3.12 warns of a fork with threads, which is what is tried here.
+        warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         lost = [_answers_true(backend, "_is_in_bad_fork") for _, backend in _torch_backends()]
