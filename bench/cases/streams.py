@@ -95,7 +95,9 @@ def section(result: Result, folder: Path) -> list[str]:
         "",
         (
             f'A handler yields `{{"token": n}}` as fast as it can: one stream of {LONG:,} chunks, then {TOGETHER} '
-            f"streams of {SHORT:,} chunks at once. The time to the first chunk counts from the first connection."
+            f"streams of {SHORT:,} chunks at once. The time to the first chunk counts from the first connection. Where "
+            "two processes of a server never pause, the client shares their cores: on two cores, most of Penstock's "
+            "time to the first chunk of the one stream is the client's wait for a core."
         ),
         "",
     ]
