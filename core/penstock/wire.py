@@ -1,4 +1,4 @@
-"""The frames and messages between the engine, the zygote and the workers. Sans-I/O: bytes in, messages out.
+"""The frames and messages between the engine, the zygote, the templates and the workers. Sans-I/O: bytes in and out.
 
 A frame is a 4-byte big-endian length, followed by that number of bytes of MessagePack. Messages are array-like tagged
 structs, which msgspec decodes in one pass. Both ends are the same release on the same machine, so there is no version
@@ -195,7 +195,7 @@ class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False)
     """True if it was logged by the import of the app."""
 
 
-# ---- engine <-> zygote
+# ---- engine <-> zygote <-> template
 
 
 class Load(msgspec.Struct, array_like=True, tag=20):
@@ -236,6 +236,8 @@ class Spawn(msgspec.Struct, array_like=True, tag=23):
     pool: str
     name: str
     device: str | None
+    preload: bool = False
+    """True if it is forked from the pool's template. If there is none yet, it sets the models up and leaves one."""
 
 
 class Spawned(msgspec.Struct, array_like=True, tag=24):
@@ -265,10 +267,24 @@ class Suspended(msgspec.Struct, array_like=True, tag=27):
     worker: int
 
 
+class TemplateReady(msgspec.Struct, array_like=True, tag=28):
+    """The pool has a template: its workers can be forked, with their models."""
+
+    pool: str
+    pid: int
+
+
+class TemplateLost(msgspec.Struct, array_like=True, tag=29):
+    """The pool's template has died. Its workers go on; the next one sets the models up again."""
+
+    pool: str
+
+
 ToWorker = Run | Cancel | Credit | Stop
 FromWorker = Ready | SetupFailed | Done | Head | Chunk
 ToZygote = Load | Spawn
-FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited
+FromTemplate = TemplateReady | Spawned | SpawnFailed
+FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited | TemplateReady | TemplateLost
 
 Message = ToWorker | FromWorker | ToZygote | FromZygote
 

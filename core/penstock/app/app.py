@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Pool, Runtime, StartMethod, count, pools_of
+from penstock.app.preloading import require_preloadable, require_use_of_preload
 from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.codec.encoding import ResultEncoder
@@ -103,6 +104,7 @@ class App:
         pool: str | None = None,
         devices: Sequence[str] | None = None,
         runtime: Runtime | None = None,
+        preload: bool | None = None,
         batching: Batching | None = None,
         timeouts: Timeouts = _DEFAULT_TIMEOUTS,
         retries: Retries = _DEFAULT_RETRIES,
@@ -131,6 +133,9 @@ class App:
             Device names, passed to ``setup(device)`` of the workers in turn.
         runtime:
             The event loop of the workers, ``"trio"`` (the default) or ``"asyncio"``.
+        preload:
+            True to run ``setup`` once for all workers of the pool, in a process from which they are then forked: they
+            share the memory of the model, and a replacement has it at once. For models on the CPU.
         batching:
             Gather requests into batches. The handler then takes a list and returns one result, or one exception, per
             item.
@@ -154,7 +159,7 @@ class App:
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
-        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool)
+        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
@@ -164,6 +169,7 @@ class App:
             batched = batching is not None
             kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
             declaration.require_use_of_devices(owner, handler, device_names)
+            require_use_of_preload(owner, handler, preload=preload)
             results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
             codec = codec_for(kind.predict, owner=owner, batched=batched, namespace=namespace, results=results)
             kind = declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched)
@@ -180,6 +186,7 @@ class App:
                     workers=workers,
                     devices=device_names,
                     runtime=runtime,
+                    preload=preload,
                     timeouts=timeouts,
                     retries=retries,
                     batching=batching,
@@ -197,7 +204,14 @@ class App:
         """Accept no further endpoints, because the app is about to be served.
 
         An adapter calls this when it has mounted the endpoints, and an engine when it is created.
+
+        Raises
+        ------
+        DeclarationError
+            If the start method, which may have been set since, does not suit a pool.
         """
+        for pool in self._pools.values():
+            require_preloadable(pool, self.start_method)
         self._is_frozen = True
 
     def _add(self, endpoint: Endpoint) -> None:
@@ -217,7 +231,9 @@ class App:
                     "one of them"
                 )
         endpoints = [*self.endpoints, endpoint]
-        self._pools = pools_of(endpoints)  # raises before the endpoint is added
+        pools = pools_of(endpoints)  # raises before the endpoint is added
+        require_preloadable(pools[endpoint.pool], self.start_method)
+        self._pools = pools
         self.endpoints.append(endpoint)
         add_source_file(self.source_files, endpoint.handler.__module__)
 

@@ -243,10 +243,11 @@ def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any) 
             raise DeclarationError(f"{owner}: {option}={value!r} is not a policy; write {option}={fix}")
 
 
-def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any) -> None:
+def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any, preload: Any) -> None:
     """Raise ``DeclarationError`` for a flag that is not a bool, an unknown runtime, or an invalid pool name."""
-    if not isinstance(idempotent, bool):
-        raise DeclarationError(f"{owner}: idempotent={idempotent!r} is not a bool; use True or False")
+    for flag, value in (("idempotent", idempotent), ("preload", False if preload is None else preload)):
+        if not isinstance(value, bool):
+            raise DeclarationError(f"{owner}: {flag}={value!r} is not a bool; use True or False")
     runtimes = get_args(Runtime)
     if runtime is not None and runtime not in runtimes:
         raise DeclarationError(f"{owner}: runtime={runtime!r} is unknown; use {' or '.join(map(repr, runtimes))}")

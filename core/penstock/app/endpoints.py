@@ -44,6 +44,8 @@ class Endpoint:
     """The devices as declared, or None. Those in force are in the ``Pool``."""
     runtime: Runtime | None
     """The event loop as declared, or None. The one in force is in the ``Pool``."""
+    preload: bool | None
+    """The option as declared, or None. The one in force is in the ``Pool``."""
     timeouts: Timeouts
     retries: Retries
     batching: Batching | None
@@ -89,6 +91,8 @@ class Pool:
     """The devices that are passed to the workers in turn, or None."""
     runtime: Runtime
     """The event loop of the workers."""
+    preload: bool
+    """True if ``setup`` runs once, before the workers are forked, and not in each worker."""
     endpoints: tuple[Endpoint, ...]
     """The endpoints that the pool serves."""
     capacity: int
@@ -105,7 +109,8 @@ class Pool:
     def __repr__(self) -> str:
         devices = "" if self.devices is None else f" on {', '.join(self.devices)}"
         names = ", ".join(endpoint.name for endpoint in self.endpoints)
-        return f"<Pool {self.name}, {count(self.workers, 'worker')}{devices}, {self.runtime}: {names}>"
+        how = f"{self.runtime}, preloaded" if self.preload else self.runtime
+        return f"<Pool {self.name}, {count(self.workers, 'worker')}{devices}, {how}: {names}>"
 
 
 def pools_of(endpoints: Iterable[Endpoint]) -> dict[str, Pool]:
@@ -124,6 +129,7 @@ def _pool_of(name: str, endpoints: tuple[Endpoint, ...]) -> Pool:
         workers=workers or (len(devices) if devices else 1),
         devices=devices,
         runtime=_agreed(endpoints, "runtime") or DEFAULT_RUNTIME,
+        preload=bool(_agreed(endpoints, "preload")),
         endpoints=endpoints,
         capacity=math.lcm(*(endpoint.concurrency for endpoint in endpoints)),
     )

@@ -81,6 +81,7 @@ class Engine:
         self.status_page = StatusPage(
             self.scheduler, self._observers, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
+        self.status_page.of_pool = self.performer.template_of
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = False
         self.draining = False

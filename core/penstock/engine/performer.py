@@ -118,6 +118,10 @@ class Performer:
         link = self.processes.links.get(worker)
         return link.pid if link else None
 
+    def template_of(self, pool: str) -> dict[str, int | None]:
+        """Return the field of the status page with the pid of a pool's template; none if the pool does not preload."""
+        return {"template": self.processes.template_pid(pool)} if self._app.pools[pool].preload else {}
+
     # ---- the turn
 
     def receive(self, event: on.Event) -> None:
@@ -205,8 +209,9 @@ class Performer:
                 self._observers.job_answered(call)
 
     def _start_worker(self, command: do.StartWorker) -> None:
-        device = self._app.pools[command.pool].device_of(command.place)
-        self.processes.spawn(command.worker, command.pool, command.place, device)
+        pool = self._app.pools[command.pool]
+        device = pool.device_of(command.place)
+        self.processes.spawn(command.worker, command.pool, command.place, device, preload=pool.preload)
         self._watch_loading()
 
     def _interrupt(self, command: do.Interrupt) -> None:

@@ -13,6 +13,10 @@ from penstock.scheduler.pools import Place, WorkerPool
 Fields = dict[str, Any]
 
 
+def _nothing_more(_: str) -> Fields:
+    return {}
+
+
 class StatusPage:
     """The status page of one engine.
 
@@ -31,6 +35,8 @@ class StatusPage:
     ----------
     of_host:
         Called for what the host of the engine adds to the page.
+    of_pool:
+        Called, with a pool's name, for what its processes add to its entry.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class StatusPage:
         self._pid_of = pid_of
         self._request_id_of = request_id_of
         self.of_host: Callable[[], Fields] = dict
+        self.of_pool: Callable[[str], Fields] = _nothing_more
 
     def render(self, unready_reasons: list[str]) -> Fields:
         """Return the page; ``unready_reasons`` is empty if the engine is ready."""
@@ -67,7 +74,7 @@ class StatusPage:
             "ready": pool.is_ready,
             "failure": pool.failure,
             "workers": [self._place(place) for place in pool.places],
-        }
+        } | self.of_pool(pool.name)
 
     def _place(self, place: Place) -> Fields:
         worker = place.worker

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from penstock.worker.interrupts import InterruptGuard
 
 _is_fork = False
+_watched: tuple[socket.socket, InterruptGuard] | None = None
 
 _DEFAULT_HANDLERS: dict[signal.Signals, Callable[..., None] | signal.Handlers] = {
     signal.SIGINT: signal.default_int_handler,
@@ -80,15 +81,21 @@ def _is_ours(handler: object) -> bool:
 
 
 def watch(engine: socket.socket, guard: InterruptGuard) -> None:
-    """Prepare for forks by user code. Call it once, in a new worker."""
+    """Prepare for forks by user code. Call it in every new worker, a fork of another worker's fork included."""
+    global _is_fork, _watched  # noqa: PLW0603  the facts belong to the process
+    if _watched is None:
+        os.register_at_fork(after_in_child=_disconnect)
+    _watched = engine, guard
+    _is_fork = False
 
-    def disconnect() -> None:
-        global _is_fork  # noqa: PLW0603  the fact belongs to the process
-        _is_fork = True
-        guard.retire()
-        engine.close()
 
-    os.register_at_fork(after_in_child=disconnect)
+def _disconnect() -> None:
+    global _is_fork  # noqa: PLW0603  the fact belongs to the process
+    assert _watched is not None
+    _is_fork = True
+    engine, guard = _watched
+    guard.retire()
+    engine.close()
 
 
 def leave_if_forked(results: Iterable[object] = ()) -> None:

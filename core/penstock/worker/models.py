@@ -58,20 +58,39 @@ class Models:
         """
         for endpoint in pool.endpoints:
             try:
-                self.predictors[endpoint.name] = await self._predictor(endpoint, device)
+                model = self._create(endpoint)
+                await _finished(_begin_setup(model, device))
+                self._add(endpoint, model)
             except BaseException as error:  # SystemExit included: whatever ended setup must be reported
                 raise SetupError.of(endpoint.name, error) from error
 
-    async def _predictor(self, endpoint: Endpoint, device: str | None) -> Callable[..., Any]:
+    def build_before_fork(self, pool: Pool, device: str | None) -> None:
+        """Do what ``build`` does, but outside a loop: no loop survives a fork.
+
+        Raises
+        ------
+        SetupError
+            If the user's code raises anything, or returns something to be awaited.
+        """
+        for endpoint in pool.endpoints:
+            try:
+                model = self._create(endpoint)
+                if inspect.isawaitable(_begin_setup(model, device)):
+                    raise TypeError("setup() returned an awaitable, but with preload=True there is no event loop yet")
+                self._add(endpoint, model)
+            except BaseException as error:  # as above
+                raise SetupError.of(endpoint.name, error) from error
+
+    def _create(self, endpoint: Endpoint) -> Any:
+        """Return a new instance of the endpoint's class; None if its handler is a function."""
         if not endpoint.is_class:
-            return endpoint.handler
-        instance = endpoint.handler()
-        self._instances.append(instance)
-        setup = getattr(instance, "setup", None)
-        if setup is not None:
-            await _finished(setup(*_device_argument(setup, device)))
-        predict: Callable[..., Any] = instance.predict
-        return predict
+            return None
+        model = endpoint.handler()
+        self._instances.append(model)
+        return model
+
+    def _add(self, endpoint: Endpoint, model: Any) -> None:
+        self.predictors[endpoint.name] = endpoint.handler if model is None else model.predict
 
     async def teardown(self) -> None:
         """Tear the instances down, last built first. If one raises, the others are torn down all the same."""
@@ -83,6 +102,12 @@ class Models:
                 await _finished(teardown())
             except BaseException as error:
                 sys.stderr.write(user_traceback(error))
+
+
+def _begin_setup(model: Any, device: str | None) -> Any:
+    """Call the model's ``setup``, if it has one, and return what that returns: to be awaited, if it is awaitable."""
+    setup = getattr(model, "setup", None)
+    return None if setup is None else setup(*_device_argument(setup, device))
 
 
 async def _finished(returned: Any) -> None:

@@ -414,6 +414,7 @@ def test_paths_that_cannot_be_served_are_refused(app: App, path: Any, words: str
         ({"retries": 3}, r"retries=3 is not a policy; write retries=Retries\("),
         ({"batching": 8}, r"batching=8 is not a policy; write batching=Batching\("),
         ({"idempotent": 1}, "idempotent=1 is not a bool; use True or False"),
+        ({"preload": 1}, "preload=1 is not a bool; use True or False"),
         ({"pool": ""}, "pool=''"),
         ({"pool": "a b"}, "pool='a b'"),
         ({"pool": 1}, "pool=1"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.app import App
-from penstock.engine.processes import worker_processes, zygote_link
+from penstock.engine.processes import suspension_watch, worker_processes, zygote_link
 from penstock.engine.processes.descriptor_reserve import DescriptorReserve
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygote_link import ZygoteLink
@@ -44,7 +44,7 @@ def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less for a process that hangs."""
     monkeypatch.setattr(zygote_link, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(worker_processes, "REASON_SECONDS", 0.2)
-    monkeypatch.setattr(worker_processes, "SUSPENDED_SECONDS", 0.2)
+    monkeypatch.setattr(suspension_watch, "SUSPENDED_SECONDS", 0.2)
 
 
 @pytest.fixture(autouse=True)

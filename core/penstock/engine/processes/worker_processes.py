@@ -13,24 +13,35 @@ from typing import Protocol
 from penstock.app.endpoints import StartMethod
 from penstock.app.manifest import NOTHING_DECLARED, Manifest
 from penstock.engine.processes.descriptor_reserve import DescriptorReserve
+from penstock.engine.processes.suspension_watch import SuspensionEvents, SuspensionWatch
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.processes.zygotes import Zygotes
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog import log_event
 from penstock.eventlog.standard_streams import occupy_standard_descriptors
 from penstock.socket_buffers import ReceiveBuffer
-from penstock.wire import Exited, Load, Loaded, LoadFailed, Message, Spawn, Spawned, SpawnFailed, Suspended
+from penstock.wire import (
+    Exited,
+    Load,
+    Loaded,
+    LoadFailed,
+    Message,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Suspended,
+    TemplateLost,
+    TemplateReady,
+)
 
 REASON_SECONDS = 1.0
 """The time in which a zygote says how a worker has ended. After that the end counts, and the reason is unknown."""
-SUSPENDED_SECONDS = 3.0
-"""The time for which a worker may be stopped by a signal before it is replaced."""
 
 _DESCRIPTORS_PER_START = 12  # the most that a new zygote and the first worker after it need
 _DESCRIPTORS_PER_WORKER = 4  # that a link keeps open: socket, shared memory, output, pidfd
 
 
-class ProcessEvents(Protocol):
+class ProcessEvents(SuspensionEvents, Protocol):
     """The engine, as its processes report to it."""
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
@@ -50,9 +61,6 @@ class ProcessEvents(Protocol):
 
     def on_start_failure(self, worker: int, reason: str) -> None:
         """Handle that a worker could not be started, so that it has no link."""
-
-    def on_suspended(self, link: WorkerLink, reason: str) -> None:
-        """Handle that a worker's process is stopped by a signal, and has been for too long."""
 
     def on_load_failure(self, error: str) -> None:
         """Handle that the zygote cannot import the app, so that there will be no workers."""
@@ -101,6 +109,7 @@ class WorkerProcesses:
         self._names: set[str] = set()
         self._has_warned = False
         self._links: dict[int, WorkerLink] = {}
+        self._suspensions = SuspensionWatch(reactor, self._links, events)
         self._to_spawn: dict[int, Spawn] = {}  # requested before the app was imported
 
     @property
@@ -123,8 +132,8 @@ class WorkerProcesses:
         sys_path = [path or str(Path.cwd()) for path in sys.path]
         return Load(self._target, sys_path, sys.argv, digest=self._manifest.digest, start_method=self._start_method)
 
-    def spawn(self, worker: int, pool: str, place: int, device: str | None) -> None:
-        """Start a worker, now or as soon as the app is imported."""
+    def spawn(self, worker: int, pool: str, place: int, device: str | None, *, preload: bool = False) -> None:
+        """Start a worker, now or as soon as the app is imported. ``preload``: and the models of its pool are set up."""
         name = f"{pool}/{place}"
         self._names.add(name)
         try:
@@ -134,7 +143,7 @@ class WorkerProcesses:
         except OSError as error:
             self._fail_soon(worker, error.strerror or str(error))
         else:
-            self._to_spawn[worker] = Spawn(worker, pool, name, device)
+            self._to_spawn[worker] = Spawn(worker, pool, name, device, preload)
             self._spawn_waiting()
         self._keep_descriptors()
 
@@ -152,16 +161,16 @@ class WorkerProcesses:
         )
 
     def _spawn_waiting(self) -> None:
-        if not self._zygotes.is_loaded:
-            return
-        for worker, message in self._to_spawn.items():
+        for worker, message in list(self._to_spawn.items()):
+            if not self._zygotes.admits(message):
+                continue
             link = self._links[worker]
+            del self._to_spawn[worker]
             try:
                 self._zygotes.spawn(message, link.descriptors)
             except OSError as error:
                 self._fail_soon(worker, error.strerror or str(error))
             link.close_descriptors()
-        self._to_spawn.clear()
 
     def _fail_soon(self, worker: int, reason: str) -> None:
         """Report a failed start, but not while the command to start it is being performed."""
@@ -178,6 +187,10 @@ class WorkerProcesses:
         if not self._is_closed:
             missing = len(self._names) - len(self._links)
             self._reserve.hold(_DESCRIPTORS_PER_START + _DESCRIPTORS_PER_WORKER * max(0, missing))
+
+    def template_pid(self, pool: str) -> int | None:
+        """Return the pid of the process from which the next worker of the pool is forked, models and all, or None."""
+        return self._zygotes.template_pid(pool)
 
     # ---- ends
 
@@ -209,16 +222,6 @@ class WorkerProcesses:
             link.process.kill_group()
             self._exited(link.worker, "unknown, because the process that forks the workers does not answer")
 
-    def _suspended(self, worker: int) -> None:
-        link = self._links.get(worker)
-        if link is not None:
-            self._reactor.call_at(self._reactor.time() + SUSPENDED_SECONDS, lambda: self._still_suspended(link))
-
-    def _still_suspended(self, link: WorkerLink) -> None:
-        if self._links.get(link.worker) is link and link.process.state == "T":
-            reason = f"its process was stopped by a signal (SIGSTOP), and not continued within {SUSPENDED_SECONDS:g} s"
-            self._events.on_suspended(link, reason)
-
     def _announce_deaths(self, first: WorkerLink) -> None:
         """Report which workers have died together with this one, before anything that they have sent is read.
 
@@ -238,11 +241,18 @@ class WorkerProcesses:
         self._to_spawn.pop(worker, None)
         self._announce_deaths(link)
         link.close()
-        self._zygotes.forget(worker)
+        pool = self._zygotes.forget(worker)
+        others = [other for other, spawn in self._to_spawn.items() if spawn.preload and spawn.pool == pool]
+        for other in others:  # before its own replacement is requested, which makes the next try
+            del self._to_spawn[other]
         self._events.on_exit(link, reason, blames_jobs=blames_jobs)
         # Only now: reports of the exit still look the process up.
         self._links.pop(worker, None)
         self._keep_descriptors()
+        for other in others:
+            self._exited(
+                other, f"{link.name}, which was to set up the models of its pool, has ended", blames_jobs=False
+            )
 
     # ---- the zygote
 
@@ -255,9 +265,12 @@ class WorkerProcesses:
         elif isinstance(message, Exited):
             self._exited(message.worker, _reason(message.status))
         elif isinstance(message, Suspended):
-            self._suspended(message.worker)
+            self._suspensions.on_suspended(message.worker)
         elif isinstance(message, Loaded):
             self._loaded(message)
+        elif isinstance(message, (TemplateReady, TemplateLost)):
+            _log_template(message)
+            self._spawn_waiting()
         elif isinstance(message, LoadFailed):
             self._load_failed(self._manifest.reason_of(message))
 
@@ -316,6 +329,15 @@ def _warn_of_hazards(hazards: str, start_method: StartMethod) -> None:
             "takes longer to become ready; load models and start threads in setup() instead"
         )
     log_event(logging.WARNING, "fork-hazards", f"importing the app has left {effect}", hazards=hazards)
+
+
+def _log_template(message: TemplateReady | TemplateLost) -> None:
+    if isinstance(message, TemplateReady):
+        text = f"the models of pool {message.pool} are set up: its workers are forked from process {message.pid}"
+        log_event(logging.INFO, "template-ready", text, pool=message.pool, pid=message.pid)
+    else:
+        text = f"the process that keeps the models of pool {message.pool} died; its next worker sets them up again"
+        log_event(logging.WARNING, "template-lost", text, pool=message.pool)
 
 
 def _reason(status: int) -> str:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from penstock.engine.processes.output_pump import OutputPump
+from penstock.engine.processes.templates import Templates
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
 from penstock.eventlog.import_records import ImportRecords
 from penstock.hooks.settings import PREFIX
@@ -79,6 +80,8 @@ class ZygoteLink:
         The workers that were requested and have not been forgotten.
     unanswered:
         Those among them that it has neither started nor refused yet.
+    templates:
+        Its templates.
 
     Raises
     ------
@@ -98,6 +101,7 @@ class ZygoteLink:
         self.has_failed = False
         self.workers: set[int] = set()
         self.unanswered: set[int] = set()
+        self.templates = Templates()
         self._reactor = reactor
         self._events = events
         self._reader = FrameReader()
@@ -155,6 +159,7 @@ class ZygoteLink:
         with suppress(BrokenPipeError, ConnectionResetError):  # if it is dead, the next read reports that
             # The frame is so small that it is sent whole or not at all: its descriptors are not separated from it.
             socket.send_fds(self._socket, [pack(message)], descriptors)
+        self.templates.on_requested(message)
         self.workers.add(message.worker)
         self.unanswered.add(message.worker)
         if not self._is_waiting:
@@ -187,6 +192,7 @@ class ZygoteLink:
             self.has_failed = True
         elif isinstance(message, (Spawned, SpawnFailed, Exited)):
             self.unanswered.discard(message.worker)
+        self.templates.on_message(message)
         if not self._is_loading:
             self._stop_waiting()
             if self.unanswered:

@@ -66,10 +66,14 @@ class Zygotes:
         """True if there is a zygote from which workers will come."""
         return self._current is not None
 
-    @property
-    def is_loaded(self) -> bool:
-        """True if workers can be requested now."""
-        return self._current is not None and self._current.is_loaded
+    def admits(self, message: Spawn) -> bool:
+        """Return whether this worker can be requested now."""
+        current = self._current
+        return current is not None and current.is_loaded and current.templates.admits(message)
+
+    def template_pid(self, pool: str) -> int | None:
+        """Return the pid of the process from which the next worker of the pool is forked, models and all, or None."""
+        return None if self._current is None else self._current.templates.pids.get(pool)
 
     def start_if_missing(self) -> None:
         """Start a zygote, which imports the app, if one is wanted and there is none.
@@ -87,14 +91,17 @@ class Zygotes:
         assert self._current is not None
         self._current.spawn(message, descriptors)
 
-    def forget(self, worker: int) -> None:
-        """Record that a worker is gone."""
+    def forget(self, worker: int) -> str:
+        """Record that a worker is gone; return the name of its pool if others wait for the models it was to set up."""
+        pool = ""
         for zygote in self._all():
             zygote.workers.discard(worker)
             zygote.unanswered.discard(worker)
+            pool = zygote.templates.forget(worker) or pool
         for zygote in [zygote for zygote in self._retired if not zygote.workers]:
             self._retired.remove(zygote)
             zygote.close()
+        return pool
 
     def close(self) -> None:
         """Kill every zygote, and with it its workers; return when they are gone."""

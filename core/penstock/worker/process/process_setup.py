@@ -1,4 +1,4 @@
-"""The set-up of a new process that becomes a worker, or the zygote."""
+"""The set-up of a new process that becomes a worker, a template or the zygote."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from penstock.worker.interrupts import ignore
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -32,6 +33,11 @@ def die_with_parent(parent: int | None = None) -> None:
 def take_name(name: str) -> None:
     """Set the name that ``top`` and ``ps`` show for this process, cut to 15 bytes. Linux only."""
     _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def adopt_orphans() -> None:
+    """Make the descendants of this process its children when their own parents end. Linux only."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl(option: int, argument: int | bytes) -> None:
@@ -99,6 +105,7 @@ def _line_buffered(stream: TextIO | None, descriptor: int) -> TextIO:
 
 def _reseed() -> None:
     """Make workers of one zygote draw different numbers. ``random`` reseeds itself after a fork; numpy does not."""
-    numpy_random = getattr(sys.modules.get("numpy"), "random", None)
+    # By its full name: numpy imports it when it is first used, which would cost each worker tens of milliseconds.
+    numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

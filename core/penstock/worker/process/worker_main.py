@@ -28,6 +28,12 @@ from penstock.worker.program import Program, WorkerRuntime
 
 _OWN_PATH = sys.path[:]  # the module path of this process before the app's is added
 
+_CANNOT_FORK = (
+    "preload=True forks the workers of a pool after one setup, but this worker could not be forked: that takes Linux, "
+    "and an import of the app that leaves no threads and no CUDA (the log event fork-hazards names what it has left); "
+    "load models and start threads in setup(), or remove preload=True\n"
+)
+
 
 @dataclass(frozen=True)
 class WorkerDescriptors:
@@ -48,7 +54,31 @@ class WorkerDescriptors:
     output: int
 
 
-def run_worker(load_app: Callable[[], App], spawn: Spawn, descriptors: WorkerDescriptors, *, parent: int) -> NoReturn:
+@dataclass(frozen=True)
+class Preload:
+    """The models of a worker whose pool preloads.
+
+    Attributes
+    ----------
+    models:
+        The models that were set up before the worker was forked. None if it is the one that sets them up.
+    share:
+        Called with them then, before the worker's loop begins: it forks the process that keeps them. May raise
+        ``SetupError``.
+    """
+
+    models: Models | None = None
+    share: Callable[[Models], None] | None = None
+
+
+def run_worker(
+    load_app: Callable[[], App],
+    spawn: Spawn,
+    descriptors: WorkerDescriptors,
+    *,
+    parent: int,
+    preload: Preload = Preload(),
+) -> NoReturn:
     """Turn this process into a worker, run it, and exit.
 
     Parameters
@@ -61,14 +91,16 @@ def run_worker(load_app: Callable[[], App], spawn: Spawn, descriptors: WorkerDes
         The worker's ends of what it shares with the engine.
     parent:
         The pid of the zygote.
+    preload:
+        The models, if the order says that the pool preloads.
     """
     status = os.EX_SOFTWARE
     try:
         become_worker(descriptors.output, f"penstock {spawn.name}", parent)
-        status = _WorkerMain(spawn, descriptors).run(load_app)
+        status = _WorkerMain(spawn, descriptors, preload).run(load_app)
     except BaseException:
         traceback.print_exc()
-    _flush_output()
+    flush_output()
     os._exit(status)
 
 
@@ -80,8 +112,9 @@ class ServingRuntime(WorkerRuntime, Protocol):
 
 
 class _WorkerMain:
-    def __init__(self, spawn: Spawn, descriptors: WorkerDescriptors) -> None:
+    def __init__(self, spawn: Spawn, descriptors: WorkerDescriptors, preload: Preload) -> None:
         self._spawn = spawn
+        self._preload = preload
         engine = socket.socket(fileno=descriptors.engine)
         engine.setblocking(False)
         self._channel = Channel(engine)
@@ -103,16 +136,35 @@ class _WorkerMain:
             pool = app.pools[self._spawn.pool]
         except BaseException as error:
             return self._report_setup_failure(SetupError.of("", error))
-        run: Callable[..., int] = preload_runtime(pool.runtime).run
-        return run(lambda runtime: self._serve(pool, runtime), self._channel)
-
-    async def _serve(self, pool: Pool, runtime: ServingRuntime) -> int:
         began = perf_counter()
-        models = Models()
-        try:
-            await models.build(pool, self._spawn.device)
-        except SetupError as error:
-            return self._report_setup_failure(error)
+        models = None
+        if self._spawn.preload:
+            try:
+                models = self._preloaded(pool)
+            except SetupError as error:
+                return self._report_setup_failure(error)
+        run: Callable[..., int] = preload_runtime(pool.runtime).run
+        return run(lambda runtime: self._serve(pool, models, began, runtime), self._channel)
+
+    def _preloaded(self, pool: Pool) -> Models:
+        """Return the models that were set up before this worker was forked; or set them up, and share them."""
+        models = self._preload.models
+        if models is None:
+            if self._preload.share is None:
+                raise SetupError("", _CANNOT_FORK)
+            models = Models()
+            models.build_before_fork(pool, self._spawn.device)
+            self._preload.share(models)
+        return models
+
+    async def _serve(self, pool: Pool, models: Models | None, began: float, runtime: ServingRuntime) -> int:
+        if models is None:
+            began = perf_counter()
+            models = Models()
+            try:
+                await models.build(pool, self._spawn.device)
+            except SetupError as error:
+                return self._report_setup_failure(error)
         # Everything loaded so far stays for good, so the garbage collector need not scan it again and again.
         gc.freeze()
         self._channel.post(Ready(perf_counter() - began, os.getpid()))
@@ -142,7 +194,8 @@ def preload_runtime(name: Literal["trio", "asyncio"]) -> ModuleType:
         sys.path[:] = users_path
 
 
-def _flush_output() -> None:
+def flush_output() -> None:
+    """Write what is buffered of stdout and stderr."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

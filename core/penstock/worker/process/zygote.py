@@ -6,15 +6,16 @@ single-threaded, never runs a model and uses no device, which makes its forks fa
 
 from __future__ import annotations
 
-import errno
 import gc
+import math
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
-from collections import deque
+from collections.abc import Callable, Container
+from functools import partial
 from time import perf_counter
 from typing import NoReturn
 
@@ -23,17 +24,14 @@ from penstock.app.manifest import DisagreementError
 from penstock.eventlog.standard_streams import occupy_standard_descriptors
 from penstock.wire import (
     Exited,
-    FrameReader,
     FromZygote,
     Load,
     Loaded,
     LoadFailed,
-    Message,
     Spawn,
     Spawned,
     SpawnFailed,
     Suspended,
-    pack,
 )
 from penstock.worker import forks
 from penstock.worker.failure_reports import user_traceback
@@ -41,10 +39,10 @@ from penstock.worker.interrupts import ignore
 from penstock.worker.log_records import import_of_app, send_records
 from penstock.worker.process import exec_worker, process_setup
 from penstock.worker.process.fork_hazards import find_fork_hazards
+from penstock.worker.process.order_channel import OrderChannel
+from penstock.worker.process.template import TemplateSource, run_first_worker
+from penstock.worker.process.template_links import TemplateLinks
 from penstock.worker.process.worker_main import WorkerDescriptors, preload_runtime, run_worker
-
-_RECEIVE_BYTES = 65_536
-_MAX_DESCRIPTORS = 64  # in one read; three come with each Spawn, and one read returns those of one Spawn
 
 
 class Zygote:
@@ -57,50 +55,54 @@ class Zygote:
     """
 
     def __init__(self, engine: socket.socket) -> None:
-        self._engine = engine
-        self._frames = FrameReader()
-        self._descriptors: deque[int] = deque()  # received, and not yet passed to a worker
+        self._channel = OrderChannel(engine)
+        self._poll = select.poll()
+        self._templates = TemplateLinks(self._poll)
         self._workers: dict[int, int] = {}  # pid -> the engine's id of the worker
         self._processes: dict[int, subprocess.Popen[bytes]] = {}  # pid -> process, of workers that were executed
         self._load: Load
         self._app: App
         self._must_exec = False
+        self._adopts = False
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
 
     def serve(self) -> NoReturn:
         """Carry out the engine's orders; exit when the engine is gone."""
-        poll = select.poll()
-        poll.register(self._engine, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
+        self._poll.register(self._channel, select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = self._wait()
+            for news in self._templates.receive(ready):
+                self._pass_on(news)
             if self._wake_read.fileno() in ready:
                 self._reap()
-            if self._engine.fileno() in ready:
-                for message in self._receive():
-                    self._handle(message)
+            if self._channel.fileno() in ready:
+                self._obey()
+
+    def _wait(self) -> set[int]:
+        left = self._templates.seconds_left()
+        ready = {descriptor for descriptor, _ in self._poll.poll(None if left is None else math.ceil(left * 1000))}
+        if left is not None and not ready:
+            self._templates.kill_silent()
+        return ready
 
     # ---- messages
 
-    def _receive(self) -> list[Message]:
-        try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._engine, _RECEIVE_BYTES, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
-        except ConnectionError:
-            data, descriptors = b"", []
-        if not data:
+    def _obey(self) -> None:
+        messages = self._channel.receive()
+        if messages is None:
             self._leave()
-        self._descriptors.extend(descriptors)
-        return self._frames.feed(data)
+        for message in messages:
+            if isinstance(message, Load):
+                self._import(message)
+            elif isinstance(message, Spawn):
+                self._spawn(message)
 
     def _send(self, message: FromZygote, descriptors: list[int] | None = None) -> None:
-        frame = pack(message)
         try:
-            sent = socket.send_fds(self._engine, [frame], descriptors or [])
-            self._engine.sendall(frame[sent:])
+            self._channel.send(message, descriptors)
         except OSError:
             self._leave()
 
@@ -109,12 +111,6 @@ class Zygote:
         for pid in self._workers:
             _kill_group(pid)
         os._exit(0)
-
-    def _handle(self, message: Message) -> None:
-        if isinstance(message, Load):
-            self._import(message)
-        elif isinstance(message, Spawn):
-            self._spawn(message)
 
     # ---- the app
 
@@ -161,20 +157,48 @@ class Zygote:
     # ---- workers
 
     def _spawn(self, spawn: Spawn) -> None:
-        received = [self._descriptors.popleft() for _ in range(min(3, len(self._descriptors)))]
         try:
-            if len(received) < 3:  # the kernel has dropped what this process had no descriptor left for
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            descriptors = WorkerDescriptors(*received)
-            pid = self._exec(spawn, descriptors) if self._must_exec else self._fork(spawn, descriptors)
+            with self._channel.descriptors_of_worker() as descriptors:
+                pid = self._start(spawn, descriptors)
         except OSError as error:  # out of descriptors, processes or memory
             self._send(SpawnFailed(spawn.worker, error.strerror or str(error)))
             return
+        if pid:
+            self._workers[pid] = spawn.worker
+            self._announce(spawn.worker, pid)
+
+    def _start(self, spawn: Spawn, descriptors: WorkerDescriptors) -> int:
+        """Start a worker and return its pid; 0 if a template was asked for it."""
+        if self._must_exec:
+            return self._exec(spawn, descriptors)
+        if not spawn.preload or sys.platform != "linux":
+            return self._fork(partial(run_worker, lambda: self._app, spawn, descriptors, parent=os.getpid()))
+        if self._templates.spawn(spawn, descriptors):
+            return 0
+        return self._fork_first(spawn, descriptors)
+
+    def _fork_first(self, spawn: Spawn, descriptors: WorkerDescriptors) -> int:
+        """Fork the worker that sets the models of its pool up, and leaves a template for the others."""
+        if not self._adopts:
+            process_setup.adopt_orphans()
+            self._adopts = True
+        output = os.dup(1)
+        try:
+            with self._templates.open(spawn.pool) as theirs:
+                source = TemplateSource(self._app, self._load, spawn.pool, theirs, os.getpid(), output)
+                return self._fork(partial(run_first_worker, source, spawn, descriptors))
         finally:
-            for descriptor in received:
-                os.close(descriptor)
-        self._workers[pid] = spawn.worker
-        self._announce(spawn.worker, pid)
+            os.close(output)
+
+    def _pass_on(self, news: FromZygote) -> None:
+        """Report what a template has answered, or that it is lost."""
+        if isinstance(news, Spawned):
+            self._workers[news.pid] = news.worker
+            _lead_group(news.pid)
+            self._announce(news.worker, news.pid)
+            self._reap()  # it may have ended before it was known
+        else:
+            self._send(news)
 
     def _announce(self, worker: int, pid: int) -> None:
         # Only the zygote can reap the worker, so the pid is still the worker's here, even if it has died.
@@ -186,26 +210,24 @@ class Zygote:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _fork(self, spawn: Spawn, descriptors: WorkerDescriptors) -> int:
+    def _fork(self, run: Callable[[], NoReturn]) -> int:
         # Otherwise the child would write the buffered output a second time.
         sys.stdout.flush()
         sys.stderr.flush()
-        parent = os.getpid()
         pid = forks.fork_worker()
         if pid == 0:
             self._close_in_fork()
-            run_worker(lambda: self._app, spawn, descriptors, parent=parent)
+            run()
         _lead_group(pid)
         return pid
 
     def _close_in_fork(self) -> None:
-        """Close the zygote's descriptors in a fork: open copies would hide from the engine that a process has ended."""
-        self._engine.close()
+        """Close the zygote's descriptors in a fork: open copies would hide from others that a process has ended."""
+        self._channel.close()
+        self._templates.close_in_fork()
         self._wake_read.close()
         signal.set_wakeup_fd(-1)
         self._wake_write.close()
-        for descriptor in self._descriptors:
-            os.close(descriptor)
 
     def _exec(self, spawn: Spawn, descriptors: WorkerDescriptors) -> int:
         process = exec_worker.start(self._load, spawn, descriptors)
@@ -233,6 +255,20 @@ class Zygote:
                 process.returncode = code  # otherwise subprocess would wait for it again
             del self._workers[pid]
             self._send(Exited(worker, code))
+        if self._adopts and not self._templates.is_waiting:
+            _reap_strangers(self._workers)
+
+
+def _reap_strangers(workers: Container[int]) -> None:
+    """Reap adopted processes that are not workers: templates, and those that user code has left behind."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in workers:
+            return  # a worker that has ended just now: it is reaped at the next signal, and strangers after it
+        os.waitpid(ended.si_pid, 0)
 
 
 def _lead_group(pid: int) -> None:
