@@ -36,6 +36,8 @@ from penstock.wire import (
     Run,
     Spawn,
     Spawned,
+    TemplateLost,
+    TemplateReady,
     Work,
     pack,
 )
@@ -97,28 +99,45 @@ class ZygoteClient:
         self.wire = Wire(ours)
         self.workers: list[WorkerClient] = []  # kept, because their sockets would close otherwise
         self._exits: deque[Exited] = deque()
+        self._templates: deque[TemplateReady | TemplateLost] = deque()
         self.wire.send(Load(target, [p for p in sys.path if p], argv or ["prog"], start_method=start_method))
         self.loaded = self.wire.receive()
 
-    def spawn(self, pool: str = "default", device: str | None = None, *, ready: bool = True) -> WorkerClient:
-        worker = WorkerClient(self, len(self.workers) + 1, pool, device)
+    def spawn(
+        self, pool: str = "default", device: str | None = None, *, ready: bool = True, preload: bool = False
+    ) -> WorkerClient:
+        worker = WorkerClient(self, len(self.workers) + 1, pool, device, preload=preload)
         self.workers.append(worker)
         if ready:
-            worker.wire.expect(Ready)
+            worker.ready()
         return worker
 
     def spawned(self) -> Spawned:
-        while isinstance(message := self.wire.receive(), Exited):
-            self._exits.append(message)
+        while isinstance(message := self.wire.receive(), Exited | TemplateReady | TemplateLost):
+            self._keep(message)
         assert isinstance(message, Spawned), message
         return message
 
+    def _keep(self, message: Exited | TemplateReady | TemplateLost) -> None:
+        if isinstance(message, Exited):
+            self._exits.append(message)
+        else:
+            self._templates.append(message)
+
     def exited(self) -> Exited:
-        if self._exits:
-            return self._exits.popleft()
-        message = self.wire.expect(Exited)
-        assert isinstance(message, Exited)
-        return message
+        while not self._exits:
+            message = self.wire.receive()
+            assert isinstance(message, Exited | TemplateReady | TemplateLost), message
+            self._keep(message)
+        return self._exits.popleft()
+
+    def template(self) -> TemplateReady | TemplateLost:
+        """Return what has become of a template next."""
+        while not self._templates:
+            message = self.wire.receive()
+            assert isinstance(message, Exited | TemplateReady | TemplateLost), message
+            self._keep(message)
+        return self._templates.popleft()
 
     def close(self) -> None:
         self.wire.sock.close()
@@ -136,7 +155,9 @@ class ZygoteClient:
 class WorkerClient:
     """A worker of a zygote."""
 
-    def __init__(self, zygote: ZygoteClient, number: int, pool: str, device: str | None) -> None:
+    def __init__(
+        self, zygote: ZygoteClient, number: int, pool: str, device: str | None, *, preload: bool = False
+    ) -> None:
         self.zygote = zygote
         self.number = number
         self.attempt = 0
@@ -146,7 +167,7 @@ class WorkerClient:
         self._map = mmap.mmap(memory, SHARED_BYTES)
         self.words = memoryview(self._map).cast("Q")
         self._output, output = os.pipe()
-        zygote.wire.send(Spawn(number, pool, f"{pool}-{number}", device), [theirs.fileno(), memory, output])
+        zygote.wire.send(Spawn(number, pool, f"{pool}-{number}", device, preload), [theirs.fileno(), memory, output])
         for descriptor in (memory, output):
             os.close(descriptor)
         theirs.close()
@@ -158,6 +179,11 @@ class WorkerClient:
         message = self.zygote.spawned()
         assert message.worker == self.number
         return message.pid
+
+    def ready(self) -> Ready:
+        message = self.wire.expect(Ready)
+        assert isinstance(message, Ready)
+        return message
 
     # ---- attempts
 
