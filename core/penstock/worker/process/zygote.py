@@ -84,7 +84,7 @@ class Zygote:
     def _wait(self) -> set[int]:
         left = self._templates.seconds_left()
         ready = {descriptor for descriptor, _ in self._poll.poll(None if left is None else math.ceil(left * 1000))}
-        if left is not None and not ready:
+        if left is not None:
             self._templates.kill_silent()
         return ready
 
