@@ -46,7 +46,7 @@ def test_a_killed_worker_is_back_with_its_model(tmp_path: Path) -> None:
 
 
 def test_a_pool_that_cannot_be_preloaded_fails(tmp_path: Path) -> None:
-    """It is given up after three tries, as any pool whose ``setup`` fails, and the log has the reason and the fix."""
+    """It is given up after three starts, as any pool whose ``setup`` fails, and the log has the reason and the fix."""
     app = write_app(tmp_path, APP.format(setup="threading.Thread(target=threading.Event().wait, daemon=True).start()"))
     with Served(app, "--log-format", "json", folder=tmp_path, ready_timeout=None) as served:
         assert wait_until(lambda: served.events("pool-failed"), "the pool to fail")

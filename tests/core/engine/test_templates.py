@@ -58,7 +58,7 @@ def order(worker: int, pool: str = "p", *, preload: bool = True) -> Spawn:
 
 
 def test_one_worker_sets_the_models_up_and_the_others_wait() -> None:
-    """Other pools do not wait, and with the template nobody does; without it, the next worker sets the models up."""
+    """Other pools do not wait, and with the template none does; without it, the next worker sets the models up."""
     templates = Templates()
     assert templates.admits(order(1))
     templates.on_requested(order(1))

@@ -58,7 +58,7 @@ def test_only_a_template_that_is_ready_is_asked(links, poll):
 
 
 def test_answers_are_passed_on(links, poll):
-    """While one is missing, the template may have forked a worker that nobody else knows of."""
+    """While one is missing, the template may have forked a worker that the zygote does not know of."""
     with template(links, poll) as end:
         links.spawn(order(1), STDERR)
         assert links.is_waiting

@@ -154,7 +154,7 @@ def test_a_replacement_needs_no_setup(shared):
 
 
 def test_output_of_setup_appears_once(tmp_path):
-    """What ``setup`` prints and logs is the output of the worker that ran it, and of no other, unfinished lines too."""
+    """All that ``setup`` prints and logs is output of the worker that ran it, and of no other, unfinished lines too."""
     with zygote_of(tmp_path) as zygote:
         worker, _ = first(zygote)
         text = worker.output_until("a record of setup")
@@ -165,7 +165,7 @@ def test_output_of_setup_appears_once(tmp_path):
 
 
 def test_every_worker_tears_its_model_down(tmp_path):
-    """``teardown`` runs in each worker that is stopped, whoever has set its model up; the template is not concerned."""
+    """``teardown`` runs in each worker that is stopped, whether it has set the model up or not; never in the template."""
     with zygote_of(tmp_path) as zygote:
         worker, template = first(zygote)
         for one in (worker, spawn(zygote)):
@@ -207,6 +207,18 @@ def test_workers_of_a_template_draw_different_numbers(tmp_path):
     with zygote_of(tmp_path, APP.replace("ctypes,", "ctypes, numpy.random,")) as zygote:
         draws = [first(zygote)[0].ask("draw"), spawn(zygote).ask("draw"), spawn(zygote).ask("draw")]
     assert len({one for one, _ in draws}) == len({other for _, other in draws}) == 3
+
+
+def test_setup_may_register_what_each_fork_needs(tmp_path):
+    """A hook of ``os.register_at_fork`` runs in each worker, so that it can open connections of its own."""
+    setup = "self.open()\nos.register_at_fork(after_in_child=self.open)"
+    source = SMALL.replace("def predict", "def open(self):\n        self.opened_in = os.getpid()\n\n    def predict")
+    source = source.format(
+        setup=f"        {setup}".replace("\n", "\n        "), predict="self.opened_in == os.getpid()"
+    )
+    with zygote_of(tmp_path, source) as zygote:
+        workers = [first(zygote, "model")[0], spawn(zygote, "model"), spawn(zygote, "model")]
+        assert [one.ask("model") for one in workers] == [True] * 3
 
 
 # ---- ends
@@ -330,7 +342,7 @@ def test_workers_that_cannot_be_forked(tmp_path):
 
 
 def test_openmp_pool_that_setup_has_used(tmp_path):
-    """An idle OpenMP pool is given back before the fork: it starts again in each worker."""
+    """An idle OpenMP pool is released before the fork: it starts again in each worker."""
     libgomp()
     lines = OPENMP.partition("@app")[0]
     source = SMALL.format(setup="        assert compute() == 4", predict="compute()") + lines
