@@ -98,6 +98,17 @@ def _disconnect() -> None:
     engine.close()
 
 
+def disown_worker() -> None:
+    """Release what a fork of a worker shares with that worker's engine, because it will not be a part of the worker.
+
+    A worker that is forked from here must be able to reach no other worker's socket or memory.
+    """
+    assert _watched is not None
+    engine, guard = _watched
+    engine.close()
+    guard.release()
+
+
 def leave_if_forked(results: Iterable[object] = ()) -> None:
     """End this process if it is a fork of the worker, after writing the tracebacks of ``results`` to stderr."""
     if not _is_fork:

@@ -10,6 +10,7 @@ it.
 
 from __future__ import annotations
 
+import mmap
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -53,6 +54,14 @@ class InterruptGuard:
     def retire(self) -> None:
         """Raise no more interrupts: this process shares the memory, but is a fork and not the worker."""
         self._armed = 0
+
+    def release(self) -> None:
+        """Unmap the memory. Nothing else may be called afterwards."""
+        self.retire()
+        memory = self._words.obj
+        self._words.release()
+        assert isinstance(memory, mmap.mmap)
+        memory.close()
 
     def is_target(self, attempt: int) -> bool:
         """Return whether the engine has requested an interrupt of this attempt."""

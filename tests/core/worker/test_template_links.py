@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from penstock.wire import Spawn, Spawned, SpawnFailed, TemplateLost, TemplateReady, pack
+from penstock.wire import Exited, Spawn, Spawned, SpawnFailed, TemplateLost, TemplateReady, pack
 from penstock.worker.process import template_links
 from penstock.worker.process.template_links import TemplateLinks
 from penstock.worker.process.worker_main import WorkerDescriptors
@@ -101,6 +101,15 @@ def test_a_template_that_sends_garbage_is_lost(links, poll, garbage):
     with template(links, poll) as end:
         end.sendall(garbage)
         assert news(links, poll) == [TemplateLost("p")]
+
+
+def test_a_template_answers_only_what_it_was_asked(links, poll):
+    """Whatever else arrives is ignored: an end of another worker, a start that was not ordered, another pool."""
+    with template(links, poll) as end:
+        for forged in (Exited(1, 0), Spawned(7, 1), SpawnFailed(7, "no"), TemplateReady("q", 1), TemplateLost("p")):
+            end.sendall(pack(forged))
+            assert news(links, poll) == []
+        assert not links.spawn(Spawn(2, "q", "q/0", None, True), STDERR)
 
 
 def test_a_silent_template_is_killed(links, poll, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import statistics
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,7 @@ def test_output_of_setup_appears_once(tmp_path):
 
 
 def test_every_worker_tears_its_model_down(tmp_path):
-    """``teardown`` runs in each worker that is stopped, whether it has set the model up or not; never in the template."""
+    """``teardown`` runs in each worker that is stopped, wherever its model was set up; never in the template."""
     with zygote_of(tmp_path) as zygote:
         worker, template = first(zygote)
         for one in (worker, spawn(zygote)):
@@ -199,6 +200,23 @@ def test_a_worker_of_a_template_can_be_interrupted(shared):
     worker.interrupt(attempt)
     worker.done(attempt)
     assert worker.ask("model")[1] == worker.pid
+
+
+def test_no_process_has_what_belongs_to_another_worker(shared):
+    """The template has no end of a worker's socket and none of its memory, so no other worker inherits one."""
+    zygote, _, template = shared
+    of_template = kinds_of_descriptors(template)
+    assert (of_template["memory"], of_template["socket"]) == (0, 1)  # the socket to the zygote
+    assert kinds_of_descriptors(spawn(zygote).pid) == kinds_of_descriptors(zygote.spawn("p").pid)
+
+
+def kinds_of_descriptors(pid: int) -> Counter[str]:
+    """Return how many descriptors of each kind a process has."""
+    return Counter(kind_of_descriptor(str(link.readlink())) for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def kind_of_descriptor(link: str) -> str:
+    return "memory" if "memfd" in link else link.partition(":")[0]
 
 
 def test_workers_of_a_template_draw_different_numbers(tmp_path):

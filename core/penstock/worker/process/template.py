@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from penstock.app import App
 from penstock.wire import Load, Spawn, Spawned, SpawnFailed, TemplateReady
+from penstock.worker import forks
 from penstock.worker.log_records import send_records
 from penstock.worker.models import Models, SetupError
 from penstock.worker.process import process_setup
@@ -111,6 +112,7 @@ class _Template:
         os._exit(0)
 
     def _become_template(self) -> None:
+        forks.disown_worker()
         # The group of the worker that has forked it is killed with that worker.
         os.setpgid(0, 0)
         process_setup.die_with_parent(self._source.pid)

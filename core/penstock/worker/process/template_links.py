@@ -116,15 +116,19 @@ class TemplateLinks:
         return news
 
     def _note(self, link: _TemplateLink, answer: FromZygote) -> bool:
-        """Record an answer; return False if it is a second template of its pool, which ends with its connection."""
+        """Record an answer; return False if it is to be ignored.
+
+        A second template of a pool is. It ends with its connection.
+        """
         if isinstance(answer, (Spawned, SpawnFailed)):
-            link.unanswered.pop(answer.worker, None)
-        elif isinstance(answer, TemplateReady):
-            if link.pool in self._ready:
-                self._close(link)
-                return False
-            link.pid = answer.pid
-            self._ready[link.pool] = link
+            return link.unanswered.pop(answer.worker, None) is not None
+        if not isinstance(answer, TemplateReady) or answer.pool != link.pool:
+            return False  # user code can write to the socket while it sets the model up
+        if link.pool in self._ready:
+            self._close(link)
+            return False
+        link.pid = answer.pid
+        self._ready[link.pool] = link
         return True
 
     def _lose(self, link: _TemplateLink) -> list[FromZygote]:

@@ -192,7 +192,9 @@ class Zygote:
 
     def _pass_on(self, news: FromZygote) -> None:
         """Report what a template has answered, or that it is lost."""
-        if isinstance(news, Spawned):
+        if isinstance(news, Spawned) and not _is_child(news.pid):
+            self._send(SpawnFailed(news.worker, f"process {news.pid} is not a fork of its template"))
+        elif isinstance(news, Spawned):
             self._workers[news.pid] = news.worker
             _lead_group(news.pid)
             self._announce(news.worker, news.pid)
@@ -269,6 +271,15 @@ def _reap_strangers(workers: Container[int]) -> None:
         if ended is None or ended.si_pid in workers:
             return  # a worker that has ended just now: it is reaped at the next signal, and strangers after it
         os.waitpid(ended.si_pid, 0)
+
+
+def _is_child(pid: int) -> bool:
+    """Return whether the process is a child of this one that has not been reaped."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _lead_group(pid: int) -> None:
