@@ -367,3 +367,48 @@ def test_openmp_pool_that_setup_has_used(tmp_path):
     with zygote_of(tmp_path, source) as zygote:
         assert first(zygote, "model")[0].ask("model") == 4
         assert spawn(zygote, "model").ask("model") == 4
+
+
+ONNX = """
+import os
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+from penstock.app import App
+
+app = App(__name__)
+
+# The model y = x + x for two numbers, as the protocol buffers that onnx would write.
+def field(number, content):
+    if isinstance(content, int):
+        return bytes([number << 3, content])
+    content = content.encode() if isinstance(content, str) else content
+    return bytes([number << 3 | 2, len(content)]) + content
+
+def value(name):
+    return field(1, name) + field(2, field(1, field(1, 1) + field(2, field(1, field(1, 2)))))
+
+NODE = field(1, "x") + field(1, "x") + field(2, "y") + field(4, "Add")
+GRAPH = field(1, NODE) + field(2, "sum") + field(11, value("x")) + field(12, value("y"))
+MODEL = field(1, 8) + field(8, field(1, "") + field(2, 13)) + field(7, GRAPH)
+
+@app.endpoint("/model", preload=True)
+class Model:
+    def setup(self):
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = {threads}
+        self.session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+        self.predict()
+
+    def predict(self) -> list[float]:
+        import numpy
+        return self.session.run(None, {{"x": numpy.array([1.0, 2.0], dtype=numpy.float32)}})[0].tolist()
+"""
+
+
+def test_onnxruntime(tmp_path):
+    """A session without threads of its own works in the forks; with threads, it is refused, and the library named."""
+    pytest.importorskip("onnxruntime")
+    with zygote_of(tmp_path, ONNX.format(threads=1)) as zygote:
+        assert first(zygote, "model")[0].ask("model") == spawn(zygote, "model").ask("model") == [2.0, 4.0]
+    with zygote_of(tmp_path, ONNX.format(threads=2)) as zygote:
+        assert "native thread of onnxruntime" in failure_of(zygote)
