@@ -85,6 +85,7 @@ def describe_pool(pool: Pool) -> dict[str, Any]:
         "workers": pool.workers,
         "devices": None if pool.devices is None else list(pool.devices),
         "runtime": pool.runtime,
+        "preload": pool.preload,
         "endpoints": [endpoint.name for endpoint in pool.endpoints],
     }
 
@@ -113,7 +114,8 @@ def _endpoint_lines(described: dict[str, Any], pool: Pool) -> Iterator[tuple[str
 def _pool_text(pool: Pool, concurrency: int) -> str:
     devices = f" on {', '.join(pool.devices)}" if pool.devices else ""
     workers = "1 worker" if pool.workers == 1 else f"{pool.workers} workers"
-    return f"{pool.name}: {workers}{devices}, {pool.runtime}, concurrency {concurrency}"
+    preloaded = ", preloaded" if pool.preload else ""
+    return f"{pool.name}: {workers}{devices}, {pool.runtime}{preloaded}, concurrency {concurrency}"
 
 
 def _retries_text(described: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ APP = """
     def square(input: float) -> float:
         return input**2
 
-    @app.endpoint("/score", workers=2, devices=["cpu"], batching=Batching(max_size=4, max_wait=0.5),
+    @app.endpoint("/score", workers=2, devices=["cpu"], preload=True, batching=Batching(max_size=4, max_wait=0.5),
                   timeouts=Timeouts(queue=2, execution=None), retries=Retries(max_attempts=3, on=ConnectionError))
     class Score:
         def setup(self, device: str) -> None: ...
@@ -180,7 +180,7 @@ def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
         "POST /square",
         "kind function, one result, run one at a time",
         'output {"type":"number"}',
-        "pool score: 2 workers on cpu, trio, concurrency 1",
+        "pool score: 2 workers on cpu, trio, preloaded, concurrency 1",
         "timeouts queue 2 s, execution unbounded, total unbounded, first_chunk unbounded, idle 60 s, grace 2 s",
         "batching up to 4 jobs, waiting at most 0.5 s",
         "retries at most 3 attempts, after a lost worker, ConnectionError, Retryable",
@@ -212,6 +212,7 @@ def test_check_json_is_one_document(tmp_path: Path) -> None:
     square, score, _ = described["endpoints"]
     assert (score["timeouts"]["execution"], square["timeouts"]["total"], square["batching"]) == (None, None, None)
     assert described["pools"][0]["devices"] is None
+    assert [pool["preload"] for pool in described["pools"]] == [False, True]
     assert score["retries"] == {
         "max_attempts": 3,
         "on": ["ConnectionError"],
