@@ -59,7 +59,7 @@ class _TemplateLink:
             return []
         except (OSError, WireError):
             return None
-        return answers  # type: ignore[return-value] # a template is of the same release, and sends nothing else
+        return answers
 
     def kill(self) -> None:
         """Kill the template. It is not reaped yet, so the pid is still its own."""
