@@ -97,6 +97,10 @@ class Stop(msgspec.Struct, array_like=True, tag=4, gc=False):
     """Finish the running attempts, tear down the models, and exit."""
 
 
+class Check(msgspec.Struct, array_like=True, tag=9, gc=False):
+    """Call the ``check`` methods of the models. There is no answer if all is well."""
+
+
 # ---- worker -> engine
 
 
@@ -174,6 +178,12 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
 
     attempt: int
     body: bytes
+
+
+class Unfit(msgspec.Struct, array_like=True, tag=19, gc=False):
+    """A model has found that it does not work any more."""
+
+    reason: str
 
 
 # ---- worker or zygote -> engine, in the output pipe
@@ -265,8 +275,8 @@ class Suspended(msgspec.Struct, array_like=True, tag=27):
     worker: int
 
 
-ToWorker = Run | Cancel | Credit | Stop
-FromWorker = Ready | SetupFailed | Done | Head | Chunk
+ToWorker = Run | Cancel | Credit | Stop | Check
+FromWorker = Ready | SetupFailed | Done | Head | Chunk | Unfit
 ToZygote = Load | Spawn
 FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
-from penstock.app.endpoints import Endpoint, Pool, Runtime, StartMethod, count, pools_of
+from penstock.app.endpoints import Endpoint, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
 from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
-from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Retries, Timeouts
+from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Recycle, Retries, Timeouts
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -82,6 +82,7 @@ class App:
         self.source_files: dict[str, str] = {}
         add_source_file(self.source_files, import_name)
         self._pools: dict[str, Pool] = {}
+        self._pool_options: dict[str, PoolOptions] = {}
         self._is_frozen = False
 
     def __repr__(self) -> str:
@@ -193,11 +194,60 @@ class App:
 
         return declare
 
+    def pool(
+        self,
+        name: str,
+        *,
+        workers: int | None = None,
+        devices: Sequence[str] | None = None,
+        runtime: Runtime | None = None,
+        recycle: Recycle | None = None,
+        spares: int = 0,
+    ) -> None:
+        """Declare the options of a pool, before or after its endpoints.
+
+        Parameters
+        ----------
+        name:
+            The name that the endpoints give as ``pool=``; that of the endpoint, for a pool of its own; or ``default``.
+        workers, devices, runtime:
+            As for ``endpoint``; they may be set in either place.
+        recycle:
+            The conditions under which a worker is replaced by a new one. Default: only when it has died.
+        spares:
+            The number of workers beyond ``workers`` that load the models and wait. One takes over at once when another
+            worker dies or is replaced.
+
+        Raises
+        ------
+        DeclarationError
+            For every mistake that can be detected here.
+        """
+        owner = f"pool {name!r}"
+        declaration.require_counts(owner, workers=1 if workers is None else workers)
+        declaration.require_choices(owner, idempotent=True, runtime=runtime, pool=name)
+        declaration.require_recycling(owner, recycle, spares)
+        if self._is_frozen:
+            raise DeclarationError(f"{owner}: the app is being served already; declare the pool before that")
+        if name in self._pool_options:
+            raise DeclarationError(f"{owner} is declared twice; put all of its options into one app.pool()")
+        device_names = declaration.device_names(owner, devices)
+        options = PoolOptions(workers, device_names, runtime, recycle, spares)
+        self._pools = pools_of(self.endpoints, self._pool_options | {name: options})
+        self._pool_options[name] = options
+
     def freeze(self) -> None:
         """Accept no further endpoints, because the app is about to be served.
 
         An adapter calls this when it has mounted the endpoints, and an engine when it is created.
+
+        Raises
+        ------
+        DeclarationError
+            If a pool was declared that no endpoint uses, or checks that no model of the pool has.
         """
+        for name in self._pool_options:
+            declaration.require_use_of_pool(name, self._pools)
         self._is_frozen = True
 
     def _add(self, endpoint: Endpoint) -> None:
@@ -217,7 +267,7 @@ class App:
                     "one of them"
                 )
         endpoints = [*self.endpoints, endpoint]
-        self._pools = pools_of(endpoints)  # raises before the endpoint is added
+        self._pools = pools_of(endpoints, self._pool_options)  # raises before the endpoint is added
         self.endpoints.append(endpoint)
         add_source_file(self.source_files, endpoint.handler.__module__)
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Literal, get_args
 
-from penstock.app.endpoints import Runtime
+from penstock.app.endpoints import Pool, Runtime
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Retries, Timeouts
+from penstock.policies import Batching, Recycle, Retries, Timeouts
+from penstock.suggestions import near_miss
 
 RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
@@ -241,6 +242,33 @@ def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any) 
     ):
         if not isinstance(value, kind):
             raise DeclarationError(f"{owner}: {option}={value!r} is not a policy; write {option}={fix}")
+
+
+def require_recycling(owner: str, recycle: Any, spares: Any) -> None:
+    """Raise ``DeclarationError`` if these are not a ``Recycle`` policy, or None, and a number of workers."""
+    if recycle is not None and not isinstance(recycle, Recycle):
+        raise DeclarationError(f"{owner}: recycle={recycle!r} is not a policy; write recycle=Recycle(attempts=10_000)")
+    if isinstance(spares, bool) or not isinstance(spares, int) or spares < 0:
+        raise DeclarationError(f"{owner}: spares={spares!r} is invalid; use an integer of at least 0")
+
+
+def require_use_of_pool(name: str, pools: Mapping[str, Pool]) -> None:
+    """Raise ``DeclarationError`` if no endpoint is in the pool, or none of its models has the ``check`` to call."""
+    if name not in pools:
+        raise DeclarationError(f"pool {name!r} is declared, but no endpoint is in it; {near_miss(name, pools)}")
+    recycle = pools[name].recycle
+    if recycle is None or recycle.check is None:
+        return
+    handlers: list[Any] = [endpoint.handler for endpoint in pools[name].endpoints if endpoint.is_class]
+    methods = [method for cls in handlers if (method := _method(cls, "check", f"pool {name!r}")) is not None]
+    for method in methods:
+        if _required_parameters(method):
+            raise DeclarationError(f"pool {name!r}: {method.__qualname__} is passed no arguments; add defaults")
+    if not methods:
+        raise DeclarationError(
+            f"pool {name!r}: Recycle(check=) would have no effect, because none of its models has a check(); define "
+            "`def check(self)`, or remove it"
+        )
 
 
 def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any) -> None:
