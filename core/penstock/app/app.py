@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
+from penstock.app.pool_options import options_of, require_use_of_pool
 from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.codec.encoding import ResultEncoder
@@ -223,16 +224,10 @@ class App:
         DeclarationError
             For every mistake that can be detected here.
         """
-        owner = f"pool {name!r}"
-        declaration.require_counts(owner, workers=1 if workers is None else workers)
-        declaration.require_choices(owner, idempotent=True, runtime=runtime, pool=name)
-        declaration.require_recycling(owner, recycle, spares)
-        if self._is_frozen:
-            raise DeclarationError(f"{owner}: the app is being served already; declare the pool before that")
-        if name in self._pool_options:
-            raise DeclarationError(f"{owner} is declared twice; put all of its options into one app.pool()")
-        device_names = declaration.device_names(owner, devices)
-        options = PoolOptions(workers, device_names, runtime, recycle, spares)
+        if self._is_frozen or name in self._pool_options:
+            when = "the app is already being served" if self._is_frozen else "it is declared already"
+            raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
+        options = options_of(name, workers=workers, devices=devices, runtime=runtime, recycle=recycle, spares=spares)
         self._pools = pools_of(self.endpoints, self._pool_options | {name: options})
         self._pool_options[name] = options
 
@@ -247,7 +242,7 @@ class App:
             If a pool was declared that no endpoint uses, or checks that no model of the pool has.
         """
         for name in self._pool_options:
-            declaration.require_use_of_pool(name, self._pools)
+            require_use_of_pool(name, self._pools)
         self._is_frozen = True
 
     def _add(self, endpoint: Endpoint) -> None:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Literal, get_args
 
-from penstock.app.endpoints import Pool, Runtime
+from penstock.app.endpoints import Runtime
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Recycle, Retries, Timeouts
-from penstock.suggestions import near_miss
+from penstock.policies import Batching, Retries, Timeouts
 
 RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
@@ -87,7 +86,7 @@ def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
             f"{owner}: {handler!r} is neither a function nor a class; write a `def` that calls it, or a class with "
             "setup() and predict() (the class itself, not an instance: each worker creates its own)"
         )
-    predict = _method(handler, "predict", owner)
+    predict = method_of(handler, "predict", owner)
     if predict is None:
         raise DeclarationError(f"{owner}: the class {handler.__name__} has no predict(); define one")
     _require_constructible(handler, owner)
@@ -95,7 +94,7 @@ def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
     return predict
 
 
-def _method(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
+def method_of(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
     """Return a method as an instance would have it, without ``self``, or None; there is no instance yet."""
     found = inspect.getattr_static(cls, name, None)
     if found is None:
@@ -124,7 +123,7 @@ def _require_self(function: Callable[..., Any], cls: type, owner: str) -> None:
 def _require_constructible(cls: type, owner: str) -> None:
     if inspect.isabstract(cls):
         raise DeclarationError(f"{owner}: the class {cls.__name__} is abstract; implement its abstract methods")
-    required = _required_parameters(cls)
+    required = required_parameters(cls)
     if required:
         raise DeclarationError(
             f"{owner}: {cls.__name__}() requires {', '.join(required)}, but workers call it without arguments; add "
@@ -134,19 +133,20 @@ def _require_constructible(cls: type, owner: str) -> None:
 
 def _require_setup_and_teardown(cls: type, owner: str) -> None:
     for name, passed, most in (("setup", "at most one argument, the device", 1), ("teardown", "no arguments", 0)):
-        method = _method(cls, name, owner)
+        method = method_of(cls, name, owner)
         if method is None:
             continue
         if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
             raise DeclarationError(f"{owner}: {cls.__name__}.{name} yields, so its body would never run; use return")
-        required = _required_parameters(method)
+        required = required_parameters(method)
         if len(required) > most:
             raise DeclarationError(
                 f"{owner}: {cls.__name__}.{name} requires {', '.join(required)}, but is passed {passed}; add defaults"
             )
 
 
-def _required_parameters(function: Callable[..., Any]) -> list[str]:
+def required_parameters(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters that a call must pass."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature: the worker will find out
@@ -244,33 +244,6 @@ def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any) 
             raise DeclarationError(f"{owner}: {option}={value!r} is not a policy; write {option}={fix}")
 
 
-def require_recycling(owner: str, recycle: Any, spares: Any) -> None:
-    """Raise ``DeclarationError`` if these are not a ``Recycle`` policy, or None, and a number of workers."""
-    if recycle is not None and not isinstance(recycle, Recycle):
-        raise DeclarationError(f"{owner}: recycle={recycle!r} is not a policy; write recycle=Recycle(attempts=10_000)")
-    if isinstance(spares, bool) or not isinstance(spares, int) or spares < 0:
-        raise DeclarationError(f"{owner}: spares={spares!r} is invalid; use an integer of at least 0")
-
-
-def require_use_of_pool(name: str, pools: Mapping[str, Pool]) -> None:
-    """Raise ``DeclarationError`` if no endpoint is in the pool, or none of its models has the ``check`` to call."""
-    if name not in pools:
-        raise DeclarationError(f"pool {name!r} is declared, but no endpoint is in it; {near_miss(name, pools)}")
-    recycle = pools[name].recycle
-    if recycle is None or recycle.check is None:
-        return
-    handlers: list[Any] = [endpoint.handler for endpoint in pools[name].endpoints if endpoint.is_class]
-    methods = [method for cls in handlers if (method := _method(cls, "check", f"pool {name!r}")) is not None]
-    for method in methods:
-        if _required_parameters(method):
-            raise DeclarationError(f"pool {name!r}: {method.__qualname__} is passed no arguments; add defaults")
-    if not methods:
-        raise DeclarationError(
-            f"pool {name!r}: Recycle(check=) would have no effect, because none of its models has a check(); define "
-            "`def check(self)`, or remove it"
-        )
-
-
 def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any) -> None:
     """Raise ``DeclarationError`` for a flag that is not a bool, an unknown runtime, or an invalid pool name."""
     if not isinstance(idempotent, bool):
@@ -294,7 +267,7 @@ def require_use_of_devices(owner: str, handler: Any, devices: Sequence[str] | No
     """Raise ``DeclarationError`` if there are devices, but the class has no ``setup`` that takes one."""
     if devices is None or not inspect.isclass(handler):
         return
-    setup = _method(handler, "setup", owner)
+    setup = method_of(handler, "setup", owner)
     if setup is None or not inspect.signature(setup).parameters:
         kind = f"the setup of {handler.__name__} does not take one" if setup else "there is no setup() to take one"
         raise DeclarationError(

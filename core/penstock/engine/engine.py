@@ -164,7 +164,7 @@ class Engine:
         NotFound, InvalidRequest, NotReady, Draining
             If there is no such pool, the number is out of bounds, the pool has failed, or the engine is stopping.
         """
-        require_scalable(self.scheduler, pool, workers, is_closed=self.closed)
+        require_scalable(self.scheduler, pool, workers, is_open=self._is_started and not self.closed)
         self.performer.receive(on.ScaleRequested(pool, workers, who))
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from penstock.scheduler import Attempt, Scheduler, conduct
 from penstock.scheduler import events as on
 from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Message, Ready, SetupFailed, Unfit
 
+MOST_REASON_CHARACTERS = 1000
 _LONG_SECONDS = 1.0  # it is worth looking at the clock to see whether an attempt can have run for longer
 
 
@@ -80,7 +81,7 @@ class Inbox:
     def _set_up(self, link: WorkerLink, message: Message) -> None:
         """Process the end of a set-up, which comes once, or a failed check; a worker says nothing else."""
         if isinstance(message, Unfit):
-            self._receive(on.CheckFailed(link.worker, message.reason))
+            self._receive(on.CheckFailed(link.worker, message.reason[:MOST_REASON_CHARACTERS]))
             return
         if not isinstance(message, (Ready, SetupFailed)):
             raise _Breach(f"it has sent a {type(message).__name__}, which is not for it to send")

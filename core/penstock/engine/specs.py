@@ -26,17 +26,17 @@ def pool_specs(app: App) -> list[PoolSpec]:
     ]
 
 
-def require_scalable(scheduler: Scheduler, name: str, workers: int, *, is_closed: bool) -> None:
+def require_scalable(scheduler: Scheduler, name: str, workers: int, *, is_open: bool) -> None:
     """Return if this pool can be given this number of workers.
 
     Raises
     ------
     NotFound, InvalidRequest, NotReady, Draining
-        If there is no such pool, the number is out of bounds, the pool has failed, or the engine is stopping.
+        If there is no such pool, the number is out of bounds, the pool has failed, or the engine is not running.
     """
     pools = scheduler.pools
-    if is_closed or scheduler.is_draining:
-        raise Draining("the server is shutting down", retryable=False)
+    if not is_open or scheduler.is_draining:
+        raise Draining("the server is not running, or is shutting down", retryable=False)
     if name not in pools:
         raise NotFound(f"there is no pool {name!r}; {near_miss(name, pools)}")
     if not 1 <= workers <= MOST_WORKERS:

@@ -118,7 +118,10 @@ class WorkerWatch:
     def _measure(self, workers: Iterable[Worker]) -> None:
         """Measure these workers in a thread: for a large one that takes longer than the loop can wait."""
         pids = {worker.id: link.pid for worker in workers if (link := self._links.get(worker.id)) and link.pid}
-        threading.Thread(target=self._read, args=(pids,), name="penstock-memory", daemon=True).start()
+        try:
+            threading.Thread(target=self._read, args=(pids,), name="penstock-memory", daemon=True).start()
+        except RuntimeError:  # the machine has no thread to spare; the next turn may find one
+            self._is_measuring = False
 
     def _read(self, pids: dict[int, int]) -> None:
         """Read the memory of these processes. Runs in a thread of its own."""

@@ -37,8 +37,6 @@ from penstock.worker.modes.inline import InlineStream
 from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
 from penstock.worker.modes.threads import Delivery, Mailbox, ThreadAttempt, Threads
 
-MOST_REASON_CHARACTERS = 1000
-
 
 class WorkerRuntime(Protocol):
     """The loop, as far as the program needs one."""
@@ -172,14 +170,14 @@ class Program:
             self._check()
 
     def _check(self) -> None:
-        """Call the models' checks, but not in the middle of a stream: those come when its last attempt has ended."""
-        if self._stream is not None or self._ahead:
+        """Call the models' checks; later, if a stream is under way, or a result has to be written first."""
+        if self._stream is not None or self._ahead or not self._flush():
             return
         self._wants_check = False
         problem = self._check_models()
         leave_if_forked()
         if problem is not None:
-            self._channel.post(Unfit(problem[:MOST_REASON_CHARACTERS]))
+            self._channel.post(Unfit(problem))
 
     def _run(self, run: Run) -> None:
         live = self._endpoints[run.endpoint]

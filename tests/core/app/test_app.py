@@ -322,7 +322,7 @@ def test_a_pool_and_its_endpoints_do_not_contradict_each_other(app: App) -> None
     with pytest.raises(DeclarationError, match="workers=3"):
         app.pool("cpu", workers=2)
     assert app.pools["cpu"].workers == 3
-    with pytest.raises(DeclarationError, match="'gpu' is declared twice"):
+    with pytest.raises(DeclarationError, match="pool 'gpu': it is declared already; put all options into one"):
         app.pool("gpu", spares=1)
 
 
@@ -346,7 +346,7 @@ def test_a_check_needs_a_model_that_has_one(app: App) -> None:
         app.freeze()
     declare(app, Checked, "/b", pool="gpu")
     app.freeze()
-    with pytest.raises(DeclarationError, match="served already"):
+    with pytest.raises(DeclarationError, match="the app is already being served"):
         app.pool("other")
 
 
