@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
-_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_SIZE = re.compile(r"(\d{1,18}) ?([a-z]*)", re.ASCII)
+from penstock.policies import size_in_bytes
 
 
 class ByteSize(click.ParamType[int]):
@@ -19,7 +16,7 @@ class ByteSize(click.ParamType[int]):
         """Return the number of bytes, or fail with a message that shows the format."""
         if isinstance(value, int):
             return value
-        match = _SIZE.fullmatch(value.strip().lower())
-        if match is None or match[2] not in _UNITS or int(match[1]) < 1:
-            self.fail(f"{value!r} is not a size; write bytes as in 1048576, 64KiB or 16MiB.", param, ctx)
-        return int(match[1]) * _UNITS[match[2]]
+        try:
+            return size_in_bytes(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)

@@ -115,8 +115,8 @@ class Service(ABC, Generic[EngineT]):
 
     @property
     def worker_count(self) -> int:
-        """The number of workers that the app asks for."""
-        return sum(pool.workers for pool in self.app.pools.values())
+        """The number of workers that the app asks for: with spares, and with one that replaces another in each pool."""
+        return sum(pool.workers + pool.spares + (pool.recycle is not None) for pool in self.app.pools.values())
 
     # ---- the engine's life
 

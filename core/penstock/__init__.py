@@ -41,7 +41,7 @@ from penstock.errors import (
     WorkerLost,
 )
 from penstock.eventlog import configure_logging
-from penstock.policies import Backoff, Batching, Retries, RetryBudget, Timeouts
+from penstock.policies import Backoff, Batching, Recycle, Retries, RetryBudget, Timeouts
 from penstock.response import Response
 
 if TYPE_CHECKING:  # for type checkers only: a worker imports this package, and must not load the engine
@@ -77,6 +77,7 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "RateLimited",
+    "Recycle",
     "Response",
     "Retries",
     "RetryBudget",

@@ -1,8 +1,9 @@
-"""The policies of an endpoint: timeouts, retries and batching. They are frozen, and validated on creation."""
+"""The policies of endpoints (timeouts, retries, batching) and of pools (recycling): frozen, validated on creation."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -17,6 +18,23 @@ DEFAULT_START_TIMEOUT: Final = 600.0
 
 SMALL_BODY_BYTES: Final = 1 << 16
 """Request bodies up to this size are small: bounded by their number alone, validated at once, and sent ahead."""
+
+_UNITS: Final = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+_SIZE: Final = re.compile(r"(\d{1,18}) ?([a-z]*)", re.ASCII)
+
+
+def size_in_bytes(text: str) -> int:
+    """Return the size that a person wrote: ``1048576``, ``64KiB``, ``16MiB``, ``4GiB``.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive whole number of a known unit.
+    """
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None or match[2] not in _UNITS or int(match[1]) < 1:
+        raise ValueError(f"{text!r} is not a size; write bytes as in 1048576, 64KiB or 16MiB")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def _require_seconds(owner: object, name: str, value: Any, *, optional: bool) -> None:
@@ -200,3 +218,65 @@ class Batching:
     def __post_init__(self) -> None:
         _require_count(self, "max_size", self.max_size)
         _require_seconds(self, "max_wait", self.max_wait, optional=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recycle:
+    """The conditions under which a worker is replaced by a new one, although it has not failed.
+
+    One worker of the pool is replaced at a time. The new worker is ready before the old one finishes its attempts and
+    exits, unless the memory is too small for both. A worker that is not to be trusted, after an interrupt or a failed
+    check, gets no more work from the moment at which its replacement starts.
+
+    ``attempts`` and ``age`` are upper limits. Each worker draws its own limit from the upper fifth below them, so that
+    the workers of a pool, which have started together, are not all due together.
+
+    Raises
+    ------
+    DeclarationError
+        If a value is of the wrong type or not positive, or if no condition is set.
+    """
+
+    attempts: int | None = None
+    """The number of attempts that a worker runs at most, give or take those that it runs while it is replaced."""
+    age: float | None = None
+    """The time in seconds for which a worker is used at most, from when it is ready."""
+    memory: int | str | None = None
+    """The memory that a worker and its child processes may use, in bytes or as in ``"4GiB"``.
+
+    It is their proportional set size: pages that several processes share count in part for each. A worker that exceeds
+    its limit by a gigabyte, or by the limit itself if that is more, is killed.
+    """
+    after_interrupt: bool = False
+    """True if the state of a model cannot be trusted after user code was interrupted."""
+    check: float | None = None
+    """The interval in seconds at which the ``check`` methods of the pool's models are called; None: never.
+
+    A check fails by raising an exception, or by returning False. It is called between attempts; where a worker runs
+    several at a time, beside them.
+    """
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None:
+            _require_count(self, "attempts", self.attempts)
+        for name in ("age", "check"):
+            _require_seconds(self, name, getattr(self, name), optional=True)
+            if getattr(self, name) == 0:
+                raise DeclarationError(f"Recycle({name}=0): use a number of seconds above 0, or None")
+        if not isinstance(self.after_interrupt, bool):
+            raise DeclarationError(f"Recycle(after_interrupt={self.after_interrupt!r}): use True or False")
+        if isinstance(self.memory, str):
+            try:
+                object.__setattr__(self, "memory", size_in_bytes(self.memory))
+            except ValueError as error:
+                raise DeclarationError(f"Recycle(memory={self.memory!r}): {error}") from None
+        elif self.memory is not None:
+            _require_count(self, "memory", self.memory)
+        if not any(getattr(self, field.name) for field in fields(self)):
+            raise DeclarationError("Recycle(): set a condition, for instance Recycle(attempts=10_000)")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """``memory`` in bytes."""
+        assert not isinstance(self.memory, str)  # it was converted at the start
+        return self.memory

@@ -98,6 +98,10 @@ class Stop(msgspec.Struct, array_like=True, tag=4, gc=False):
     """Finish the running attempts, tear down the models, and exit."""
 
 
+class Check(msgspec.Struct, array_like=True, tag=9, gc=False):
+    """Call the ``check`` methods of the models. There is no answer if all is well."""
+
+
 # ---- worker -> engine
 
 
@@ -175,6 +179,12 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
 
     attempt: int
     body: bytes
+
+
+class Unfit(msgspec.Struct, array_like=True, tag=19, gc=False):
+    """A model has found that it does not work any more."""
+
+    reason: str
 
 
 # ---- worker or zygote -> engine, in the output pipe
@@ -281,8 +291,8 @@ class TemplateLost(msgspec.Struct, array_like=True, tag=29):
     pool: str
 
 
-ToWorker = Run | Cancel | Credit | Stop
-FromWorker = Ready | SetupFailed | Done | Head | Chunk
+ToWorker = Run | Cancel | Credit | Stop | Check
+FromWorker = Ready | SetupFailed | Done | Head | Chunk | Unfit
 ToZygote = Load | Spawn
 FromTemplate = TemplateReady | Spawned | SpawnFailed
 FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited | TemplateReady | TemplateLost

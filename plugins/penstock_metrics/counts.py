@@ -28,6 +28,7 @@ from penstock.hooks import (
     WorkerKilled,
     WorkerLost,
     WorkerReady,
+    WorkerRecycled,
     WorkerRestarted,
 )
 
@@ -127,6 +128,9 @@ class JobCounts:
         self.wasted_seconds = 0.0
 
 
+RECYCLE_REASONS = ("attempts", "age", "memory", "interrupt", "check")
+
+
 class ResponseCounts:
     """The counts of one endpoint's or route's responses, by status."""
 
@@ -146,13 +150,14 @@ class ResponseCounts:
 class PoolCounts:
     """The counts of one pool's workers."""
 
-    __slots__ = ("kills", "losses", "restarts", "setup")
+    __slots__ = ("kills", "losses", "recycles", "restarts", "setup")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.setup = Histogram(bounds)
         self.losses = 0
         self.kills = 0
         self.restarts = 0
+        self.recycles = dict.fromkeys(RECYCLE_REASONS, 0)
 
 
 class Counts:
@@ -197,6 +202,7 @@ class Counts:
             WorkerLost: self._worker_lost,
             WorkerKilled: self._worker_killed,
             WorkerRestarted: self._worker_restarted,
+            WorkerRecycled: self._worker_recycled,
             HookFailed: self._hook_failed,
         }
 
@@ -254,6 +260,9 @@ class Counts:
 
     def _worker_restarted(self, record: WorkerRestarted) -> None:
         self._pool(record.pool).restarts += 1
+
+    def _worker_recycled(self, record: WorkerRecycled) -> None:
+        self._pool(record.pool).recycles[record.reason] += 1
 
     def _hook_failed(self, record: HookFailed) -> None:
         key = record.plugin, record.hook

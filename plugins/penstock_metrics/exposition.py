@@ -218,6 +218,12 @@ class CountsCollector(Collector):
             ("pool",),
             (((name,), counts.restarts) for name, counts in pools),
         )
+        yield _counter(
+            "penstock_worker_recycles",
+            "Workers that were replaced although they had not failed, by the reason",
+            ("pool", "reason"),
+            (((name, reason), times) for name, counts in pools for reason, times in counts.recycles.items()),
+        )
 
     def _now(self, status: dict[str, Any]) -> Iterator[Metric]:
         endpoints, label = status["endpoints"].items(), ("endpoint",)

@@ -1,4 +1,4 @@
-"""The routes: ``POST /-/shutdown``, ``POST /-/drain`` and ``POST /-/undrain``, for callers with the key.
+"""The routes: ``POST /-/shutdown``, ``/-/drain``, ``/-/undrain`` and ``/-/scale``, for callers with the key.
 
 The server's authenticator does not guard them, because they have a key of their own: permission to use a model does
 not imply permission to stop the server, and a caller that stops servers need not be allowed to use any model.
@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from penstock.errors import Draining, Unauthorized
+from penstock.errors import Draining, MalformedRequest, Unauthorized
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, log_event
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_shutdown.audit import Audit
-from penstock_shutdown.parameters import parameters_of, seconds_of, sentence_of
+from penstock_shutdown.parameters import parameters_of, seconds_of, sentence_of, workers_of
 from penstock_shutdown.shutdown_key import ShutdownKey
 
 REFUSED_LINE_SECONDS: Final = 60.0
@@ -45,10 +45,15 @@ class Operations:
         self._logged_at = -math.inf
 
     def routes(self) -> list[Route]:
-        """Return the three routes."""
+        """Return the routes."""
         return [
             Route(path=f"/-/{name}", name=name, handler=handler, method="POST", is_open=True)
-            for name, handler in (("shutdown", self.shutdown), ("drain", self.drain), ("undrain", self.undrain))
+            for name, handler in (
+                ("shutdown", self.shutdown),
+                ("drain", self.drain),
+                ("undrain", self.undrain),
+                ("scale", self.scale),
+            )
         ]
 
     def shutdown(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
@@ -77,6 +82,16 @@ class Operations:
             raise Draining("the server is shutting down, which cannot be undone", retryable=False)
         engine.resume(who=_who(request), why=sentence_of(given.get("why", "")))
         return self._response(engine, 200)
+
+    def scale(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+        """Change the number of a pool's workers; respond with the pool. New workers may still be loading."""
+        self._check_key(request)
+        given = parameters_of(request.query, {"pool", "workers"})
+        if missing := sorted({"pool", "workers"} - given.keys()):
+            raise MalformedRequest(f"{missing[0]} is missing; send ?pool=NAME&workers=N", param=missing[0])
+        name = given["pool"]
+        engine.scale(name, workers_of(given["workers"]), who=_who(request))
+        return RouteResponse.json({"pool": name, **engine.status()["pools"][name]}, 202)
 
     def _check_key(self, request: RouteRequest) -> None:
         if self._key.is_in(request.header("authorization")):

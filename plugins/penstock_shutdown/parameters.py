@@ -1,4 +1,4 @@
-"""The query parameters of the routes: ``?drain=SECONDS`` and ``?why=...``."""
+"""The query parameters of the routes: ``?drain=SECONDS``, ``?why=...``, ``?pool=NAME`` and ``?workers=N``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ MAX_WHY_CHARACTERS: Final = 200
 MAX_QUERY_CHARACTERS: Final = 4096
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")  # float() would also accept nan, 1_0 and digits of other scripts
+
+_WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 def parameters_of(query: str, known: Collection[str]) -> dict[str, str]:
@@ -48,6 +50,19 @@ def seconds_of(text: str) -> float:
             f"drain={text[:40]!r} cannot be read; send seconds, 0 or more, such as 2.5", param="drain"
         )
     return float(text)
+
+
+def workers_of(text: str) -> int:
+    """Return the number of ``?workers=``.
+
+    Raises
+    ------
+    MalformedRequest
+        If the value is not a whole number.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise MalformedRequest(f"workers={text[:40]!r} cannot be read; send a whole number such as 3", param="workers")
+    return int(text)
 
 
 def sentence_of(text: str) -> str:

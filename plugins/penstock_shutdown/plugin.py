@@ -78,6 +78,13 @@ class ShutdownPlugin:
         return None if limit is None else lambda request: min(request.drain, limit)
 
     @hookimpl
+    def penstock_cli_commands(self) -> Iterable[Any]:
+        """Return the command ``scale``."""
+        from penstock_shutdown.scale_command import scale  # noqa: PLC0415 - a server does not need click
+
+        return [scale]
+
+    @hookimpl
     def penstock_routes(self) -> Iterable[Route] | None:
         """Return the routes, or None if no key is set."""
         return None if self._key is None else Operations(self._key, self._audit, self._clock).routes()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import DeclarationError
-from penstock.policies import Backoff, Retries, RetryBudget, Timeouts
+from penstock.policies import Backoff, Recycle, Retries, RetryBudget, Timeouts
 
 
 def test_back_off_grows_by_its_factor_up_to_its_cap() -> None:
@@ -56,9 +56,26 @@ def test_policies_are_values() -> None:
         (lambda: RetryBudget(ratio=True), "use a number of at least 0"),
         (lambda: RetryBudget(floor=0.5), "use an integer of at least 0"),
         (lambda: RetryBudget(floor=-1), "use an integer of at least 0"),
+        (Recycle, r"Recycle\(\): set a condition, for instance"),
+        (lambda: Recycle(attempts=0), r"Recycle\(attempts=0\): use an integer of at least 1"),
+        (lambda: Recycle(age=0), "use a number of seconds above 0, or None"),
+        (lambda: Recycle(age="1h"), "use a number of seconds"),
+        (lambda: Recycle(check=-1.0), "cannot be negative"),
+        (lambda: Recycle(memory="4GB"), "'4GB' is not a size; write bytes as in 1048576, 64KiB or 16MiB"),
+        (lambda: Recycle(memory=0), r"Recycle\(memory=0\): use an integer of at least 1"),
+        (lambda: Recycle(memory=1.5), "use an integer of at least 1"),
+        (lambda: Recycle(after_interrupt=1), "use True or False"),
     ],
 )
 def test_policies_that_mean_nothing_are_refused(make: Callable[[], Any], words: str) -> None:
     """The error for a wrong value has its name and the fix."""
     with pytest.raises(DeclarationError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"), [("4GiB", 4 << 30), ("1 MiB", 1 << 20), ("64kib", 64 << 10), ("7", 7), (7, 7), (None, None)]
+)
+def test_a_limit_on_memory_is_bytes_or_text(memory: str | int | None, size: int | None) -> None:
+    """As on the command line. It is converted at the start, so that a mistake is found at the import."""
+    assert Recycle(memory=memory, attempts=1).memory_bytes == size

@@ -41,6 +41,8 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Cancel: st.builds(wire.Cancel, IDS),
     wire.Credit: st.builds(wire.Credit, IDS, IDS),
     wire.Stop: st.builds(wire.Stop),
+    wire.Check: st.builds(wire.Check),
+    wire.Unfit: st.builds(wire.Unfit, st.text()),
     wire.Ready: st.builds(wire.Ready, DURATIONS, IDS),
     wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text(), DECLARED),
     wire.Done: st.builds(wire.Done, IDS, DURATIONS, st.lists(ENCODED | FAILURE, max_size=4)),

@@ -145,10 +145,10 @@ SLOW = """
 """
 # The same command, with an interval that a test can wait for.
 IMPATIENT = """
-    import penstock.engine.performer
+    import penstock.engine.worker_watch
     from penstock_cli.main import main
 
-    penstock.engine.performer.STILL_LOADING_SECONDS = 0.2
+    penstock.engine.worker_watch.STILL_LOADING_SECONDS = 0.2
     main()
 """
 

@@ -20,18 +20,22 @@ from penstock.scheduler import (
     conduct,
     deadlines,
     drain,
+    endings,
+    recycling,
     results,
     retries,
     sending_ahead,
+    staffing,
     supervision,
 )
 from penstock.scheduler import commands as do
 from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
 from penstock.scheduler.lane_counts import LaneCounts, RecentCounts
-from penstock.scheduler.pools import Worker, WorkerPool
+from penstock.scheduler.pools import Place, Worker, WorkerPool
+from penstock.scheduler.reports import INTERRUPT, MEMORY
 from penstock.scheduler.shared_state import SchedulerState
-from penstock.scheduler.states import PAUSED, STARTING
+from penstock.scheduler.states import DEAD, PAUSED, STARTING
 from penstock.scheduler.timers import NEVER
 from penstock.testing import simulation
 from penstock.testing.simulation import SimulationFailed, simulate
@@ -77,13 +81,13 @@ def requeued_jobs_have_no_timer(patch: pytest.MonkeyPatch) -> None:
 
 
 def deaths_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    lose = supervision._lose
-    patch.setattr(supervision, "_lose", lambda state, job, now, **_: lose(state, job, now, is_innocent=True))
+    lose = endings._lose
+    patch.setattr(endings, "_lose", lambda state, job, now, **_: lose(state, job, now, is_innocent=True))
 
 
 def innocents_pay_for_others(patch: pytest.MonkeyPatch) -> None:
-    lose = supervision._lose
-    patch.setattr(supervision, "_lose", lambda state, job, now, **_: lose(state, job, now, is_innocent=False))
+    lose = endings._lose
+    patch.setattr(endings, "_lose", lambda state, job, now, **_: lose(state, job, now, is_innocent=False))
 
 
 def streams_run_twice(patch: pytest.MonkeyPatch) -> None:
@@ -142,11 +146,11 @@ def a_drain_forgets_the_idle(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_failed_pool_keeps_jobs_waiting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(supervision, "_answer_stranded", lambda *_: None)
+    patch.setattr(staffing, "_answer_stranded", lambda *_: None)
 
 
 def a_lost_place_stays_empty(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(supervision, "on_place_due", lambda *_: None)
+    patch.setattr(staffing, "on_place_due", lambda *_: None)
 
 
 def bytes_are_not_counted_back(patch: pytest.MonkeyPatch) -> None:
@@ -227,7 +231,7 @@ def nobody_in_a_line_is_to_blame(patch: pytest.MonkeyPatch) -> None:
     def take_back(state: SchedulerState, attempt: Attempt, now: float) -> None:
         sending_ahead.take_back(state, attempt, "lose", now)
 
-    patch.setattr(supervision, "_blame", take_back)
+    patch.setattr(endings, "_blame", take_back)
 
 
 def suspects_stand_in_lines(patch: pytest.MonkeyPatch) -> None:
@@ -541,7 +545,7 @@ def counts_are_reported_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_time_of_the_lost_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    lose = supervision._lose_attempts
+    lose = endings.lose_attempts
 
     def forgiving(*arguments: Any) -> None:
         patch.setattr(LaneCounts, "record_attempt", lambda *_: None)
@@ -549,7 +553,7 @@ def the_time_of_the_lost_is_forgotten(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(LaneCounts, "record_attempt", record)
 
     record = LaneCounts.record_attempt
-    patch.setattr(supervision, "_lose_attempts", forgiving)
+    patch.setattr(endings, "lose_attempts", forgiving)
 
 
 def time_is_useful_if_anybody_waits(patch: pytest.MonkeyPatch) -> None:
@@ -561,7 +565,128 @@ def time_is_useful_if_anybody_waits(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def two_workers_are_recycled_at_a_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WorkerPool, "is_complete", True)
+
+
+def the_old_worker_leaves_before_the_new_one_is_ready(patch: pytest.MonkeyPatch) -> None:
+    add_twin = staffing._add_twin
+
+    def hasty(state: SchedulerState, place: Place, now: float) -> Place:
+        worker = place.worker
+        if worker is not None and worker in place.pool.working():
+            endings.retire(state, worker, now)
+        return add_twin(state, place, now)
+
+    patch.setattr(staffing, "_add_twin", hasty)
+
+
+def a_spare_never_takes_over(patch: pytest.MonkeyPatch) -> None:
+    take_over = staffing._let_take_over
+
+    def only_the_new(state: SchedulerState, pool: WorkerPool, now: float) -> None:
+        if all(worker.since == now for worker in pool.standing_by()):
+            take_over(state, pool, now)
+
+    patch.setattr(staffing, "_let_take_over", only_the_new)
+
+
+def attempts_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recycling, "count_attempt", lambda *_: None)
+
+
+def nobody_grows_old(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recycling, "on_age_due", lambda *_: None)
+
+
+def limits_are_spread_to_both_sides(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recycling, "SPREAD", -1.0)
+
+
+def memory_has_no_limit(patch: pytest.MonkeyPatch) -> None:
+    recycle = SchedulerState.recycle
+
+    def generous(self: SchedulerState, worker: Worker, reason: str, detail: str = "") -> None:
+        if reason != MEMORY:
+            recycle(self, worker, reason, detail)
+
+    patch.setattr(SchedulerState, "recycle", generous)
+
+
+def a_giant_lives_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recycling, "deadly_bytes", lambda *_: 1 << 60)
+
+
+def nobody_is_to_blame_for_a_giant(patch: pytest.MonkeyPatch) -> None:
+    measured = recycling.on_memory_measured
+
+    def lenient(state: SchedulerState, event: Any, now: float) -> None:
+        event.started = 0
+        measured(state, event, now)
+
+    patch.setattr(recycling, "on_memory_measured", lenient)
+
+
+def the_interrupted_are_trusted(patch: pytest.MonkeyPatch) -> None:
+    recycle = SchedulerState.recycle
+
+    def trusting(self: SchedulerState, worker: Worker, reason: str, detail: str = "") -> None:
+        if reason != INTERRUPT:
+            recycle(self, worker, reason, detail)
+
+    patch.setattr(SchedulerState, "recycle", trusting)
+
+
+def a_pool_does_not_grow(patch: pytest.MonkeyPatch) -> None:
+    def grow(state: SchedulerState, event: Any, _now: float) -> None:
+        pool = state.pools[event.pool]
+        if not state.is_draining:
+            pool.target = event.workers
+            state.to_staff.append(pool)
+
+    patch.setattr(staffing, "on_scale_requested", grow)
+
+
+def a_pool_shrinks_by_kills(patch: pytest.MonkeyPatch) -> None:
+    def give_up(state: SchedulerState, place: Place, now: float) -> None:
+        place.pool.places.remove(place)
+        if place.worker is not None and place.worker.state is not DEAD:
+            endings.kill(state, place.worker, now, "it is one too many")
+
+    patch.setattr(staffing, "_give_up", give_up)
+
+
+def a_pool_does_not_shrink(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WorkerPool, "surplus", property(lambda self: min(0, self.target - len(self.places))))
+
+
+def what_drains_forgets_its_line(patch: pytest.MonkeyPatch) -> None:
+    retire = endings.retire
+
+    def forgetful(state: SchedulerState, worker: Worker, now: float) -> None:
+        recall = SchedulerState.recall_line
+        patch.setattr(SchedulerState, "recall_line", lambda *_: None)
+        retire(state, worker, now)
+        patch.setattr(SchedulerState, "recall_line", recall)
+
+    patch.setattr(endings, "retire", forgetful)
+
+
 MUTATIONS = [
+    two_workers_are_recycled_at_a_time,
+    the_old_worker_leaves_before_the_new_one_is_ready,
+    a_spare_never_takes_over,
+    attempts_are_not_counted,
+    nobody_grows_old,
+    limits_are_spread_to_both_sides,
+    memory_has_no_limit,
+    a_giant_lives_on,
+    nobody_is_to_blame_for_a_giant,
+    the_interrupted_are_trusted,
+    a_pool_does_not_grow,
+    a_pool_shrinks_by_kills,
+    a_pool_does_not_shrink,
+    what_drains_forgets_its_line,
     counts_are_reported_twice,
     the_time_of_the_lost_is_forgotten,
     time_is_useful_if_anybody_waits,

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
-from penstock.app.endpoints import Endpoint, Pool, Runtime, StartMethod, count, pools_of
+from penstock.app.endpoints import Endpoint, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
+from penstock.app.pool_options import options_of, require_use_of_pool
 from penstock.app.preloading import require_preloadable, require_use_of_preload
 from penstock.app.source_files import add_source_file
 from penstock.codec.codec import codec_for
 from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
-from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Retries, Timeouts
+from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Recycle, Retries, Timeouts
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -83,6 +84,7 @@ class App:
         self.source_files: dict[str, str] = {}
         add_source_file(self.source_files, import_name)
         self._pools: dict[str, Pool] = {}
+        self._pool_options: dict[str, PoolOptions] = {}
         self._is_frozen = False
 
     def __repr__(self) -> str:
@@ -200,6 +202,47 @@ class App:
 
         return declare
 
+    def pool(
+        self,
+        name: str,
+        *,
+        workers: int | None = None,
+        devices: Sequence[str] | None = None,
+        runtime: Runtime | None = None,
+        preload: bool | None = None,
+        recycle: Recycle | None = None,
+        spares: int = 0,
+    ) -> None:
+        """Declare the options of a pool, before or after its endpoints.
+
+        Parameters
+        ----------
+        name:
+            The name that the endpoints give as ``pool=``; that of the endpoint, for a pool of its own; or ``default``.
+        workers, devices, runtime, preload:
+            As for ``endpoint``; they may be set in either place.
+        recycle:
+            The conditions under which a worker is replaced by a new one. Default: only when it has died.
+        spares:
+            The number of workers beyond ``workers`` that load the models and wait. One takes over at once when another
+            worker dies or is replaced.
+
+        Raises
+        ------
+        DeclarationError
+            For every mistake that can be detected here.
+        """
+        if self._is_frozen or name in self._pool_options:
+            when = "the app is already being served" if self._is_frozen else "it is declared already"
+            raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
+        options = options_of(
+            name, workers=workers, devices=devices, runtime=runtime, preload=preload, recycle=recycle, spares=spares
+        )
+        pools = pools_of(self.endpoints, self._pool_options | {name: options})
+        require_preloadable(pools, self.start_method)
+        self._pools = pools
+        self._pool_options[name] = options
+
     def freeze(self) -> None:
         """Accept no further endpoints, because the app is about to be served.
 
@@ -208,10 +251,12 @@ class App:
         Raises
         ------
         DeclarationError
-            If the start method, which may have been set since, does not suit a pool.
+            If a pool was declared that no endpoint uses, or checks that no model of the pool has; or if the start
+            method, which may have been set since, does not suit a pool.
         """
-        for pool in self._pools.values():
-            require_preloadable(pool, self.start_method)
+        for name in self._pool_options:
+            require_use_of_pool(name, self._pools)
+        require_preloadable(self._pools, self.start_method)
         self._is_frozen = True
 
     def _add(self, endpoint: Endpoint) -> None:
@@ -220,22 +265,26 @@ class App:
                 f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this "
                 "endpoint; declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
             )
-        for other in self.endpoints:
-            if other.path == endpoint.path:
-                raise DeclarationError(
-                    f"endpoint {endpoint.name!r}: path {endpoint.path!r} is already used by {other.name!r}; change one"
-                )
-            if other.name == endpoint.name:
-                raise DeclarationError(
-                    f"endpoint {endpoint.name!r}: the endpoint at {other.path!r} already has this name; pass name= to "
-                    "one of them"
-                )
+        _require_unique(endpoint, self.endpoints)
         endpoints = [*self.endpoints, endpoint]
-        pools = pools_of(endpoints)  # raises before the endpoint is added
-        require_preloadable(pools[endpoint.pool], self.start_method)
+        pools = pools_of(endpoints, self._pool_options)  # raises before the endpoint is added
+        require_preloadable(pools, self.start_method)
         self._pools = pools
         self.endpoints.append(endpoint)
         add_source_file(self.source_files, endpoint.handler.__module__)
+
+
+def _require_unique(endpoint: Endpoint, others: Iterable[Endpoint]) -> None:
+    for other in others:
+        if other.path == endpoint.path:
+            raise DeclarationError(
+                f"endpoint {endpoint.name!r}: path {endpoint.path!r} is already used by {other.name!r}; change one"
+            )
+        if other.name == endpoint.name:
+            raise DeclarationError(
+                f"endpoint {endpoint.name!r}: the endpoint at {other.path!r} already has this name; pass name= to "
+                "one of them"
+            )
 
 
 def _pool_name(endpoint_name: str, *, has_own_pool: bool) -> str:

@@ -86,7 +86,7 @@ def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
             f"{owner}: {handler!r} is neither a function nor a class; write a `def` that calls it, or a class with "
             "setup() and predict() (the class itself, not an instance: each worker creates its own)"
         )
-    predict = _method(handler, "predict", owner)
+    predict = method_of(handler, "predict", owner)
     if predict is None:
         raise DeclarationError(f"{owner}: the class {handler.__name__} has no predict(); define one")
     _require_constructible(handler, owner)
@@ -94,7 +94,7 @@ def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
     return predict
 
 
-def _method(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
+def method_of(cls: type, name: str, owner: str) -> Callable[..., Any] | None:
     """Return a method as an instance would have it, without ``self``, or None; there is no instance yet."""
     found = inspect.getattr_static(cls, name, None)
     if found is None:
@@ -123,7 +123,7 @@ def _require_self(function: Callable[..., Any], cls: type, owner: str) -> None:
 def _require_constructible(cls: type, owner: str) -> None:
     if inspect.isabstract(cls):
         raise DeclarationError(f"{owner}: the class {cls.__name__} is abstract; implement its abstract methods")
-    required = _required_parameters(cls)
+    required = required_parameters(cls)
     if required:
         raise DeclarationError(
             f"{owner}: {cls.__name__}() requires {', '.join(required)}, but workers call it without arguments; add "
@@ -133,19 +133,20 @@ def _require_constructible(cls: type, owner: str) -> None:
 
 def _require_setup_and_teardown(cls: type, owner: str) -> None:
     for name, passed, most in (("setup", "at most one argument, the device", 1), ("teardown", "no arguments", 0)):
-        method = _method(cls, name, owner)
+        method = method_of(cls, name, owner)
         if method is None:
             continue
         if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
             raise DeclarationError(f"{owner}: {cls.__name__}.{name} yields, so its body would never run; use return")
-        required = _required_parameters(method)
+        required = required_parameters(method)
         if len(required) > most:
             raise DeclarationError(
                 f"{owner}: {cls.__name__}.{name} requires {', '.join(required)}, but is passed {passed}; add defaults"
             )
 
 
-def _required_parameters(function: Callable[..., Any]) -> list[str]:
+def required_parameters(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters that a call must pass."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature: the worker will find out
@@ -267,7 +268,7 @@ def require_use_of_devices(owner: str, handler: Any, devices: Sequence[str] | No
     """Raise ``DeclarationError`` if there are devices, but the class has no ``setup`` that takes one."""
     if devices is None or not inspect.isclass(handler):
         return
-    setup = _method(handler, "setup", owner)
+    setup = method_of(handler, "setup", owner)
     if setup is None or not inspect.signature(setup).parameters:
         kind = f"the setup of {handler.__name__} does not take one" if setup else "there is no setup() to take one"
         raise DeclarationError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from penstock.codec.codec import Codec
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Retries, Timeouts
+from penstock.policies import Batching, Recycle, Retries, Timeouts
 
 Runtime: TypeAlias = Literal["trio", "asyncio"]
 StartMethod: TypeAlias = Literal["auto", "fork", "fresh"]
@@ -86,7 +86,7 @@ class Pool:
 
     name: str
     workers: int
-    """The number of workers."""
+    """The number of workers at the start."""
     devices: tuple[str, ...] | None
     """The devices that are passed to the workers in turn, or None."""
     runtime: Runtime
@@ -101,6 +101,10 @@ class Pool:
     An attempt of an endpoint takes ``capacity // endpoint.concurrency`` of them, so that endpoints with different
     concurrency can share a worker and none exceeds its own.
     """
+    recycle: Recycle | None = None
+    """The conditions under which a worker is replaced by a new one; None: only when it has died."""
+    spares: int = 0
+    """The number of workers that are ready, and take over when another one is gone."""
 
     def device_of(self, place: int) -> str | None:
         """Return the device of the worker at this place in the pool (0, 1, ...), or None."""
@@ -113,41 +117,56 @@ class Pool:
         return f"<Pool {self.name}, {count(self.workers, 'worker')}{devices}, {how}: {names}>"
 
 
-def pools_of(endpoints: Iterable[Endpoint]) -> dict[str, Pool]:
-    """Return the pools that these endpoints imply, by name."""
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """The options of a pool, as ``App.pool`` declares them. None: not set there."""
+
+    workers: int | None = None
+    devices: tuple[str, ...] | None = None
+    runtime: Runtime | None = None
+    preload: bool | None = None
+    recycle: Recycle | None = None
+    spares: int = 0
+
+
+def pools_of(endpoints: Iterable[Endpoint], options: Mapping[str, PoolOptions]) -> dict[str, Pool]:
+    """Return the pools that these endpoints imply, by name. ``options`` has those that are declared, by pool."""
     members: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         members.setdefault(endpoint.pool, []).append(endpoint)
-    return {name: _pool_of(name, tuple(sharing)) for name, sharing in members.items()}
+    return {name: _pool_of(name, tuple(sharing), options.get(name, PoolOptions())) for name, sharing in members.items()}
 
 
-def _pool_of(name: str, endpoints: tuple[Endpoint, ...]) -> Pool:
-    devices = _agreed(endpoints, "devices")
-    workers = _agreed(endpoints, "workers")
+def _pool_of(name: str, endpoints: tuple[Endpoint, ...], options: PoolOptions) -> Pool:
+    devices = _agreed(name, endpoints, options, "devices")
+    workers = _agreed(name, endpoints, options, "workers")
     return Pool(
         name=name,
         workers=workers or (len(devices) if devices else 1),
         devices=devices,
-        runtime=_agreed(endpoints, "runtime") or DEFAULT_RUNTIME,
-        preload=bool(_agreed(endpoints, "preload")),
+        runtime=_agreed(name, endpoints, options, "runtime") or DEFAULT_RUNTIME,
+        preload=bool(_agreed(name, endpoints, options, "preload")),
         endpoints=endpoints,
         capacity=math.lcm(*(endpoint.concurrency for endpoint in endpoints)),
+        recycle=options.recycle,
+        spares=options.spares,
     )
 
 
-def _agreed(endpoints: tuple[Endpoint, ...], option: str) -> Any:
-    """Return the one value that the endpoints of a pool set an option to, or None if none of them sets it."""
-    first: Endpoint | None = None
-    for endpoint in endpoints:
-        if getattr(endpoint, option) is None:
-            continue
-        if first is not None and getattr(endpoint, option) != getattr(first, option):
+def _agreed(name: str, endpoints: tuple[Endpoint, ...], options: PoolOptions, option: str) -> Any:
+    """Return the one value that a pool and its endpoints set an option to, or None if none of them sets it."""
+    claims = [(repr(endpoint.name), getattr(endpoint, option)) for endpoint in endpoints]
+    claims = [claim for claim in [("the pool", getattr(options, option)), *claims] if claim[1] is not None]
+    for owner, value in claims[1:]:
+        first, agreed = claims[0]
+        if value != agreed:
             raise DeclarationError(
-                f"endpoint {endpoint.name!r}: {option}={getattr(endpoint, option)!r}, but {first.name!r} in the same "
-                f"pool {endpoint.pool!r} has {option}={getattr(first, option)!r}; make them equal, or use two pools"
+                f"endpoint {owner}: {option}={value!r}, but {first} in the same "
+                f"pool {name!r} has {option}={agreed!r}; make them equal, or use two pools"
+                if first != "the pool"
+                else f"endpoint {owner}: {option}={value!r}, but app.pool({name!r}) has {option}={agreed!r}; remove one"
             )
-        first = first or endpoint
-    return None if first is None else getattr(first, option)
+    return claims[0][1] if claims else None
 
 
 def count(number: int, noun: str) -> str:

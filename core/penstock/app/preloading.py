@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from penstock.app.endpoints import Pool, StartMethod
@@ -18,10 +19,14 @@ def require_use_of_preload(owner: str, handler: Any, *, preload: bool | None) ->
         )
 
 
-def require_preloadable(pool: Pool, start_method: StartMethod) -> None:
+def require_preloadable(pools: Mapping[str, Pool], start_method: StartMethod) -> None:
     """Raise ``DeclarationError`` if a pool preloads, and its workers cannot be forked after one ``setup``."""
-    if not pool.preload:
-        return
+    for pool in pools.values():
+        if pool.preload:
+            _require_preloadable(pool, start_method)
+
+
+def _require_preloadable(pool: Pool, start_method: StartMethod) -> None:
     if start_method == "fresh":
         raise DeclarationError(
             f"pool {pool.name!r}: preload=True forks the workers, but start_method='fresh' forks none; use "

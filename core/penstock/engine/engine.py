@@ -6,6 +6,7 @@ Everything runs on one thread, the reactor's. There is no lock, and nothing bloc
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from penstock.engine.operator_log import log_refusal
 from penstock.engine.performer import Performer
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.reactors.reactor import Reactor
-from penstock.engine.specs import lane_specs, pool_specs
+from penstock.engine.specs import lane_specs, pool_specs, require_scalable
 from penstock.engine.status import StatusPage
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
 from penstock.hooks.records import ShutdownRequest
@@ -74,7 +75,7 @@ class Engine:
         self.registry.failures.run_in_engine = reactor.call_soon_threadsafe
         self._observers = Observers(self.registry, reactor.time, _submission_of)
         self._drain = EngineDrain(self.registry.shutdown_policy(app), self._observers, reactor.time)
-        self.scheduler = Scheduler(pool_specs(app), lane_specs(app, self.registry))
+        self.scheduler = Scheduler(pool_specs(app), lane_specs(app, self.registry), draw=random.random)
         self.performer = Performer(
             app, reactor, self.scheduler, target, observers=self._observers, on_report=self._on_report
         )
@@ -83,9 +84,7 @@ class Engine:
         )
         self.status_page.of_pool = self.performer.template_of
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
-        self._is_started = False
-        self.draining = False
-        self.closed = False
+        self._is_started = self.draining = self.closed = False
 
     def __repr__(self) -> str:
         return f"<Engine of {self.app.import_name}: {self.scheduler!r}>"
@@ -103,8 +102,7 @@ class Engine:
         if self._is_started:
             raise EngineError("the engine is already started")
         self._is_started = True
-        self.performer.processes.start()
-        self.performer.receive(on.StartRequested())
+        self.performer.start()
 
     def drain(
         self, timeout: float, on_drained: Callable[[], None] | None = None, *, who: str = "the program", why: str = ""
@@ -157,6 +155,17 @@ class Engine:
         if not self.closed:
             self.performer.receive(on.ResumeRequested(who, why))
 
+    def scale(self, pool: str, workers: int, *, who: str = "the program") -> None:
+        """Change the number of a pool's workers, besides its spares. Those that are too many finish, and exit.
+
+        Raises
+        ------
+        NotFound, InvalidRequest, NotReady, Draining
+            If there is no such pool, the number is out of bounds, the pool has failed, or the engine is stopping.
+        """
+        require_scalable(self.scheduler, pool, workers, is_open=self._is_started and not self.closed)
+        self.performer.receive(on.ScaleRequested(pool, workers, who))
+
     def close(self) -> None:
         """Kill the remaining processes and free everything before returning. Unanswered jobs fail with ``Draining``."""
         if self.closed:
@@ -180,13 +189,7 @@ class Engine:
     # ---- calls
 
     def endpoint(self, name: str) -> Endpoint:
-        """Return the endpoint of that name.
-
-        Raises
-        ------
-        NotFound
-            If there is none.
-        """
+        """Return the endpoint of that name, or raise ``NotFound``."""
         try:
             return self._endpoints[name]
         except KeyError:

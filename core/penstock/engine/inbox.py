@@ -15,8 +15,9 @@ from penstock.engine.outcomes import results_of
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.scheduler import Attempt, Scheduler, conduct
 from penstock.scheduler import events as on
-from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Message, Ready, SetupFailed
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Message, Ready, SetupFailed, Unfit
 
+MOST_REASON_CHARACTERS = 1000
 _LONG_SECONDS = 1.0  # it is worth looking at the clock to see whether an attempt can have run for longer
 
 
@@ -78,7 +79,10 @@ class Inbox:
             self.on_broken(link, str(breach))
 
     def _set_up(self, link: WorkerLink, message: Message) -> None:
-        """Process the end of a set-up, which comes once; a worker says nothing else."""
+        """Process the end of a set-up, which comes once, or a failed check; a worker says nothing else."""
+        if isinstance(message, Unfit):
+            self._receive(on.CheckFailed(link.worker, message.reason[:MOST_REASON_CHARACTERS]))
+            return
         if not isinstance(message, (Ready, SetupFailed)):
             raise _Breach(f"it has sent a {type(message).__name__}, which is not for it to send")
         _require(conduct.breach_by_setup(self._scheduler.state, link.worker))
@@ -156,6 +160,10 @@ class Inbox:
     def on_start_failure(self, worker: int, reason: str) -> None:
         """Process that a worker has no process: an exit before it was ready."""
         self._receive(on.WorkerExited(worker, reason))
+
+    def on_measured(self, link: WorkerLink, size_bytes: int, available_bytes: int) -> None:
+        """Process the memory of a worker, and what the machine has left."""
+        self._receive(on.MemoryMeasured(link.worker, size_bytes, available_bytes, self._last_started(link)))
 
     def on_suspended(self, link: WorkerLink, reason: str) -> None:
         """Process that a worker's process is stopped by a signal."""

@@ -62,6 +62,7 @@ class Observers:
             (reports.WorkerLostReport, records.WorkerDied, _worker_lost),
             (reports.KillReport, records.WorkerKilled, _killed),
             (reports.RestartReport, records.WorkerRestarted, _restarted),
+            (reports.RecycleReport, records.WorkerRecycled, _recycled),
         ):
             observe = registry.observer_of(record)
             if observe is not None:
@@ -212,3 +213,8 @@ def _killed(report: reports.KillReport) -> records.Record:
 def _restarted(report: reports.RestartReport) -> records.Record:
     place = report.place
     return records.WorkerRestarted(worker=place.name, pool=place.pool.name, delay=report.delay)
+
+
+def _recycled(report: reports.RecycleReport) -> records.Record:
+    place = report.worker.place
+    return records.WorkerRecycled(worker=place.name, pool=place.pool.name, reason=report.reason)

@@ -29,6 +29,14 @@ _WHY = {
     "drain": "the drain timeout has passed",
 }
 
+_WHY_RECYCLED = {
+    reports.ATTEMPTS: "it has run as many attempts as a worker may",
+    reports.AGE: "it has reached its age",
+    reports.MEMORY: "it uses too much memory",
+    reports.INTERRUPT: "user code in it was interrupted",
+    reports.CHECK: "its model's check has failed",
+}
+
 
 class OperatorLog:
     """The writer of one engine's lines.
@@ -51,6 +59,10 @@ class OperatorLog:
             reports.PoolFailedReport: self._pool_failed,
             reports.WorkerLostReport: self._worker_lost,
             reports.RestartReport: _restart,
+            reports.RecycleReport: self._recycle,
+            reports.LimitTooLowReport: self._limit_too_low,
+            reports.TakeOverReport: self._take_over,
+            reports.ScaleReport: _scale,
             reports.InterruptReport: self._interrupt,
             reports.OverstayReport: self._overstayed,
             reports.KillReport: self._kill,
@@ -118,6 +130,31 @@ class OperatorLog:
         seconds = self._time() - worker.since
         message = f"worker {worker.place.name} is still loading after {seconds:.0f} s"
         log_event(logging.INFO, "still-loading", message, **self._worker_fields(worker), seconds=round(seconds, 1))
+
+    def _recycle(self, report: reports.RecycleReport) -> None:
+        when = "when another one is ready" if report.is_ready_first else "now"
+        log_event(
+            logging.INFO,
+            report.event,
+            f"worker {report.worker.place.name} is recycled {when}: {_WHY_RECYCLED[report.reason]}",
+            **self._worker_fields(report.worker),
+            reason=report.reason,
+            detail=report.detail or None,
+            memory_bytes=report.worker.memory_bytes or None,
+        )
+
+    def _limit_too_low(self, report: reports.LimitTooLowReport) -> None:
+        name, size = report.worker.place.name, report.worker.memory_bytes
+        message = (
+            f"worker {name} uses {size} bytes of memory as soon as it is ready, so the limit of {report.limit} "
+            "(Recycle(memory=)) has no effect on it; raise the limit"
+        )
+        fields = self._worker_fields(report.worker)
+        log_event(logging.WARNING, report.event, message, **fields, memory_bytes=size, limit=report.limit)
+
+    def _take_over(self, report: reports.TakeOverReport) -> None:
+        message = f"worker {report.worker.place.name}, a spare, takes over"
+        log_event(logging.INFO, report.event, message, **self._worker_fields(report.worker))
 
     # ---- the ladder
 
@@ -203,6 +240,12 @@ def _restart(report: reports.RestartReport) -> None:
         failures=place.failures,
         restarts=place.restarts,
     )
+
+
+def _scale(report: reports.ScaleReport) -> None:
+    pool = report.pool
+    message = f"pool {pool.name} is scaled from {report.before} to {pool.target} workers"
+    log_event(logging.INFO, report.event, message, pool=pool.name, workers=pool.target, who=report.who or None)
 
 
 def _pause(report: reports.PauseReport) -> None:

@@ -18,15 +18,15 @@ from penstock.engine.observers import Observers
 from penstock.engine.operator_log import OperatorLog, log_failure
 from penstock.engine.processes.worker_processes import WorkerProcesses
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
+from penstock.engine.worker_watch import WorkerWatch
 from penstock.errors import PenstockError
 from penstock.scheduler import Attempt, Scheduler
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
-from penstock.scheduler.reports import AnyReport
-from penstock.scheduler.states import RUNNING, SENT, STARTING
+from penstock.scheduler.reports import AnyReport, WorkerReadyReport
+from penstock.scheduler.states import RUNNING, SENT
 from penstock.wire import WINDOW_BYTES, About, Cancel, Credit, Run, Stop, Work
 
-STILL_LOADING_SECONDS = 10.0
 FIRST_INTERRUPT_AGAIN_SECONDS = 0.01
 INTERRUPT_AGAIN_SECONDS = 0.05
 
@@ -88,9 +88,9 @@ class Performer:
         self._observers = observers
         self._on_report = on_report
         self._log = OperatorLog(reactor.time, self.pid_of)
+        self._watch = WorkerWatch(reactor, scheduler, self.inbox, self.processes.links, self._log)
         self._alarm: TimerHandle | None = None
         self._alarm_at = math.inf
-        self._loading_alarm: TimerHandle | None = None
         self._later: list[do.Command] = []
         self._is_performing = False
         self._is_closed = False
@@ -105,13 +105,19 @@ class Performer:
             do.Report: self._report,
         }
 
+    def start(self) -> None:
+        """Start the processes and the watch over them."""
+        self.processes.start()
+        self.receive(on.StartRequested())
+        self._watch.start()
+
     def close(self) -> None:
         """Kill all processes, and set no more alarms."""
         self._is_closed = True
+        self._watch.close()
         self.processes.close()
-        for alarm in (self._alarm, self._loading_alarm):
-            if alarm is not None:
-                alarm.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def pid_of(self, worker: int) -> int | None:
         """Return the process id of a worker, by the scheduler's id of it; None if it has none."""
@@ -167,19 +173,6 @@ class Performer:
             link.poll()
         self.receive(on.TimePassed())
 
-    def _watch_loading(self) -> None:
-        if self._loading_alarm is None:
-            when = self.reactor.time() + STILL_LOADING_SECONDS
-            self._loading_alarm = self.reactor.call_at(when, self._still_loading)
-
-    def _still_loading(self) -> None:
-        self._loading_alarm = None
-        starting = [worker for worker in self._scheduler.workers.values() if worker.state is STARTING]
-        for worker in starting:
-            self._log.still_loading(worker)
-        if starting:
-            self._watch_loading()
-
     # ---- commands
 
     def _send(self, command: do.Send) -> None:
@@ -212,7 +205,7 @@ class Performer:
         pool = self._app.pools[command.pool]
         device = pool.device_of(command.place)
         self.processes.spawn(command.worker, command.pool, command.place, device, preload=pool.preload)
-        self._watch_loading()
+        self._watch.on_start()
 
     def _interrupt(self, command: do.Interrupt) -> None:
         link = self.processes.links.get(command.worker)
@@ -250,6 +243,8 @@ class Performer:
     def _report(self, command: do.Report) -> None:
         self._log.report(command.report)
         self._observers.report(command.report)
+        if type(command.report) is WorkerReadyReport:
+            self._watch.on_ready(command.report.worker)
         self._on_report(command.report)
 
     # ---- what callers do

@@ -73,18 +73,22 @@ class StatusPage:
         return {
             "ready": pool.is_ready,
             "failure": pool.failure,
+            "target": pool.target,
+            "spares": pool.spares,
+            "recycled": dict(pool.recycled),
             "workers": [self._place(place) for place in pool.places],
         } | self.of_pool(pool.name)
 
     def _place(self, place: Place) -> Fields:
         worker = place.worker
-        known = {"id": place.name, "restarts": place.restarts}
+        known = {"id": place.name, "restarts": place.restarts, "last_end": place.last_end or None}
         if worker is None:
-            return known | {"pid": None, "state": "restarting", "since": None, "attempts": []}
+            return known | {"pid": None, "state": "restarting", "since": None, "memory_bytes": None, "attempts": []}
         return known | {
             "pid": self._pid_of(worker.id),
             "state": worker.state,
             "since": rounded(self._time() - worker.since),
+            "memory_bytes": worker.memory_bytes or None,
             "attempts": [self._attempt(attempt) for attempt in worker.attempts.values()],
         }
 

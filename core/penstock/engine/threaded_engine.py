@@ -330,6 +330,10 @@ class ThreadedEngine:
         """See ``Engine.pause``."""
         self.run(lambda: self.engine.pause(who=who, why=why))
 
+    def scale(self, pool: str, workers: int, *, who: str = "the program") -> None:
+        """See ``Engine.scale``."""
+        self.run(lambda: self.engine.scale(pool, workers, who=who))
+
     def resume(self, *, who: str = "the program", why: str = "") -> None:
         """See ``Engine.resume``."""
         self.run(lambda: self.engine.resume(who=who, why=why))

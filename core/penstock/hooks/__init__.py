@@ -29,6 +29,7 @@ from penstock.hooks.records import (
     WorkerKilled,
     WorkerLost,
     WorkerReady,
+    WorkerRecycled,
     WorkerRestarted,
 )
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
@@ -75,6 +76,7 @@ __all__ = [
     "WorkerKilled",
     "WorkerLost",
     "WorkerReady",
+    "WorkerRecycled",
     "WorkerRestarted",
     "blocking",
     "current_format",

@@ -182,6 +182,20 @@ class WorkerRestarted(Record, frozen=True, kw_only=True, gc=False):
     delay: float
 
 
+class WorkerRecycled(Record, frozen=True, kw_only=True, gc=False):
+    """A worker that has not failed is replaced by a new one.
+
+    Attributes
+    ----------
+    reason:
+        ``attempts``, ``age``, ``memory``, ``interrupt`` or ``check``: the condition of the pool's ``Recycle`` policy.
+    """
+
+    worker: str
+    pool: str
+    reason: str
+
+
 # ---- shutting down
 
 

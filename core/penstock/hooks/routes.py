@@ -74,6 +74,9 @@ class RouteEngine(Protocol):
     def resume(self, *, who: str = "the program", why: str = "") -> None:
         """Accept work again."""
 
+    def scale(self, pool: str, workers: int, *, who: str = "the program") -> None:
+        """Change the number of a pool's workers."""
+
     def shutdown(
         self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
     ) -> None:

@@ -13,7 +13,7 @@ from penstock.scheduler import commands as do
 from penstock.scheduler import deadlines
 from penstock.scheduler.guarded_queue import GuardedQueue
 from penstock.scheduler.jobs import Attempt, Job
-from penstock.scheduler.reports import CountsReport, InterruptReport
+from penstock.scheduler.reports import INTERRUPT, CountsReport, InterruptReport
 from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import ATTEMPT, BACKING_OFF, JOB, QUEUED, RUNNING, SENT, STREAMING
 
@@ -138,3 +138,6 @@ def stop(state: SchedulerState, attempt: Attempt, job: Job, why: str, now: float
     state.out.append(do.Interrupt(attempt.worker.id, attempt.id))
     state.report(InterruptReport(attempt, job, why))
     state.timers.arm(attempt, now + attempt.lane.timeouts.grace)
+    recycle = attempt.worker.pool.recycle
+    if recycle is not None and recycle.after_interrupt:
+        state.recycle(attempt.worker, INTERRUPT, f"{attempt.lane.name} was interrupted")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from penstock.errors import Draining
-from penstock.scheduler import answers, supervision
+from penstock.scheduler import answers, endings
 from penstock.scheduler import events as on
 from penstock.scheduler.jobs import Job
 from penstock.scheduler.reports import AbandonReport, DrainReport, DrainTimeoutReport
 from penstock.scheduler.retries import is_safe_again
 from penstock.scheduler.shared_state import DrainTimer, SchedulerState
-from penstock.scheduler.states import INTAKE, READY, STARTING
+from penstock.scheduler.states import INTAKE, READY, STANDBY, STARTING
 
 
 def on_drain_requested(state: SchedulerState, event: on.DrainRequested, now: float) -> None:
@@ -46,8 +46,8 @@ def settle(state: SchedulerState, now: float) -> None:
     for worker in list(state.workers.values()):
         if worker.pool.has_queued:
             continue
-        if worker.state is READY:
+        if worker.state is READY or worker.state is STANDBY:
             worker.move("drain", now)
-            supervision.stop_worker(state, worker, now)
+            endings.stop_worker(state, worker, now)
         elif worker.state is STARTING:
-            supervision.kill(state, worker, now, "drained before it was ready", is_routine=True)
+            endings.kill(state, worker, now, "drained before it was ready", is_routine=True)

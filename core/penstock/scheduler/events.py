@@ -127,6 +127,33 @@ class ProtocolBroken(msgspec.Struct, gc=False):
     started: int | None = None
 
 
+class MemoryMeasured(msgspec.Struct, gc=False):
+    """A worker that is ready uses ``size_bytes`` of memory, its child processes included.
+
+    ``available_bytes`` is what the machine has left. ``started`` as in ``WorkerExited``.
+    """
+
+    worker: int
+    size_bytes: int
+    available_bytes: int
+    started: int | None = None
+
+
+class CheckFailed(msgspec.Struct, gc=False):
+    """A model's own check says that it does not work any more."""
+
+    worker: int
+    reason: str
+
+
+class ScaleRequested(msgspec.Struct, gc=False):
+    """A pool is to have this number of workers, at least one, besides its spares."""
+
+    pool: str
+    workers: int
+    who: str = ""
+
+
 class StartRequested(msgspec.Struct, gc=False):
     """The workers are to be started. Exactly once, before any other event."""
 
@@ -176,6 +203,9 @@ Event = (
     | WorkerExited
     | WorkerSuspended
     | ProtocolBroken
+    | MemoryMeasured
+    | CheckFailed
+    | ScaleRequested
     | StartRequested
     | ImportFailed
     | PauseRequested

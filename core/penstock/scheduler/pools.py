@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
-from penstock.policies import DEFAULT_START_TIMEOUT
+from penstock.policies import DEFAULT_START_TIMEOUT, Recycle
 from penstock.scheduler.jobs import Attempt
 from penstock.scheduler.lanes import Lane
-from penstock.scheduler.states import BUSY, READY, STARTING, WORKER
+from penstock.scheduler.states import BUSY, DRAINING, READY, STANDBY, STARTING, WORKER
 from penstock.scheduler.timers import Timed
 
 MAX_START_TRIES: Final = 3
 LONGEST_RESTART_DELAY: Final = 60.0
+CRASH_LOOP_FAILURES: Final = 3
+"""A place whose workers have failed this often in a row is in a crash loop."""
+PROBATION_SECONDS: Final = 30.0
+"""A worker that has lived for this long, or has finished an attempt, has left the crash loop that it came from."""
+MOST_WORKERS: Final = 1000
+"""The largest number of workers that a pool can be scaled to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +36,21 @@ class PoolSpec:
         Units of concurrent work that one worker can hold; each attempt takes its lane's ``units``.
     start_timeout:
         Seconds in which a worker must become ready; None for no limit.
+    spares:
+        The number of workers to keep on standby besides.
+    recycle:
+        The conditions under which a worker is replaced; None: only when it has died.
+    devices:
+        The number of devices. Places take them in turn.
     """
 
     name: str
     workers: int = 1
     capacity: int = 1
     start_timeout: float | None = DEFAULT_START_TIMEOUT
+    spares: int = 0
+    recycle: Recycle | None = None
+    devices: int = 1
 
 
 def restart_delay(failures: int) -> float:
@@ -45,6 +60,18 @@ def restart_delay(failures: int) -> float:
     return min(LONGEST_RESTART_DELAY, 2.0 ** (min(failures, 30) - 2))
 
 
+class AgeTimer(Timed):
+    """The timer of a worker that is replaced at a certain age."""
+
+    __slots__ = ("worker",)
+
+    timer_kind: ClassVar[str] = "age"
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self.worker = worker
+
+
 class Worker(Timed):
     """One worker process, from its start to its exit; never reused after that.
 
@@ -52,13 +79,17 @@ class Worker(Timed):
     """
 
     __slots__ = (
+        "age",
         "attempts",
+        "attempts_left",
+        "first_bytes",
         "free",
         "id",
         "is_recalled",
         "latest",
         "line",
         "line_bytes",
+        "memory_bytes",
         "place",
         "pool",
         "recalled",
@@ -82,6 +113,10 @@ class Worker(Timed):
         self.latest = 0  # the latest attempt that it was sent
         self.recalled = 0  # the latest attempt that it was asked to give back; it is never asked for an earlier one
         self.is_recalled = False  # its line was recalled: nothing joins it until the running attempt has ended
+        self.attempts_left: int | None = None  # until it is recycled; None: no limit
+        self.age: AgeTimer | None = None
+        self.memory_bytes = 0  # as measured latest
+        self.first_bytes: int | None = None  # as measured first, with its models and nothing else
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} ({self.place.name}): {self.state}, {len(self.attempts)} attempts, {self.free} free>"
@@ -112,7 +147,7 @@ class Worker(Timed):
 class Place(Timed):
     """One of a pool's places for a worker, kept when the worker is replaced. ``due`` is when to start the next one."""
 
-    __slots__ = ("failures", "index", "name", "pool", "problem", "restarts", "worker")
+    __slots__ = ("failures", "index", "last_end", "name", "pool", "problem", "restarts", "worker")
 
     timer_kind: ClassVar[str] = "place"
 
@@ -125,18 +160,54 @@ class Place(Timed):
         self.failures = 0  # exits in a row without a finished attempt
         self.problem = ""  # the reason of the latest of them
         self.restarts = 0
+        self.last_end = ""  # the end of the worker before the present one
+
+
+class Succession(NamedTuple):
+    """A worker that works until another one is ready to replace it, and the place of that one."""
+
+    worker: Worker
+    place: Place
 
 
 class WorkerPool:
-    """The workers of one or more lanes."""
+    """The workers of one or more lanes.
 
-    __slots__ = ("capacity", "failure", "lanes", "name", "only", "places", "queued", "start_timeout", "was_ready")
+    ``target`` of them work, and ``spares`` more stand by. Which is which does not depend on their places: a worker that
+    has become ready stands by, and takes over as soon as too few work.
+    """
+
+    __slots__ = (
+        "capacity",
+        "devices",
+        "failure",
+        "lanes",
+        "name",
+        "only",
+        "places",
+        "queued",
+        "recycle",
+        "recycled",
+        "spares",
+        "start_timeout",
+        "succession",
+        "target",
+        "to_recycle",
+        "was_ready",
+    )
 
     def __init__(self, spec: PoolSpec) -> None:
         self.name = spec.name
         self.capacity = spec.capacity
         self.start_timeout = spec.start_timeout
-        self.places = [Place(self, index) for index in range(spec.workers)]
+        self.target = spec.workers
+        self.spares = spec.spares
+        self.devices = spec.devices
+        self.recycle = spec.recycle
+        self.places = [Place(self, index) for index in range(spec.workers + spec.spares)]
+        self.to_recycle: dict[Worker, tuple[str, str]] = {}  # the workers that are due, in order: the reason, and more
+        self.succession: Succession | None = None  # set while a worker waits for its replacement
+        self.recycled: Counter[str] = Counter()  # workers by the reason
         self.lanes: list[Lane] = []
         self.only: Lane | None = None  # its lane, if it has exactly one, as most pools have
         self.queued = 0  # jobs in the queues of its lanes
@@ -156,7 +227,40 @@ class WorkerPool:
     @property
     def is_ready(self) -> bool:
         """True if a worker can take work, now or when it has finished its current attempts."""
-        return any(place.worker is not None and place.worker.state in (READY, BUSY) for place in self.places)
+        return bool(self.working())
+
+    @property
+    def is_looping(self) -> bool:
+        """True if its workers fail again and again: those that work have to prove themselves first."""
+        return all(worker.place.failures >= CRASH_LOOP_FAILURES for worker in self.working())
+
+    def working(self) -> list[Worker]:
+        """Return the workers that take work."""
+        return self._in(READY, BUSY)
+
+    def standing_by(self) -> list[Worker]:
+        """Return the workers that are ready and do not take work."""
+        return self._in(STANDBY)
+
+    def _in(self, *states: str) -> list[Worker]:
+        return [place.worker for place in self.places if place.worker is not None and place.worker.state in states]
+
+    @property
+    def is_complete(self) -> bool:
+        """True if each place has a worker that is ready."""
+        return len(self._in(READY, BUSY, STANDBY)) == len(self.places)
+
+    @property
+    def surplus(self) -> int:
+        """The number of places beyond those that the pool should have, if none of its draining workers is replaced."""
+        kept = len(self.places) - len(self._in(DRAINING))
+        return kept - self.target - self.spares - (self.succession is not None)
+
+    def lacks_on_device(self, place: Place) -> int:
+        """Return how many more workers should work on the place's device."""
+        device = place.index % self.devices
+        wanted = len(range(device, self.target, self.devices))
+        return wanted - sum(worker.place.index % self.devices == device for worker in self.working())
 
     @property
     def has_queued(self) -> bool:

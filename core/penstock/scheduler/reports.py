@@ -5,7 +5,7 @@ Each is one typed record. ``event`` is the name under which the operator log wri
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -14,6 +14,13 @@ from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lane_counts import RecentCounts
 from penstock.scheduler.lanes import Lane
 from penstock.scheduler.pools import Place, Worker, WorkerPool
+
+# Why a worker is recycled.
+ATTEMPTS: Final = "attempts"
+AGE: Final = "age"
+MEMORY: Final = "memory"
+INTERRUPT: Final = "interrupt"
+CHECK: Final = "check"
 
 
 class WorkerReadyReport(msgspec.Struct):
@@ -65,6 +72,47 @@ class RestartReport(msgspec.Struct):
 
     place: Place
     delay: float
+
+
+class RecycleReport(msgspec.Struct):
+    """A worker is replaced by a new one, for one of the reasons above. ``detail`` is a sentence, or "".
+
+    ``is_ready_first`` is true if it works until its replacement is ready.
+    """
+
+    event: ClassVar[str] = "recycle"
+
+    worker: Worker
+    reason: str
+    detail: str
+    is_ready_first: bool
+
+
+class LimitTooLowReport(msgspec.Struct):
+    """A worker uses more memory than its pool's limit as soon as it is ready, so the limit has no effect on it."""
+
+    event: ClassVar[str] = "memory-limit-too-low"
+
+    worker: Worker
+    limit: int
+
+
+class TakeOverReport(msgspec.Struct):
+    """A spare has taken the place of a worker that is gone, or has been added to the working ones."""
+
+    event: ClassVar[str] = "take-over"
+
+    worker: Worker
+
+
+class ScaleReport(msgspec.Struct):
+    """The number of a pool's workers was changed by ``who``; ``before`` is the former number."""
+
+    event: ClassVar[str] = "scale"
+
+    pool: WorkerPool
+    before: int
+    who: str
 
 
 class InterruptReport(msgspec.Struct):
@@ -169,6 +217,10 @@ AnyReport = (
     | PoolFailedReport
     | WorkerLostReport
     | RestartReport
+    | RecycleReport
+    | LimitTooLowReport
+    | TakeOverReport
+    | ScaleReport
     | InterruptReport
     | OverstayReport
     | KillReport

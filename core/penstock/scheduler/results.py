@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.errors import HandlerError, PenstockError
-from penstock.scheduler import answers, deadlines, retries, sending_ahead, supervision
+from penstock.scheduler import answers, deadlines, endings, recycling, retries, sending_ahead
 from penstock.scheduler import commands as do
 from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
@@ -38,10 +38,12 @@ def on_results_arrived(state: SchedulerState, event: on.ResultsArrived, now: flo
     worker = attempt.worker
     worker.place.failures = 0
     worker.give_back(attempt, now)
+    if worker.attempts_left is not None:
+        recycling.count_attempt(state, worker)
     if worker.line:
         dispatching.begin_next(state, worker, now)
     if worker.state is DRAINING:
-        supervision.retire_when_done(state, worker, now)
+        endings.retire_when_done(state, worker, now)
     dispatching.dispatch(state, worker.pool, now)
 
 

@@ -16,7 +16,10 @@ imports only those above it::
     retries         a failed job is queued again, at once or later, or answered
     sending_ahead   short jobs are sent to busy workers early, and recalled
     dispatch        the next job is chosen, and the worker that runs it
-    supervision     workers are started, killed and replaced; lost work is settled
+    endings         workers are stopped and killed; lost work is settled
+    recycling       workers become due to be replaced, although they have not failed
+    staffing        workers are started, replaced, and take over from each other; pools grow and shrink
+    supervision     what is reported about workers; the last steps of the ladder
     results         results and chunks arrive
     admission       jobs are admitted or refused
     drain           everything comes to its end
@@ -30,13 +33,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.scheduler import admission, drain, results, retries, sending_ahead, supervision
+from penstock.scheduler import admission, drain, recycling, results, retries, sending_ahead, staffing, supervision
 from penstock.scheduler import commands as do
 from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
 from penstock.scheduler.jobs import Attempt, Job
 from penstock.scheduler.lanes import Lane, LaneSpec
-from penstock.scheduler.pools import Place, PoolSpec, Worker
+from penstock.scheduler.pools import AgeTimer, Place, PoolSpec, Worker
 from penstock.scheduler.reports import CountsReport
 from penstock.scheduler.shared_state import DrainTimer, SchedulerState
 from penstock.scheduler.states import DRAINING, PAUSED
@@ -57,6 +60,8 @@ class Scheduler:
     max_queue_bytes:
         The bound on the bodies that wait for a worker in all lanes, together with the large ones that are arriving. One
         body of any size is accepted.
+    draw:
+        Returns a random number from 0 to 1, which spreads the limits of workers. Default: it does not.
 
     Attributes
     ----------
@@ -76,8 +81,9 @@ class Scheduler:
         lanes: Iterable[LaneSpec],
         *,
         max_queue_bytes: int = admission.DEFAULT_MAX_QUEUE_BYTES,
+        draw: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self.state = state = SchedulerState(pools, lanes, max_queue_bytes)
+        self.state = state = SchedulerState(pools, lanes, max_queue_bytes, draw)
         self.pools = state.pools
         self.lanes = state.lanes
         self.workers = state.workers
@@ -95,13 +101,16 @@ class Scheduler:
             on.StreamBegan: results.on_stream_began,
             on.ChunksArrived: results.on_chunks_arrived,
             on.ChunksTaken: results.on_chunks_taken,
-            on.StartRequested: supervision.on_start_requested,
+            on.StartRequested: staffing.on_start_requested,
             on.SetupFinished: supervision.on_setup_finished,
             on.WorkersDied: supervision.on_workers_died,
             on.WorkerExited: supervision.on_worker_exited,
             on.WorkerSuspended: supervision.on_worker_suspended,
             on.ProtocolBroken: supervision.on_protocol_broken,
-            on.ImportFailed: supervision.on_import_failed,
+            on.ImportFailed: staffing.on_import_failed,
+            on.MemoryMeasured: recycling.on_memory_measured,
+            on.CheckFailed: recycling.on_check_failed,
+            on.ScaleRequested: staffing.on_scale_requested,
             on.DrainRequested: drain.on_drain_requested,
             on.TimePassed: _time_passed,
         }
@@ -110,7 +119,8 @@ class Scheduler:
             Attempt.timer_kind: supervision.on_attempt_due,
             Lane.timer_kind: dispatching.on_lane_due,
             Worker.timer_kind: supervision.on_worker_due,
-            Place.timer_kind: supervision.on_place_due,
+            AgeTimer.timer_kind: recycling.on_age_due,
+            Place.timer_kind: staffing.on_place_due,
             DrainTimer.timer_kind: drain.on_drain_due,
         }
 
@@ -133,6 +143,8 @@ class Scheduler:
         if heap and heap[0][0] <= now:
             self._run_timers(now)
         self._on_event[type(event)](state, event, now)
+        if state.to_staff:
+            staffing.settle(state, now)
         if state.intake is DRAINING:
             drain.settle(state, now)
         if state.to_recall:
@@ -185,6 +197,8 @@ class Scheduler:
                 reasons.append(f"pool {pool.name} has failed")
             elif not pool.is_ready:
                 reasons.append(f"pool {pool.name} has no ready worker")
+            elif pool.is_looping:
+                reasons.append(f"pool {pool.name} is in a crash loop: its workers have to prove themselves")
         return reasons
 
     def take_counts(self) -> list[CountsReport]:

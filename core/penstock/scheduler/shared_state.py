@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ class SchedulerState:
 
     Parameters
     ----------
-    pools, lanes, max_queue_bytes:
+    pools, lanes, max_queue_bytes, draw:
         As for the scheduler.
 
     Attributes
@@ -39,6 +40,10 @@ class SchedulerState:
         The commands of the current turn, in order.
     to_recall:
         Workers whose lines are recalled at the end of the turn.
+    to_staff:
+        Pools in which a worker has come, gone or become due, to be looked at at the end of the turn. See ``staffing``.
+    available_bytes:
+        The memory that the machine has left, as measured latest; infinite if it has not been measured.
     workers, attempts:
         By id: workers whose process has not been seen to exit; attempts whose end has not been acknowledged.
     given_back:
@@ -57,9 +62,11 @@ class SchedulerState:
         "arriving_bytes",
         "attempt_ids",
         "attempts",
+        "available_bytes",
         "drain_abandoned",
         "drain_found",
         "drain_timer",
+        "draw",
         "given_back",
         "intake",
         "jobs_live",
@@ -71,11 +78,18 @@ class SchedulerState:
         "sequence",
         "timers",
         "to_recall",
+        "to_staff",
         "worker_ids",
         "workers",
     )
 
-    def __init__(self, pools: Iterable[PoolSpec], lanes: Iterable[LaneSpec], max_queue_bytes: int) -> None:
+    def __init__(
+        self,
+        pools: Iterable[PoolSpec],
+        lanes: Iterable[LaneSpec],
+        max_queue_bytes: int,
+        draw: Callable[[], float],
+    ) -> None:
         self.pools = {spec.name: WorkerPool(spec) for spec in pools}
         self.lanes = {spec.name: Lane(spec) for spec in lanes}
         for lane in self.lanes.values():
@@ -94,6 +108,9 @@ class SchedulerState:
         self.now = 0.0
         self.out: list[do.Command] = []
         self.to_recall: list[Worker] = []
+        self.to_staff: list[WorkerPool] = []
+        self.draw = draw
+        self.available_bytes = math.inf
         self.sequence = 0  # the latest job's number, or that of the latest turn that did not go to a lane's oldest job
         self.worker_ids = count(1)
         self.attempt_ids = count(1)
@@ -121,6 +138,13 @@ class SchedulerState:
         """Recall, at the end of this turn, all that the worker has not begun. See ``sending_ahead``."""
         if worker.line and worker.line[-1].id > worker.recalled and worker not in self.to_recall:
             self.to_recall.append(worker)
+
+    def recycle(self, worker: Worker, reason: str, detail: str = "") -> None:
+        """Have a worker replaced, as soon as it is its turn. See ``recycling``."""
+        due = worker.pool.to_recycle
+        if worker not in due:
+            due[worker] = reason, detail
+            self.to_staff.append(worker.pool)
 
     def plan_next_batch(self, lane: Lane, now: float) -> None:
         """Set the lane's timer for the next batch, after the front of its queue has changed."""

@@ -12,6 +12,9 @@ scheduler and raises :class:`IllegalTransition`. The diagrams in the documentati
 - An attempt that is ``stopping`` has no caller left, and its worker has been asked to interrupt it.
 - The intake says whether new work is accepted. While it is ``paused``, admitted jobs go on and the workers stay; there
   is no way back from ``draining``.
+- A worker whose models are set up is on ``standby`` until its pool needs it: most often for no time at all, but a spare
+  may wait there for days.
+- A worker that is ``draining`` gets no more work; what it has begun, it may finish.
 - A worker that was killed is ``dead`` at once, although the process takes a moment to exit; ``dead`` has no way out,
   and another worker takes the worker's place.
 """
@@ -39,6 +42,7 @@ STOPPED: Final = "stopped"
 LOST: Final = "lost"
 
 STARTING: Final = "starting"
+STANDBY: Final = "standby"
 READY: Final = "ready"
 BUSY: Final = "busy"
 DRAINING: Final = "draining"
@@ -107,10 +111,17 @@ ATTEMPT: Final = _table(
 WORKER: Final = _table(
     "worker",
     {
-        STARTING: {"be ready": READY, "die": DEAD},
+        STARTING: {"be ready": STANDBY, "die": DEAD},
+        STANDBY: {"take over": READY, "drain": DRAINING, "die": DEAD},
         READY: {"take work": BUSY, "drain": DRAINING, "die": DEAD},
         BUSY: {"fall idle": READY, "drain": DRAINING, "die": DEAD},
-        DRAINING: {"fall idle": DRAINING, "drain": DRAINING, "exit": STOPPED, "die": DEAD},
+        DRAINING: {
+            "take work": DRAINING,  # it had begun this in its line, and was asked too late to give it back
+            "fall idle": DRAINING,
+            "drain": DRAINING,
+            "exit": STOPPED,
+            "die": DEAD,
+        },
         STOPPED: {},
         DEAD: {},
     },

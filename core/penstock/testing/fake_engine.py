@@ -21,7 +21,7 @@ class FakeEngine:
 
     Parameters
     ----------
-    pools, lanes, max_queue_bytes:
+    pools, lanes, max_queue_bytes, draw:
         As for the scheduler. By default, one pool of one worker, with one lane called "lane".
     clock:
         The engine's clock. Only ``advance`` moves it.
@@ -43,10 +43,11 @@ class FakeEngine:
         *,
         clock: MockClock | None = None,
         max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES,
+        draw: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.clock = clock or MockClock()
         self.agenda = Agenda(self.clock)
-        self.scheduler = Scheduler(pools, lanes, max_queue_bytes=max_queue_bytes)
+        self.scheduler = Scheduler(pools, lanes, max_queue_bytes=max_queue_bytes, draw=draw)
         self.workers: dict[int, FakeWorker] = {}
         self.answered: list[Job] = []
         self.reports: list[AnyReport] = []
@@ -111,6 +112,10 @@ class FakeEngine:
     def pause(self, *, who: str = "the program", why: str = "") -> None:
         """Refuse new work until further notice."""
         self.receive(on.PauseRequested(who, why))
+
+    def scale(self, pool: str, workers: int, *, who: str = "the program") -> None:
+        """Change the number of a pool's workers."""
+        self.receive(on.ScaleRequested(pool, workers, who))
 
     def resume(self, *, who: str = "the program", why: str = "") -> None:
         """Accept new work again."""

@@ -410,6 +410,7 @@ class _RouteSide:
         self.status = harness.status
         self.pause = harness.pause
         self.resume = harness.resume
+        self.scale = harness.scale
 
     @property
     def draining(self) -> bool:

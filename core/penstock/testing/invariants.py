@@ -24,6 +24,7 @@ from penstock.scheduler.states import (
     READY,
     RUNNING,
     SENT,
+    STANDBY,
     STARTING,
     STOPPING,
     STREAMING,
@@ -67,6 +68,7 @@ def check(scheduler: Scheduler) -> None:
     for pool in scheduler.pools.values():
         _check_idle(pool, scheduler.now)
         _check_places(pool, leaving, is_draining=scheduler.is_draining)
+        _check_staff(pool, is_draining=scheduler.is_draining)
     for attempt_id, holder in scheduler.state.given_back.items():
         if attempt_id in scheduler.attempts or holder not in scheduler.workers:
             _broken(f"attempt {attempt_id} of worker {holder} is listed as given back")
@@ -162,7 +164,8 @@ def _check_line(worker: Worker, now: float) -> int:
     if max(size_bytes, *(attempt.jobs[0].size_bytes for attempt in worker.attempts.values())) > AHEAD_BYTES:
         _broken(f"{worker!r} is busy with a large body, and yet {size_bytes} bytes wait in its line")
     held = [*worker.attempts, *(attempt.id for attempt in line)]
-    if len(worker.attempts) != 1 or worker.state != BUSY or held != sorted(set(held)) or len(line) > AHEAD_MOST:
+    may_wait = worker.state == BUSY or (worker.state == DRAINING and line[-1].id <= worker.recalled)
+    if len(worker.attempts) != 1 or not may_wait or held != sorted(set(held)) or len(line) > AHEAD_MOST:
         _broken(f"{worker!r} has attempts {held}, of which all but {list(worker.attempts)} wait in its line")
     if any(attempt.state != SENT for attempt in line):
         _broken(f"{worker!r}: {list(line)} are in its line")
@@ -206,7 +209,7 @@ def _check_worker(worker: Worker) -> int:
     state, is_used = worker.state, bool(worker.attempts)
     if state != DEAD and (worker.free < 0 or worker.free + units != worker.pool.capacity):
         _broken(f"{worker!r}: {units} of {worker.pool.capacity} units are taken")
-    if is_used != (state == BUSY) and not (is_used and state == DRAINING) and state in (STARTING, READY, BUSY, DEAD):
+    if is_used != (state == BUSY) and state != DRAINING:
         _broken(f"{worker!r} should not be {state}")
     if state == DRAINING and not is_used:
         _check_armed(worker, 1e300)  # it was asked to stop, and is killed if it does not
@@ -249,3 +252,15 @@ def _check_places(pool: WorkerPool, leaving: set[Place], *, is_draining: bool) -
     for place in empty:
         if place.restarts or is_draining:
             _broken(f"{pool!r}: place {place.name} is empty, and no timer will fill it")
+
+
+def _check_staff(pool: WorkerPool, *, is_draining: bool) -> None:
+    """Check that as many workers work as should, and that there are as many places as it takes for that."""
+    if is_draining or pool.failure is not None:
+        return
+    if len(pool.working()) > pool.target or (len(pool.working()) < pool.target and pool.standing_by()):
+        _broken(f"{pool!r}: {len(pool.working())} workers work instead of {pool.target}")
+    if pool.surplus > 0 or len(pool.places) < pool.target + pool.spares:
+        _broken(f"{pool!r} should have {pool.target} places and {pool.spares} for spares")
+    if pool.succession is not None and pool.succession.worker.state not in (STANDBY, READY, BUSY):
+        _broken(f"{pool!r}: {pool.succession.worker!r} waits for its replacement")

@@ -64,9 +64,10 @@ class Referee:
         self._killed: set[int] = set()  # workers that may run on for a moment
         self._notes: dict[type, Callable[[Any], None]] = {
             on.ResultsArrived: self._note_end,
-            on.WorkersDied: self._note_deaths,
+            on.WorkersDied: lambda event: self._died.update(event.workers),
             on.WorkerExited: self._note_exit,
             on.ProtocolBroken: self._note_exit,
+            on.MemoryMeasured: self._note_memory,
             on.StreamBegan: self._note_stream,
             on.ChunksArrived: self._note_chunks,
             on.ChunksTaken: self._note_taken,
@@ -89,9 +90,6 @@ class Referee:
     def in_attempt(self, attempt: int) -> list[Witness]:
         """Return the witnesses of the live jobs in an attempt that has begun."""
         return [witness for witness in self.live.values() if witness.attempt == attempt]
-
-    def _running_in(self, worker: int) -> list[Witness]:
-        return [witness for witness in self.live.values() if witness.worker == worker]
 
     def _note_end(self, event: on.ResultsArrived) -> None:
         members = self.in_attempt(event.attempt)
@@ -118,16 +116,20 @@ class Referee:
                 if witness_of(job).sent_ahead == attempt.id:
                     witness_of(job).sent_ahead = None
 
-    def _note_deaths(self, event: on.WorkersDied) -> None:
-        self._died.update(event.workers)
+    def _note_memory(self, event: on.MemoryMeasured) -> None:
+        if event is self._scene.deadly:
+            self._note_exit(event)
 
-    def _note_exit(self, event: on.WorkerExited | on.ProtocolBroken) -> None:
-        self.counts.see_loss(event.worker, self._scene.now)
-        line = self._lines.lose(event.worker)
-        self._leave_line([attempt for attempt in line if attempt.id != event.started])
-        self._begin_line([attempt for attempt in line if attempt.id == event.started])
-        for witness in self._running_in(event.worker):
-            witness.lose(self._scene.now, is_guilty=event.started in {None, witness.attempt})
+    def _note_exit(self, event: on.WorkerExited | on.ProtocolBroken | on.MemoryMeasured) -> None:
+        self._lose(event.worker, event.started)
+
+    def _lose(self, worker: int, started: int | None) -> None:
+        self.counts.see_loss(worker, self._scene.now)
+        line = self._lines.lose(worker)
+        self._leave_line([attempt for attempt in line if attempt.id != started])
+        self._begin_line([attempt for attempt in line if attempt.id == started])
+        for witness in [witness for witness in self.live.values() if witness.worker == worker]:
+            witness.lose(self._scene.now, is_guilty=started in {None, witness.attempt})
             self._scene.lost.append(witness)
 
     def _note_stream(self, event: on.StreamBegan) -> None:
@@ -194,11 +196,7 @@ class Referee:
     def see_kill(self, command: do.Kill) -> None:
         """Record that the jobs of a worker are lost, through no fault of their own."""
         self._killed.add(command.worker)
-        self.counts.see_loss(command.worker, self._scene.now)
-        self._leave_line(self._lines.lose(command.worker))
-        for witness in self._running_in(command.worker):
-            witness.lose(self._scene.now, is_guilty=False)
-            self._scene.lost.append(witness)
+        self._lose(command.worker, started=0)
 
     def see_answer(self, command: do.Answer) -> None:
         """Check that the job is answered for the first time, and that the answer is true."""

@@ -34,6 +34,8 @@ class Scene:
         True once no worker can be started any more.
     used_pools:
         The names of the pools whose workers have been sent work.
+    deadly:
+        The measurement for which a worker must be killed.
     lost:
         The jobs that have lost their worker in this step.
     """
@@ -46,6 +48,7 @@ class Scene:
     is_paused: bool = False
     has_failed: bool = False
     used_pools: set[str] = field(default_factory=set)
+    deadly: on.MemoryMeasured | None = None
     lost: list[Witness] = field(default_factory=list)
 
     @property

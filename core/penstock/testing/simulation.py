@@ -35,6 +35,7 @@ from penstock.testing.opinions import Opinions
 from penstock.testing.referee import Referee, RuleBroken, require
 from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
 from penstock.testing.scene import Scene
+from penstock.testing.turnover import StaffReferee, Turnover, with_staffing
 from penstock.testing.witness import Witness, WitnessedJob, witness_of
 
 SCENARIO_STEPS: Final = (250, 500, 1000, 4000)
@@ -71,20 +72,25 @@ class Simulation(FakeEngine):
         pools = draw_pools(self.dice)
         if self.hang_dice.random() < 0.1:
             pools = [replace(pool, start_timeout=0.1) for pool in pools]
+        staff_dice = random.Random(seed ^ 1)  # noqa: S311 - dice of their own, for the same reason
         mistakes: Counter[str] = Counter()
         lanes = draw_lanes(self.dice, pools, mistakes)
-        super().__init__(pools, lanes, max_queue_bytes=self.dice.choice((150_000, 1 << 28)))
+        room = self.dice.choice((150_000, 1 << 28))
+        super().__init__(with_staffing(staff_dice, pools), lanes, max_queue_bytes=room, draw=staff_dice.random)
         self.weather = Weather.draw(self.dice)
         self._drain_after = self.dice.choice(SCENARIO_STEPS) if steps is None else steps
         self._lanes = list(self.scheduler.lanes.values())
         self._numbers = 0
         self.scene = Scene(self.clock, Opinions(self._lanes), mistakes)
         self.referee = Referee(self.scene)
+        self._staff_referee = StaffReferee(self.scheduler)
+        self._turnover = Turnover(self, staff_dice)
         for lane in self._lanes:
             lane.retry = partial(self.referee.judge, lane.retry)
         self._perform |= {
             do.Send: self._send,
             do.Answer: self.referee.see_answer,
+            do.Interrupt: self._interrupt,
             do.Kill: self._kill,
             do.Report: self._hear,
         }
@@ -114,8 +120,7 @@ class Simulation(FakeEngine):
         self._arrive()
         self._strike()
         self._forge()
-        if self.hang_dice.random() < 0.1:
-            self._suspend()
+        self._turnover.begin(self.hang_dice)
         self.agenda.plan(self.weather.load_failure, self._fail_load)
         self._plan_pause()
         while not self.scheduler.is_drained:
@@ -144,6 +149,7 @@ class Simulation(FakeEngine):
             self._plan_reading(event)
         commands = super().receive(event)
         self.referee.check(self.scheduler.next_wakeup())
+        self._staff_referee.see(event, commands)
         return commands
 
     def _happen(self) -> None:
@@ -265,15 +271,6 @@ class Simulation(FakeEngine):
             self.receive(on.ProtocolBroken(worker, breach or "", self.workers[worker].last_begun()))
             require(self.scheduler.workers[worker].state is DEAD, f"worker {worker} has forged {event!r}, and goes on")
 
-    def _suspend(self) -> None:
-        """Report that a worker is suspended, and check that it is given up. It may still act until it is killed."""
-        self.agenda.plan(self.hang_dice.expovariate(0.1), self._suspend)
-        if self.workers:
-            worker = self.hang_dice.choice(sorted(self.workers))
-            self.receive(on.WorkerSuspended(worker, "SIGSTOP"))
-            known = self.scheduler.workers.get(worker)
-            require(known is None or known.state is DEAD, f"worker {worker} is suspended, and goes on")
-
     def _fail_load(self) -> None:
         self.receive(on.TimePassed())  # the timers that are due go first, and may start workers
         self.scene.has_failed = True
@@ -293,6 +290,10 @@ class Simulation(FakeEngine):
     def _send(self, command: do.Send) -> None:
         self.referee.see_send(command)
         self.workers[command.worker].run(command.attempt)
+
+    def _interrupt(self, command: do.Interrupt) -> None:
+        self._staff_referee.see_interrupt(command)
+        self.workers[command.worker].interrupt(command.attempt)
 
     def _kill(self, command: do.Kill) -> None:
         self.referee.see_kill(command)

@@ -92,6 +92,21 @@ class Models:
     def _add(self, endpoint: Endpoint, model: Any) -> None:
         self.predictors[endpoint.name] = endpoint.handler if model is None else model.predict
 
+    def problem(self) -> str | None:
+        """Call the ``check`` methods; return why one of them has failed, or None."""
+        for instance in self._instances:
+            check = getattr(instance, "check", None)
+            if check is None:
+                continue
+            try:
+                verdict = check()
+            except BaseException as error:  # SystemExit included: it is a failed check, not the end of this worker
+                sys.stderr.write(user_traceback(error))
+                return f"{type(instance).__name__}.check raised {type(error).__name__}: {error}"
+            if verdict is False:
+                return f"{type(instance).__name__}.check returned False"
+        return None
+
     async def teardown(self) -> None:
         """Tear the instances down, last built first. If one raises, the others are torn down all the same."""
         for instance in reversed(self._instances):

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from penstock.wire import (
     FAILED_RECALLED,
     Cancel,
+    Check,
     Chunk,
     Credit,
     Done,
@@ -23,10 +24,12 @@ from penstock.wire import (
     Message,
     Run,
     Stop,
+    Unfit,
     WireError,
 )
 from penstock.worker.attempts import Invocation, LiveEndpoint
 from penstock.worker.channel import Channel, leave
+from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.log_records import REQUEST_IDS
 from penstock.worker.modes import inline
@@ -82,11 +85,20 @@ class Program:
         Makes inline attempts interruptible.
     endpoints:
         The endpoints that live here, by their names.
+    check:
+        Returns why one of their models does not work any more, or None.
     """
 
     def __init__(
-        self, runtime: WorkerRuntime, channel: Channel, guard: InterruptGuard, endpoints: Mapping[str, LiveEndpoint]
+        self,
+        runtime: WorkerRuntime,
+        channel: Channel,
+        guard: InterruptGuard,
+        endpoints: Mapping[str, LiveEndpoint],
+        check: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._check_models = check
+        self._wants_check = False
         self._runtime = runtime
         self._channel = channel
         self._guard = guard
@@ -153,6 +165,19 @@ class Program:
             self._credit(message)
         elif type(message) is Stop:
             self._is_stopping = True
+        elif type(message) is Check:
+            self._wants_check = True
+            self._check()
+
+    def _check(self) -> None:
+        """Call the models' checks; later, if a stream is under way, or a result has to be written first."""
+        if self._stream is not None or self._ahead or not self._flush():
+            return
+        self._wants_check = False
+        problem = self._check_models()
+        leave_if_forked()
+        if problem is not None:
+            self._channel.post(Unfit(problem))
 
     def _run(self, run: Run) -> None:
         live = self._endpoints[run.endpoint]
@@ -233,6 +258,8 @@ class Program:
                 self._channel.post_done(done)
                 self._stream = None
             if not self._ahead:
+                if self._wants_check:
+                    self._check()
                 return
             if not self._flush():  # the end of a stream must not wait behind user code either
                 self._is_backed_up = True

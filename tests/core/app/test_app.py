@@ -12,7 +12,7 @@ import pytest
 from penstock.app import App, Endpoint
 from penstock.context import Context
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Retries, Timeouts
+from penstock.policies import Batching, Recycle, Retries, Timeouts
 
 
 @pytest.fixture
@@ -279,6 +279,75 @@ def test_a_pool_cannot_be_two_things(app: App, one: dict[str, Any], other: dict[
     with pytest.raises(DeclarationError, match=f"endpoint 'b': {option}=.*'a' in the same pool 'p'.*make them equal"):
         declare(app, square, "/b", pool="p", **other)
     assert len(app.endpoints) == len(app.pools["p"].endpoints) == 1
+
+
+# ---- declared pools
+
+
+def test_a_pool_may_be_declared_before_or_after_its_endpoints(app: App) -> None:
+    """Options that both may set come from either."""
+    recycle = Recycle(attempts=100)
+    app.pool("gpu", workers=2, recycle=recycle, spares=1)
+    declare(app, Model, "/a", pool="gpu", devices=["cuda:0"])
+    declare(app, Model, "/b")
+    app.pool("b", spares=2)
+    gpu, own = app.pools["gpu"], app.pools["b"]
+    assert (gpu.workers, gpu.devices, gpu.recycle, gpu.spares) == (2, ("cuda:0",), recycle, 1)
+    assert (own.workers, own.recycle, own.spares) == (1, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"workers": 0}, "pool 'gpu': workers=0 is invalid"),
+        ({"spares": -1}, "pool 'gpu': spares=-1 is invalid; use an integer of at least 0"),
+        ({"spares": True}, "spares=True is invalid"),
+        ({"recycle": 100}, r"recycle=100 is not a policy; write recycle=Recycle\(attempts=10_000\)"),
+        ({"devices": "cuda:0"}, "is a str, not a list"),
+        ({"runtime": "uvloop"}, "runtime='uvloop' is unknown"),
+    ],
+)
+def test_a_pool_is_declared_with_options_that_mean_something(app: App, options: dict[str, Any], words: str) -> None:
+    """The error has the pool's name and the fix."""
+    with pytest.raises(DeclarationError, match=words):
+        app.pool("gpu", **options)
+
+
+def test_a_pool_and_its_endpoints_do_not_contradict_each_other(app: App) -> None:
+    """Whichever comes second is refused, and changes nothing."""
+    app.pool("gpu", workers=2)
+    with pytest.raises(DeclarationError, match=r"endpoint 'a': workers=3, but app.pool\('gpu'\) has workers=2; remove"):
+        declare(app, square, "/a", pool="gpu", workers=3)
+    declare(app, square, "/b", pool="cpu", workers=3)
+    with pytest.raises(DeclarationError, match="workers=3"):
+        app.pool("cpu", workers=2)
+    assert app.pools["cpu"].workers == 3
+    with pytest.raises(DeclarationError, match="pool 'gpu': it is declared already; put all options into one"):
+        app.pool("gpu", spares=1)
+
+
+def test_a_declared_pool_is_used(app: App) -> None:
+    """A misspelt name is found when the app is served, because its endpoints may come later."""
+    declare(app, square, "/a", pool="gpu")
+    app.pool("gpus", spares=1)
+    with pytest.raises(DeclarationError, match=r"pool 'gpus' is declared, but no endpoint is in it; did you mean gpu"):
+        app.freeze()
+
+
+def test_a_check_needs_a_model_that_has_one(app: App) -> None:
+    """Otherwise it would have no effect; nor may the method want arguments."""
+
+    class Checked(Model):
+        def check(self) -> None: ...
+
+    declare(app, Model, "/a", pool="gpu")
+    app.pool("gpu", recycle=Recycle(check=10.0))
+    with pytest.raises(DeclarationError, match=r"none of its models has a check\(\); define `def check\(self\)`"):
+        app.freeze()
+    declare(app, Checked, "/b", pool="gpu")
+    app.freeze()
+    with pytest.raises(DeclarationError, match="the app is already being served"):
+        app.pool("other")
 
 
 # ---- what is refused

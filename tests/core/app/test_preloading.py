@@ -40,6 +40,20 @@ def test_one_endpoint_preloads_its_pool(app: App) -> None:
     assert repr(app.pools["p"]) == "<Pool p, 2 workers on cpu, cpu, trio, preloaded: a, b, c>"
 
 
+def test_a_pool_preloads(app: App) -> None:
+    """``App.pool`` has the option too, before its endpoints and after them; both are held to the same rules."""
+    app.pool("p", preload=True)
+    app.endpoint("/a", pool="p")(Model)
+    assert app.pools["p"].preload
+    with pytest.raises(DeclarationError, match="endpoint 'b': with preload=True"):
+        app.endpoint("/b", pool="p")(AsyncModel)
+    app.endpoint("/c")(AsyncModel)
+    with pytest.raises(DeclarationError, match="endpoint 'c': with preload=True"):
+        app.pool("c", preload=True)
+    with pytest.raises(DeclarationError, match="pool 'c': preload=1 is not a bool"):
+        app.pool("c", preload=1)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("handler", "options", "words"),
     [

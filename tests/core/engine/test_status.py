@@ -36,13 +36,18 @@ def test_it_shows_pools_workers_and_attempts() -> None:
     assert rendered["pools"]["default"] == {
         "ready": True,
         "failure": None,
+        "target": 1,
+        "spares": 0,
+        "recycled": {},
         "workers": [
             {
                 "id": "default/0",
                 "restarts": 0,
+                "last_end": None,
                 "pid": 1001,
                 "state": "busy",
                 "since": 0.25,
+                "memory_bytes": None,
                 "attempts": [{"id": 1, "endpoint": "lane", "state": "running", "jobs": ["r1"], "seconds": 0.25}],
             }
         ],

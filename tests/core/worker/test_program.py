@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from penstock.app import App
-from penstock.wire import SHARED_BYTES, WINDOW_BYTES, Chunk, Credit, Done, Head, Message, Run, Work, pack
+from penstock.wire import SHARED_BYTES, WINDOW_BYTES, Check, Chunk, Credit, Done, Head, Message, Run, Unfit, Work, pack
 from penstock.worker.attempts import LiveEndpoint
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.program import Program
@@ -71,11 +71,11 @@ class Loop:
         raise AssertionError("no thread is at work here")
 
 
-def program_with(channel: FullAtTimes) -> tuple[Program, Loop]:
+def program_with(channel: FullAtTimes, check: Callable[[], str | None] = lambda: None) -> tuple[Program, Loop]:
     loop = Loop()
     guard = InterruptGuard(memoryview(bytearray(SHARED_BYTES)).cast("Q"))
     live = {endpoint.name: LiveEndpoint(endpoint, endpoint.handler) for endpoint in app.endpoints}
-    program: Any = Program(loop, channel, guard, live)
+    program: Any = Program(loop, channel, guard, live, check)
     return program, loop
 
 
@@ -126,3 +126,30 @@ def test_an_attempt_does_not_begin_before_the_result_of_the_last_one_is_written(
             program.on_flushed()
     assert sent_before == [0, 1, 2]
     assert [message.attempt for message in channel.sent] == [1, 2, 3]
+
+
+def test_a_check_that_succeeds_says_nothing() -> None:
+    """There is nothing to write: the engine waits for no answer."""
+    channel = FullAtTimes(set())
+    program, _ = program_with(channel)
+    program.receive(pack(Check()))
+    assert channel.sent == []
+
+
+def test_a_check_comes_after_a_stream_and_not_in_its_middle() -> None:
+    """It is called between attempts, whatever it does to the model."""
+    channel = FullAtTimes(set())
+    sent_before: list[list[type]] = []
+
+    def check() -> str:
+        sent_before.append([type(message) for message in channel.sent])
+        return "broken"
+
+    program, _ = program_with(channel, check)
+    work = Work(msgspec.json.encode({"n": 2, "size": WINDOW_BYTES}))
+    program.receive(pack(Run(1, "count", math.inf, [work])) + pack(Check()))
+    assert sent_before == []
+    program.receive(pack(Credit(1, WINDOW_BYTES)))
+    program.receive(pack(Credit(1, WINDOW_BYTES)))
+    assert sent_before == [[Head, Chunk, Chunk, Done]]
+    assert channel.sent[-2:] == [Done(1, channel.sent[-2].seconds, channel.sent[-2].results), Unfit("broken")]

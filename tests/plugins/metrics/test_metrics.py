@@ -28,6 +28,7 @@ from penstock.hooks import (
     WorkerKilled,
     WorkerLost,
     WorkerReady,
+    WorkerRecycled,
     WorkerRestarted,
 )
 from penstock.hooks.registry import Registry
@@ -264,7 +265,10 @@ def test_workers_are_counted_by_pool() -> None:
         WorkerKilled(worker="embed/1", pool="embed", reason="it did not stop"),
         WorkerRestarted(worker="embed/0", pool="embed", delay=0.0),
         WorkerRestarted(worker="embed/1", pool="embed", delay=1.0),
+        WorkerRecycled(worker="embed/1", pool="embed", reason="memory"),
     )
+    assert scraped.value("penstock_worker_recycles_total", pool="embed", reason="memory") == 1
+    assert scraped.value("penstock_worker_recycles_total", pool="embed", reason="age") == 0
     counters = ("losses", "kills", "restarts")
     assert [scraped.value(f"penstock_worker_{name}_total", pool="embed") for name in counters] == [1, 1, 2]
     assert [scraped.value(f"penstock_worker_{name}_total", pool="default") for name in counters] == [0, 0, 0]

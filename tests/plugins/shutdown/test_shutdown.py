@@ -75,6 +75,9 @@ class FakeEngine:
         self.asked.append(("resume", who, why))
         self.paused = False
 
+    def scale(self, pool: str, workers: int, *, who: str) -> None:
+        self.asked.append(("scale", pool, workers, who))
+
     def status(self) -> dict[str, Any]:
         return {
             "ready": False,
@@ -186,11 +189,37 @@ def test_without_a_key_there_are_no_routes() -> None:
     ] == []
 
 
-def test_with_a_key_there_are_three_routes_guarded_by_it_alone() -> None:
+def test_with_a_key_there_are_four_routes_guarded_by_it_alone() -> None:
     """The server's authenticator does not guard them, and they take POST only."""
     routes = Server().routes
-    assert list(routes) == ["/-/shutdown", "/-/drain", "/-/undrain"]
+    assert list(routes) == ["/-/shutdown", "/-/drain", "/-/undrain", "/-/scale"]
     assert {(route.method, route.is_open) for route in routes.values()} == {("POST", True)}
+
+
+def test_scale_passes_the_pool_and_the_number_on() -> None:
+    """The response is 202, with the pool as it is now: new workers may still be loading."""
+    server = Server()
+    response = server.post("/-/scale", "pool=default&workers=3")
+    assert server.engine.asked == [("scale", "default", 3, "POST /-/scale from 10.1.2.3")]
+    assert response.status == 202
+    assert content(response) == {"pool": "default", "workers": [{"id": "default/0", "state": "busy", "pid": 1}]}
+
+
+@pytest.mark.parametrize("query", ["pool=default", "workers=3", "pool=default&workers=two", "pool=a&workers=1&why=x"])
+def test_scale_refuses_what_it_cannot_read(query: str) -> None:
+    """Both parameters are needed, the number must be one, and there are no others."""
+    server = Server()
+    with pytest.raises(MalformedRequest):
+        server.post("/-/scale", query)
+    assert server.engine.asked == []
+
+
+def test_scale_needs_the_key() -> None:
+    """A caller who may use a model has no say in how many workers it has."""
+    server = Server()
+    with pytest.raises(Unauthorized):
+        server.post("/-/scale", "pool=default&workers=3", authorization=None)
+    assert server.engine.asked == []
 
 
 def test_shutdown_drains_and_responds_with_the_work_in_progress() -> None:

@@ -170,7 +170,7 @@ class _WorkerMain:
         self._channel.post(Ready(perf_counter() - began, os.getpid()))
         self._channel.flush()
         endpoints = {e.name: LiveEndpoint(e, models.predictors[e.name]) for e in pool.endpoints}
-        await runtime.serve(Program(runtime, self._channel, self._guard, endpoints))
+        await runtime.serve(Program(runtime, self._channel, self._guard, endpoints, models.problem))
         self._channel.flush_all()
         await models.teardown()
         return os.EX_OK
