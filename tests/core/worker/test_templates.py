@@ -119,6 +119,18 @@ def test_setup_runs_once(shared):
         assert one.ask("model") == [worker.pid, one.pid, zygote.process.pid, "cpu", MODEL_BYTES]
 
 
+def test_a_pool_on_asyncio_preloads(tmp_path):
+    """Each worker has an event loop of its own; one that ``setup`` has started and ended does no harm."""
+    setup = "import asyncio\nself.slept = asyncio.run(asyncio.sleep(0, os.getpid()))"
+    source = SMALL.replace("preload=True", 'preload=True, runtime="asyncio"').replace(
+        "def predict", "async def predict"
+    )
+    source = source.format(setup=f"        {setup}".replace("\n", "\n        "), predict="self.slept")
+    with zygote_of(tmp_path, source) as zygote:
+        worker, _ = first(zygote, "model")
+        assert worker.ask("model") == spawn(zygote, "model").ask("model") == worker.pid
+
+
 def test_a_model_is_in_memory_once(tmp_path):
     """Four workers, used, with their template and their zygote, need less than 1.3 times the memory that one needs."""
     with zygote_of(tmp_path) as zygote:
