@@ -12,7 +12,7 @@ from rich.text import Text
 import penstock_falcon
 from penstock import App, Endpoint
 from penstock.hosting import Pool, class_name
-from penstock.policies import Retries
+from penstock.policies import Recycle, Retries
 from penstock_cli.targets import include_current_folder, load_target, user_code
 from penstock_cli.terminal import labelled_lines, make_console
 
@@ -86,6 +86,8 @@ def describe_pool(pool: Pool) -> dict[str, Any]:
         "devices": None if pool.devices is None else list(pool.devices),
         "runtime": pool.runtime,
         "preload": pool.preload,
+        "spares": pool.spares,
+        "recycle": None if pool.recycle is None else dataclasses.asdict(pool.recycle),
         "endpoints": [endpoint.name for endpoint in pool.endpoints],
     }
 
@@ -101,6 +103,8 @@ def _endpoint_lines(described: dict[str, Any], pool: Pool) -> Iterator[tuple[str
     yield "name", described["name"]
     yield "kind", f"{described['kind']}, {result}, run {modes[described['mode']]}"
     yield "pool", _pool_text(pool, described["concurrency"])
+    if pool.recycle is not None:
+        yield "recycled", ", ".join(_recycle_texts(pool.recycle))
     yield "input", _schema_text(described["input"], described["reads"])
     yield "output", _schema_text(described["output"])
     yield "timeouts", ", ".join(f"{name} {_seconds(value)}" for name, value in described["timeouts"].items())
@@ -115,7 +119,22 @@ def _pool_text(pool: Pool, concurrency: int) -> str:
     devices = f" on {', '.join(pool.devices)}" if pool.devices else ""
     workers = "1 worker" if pool.workers == 1 else f"{pool.workers} workers"
     preloaded = ", preloaded" if pool.preload else ""
+    if pool.spares:
+        workers += " and 1 spare" if pool.spares == 1 else f" and {pool.spares} spares"
     return f"{pool.name}: {workers}{devices}, {pool.runtime}{preloaded}, concurrency {concurrency}"
+
+
+def _recycle_texts(recycle: Recycle) -> Iterator[str]:
+    if recycle.attempts is not None:
+        yield f"after {recycle.attempts} attempts"
+    if recycle.age is not None:
+        yield f"at the age of {_seconds(recycle.age)}"
+    if recycle.memory_bytes is not None:
+        yield f"above {recycle.memory_bytes} bytes of memory"
+    if recycle.after_interrupt:
+        yield "after an interrupt"
+    if recycle.check is not None:
+        yield f"after a failed check, every {_seconds(recycle.check)}"
 
 
 def _retries_text(described: dict[str, Any]) -> str:

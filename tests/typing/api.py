@@ -14,6 +14,7 @@ from penstock import (
     Batching,
     Context,
     PenstockError,
+    Recycle,
     Response,
     Retries,
     Retryable,
@@ -55,6 +56,9 @@ async def fetch(url: str, context: Context) -> str:
 @app.endpoint("/tokens", concurrency=8)
 async def tokens(prompt: str, *, context: Context | None = None) -> AsyncIterator[str]:
     yield prompt
+
+
+app.pool("images", workers=2, devices=["cpu"], recycle=Recycle(attempts=10_000, memory="4GiB"), spares=1)
 
 
 @app.endpoint("/thumbnail", pool="images")

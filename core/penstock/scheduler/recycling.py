@@ -89,7 +89,6 @@ def on_memory_measured(state: SchedulerState, event: on.MemoryMeasured, now: flo
             state.report(LimitTooLowReport(worker, limit))
     if size > deadly_bytes(limit, worker.first_bytes):
         reason = f"it uses {_megabytes(size)} of memory, far above its limit of {_megabytes(limit)} (Recycle(memory=))"
-        worker.pool.recycled[MEMORY] += 1
         endings.kill(state, worker, now, reason, started=event.started)
     elif size > limit >= worker.first_bytes:
         state.recycle(worker, MEMORY, f"it uses {_megabytes(size)}, and its limit is {_megabytes(limit)}")

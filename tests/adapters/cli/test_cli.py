@@ -25,7 +25,7 @@ from penstock_gunicorn import open_listener
 from tests.serving import HOST, Served, wait_until, write_app
 
 APP = """
-    from penstock import App, Batching, Retries, Timeouts
+    from penstock import App, Batching, Recycle, Retries, Timeouts
 
     print("imported")
     app = App(__name__)
@@ -45,6 +45,8 @@ APP = """
     @app.endpoint("/upload", name="keep", concurrency=4, idempotent=False, max_queue=7)
     def upload(body: bytes) -> bytes:
         return body
+
+    app.pool("score", spares=1, recycle=Recycle(attempts=100, memory="1MiB", after_interrupt=True))
 """
 PROMPT = 5.0  # seconds that "at once" may take on a busy machine
 
@@ -179,7 +181,8 @@ def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
         "POST /square",
         "kind function, one result, run one at a time",
         'output {"type":"number"}',
-        "pool score: 2 workers on cpu, trio, preloaded, concurrency 1",
+        "pool score: 2 workers and 1 spare on cpu, trio, preloaded, concurrency 1",
+        "recycled after 100 attempts, above 1048576 bytes of memory, after an interrupt",
         "timeouts queue 2 s, execution unbounded, total unbounded, first_chunk unbounded, idle 60 s, grace 2 s",
         "batching up to 4 jobs, waiting at most 0.5 s",
         "retries at most 3 attempts, after a lost worker, ConnectionError, Retryable",
@@ -212,6 +215,10 @@ def test_check_json_is_one_document(tmp_path: Path) -> None:
     assert (score["timeouts"]["execution"], square["timeouts"]["total"], square["batching"]) == (None, None, None)
     assert described["pools"][0]["devices"] is None
     assert [pool["preload"] for pool in described["pools"]] == [False, True]
+    assert [(pool["spares"], pool["recycle"]) for pool in described["pools"]] == [
+        (0, None),
+        (1, {"attempts": 100, "age": None, "memory": 1 << 20, "after_interrupt": True, "check": None}),
+    ]
     assert score["retries"] == {
         "max_attempts": 3,
         "on": ["ConnectionError"],
