@@ -59,6 +59,11 @@ def test_a_stream_is_an_iterator(facts: dict[str, Any]) -> None:
     assert facts["csv"] == "0,1,"
 
 
+def test_pools_are_scaled_while_they_run(facts: dict[str, Any]) -> None:
+    """To two workers, and back to one."""
+    assert facts["scaled"]
+
+
 def test_calls_run_side_by_side(facts: dict[str, Any]) -> None:
     """Fifty at once, each with its own answer."""
     assert facts["fifty"] == [float(n**2) for n in range(50)]

@@ -185,6 +185,10 @@ class AsyncEngine:
         self.engine.shutdown(drain, who=who, why=why, on_drained=drained.open)
         await drained.wait()
 
+    def scale(self, pool: str, workers: int, *, who: str = "the program") -> None:
+        """Change the number of a pool's workers; see ``Engine.scale``."""
+        self.engine.scale(pool, workers, who=who)
+
     def status(self) -> dict[str, Any]:
         """Return the state of pools, workers and endpoints, as on the status page."""
         return self.engine.status()

@@ -147,7 +147,7 @@ class Worker(Timed):
 class Place(Timed):
     """One of a pool's places for a worker, kept when the worker is replaced. ``due`` is when to start the next one."""
 
-    __slots__ = ("failures", "index", "last_end", "name", "pool", "problem", "restarts", "worker")
+    __slots__ = ("failed_in", "failures", "index", "last_end", "name", "pool", "problem", "restarts", "worker")
 
     timer_kind: ClassVar[str] = "place"
 
@@ -159,8 +159,15 @@ class Place(Timed):
         self.worker: Worker | None = None
         self.failures = 0  # exits in a row without a finished attempt
         self.problem = ""  # the reason of the latest of them
+        self.failed_in = STARTING  # the state of its worker
         self.restarts = 0
         self.last_end = ""  # the end of the worker before the present one
+
+    def fail(self, state: str, problem: str) -> None:
+        """Count the failure of a worker in this state."""
+        self.failures += 1
+        self.failed_in = state
+        self.problem = problem
 
 
 class Succession(NamedTuple):
@@ -231,8 +238,12 @@ class WorkerPool:
 
     @property
     def is_looping(self) -> bool:
-        """True if its workers fail again and again: those that work have to prove themselves first."""
-        return all(worker.place.failures >= CRASH_LOOP_FAILURES for worker in self.working())
+        """True if its workers die again and again when they are ready: those that work have to prove themselves first.
+
+        A worker that is ready has proved that workers can start again, if they could not before.
+        """
+        places = [worker.place for worker in self.working()]
+        return all(place.failures >= CRASH_LOOP_FAILURES and place.failed_in is not STARTING for place in places)
 
     def working(self) -> list[Worker]:
         """Return the workers that take work."""

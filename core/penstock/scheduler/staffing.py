@@ -98,7 +98,8 @@ def _add_place(state: SchedulerState, pool: WorkerPool, index: int, now: float) 
 def _add_twin(state: SchedulerState, place: Place, now: float) -> Place:
     """Add a place of the same name and device, and start a worker in it, to replace the one in the other place."""
     twin = Place(place.pool, place.index)
-    twin.failures, twin.problem, twin.last_end = place.failures, place.problem, place.last_end
+    twin.failures, twin.failed_in, twin.problem = place.failures, place.failed_in, place.problem
+    twin.last_end = place.last_end
     twin.restarts = place.restarts + 1
     place.pool.places.insert(place.pool.places.index(place) + 1, twin)
     state.report(RestartReport(twin, restart_delay(twin.failures)))
@@ -214,8 +215,7 @@ def _begin_recycling(state: SchedulerState, worker: Worker, now: float) -> None:
     is_ready_first = recycling.may_wait(state, worker, reason)
     recycling.record(state, worker, reason, detail, is_ready_first=is_ready_first)
     if reason == CHECK:
-        place.failures += 1  # if no worker passes its check, they must not replace each other without end
-        place.problem = f"their check fails: {detail}"
+        place.fail(worker.state, f"their check fails: {detail}")  # without a back-off there might be no end
     has_spare = any(other is not worker for other in pool.standing_by())
     if is_ready_first and not has_spare and worker.state is not STANDBY:
         pool.succession = Succession(worker, _add_twin(state, place, now))

@@ -64,9 +64,8 @@ def on_worker_exited(state: SchedulerState, event: on.WorkerExited, now: float) 
     if was is DRAINING and not worker.attempts:
         worker.move("exit", now)
     elif was is not DEAD:
-        place.failures += 1
         when = "exit before they are ready" if was is STARTING else "exit by themselves"
-        place.problem = event.error or f"its workers {when}: {event.reason}"
+        place.fail(was, event.error or f"its workers {when}: {event.reason}")
         place.last_end = f"exited by itself: {event.reason}"
         worker.move("die", now)
         state.report(WorkerLostReport(worker, was, list(worker.attempts.values()), event.reason, event.error))
@@ -84,8 +83,7 @@ def on_protocol_broken(state: SchedulerState, event: on.ProtocolBroken, now: flo
     worker = state.workers.get(event.worker)
     if worker is None or worker.state is DEAD:
         return
-    worker.place.failures += 1
-    worker.place.problem = f"its workers break the protocol: {event.reason}"
+    worker.place.fail(worker.state, f"its workers break the protocol: {event.reason}")
     endings.kill(state, worker, now, f"it broke the protocol: {event.reason}", started=event.started)
 
 
@@ -114,8 +112,7 @@ def on_worker_due(state: SchedulerState, worker: Worker, now: float) -> None:
     """Handle a worker's timer: its start or its tear-down takes too long, or its line has waited too long."""
     if worker.state is STARTING:
         place = worker.place
-        place.failures += 1
-        place.problem = f"its workers were not ready within {place.pool.start_timeout:g} s"
+        place.fail(STARTING, f"its workers were not ready within {place.pool.start_timeout:g} s")
         reason = f"it was not ready within {place.pool.start_timeout:g} s (App(start_timeout=))"
         endings.kill(state, worker, now, reason)
     elif worker.line:

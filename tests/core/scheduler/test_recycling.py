@@ -273,6 +273,19 @@ def test_a_pool_in_a_crash_loop_is_unready_until_a_worker_proves_itself() -> Non
     assert engine.scheduler.unready_reasons() == []
 
 
+def test_a_pool_that_could_not_start_is_ready_with_its_first_worker() -> None:
+    """That worker proves that workers can start again."""
+    engine = SlowEngine()
+    engine.setup_fails = True
+    engine.setup_seconds = 0.0
+    engine.workers[1].exit("SIGKILL")
+    engine.advance(5.0)
+    engine.setup_fails = False
+    engine.advance(5.0)
+    assert engine.pool.places[0].failures >= 3
+    assert engine.scheduler.unready_reasons() == []
+
+
 def test_an_attempt_ends_a_crash_loop() -> None:
     """Work is still accepted meanwhile, so that there can be one."""
     engine = SlowEngine()

@@ -11,7 +11,16 @@ import trio
 
 from penstock import open_engine
 from tests.e2e.apps.embedding_app import app
-from tests.e2e.apps.embedding_facts import alive, children, describe, open_descriptors, report, threads, worker_pids
+from tests.e2e.apps.embedding_facts import (
+    alive,
+    children,
+    describe,
+    open_descriptors,
+    report,
+    threads,
+    worker_pids,
+    workers_of,
+)
 from tests.e2e.apps.marks import folder
 
 FLAVOUR = sys.argv[1]
@@ -139,6 +148,13 @@ async def try_cancelling(engine: Any) -> None:
     await wait_for((folder() / "closed").exists)
 
 
+async def try_scaling(engine: Any) -> None:
+    for number in (2, 1):
+        engine.scale("sleeping", number)
+        await wait_for(lambda number=number: workers_of(engine.status(), "sleeping") == ["ready"] * number)
+    facts["scaled"] = True
+
+
 async def try_bodies() -> None:
     class Mine(Exception):
         pass
@@ -159,6 +175,7 @@ async def main() -> None:
         await try_results(engine)
         await try_errors(engine)
         await try_cancelling(engine)
+        await try_scaling(engine)
         pids = worker_pids(engine.status())
     await try_bodies()
     facts["workers"] = len(pids)

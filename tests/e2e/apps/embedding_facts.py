@@ -26,6 +26,10 @@ def worker_pids(status: dict[str, Any]) -> list[int]:
     return [worker["pid"] for pool in status["pools"].values() for worker in pool["workers"]]
 
 
+def workers_of(status: dict[str, Any], pool: str) -> list[str]:
+    return [worker["state"] for worker in status["pools"][pool]["workers"]]
+
+
 def alive(pids: list[int]) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 

@@ -10,7 +10,16 @@ from typing import Any
 
 from penstock import start_engine
 from tests.e2e.apps.embedding_app import app
-from tests.e2e.apps.embedding_facts import alive, children, describe, open_descriptors, report, threads, worker_pids
+from tests.e2e.apps.embedding_facts import (
+    alive,
+    children,
+    describe,
+    open_descriptors,
+    report,
+    threads,
+    worker_pids,
+    workers_of,
+)
 from tests.e2e.apps.marks import folder
 
 facts: dict[str, Any] = {}
@@ -89,6 +98,13 @@ def try_cancelling(engine: Any) -> None:
     wait_for((folder() / "closed").exists)
 
 
+def try_scaling(engine: Any) -> None:
+    for number in (2, 1):
+        engine.scale("sleeping", number)
+        wait_for(lambda number=number: workers_of(engine.status(), "sleeping") == ["ready"] * number)
+    facts["scaled"] = True
+
+
 def try_bodies() -> None:
     class Mine(Exception):
         pass
@@ -109,6 +125,7 @@ def main() -> None:
         try_results(engine)
         try_errors(engine)
         try_cancelling(engine)
+        try_scaling(engine)
         pids = worker_pids(engine.status())
     try_bodies()
     facts["workers"] = len(pids)
