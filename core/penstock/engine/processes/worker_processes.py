@@ -26,8 +26,8 @@ REASON_SECONDS = 1.0
 SUSPENDED_SECONDS = 3.0
 """The time for which a worker may be stopped by a signal before it is replaced."""
 
-_DESCRIPTORS_PER_START = 12  # the most that a new zygote and the first worker after it need
-_DESCRIPTORS_PER_WORKER = 4  # that a link keeps open: socket, shared memory, output, pidfd
+_DESCRIPTORS_PER_START = 14  # the most that a new zygote and the first worker after it need
+_DESCRIPTORS_PER_WORKER = 5  # that a link keeps open: two sockets, shared memory, output, pidfd
 
 
 class ProcessEvents(Protocol):
