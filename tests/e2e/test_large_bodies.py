@@ -251,6 +251,16 @@ def test_uploads_that_stall_are_bounded_before_they_are_read(server: Served) -> 
     wait_until(lambda: server.post("/raw", BODY).status == 200, "room, now that the others have gone")
 
 
+def test_the_operator_bounds_the_uploads_that_arrive_together() -> None:
+    """With ``--max-waiting``: the second one is refused, until the first has gone."""
+    head = HEAD % (b"/raw", len(BODY))
+    with Served(APP, "--max-waiting", "20MiB") as served:
+        with served.connect() as client:
+            client.sendall(head + b"x")
+            wait_until(lambda: announce(served, head) == 503, "the bound on arriving bytes")
+        wait_until(lambda: served.post("/raw", BODY).status == 200, "room, now that the other has gone")
+
+
 def announce(server: Served, head: bytes) -> int:
     """Return the status with which an upload is refused before its body is sent; 0 if it is not."""
     with server.connect(timeout=0.2) as client:

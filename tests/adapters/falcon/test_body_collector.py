@@ -15,6 +15,7 @@ from penstock import App
 from penstock.errors import PayloadTooLarge, QueueFull
 from penstock.hosting import LARGE_BODY_BYTES, BodyFile
 from penstock_falcon.request_checks import BodyBudget, BodyCollector, RequestChecks
+from penstock_falcon.service import Settings
 from tests.adapters.falcon.fake_engine import FakeEngine
 
 PIECE = bytes(range(256)) * 1000
@@ -129,3 +130,12 @@ def test_the_limit_holds_for_files() -> None:
         collected(collector)
     collector.drop()
     assert collector._file is None
+
+
+@pytest.mark.parametrize(
+    ("max_body", "max_waiting", "most"),
+    [(16 << 20, None, 256 << 20), (256 << 20, None, 1 << 30), (256 << 20, 1 << 20, 1 << 20)],
+)
+def test_several_of_the_largest_bodies_may_wait(max_body: int, max_waiting: int | None, most: int) -> None:
+    """Unless the operator says otherwise."""
+    assert Settings(max_body=max_body, max_waiting=max_waiting).most_waiting == most
