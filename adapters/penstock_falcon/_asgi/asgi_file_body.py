@@ -29,8 +29,6 @@ class AsgiFileBody:
         self._file = file
         self._connection = connection
         self._sent_bytes = self._pieces = 0
-        if connection is not None:
-            connection.stream = self
 
     @property
     def untaken_bytes(self) -> int:
@@ -43,6 +41,8 @@ class AsgiFileBody:
     async def __anext__(self) -> bytes:
         if not self.untaken_bytes:
             raise StopAsyncIteration
+        if self._pieces == 0 and self._connection is not None:
+            self._connection.stream = self  # only now: a response that never begins is never closed either
         self._pieces += 1
         if self._pieces % _TURN_PIECES == 0:
             await asyncio.sleep(0)
