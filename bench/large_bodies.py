@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from penstock import App  # noqa: E402
-from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, hookimpl  # noqa: E402
+from penstock import App  # noqa: E402 - the root is on the path only now
+from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, hookimpl  # noqa: E402 - the same
 
 TICK_SECONDS = 0.001
 MIB = 1 << 20
