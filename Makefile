@@ -4,7 +4,7 @@
 #   make test                  run the whole test suite
 #   make test PYTHON=python3.13 VENV=.venv313
 #   make lint                  run the linters, the type checker and bench-check
-#   make soak STEPS=10000000 SEED=7    run the simulation for longer
+#   make soak STEPS=10000000 SEED=7    run the simulation for longer, and pass bodies of 256 MB
 #   make bench                 compare with other servers and write docs/benchmarks.md; over an hour
 #   make bench CASES="noop streams" PEERS="penstock mosec bare" ROUNDS=3    a part of it
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
@@ -51,6 +51,7 @@ format: $(VENV)/.for-test
 
 soak: $(VENV)/.for-test
 	$(BIN)/python -m penstock.testing.simulation --steps $(STEPS) --seed $(SEED)
+	$(BIN)/python bench/large_bodies.py --check
 
 bench: $(VENV)/.for-test
 	$(BIN)/python bench/run.py --cases "$(CASES)" --peers "$(PEERS)" --rounds $(ROUNDS)

@@ -112,6 +112,19 @@ def cli() -> None:
     show_default=True,
     help="The largest request body accepted, such as 1048576, 64KiB or 16MiB.",
 )
+@click.option(
+    "--spill-above",
+    type=ByteSize(),
+    default="64MiB",
+    show_default=True,
+    help="Keep larger request bodies on a disk (in TMPDIR), not in memory.",
+)
+@click.option(
+    "--max-waiting",
+    type=ByteSize(),
+    help="The most that request bodies may have together while they arrive and wait.  "
+    "[default: 256MiB, or 4 times --max-body]",
+)
 @_seconds_option("--header-timeout", 10.0, "The time in which the head of a request must arrive.")
 @_seconds_option("--body-timeout", 10.0, "The time over which the rate of an upload is measured.")
 @click.option(

@@ -33,6 +33,8 @@ class ServeOptions:
     log_level: str
     drain_timeout: float
     max_body: int
+    spill_above: int
+    max_waiting: int | None
     header_timeout: float
     body_timeout: float
     min_body_rate: int
@@ -125,6 +127,8 @@ class ServedApp:
             self._app,
             debug=options.debug,
             max_body=options.max_body,
+            spill_above=options.spill_above,
+            max_waiting=options.max_waiting,
             drain_timeout=options.drain_timeout,
             target=options.target,
             trusted_proxies=options.trusted_proxies,

@@ -29,6 +29,8 @@ def mount(
     engine: Any = None,
     debug: bool = Settings.debug,
     max_body: int = Settings.max_body,
+    spill_above: int = Settings.spill_above,
+    max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
 ) -> Service[Any]:
@@ -46,7 +48,7 @@ def mount(
         The app to serve.
     prefix:
         Prepended to every path: ``/models`` turns ``/square`` into ``/models/square``. May be empty.
-    engine, debug, max_body, drain_timeout, trusted_proxies:
+    engine, debug, max_body, spill_above, max_waiting, drain_timeout, trusted_proxies:
         As for ``asgi`` and ``wsgi``.
 
     Returns
@@ -59,7 +61,14 @@ def mount(
     DeclarationError
         If ``prefix`` does not begin with a slash, or ends with one.
     """
-    settings = Settings(debug=debug, max_body=max_body, drain_timeout=drain_timeout, trusted_proxies=trusted_proxies)
+    settings = Settings(
+        debug=debug,
+        max_body=max_body,
+        spill_above=spill_above,
+        max_waiting=max_waiting,
+        drain_timeout=drain_timeout,
+        trusted_proxies=trusted_proxies,
+    )
     if isinstance(falcon_app, falcon.asgi.App):
         return mount_asgi(falcon_app, app, prefix, engine, settings)
     return mount_wsgi(falcon_app, app, prefix, engine, settings)

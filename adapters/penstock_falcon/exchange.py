@@ -14,7 +14,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, log_refusal
+from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, Body, BodyFile, log_refusal
 from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
@@ -37,6 +37,8 @@ class Exchange(Submission):
     began:
         The time at which the first byte of the request arrived, as far as the server knows it.
     """
+
+    takes_files = True
 
     __slots__ = ("began", "method", "path")
 
@@ -219,7 +221,7 @@ class EndpointResource(Resource):
     def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint) -> None:
         super().__init__(service, transport, endpoint)
         self._endpoint = endpoint
-        self._checks = RequestChecks(endpoint, service.settings.max_body)
+        self._checks = RequestChecks(endpoint, service.settings.max_body, service.settings.spill_above)
         self._annotation = AnnotationCheck.of_results(endpoint, debug=service.settings.debug)
         self._chunk_annotation = AnnotationCheck.of_chunks(endpoint, debug=service.settings.debug)
         self._wants_headers = endpoint.codec.context_parameter is not None
@@ -244,24 +246,29 @@ class EndpointResource(Resource):
         return self._submit_body(engine, exchange, body, announced, headers)
 
     def _submit_body(
-        self, engine: Any, exchange: Exchange, body: bytes, announced: int | None, headers: dict[str, str] | None
+        self, engine: Any, exchange: Exchange, body: Body, announced: int | None, headers: dict[str, str] | None
     ) -> AnyCall:
         """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
-        self._checks.check_body(body, announced)
-        if exchange.timeouts.total is not None:
-            exchange.elapsed = monotonic() - exchange.began
-        call: AnyCall = engine.submit(exchange, body, headers=headers)
+        try:
+            self._checks.check_body(body, announced)
+            if exchange.timeouts.total is not None:
+                exchange.elapsed = monotonic() - exchange.began
+            call: AnyCall = engine.submit(exchange, body, headers=headers)
+        except BaseException:
+            if isinstance(body, BodyFile):  # the error may refer to it for long
+                body.release()
+            raise
         return call
 
     def _read_body(
         self, exchange: Exchange, req: Any, announced: int | None, budget: AnyBudget | None
-    ) -> Coroutine[Any, Any, bytes]:
+    ) -> Coroutine[Any, Any, Body]:
         total = exchange.timeouts.total
         if total is None:
             return self._transport.read_body(req, announced, self._checks, budget)
         return self._transport.read_body_by(exchange.began + total, req, announced, self._checks, budget)
 
-    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> bytes:
+    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> Body:
         """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up."""
         budget = self._service.body_budget(exchange)
         try:
@@ -282,7 +289,12 @@ class EndpointResource(Resource):
         if stream is not None:
             return stream
         watched.close()
-        return self._outcome_response(call, exchange)
+        response = self._outcome_response(call, exchange)
+        body: Body | None = response.body
+        if isinstance(body, BodyFile):
+            response.body, response.size_bytes = None, len(body)
+            response.pieces = self._transport.file_body(body, watched)
+        return response
 
     async def _stream_response(self, watched: WatchedCall, exchange: Exchange) -> HttpResponse | None:
         """Return a response that starts with the first chunk; None if the job has failed before it."""

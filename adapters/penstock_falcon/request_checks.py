@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from penstock import Endpoint
-from penstock.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
-from penstock.hosting import JSON, SMALL_BODY_BYTES, Engine, RemoteUpload, ThreadedEngine
+from penstock.errors import MalformedRequest, PayloadTooLarge, QueueFull, RequestTimeout, UnsupportedMediaType
+from penstock.hosting import (
+    JSON,
+    LARGE_BODY_BYTES,
+    SMALL_BODY_BYTES,
+    Body,
+    BodyFile,
+    Engine,
+    RemoteUpload,
+    ThreadedEngine,
+)
+
+DEFAULT_SPILL_BYTES = 64 << 20
+_WRITTEN_BYTES = 1 << 17  # written to memory in one step
+_DISK_BYTES = 1 << 20  # written to a disk in one step, which costs a thread's turn
 
 # No real length has more digits, and int() rejects thousands of digits with an error of its own.
 _LENGTH_DIGITS = 18
@@ -58,14 +72,35 @@ class RequestChecks:
         The endpoint that the requests are for.
     max_body:
         The largest body, in bytes.
+    spill_above:
+        Bodies above this size are written to a disk.
     """
 
-    __slots__ = ("_endpoint", "_reads_json", "max_body")
+    __slots__ = ("_endpoint", "_reads_json", "_spill_above", "max_body")
 
-    def __init__(self, endpoint: Endpoint, max_body: int) -> None:
+    def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
         self._endpoint = endpoint
         self._reads_json = endpoint.codec.reads == "json"
+        self._spill_above = spill_above
         self.max_body = max_body
+
+    def collector(self, announced: int | None, budget: AnyBudget | None) -> BodyCollector:
+        """Return a collector for a body that arrives in pieces.
+
+        Parameters
+        ----------
+        announced:
+            Its length in bytes; None if that is unknown.
+        budget:
+            The budget that must cover it; None if it is known to be small.
+        """
+        if not isinstance(budget, BodyBudget):  # small, or passed on to an engine in another process
+            return BodyCollector(self.max_body, budget)
+        may_be_large = announced is None or announced > LARGE_BODY_BYTES
+        # A body of unknown length may become a large one, and a file in memory cannot become one on a disk without a
+        # pause.
+        largest = min(announced or self.max_body, self.max_body)
+        return BodyCollector(self.max_body, budget, has_file=may_be_large, is_on_disk=largest > self._spill_above)
 
     def check_headers(self, content_type: str | None, header: Callable[[str], str | None]) -> int | None:
         """Return the announced length of the body in bytes, or None if the client does not announce one.
@@ -96,7 +131,7 @@ class RequestChecks:
             raise too_large(self.max_body)
         return int(length)
 
-    def check_body(self, body: bytes, announced: int | None) -> None:
+    def check_body(self, body: Body, announced: int | None) -> None:
         """Check a body that has arrived in full.
 
         Raises
@@ -111,6 +146,7 @@ class RequestChecks:
         if announced is not None and len(body) < announced:
             raise cut_short()
         if len(body) <= SMALL_BODY_BYTES:  # others only in the worker: to decode them here would delay other requests
+            assert not isinstance(body, BodyFile), "only a large one is in a file"
             self._endpoint.codec.validate(body)
 
 
@@ -172,21 +208,43 @@ AnyBudget: TypeAlias = BodyBudget | RemoteUpload
 class BodyCollector:
     """A body that arrives in pieces, and never grows beyond the limit.
 
+    Once it is large, it is written to a file. One in memory is written here; for one on a disk, ask ``is_due`` after
+    each piece, and call ``write_out`` where it may block.
+
     Parameters
     ----------
     max_body:
         The largest body, in bytes.
     budget:
         The budget that must cover it; None if it is known to be small.
+    has_file:
+        True if it goes into a file once it is large.
+    is_on_disk:
+        True if that file is on a disk.
     """
 
-    __slots__ = ("_budget", "_max_body", "_pieces", "_size_bytes")
+    __slots__ = (
+        "_budget",
+        "_file",
+        "_has_file",
+        "_is_on_disk",
+        "_max_body",
+        "_pending_bytes",
+        "_pieces",
+        "_size_bytes",
+    )
 
-    def __init__(self, max_body: int, budget: AnyBudget | None = None) -> None:
+    def __init__(
+        self, max_body: int, budget: AnyBudget | None = None, *, has_file: bool = False, is_on_disk: bool = False
+    ) -> None:
         self._max_body = max_body
         self._budget = budget
+        self._has_file = has_file
+        self._is_on_disk = is_on_disk
+        self._file: BodyFile | None = None
         self._pieces: list[bytes] = []
         self._size_bytes = 0
+        self._pending_bytes = 0
 
     def add(self, piece: bytes) -> None:
         """Append a piece.
@@ -196,7 +254,7 @@ class BodyCollector:
         PayloadTooLarge
             As soon as the pieces together are over the limit.
         QueueFull
-            As soon as its budget cannot cover them.
+            As soon as its budget cannot cover them, or there is no room for its file.
         """
         self._size_bytes += len(piece)
         if self._size_bytes > self._max_body:
@@ -204,10 +262,81 @@ class BodyCollector:
         if self._budget is not None:
             self._budget.cover(self._size_bytes)
         self._pieces.append(piece)
+        if self._has_file:
+            self._pending_bytes += len(piece)
+            if not self._is_on_disk and self._pending_bytes >= _WRITTEN_BYTES:
+                self.write_out()
 
-    def join(self) -> bytes:
-        """Return the whole body."""
-        return b"".join(self._pieces)
+    @property
+    def is_due(self) -> bool:
+        """True if there is something to write to a disk."""
+        return self._is_on_disk and self._pending_bytes >= _DISK_BYTES and self._size_bytes > LARGE_BODY_BYTES
+
+    @property
+    def ends_on_disk(self) -> bool:
+        """True if ``finish`` blocks, because it writes to a disk."""
+        return self._is_on_disk and self._size_bytes > LARGE_BODY_BYTES
+
+    def write_out(self) -> None:
+        """Write what has arrived to the file, if the body is large by now.
+
+        Raises
+        ------
+        QueueFull
+            If there is no room.
+        """
+        if self._size_bytes <= LARGE_BODY_BYTES:
+            return
+        if self._file is None:
+            self._file = self._open()
+        file = self._file
+        if file is None:
+            return
+        pieces, self._pieces, self._pending_bytes = self._pieces, [], 0
+        try:
+            for piece in pieces:
+                file.write(piece)
+        except OSError as error:
+            raise QueueFull(f"no room to keep a body of {self._size_bytes} bytes: {error.strerror}") from None
+
+    def _open(self) -> BodyFile | None:
+        """Return a new file; None if there can be none, so that the body stays where it is."""
+        for create in (BodyFile.on_disk, BodyFile.in_memory)[not self._is_on_disk :]:
+            try:
+                return create()
+            except OSError:  # no descriptor is left, or there is no folder that can be written to
+                continue
+        self._has_file = self._is_on_disk = False
+        return None
+
+    def drop(self) -> None:
+        """Drop what has arrived. A thread that is writing it goes on, and closes the file."""
+        self._file, self._pieces = None, []
+
+    def finish(self) -> Body:
+        """Return the whole body.
+
+        Raises
+        ------
+        QueueFull
+            If there is no room to write the end of it.
+        """
+        if self._has_file:
+            self.write_out()
+        if self._file is None:
+            return b"".join(self._pieces)
+        self._file.seal()
+        return self._file
+
+
+@contextmanager
+def dropped_on_error(collector: BodyCollector) -> Iterator[None]:
+    """Close the file of a body that is not complete when the block ends: the error may refer to it for long."""
+    try:
+        yield
+    except BaseException:
+        collector.drop()
+        raise
 
 
 def too_large(max_body: int) -> PayloadTooLarge:

@@ -21,13 +21,17 @@ class HttpResponse(msgspec.Struct, gc=False):
     headers:
         Pairs of a lower-case name and a value.
     body:
-        The whole body; None if ``stream`` has it.
+        The whole body; None if ``stream`` or ``pieces`` has it.
     code:
         ``ok``, or the code of the error, for the request's record.
     handler_headers:
         The headers that a handler asked for.
     stream:
         The body of a streamed response, as an iterator for Falcon's ``resp.stream``.
+    pieces:
+        The content of a body that is in a file, as such an iterator.
+    size_bytes:
+        The size of that file.
     """
 
     status: int
@@ -36,6 +40,8 @@ class HttpResponse(msgspec.Struct, gc=False):
     code: str = OK
     handler_headers: Mapping[str, str] | None = None
     stream: Any = None
+    pieces: Any = None
+    size_bytes: int = 0
 
 
 def server_timing(queue_seconds: float | None, execution_seconds: float | None) -> str:

@@ -25,13 +25,17 @@ from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.client_address import TrustedProxies
 from penstock_falcon.hangups import AnyCall
 from penstock_falcon.problems import framework_problem
-from penstock_falcon.request_checks import AnyBudget, BodyBudget, HostCheck
+from penstock_falcon.request_checks import DEFAULT_SPILL_BYTES, AnyBudget, BodyBudget, HostCheck
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, write_handler_headers
 
 EngineT = TypeVar("EngineT", bound=Engine | ThreadedEngine | RemoteEngine)
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_USUAL_WAITING = 256 * 1024 * 1024
+_WAITING_BODIES = 4  # bodies of the largest size may wait, whatever that is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,12 @@ class Settings:
         The time that admitted work has to finish at shutdown, in seconds.
     target:
         The import path of the app for the workers, such as ``module:attr``; by default it is found from the app.
+    spill_above:
+        Request bodies above this size, in bytes, are kept on a disk, in the folder for temporary files, and not in
+        memory.
+    max_waiting:
+        The most bytes of large request bodies that may arrive or wait at the same time. Default: 256 MiB, or four times
+        ``max_body`` if that is more.
     trusted_proxies:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
         client address and for fair shares.
@@ -55,12 +65,19 @@ class Settings:
 
     debug: bool = False
     max_body: int = 16 * 1024 * 1024
+    spill_above: int = DEFAULT_SPILL_BYTES
+    max_waiting: int | None = None
     drain_timeout: float = DEFAULT_DRAIN_TIMEOUT
     target: str | None = None
     trusted_proxies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trusted_proxies", tuple(self.trusted_proxies))
+
+    @property
+    def most_waiting(self) -> int:
+        """The most bytes of large request bodies that may arrive or wait at the same time."""
+        return max(_USUAL_WAITING, _WAITING_BODIES * self.max_body) if self.max_waiting is None else self.max_waiting
 
 
 class Service(ABC, Generic[EngineT]):
@@ -167,7 +184,10 @@ class Service(ABC, Generic[EngineT]):
 
     def submit_fault(self, _submission: Submission, error: PenstockError) -> AnyCall:
         """Refuse a request in which something is wrong; it has passed its policies already."""
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # the traceback holds this frame, which must not hold the error in return
 
     async def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> RouteResponse:
         """Return the answer of a route."""
@@ -182,10 +202,12 @@ class Service(ABC, Generic[EngineT]):
         """Copy a response into one of Falcon's; while draining, ask clients to close kept-alive connections."""
         if response.status != 200:
             resp.status = response.status
-        if response.stream is None:
-            resp.data = response.body
-        else:
+        if response.stream is not None:
             resp.stream = response.stream
+        elif response.pieces is not None:
+            resp.set_stream(response.pieces, response.size_bytes)
+        else:
+            resp.data = response.body
         if response.handler_headers:
             write_handler_headers(resp, response.handler_headers)
         resp.set_headers(response.headers)

@@ -7,12 +7,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any, TypeAlias
 
+from penstock.hosting import Body, BodyFile
 from penstock_falcon.hangups import WatchedCall
 from penstock_falcon.request_checks import AnyBudget, RequestChecks, late_body
 from penstock_falcon.stream_body import StreamBody
 
 HeaderLookup: TypeAlias = Callable[[str], str | None]
 """Returns a request header by its lower-case name, or None."""
+FILE_PIECE_BYTES = (1 << 17) - 4096
+"""The bytes of a file that are read, and written to the client, in one step; glibc maps the memory of larger pieces
+anew for each."""
 AsyncResponder: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 
 
@@ -50,10 +54,8 @@ class Transport(ABC):
         """Call a function that blocks, where it delays no other request."""
 
     @abstractmethod
-    async def read_body(
-        self, req: Any, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
-    ) -> bytes:
-        """Return the whole body.
+    async def read_body(self, req: Any, announced: int | None, checks: RequestChecks, budget: AnyBudget | None) -> Body:
+        """Return the whole body, which is in a file if it is large.
 
         Parameters
         ----------
@@ -76,7 +78,7 @@ class Transport(ABC):
 
     async def read_body_by(
         self, deadline: float, req: Any, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
-    ) -> bytes:
+    ) -> Body:
         """Return the whole body, as ``read_body``, if it arrives before the deadline.
 
         A server that blocks in its own reading is not interrupted.
@@ -94,6 +96,10 @@ class Transport(ABC):
     @abstractmethod
     def watch(self, call: Any, req: Any) -> WatchedCall:
         """Start to watch the client that waits for ``call``."""
+
+    @abstractmethod
+    def file_body(self, file: BodyFile, watched: Any) -> Any:
+        """Return the body of a response that is in a file, as an iterator for Falcon's ``resp.stream``."""
 
     @abstractmethod
     def responder(self, respond: AsyncResponder) -> Callable[..., Any]:

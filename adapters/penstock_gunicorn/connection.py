@@ -7,6 +7,7 @@ import math
 import socket
 from collections.abc import Awaitable, Iterable
 from http import HTTPStatus
+from operator import attrgetter
 from time import monotonic
 from typing import Any, Protocol
 
@@ -145,6 +146,8 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     def _unsent_bytes(self) -> int:
         transport: Any = self.transport
         return 0 if transport is None else int(transport.get_write_buffer_size())
+
+    is_closed = property(attrgetter("_closed"), doc="True once nothing can be sent any longer.")
 
     def close_if_idle(self) -> None:
         """Close the connection if it is idle, as its keep-alive timeout would."""

@@ -6,6 +6,7 @@ rest of the core is private to it.
 
 from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
+from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
@@ -32,10 +33,13 @@ __all__ = [
     "CONFIG_VARIABLE",
     "ENGINE_VARIABLE",
     "JSON",
+    "LARGE_BODY_BYTES",
     "NORMAL_RANK",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
     "AsyncioReactor",
+    "Body",
+    "BodyFile",
     "Call",
     "Encoded",
     "Engine",

@@ -37,6 +37,7 @@ _unpack_length = _LENGTH.unpack_from
 # Below this, copying a payload behind its length costs less than a second piece to write.
 _COPIED_BYTES = 1 << 16
 
+_FileBytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_FRAME_BYTES)]
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 """A finite duration: anything that is learnt from durations would be spoilt by one that is not."""
 
@@ -102,6 +103,23 @@ class Check(msgspec.Struct, array_like=True, tag=9, gc=False):
     """Call the ``check`` methods of the models. There is no answer if all is well."""
 
 
+class LargeRun(msgspec.Struct, array_like=True, tag=5, gc=False):
+    """Run one attempt with at least one body that is in a file: see ``Greeting``."""
+
+    run: Run
+    """Its bodies in files are empty."""
+    sizes: list[int]
+    """The size of the body of each work in bytes, if that is in a file; otherwise 0."""
+
+
+class Greeting(msgspec.Struct, array_like=True, tag=6, gc=False):
+    """The first frame on a worker's socket.
+
+    With it comes the descriptor of a second socket, which carries nothing but descriptors, in both directions: those of
+    the files of large bodies. Each has been sent there before the frame that announces it.
+    """
+
+
 # ---- worker -> engine
 
 
@@ -164,6 +182,15 @@ class Done(msgspec.Struct, array_like=True, tag=12, gc=False):
     """The time spent in the user's code."""
     results: list[Encoded | Failure]
     """One result per job of the ``Run``, in the same order; a stream ends with one ``Encoded`` with an empty body."""
+
+
+class LargeDone(msgspec.Struct, array_like=True, tag=15, gc=False):
+    """An attempt has ended, with at least one result whose body is in a file: see ``Greeting``."""
+
+    done: Done
+    """Its bodies in files are empty."""
+    sizes: list[_FileBytes]
+    """The size of the body of each result in bytes, if that is in a file; otherwise 0."""
 
 
 class Head(msgspec.Struct, array_like=True, tag=14, gc=False):
@@ -291,8 +318,8 @@ class TemplateLost(msgspec.Struct, array_like=True, tag=29):
     pool: str
 
 
-ToWorker = Run | Cancel | Credit | Stop | Check
-FromWorker = Ready | SetupFailed | Done | Head | Chunk | Unfit
+ToWorker = Run | LargeRun | Cancel | Credit | Stop | Check | Greeting
+FromWorker = Ready | SetupFailed | Done | LargeDone | Head | Chunk | Unfit
 ToZygote = Load | Spawn
 FromTemplate = TemplateReady | Spawned | SpawnFailed
 FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited | TemplateReady | TemplateLost
@@ -316,6 +343,9 @@ def pack(message: Message) -> bytes:
     if len(payload) > MAX_FRAME_BYTES:
         raise _oversize(len(payload))
     return _LENGTH.pack(len(payload)) + payload
+
+
+GREETING = pack(Greeting())
 
 
 def pack_into(frames: list[bytes | memoryview], message: Message) -> None:

@@ -36,8 +36,14 @@ FAILURE = st.builds(
 )
 DECLARED = st.none() | st.builds(wire.Declared, st.dictionaries(st.text(), HEADERS, max_size=2), HEADERS)
 
+RUN = st.builds(wire.Run, IDS, st.text(), SECONDS, st.lists(WORK, max_size=4), st.lists(st.text(), max_size=4))
+DONE = st.builds(wire.Done, IDS, DURATIONS, st.lists(ENCODED | FAILURE, max_size=4))
+SIZES = st.lists(st.integers(min_value=0, max_value=wire.MAX_FRAME_BYTES), max_size=4)
+
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {
-    wire.Run: st.builds(wire.Run, IDS, st.text(), SECONDS, st.lists(WORK, max_size=4), st.lists(st.text(), max_size=4)),
+    wire.Run: RUN,
+    wire.LargeRun: st.builds(wire.LargeRun, RUN, SIZES),
+    wire.Greeting: st.builds(wire.Greeting),
     wire.Cancel: st.builds(wire.Cancel, IDS),
     wire.Credit: st.builds(wire.Credit, IDS, IDS),
     wire.Stop: st.builds(wire.Stop),
@@ -45,7 +51,8 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Unfit: st.builds(wire.Unfit, st.text()),
     wire.Ready: st.builds(wire.Ready, DURATIONS, IDS),
     wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text(), DECLARED),
-    wire.Done: st.builds(wire.Done, IDS, DURATIONS, st.lists(ENCODED | FAILURE, max_size=4)),
+    wire.Done: DONE,
+    wire.LargeDone: st.builds(wire.LargeDone, DONE, SIZES),
     wire.Head: st.builds(wire.Head, IDS, ENCODED),
     wire.Chunk: st.builds(wire.Chunk, IDS, st.binary()),
     wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text()), st.text()),

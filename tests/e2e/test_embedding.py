@@ -52,6 +52,11 @@ def test_a_call_returns_what_the_handler_returned(facts: dict[str, Any]) -> None
     assert (facts["square"], facts["raw"]) == (16.0, "cba")
 
 
+def test_large_bodies_go_in_and_come_out(facts: dict[str, Any]) -> None:
+    """As they are."""
+    assert facts["large"]
+
+
 def test_a_stream_is_an_iterator(facts: dict[str, Any]) -> None:
     """Over the chunks, in order, to the last, whether the endpoint is declared to stream or not."""
     assert facts["count"] == [0, 1, 2, 3, 4]

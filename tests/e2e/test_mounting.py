@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 import signal
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,14 @@ def hosted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         # Every server must end in the same way: on SIGTERM, with its exit code, and no process left.
         assert served.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
         wait_until(lambda: served.survivors() == [], "the end of every process")
+
+
+def test_a_large_body_comes_back_as_it_was_sent(hosted: Hosted) -> None:
+    """It is passed to the worker and back in files, whatever the server is; the response says its length."""
+    body = random.Random(2).randbytes(5 << 20)
+    answer = hosted.post(f"{hosted.prefix}/echo", body)
+    assert (answer.status, answer.body) == (200, body)
+    assert answer.headers["content-length"] == str(len(body))
 
 
 def test_an_endpoint_answers(hosted: Hosted) -> None:

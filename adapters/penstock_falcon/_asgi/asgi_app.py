@@ -59,6 +59,8 @@ def asgi(
     engine: Engine | None = None,
     debug: bool = Settings.debug,
     max_body: int = Settings.max_body,
+    spill_above: int = Settings.spill_above,
+    max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
@@ -75,12 +77,14 @@ def asgi(
     engine:
         A running engine, on the event loop that will serve; its creator stops it. By default the application starts
         and stops an engine of its own.
-    debug, max_body, drain_timeout, target, trusted_proxies:
+    debug, max_body, spill_above, max_waiting, drain_timeout, target, trusted_proxies:
         As in ``Settings``.
     """
     settings = Settings(
         debug=debug,
         max_body=max_body,
+        spill_above=spill_above,
+        max_waiting=max_waiting,
         drain_timeout=drain_timeout,
         target=target,
         trusted_proxies=trusted_proxies,

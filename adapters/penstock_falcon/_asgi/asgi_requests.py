@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon.asgi
 
-from penstock_falcon.request_checks import BodyCollector
+from penstock.hosting import Body
+from penstock_falcon.request_checks import BodyCollector, dropped_on_error
 
+T = TypeVar("T")
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 
@@ -55,24 +58,42 @@ class Request(falcon.asgi.Request):
         self.first_event = first_event
 
 
-async def collect_events(event: Event, receive: Receive, collector: BodyCollector) -> bytes | None:
+async def collect_events(event: Event, receive: Receive, collector: BodyCollector) -> Body | None:
     """Return the body that begins with ``event``, or None if the connection is lost before the end.
 
     Raises
     ------
     PayloadTooLarge
         As soon as its pieces are over the limit.
+    QueueFull
+        If there is no room for them.
     """
-    while event["type"] == "http.request":
-        collector.add(event.get("body", b""))
-        if not event.get("more_body"):
-            return collector.join()
-        event = await receive()
+    with dropped_on_error(collector):
+        while event["type"] == "http.request":
+            collector.add(event.get("body", b""))
+            if collector.is_due:
+                await in_thread(collector.write_out)
+            if not event.get("more_body"):
+                return await finished(collector)
+            event = await receive()
     return None
 
 
-async def collect_stream(req: falcon.asgi.Request, collector: BodyCollector) -> bytes:
+async def collect_stream(req: falcon.asgi.Request, collector: BodyCollector) -> Body:
     """Return the body by way of Falcon's own stream, which the application's middleware may have begun to read."""
-    async for piece in req.stream:
-        collector.add(piece)
-    return collector.join()
+    with dropped_on_error(collector):
+        async for piece in req.stream:
+            collector.add(piece)
+            if collector.is_due:
+                await in_thread(collector.write_out)
+        return await finished(collector)
+
+
+async def finished(collector: BodyCollector) -> Body:
+    """Return the whole body, whose end may have to be written to a disk."""
+    return await in_thread(collector.finish) if collector.ends_on_disk else collector.finish()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Return the result of a function that blocks, called in a thread."""
+    return await asyncio.get_running_loop().run_in_executor(None, function)

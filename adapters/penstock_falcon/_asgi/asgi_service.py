@@ -34,6 +34,7 @@ class AsgiService(Service[Engine]):
             self.engine.on_pools_failed = self.on_pools_failed
             self.engine.on_shutdown = self.on_shutdown
             self.engine.status_page.of_host = self.host_status
+            self.engine.bound_bodies(self.settings.most_waiting)
             self.engine.longest_drain = self.settings.drain_timeout
             self.engine.start()
         return self.engine

@@ -11,13 +11,14 @@ from typing import Any
 import falcon.asgi
 
 from penstock.errors import RequestTimeout
-from penstock.hosting import Call
+from penstock.hosting import Body, BodyFile, Call
+from penstock_falcon._asgi.asgi_file_body import AsgiFileBody
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall, HangupWatch
 from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_events, collect_stream
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
 from penstock_falcon._asgi.asgi_uploads import UploadWatch
 from penstock_falcon._asgi.server_connection import CONNECTION, ServerConnection
-from penstock_falcon.request_checks import AnyBudget, BodyCollector, RequestChecks, cut_short, late_body
+from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, late_body
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 
@@ -82,17 +83,17 @@ class AsgiTransport(Transport):
 
     async def read_body(
         self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
-    ) -> bytes:
+    ) -> Body:
         """Return the whole body."""
         if not isinstance(req, Request):
-            return await collect_stream(req, BodyCollector(checks.max_body, budget))
+            return await collect_stream(req, checks.collector(announced, budget))
         event = req.first_event
         if event is None or event is NOTHING_YET:
             event = await req.receive()
         if event["type"] == "http.request" and not event.get("more_body"):
             body: bytes = event.get("body", b"")
             return body
-        body_or_none = await collect_events(event, req.receive, BodyCollector(checks.max_body, budget))
+        body_or_none = await collect_events(event, req.receive, checks.collector(announced, budget))
         if body_or_none is None:
             connection: ServerConnection | None = req.scope.get(CONNECTION)
             raise RequestTimeout(connection.lateness) if connection is not None and connection.lateness else cut_short()
@@ -105,7 +106,7 @@ class AsgiTransport(Transport):
         announced: int | None,
         checks: RequestChecks,
         budget: AnyBudget | None,
-    ) -> bytes:
+    ) -> Body:
         """Return the whole body, if it arrives before the deadline."""
         task = asyncio.current_task()
         assert task is not None, "a request is served in a task"
@@ -134,6 +135,10 @@ class AsgiTransport(Transport):
             idle = call.timeouts.idle
             connection.write_idle = math.inf if idle is None else idle
         return AsgiWatchedCall(call, receive, self._watch, connection)
+
+    def file_body(self, file: BodyFile, watched: AsgiWatchedCall) -> AsgiFileBody:
+        """Return the body of a response that is in a file."""
+        return AsgiFileBody(file, watched.connection)
 
     def responder(self, respond: AsyncResponder) -> AsyncResponder:
         """Return ``respond`` itself, which is what Falcon wants."""

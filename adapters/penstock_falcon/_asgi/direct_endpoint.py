@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError, RequestTimeout
-from penstock.hosting import JSON, SERVER_HEADERS, Call, Encoded
+from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
 from penstock_falcon.exchange import EndpointResource, Exchange
 from penstock_falcon.hangups import GIVEN_UP, GONE
@@ -165,6 +165,7 @@ class DirectEndpoint(EndpointResource):
         engine = self._service.engine
         is_usual = (
             type(outcome) is Encoded
+            and type(outcome.body) is bytes
             and outcome.status == 200
             and outcome.headers is None
             and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
@@ -172,6 +173,9 @@ class DirectEndpoint(EndpointResource):
             and not (engine is not None and engine.draining)
         )
         if not is_usual:
+            if isinstance(getattr(outcome, "body", None), BodyFile):
+                connection.hand_over()
+                return
             self._conclude(connection, exchange, call, self._response(call, exchange))
             return
         timing = server_timing(call.queue_seconds, call.execution_seconds)

@@ -10,6 +10,14 @@ CONNECTION: Final = "penstock.connection"
 """The key in the scope. Other servers do not set it; the application then does without."""
 
 
+class HeldResponse(Protocol):
+    """A response that is held until the client has read what comes before."""
+
+    @property
+    def untaken_bytes(self) -> int:
+        """The bytes that the server has not taken."""
+
+
 class ServerConnection(Protocol):
     """A client's connection, as an application sees it.
 
@@ -22,13 +30,18 @@ class ServerConnection(Protocol):
     write_idle:
         Seconds for which the client may leave the response unread before it loses its connection.
     stream:
-        The call whose chunks make up the response, so that the server can tell how much is held for this client.
+        The call whose chunks make up the response, or its file, so that the server can tell how much is held for this
+        client.
     """
 
     request_began: float | None
     lateness: str
     write_idle: float
-    stream: Call | None
+    stream: HeldResponse | None
+
+    @property
+    def is_closed(self) -> bool:
+        """True once nothing can be sent any longer."""
 
     def take_begun(self) -> tuple[Any, Call] | None:
         """Return, once, the exchange and the call of the request, if they were begun outside the application."""

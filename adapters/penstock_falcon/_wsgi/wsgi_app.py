@@ -28,6 +28,8 @@ def wsgi(
     engine: ThreadedEngine | None = None,
     debug: bool = Settings.debug,
     max_body: int = Settings.max_body,
+    spill_above: int = Settings.spill_above,
+    max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
@@ -40,6 +42,8 @@ def wsgi(
     settings = Settings(
         debug=debug,
         max_body=max_body,
+        spill_above=spill_above,
+        max_waiting=max_waiting,
         drain_timeout=drain_timeout,
         target=target,
         trusted_proxies=trusted_proxies,

@@ -35,12 +35,14 @@ class WsgiService(Service[ThreadedEngine]):
         if self.engine is None:
             with self._starting:
                 if self.engine is None:
-                    self.engine = ThreadedEngine(
+                    engine = ThreadedEngine(
                         self.app,
                         drain_timeout=self.settings.drain_timeout,
                         target=self.settings.target,
                         registry=self.registry,
                     )
+                    engine.engine.bound_bodies(self.settings.most_waiting)
+                    self.engine = engine
                     # WSGI does not announce the end of the application; the end of the process does.
                     atexit.register(self.stop)
         return self.engine

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import falcon
 
 from penstock.errors import MalformedRequest
-from penstock.hosting import ThreadedCall
+from penstock.hosting import LARGE_BODY_BYTES, Body, BodyFile, ThreadedCall
 from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon._wsgi.wsgi_stream_body import WsgiStreamBody
-from penstock_falcon.request_checks import AnyBudget, BodyCollector, RequestChecks, cut_short
-from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
+from penstock_falcon.request_checks import AnyBudget, BodyCollector, RequestChecks, cut_short, dropped_on_error
+from penstock_falcon.transport import FILE_PIECE_BYTES, AsyncResponder, HeaderLookup, Transport
 
 T = TypeVar("T")
 
@@ -47,13 +48,17 @@ class WsgiTransport(Transport):
 
     async def read_body(
         self, req: falcon.Request, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
-    ) -> bytes:
+    ) -> Body:
         """Return the whole body."""
-        return read_input(req.env, announced, BodyCollector(checks.max_body, budget))
+        return read_input(req.env, announced, checks.collector(announced, budget))
 
     def watch(self, call: ThreadedCall, req: falcon.Request) -> WsgiWatchedCall:
         """Start to watch the client that waits for ``call``."""
         return WsgiWatchedCall(call, req.env.get("gunicorn.socket"))
+
+    def file_body(self, file: BodyFile, watched: WsgiWatchedCall) -> Iterator[bytes]:
+        """Return the body of a response that is in a file."""
+        return _pieces_of(file)
 
     def responder(self, respond: AsyncResponder) -> Callable[..., None]:
         """Return ``respond`` as a plain function."""
@@ -75,8 +80,8 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(f"{coroutine!r} suspended, and there is no event loop to resume it")
 
 
-def read_input(env: dict[str, Any], announced: int | None, collector: BodyCollector) -> bytes:
-    """Return the whole body, by way of ``collector`` if its length was not announced.
+def read_input(env: dict[str, Any], announced: int | None, collector: BodyCollector) -> Body:
+    """Return the whole body, by way of ``collector`` if it is large, or its length was not announced.
 
     Raises
     ------
@@ -88,6 +93,8 @@ def read_input(env: dict[str, Any], announced: int | None, collector: BodyCollec
     source = env["wsgi.input"]
     try:
         if announced is not None:
+            if announced > LARGE_BODY_BYTES:
+                return _read_to_end(source, collector, announced)
             return source.read(announced) if announced else b""
         if env.get("wsgi.input_terminated"):
             return _read_to_end(source, collector)
@@ -99,7 +106,19 @@ def read_input(env: dict[str, Any], announced: int | None, collector: BodyCollec
     return b""
 
 
-def _read_to_end(source: Any, collector: BodyCollector) -> bytes:
-    while piece := source.read(_READ_BYTES):
-        collector.add(piece)
-    return collector.join()
+def _read_to_end(source: Any, collector: BodyCollector, left_bytes: float = math.inf) -> Body:
+    """Return what there is to read, and no more than ``left_bytes``: some servers would wait for more than was sent."""
+    with dropped_on_error(collector):
+        while left_bytes and (piece := source.read(int(min(_READ_BYTES, left_bytes)))):
+            left_bytes -= len(piece)
+            collector.add(piece)
+            if collector.is_due:
+                collector.write_out()
+        return collector.finish()
+
+
+def _pieces_of(file: BodyFile) -> Iterator[bytes]:
+    place = 0
+    while piece := file.read(place, FILE_PIECE_BYTES):
+        place += len(piece)
+        yield piece

@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from penstock.app import Endpoint
+from penstock.body_files import Body
 from penstock.engine.reactors.reactor import Callback, Reactor
 from penstock.hooks.submission import Submission
 from penstock.scheduler import Attempt, Job, Lane
@@ -49,7 +50,8 @@ class Call(Job):
     submission:
         The request as its policies have left it.
     body:
-        The undecoded request body; kept until the job is answered, because the job may have to run again.
+        The undecoded request body; kept until the job is answered, because the job may have to run again. Its file, if
+        it has one, is closed then.
     headers:
         The request's headers for the handler's context, names in lower case.
 
@@ -83,7 +85,7 @@ class Call(Job):
     )
 
     def __init__(
-        self, host: CallHost, lane: Lane, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None
+        self, host: CallHost, lane: Lane, submission: Submission, body: Body, *, headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(
             lane,
@@ -98,7 +100,7 @@ class Call(Job):
         self.owed_bytes = 0
         self.submission = submission
         self.endpoint: Endpoint = submission.endpoint  # type: ignore[assignment] # a route never becomes a job
-        self.body = body
+        self.body: Body = body
         self.headers = headers
         self.on_progress: Callable[[], None] | None = None
 
@@ -196,6 +198,12 @@ def call_of(attempt: Attempt) -> Call:
     call = attempt.jobs[0]
     assert type(call) is Call
     return call
+
+
+def takes_files(job: Job) -> bool:
+    """Return whether the caller of a job takes a large result as an ``Encoded`` whose body is a ``BodyFile``."""
+    assert type(job) is Call
+    return job.submission.takes_files
 
 
 def reaching(limit_bytes: int, chunks: list[bytes]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.app import App, Endpoint
+from penstock.body_files import Body
 from penstock.engine.calls import Call
 from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.observers import Observers
@@ -186,6 +187,10 @@ class Engine:
             if self.on_pools_failed is not None:
                 self.on_pools_failed(report.error)
 
+    def bound_bodies(self, most_bytes: int) -> None:
+        """Set the most bytes of large bodies that may arrive or wait at the same time, instead of 256 MiB."""
+        self.scheduler.state.max_queue_bytes = most_bytes
+
     # ---- calls
 
     def endpoint(self, name: str) -> Endpoint:
@@ -222,7 +227,7 @@ class Engine:
         self.check_room(endpoint, size_bytes)
         return self.performer.begin_upload(size_bytes)
 
-    def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> Call:
+    def submit(self, submission: Submission, body: Body, *, headers: dict[str, str] | None = None) -> Call:
         """Submit a job and return at once.
 
         Parameters
@@ -231,7 +236,7 @@ class Engine:
             The request as its policies have left it: what is called, by whom, how urgently and for how long. Its
             admission policies are released when the job has ended; if this method raises, release them with ``refuse``.
         body:
-            The undecoded request body.
+            The undecoded request body. A large one is best in a file.
         headers:
             The request's headers, names in lower case, for the handler's context, which omits the caller's credential.
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.app.manifest import NOTHING_DECLARED, Manifest
-from penstock.engine.calls import call_of
+from penstock.engine.calls import call_of, takes_files
 from penstock.engine.observers import Observers
-from penstock.engine.outcomes import results_of
+from penstock.engine.outcomes import put_into_files, read_from_files, results_of
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.scheduler import Attempt, Scheduler, conduct
 from penstock.scheduler import events as on
-from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Message, Ready, SetupFailed, Unfit
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, LargeDone, Message, Ready, SetupFailed, Unfit, WireError
 
 MOST_REASON_CHARACTERS = 1000
 _LONG_SECONDS = 1.0  # it is worth looking at the clock to see whether an attempt can have run for longer
@@ -69,6 +69,10 @@ class Inbox:
                     self._done(link, message)  # type: ignore[arg-type] # narrowed by `kind`, which is faster than isinstance
                 elif kind is Chunk:
                     chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr] # the same
+                elif kind is LargeDone:
+                    if chunks:
+                        self._chunks_arrived(link, chunks)
+                    self._large_done(link, message)  # type: ignore[arg-type] # the same
                 elif kind is Head:
                     self._stream_began(link, message)  # type: ignore[arg-type] # the same
                 else:
@@ -106,6 +110,20 @@ class Inbox:
             if self._observers.see_attempts and event.results[0] is not on.NOT_BEGUN:
                 self._observers.attempt_ended(attempt, attempt.live, event.seconds)
         self._receive(event)
+
+    def _large_done(self, link: WorkerLink, message: LargeDone) -> None:
+        done = message.done
+        try:
+            files = link.receive_files(message.sizes)
+        except WireError as error:
+            raise _Breach(str(error)) from None
+        if len(files) != len(done.results):
+            raise _Breach("it has announced bodies of other results than it has sent")
+        put_into_files(done, files)
+        attempt = self._scheduler.attempts.get(done.attempt)
+        if attempt is not None:
+            read_from_files(done, [takes_files(job) for job in attempt.jobs])
+        self._done(link, done)
 
     def _stream_began(self, link: WorkerLink, message: Head) -> None:
         event = on.StreamBegan(message.attempt, message.response)

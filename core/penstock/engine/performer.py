@@ -180,9 +180,9 @@ class Performer:
         calls: list[Call] = attempt.jobs  # type: ignore[assignment] # an engine submits nothing else
         endpoint = calls[0].endpoint
         if endpoint.codec.context_parameter is None:
-            works = [Work(call.body) for call in calls]
+            works = [Work(call.body) for call in calls]  # type: ignore[arg-type] # the link sends files as well
         else:
-            works = [Work(call.body, _about(call, attempt)) for call in calls]
+            works = [Work(call.body, _about(call, attempt)) for call in calls]  # type: ignore[arg-type] # the same
         # Only async code watches the clock itself; for the rest the engine does.
         deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
         # A worker that was idle need not wait for the rest of this turn of the loop.

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from penstock.app import App, Endpoint, loader
+from penstock.body_files import Body
 from penstock.engine.async_engine import create_engine, raise_error_of, require_stream, result_of, submit_input
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
@@ -267,7 +268,7 @@ class ThreadedEngine:
 
         return end_soon
 
-    def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> ThreadedCall:
+    def submit(self, submission: Submission, body: Body, *, headers: dict[str, str] | None = None) -> ThreadedCall:
         """See ``Engine.submit``."""
         return self.run(lambda: ThreadedCall(self, self.engine.submit(submission, body, headers=headers)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from penstock.app import Endpoint
 from penstock.hooks.header_names import HeaderNames
@@ -61,6 +61,9 @@ class Submission:
         Seconds from the first byte of the request for which the caller waits, retries of its own included; None if it
         has not said. A timeout policy that reads it from the request sets it with ``tighten_caller_timeout``.
     """
+
+    takes_files: ClassVar[bool] = False
+    """True if the caller takes a large result as a file, and not as bytes."""
 
     __slots__ = (
         "_answered",

@@ -18,6 +18,7 @@ from penstock.wire import FAILED_HANDLER, Done, Failure, Run, Work
 from penstock.worker.failure_reports import cancelled, failure_of
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Interrupted
+from penstock.worker.large_bodies import LARGE_RESULT_BYTES, set_aside, set_aside_all
 
 JobResult = Encoded | Failure
 
@@ -34,14 +35,20 @@ class LiveEndpoint:
         The endpoint as declared.
     predict:
         The handler: a function, or the bound ``predict`` of this worker's instance.
+
+    Attributes
+    ----------
+    has_large:
+        True once ``encode`` has returned a large result; such results are then to be set aside.
     """
 
-    __slots__ = ("_codec", "_predict", "answer", "endpoint", "mode", "needs_context")
+    __slots__ = ("_codec", "_predict", "answer", "endpoint", "has_large", "mode", "needs_context")
 
     def __init__(self, endpoint: Endpoint, predict: Callable[..., Any]) -> None:
         self.endpoint = endpoint
         self.mode = endpoint.mode
         self.needs_context = endpoint.codec.context_parameter is not None
+        self.has_large = False
         self._codec = endpoint.codec
         self._predict = predict
         self.answer: Callable[[Invocation], Done | ChunkStream] = (
@@ -59,12 +66,15 @@ class LiveEndpoint:
 
     def _answer_one(self, invocation: Invocation) -> Done | ChunkStream:
         began = perf_counter()
+        result: Encoded | Failure
         try:
             returned = self.start(invocation)
             stream = self._codec.stream_of(returned)
             if stream is not None:
                 return _plain(stream)
-            result: JobResult = self._codec.encode(returned)
+            result = self._codec.encode(returned)
+            if len(result.body) > LARGE_RESULT_BYTES:
+                result = set_aside(result)
         except Interrupted:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt from user code end a job, not the worker
@@ -79,6 +89,8 @@ class LiveEndpoint:
         try:
             if batch.decoded:
                 batch.settle(self.start_batch(invocation, batch))
+                if self.has_large:
+                    set_aside_all(batch.results)
         except Interrupted:
             raise
         except BaseException as error:
@@ -93,7 +105,10 @@ class LiveEndpoint:
     def encode(self, value: Any) -> JobResult:
         """Encode one result; a value that cannot be sent becomes a failure of the handler."""
         try:
-            return self._codec.encode(value)
+            encoded = self._codec.encode(value)
+            if len(encoded.body) > LARGE_RESULT_BYTES:
+                self.has_large = True
+            return encoded
         except Exception as error:
             return self.failure_of(error)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
+from penstock.body_files import BodyFile
 from penstock.wire import (
     FAILED_RECALLED,
     Cancel,
@@ -21,6 +22,7 @@ from penstock.wire import (
     Failure,
     FrameReader,
     Head,
+    LargeRun,
     Message,
     Run,
     Stop,
@@ -31,6 +33,7 @@ from penstock.worker.attempts import Invocation, LiveEndpoint
 from penstock.worker.channel import Channel, leave
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import InterruptGuard
+from penstock.worker.large_bodies import load
 from penstock.worker.log_records import REQUEST_IDS
 from penstock.worker.modes import inline
 from penstock.worker.modes.inline import InlineStream
@@ -48,6 +51,9 @@ class WorkerRuntime(Protocol):
 
     def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
         """Run an attempt in a scope and a task of its own, and pass its ``Done`` to ``finish``."""
+
+    async def in_thread(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in a thread, to its end: a cancellation takes effect only then."""
 
     def flush_soon(self) -> None:
         """Flush the channel from the next turn of the loop on, until all is written; then call ``on_flushed``."""
@@ -163,6 +169,8 @@ class Program:
             self._cancel(message.attempt)
         elif type(message) is Credit:
             self._credit(message)
+        elif type(message) is LargeRun:
+            self._run(message.run, self._channel.take_files(message.sizes))
         elif type(message) is Stop:
             self._is_stopping = True
         elif type(message) is Check:
@@ -179,19 +187,29 @@ class Program:
         if problem is not None:
             self._channel.post(Unfit(problem))
 
-    def _run(self, run: Run) -> None:
+    def _run(self, run: Run, files: Sequence[BodyFile | None] = ()) -> None:
         live = self._endpoints[run.endpoint]
         mode = live.mode
         if mode == "inline":
+            if files and not self._load(run, live, files):
+                return
             if self._stream is None and not self._is_backed_up:
                 self._run_inline(run, live)
             else:
                 self._ahead.append(run)
             self._advance()
         elif mode == "task":
-            self._run_task(run, live)
+            self._run_task(run, live, files)
         else:
-            self._run_thread(run, live)
+            self._run_thread(run, live, files)
+
+    def _load(self, run: Run, live: LiveEndpoint, files: Sequence[BodyFile | None]) -> bool:
+        try:
+            load(run, files)
+        except Exception as error:  # too little memory, or a disk that cannot be read
+            self._channel.post_done(Done(run.attempt, 0.0, [live.failure_of(error)] * len(run.works)))
+            return False
+        return True
 
     def _run_inline(self, run: Run, live: LiveEndpoint) -> None:
         if not self._guard.may_begin(run.attempt):
@@ -209,14 +227,22 @@ class Program:
         if not self._flush():
             self._is_backed_up = True
 
-    def _run_task(self, run: Run, live: LiveEndpoint) -> None:
+    def _run_task(self, run: Run, live: LiveEndpoint, files: Sequence[BodyFile | None]) -> None:
         runtime = self._runtime
-        attempt = TaskAttempt(run, live, runtime=runtime.name, new_event=runtime.new_event, send=self._send)
+        attempt = TaskAttempt(
+            run,
+            live,
+            runtime=runtime.name,
+            new_event=runtime.new_event,
+            send=self._send,
+            in_thread=runtime.in_thread,
+            files=files,
+        )
         self._running[run.attempt] = attempt
         runtime.start_task(attempt, self.finish)
 
-    def _run_thread(self, run: Run, live: LiveEndpoint) -> None:
-        attempt = ThreadAttempt(run, live, self._mailbox)
+    def _run_thread(self, run: Run, live: LiveEndpoint, files: Sequence[BodyFile | None]) -> None:
+        attempt = ThreadAttempt(run, live, self._mailbox, files)
         self._running[run.attempt] = attempt
         self._threads.start(attempt, running=len(self._running))
 

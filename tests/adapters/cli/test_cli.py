@@ -70,8 +70,9 @@ def test_the_defaults_of_serve_are_those_of_the_adapter() -> None:
     """They are written out in the options, so that ``--help`` imports no engine; here they are compared."""
     options = {option.name: option for option in command_line.serve.params}
     assert options["drain_timeout"].default == Settings.drain_timeout
-    size = options["max_body"]
-    assert size.type.convert(size.default, size, None) == Settings.max_body
+    for name in ("max_body", "spill_above"):
+        size = options[name]
+        assert size.type.convert(size.default, size, None) == getattr(Settings, name)
 
 
 def test_version_and_help_are_there() -> None:

@@ -177,6 +177,9 @@ class FakeEngine:
 
     call_class: type[FakeCall] = FakeCall
 
+    def bound_bodies(self, most_bytes: int) -> None:
+        """Do nothing: no body waits here."""
+
     def __init__(self, script: Callable[[FakeCall], None] | None = None, registry: Registry | None = None) -> None:
         self.registry = registry or Registry()
         self.refused: list[str] = []

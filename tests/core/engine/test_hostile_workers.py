@@ -6,17 +6,23 @@ import fcntl
 import math
 import os
 import random
+import resource
+import socket
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock.app import App
+from penstock.body_files import BodyFile
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.processes.worker_processes import WorkerProcesses
-from penstock.errors import WorkerLost
+from penstock.errors import HandlerError, WorkerLost
 from penstock.hooks import Submission
 from penstock.hooks.registry import Registry
 from penstock.policies import Timeouts
@@ -24,6 +30,8 @@ from penstock.response import Encoded
 from penstock.socket_buffers import RECEIVE_BYTES
 from penstock.wire import (
     FAILED_RECALLED,
+    GREETING,
+    MAX_FRAME_BYTES,
     SHARED_BYTES,
     WINDOW_BYTES,
     WORD_STARTED,
@@ -33,6 +41,7 @@ from penstock.wire import (
     Failure,
     FrameReader,
     Head,
+    LargeDone,
     Message,
     Ready,
     Run,
@@ -95,10 +104,14 @@ class SocketProcesses(WorkerProcesses):
 class Peer:
     """A worker's end of its real socket, in the hands of the test."""
 
-    def __init__(self, engine: Engine, worker: int) -> None:
-        self.link = engine.links[worker]
+    def __init__(self, bench: Bench, worker: int) -> None:
+        self.link = bench.engine.links[worker]
         self.worker = worker
         self._socket, self._memory, _ = self.link.descriptors
+        with socket.socket(fileno=os.dup(self._socket)) as end:
+            _, (files,), _, _ = socket.recv_fds(end, len(GREETING), 1)
+        self._files = socket.socket(fileno=files)
+        bench.undo.callback(self._files.close)
         self._frames = FrameReader()
         self.held: dict[int, Run] = {}
         os.set_blocking(self._socket, False)
@@ -114,10 +127,15 @@ class Peer:
         """Send messages, or anything else, and let the engine read it."""
         data = b"".join(m if isinstance(m, bytes) else pack(m) for m in messages)
         while data:
-            sent = os.write(self._socket, data)
-            data = data[sent:]
-            for _ in range(-(-sent // RECEIVE_BYTES)):
+            written = os.write(self._socket, data)
+            data = data[written:]
+            for _ in range(0, written, RECEIVE_BYTES):
                 self.link.poll()
+
+    def send_file(self, descriptor: int) -> None:
+        """Send a descriptor where the engine expects the files of large bodies, and close it here."""
+        socket.send_fds(self._files, [b"f"], [descriptor])
+        os.close(descriptor)
 
     def write_word(self, word: int, value: int) -> None:
         """Write to the memory that is shared with the engine."""
@@ -128,6 +146,7 @@ class Bench:
     """An engine with real sockets, and the test as its workers."""
 
     def __init__(self) -> None:
+        self.undo = ExitStack()
         self.reactor = PolledReactor()
         self.engine = Engine(app, self.reactor, "no such target", registry=Registry())
         performer = self.engine.performer
@@ -145,7 +164,7 @@ class Bench:
             self.reactor.turn()
         for worker, link in list(self.engine.links.items()):
             if self.peers.get(link.name) is None or self.peers[link.name].worker != worker:
-                self.peers[link.name] = Peer(self.engine, worker)
+                self.peers[link.name] = Peer(self, worker)
                 self.peers[link.name].send(Ready(0.0, 1))
         self.reactor.turn()
         for peer in self.peers.values():
@@ -161,8 +180,9 @@ class Bench:
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     bench = Bench()
-    yield bench
-    bench.engine.close()
+    with bench.undo:
+        yield bench
+        bench.engine.close()
 
 
 def holder(bench: Bench, call: Call) -> tuple[Peer, int]:
@@ -265,6 +285,136 @@ def test_chunks_beyond_the_window_break_the_protocol(bench: Bench) -> None:
     evil.send(Chunk(attempt, b"x"))
     assert isinstance(call.outcome, WorkerLost)
     assert len(call.take()) == 4
+
+
+SIZE = 5_000
+
+
+def _sealed(size_bytes: int = SIZE) -> int:
+    file = BodyFile.of(bytes(size_bytes))
+    return os.dup(file.fileno())
+
+
+def _unsealed() -> int:
+    file = BodyFile.in_memory()
+    file.write(bytes(SIZE))
+    return os.dup(file.fileno())
+
+
+def _pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(writer)
+    return reader
+
+
+def _on_a_disk() -> int:
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(SIZE))
+        file.flush()
+        return os.dup(file.fileno())
+
+
+FORGED_FILES: dict[str, Callable[[], int]] = {
+    "a file that can be shortened": _unsealed,
+    "a shorter file": lambda: _sealed(SIZE - 1),
+    "a longer file": lambda: _sealed(SIZE + 1),
+    "a file on a disk": _on_a_disk,
+    "a pipe": _pipe,
+    "a folder": lambda: os.open("/", os.O_RDONLY),
+    "a device": lambda: os.open("/dev/zero", os.O_RDONLY),
+}
+
+
+def descriptor_count() -> int:
+    """Return the number of open descriptors of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def large(attempt: int, *sizes: int) -> LargeDone:
+    """Return the announcement of results in files."""
+    return LargeDone(Done(attempt, 0.0, [Encoded(b"") for _ in sizes]), list(sizes))
+
+
+def test_a_result_in_a_file_is_taken(bench: Bench) -> None:
+    """A caller who takes no files gets bytes."""
+    call = bench.submit("echo")
+    worker, attempt = holder(bench, call)
+    worker.send_file(_sealed())
+    worker.send(large(attempt, SIZE))
+    assert call.outcome == Encoded(bytes(SIZE))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has seals")
+@pytest.mark.parametrize("name", FORGED_FILES)
+def test_what_is_no_sealed_file_of_the_size_that_was_announced_breaks_the_protocol(bench: Bench, name: str) -> None:
+    """The worker is killed, the job runs elsewhere, and nothing that it has sent stays open."""
+    call = bench.submit("echo")
+    evil, attempt = holder(bench, call)
+    descriptor = FORGED_FILES[name]()
+    evil.send_file(descriptor)
+    before = descriptor_count()
+    evil.send(large(attempt, SIZE))
+    assert descriptor_count() == before
+    bench.settle()
+    assert evil.link not in bench.engine.links.values()
+    assert call.outcome is None
+    assert holder(bench, call)[0] is not evil
+
+
+FORGED_SIZES: dict[str, Callable[[int], Message]] = {
+    "a file that was not sent": lambda own: large(own, SIZE),
+    "more files than results": lambda own: LargeDone(Done(own, 0.0, [EVIL]), [0, 0]),
+    "fewer files than results": lambda own: LargeDone(Done(own, 0.0, [EVIL]), []),
+    "a size below zero": lambda own: large(own, -1),
+    "a size that no frame may have": lambda own: large(own, MAX_FRAME_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("name", FORGED_SIZES)
+def test_announcing_other_files_than_were_sent_breaks_the_protocol(bench: Bench, name: str) -> None:
+    """The worker is killed, and the job runs elsewhere."""
+    call = bench.submit("echo")
+    evil, attempt = holder(bench, call)
+    evil.send(FORGED_SIZES[name](attempt))
+    bench.settle()
+    assert evil.link not in bench.engine.links.values()
+    assert holder(bench, call)[0] is not evil
+
+
+def test_no_worker_answers_for_another_with_a_file(bench: Bench) -> None:
+    """The file is closed, the forger is killed, and the other worker's job goes on."""
+    call, mine = bench.submit("echo", b"1"), bench.submit("echo", b"2")
+    honest, attempt = holder(bench, call)
+    evil, _ = holder(bench, mine)
+    evil.send_file(_sealed())
+    evil.send(large(attempt, SIZE))
+    bench.settle()
+    assert evil.link not in bench.engine.links.values()
+    assert call.outcome is None
+    honest.send(Done(attempt, 0.0, [Encoded(b"1")]))
+    assert call.outcome == Encoded(b"1")
+
+
+def test_an_engine_without_descriptors_blames_no_worker(bench: Bench) -> None:
+    """The job fails, since its result is lost; the worker stays, and its next result arrives."""
+    call = bench.submit("echo")
+    worker, attempt = holder(bench, call)
+    worker.send_file(_sealed())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        worker.send(large(attempt, SIZE))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert isinstance(call.outcome, HandlerError)
+    assert "no file descriptor" in call.outcome.detail
+    assert worker.link in bench.engine.links.values()
+    worker.send_file(_sealed())
+    again = bench.submit("echo")
+    while holder(bench, again)[0] is not worker:
+        again = bench.submit("echo")
+    worker.send(large(holder(bench, again)[1], SIZE))
+    assert again.outcome == Encoded(bytes(SIZE))
 
 
 def test_a_worker_cannot_have_begun_what_it_was_never_sent(bench: Bench) -> None:

@@ -23,6 +23,8 @@ from tests.e2e.apps.embedding_facts import (
 )
 from tests.e2e.apps.marks import folder
 
+LARGE = bytes(range(256)) * (5 << 12)  # passed on in a file
+
 FLAVOUR = sys.argv[1]
 Job = Callable[[], Awaitable[Any]]
 facts: dict[str, Any] = {}
@@ -90,6 +92,7 @@ async def error_of(job: Job) -> dict[str, Any]:
 async def try_results(engine: Any) -> None:
     facts["square"] = await engine.call("square", {"input": 4.0})
     facts["raw"] = (await engine.call("raw", b"abc")).decode()
+    facts["large"] = await engine.call("raw", LARGE) == LARGE[::-1]
     async with engine.stream("count", {"n": 5}) as chunks:
         facts["count"] = [chunk async for chunk in chunks]
     async with engine.stream("undeclared", {"n": 3}) as chunks:

@@ -22,6 +22,8 @@ from tests.e2e.apps.embedding_facts import (
 )
 from tests.e2e.apps.marks import folder
 
+LARGE = bytes(range(256)) * (5 << 12)  # passed on in a file
+
 facts: dict[str, Any] = {}
 
 
@@ -43,6 +45,7 @@ def error_of(job: Callable[[], Any]) -> dict[str, Any]:
 def try_results(engine: Any) -> None:
     facts["square"] = engine.call("square", {"input": 4.0})
     facts["raw"] = engine.call("raw", b"abc").decode()
+    facts["large"] = engine.call("raw", LARGE) == LARGE[::-1]
     with engine.stream("count", {"n": 5}) as chunks:
         facts["count"] = list(chunks)
     with engine.stream("undeclared", {"n": 3}) as chunks:

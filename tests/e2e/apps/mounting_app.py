@@ -16,6 +16,11 @@ from tests.e2e.apps.marks import mark
 app = App(__name__)
 
 
+@app.endpoint("/echo")
+def echo(body: bytes) -> bytes:
+    return body
+
+
 @app.endpoint("/limited")
 def limited() -> int:
     return 1

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from penstock.body_files import BodyFile, FileMissingError, receive_file, send_file
 from penstock.engine.frame_writer import FrameWriter
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.processes.process_handle import ProcessHandle
@@ -20,13 +21,16 @@ from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog.import_records import ImportRecords
 from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer
 from penstock.wire import (
+    GREETING,
     SHARED_BYTES,
     WORD_INTERRUPT,
     WORD_LOG_KEY,
     WORD_RECALLED,
     WORD_STARTED,
     FrameReader,
+    LargeRun,
     Message,
+    Run,
     ToWorker,
     WireError,
     log_mark,
@@ -100,6 +104,11 @@ class WorkerLink:
             undo.enter_context(theirs)
             self._socket.setblocking(False)
             self._writer = FrameWriter(reactor, self._socket)
+            self._files, their_files = socket.socketpair()
+            undo.enter_context(self._files)
+            self._files.setblocking(False)
+            with their_files:
+                socket.send_fds(self._socket, [GREETING], [their_files.fileno()])
             memory = _shared_memory()
             undo.callback(os.close, memory)
             self._memory = mmap.mmap(memory, SHARED_BYTES)
@@ -180,6 +189,7 @@ class WorkerLink:
         self._reactor.watch_readable(self._socket.fileno(), None)
         self._writer.close()
         self._socket.close()
+        self._files.close()
         self._output.close()
         self.close_descriptors()
         self._words.release()
@@ -190,13 +200,54 @@ class WorkerLink:
     def send(self, message: ToWorker, *, at_once: bool = False) -> None:
         """Send a message, at once or together with the others of this turn of the loop, in one system call."""
         writer = self._writer
-        pack_into(writer.frames, message)
+        try:
+            pack_into(writer.frames, message)
+        except TypeError:  # not every body is bytes
+            assert isinstance(message, Run), "no other message has a body"
+            pack_into(writer.frames, self._with_files_sent(message))
         if writer.is_blocked:
             return
         if at_once or len(writer.frames) >= _FLUSH_AT:
             writer.flush()
         else:
             writer.flush_soon()
+
+    def _with_files_sent(self, run: Run) -> LargeRun:
+        """Send the files of the bodies that are in files; return the message that announces them."""
+        sizes = []
+        for work in run.works:
+            body: bytes | BodyFile = work.body
+            size_bytes = 0
+            if isinstance(body, BodyFile):
+                if send_file(self._files, body):
+                    work.body, size_bytes = b"", len(body)
+                else:  # no room: the worker has not taken the others yet
+                    work.body = body.read_all()
+            sizes.append(size_bytes)
+        return LargeRun(run, sizes)
+
+    def receive_files(self, sizes: list[int]) -> list[BodyFile | None]:
+        """Return the files of bodies that the worker has announced with these sizes; None for each 0.
+
+        A file that this process had no descriptor left for is an empty one.
+
+        Raises
+        ------
+        WireError
+            If it has not sent them, or sent something else.
+        """
+        return [self._receive_file(size_bytes) if size_bytes else None for size_bytes in sizes]
+
+    def _receive_file(self, size_bytes: int) -> BodyFile:
+        try:
+            file = receive_file(self._files, size_bytes)
+        except OSError:
+            return BodyFile(-1)
+        except FileMissingError as error:
+            raise WireError(str(error)) from None
+        if not file.is_trustworthy:
+            raise WireError(f"it has sent something else than a sealed file of {size_bytes} bytes for a body")
+        return file
 
     def poll(self) -> None:
         """Read now, without waiting for the reactor to report the socket readable."""

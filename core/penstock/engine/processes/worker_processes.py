@@ -37,8 +37,8 @@ from penstock.wire import (
 REASON_SECONDS = 1.0
 """The time in which a zygote says how a worker has ended. After that the end counts, and the reason is unknown."""
 
-_DESCRIPTORS_PER_START = 12  # the most that a new zygote and the first worker after it need
-_DESCRIPTORS_PER_WORKER = 4  # that a link keeps open: socket, shared memory, output, pidfd
+_DESCRIPTORS_PER_START = 14  # the most that a new zygote and the first worker after it need
+_DESCRIPTORS_PER_WORKER = 5  # that a link keeps open: two sockets, shared memory, output, pidfd
 
 
 class ProcessEvents(SuspensionEvents, Protocol):

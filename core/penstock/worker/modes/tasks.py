@@ -6,14 +6,16 @@ The code is the same for both loops. The differences between trio and asyncio ar
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
+from penstock.body_files import BodyFile
 from penstock.codec.chunk_stream import ChunkStream
 from penstock.wire import FAILED_HANDLER, WINDOW_BYTES, Chunk, Done, Failure, Head, Run
 from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
+from penstock.worker.large_bodies import close_all, load, set_aside_all
 from penstock.worker.log_records import REQUEST_IDS
 
 # Messages of code written for asyncio that runs under trio: from asyncio itself, sniffio and anyio, trio's run loop.
@@ -61,6 +63,10 @@ class TaskAttempt:
     send:
         Posts a piece of a stream, or nothing, and writes. Returns True if everything posted has been written; otherwise
         ``wake`` is called once it has.
+    in_thread:
+        Calls a function in a thread, with these arguments, and to its end even if the attempt is cancelled.
+    files:
+        The bodies of the run that are in files, as ``Channel.take_files`` returns them.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class TaskAttempt:
         runtime: Literal["trio", "asyncio"],
         new_event: Callable[[], LoopEvent],
         send: Callable[[Head | Chunk | None], bool],
+        in_thread: Callable[..., Awaitable[None]],
+        files: Sequence[BodyFile | None] = (),
     ) -> None:
         self.attempt = run.attempt
         self.deadline = run.deadline
@@ -79,6 +87,8 @@ class TaskAttempt:
         self._runtime = runtime
         self._new_event = new_event
         self._send = send
+        self._in_thread = in_thread
+        self._files = files
         self._scope: Scope | None = None
         self._is_cancelled_early = False
         self._credit = WINDOW_BYTES
@@ -116,13 +126,24 @@ class TaskAttempt:
         began = perf_counter()
         REQUEST_IDS.set(self._invocation.run.request_ids)
         try:
+            if self._files:
+                await self._load()
             results = await self._results()
+            if self._live.has_large:
+                await self._in_thread(set_aside_all, results)
         except BaseException as error:
             if self._cancelled:
                 return self._invocation.cancelled(seconds=perf_counter() - began)
             results = [self._explained(error)] * len(self._invocation.run.works)
         leave_if_forked(results)
         return Done(self.attempt, perf_counter() - began, results)
+
+    async def _load(self) -> None:
+        """Read the bodies that are in files, in a thread: that takes a while."""
+        try:
+            await self._in_thread(load, self._invocation.run, self._files)
+        finally:
+            close_all(self._files)  # if there was no thread
 
     async def _results(self) -> list[JobResult]:
         if self._live.endpoint.batching:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from time import perf_counter
 
+from penstock.body_files import BodyFile
 from penstock.codec.chunk_stream import ChunkStream
 from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Run
 from penstock.worker.attempts import END_OF_STREAM, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
+from penstock.worker.large_bodies import load
 from penstock.worker.log_records import REQUEST_IDS
 
 Delivery = Done | Head | Chunk
@@ -65,10 +67,21 @@ class Mailbox:
 
 
 class ThreadAttempt:
-    """One attempt in a thread. The loop calls ``cancel``, ``credit`` and ``wake``; the thread calls ``run``."""
+    """One attempt in a thread. The loop calls ``cancel``, ``credit`` and ``wake``; the thread calls ``run``.
 
-    def __init__(self, run: Run, live: LiveEndpoint, mailbox: Mailbox) -> None:
+    Parameters
+    ----------
+    run, live:
+        The attempt, and its endpoint.
+    mailbox:
+        Takes what it sends.
+    files:
+        The bodies of the run that are in files, as ``Channel.take_files`` returns them.
+    """
+
+    def __init__(self, run: Run, live: LiveEndpoint, mailbox: Mailbox, files: Sequence[BodyFile | None] = ()) -> None:
         self.attempt = run.attempt
+        self._files = files
         self._invocation = Invocation(run, live, self._is_cancelled)
         self._live = live
         self._mailbox = mailbox
@@ -98,7 +111,12 @@ class ThreadAttempt:
         """Run the attempt, and put its chunks and its ``Done`` into the mailbox."""
         REQUEST_IDS.set(self._invocation.run.request_ids)
         began = perf_counter()
-        answer = self._live.answer(self._invocation)
+        try:
+            if self._files:
+                load(self._invocation.run, self._files)
+            answer = self._live.answer(self._invocation)
+        except Exception as error:  # raised by ``load``: too little memory, or a disk that cannot be read
+            answer = Done(self.attempt, 0.0, [self._live.failure_of(error)] * len(self._invocation.run.works))
         self._mailbox.put(answer if isinstance(answer, Done) else self._stream(answer, began))
 
     def _stream(self, stream: ChunkStream, began: float) -> Done:

@@ -118,6 +118,7 @@ class _WorkerMain:
         engine = socket.socket(fileno=descriptors.engine)
         engine.setblocking(False)
         self._channel = Channel(engine)
+        self._channel.accept_greeting()
         memory = mmap.mmap(descriptors.memory, SHARED_BYTES)
         os.close(descriptors.memory)
         words = memoryview(memory).cast("Q")

@@ -138,6 +138,19 @@ class AsyncioRuntime:
             scope.close()
         finish(done)
 
+    async def in_thread(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in a thread, to its end: a cancellation takes effect only then."""
+        future = self._loop.run_in_executor(None, function, *arguments)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        future.result()
+
     def flush_soon(self) -> None:
         """Write in the next turn of the loop, and then whenever the socket is writable, until all is written."""
         if not self._is_flushing:

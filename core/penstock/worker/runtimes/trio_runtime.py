@@ -109,6 +109,10 @@ class TrioRuntime:
             done = await attempt.run()
         finish(done)
 
+    async def in_thread(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in a thread, to its end."""
+        await trio.to_thread.run_sync(function, *arguments)
+
     def flush_soon(self) -> None:
         """Wake the writing task, unless it is at work already."""
         self._idle_writer.unpark()
