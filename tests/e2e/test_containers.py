@@ -78,7 +78,7 @@ def test_any_user_serves_as_pid_1(served: Contained) -> None:
 
 
 def test_the_root_is_read_only(served: Contained, app: Path) -> None:
-    """A folder that everybody may write to cannot be written: only the temporary ones can."""
+    """Even a folder with all permissions cannot be written: only the temporary ones can."""
     (app.parent / "open").mkdir(mode=0o777)
     (app.parent / "open").chmod(0o777)
     assert served.post_json("/write", {"folder": str(app.parent / "open")}).json() == "EROFS"
