@@ -13,7 +13,7 @@ from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from tests.e2e.watching import wait_running
-from tests.serving import Served, wait_until
+from tests.serving import WAYS, Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -129,6 +129,23 @@ def test_scrapers_that_ask_for_open_metrics_get_it(served: Served) -> None:
     answer = served.get("/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert list(openmetrics_parser.text_string_to_metric_families(answer.body.decode()))
+
+
+def test_load_reports_are_in_responses() -> None:
+    """Whichever way a request takes, its response has the load after it; a stream may still count in its own."""
+    with Served(APP, environment={"PENSTOCK_METRICS_ORCA": "json"}) as served:
+        for headers in WAYS.values():
+            for path, body, jobs in (
+                ("/square", {"input": 2}, {0}),
+                ("/fail", {"input": 2}, {0}),
+                ("/count", {"n": 1}, {0, 1}),
+            ):
+                answer = served.post_json(path, body, headers=headers)
+                form, _, report = answer.headers["endpoint-load-metrics"].partition(" ")
+                assert form == "JSON"
+                assert json.loads(report)["named_metrics"]["jobs"] in jobs
+                assert json.loads(report)["application_utilization"] >= 0
+        assert "endpoint-load-metrics" not in served.get("/livez").headers
 
 
 def test_it_can_be_switched_off() -> None:
