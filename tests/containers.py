@@ -11,12 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.serving import Served, wait_until
+from tests.serving import ROOT, Served, wait_until
 
 UID = 54_321
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -63,12 +63,20 @@ class Contained(Served):
     """
 
     def __init__(
-        self, target: Path, *options: str, temporary: Path | None, open_files: int = 128, ready_timeout: float = 20.0
+        self,
+        target: str | Path,
+        *options: str,
+        temporary: Path | None,
+        open_files: int = 128,
+        environment: Mapping[str, str] | None = None,
+        folder: Path = ROOT,
     ) -> None:
-        environment = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent" if temporary is None else str(temporary)}
-        super().__init__(target, *options, environment=environment, ready_timeout=ready_timeout)
-        folder = "" if temporary is None else str(temporary)
-        self.command = [*NAMESPACES, "sh", "-c", SCRIPT, "container", folder, str(open_files), *self.command]
+        own = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent" if temporary is None else str(temporary)}
+        super().__init__(
+            target, *options, environment={**own, **(environment or {})}, folder=folder, ready_timeout=20.0
+        )
+        mounted = "" if temporary is None else str(temporary)
+        self.command = [*NAMESPACES, "sh", "-c", SCRIPT, "container", mounted, str(open_files), *self.command]
 
     @property
     def init(self) -> int:
