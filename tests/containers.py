@@ -70,10 +70,11 @@ class Contained(Served):
         open_files: int = 128,
         environment: Mapping[str, str] | None = None,
         folder: Path = ROOT,
+        ready_timeout: float | None = 20.0,
     ) -> None:
         own = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent" if temporary is None else str(temporary)}
         super().__init__(
-            target, *options, environment={**own, **(environment or {})}, folder=folder, ready_timeout=20.0
+            target, *options, environment={**own, **(environment or {})}, folder=folder, ready_timeout=ready_timeout
         )
         mounted = "" if temporary is None else str(temporary)
         self.command = [*NAMESPACES, "sh", "-c", SCRIPT, "container", mounted, str(open_files), *self.command]

@@ -137,6 +137,38 @@ def test_sigterm_to_pid_1_drains(app: Path) -> None:
         assert served.survivors() == []
 
 
+SLOW_IMPORT = """
+    # Python imports this module at its start, in each process.
+    import importlib.abc
+    import sys
+    import time
+    from pathlib import Path
+
+
+    class Wait(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name == "gunicorn.arbiter":
+                Path("/dev/shm/importing").touch()
+                time.sleep(60)
+
+
+    sys.meta_path.insert(0, Wait())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_pid_1_that_still_imports_itself_can_be_stopped(app: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """The kernel drops signals that PID 1 does not handle: a stop right after the start would wait for the SIGKILL."""
+    write_app(tmp_path, SLOW_IMPORT, "sitecustomize.py")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    with Contained(app, temporary=None, environment=environment, ready_timeout=None) as served:
+        wait_until(
+            lambda: Path("/proc", str(served.init), "root", "dev", "shm", "importing").exists(),
+            "the import of gunicorn",
+        )
+        assert served.stop(number, timeout=5) == 128 + number
+
+
 def test_too_few_open_files_are_reported(app: Path, tmp_path: Path) -> None:
     """With 64 it serves, and the log says that more are needed, and how to get them."""
     with Contained(app, "--log-format", "json", temporary=tmp_path, open_files=64) as served:
