@@ -214,6 +214,13 @@ def test_the_service_is_confined(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout
 
 
+def test_the_service_does_not_wait_for_what_is_never_sent() -> None:
+    """With Type=notify, systemd would kill a server that sends no notification."""
+    (kind,) = re.findall("^Type=(.*)$", unit("penstock.service"), re.MULTILINE)
+    code = (path.read_text(encoding="utf-8") for path in (ROOT / "adapters").rglob("*.py"))
+    assert kind == "exec" or any("NOTIFY_SOCKET" in text for text in code)
+
+
 # ---- Envoy
 
 
