@@ -137,6 +137,14 @@ def test_sigterm_to_pid_1_drains(app: Path) -> None:
         assert served.survivors() == []
 
 
+def test_several_http_processes_need_no_more(app: Path) -> None:
+    """Their socket has room in /dev/shm too, and PID 1 drains them together with the engine's process."""
+    with Contained(app, "--http-workers", "2", "--log-format", "json", temporary=None) as served:
+        assert [served.post_json("/square", {"input": n}).json() for n in range(8)] == [n * n for n in range(8)]
+        assert served.stop() == 0
+        assert served.survivors() == []
+
+
 SLOW_IMPORT = """
     # Python imports this module at its start, in each process.
     import importlib.abc

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.containers import UID, needs_containers
 from tests.serving import WAYS, Served, write_app
 
 pytestmark = pytest.mark.e2e
@@ -98,3 +101,36 @@ def test_temporary_files_are_the_users_own(served: Served, temporary: Path) -> N
     assert served.post_json("/square", {"input": 2}).status == 200
     entries = list(temporary.iterdir())
     assert [entry.name for entry in entries if stat.S_IMODE(entry.stat().st_mode) & 0o077] == []
+
+
+CONNECTING = """
+import socket, sys
+
+with socket.socket(socket.AF_UNIX) as client:
+    client.settimeout(float(sys.argv[2]))
+    client.connect(sys.argv[1])
+    try:
+        print("closed" if client.recv(1) == b"" else "answered")
+    except ConnectionError:
+        print("closed")
+    except TimeoutError:
+        print("open")
+"""
+AS_ANOTHER_USER = ["setpriv", "--reuid", str(UID), "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+
+
+@needs_containers
+def test_the_engines_socket_turns_other_users_away(tmp_path: Path) -> None:
+    """Even a process that may enter the folder, by a capability, is not served if its user is another."""
+    target = write_app(tmp_path, SOURCE)
+    environment = {"TMPDIR": str(tmp_path)}
+    with Served(target, "--http-workers", "2", environment=environment) as served:
+        (path,) = tmp_path.glob("penstock-*/engine")
+
+        def connect(*prefix: str, seconds: float) -> str:
+            command = [*prefix, sys.executable, "-c", CONNECTING, str(path), str(seconds)]
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+        assert connect(*AS_ANOTHER_USER, seconds=5.0) == "closed"
+        assert connect(seconds=0.1) != "closed"
+        assert served.post_json("/square", {"input": 3}).json() == 9
