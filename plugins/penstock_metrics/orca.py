@@ -27,6 +27,8 @@ REQUEST_HEADER: Final = "endpoint-load-metrics-format"
 _REQUESTED: Final = HeaderNames([REQUEST_HEADER])
 _FORMATS: Final[dict[str, ReportFormat]] = {"text": "text", "json": "json", "bin": "binary", "binary": "binary"}
 WINDOW_SECONDS: Final = 5.0
+# Responses of this time share one report, because making one costs more than all else here.
+REPORT_SECONDS: Final = 0.05
 # In protocol buffers: the number of a field, shifted by three bits, and the type: of a double, or of a nested message.
 _RPS, _EPS, _NAMED, _APPLICATION = (6 << 3) | 1, (7 << 3) | 1, (8 << 3) | 2, (9 << 3) | 1
 
@@ -125,8 +127,8 @@ class PoolLoad:
 class LoadReports:
     """An admission policy that follows each job to its end, and reports the load in its response.
 
-    A stream's header is written before the stream ends, so it has the load at the job's admission; so has the response
-    of a job that another process answers. Any other response has the load at its end.
+    The head of a stream is written before its job ends, so it has the load at the job's admission. Any other response
+    has the load at its job's end.
 
     Parameters
     ----------
@@ -147,6 +149,8 @@ class LoadReports:
         self._ended, self._failed = RollingSum(now), RollingSum(now)
         self._jobs = 0
         self._failures = failure_codes()
+        self._headers: dict[ReportFormat, tuple[str, str]] = {}
+        self._stale_at = now
 
     def report(self) -> LoadReport:
         """Return the load."""
@@ -156,6 +160,17 @@ class LoadReports:
             max(loads, default=0.0), self._ended.per_second(now), self._failed.per_second(now), self._jobs
         )
 
+    def header(self, form: ReportFormat) -> tuple[str, str]:
+        """Return the response header, which may be ``REPORT_SECONDS`` old."""
+        now = self._clock()
+        if now >= self._stale_at:
+            self._headers.clear()
+            self._stale_at = now + REPORT_SECONDS
+        header = self._headers.get(form)
+        if header is None:
+            header = self._headers[form] = self.report().header(form)
+        return header
+
     def policy(self, endpoint: Endpoint) -> Callable[[Submission], Release | None]:
         """Return the policy of one endpoint."""
         share, load = share_of_worker(endpoint), self._pools[endpoint.pool]
@@ -164,10 +179,8 @@ class LoadReports:
             self._jobs += 1
             load.change(share, self._clock())
             form = self._form_for(submission)
-            place = -1
             if form is not None:
-                place = len(submission.response_headers)
-                submission.response_headers.append(self.report().header(form))
+                submission.response_headers.append(self.header(form))
 
             def end(answered: JobAnswered) -> None:
                 self._jobs -= 1
@@ -176,7 +189,7 @@ class LoadReports:
                 self._ended.add(1, now)
                 self._failed.add(answered.code in self._failures, now)
                 if form is not None:
-                    submission.response_headers[place] = self.report().header(form)
+                    submission.response_headers.append(self.header(form))  # it replaces the one above
 
             return end
 

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import parser
 
 from penstock import App, Batching
+from penstock.hooks import JobAnswered, RouteRequest, Submission
 from penstock.testing import Behaviour, MockClock, PluginHarness
 from penstock_metrics import MetricsPlugin, MetricsSettings
 from penstock_metrics.orca import LoadReport, LoadReports, PoolLoad
@@ -41,9 +42,9 @@ def harness(**settings: Any) -> PluginHarness:
     return PluginHarness(app_under_test(), [MetricsPlugin], settings={"metrics": settings})
 
 
-def reported(headers: list[tuple[str, str]]) -> dict[str, Any]:
+def reported(headers: dict[str, str]) -> dict[str, Any]:
     """Return the content of the JSON report among the headers."""
-    (value,) = [value for name, value in headers if name == "endpoint-load-metrics"]
+    value = headers["endpoint-load-metrics"]
     assert value.startswith("JSON ")
     found: dict[str, Any] = json.loads(value.removeprefix("JSON "))
     return found
@@ -69,7 +70,7 @@ def test_text_is_pairs() -> None:
 def test_json_has_the_names_of_the_message() -> None:
     """The fields are those of OrcaLoadReport."""
     expected = {"application_utilization": 0.5, "rps_fractional": 8.25, "eps": 1.5, "named_metrics": {"jobs": 3.0}}
-    assert reported([REPORT.header("json")]) == expected
+    assert reported(dict([REPORT.header("json")])) == expected
 
 
 def test_binary_is_the_serialized_message() -> None:
@@ -107,42 +108,76 @@ def test_utilization_is_an_average_of_the_last_seconds() -> None:
     assert load.workers(clock()) == 0.0
 
 
+class Server:
+    """The policy of an endpoint with two workers, and its clock."""
+
+    def __init__(self) -> None:
+        self.clock = MockClock()
+        app = app_under_test()
+        self.endpoint = app.endpoints[0]
+        self.reports = LoadReports(app, "json", self.clock)
+        self._admit = self.reports.policy(self.endpoint)
+
+    def admit(self) -> Submission:
+        submission = Submission(self.endpoint)
+        release = self._admit(submission)
+        assert release is not None
+        submission.add_release(release)
+        return submission
+
+
+def end(submission: Submission, code: str = "ok") -> None:
+    submission.close(JobAnswered(endpoint="square", request_id="", code=code))
+
+
 def test_waiting_jobs_count() -> None:
     """Above 1, jobs wait: three jobs for two workers are one and a half."""
-    clock = MockClock()
-    app = app_under_test()
-    reports = LoadReports(app, "json", clock)
-    admit = reports.policy(app.endpoints[0])
-    run = harness(orca="json")
+    server = Server()
     for _ in range(3):
-        admit(run.request("square").submission)
-    clock.advance(4.0)
-    assert reports.report().utilization == pytest.approx(1.5)
-    assert reports.report().jobs == 3
+        server.admit()
+    server.clock.advance(4.0)
+    assert server.reports.report().utilization == pytest.approx(1.5)
+    assert server.reports.report().jobs == 3
+
+
+def test_rates_are_of_what_has_ended() -> None:
+    """Errors are those that are the server's fault; a client that has left, or erred, is none."""
+    server = Server()
+    for code in ("ok", "handler-error", "invalid-request", "cancelled", "queue-full"):
+        end(server.admit(), code)
+    server.clock.advance(2.0)
+    assert server.reports.report().requests_per_second == pytest.approx(2.5)
+    assert server.reports.report().errors_per_second == pytest.approx(1.0)
 
 
 def test_a_response_has_the_load_at_its_end() -> None:
-    """The job itself does not count any more; before its end the header has the load at its admission."""
-    run = harness(orca="json")
-    first = run.request("square", behaviour=Behaviour(seconds=2.0))
-    assert reported(first.submission.response_headers)["named_metrics"] == {"jobs": 1.0}
-    run.advance(5.0)
-    assert first.code == "ok"
-    assert reported(first.submission.response_headers)["named_metrics"] == {"jobs": 0.0}
+    """The job itself does not count any more; the head of a stream has the load at its admission."""
+    server = Server()
+    submission = server.admit()
+    assert reported(dict(submission.response_headers))["named_metrics"] == {"jobs": 1.0}
+    server.clock.advance(1.0)
+    end(submission)
+    assert reported(dict(submission.response_headers))["named_metrics"] == {"jobs": 0.0}
 
 
-def test_refused_requests_are_reported_once() -> None:
-    """A refusal carries the load too, and leaves nothing counted behind."""
+def test_a_report_serves_for_a_moment() -> None:
+    """Under load, one is made for many responses; the next one is fresh."""
+    server = Server()
+    first, second = server.admit(), server.admit()
+    assert list(first.response_headers) == list(second.response_headers)
+    server.clock.advance(0.06)
+    assert reported(dict(server.admit().response_headers))["named_metrics"] == {"jobs": 3.0}
+
+
+def test_refused_requests_are_reported_too() -> None:
+    """A refusal carries the load, and leaves nothing counted behind."""
     run = harness(orca="json")
     requests = [run.request("square", behaviour=Behaviour(seconds=1.0)) for _ in range(1010)]
     refused = [request for request in requests if request.code == "queue-full"]
     assert refused
-    assert reported(refused[-1].submission.response_headers)["named_metrics"]["jobs"] >= 1000
+    assert reported(dict(refused[-1].submission.response_headers))
     run.advance(600.0)
-    assert reported(requests[0].submission.response_headers)
-    last = run.request("square")
-    run.advance(1.0)
-    assert reported(last.submission.response_headers)["named_metrics"] == {"jobs": 0.0}
+    assert not [request for request in requests if request.code is None]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +196,8 @@ def test_who_gets_a_report(orca: str, asked: str | None, form: str | None) -> No
     """By default none; a format that is not known counts as not asked."""
     headers = {} if asked is None else {"endpoint-load-metrics-format": asked}
     request = harness(orca=orca).request("square", headers=headers)
-    assert [value.split()[0] for _, value in request.submission.response_headers] == [form] * (form is not None)
+    found = dict(request.submission.response_headers).values()
+    assert [value.split()[0] for value in found] == [form] * (form is not None)
 
 
 # ---- gauges
@@ -200,8 +236,6 @@ def test_gauges_have_the_names_that_were_asked_for() -> None:
     class Engine:
         def status(self) -> dict[str, Any]:
             return status(queued=6, running=2)
-
-    from penstock.hooks import RouteRequest
 
     request = RouteRequest(
         request_id="", method="GET", path="/", header=lambda _: None, query="", address="", principal=None
