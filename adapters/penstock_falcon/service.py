@@ -167,7 +167,10 @@ class Service(ABC, Generic[EngineT]):
 
     def submit_fault(self, _submission: Submission, error: PenstockError) -> AnyCall:
         """Refuse a request in which something is wrong; it has passed its policies already."""
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # the traceback holds this frame, which must not hold the error in return
 
     async def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> RouteResponse:
         """Return the answer of a route."""
