@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import http.server
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -104,12 +105,46 @@ def test_the_address_is_the_clients(proxy: Nginx, server: Served) -> None:
     assert "192.0.2.66" not in json.dumps(line)
 
 
-def test_connections_to_the_server_are_kept(proxy: Nginx, server: Served) -> None:
-    """Clients that open a connection for each request share one between nginx and Penstock."""
-    assert proxy.post("/size", b"x").status == 200
-    before = server.status()["connections"]["open"]
-    assert [proxy.post("/size", b"x").status for _ in range(10)] == [200] * 10
-    assert server.status()["connections"]["open"] <= before
+class KeepingServer(http.server.ThreadingHTTPServer):
+    """A server that keeps connections, and counts them."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), KeepingHandler)
+        self.connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class KeepingHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_connections_to_the_server_are_kept(tmp_path: Path) -> None:
+    """Clients that open a connection for each request share one between nginx and the server."""
+    with KeepingServer() as server, Nginx(tmp_path, [f"{HOST}:{server.server_port}"]) as nginx:
+        assert [nginx.post("/size", b"x").status for _ in range(5)] == [200] * 5
+        assert server.connections == 1
 
 
 def test_operators_routes_are_for_operators(proxy: Nginx) -> None:
