@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from penstock_cli.app_arguments import AppCommand
+from penstock_cli.early_signals import die_of_stop_signals
 from penstock_cli.plugin_commands import PluginGroup
 from penstock_cli.serve_options import VariableOption
 from penstock_cli.sizes import ByteSize
@@ -205,4 +206,5 @@ def main() -> None:
     if sys.platform == "win32":
         print("penstock: Windows is not supported; use Linux, or the Windows Subsystem for Linux.", file=sys.stderr)
         sys.exit(2)
+    die_of_stop_signals()
     cli(prog_name="penstock")

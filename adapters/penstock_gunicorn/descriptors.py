@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import resource
+
+from penstock.hooks import log_event
 
 # Some containers have a hard limit of a billion; programs that loop over all possible descriptors then take minutes.
 MOST_DESCRIPTORS = 1 << 20
@@ -28,5 +32,20 @@ def raise_descriptor_limit() -> int:
 
 
 def most_connections(limit: int, workers: int) -> int:
-    """Return how many connections may be open, so that descriptors are left for ``workers`` workers."""
-    return max(limit - RESERVE - PER_WORKER * workers, int(limit * LEAST_SHARE))
+    """Return how many connections may be open, so that descriptors are left for ``workers`` workers.
+
+    If too few are left for connections, they get a share all the same, and the log says what to set.
+    """
+    connections, least = limit - RESERVE - PER_WORKER * workers, int(limit * LEAST_SHARE)
+    if connections >= least:
+        return connections
+    enough = math.ceil((RESERVE + PER_WORKER * workers) / (1 - LEAST_SHARE))
+    log_event(
+        logging.WARNING,
+        "descriptors-few",
+        f"this process may open {limit} files, too few for {workers} workers and their clients: allow {enough} or more "
+        "(LimitNOFILE in systemd, ulimits in Docker)",
+        limit=limit,
+        enough=enough,
+    )
+    return least

@@ -17,12 +17,16 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the file has a random name, and is un
 def heartbeat_folder() -> str | None:
     """Return the folder for the file, or None for the usual one; if there is none, log what to set and exit.
 
+    A folder that replaces the usual one does so for all temporary files of this process.
+
     Containers are often given a file system that is read-only, and nothing else that can be written than this.
     """
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
         if os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+            # For whatever else this process and its forks put into a temporary folder, such as the engine's socket.
+            tempfile.tempdir = SHARED_MEMORY
             return SHARED_MEMORY
         log_event(
             logging.CRITICAL,

@@ -297,8 +297,16 @@ def _is_plain(name: str) -> bool:
 
 def answer_codes() -> tuple[str, ...]:
     """Return the codes that a job can end with: ``ok`` and the codes of all errors, those of plug-ins included."""
-    errors: list[type[PenstockError]] = [PenstockError, *_subclasses(PenstockError)]
-    return ("ok", *sorted({error.code for error in errors if not issubclass(error, DeclarationError)}))
+    return ("ok", *sorted({error.code for error in _all_errors() if not issubclass(error, DeclarationError)}))
+
+
+def failure_codes() -> frozenset[str]:
+    """Return the codes of errors whose status is 500 or above."""
+    return frozenset(error.code for error in _all_errors() if error.status >= 500)
+
+
+def _all_errors() -> list[type[PenstockError]]:
+    return [PenstockError, *_subclasses(PenstockError)]
 
 
 def _subclasses(kind: type[PenstockError]) -> Iterator[type[PenstockError]]:

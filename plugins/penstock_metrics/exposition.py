@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol, TypeAlias
@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from penstock.hooks import App, RouteRequest, RouteResponse
 from penstock_metrics.counts import OTHER, Counts, Histogram
+from penstock_metrics.utilization import utilization_by_pool
 
 WORKER_STATES: Final = ("starting", "ready", "busy", "draining", "stopped", "restarting")
 LONGEST_ACCEPT: Final = 1000
@@ -53,10 +54,14 @@ class Exposition:
         The app that is served.
     with_process:
         True to add the metrics of the operating system and the interpreter about this process.
+    extra_gauges:
+        The source of each additional gauge, by the gauge's name; see ``MetricsSettings``.
     """
 
-    def __init__(self, counts: Counts, app: App, *, with_process: bool) -> None:
-        self._collector = CountsCollector(counts, app)
+    def __init__(
+        self, counts: Counts, app: App, *, with_process: bool, extra_gauges: Mapping[str, str] | None = None
+    ) -> None:
+        self._collector = CountsCollector(counts, app, extra_gauges or {})
         # A separate registry: two engines in a process must not expose each other's numbers.
         self._registry = CollectorRegistry()
         self._registry.register(self._collector)
@@ -91,6 +96,7 @@ class CountsCollector(Collector):
 
     counts: Counts
     app: App
+    extra_gauges: Mapping[str, str] = field(default_factory=dict)
     status: dict[str, Any] | None = None
     build: dict[str, str] = field(
         default_factory=lambda: {"version": version("penstock"), "python": platform.python_version()}
@@ -238,6 +244,20 @@ class CountsCollector(Collector):
         yield _gauge("penstock_workers", "Workers by state", ("pool", "state"), _worker_states(status["pools"]))
         yield _gauge("penstock_ready", "1 if /readyz returns 200, else 0", (), [((), status["ready"])])
         yield _gauge("penstock_draining", "1 if the server is shutting down, else 0", (), [((), status["draining"])])
+        utilization = utilization_by_pool(self.app, status)
+        yield _gauge(
+            "penstock_utilization",
+            "Jobs that wait or run, in relation to the number that can run at a time",
+            ("pool",),
+            (((name,), value) for name, value in utilization.items()),
+        )
+        whole = {
+            "queued_jobs": sum(lane["queued"] for _, lane in endpoints),
+            "running_jobs": sum(lane["running"] for _, lane in endpoints),
+            "utilization": max(utilization.values(), default=0.0),
+        }
+        for name, source in self.extra_gauges.items():
+            yield _gauge(name, f"The server's {source.replace('_', ' ')}", (), [((), whole[source])])
 
 
 def _worker_states(pools: dict[str, Any]) -> Iterator[tuple[Labels, float]]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
 
 from penstock.errors import PluginError
-from penstock.hooks import App, PluginSettings, Record, Route, hookimpl
+from penstock.hooks import App, Endpoint, PluginSettings, Record, Release, Route, Submission, hookimpl
 from penstock_metrics.counts import Counts
+from penstock_metrics.orca import LoadReports
 
 SECONDS_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
 )
 MOST_BUCKETS: Final = 100
+GaugeSource: TypeAlias = Literal["queued_jobs", "running_jobs", "utilization"]
+_GAUGE_NAME: Final = re.compile("[a-zA-Z_:][a-zA-Z0-9_:]{0,99}")
+OWN_PREFIXES: Final = ("penstock_", "process_", "python_")
 
 
 class MetricsSettings(PluginSettings, frozen=True, kw_only=True):
@@ -29,11 +36,19 @@ class MetricsSettings(PluginSettings, frozen=True, kw_only=True):
         The upper bounds of the histograms of durations, in seconds, ascending.
     process:
         True to expose the metrics of the server's own process: memory, CPU time, open files and garbage collection.
+    gauges:
+        Additional gauges without labels, for programs that look for a name of their own: the whole server's number of
+        queued or running jobs, or the highest utilization of a pool, by the gauge's name.
+    orca:
+        The load report in the headers of responses: ``"off"``; ``"asked"``, for requests that ask for it with
+        ``endpoint-load-metrics-format``; or a format, for all.
     """
 
     path: str = "/metrics"
     buckets: tuple[float, ...] = SECONDS_BUCKETS
     process: bool = True
+    gauges: dict[str, GaugeSource] = msgspec.field(default_factory=dict)
+    orca: Literal["off", "asked", "text", "json", "binary"] = "off"
 
     def __post_init__(self) -> None:
         """Reject settings with which the metrics would be unreachable or useless."""
@@ -45,6 +60,12 @@ class MetricsSettings(PluginSettings, frozen=True, kw_only=True):
             raise ValueError("buckets: each must be a finite number of seconds above 0; +Inf is added automatically")
         if any(low >= high for low, high in itertools.pairwise(self.buckets)):
             raise ValueError("buckets: each must be above the one before it")
+        for name in self.gauges:
+            if not _GAUGE_NAME.fullmatch(name) or name.startswith(OWN_PREFIXES):
+                raise ValueError(
+                    f"gauges: {name!r} is not a name for a gauge; use letters, digits, '_' and ':', and another "
+                    f"beginning than {', '.join(OWN_PREFIXES)}"
+                )
 
 
 class MetricsPlugin:
@@ -62,6 +83,7 @@ class MetricsPlugin:
     def __init__(self, settings: MetricsSettings) -> None:
         self._settings = settings
         self._counts: Counts | None = None
+        self._reports: LoadReports | None = None
 
     def check(self, app: App) -> None:
         """Check that the route does not hide an endpoint.
@@ -89,10 +111,23 @@ class MetricsPlugin:
         return self._counts_of(app).observers()
 
     @hookimpl
+    def penstock_admission_policy(
+        self, endpoint: Endpoint | Route, app: App
+    ) -> Callable[[Submission], Release | None] | None:
+        """Add load reports to the responses of endpoints, if they are switched on."""
+        orca = self._settings.orca
+        if orca == "off" or isinstance(endpoint, Route):
+            return None
+        if self._reports is None:
+            self._reports = LoadReports(app, None if orca == "asked" else orca)
+        return self._reports.policy(endpoint)
+
+    @hookimpl
     def penstock_routes(self, app: App) -> list[Route]:
         """Add the metrics route."""
         # Imported here because it loads prometheus_client, which commands such as `penstock check` do not need.
         from penstock_metrics.exposition import Exposition  # noqa: PLC0415 - see above
 
-        exposition = Exposition(self._counts_of(app), app, with_process=self._settings.process)
+        settings = self._settings
+        exposition = Exposition(self._counts_of(app), app, with_process=settings.process, extra_gauges=settings.gauges)
         return [Route(path=self._settings.path, name="metrics", handler=exposition.answer)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import pytest
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
+from penstock_metrics.orca import REPORT_SECONDS
 from tests.e2e.watching import wait_running
-from tests.serving import Served, wait_until
+from tests.serving import WAYS, Served, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -129,6 +132,35 @@ def test_scrapers_that_ask_for_open_metrics_get_it(served: Served) -> None:
     answer = served.get("/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert list(openmetrics_parser.text_string_to_metric_families(answer.body.decode()))
+
+
+def answered_at_once(served: Served, path: str, value: object, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    """Send a request in one piece on a connection that has served another, as the direct way needs it."""
+    body = json.dumps(value).encode()
+    lines = {"Host": "test", "Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+    head = "".join(f"{name}: {text}\r\n" for name, text in lines.items())
+    with served.connect() as client:
+        for _ in range(2):
+            time.sleep(REPORT_SECONDS)  # the request's first report is not the last one of the request before
+            client.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            response.read()
+    return response
+
+
+@pytest.mark.parametrize("options", [(), ("--http-workers", "2")], ids=["one process", "two processes"])
+def test_load_reports_are_in_responses(options: tuple[str, ...]) -> None:
+    """Whichever way a request takes, its response has the load at its end, when it does not count any more."""
+    with Served(APP, *options, environment={"PENSTOCK_METRICS_ORCA": "json"}) as served:
+        for headers in WAYS.values():
+            for path, value in (("/sleep", {"seconds": 0.06}), ("/count", {"n": 1}), ("/fail", {"input": 2})):
+                response = answered_at_once(served, path, value, headers)
+                form, _, report = response.headers["endpoint-load-metrics"].partition(" ")
+                assert form == "JSON"
+                assert path != "/sleep" or json.loads(report)["named_metrics"] == {"jobs": 0.0}
+                assert response.headers.get_all("endpoint-load-metrics") == [f"{form} {report}"]
+        assert "endpoint-load-metrics" not in served.get("/livez").headers
 
 
 def test_it_can_be_switched_off() -> None:

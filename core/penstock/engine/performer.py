@@ -194,12 +194,12 @@ class Performer:
     def _answer(self, command: do.Answer) -> None:
         call = command.job
         assert type(call) is Call
-        call.close()
         if call.admitted:  # a refusal is reported by the submitter
             if isinstance(call.outcome, PenstockError):
                 log_failure(call, call.outcome)
             if call.submission.has_releases or self._observers.see_answers:
                 self._observers.job_answered(call)
+        call.close()  # last, since the response may be written now: a release may still have added to its headers
 
     def _start_worker(self, command: do.StartWorker) -> None:
         pool = self._app.pools[command.pool]

@@ -90,7 +90,7 @@ def penstock_admission_policy(endpoint: Endpoint, app: App) -> Callable[[Submiss
     -------
     A callable that takes the submission, and raises a ``PenstockError`` to refuse it: ``RateLimited``, ``CircuitOpen``.
     It may return a callable, which is called exactly once with a ``JobAnswered``, when the job has ended or another
-    policy has refused it. Or None.
+    policy has refused it. It may still add headers to the response, unless that is a stream, which has begun. Or None.
     """
 
 

@@ -19,6 +19,15 @@ def test_workers_have_their_descriptors(limit: int, workers: int, connections: i
     assert most_connections(limit, workers) == connections
 
 
+def test_a_limit_that_is_too_low_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """The line names the lowest limit that is not reported."""
+    most_connections(64, 1)
+    assert "allow 107 or more" in caplog.text
+    caplog.clear()
+    most_connections(107, 1)
+    assert not caplog.text
+
+
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
     """A process with a low soft limit gets its hard one."""
     program = (

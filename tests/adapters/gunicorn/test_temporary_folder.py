@@ -26,12 +26,14 @@ def nothing_writable(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError("No usable temporary directory found")
 
     monkeypatch.setattr(tempfile, "gettempdir", fail)
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 @pytest.mark.usefixtures("nothing_writable")
 def test_shared_memory_replaces_the_temporary_folder() -> None:
-    """If no temporary folder can be written, the heartbeat's file is in shared memory."""
+    """If no temporary folder can be written, the heartbeat's file is in shared memory, and so is any other."""
     assert heartbeat_folder() == temporary_folder.SHARED_MEMORY
+    assert tempfile.tempdir == temporary_folder.SHARED_MEMORY
 
 
 @pytest.mark.usefixtures("nothing_writable")
