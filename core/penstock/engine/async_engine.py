@@ -30,7 +30,7 @@ def create_engine(
     app:
         The app to serve. The workers import its module again, so they must be able to find it.
     reactor:
-        The loop to run on. Default: the running asyncio loop.
+        The loop to run on. Default: the running one, asyncio's or trio's.
     target:
         Where the workers find the app, such as ``module:attr``. Default: derived from the app.
     registry:
@@ -39,12 +39,12 @@ def create_engine(
     Raises
     ------
     EngineError
-        If the target cannot be derived from the app.
+        If the target cannot be derived from the app, or if no loop is running.
     PluginError
         If a plug-in does not fit, or its settings are wrong.
     """
     if reactor is None:
-        reactor = AsyncioReactor()
+        reactor = _running_reactor()
     return Engine(app, reactor, target if target is not None else loader.target_of(app), registry=registry)
 
 
@@ -96,7 +96,7 @@ def _trio_reactor() -> Reactor:
             return TrioReactor()
         except RuntimeError:
             pass
-    raise EngineError("open_engine() needs a running asyncio or trio program; elsewhere use start_engine()")
+    raise EngineError("the engine needs a running asyncio or trio program; elsewhere use start_engine()")
 
 
 class _Latch:
