@@ -219,7 +219,6 @@ def test_a_client_that_does_not_read_loses_its_connection(
 
 def test_a_response_that_never_begins_ends_its_job(application: Any, engine: TrioEngine) -> None:
     """Falcon closes no stream that it has not begun to read, so the end of the request does."""
-
     engine.script = begin
 
     async def test() -> None:
