@@ -6,10 +6,11 @@ import asyncio
 import dataclasses
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from typing import Any
 
 from penstock.app import App, Endpoint, loader
+from penstock.app.shipping import Ship, ShippedApp
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -49,20 +50,40 @@ def create_engine(
 
 
 @asynccontextmanager
-async def open_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> AsyncIterator[AsyncEngine]:
+async def open_engine(
+    app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT, ship: Ship = "import"
+) -> AsyncIterator[AsyncEngine]:
     """Run an engine in the running asyncio or trio program.
 
     The block is entered when every pool is ready; at its end the engine drains for at most ``drain_timeout`` seconds.
 
+    Parameters
+    ----------
+    app:
+        The app to serve.
+    drain_timeout:
+        Seconds that the end of the block waits for admitted jobs.
+    ship:
+        The way in which the app gets to the workers: ``"import"`` has them import its module; ``"pickle"`` sends it by
+        value, for an app that was defined at a prompt, in a notebook or in a function. It needs cloudpickle.
+
     Raises
     ------
     EngineError
-        If a pool cannot be started: with the worker's traceback.
+        If a pool cannot be started: with the worker's traceback. Or if the app cannot be pickled.
     """
     loader.stop_if_loading(app)
     reactor = _running_reactor()
+    with ExitStack() as at_end:
+        target = at_end.enter_context(closing(ShippedApp(app))).target if ship == "pickle" else None
+        async with _running(create_engine(app, reactor, target=target), drain_timeout) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def _running(engine: Engine, drain_timeout: float) -> AsyncIterator[AsyncEngine]:
+    reactor = engine.reactor
     ready = _Latch(reactor)
-    engine = create_engine(app, reactor)
     engine.on_pools_failed = lambda _error: ready.open()
     engine.on_readiness = ready.open
     try:
