@@ -18,7 +18,6 @@ A terminal sends SIGINT to every process of its group. Only the master acts on i
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -39,6 +38,7 @@ from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import Engine, flush_log
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.direct_protocol import DirectProtocol
+from penstock_gunicorn.garbage import calm_garbage_collector
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
 
@@ -48,6 +48,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, RETIRE)
 
 # On this exit code the arbiter stops the whole server, as it does on Arbiter.APP_LOAD_ERROR.
 EXIT_NOT_STARTED: int = Arbiter.WORKER_BOOT_ERROR
+EXIT_DISAGREES = 1
 HEARTBEAT = 1.0
 # Importing an app may take long, and there is no heartbeat meanwhile: it comes from the event loop.
 LOAD_LIMIT = 600.0
@@ -67,9 +68,6 @@ EXIT_LIMIT = 1.0
 LAST_LINES = 0.5
 POLL_INTERVAL = 0.01
 BODY_WAIT_MARGIN = 5
-# The first threshold is above the number of objects that a few hundred requests in flight hold, so that requests
-# starting and ending do not trigger a collection.
-GARBAGE_THRESHOLDS = (20_000, 5, 5)
 
 
 @dataclass(frozen=True)
@@ -153,6 +151,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; the server stops: {summary}")
         self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool failed to start"))
 
+    def _disagrees(self, reason: str) -> None:
+        """End: the app has changed since the engine has loaded it. The master starts this process again."""
+        log_event(logging.ERROR, "app-changed", reason)
+        self._end(Ending(0.0, exit_code=EXIT_DISAGREES, why=reason))
+
     # ---- loading
 
     def load_wsgi(self) -> None:
@@ -171,6 +174,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.asgi.penstock.on_pools_failed = self._pools_failed
         self.asgi.penstock.on_shutdown = self._shut_down
         self.asgi.penstock.host_status = self._status
+        self.asgi.penstock.on_disagreement = self._disagrees
 
     # ---- running
 
@@ -228,8 +232,17 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             log_event(logging.CRITICAL, "app-failed", "the app did not start", traceback=str(error))
             self.lifespan = None
             return False
-        _calm_garbage_collector()
+        if self.app.engine_path:
+            await self._wait_for_engine()
+        calm_garbage_collector()
         return True
+
+    async def _wait_for_engine(self) -> None:
+        """Wait until the engine's process has loaded the app, or a stop is asked for."""
+        waits = [self.loop.create_task(wait()) for wait in (self.asgi.penstock.connected, self._woken.wait)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _listen(self) -> None:
         for listener in self.sockets:
@@ -309,17 +322,6 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self._close_engine()
         for connection in list(self.connections):
             connection.abort()
-
-
-def _calm_garbage_collector() -> None:
-    """Exclude all objects left by the imports from garbage collection, and collect the others less often.
-
-    Neither requests nor closed connections leave reference cycles, so there is little to collect. With the default
-    thresholds a busy server spends a tenth of its time on it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
