@@ -7,6 +7,7 @@ name of a module that both can import.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import pickle
@@ -17,7 +18,7 @@ from types import FunctionType
 from typing import Any, Literal, TypeAlias
 
 from penstock.app.app import App
-from penstock.app.endpoints import Endpoint
+from penstock.app.endpoints import Endpoint, Pool
 from penstock.app.value_pickling import value_dumps
 from penstock.errors import EngineError
 
@@ -27,6 +28,7 @@ PREFIX = "pickle:"
 """In front of the path of a shipment, in a target."""
 
 _APP_OPTIONS = ("nan", "start_method", "start_timeout")
+_POOL_FACTS = tuple(field.name for field in dataclasses.fields(Pool) if field.name != "endpoints")
 _ENDPOINT_OPTIONS = tuple(name for name in inspect.signature(App.endpoint).parameters if name != "self")
 
 
@@ -73,6 +75,8 @@ def unpack(target: str) -> App:
         for function, resolved in hints:
             function.__annotations__ = resolved
         app.endpoint(**options)(handler)
+    for name, facts in shipment["pools"].items():
+        app.pools[name] = dataclasses.replace(app.pools[name], **facts)
     app.source_files = shipment["source_files"]  # they were read where the app was declared
     return app
 
@@ -93,6 +97,8 @@ def _pickled(app: App) -> bytes:
         "options": {name: getattr(app, name) for name in _APP_OPTIONS},
         "source_files": app.source_files,
         "endpoints": [_declaration(endpoint) for endpoint in app.endpoints],
+        # Endpoints imply their pools, but not all that was declared about these.
+        "pools": {name: {fact: getattr(pool, fact) for fact in _POOL_FACTS} for name, pool in app.pools.items()},
     }
     try:
         return dumps(shipment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import threading
@@ -60,6 +61,14 @@ def test_both_ends_have_the_same_declarations() -> None:
     assert repr(copy.pools) == repr(app.pools)
     assert (copy.nan, copy.start_method, copy.start_timeout) == ("null", "fresh", 7.0)
     assert copy.endpoints[0].handler(2.0) == 12.0
+
+
+def test_pools_are_shipped_as_they_are() -> None:
+    """With everything that was declared about them besides their endpoints."""
+    app = make_app()
+    app.pools["counting"] = dataclasses.replace(app.pools["counting"], workers=7, devices=("c",))
+    pool = shipped(app).pools["counting"]
+    assert (pool.workers, pool.devices, [endpoint.name for endpoint in pool.endpoints]) == (7, ("c",), ["count"])
 
 
 def test_the_loader_reads_it_as_often_as_there_are_workers() -> None:
