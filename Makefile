@@ -2,6 +2,7 @@
 #
 #   make serve                 serve the main example on http://127.0.0.1:8000
 #   make test                  run the whole test suite
+#   make test-all              run everything, the thorough tests too
 #   make test PYTHON=python3.13 VENV=.venv313
 #   make lint                  run the linters, the type checker and bench-check
 #   make soak STEPS=10000000 SEED=7    run the simulation for longer, and pass bodies of 256 MB
@@ -28,7 +29,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETUP := setup.cfg pyproject.toml requirements/runtime.txt
 
-.PHONY: serve test lint format soak bench bench-quick bench-check study docs clean
+.PHONY: serve test test-all lint format soak bench bench-quick bench-check study docs clean
 .DEFAULT_GOAL := test
 
 # `exec`, so that Ctrl-C and SIGTERM reach the server directly and not a shell.
@@ -37,6 +38,9 @@ serve: $(VENV)/.for-serve
 
 test: $(VENV)/.for-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+
+test-all: $(VENV)/.for-test
+	$(BIN)/python -m pytest -m '' -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.for-test
 	$(BIN)/ruff check
@@ -67,6 +71,7 @@ study: $(VENV)/.for-study
 
 docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_state_diagrams.py
+	$(BIN)/python docs/make_server_table.py
 
 clean:
 	rm -rf $(VENV) build dist core/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

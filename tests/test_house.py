@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import make_state_diagrams
+from docs import make_server_table, make_state_diagrams
 from tests.serving import ROOT
 
 SOURCE_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
@@ -238,6 +238,12 @@ def test_the_state_diagrams_are_those_of_the_tables() -> None:
     """The diagrams in the design page are generated from the scheduler's tables: ``make docs`` updates them."""
     page = make_state_diagrams.PAGE.read_text(encoding="utf-8")
     assert make_state_diagrams.with_diagrams(page) == page
+
+
+def test_the_table_of_servers_is_what_the_tests_have_found() -> None:
+    """`make docs` would not change it. That the findings are true is checked by tests/e2e/test_servers.py."""
+    page = make_server_table.PAGE.read_text(encoding="utf-8")
+    assert make_server_table.with_table(page, make_server_table.read_findings()) == page
 
 
 def test_the_readme_names_commands_that_exist() -> None:

@@ -37,7 +37,7 @@ class StreamBody(Generic[WatchedCallT]):
 
     finished: ClassVar[type[BaseException]]
     """Ends the iteration after a whole stream."""
-    cut_short: ClassVar[type[BaseException]]
+    cut_short: type[BaseException]
     """Ends the response so that the server closes the connection without a clean end."""
 
     def __init__(

@@ -45,12 +45,13 @@ from penstock.policies import Backoff, Batching, Recycle, Retries, RetryBudget, 
 from penstock.response import Response
 
 if TYPE_CHECKING:  # for type checkers only: a worker imports this package, and must not load the engine
-    from penstock.engine import Engine, open_engine, start_engine
+    from penstock.engine import AsyncEngine, Engine, ThreadedEngine, open_engine, start_engine
 
 __version__ = "0.1.0"
 
 __all__ = [
     "App",
+    "AsyncEngine",
     "Backoff",
     "Batching",
     "Cancelled",
@@ -82,6 +83,7 @@ __all__ = [
     "Retries",
     "RetryBudget",
     "Retryable",
+    "ThreadedEngine",
     "Timeouts",
     "TotalTimeout",
     "Unauthorized",
@@ -94,7 +96,7 @@ __all__ = [
     "start_engine",
 ]
 
-_ENGINE_NAMES = frozenset({"Engine", "open_engine", "start_engine"})
+_ENGINE_NAMES = frozenset({"AsyncEngine", "Engine", "ThreadedEngine", "open_engine", "start_engine"})
 
 
 def __getattr__(name: str) -> Any:

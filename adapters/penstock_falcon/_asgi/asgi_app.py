@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import falcon.asgi
 
@@ -15,10 +16,13 @@ from penstock_falcon._asgi.asgi_scope import normalized
 from penstock_falcon._asgi.asgi_service import AsgiService, Lifespan
 from penstock_falcon._asgi.asgi_transport import AsgiTransport
 from penstock_falcon._asgi.direct_endpoint import DirectEndpoint
+from penstock_falcon._asgi.server_loop import is_on_asyncio
 from penstock_falcon._asgi.shared_service import SharedService
 from penstock_falcon.exact_router import ExactRouter
 from penstock_falcon.mounting import Mount
 from penstock_falcon.service import Settings
+
+Serve: TypeAlias = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class AsgiApplication(falcon.asgi.App[Any, Any]):
@@ -42,6 +46,7 @@ class AsgiApplication(falcon.asgi.App[Any, Any]):
         self.direct_endpoints = {}
         super().__init__(request_type=Request, middleware=[Lifespan(service)], router=ExactRouter())
         self.penstock = service
+        self._serve: Serve | None = None
 
     async def __call__(  # type: ignore[override] # Falcon's own signature differs from its base class's
         self, scope: dict[str, Any], receive: Any, send: Any
@@ -50,7 +55,16 @@ class AsgiApplication(falcon.asgi.App[Any, Any]):
         if scope["type"] == "http":
             receive = BodyOnDemand(receive)
             scope = normalized(scope)
-        await super().__call__(scope, receive, send)
+        await (self._serve or self._choose_loop())(scope, receive, send)
+
+    def _choose_loop(self) -> Serve:
+        """Return how to serve on the running loop. Like its engine, an application is used on one kind of loop only."""
+        self._serve = super().__call__
+        if not is_on_asyncio():
+            from penstock_falcon._asgi.trio_loop import serve_on_trio  # noqa: PLC0415 - only on trio
+
+            self._serve = partial(serve_on_trio, self._serve)
+        return self._serve
 
 
 def asgi(

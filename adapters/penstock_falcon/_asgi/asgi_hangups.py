@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from penstock.errors import PenstockError
 from penstock.hosting import Call, Encoded
 from penstock_falcon._asgi.asgi_requests import Receive
 from penstock_falcon._asgi.server_connection import ServerConnection
+from penstock_falcon._asgi.server_loop import LoopHandle, running_loop
 from penstock_falcon.hangups import GIVEN_UP, GONE
 
 # Most jobs end sooner, and are never listened for. A client that leaves earlier is still reported to a late listener.
@@ -33,7 +32,7 @@ class HangupWatch:
         self._young.add(watched)
         if not self._is_ticking:
             self._is_ticking = True
-            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._tick)
+            running_loop().call_later(PATIENCE_SECONDS, self._tick)
 
     def discard(self, watched: AsgiWatchedCall) -> None:
         """Remove a call that has ended."""
@@ -46,7 +45,7 @@ class HangupWatch:
         self._old, self._young = self._young, set()
         self._is_ticking = bool(self._old)
         if self._is_ticking:
-            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._tick)
+            running_loop().call_later(PATIENCE_SECONDS, self._tick)
 
 
 class AsgiWatchedCall:
@@ -74,7 +73,7 @@ class AsgiWatchedCall:
         self.connection = connection
         self.wait = call.wait
         self._receive = receive
-        self._task: asyncio.Task[None] | None = None
+        self._task: LoopHandle | None = None
         self._watch = watch
         if receive is not None:
             watch.add(self)
@@ -82,7 +81,7 @@ class AsgiWatchedCall:
     def listen(self) -> None:
         """Start to listen for the client's disconnection."""
         assert self._receive is not None, "only a call with a receive is added to the watch"
-        self._task = asyncio.get_running_loop().create_task(self._listen(self._receive))
+        self._task = running_loop().create_task(self._listen(self._receive))
 
     async def _listen(self, receive: Receive) -> None:
         # A trailing empty piece of the body may still be unread.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from penstock import App
 from penstock.hosting import Engine, create_engine
+from penstock_falcon._asgi.server_loop import LoopWaiter, running_loop
 from penstock_falcon.service import Service, Settings
 
 # A drain ends at its own deadline; the margin is for an engine that does not report the end.
@@ -24,7 +24,8 @@ class AsgiService(Service[Engine]):
 
     def __init__(self, app: App, engine: Engine | None, settings: Settings) -> None:
         super().__init__(app, engine, settings, engine.registry if engine is not None else None)
-        self._drained = asyncio.Event()
+        self._is_drained = False
+        self._end: LoopWaiter | None = None
         self._drain_has_begun = False
 
     def start(self) -> Engine:
@@ -43,18 +44,29 @@ class AsgiService(Service[Engine]):
         """Stop accepting work; admitted work has ``drain_timeout`` seconds. Harmless when repeated."""
         if self.engine is not None and not self._drain_has_begun:
             self._drain_has_begun = True
-            self.engine.drain(self.settings.drain_timeout, self._drained.set, who="the server")
+            self.engine.drain(self.settings.drain_timeout, self._on_drained, who="the server")
+
+    def _on_drained(self) -> None:
+        self._is_drained = True
+        self._end_wait()
+
+    def _end_wait(self) -> None:
+        if self._end is not None and not self._end.done():
+            self._end.set_result(None)
 
     async def stop(self) -> None:
         """Drain and close the engine, unless the user passed it."""
         if self.engine is None or not self.is_ours:
             return
         self.begin_drain()
+        loop = running_loop()
+        self._end = loop.create_future()
+        timer = loop.call_later(self.settings.drain_timeout + DRAIN_MARGIN_SECONDS, self._end_wait)
         try:
-            await asyncio.wait_for(self._drained.wait(), self.settings.drain_timeout + DRAIN_MARGIN_SECONDS)
-        except TimeoutError:
-            pass
+            if not self._is_drained:
+                await self._end
         finally:
+            timer.cancel()
             self.engine.close()
 
     @property

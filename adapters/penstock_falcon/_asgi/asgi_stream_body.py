@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from penstock.errors import PenstockError
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall
+from penstock_falcon._asgi.server_loop import LoopHandle, LoopWaiter, current_task, is_on_asyncio, running_loop
+from penstock_falcon._asgi.server_task import TrioStreamCutShort
 from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import KEEP_ALIVE_SECONDS, Framing
 from penstock_falcon.stream_body import StreamBody
@@ -32,7 +34,7 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
     """
 
     finished = StopAsyncIteration
-    cut_short = AsgiStreamCutShort
+    cut_short: type[BaseException] = AsgiStreamCutShort
 
     def __init__(
         self,
@@ -46,18 +48,20 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
     ) -> None:
         super().__init__(watched, chunks, framing, annotation=annotation, debug=debug, on_close=on_close)
         self._call = watched.call
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._loop = running_loop()
+        if not is_on_asyncio():
+            self.cut_short = TrioStreamCutShort
+        self._task = current_task()
         if self._task is not None:
             self._task.add_done_callback(self._on_task_done)
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: LoopWaiter | None = None
         self._since = self._loop.time()
         """The time at which the current wait, or the current write, began."""
         idle = self._call.timeouts.idle
         # The engine applies the same limit, with a better message. This one is for what the engine no longer sees.
         self._write_limit = math.inf if idle is None else idle + LAST_WRITE_SECONDS
         self._wait_limit = KEEP_ALIVE_SECONDS if framing.keep_alive else math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: LoopHandle | None = None
         self._arm()
         self._call.on_progress = self._on_progress
         if watched.connection is not None:
@@ -86,7 +90,7 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
             self._task.remove_done_callback(self._on_task_done)
         self._release()
 
-    def _on_task_done(self, _task: asyncio.Task[object]) -> None:
+    def _on_task_done(self, _task: object) -> None:
         """Release everything: the task has ended before Falcon began the response, so that nothing else would."""
         self._release()
 

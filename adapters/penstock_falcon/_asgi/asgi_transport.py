@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -18,6 +17,7 @@ from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_ev
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
 from penstock_falcon._asgi.asgi_uploads import UploadWatch
 from penstock_falcon._asgi.server_connection import CONNECTION, ServerConnection
+from penstock_falcon._asgi.server_loop import is_on_asyncio, running_loop
 from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, late_body
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
@@ -79,7 +79,7 @@ class AsgiTransport(Transport):
 
     async def run_blocking(self, function: Callable[..., None], argument: object) -> None:
         """Call a function that blocks in a thread of its own."""
-        await asyncio.get_running_loop().run_in_executor(None, function, argument)
+        await running_loop().run_in_executor(None, function, argument)
 
     async def read_body(
         self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
@@ -108,19 +108,15 @@ class AsgiTransport(Transport):
         budget: AnyBudget | None,
     ) -> Body:
         """Return the whole body, if it arrives before the deadline."""
-        task = asyncio.current_task()
-        assert task is not None, "a request is served in a task"
-        self._uploads.add(task, deadline)
-        try:
-            body = await self.read_body(req, announced, checks, budget)
-        except asyncio.CancelledError:
-            if not self._uploads.has_ended(task):
-                raise
+        reading = self.read_body(req, announced, checks, budget)
+        if is_on_asyncio():
+            body = await self._uploads.read_by(deadline, reading)
         else:
-            if monotonic() < deadline:
-                return body
-        finally:
-            self._uploads.discard(task)
+            from penstock_falcon._asgi.trio_loop import read_within  # noqa: PLC0415 - only on trio
+
+            body = await read_within(deadline - monotonic(), reading)
+        if body is not None:
+            return body
         connection: ServerConnection | None = req.scope.get(CONNECTION)
         if connection is not None:
             connection.end_after_response()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
 
@@ -22,18 +23,29 @@ class UploadWatch:
         self._cancels: dict[asyncio.Task[Any], int] = {}  # the number that each task has had from here
         self._is_ticking = False
 
-    def add(self, task: asyncio.Task[Any], deadline: float) -> None:
+    async def read_by(self, deadline: float, reading: Coroutine[Any, Any, bytes]) -> bytes | None:
+        """Return what ``reading`` returns, or None if that is not before the deadline."""
+        task = asyncio.current_task()
+        assert task is not None, "a request is served in a task"
+        self._add(task, deadline)
+        try:
+            body = await reading
+        except asyncio.CancelledError:
+            if task not in self._cancels:
+                raise
+            return None
+        finally:
+            self._discard(task)
+        return body if monotonic() < deadline else None
+
+    def _add(self, task: asyncio.Task[Any], deadline: float) -> None:
         """Cancel the task at the deadline, unless it is discarded before."""
         self._deadlines[task] = deadline
         if not self._is_ticking:
             self._is_ticking = True
             asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._tick)
 
-    def has_ended(self, task: asyncio.Task[Any]) -> bool:
-        """Return whether the task was cancelled because its deadline had passed."""
-        return task in self._cancels
-
-    def discard(self, task: asyncio.Task[Any]) -> None:
+    def _discard(self, task: asyncio.Task[Any]) -> None:
         """Forget a task whose upload is over, and have it forget that it was cancelled."""
         self._deadlines.pop(task, None)
         for _ in range(self._cancels.pop(task, 0)):

@@ -1,7 +1,7 @@
 """The loader: from a target to the ``App`` that it names, and from an ``App`` to its target.
 
 A target is ``module``, ``module:attribute``, ``path/to/file.py``, ``path/to/file.py:attribute``, or,
-for a program that embeds an engine, ``script:/path/to/file`` with an optional ``#attribute``.
+for a program that embeds an engine, ``script:/path/to/file`` with an optional ``#attribute``, or ``pickle:/path``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from penstock.app import App
+from penstock.app import App, shipping
 from penstock.app.manifest import SCRIPT_MODULE, Manifest
 from penstock.errors import DeclarationError, EngineError
 from penstock.suggestions import did_you_mean
@@ -121,6 +121,8 @@ def load_app(target: str) -> App:
 
 
 def _load_target(target: str) -> App:
+    if target.startswith(shipping.PREFIX):
+        return shipping.unpack(target)
     if target.startswith(_SCRIPT_PREFIX):
         path, _, attribute = target.removeprefix(_SCRIPT_PREFIX).partition("#")
         return _load(lambda: _run_script(Path(path)), attribute, target)
@@ -299,7 +301,7 @@ def target_of(app: App) -> str:
     if not attribute:
         raise EngineError(
             f"the app is not at the top level of {app.import_name!r}: its workers import that module and look for the "
-            "app there; move `app = App(__name__)` and its endpoints out of the function"
+            'app there; move `app = App(__name__)` and its endpoints out of the function, or pass ship="pickle"'
         )
     return f"{app.import_name}:{attribute}"
 
@@ -309,5 +311,8 @@ def _main_target(module: ModuleType, attribute: str) -> str:
         return f"{module.__spec__.name}:{attribute}" if attribute else module.__spec__.name
     path = getattr(module, "__file__", None)
     if path is None:
-        raise EngineError("the app was typed at a prompt, where its workers cannot find it: put it in a file")
+        raise EngineError(
+            "the app was typed at a prompt, where its workers cannot find it: put it in a file, or pass "
+            'ship="pickle" where the engine is opened'
+        )
     return f"script:{path}#{attribute}" if attribute else f"script:{path}"

@@ -6,10 +6,11 @@ import asyncio
 import dataclasses
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from typing import Any
 
 from penstock.app import App, Endpoint, loader
+from penstock.app.shipping import Ship, ShippedApp
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -30,7 +31,7 @@ def create_engine(
     app:
         The app to serve. The workers import its module again, so they must be able to find it.
     reactor:
-        The loop to run on. Default: the running asyncio loop.
+        The loop to run on. Default: the running one, asyncio's or trio's.
     target:
         Where the workers find the app, such as ``module:attr``. Default: derived from the app.
     registry:
@@ -39,30 +40,50 @@ def create_engine(
     Raises
     ------
     EngineError
-        If the target cannot be derived from the app.
+        If the target cannot be derived from the app, or if no loop is running.
     PluginError
         If a plug-in does not fit, or its settings are wrong.
     """
     if reactor is None:
-        reactor = AsyncioReactor()
+        reactor = _running_reactor()
     return Engine(app, reactor, target if target is not None else loader.target_of(app), registry=registry)
 
 
 @asynccontextmanager
-async def open_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> AsyncIterator[AsyncEngine]:
+async def open_engine(
+    app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT, ship: Ship = "import"
+) -> AsyncIterator[AsyncEngine]:
     """Run an engine in the running asyncio or trio program.
 
     The block is entered when every pool is ready; at its end the engine drains for at most ``drain_timeout`` seconds.
 
+    Parameters
+    ----------
+    app:
+        The app to serve.
+    drain_timeout:
+        Seconds that the end of the block waits for admitted jobs.
+    ship:
+        The way in which the app gets to the workers: ``"import"`` has them import its module; ``"pickle"`` sends it by
+        value, for an app that was defined at a prompt, in a notebook or in a function. It needs cloudpickle.
+
     Raises
     ------
     EngineError
-        If a pool cannot be started: with the worker's traceback.
+        If a pool cannot be started: with the worker's traceback. Or if the app cannot be pickled.
     """
     loader.stop_if_loading(app)
     reactor = _running_reactor()
+    with ExitStack() as at_end:
+        target = at_end.enter_context(closing(ShippedApp(app))).target if ship == "pickle" else None
+        async with _running(create_engine(app, reactor, target=target), drain_timeout) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def _running(engine: Engine, drain_timeout: float) -> AsyncIterator[AsyncEngine]:
+    reactor = engine.reactor
     ready = _Latch(reactor)
-    engine = create_engine(app, reactor)
     engine.on_pools_failed = lambda _error: ready.open()
     engine.on_readiness = ready.open
     try:
@@ -96,7 +117,7 @@ def _trio_reactor() -> Reactor:
             return TrioReactor()
         except RuntimeError:
             pass
-    raise EngineError("open_engine() needs a running asyncio or trio program; elsewhere use start_engine()")
+    raise EngineError("the engine needs a running asyncio or trio program; elsewhere use start_engine()")
 
 
 class _Latch:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from penstock.app import App, Endpoint, loader
+from penstock.app.shipping import Ship, ShippedApp
 from penstock.body_files import Body
 from penstock.engine.async_engine import create_engine, raise_error_of, require_stream, result_of, submit_input
 from penstock.engine.calls import Call
@@ -153,6 +154,8 @@ class ThreadedEngine:
         Seconds that ``close`` waits for admitted jobs.
     target, registry:
         As for ``create_engine``.
+    ship:
+        As for ``open_engine``.
     """
 
     def __init__(
@@ -162,11 +165,15 @@ class ThreadedEngine:
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         target: str | None = None,
         registry: Registry | None = None,
+        ship: Ship = "import",
     ) -> None:
         loader.stop_if_loading(app)
         self.app = app
         self._drain_timeout = drain_timeout
         self._registry = registry if registry is not None else Registry.load(app)
+        self._shipped = ShippedApp(app) if ship == "pickle" else None
+        if self._shipped is not None:
+            target = self._shipped.target
         self._target = target if target is not None else loader.target_of(app)
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
@@ -355,6 +362,8 @@ class ThreadedEngine:
         self.run(self.engine.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        if self._shipped is not None:
+            self._shipped.close()
 
 
 def _chunks(call: ThreadedCall) -> Iterator[Any]:
@@ -372,19 +381,19 @@ def _chunks(call: ThreadedCall) -> Iterator[Any]:
                 del call
 
 
-def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT) -> ThreadedEngine:
+def start_engine(app: App, *, drain_timeout: float = DEFAULT_DRAIN_TIMEOUT, ship: Ship = "import") -> ThreadedEngine:
     """Start an engine on a background thread, and return it when every pool is ready.
 
     It runs until ``close`` is called, or until the end of a ``with`` block; then it drains for at most
     ``drain_timeout`` seconds. If an exception ends the block, or if the program ends first, the workers are stopped at
-    once.
+    once. ``ship`` as for ``open_engine``.
 
     Raises
     ------
     EngineError
-        If a pool cannot be started: with the worker's traceback.
+        If a pool cannot be started: with the worker's traceback. Or if the app cannot be pickled.
     """
-    engine = ThreadedEngine(app, drain_timeout=drain_timeout)
+    engine = ThreadedEngine(app, drain_timeout=drain_timeout, ship=ship)
     try:
         engine.wait_ready()
     except BaseException:

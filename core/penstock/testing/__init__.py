@@ -1,11 +1,13 @@
 """Test tools for Penstock and its extensions: a clock that moves on demand, and workers without processes.
 
 ``FakeEngine`` runs the real scheduler on these, without waiting. ``PluginHarness``, for authors of plug-ins, sends
-requests through an app's policies into such an engine. ``check`` asserts the invariants that must hold after every
-event. The module ``simulation`` runs random scenarios, drawn from a seed, against the scheduler.
+requests through an app's policies into such an engine. ``engine_fixture`` is a real engine, for the tests of programs
+that embed one. ``check`` asserts the invariants that must hold after every event. The module ``simulation`` runs random
+scenarios, drawn from a seed, against the scheduler.
 """
 
 from penstock.testing.clock import MockClock
+from penstock.testing.engine_fixture import engine_fixture
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Agenda, Behaviour, FakeWorker
 from penstock.testing.harness import FakeRequest, PluginHarness
@@ -21,4 +23,5 @@ __all__ = [
     "MockClock",
     "PluginHarness",
     "check",
+    "engine_fixture",
 ]
