@@ -49,6 +49,8 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Stop: st.builds(wire.Stop),
     wire.Check: st.builds(wire.Check),
     wire.Unfit: st.builds(wire.Unfit, st.text()),
+    wire.TemplateReady: st.builds(wire.TemplateReady, st.text(), IDS),
+    wire.TemplateLost: st.builds(wire.TemplateLost, st.text()),
     wire.Ready: st.builds(wire.Ready, DURATIONS, IDS),
     wire.SetupFailed: st.builds(wire.SetupFailed, st.text(), st.text(), DECLARED),
     wire.Done: DONE,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # Most bodies have arrived before they are read. A late one is noticed at most this late.
 INTERVAL_SECONDS = 0.01
@@ -23,7 +25,7 @@ class UploadWatch:
         self._cancels: dict[asyncio.Task[Any], int] = {}  # the number that each task has had from here
         self._is_ticking = False
 
-    async def read_by(self, deadline: float, reading: Coroutine[Any, Any, bytes]) -> bytes | None:
+    async def read_by(self, deadline: float, reading: Coroutine[Any, Any, T]) -> T | None:
         """Return what ``reading`` returns, or None if that is not before the deadline."""
         task = asyncio.current_task()
         assert task is not None, "a request is served in a task"

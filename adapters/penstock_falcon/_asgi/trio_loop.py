@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
 from penstock_falcon._asgi.asgi_requests import Event, Receive
 from penstock_falcon._asgi.server_task import TrioStreamCutShort, task_on_trio
+
+T = TypeVar("T")
 
 Send = Callable[[Event], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
@@ -129,7 +131,7 @@ async def serve_on_trio(application: Application, scope: dict[str, Any], receive
         task.end()
 
 
-async def read_within(seconds: float, read: Coroutine[Any, Any, bytes]) -> bytes | None:
+async def read_within(seconds: float, read: Coroutine[Any, Any, T]) -> T | None:
     """Return what ``read`` returns, or None if that takes longer."""
     with trio.move_on_after(max(0.0, seconds)):
         return await read

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from penstock.app import App, Endpoint
@@ -122,7 +123,7 @@ class Engine:
         """
         if on_drained is not None:
             self._drain.on_ended.append(on_drained)
-            self.performer.after_turn = self._close_if_drained
+            self.performer.after_turn = partial(_close_if_drained, self)
         if self.closed:
             self._drain.call_back()
         elif self._drain.request is None:
@@ -130,10 +131,6 @@ class Engine:
             deadline = self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)
             self.draining = True
             self.performer.receive(on.DrainRequested(deadline))
-
-    def _close_if_drained(self) -> None:
-        if self.scheduler.is_drained:
-            self.close()
 
     def shutdown(
         self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
@@ -283,6 +280,11 @@ class Engine:
     def links(self) -> dict[int, WorkerLink]:
         """The worker processes, by the scheduler's id."""
         return self.performer.processes.links
+
+
+def _close_if_drained(engine: Engine) -> None:
+    if engine.scheduler.is_drained:
+        engine.close()
 
 
 def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
