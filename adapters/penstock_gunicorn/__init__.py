@@ -4,7 +4,8 @@ Exit codes of ``PenstockApplication.run``: 0 after a drain; 2 if the app cannot 
 if its pools never become ready; 130 after an immediate stop (a second SIGINT, or SIGQUIT).
 """
 
-from penstock_gunicorn.application import PenstockApplication, PenstockArbiter, inherits_listener, open_listener
+from penstock_gunicorn.application import PenstockApplication, inherits_listener, open_listener
+from penstock_gunicorn.arbiter import PenstockArbiter
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.worker import PenstockWorker

@@ -1,30 +1,23 @@
-"""gunicorn started from code: its settings, and a master that drains before it exits."""
+"""gunicorn started from code: its settings and its listening socket."""
 
 from __future__ import annotations
 
-import logging
 import math
 import mmap
 import os
-import signal
 import socket
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
-from gunicorn.errors import HaltServer
 
-from penstock.hooks import log_event
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
+from penstock_gunicorn.arbiter import PenstockArbiter
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.temporary_folder import heartbeat_folder
-from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, PenstockWorker
+from penstock_gunicorn.worker import PenstockWorker
 
-EXIT_NOT_LOADED = 2
-EXIT_AT_ONCE = 128 + signal.SIGINT
 # The arbiter SIGKILLs a gunicorn worker this many seconds after its drain should have ended: longer than the ladder,
 # the last responses and the app's own shutdown may take together.
 DRAIN_MARGIN = 5
@@ -32,8 +25,6 @@ DRAIN_MARGIN = 5
 # arbiter looks once a second, first sends SIGABRT, and SIGKILL a second later: so a process that hangs is replaced
 # within 15 s.
 HEARTBEAT_TIMEOUT = 10
-# Seconds between two looks of the arbiter, which means to look once a second, beyond which it was itself held up.
-LONGEST_LOOK_GAP = 5.0
 # Longer than the 60 s for which common load balancers keep an idle connection, so that the side that reuses the
 # connection is the side that closes it.
 KEEPALIVE = 75
@@ -154,95 +145,3 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         """
         PenstockArbiter(self).run()
         raise AssertionError("the arbiter ends by SystemExit")
-
-
-class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's master, changed so that the first SIGINT acts as SIGTERM and the second stops immediately."""
-
-    def __init__(self, app: PenstockApplication) -> None:
-        self._looked = time.monotonic()
-        self._stopping = False
-        self._at_once = False
-        super().__init__(app)
-
-    # ---- gunicorn workers
-
-    def spawn_worker(self) -> Any:
-        """Fork with the stop signals blocked: the child would lose any that arrive before it has its handlers."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            return super().spawn_worker()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def kill_worker(self, pid: int, sig: int) -> None:
-        """Signal a gunicorn worker; if another serves the same socket, it is to leave new connections to that one."""
-        if sig == signal.SIGTERM and (not self._stopping or self.reexec_pid or self.master_pid):
-            sig = RETIRE
-        super().kill_worker(pid, sig)
-
-    def murder_workers(self) -> None:
-        """Kill the gunicorn workers that have no heartbeat, unless the whole machine has just been held up.
-
-        In a container that was paused, or a job that was stopped from its terminal, nothing ran, and the missing
-        heartbeat proves nothing. The arbiter looks again in a second.
-        """
-        before, self._looked = self._looked, time.monotonic()
-        if self._looked - before <= LONGEST_LOOK_GAP:
-            super().murder_workers()
-
-    def reap_workers(self) -> None:
-        """Reap the gunicorn workers that ended. A failure during a stop changes nothing."""
-        try:
-            super().reap_workers()
-        except HaltServer:
-            if not self._stopping:
-                raise
-
-    # ---- stopping
-
-    def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
-        """Return the signals up to the first stop signal; the ones after it stay queued for ``stop`` to see."""
-        signals: list[int] = super().wait_for_signals(timeout)
-        for place, number in enumerate(signals):
-            if number in STOP_SIGNALS and number != RETIRE:
-                for later in signals[place + 1 :]:
-                    self.SIG_QUEUE.put_nowait(later)
-                return signals[: place + 1]
-        return signals
-
-    def handle_term(self) -> NoReturn:
-        """Drain, then stop."""
-        log_event(logging.INFO, "stopping", f"finishing admitted work, for at most {self.app.drain_timeout:g} s")
-        super().handle_term()
-        raise AssertionError("gunicorn ends its main loop by StopIteration")
-
-    def handle_int(self) -> NoReturn:
-        """Drain, as for SIGTERM: Ctrl-C is the same request from a person at a terminal."""
-        log_event(logging.INFO, "interrupted", "interrupt again to stop immediately")
-        self.app.interrupted[0] = True
-        self.handle_term()
-
-    def kill_workers(self, sig: int) -> None:
-        """Signal every gunicorn worker, and record for the exit code if this stop is not a drain."""
-        if sig == signal.SIGQUIT and not self._at_once:
-            self._at_once = True
-            log_event(logging.WARNING, "stopping-at-once", "stopping immediately, without a drain")
-        super().kill_workers(sig)
-
-    def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
-        """Stop every gunicorn worker and wait until it has ended."""
-        self._stopping = True
-        super().stop(graceful)
-
-    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
-        """End the master with one of the exit codes that ``penstock_gunicorn`` documents."""
-        if exit_status == self.APP_LOAD_ERROR:
-            exit_status = EXIT_NOT_LOADED
-        try:
-            super().halt(reason, exit_status)
-        except SystemExit:
-            if self._at_once and exit_status == 0:
-                exit_status = EXIT_AT_ONCE
-            log_event(logging.INFO, "stopped", "all processes have ended", exit_code=exit_status)
-            raise SystemExit(exit_status) from None

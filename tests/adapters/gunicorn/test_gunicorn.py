@@ -18,8 +18,8 @@ from gunicorn.arbiter import Arbiter
 
 from penstock.errors import DeclarationError
 from penstock.testing.clock import MockClock
-from penstock_gunicorn import application, describe_failure, open_listener, worker
-from penstock_gunicorn.application import PenstockArbiter
+from penstock_gunicorn import application, arbiter, describe_failure, open_listener, worker
+from penstock_gunicorn.arbiter import PenstockArbiter
 from tests.serving import HOST, Answer, Served, wait_until
 
 STANDIN = Path(__file__).with_name("standin.py")
@@ -198,13 +198,13 @@ def test_a_machine_that_was_paused_kills_no_process(monkeypatch: pytest.MonkeyPa
     """If the arbiter itself has not run, a missing heartbeat proves nothing; the next look counts again."""
     looks: list[float] = []
     clock = MockClock()
-    monkeypatch.setattr(application.time, "monotonic", clock)
+    monkeypatch.setattr(arbiter.time, "monotonic", clock)
     monkeypatch.setattr(Arbiter, "__init__", lambda self, app: None)
     monkeypatch.setattr(Arbiter, "murder_workers", lambda self: looks.append(clock.now))
-    arbiter = PenstockArbiter(None)
+    master = PenstockArbiter(None)
     for seconds in (1.0, 100.0, 1.0):
         clock.advance(seconds)
-        arbiter.murder_workers()
+        master.murder_workers()
     assert looks == [clock.now - 101.0, clock.now]
 
 
