@@ -1,21 +1,22 @@
-"""gunicorn started from code: its settings and its listening socket."""
+"""gunicorn started from code: its settings and its sockets."""
 
 from __future__ import annotations
 
 import math
 import mmap
-import os
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
+from penstock_gunicorn.addresses import BACKLOG
 from penstock_gunicorn.arbiter import PenstockArbiter
+from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.temporary_folder import heartbeat_folder
+from penstock_gunicorn.tls import server_context
 from penstock_gunicorn.worker import PenstockWorker
 
 # The arbiter SIGKILLs a gunicorn worker this many seconds after its drain should have ended: longer than the ladder,
@@ -29,43 +30,7 @@ HEARTBEAT_TIMEOUT = 10
 # connection is the side that closes it.
 KEEPALIVE = 75
 DISCONNECT_GRACE = 3
-BACKLOG = 2048
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """Return a bound, listening socket.
-
-    gunicorn takes it over. Left to bind by itself, it would repeat that for five seconds and log two lines each time.
-
-    Parameters
-    ----------
-    host:
-        A host name or an address, IPv4 or IPv6.
-    port:
-        0 picks a free port.
-
-    Raises
-    ------
-    OSError
-        If the host is unknown, or the port is in use or not permitted.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def inherits_listener() -> bool:
-    """Return whether this process inherited its listening socket, from gunicorn (SIGUSR2) or from systemd."""
-    return "GUNICORN_FD" in os.environ or os.environ.get("LISTEN_PID") == str(os.getpid())
+NO_SETTINGS: Mapping[str, Any] = {}
 
 
 class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -76,8 +41,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
     load_app:
         Called in the gunicorn worker, never in the master; returns the ASGI application. The application's attribute
         ``penstock`` has an ``engine``; ``on_pools_failed`` and ``on_shutdown`` are set on it.
-    listener:
-        From ``open_listener``; the application takes ownership. None if ``inherits_listener()``.
+    listeners:
+        The sockets to serve; the application takes ownership.
     drain_timeout:
         Seconds for which admitted work may go on after SIGTERM.
     on_listening:
@@ -86,6 +51,13 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
     peers:
         The limits on slow clients.
+    settings:
+        Further settings of gunicorn, by name: from ``read_gunicorn_config``, for example.
+
+    Raises
+    ------
+    StartError
+        If TLS is asked for, and the certificate or its key cannot be used.
 
     Attributes
     ----------
@@ -97,11 +69,12 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self,
         load_app: Callable[[], Any],
         *,
-        listener: socket.socket | None,
+        listeners: Listeners,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
         peers: PeerSettings | None = None,
+        settings: Mapping[str, Any] = NO_SETTINGS,
     ) -> None:
         self.load = load_app
         self.drain_timeout = drain_timeout
@@ -110,14 +83,26 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self.peers = PeerSettings() if peers is None else peers
         # Shared with the gunicorn workers: a second signal right before SIGTERM could hide that one from a system call.
         self.interrupted = mmap.mmap(-1, 1)
-        # gunicorn duplicates the descriptor and closes this one.
-        self._bind = [f"fd://{listener.detach()}"] if listener is not None else []
-        super().__init__(prog="penstock")
+        self.listeners = listeners
+        self._settings = settings
+        try:
+            super().__init__(prog="penstock")
+            if self.cfg.is_ssl:
+                server_context(self.cfg)
+        except BaseException:
+            listeners.remove_files()
+            raise
 
     def load_config(self) -> None:
-        """Set every setting that matters, so that no file and no environment variable can change it."""
+        """Set every setting that matters, so that no environment variable can change it."""
         settings = {
-            "bind": self._bind,
+            "keepalive": KEEPALIVE,
+            "backlog": BACKLOG,
+            "proc_name": "penstock",
+            "worker_tmp_dir": heartbeat_folder(),
+            "root_path": "",
+            **self._settings,
+            "bind": [],
             "workers": 1,
             "threads": 1,
             "worker_class": PenstockWorker,
@@ -127,10 +112,6 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             "control_socket_disable": True,
             "timeout": HEARTBEAT_TIMEOUT,
             "graceful_timeout": math.ceil(self.drain_timeout) + DRAIN_MARGIN,
-            "keepalive": KEEPALIVE,
-            "backlog": BACKLOG,
-            "proc_name": "penstock",
-            "worker_tmp_dir": heartbeat_folder(),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -143,5 +124,10 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         SystemExit
             In the master and, with an exit code of its own, in each gunicorn worker.
         """
-        PenstockArbiter(self).run()
+        arbiter = PenstockArbiter(self)
+        try:
+            arbiter.run()
+        finally:
+            if not arbiter.shares_sockets:
+                self.listeners.remove_files()
         raise AssertionError("the arbiter ends by SystemExit")

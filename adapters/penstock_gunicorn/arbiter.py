@@ -28,6 +28,16 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self._at_once = False
         super().__init__(app)
 
+    def start(self) -> None:
+        """Begin with the sockets of the application; gunicorn would open its own."""
+        self.LISTENERS = list(self.app.listeners)
+        super().start()
+
+    @property
+    def shares_sockets(self) -> bool:
+        """True while another master serves the same sockets, before or after an upgrade in place."""
+        return bool(self.reexec_pid or self.master_pid)
+
     # ---- gunicorn workers
 
     def spawn_worker(self) -> Any:
@@ -40,7 +50,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def kill_worker(self, pid: int, sig: int) -> None:
         """Signal a gunicorn worker; if another serves the same socket, it is to leave new connections to that one."""
-        if sig == signal.SIGTERM and (not self._stopping or self.reexec_pid or self.master_pid):
+        if sig == signal.SIGTERM and (not self._stopping or self.shares_sockets):
             sig = RETIRE
         super().kill_worker(pid, sig)
 

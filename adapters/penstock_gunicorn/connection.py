@@ -118,7 +118,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         if not self._is_amid_body:
             return False
         self._body_receiver.signal_disconnect()
-        return True
+        return not self._is_ssl  # over TLS, nothing can be sent any more
 
     @property
     def is_idle(self) -> bool:
@@ -279,7 +279,8 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
             return
         self._closed = True
         lingering = LingeringProtocol(self)
-        self.transport.write_eof()
+        if not self._is_ssl:  # TLS ends both directions at once
+            self.transport.write_eof()
         self.transport.set_protocol(lingering)
         self._resume_reading()
         self.worker.loop.call_later(LINGER_LIMIT, self.transport.close)

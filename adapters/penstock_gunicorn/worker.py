@@ -41,6 +41,8 @@ from penstock_gunicorn.descriptors import most_connections, raise_descriptor_lim
 from penstock_gunicorn.direct_protocol import DirectProtocol
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
+from penstock_gunicorn.start_errors import StartError
+from penstock_gunicorn.tls import SHUTDOWN_LIMIT, server_context
 
 # Sent by the arbiter to a gunicorn worker that has a successor on the same listening socket.
 RETIRE = signal.SIGUSR2
@@ -160,7 +162,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         beats_until = time.monotonic() + LOAD_LIMIT
         os.utime(self.tmp.fileno(), (beats_until, beats_until))
         try:
+            self._tls = self._tls_options()
             self.asgi = self.app.wsgi()
+        except StartError as error:
+            log_event(logging.CRITICAL, error.event, str(error))
+            sys.exit(Arbiter.APP_LOAD_ERROR)
         except BaseException as error:  # sys.exit() in an app's module is a failure like any other
             message, trace = describe_failure(error)
             log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
@@ -233,11 +239,23 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     async def _listen(self) -> None:
         for listener in self.sockets:
-            server = await self.loop.create_server(
-                lambda: DirectProtocol(self), sock=listener.sock, backlog=self.cfg.backlog
-            )
-            self.servers.append(server)
-        self.app.on_listening([_url(listener.getsockname()) for listener in self.sockets])
+            self.servers.append(await listener.serve(self.loop, self._connection, self.cfg.backlog, self._tls))
+        scheme = "https" if self._tls else "http"
+        self.app.on_listening([listener.url(scheme) for listener in self.sockets])
+
+    def _connection(self) -> DirectProtocol:
+        return DirectProtocol(self)
+
+    def _tls_options(self) -> dict[str, Any]:
+        """Return the options for servers; none without TLS. Each gunicorn worker reads the certificate again."""
+        if not self.cfg.is_ssl:
+            return {}
+        limit = self.app.peers.header_timeout
+        return {
+            "ssl": server_context(self.cfg),
+            "ssl_handshake_timeout": limit,
+            "ssl_shutdown_timeout": min(limit, SHUTDOWN_LIMIT),
+        }
 
     # ---- stopping
 
@@ -330,8 +348,3 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 def _do_nothing(*_: object) -> None:
     pass
-
-
-def _url(address: tuple[Any, ...]) -> str:
-    host, port = address[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
