@@ -171,7 +171,8 @@ def cli() -> None:
     cls=VariableOption,
     multiple=True,
     metavar="NETWORK",
-    help="Trust X-Forwarded-For from a proxy at this address or in this network. May be repeated.",
+    help='Trust X-Forwarded-For from a proxy at this address or in this network, or at a Unix socket ("unix"). '
+    "May be repeated.",
 )
 @click.option(
     "--start-method",

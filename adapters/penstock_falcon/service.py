@@ -41,7 +41,7 @@ class Settings:
         The import path of the app for the workers, such as ``module:attr``; by default it is found from the app.
     trusted_proxies:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
-        client address and for fair shares.
+        client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
     """
 
     debug: bool = False
