@@ -38,7 +38,7 @@ class Loss:
 
 @dataclass
 class Account:
-    """What became of the requests. ``slowest`` is the longest time to a complete answer, in seconds."""
+    """The fate of the requests. ``slowest`` is the longest time to a complete answer, in seconds."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -108,7 +108,7 @@ class Load:
         return self.account
 
     def wait_for(self, requests: int, timeout: float = 10.0) -> None:
-        """Wait until so many more requests have had their answer."""
+        """Wait until this number of further requests have had their answer."""
         wanted = self.account.sent + requests
         give_up_at = time.monotonic() + timeout
         while self.account.sent < wanted:

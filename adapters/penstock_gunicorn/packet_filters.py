@@ -1,4 +1,4 @@
-"""Packet filters of the kernel, with which a socket is closed at an instant at which nothing has arrived unseen.
+"""Sockets are closed at an instant at which nothing has arrived unseen, by means of packet filters of the kernel.
 
 Between the look at a socket and its end, the kernel may accept a connection, or a piece of a request, and acknowledge
 it: it would be lost. A filter has the kernel drop what arrives from then on, without a word, as a network does. The
@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import select
 import socket
 import struct
 import sys
 import termios
+from collections.abc import Iterable
 from typing import Any, Final
 
 _ATTACH_FILTER: Final = 26
@@ -62,14 +64,22 @@ def drop_data(connection: Any) -> None:
 
 
 def keep_data(connection: Any) -> None:
-    """Undo ``drop_data``. What has been dropped is sent again by the other end."""
+    """Undo ``drop_data``. The other end sends again what has been dropped."""
     if _applies_to(connection):
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
 
+def has_backlog(listeners: Iterable[Any]) -> bool:
+    """Return whether a connection waits to be accepted on one of these listening sockets."""
+    poll = select.poll()
+    for listener in listeners:
+        poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def unread_bytes(connection: Any) -> int:
-    """Return how many bytes have arrived on a connection that nobody has read."""
+    """Return how many bytes have arrived on a connection and are still to be read."""
     count = bytearray(struct.calcsize("i"))
     try:
         fcntl.ioctl(connection.fileno(), termios.FIONREAD, count)

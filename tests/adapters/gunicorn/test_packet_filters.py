@@ -1,4 +1,4 @@
-"""What the kernel does with packets once a filter is set: the first packet of a handshake, and data, are dropped."""
+"""The kernel drops the first packet of a handshake, or data, once a filter says so."""
 
 from __future__ import annotations
 
