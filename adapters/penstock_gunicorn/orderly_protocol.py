@@ -1,4 +1,4 @@
-"""The orderly end of a client's connection: never between a request and its response, and never before its last response."""
+"""The orderly end of a client's connection: not between a request and its response, nor before its last response."""
 
 from __future__ import annotations
 

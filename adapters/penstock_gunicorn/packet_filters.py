@@ -12,12 +12,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import select
 import socket
 import struct
 import sys
 import termios
-from collections.abc import Iterable
 from typing import Any, Final
 
 _ATTACH_FILTER: Final = 26
@@ -68,14 +66,6 @@ def keep_data(connection: Any) -> None:
     if _applies_to(connection):
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
-
-
-def has_backlog(listeners: Iterable[Any]) -> bool:
-    """Return whether a connection waits to be accepted on one of these listening sockets."""
-    poll = select.poll()
-    for listener in listeners:
-        poll.register(listener, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def unread_bytes(connection: Any) -> int:

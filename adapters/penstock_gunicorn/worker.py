@@ -44,9 +44,10 @@ from penstock.hosting import Engine, flush_log
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.direct_protocol import DirectProtocol
 from penstock_gunicorn.idle_watch import IdleWatch
+from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
-from penstock_gunicorn.packet_filters import drop_handshakes, has_backlog
 from penstock_gunicorn.peer_watch import PeerWatch
+from penstock_gunicorn.report_stream import FAILED, READY
 
 # Sent by the arbiter to a gunicorn worker that has a successor on the same listening socket.
 RETIRE = signal.SIGUSR2
@@ -65,8 +66,6 @@ LADDER_LIMIT = 3.0
 INTAKE_LIMIT = 0.1
 # With a successor: time in which clients that were promised another answer may ask for it.
 HANDOVER_LIMIT = 5.0
-# Time for handshakes that have begun: a round trip.
-HANDSHAKE_TIME = 0.1
 # After the drain: time for responses that are decided but not yet written. Only a client that reads slowly gets more,
 # namely the rest of the drain's time, as long as it reads at all.
 SETTLE_LIMIT = 1.0
@@ -115,6 +114,22 @@ class Ending:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """The part of a gunicorn worker among the others.
+
+    Parameters
+    ----------
+    generation:
+        The number of its generation.
+    waits:
+        True if another process serves the same socket: this one does not listen before its pools are ready.
+    """
+
+    generation: int = 1
+    waits: bool = False
+
+
 class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's ASGI worker, which drains the engine before it ends. Its ``app`` is a ``PenstockApplication``."""
 
@@ -124,6 +139,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.is_leaving = False
         """True once each response is the last one of its connection."""
         self.peers: PeerWatch
+        self._listeners = ListenerGroup(self.sockets, self.servers)
         self._idle_watch = IdleWatch(self.connections)
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
@@ -173,7 +189,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def _pools_failed(self, reason: str) -> None:
         # The engine has logged the traceback, if there is one.
         summary = reason.strip().rpartition("\n")[2]
-        log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; the server stops: {summary}")
+        outcome = "this process ends" if self.app.assignment.waits else "the server stops"
+        log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; {outcome}: {summary}")
+        self.app.reports.send(FAILED, f"a pool failed to start: {summary}")
         self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool failed to start"))
 
     # ---- loading
@@ -187,6 +205,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         except BaseException as error:  # sys.exit() in an app's module is a failure like any other
             message, trace = describe_failure(error)
             log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
+            self.app.reports.send(FAILED, message)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         self.notify()
         self.app.configure_logging()  # again: the app's own logging configuration may have disabled ours
@@ -224,8 +243,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             if not await self._start_app():
                 return EXIT_NOT_STARTED
-            await self._listen()
+            if not self.app.assignment.waits:
+                await self._listen()
+            getting_ready = self.loop.create_task(self._get_ready())
             await self._woken.wait()
+            getting_ready.cancel()
             assert self._ending is not None, "_woken is set only together with _ending"
             await self._stop(self._ending)
             return self._ending.exit_code
@@ -249,10 +271,19 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             await self.lifespan.startup()
         except Exception as error:
             log_event(logging.CRITICAL, "app-failed", "the app did not start", traceback=str(error))
+            self.app.reports.send(FAILED, f"the app did not start: {error}")
             self.lifespan = None
             return False
         _calm_garbage_collector()
         return True
+
+    async def _get_ready(self) -> None:
+        """Report to the master that the pools are ready, and listen if that has waited for them."""
+        while not self.asgi.penstock.is_complete:  # noqa: ASYNC110 - an engine in another process has no event for it
+            await asyncio.sleep(POLL_INTERVAL)
+        if not self.servers:
+            await self._listen()
+        self.app.reports.send(READY)
 
     async def _listen(self) -> None:
         for listener in self.sockets:
@@ -271,7 +302,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         await self._stop_intake(ending, deadline)
         await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
         if ending.listener == KEEP:
-            await self._end_listening()
+            await self._listeners.end()
         await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
         await self._refuse_rest()
         await self._until(self._everything_is_sent, deadline)
@@ -293,12 +324,12 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         """Take in what has arrived, before the engine refuses new work."""
         now = self.loop.time()
         if ending.listener == LEAVE:
-            self._stop_listening()
+            self._listeners.close()
             await self._until(self._idle_watch.is_handed_over, min(deadline, now + HANDOVER_LIMIT), SWEEP_INTERVAL)
         elif ending.listener == KEEP:
             await self._until(self._intake_is_empty, now + INTAKE_LIMIT)
         else:
-            await self._end_listening()
+            await self._listeners.end()
 
     async def _drain_engine(self, ending: Ending, seconds: float) -> None:
         engine = self._engine()
@@ -314,25 +345,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         while not (condition() or self._hurried) and self.loop.time() < deadline:  # noqa: ASYNC110 - see above
             await asyncio.sleep(interval)
 
-    async def _end_listening(self) -> None:
-        """Close the listening socket, once the connections that the kernel has begun are accepted."""
-        if not self._hurried and self.servers:
-            for listener in self.sockets:
-                drop_handshakes(listener.sock)
-            await asyncio.sleep(HANDSHAKE_TIME)
-            await self._until(self._backlog_is_empty, self.loop.time() + SETTLE_LIMIT)
-        self._stop_listening()
-
-    def _stop_listening(self) -> None:
-        for server in self.servers:
-            server.close()
-        self.servers.clear()
-
-    def _backlog_is_empty(self) -> bool:
-        return not has_backlog([listener.sock for listener in self.sockets])
-
     def _intake_is_empty(self) -> bool:
-        return self._backlog_is_empty() and not any(connection.is_arriving for connection in self.connections)
+        return not self._listeners.has_backlog() and not any(peer.is_arriving for peer in self.connections)
 
     def _everything_is_sent(self) -> bool:
         return not any(connection.has_unsent for connection in self.connections)
@@ -346,7 +360,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.exception("The app did not stop")
 
     def _status(self) -> dict[str, Any]:
-        return {"connections": self.peers.status()}
+        return {"connections": self.peers.status(), "generation": self.app.assignment.generation}
 
     def _engine(self) -> Engine | None:
         engine: Engine | None = self.asgi.penstock.engine
