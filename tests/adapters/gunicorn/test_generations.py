@@ -15,7 +15,7 @@ def serving(*pids: int) -> Generations:
 
 
 def test_the_next_one_serves_when_all_its_processes_are_ready() -> None:
-    """One that is not, or is missing, holds it up; then the old one retires, and its end is nobody's failure."""
+    """One that is not, or is missing, holds it up; then the old one retires, and its end is no failure."""
     generations = serving(1, 2)
     old = generations.serving
     generations.want_reload()
