@@ -4,7 +4,7 @@
 #   make test                  run the whole test suite
 #   make test PYTHON=python3.13 VENV=.venv313
 #   make lint                  run the linters, the type checker and bench-check
-#   make soak STEPS=10000000 SEED=7    run the simulation for longer
+#   make soak STEPS=10000000 SEED=7    run the slow tests, and the simulation for longer
 #   make bench                 compare with other servers and write docs/benchmarks.md; over an hour
 #   make bench CASES="noop streams" PEERS="penstock mosec bare" ROUNDS=3    a part of it
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
@@ -50,6 +50,7 @@ format: $(VENV)/.for-test
 	$(BIN)/ruff format
 
 soak: $(VENV)/.for-test
+	$(BIN)/python -m pytest -m soak --timeout 600 $(PYTEST_OPTIONS)
 	$(BIN)/python -m penstock.testing.simulation --steps $(STEPS) --seed $(SEED)
 
 bench: $(VENV)/.for-test

@@ -113,6 +113,14 @@ class Service(ABC, Generic[EngineT]):
 
     # ---- the engine's life
 
+    @property
+    def is_complete(self) -> bool:
+        """True once every pool is ready, and no worker of any pool is still starting."""
+        if self.engine is None:
+            return False
+        engine = self.bare_engine
+        return not engine.unready_reasons() and engine.scheduler.is_complete
+
     @abstractmethod
     def start(self) -> EngineT:
         """Start the engine unless it is running. Returns at once; its pools become ready in the background."""

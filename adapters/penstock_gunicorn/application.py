@@ -12,12 +12,14 @@ from gunicorn.app.base import BaseApplication
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.addresses import BACKLOG
 from penstock_gunicorn.arbiter import PenstockArbiter
+from penstock_gunicorn.bulletin import Bulletin
 from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
+from penstock_gunicorn.report_stream import ReportStream
 from penstock_gunicorn.temporary_folder import heartbeat_folder
 from penstock_gunicorn.tls import server_context
-from penstock_gunicorn.worker import PenstockWorker
+from penstock_gunicorn.worker import Assignment, PenstockWorker
 
 # The arbiter SIGKILLs a gunicorn worker this many seconds after its drain should have ended: longer than the ladder,
 # the last responses and the app's own shutdown may take together.
@@ -63,6 +65,12 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
     ----------
     interrupted:
         One byte, which is not zero once the master has been stopped by SIGINT.
+    assignment:
+        The part of the next gunicorn worker to be started. Set by the arbiter before each fork.
+    reports:
+        The way from the gunicorn workers to the arbiter.
+    bulletin:
+        The arbiter's publication about reloads.
     """
 
     def __init__(
@@ -83,6 +91,9 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self.peers = PeerSettings() if peers is None else peers
         # Shared with the gunicorn workers: a second signal right before SIGTERM could hide that one from a system call.
         self.interrupted = mmap.mmap(-1, 1)
+        self.assignment = Assignment()
+        self.reports = ReportStream()
+        self.bulletin = Bulletin()
         self.listeners = listeners
         self._settings = settings
         try:

@@ -1,8 +1,9 @@
-"""gunicorn's master: it drains before it exits."""
+"""gunicorn's master: it replaces its HTTP process without a gap, and drains before it exits."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from typing import Any, NoReturn
@@ -11,7 +12,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from penstock.hooks import log_event
-from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS
+from penstock_gunicorn.generations import FAILED, SERVING, STARTING, Generation, Generations
+from penstock_gunicorn.reload_log import ReloadLog
+from penstock_gunicorn.report_stream import READY
+from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, Assignment
 
 EXIT_NOT_LOADED = 2
 EXIT_AT_ONCE = 128 + signal.SIGINT
@@ -20,23 +24,93 @@ LONGEST_LOOK_GAP = 5.0
 
 
 class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's master, changed so that the first SIGINT acts as SIGTERM and the second stops immediately."""
+    """gunicorn's master, changed in three respects.
+
+    SIGHUP starts a new generation, which takes over when it is ready; if it cannot start, the old one goes on. The
+    first SIGINT acts as SIGTERM. The second one stops immediately.
+    """
 
     def __init__(self, app: Any) -> None:
         self._looked = time.monotonic()
+        self._generations = Generations(self._looked)
+        self._reloads: ReloadLog
+        self.reexec_pid = 0
         self._stopping = False
         self._at_once = False
         super().__init__(app)
 
     def start(self) -> None:
-        """Begin with the sockets of the application; gunicorn would open its own."""
+        """Begin with the sockets of the application, as gunicorn would open its own; there has been no reload."""
         self.LISTENERS = list(self.app.listeners)
+        self._reloads = ReloadLog(self.app.bulletin)
         super().start()
 
     @property
     def shares_sockets(self) -> bool:
         """True while another master serves the same sockets, before or after an upgrade in place."""
-        return bool(self.reexec_pid or self.master_pid)
+        # gunicorn itself looks only once a second whether the old master has gone.
+        return bool(self.reexec_pid) or (self.master_pid != 0 and self.master_pid == os.getppid())
+
+    # ---- generations
+
+    def handle_hup(self) -> None:
+        """Load the app again. Several signals while a reload is under way are one more reload."""
+        self._generations.want_reload()
+
+    def manage_workers(self) -> None:
+        """Start what is to be started, and let the next generation take over once it is ready."""
+        self._hear()
+        generations = self._generations
+        coming = generations.begin_reload(time.monotonic())
+        if coming is not None:
+            self._begin_reload(coming)
+        retiring = generations.finish_reload(self.num_workers)
+        if retiring is not None:
+            self._reloads.ended(generations.serving)
+            for pid in retiring.members:
+                self.kill_worker(pid, RETIRE)
+        newest = generations.coming or generations.serving
+        while len(newest.members) < self.num_workers:
+            self._spawn(newest)
+        for pid in generations.dismiss(self.num_workers):
+            self.kill_worker(pid, RETIRE)
+
+    def _begin_reload(self, coming: Generation) -> None:
+        self._reloads.begun(coming)
+        try:
+            self.app.reload()
+            self.setup(self.app)
+        except (Exception, SystemExit) as error:  # gunicorn exits on settings that it cannot read
+            self._generations.give_up(f"the settings cannot be read: {error}")
+            self._reloads.ended(coming)
+            return
+        self.log.reopen_files()
+        self.cfg.on_reload(self)
+
+    def _spawn(self, generation: Generation) -> None:
+        """Start a member. If another process serves the same socket, it does not listen before it is ready."""
+        waits = generation.state == STARTING or bool(generation.members) or self.master_pid != 0
+        self.app.assignment = Assignment(generation.number, waits)
+        self._generations.started(generation, self.spawn_worker())
+
+    def _hear(self) -> None:
+        for report in self.app.reports.receive():
+            if report.state == READY:
+                self._generations.became_ready(report.pid)
+            else:
+                self._generations.failed(report.pid, report.reason)
+
+    def _ended(self, pid: int, code: int) -> None:
+        """Settle the end of a process: the next generation may fail by it, or the whole server."""
+        generation = self._generations.ended(pid)
+        if generation is None or self._stopping:
+            return
+        if generation.state == FAILED:
+            self._reloads.ended(generation)
+            for left in generation.members:
+                self.kill_worker(left, signal.SIGQUIT)
+        elif generation.state == SERVING and code in (self.WORKER_BOOT_ERROR, self.APP_LOAD_ERROR):
+            raise HaltServer("the app could not be started", code)
 
     # ---- gunicorn workers
 
@@ -65,12 +139,26 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             super().murder_workers()
 
     def reap_workers(self) -> None:
-        """Reap the gunicorn workers that ended. A failure during a stop changes nothing."""
-        try:
-            super().reap_workers()
-        except HaltServer:
-            if not self._stopping:
-                raise
+        """Reap what has ended: gunicorn workers, a new master, and orphans that the kernel hands over."""
+        self._hear()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            if pid == self.reexec_pid:
+                self.reexec_pid = 0
+                self._reloads.new_master_ended(pid, code)
+            worker = self.WORKERS.pop(pid, None)
+            if worker is not None:
+                worker.tmp.close()
+                self.cfg.child_exit(self, worker)
+                if code < 0 and not self._stopping:
+                    self._reloads.was_killed(pid, -code)
+                self._ended(pid, code)
 
     # ---- stopping
 

@@ -2,15 +2,19 @@
 
 Each cause of a stop has its ``Ending``:
 
-====================  =======================  ====================  =========
-cause                 drain                    new connections       exit code
-====================  =======================  ====================  =========
-SIGTERM               for the drain timeout    answered 503          0
-RETIRE (SIGUSR2)      for the drain timeout    left to a successor   0
-death of its master   at most ORPHAN_DRAIN     refused               0
-pools that failed     none                     refused               3
-SIGQUIT               none, or cut short       refused               0
-====================  =======================  ====================  =========
+====================  =======================  ============================  =========
+cause                 drain                    new connections               exit code
+====================  =======================  ============================  =========
+SIGTERM               for the drain timeout    answered 503, then refused    0
+RETIRE (SIGUSR2)      for the drain timeout    left to a successor           0
+death of its master   at most ORPHAN_DRAIN     refused                       0
+pools that failed     none                     refused                       3
+SIGQUIT               none, or cut short       refused                       0
+====================  =======================  ============================  =========
+
+No request is lost to a drain: what the kernel has accepted is answered. Requests from before the signal are admitted;
+later ones are answered with 503, or, if there is a successor, served as ever, with ``Connection: close``. The
+engine is closed last.
 
 A terminal sends SIGINT to every process of its group. Only the master acts on it, so that one Ctrl-C counts once.
 """
@@ -29,7 +33,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Final, Literal
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.lifespan import LifespanManager
@@ -39,8 +43,11 @@ from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import Engine, flush_log
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.direct_protocol import DirectProtocol
+from penstock_gunicorn.idle_watch import IdleWatch
+from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
+from penstock_gunicorn.report_stream import FAILED, READY
 from penstock_gunicorn.start_errors import StartError
 from penstock_gunicorn.tls import SHUTDOWN_LIMIT, server_context
 
@@ -57,9 +64,13 @@ LOAD_LIMIT = 600.0
 ORPHAN_DRAIN = 5.0
 # After the drain's deadline the engine still goes through its ladder, up to the kill.
 LADDER_LIMIT = 3.0
+# Time in which what has arrived before the signal is admitted.
+INTAKE_LIMIT = 0.1
+# With a successor: time in which clients that were promised another answer may ask for it.
+HANDOVER_LIMIT = 5.0
 # After the drain: time for responses that are decided but not yet written. Only a client that reads slowly gets more,
 # namely the rest of the drain's time, as long as it reads at all.
-SETTLE_LIMIT = 0.5
+SETTLE_LIMIT = 1.0
 LIFESPAN_LIMIT = 1.0
 # Time for the error responses that callers still get in an immediate stop.
 LAST_ANSWERS = 0.05
@@ -68,10 +79,18 @@ EXIT_LIMIT = 1.0
 # Time for the last lines of the log, in case the reader of stderr is slow.
 LAST_LINES = 0.5
 POLL_INTERVAL = 0.01
+# The same, for conditions that look at every connection.
+SWEEP_INTERVAL = 0.05
 BODY_WAIT_MARGIN = 5
 # The first threshold is above the number of objects that a few hundred requests in flight hold, so that requests
 # starting and ending do not trigger a collection.
 GARBAGE_THRESHOLDS = (20_000, 5, 5)
+
+
+# The listening socket at an ending is served during the drain, left to a successor, or closed.
+KEEP: Final = "keep"
+LEAVE: Final = "leave"
+CLOSE: Final = "close"
 
 
 @dataclass(frozen=True)
@@ -82,8 +101,8 @@ class Ending:
     ----------
     drain_timeout:
         Seconds for admitted work.
-    keep_listening:
-        True to accept new connections during the drain, which are answered with 503.
+    listener:
+        KEEP, LEAVE or CLOSE.
     exit_code:
         The exit code of this process.
     who, why:
@@ -91,10 +110,26 @@ class Ending:
     """
 
     drain_timeout: float
-    keep_listening: bool = False
+    listener: Literal["keep", "leave", "close"] = CLOSE
     exit_code: int = 0
     who: str = "the server"
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The part of a gunicorn worker among the others.
+
+    Parameters
+    ----------
+    generation:
+        The number of its generation.
+    waits:
+        True if another process serves the same socket: this one does not listen before its pools are ready.
+    """
+
+    generation: int = 1
+    waits: bool = False
 
 
 class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -103,7 +138,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[DirectProtocol] = set()
+        self.is_leaving = False
+        """True once each response is the last one of its connection."""
         self.peers: PeerWatch
+        self._listeners = ListenerGroup(self.sockets, self.servers)
+        self._idle_watch = IdleWatch(self.connections)
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
         self._hurried = False
@@ -125,7 +164,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         drain_timeout = self.app.drain_timeout
         add = self.loop.add_signal_handler
         add(signal.SIGTERM, self._terminate, drain_timeout)
-        add(RETIRE, self._end, Ending(drain_timeout, who="SIGHUP", why="its successor has taken over"))
+        add(RETIRE, self._end, Ending(drain_timeout, LEAVE, why="another process serves its socket"))
         add(signal.SIGQUIT, self._hurry)
         add(signal.SIGINT, _do_nothing)
         add(signal.SIGUSR1, self.handle_usr1_signal)
@@ -134,7 +173,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _terminate(self, drain_timeout: float) -> None:
         who = "SIGINT" if self.app.interrupted[0] else "SIGTERM"
-        self._end(Ending(drain_timeout, keep_listening=True, who=who))
+        self._end(Ending(drain_timeout, KEEP, who=who))
 
     def _end(self, ending: Ending) -> None:
         if self._ending is None:
@@ -152,7 +191,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def _pools_failed(self, reason: str) -> None:
         # The engine has logged the traceback, if there is one.
         summary = reason.strip().rpartition("\n")[2]
-        log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; the server stops: {summary}")
+        outcome = "this process ends" if self.app.assignment.waits else "the server stops"
+        log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; {outcome}: {summary}")
+        self.app.reports.send(FAILED, f"a pool failed to start: {summary}")
         self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool failed to start"))
 
     # ---- loading
@@ -166,10 +207,12 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.asgi = self.app.wsgi()
         except StartError as error:
             log_event(logging.CRITICAL, error.event, str(error))
+            self.app.reports.send(FAILED, str(error))
             sys.exit(Arbiter.APP_LOAD_ERROR)
         except BaseException as error:  # sys.exit() in an app's module is a failure like any other
             message, trace = describe_failure(error)
             log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
+            self.app.reports.send(FAILED, message)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         self.notify()
         self.app.configure_logging()  # again: the app's own logging configuration may have disabled ours
@@ -207,8 +250,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             if not await self._start_app():
                 return EXIT_NOT_STARTED
-            await self._listen()
+            if not self.app.assignment.waits:
+                await self._listen()
+            getting_ready = self.loop.create_task(self._get_ready())
             await self._woken.wait()
+            getting_ready.cancel()
             assert self._ending is not None, "_woken is set only together with _ending"
             await self._stop(self._ending)
             return self._ending.exit_code
@@ -232,10 +278,19 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             await self.lifespan.startup()
         except Exception as error:
             log_event(logging.CRITICAL, "app-failed", "the app did not start", traceback=str(error))
+            self.app.reports.send(FAILED, f"the app did not start: {error}")
             self.lifespan = None
             return False
         _calm_garbage_collector()
         return True
+
+    async def _get_ready(self) -> None:
+        """Report to the master that the pools are ready, and listen if that has waited for them."""
+        while not self.asgi.penstock.is_complete:  # noqa: ASYNC110 - an engine in another process has no event for it
+            await asyncio.sleep(POLL_INTERVAL)
+        if not self.servers:
+            await self._listen()
+        self.app.reports.send(READY)
 
     async def _listen(self) -> None:
         for listener in self.sockets:
@@ -260,15 +315,15 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     # ---- stopping
 
     async def _stop(self, ending: Ending) -> None:
-        # gunicorn now adds "Connection: close" to every response, so that clients reconnect elsewhere.
-        self.alive = False
+        self.is_leaving = True
         self.peers.hurry()
         deadline = self.loop.time() + ending.drain_timeout
-        if not ending.keep_listening:
-            self._stop_listening()
-        await self._drain_engine(ending)
-        self._stop_listening()
-        await self._until(self._connections_are_done, self.loop.time() + SETTLE_LIMIT)
+        await self._stop_intake(ending, deadline)
+        await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
+        if ending.listener == KEEP:
+            await self._listeners.end()
+        await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
+        await self._refuse_rest()
         await self._until(self._everything_is_sent, deadline)
         if self._hurried:
             self._close_engine()  # answers the jobs that are left
@@ -276,29 +331,41 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             await self._stop_app()
 
-    async def _drain_engine(self, ending: Ending) -> None:
+    async def _refuse_rest(self) -> None:
+        """Answer the requests that are still arriving."""
+        left = list(self.connections)
+        for connection in left:
+            connection.refuse_rest()
+        if left:
+            await self._until(self._idle_watch.is_over, self.loop.time() + LAST_ANSWERS)
+
+    async def _stop_intake(self, ending: Ending, deadline: float) -> None:
+        """Take in what has arrived, before the engine refuses new work."""
+        now = self.loop.time()
+        if ending.listener == LEAVE:
+            self._listeners.close()
+            await self._until(self._idle_watch.is_handed_over, min(deadline, now + HANDOVER_LIMIT), SWEEP_INTERVAL)
+        elif ending.listener == KEEP:
+            await self._until(self._intake_is_empty, now + INTAKE_LIMIT)
+        else:
+            await self._listeners.end()
+
+    async def _drain_engine(self, ending: Ending, seconds: float) -> None:
         engine = self._engine()
         if engine is None or self._hurried:
             return
         drained = asyncio.Event()
-        engine.drain(ending.drain_timeout, drained.set, who=ending.who, why=ending.why)
-        await self._until(drained.is_set, self.loop.time() + ending.drain_timeout + LADDER_LIMIT)
+        engine.drain(seconds, drained.set, who=ending.who, why=ending.why)
+        await self._until(drained.is_set, self.loop.time() + seconds + LADDER_LIMIT)
 
-    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+    async def _until(self, condition: Callable[[], bool], deadline: float, interval: float = POLL_INTERVAL) -> None:
         """Wait until the condition holds, the deadline has passed, or an immediate stop is asked for."""
         # Polled: the engine, gunicorn and the transports share no event to wait on.
         while not (condition() or self._hurried) and self.loop.time() < deadline:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(POLL_INTERVAL)
+            await asyncio.sleep(interval)
 
-    def _stop_listening(self) -> None:
-        for server in self.servers:
-            server.close()
-        self._connections_are_done()
-
-    def _connections_are_done(self) -> bool:
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        return not self.connections
+    def _intake_is_empty(self) -> bool:
+        return not self._listeners.has_backlog() and not any(peer.is_arriving for peer in self.connections)
 
     def _everything_is_sent(self) -> bool:
         return not any(connection.has_unsent for connection in self.connections)
@@ -312,7 +379,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.exception("The app did not stop")
 
     def _status(self) -> dict[str, Any]:
-        return {"connections": self.peers.status()}
+        return {"connections": self.peers.status(), "generation": self.app.assignment.generation}
 
     def _engine(self) -> Engine | None:
         engine: Engine | None = self.asgi.penstock.engine

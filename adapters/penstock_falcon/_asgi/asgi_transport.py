@@ -10,7 +10,6 @@ from typing import Any
 
 import falcon.asgi
 
-from penstock.errors import RequestTimeout
 from penstock.hosting import Call
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall, HangupWatch
 from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_events, collect_stream
@@ -95,7 +94,8 @@ class AsgiTransport(Transport):
         body_or_none = await collect_events(event, req.receive, BodyCollector(checks.max_body, budget))
         if body_or_none is None:
             connection: ServerConnection | None = req.scope.get(CONNECTION)
-            raise RequestTimeout(connection.lateness) if connection is not None and connection.lateness else cut_short()
+            impatience = None if connection is None else connection.impatience
+            raise cut_short() if impatience is None else impatience()
         return body_or_none
 
     async def read_body_by(

@@ -64,6 +64,7 @@ class Service:
         self.engine: Engine | None = None
         self.on_pools_failed: Callable[[str], None] = lambda _message: None
         self.worker_count = 0
+        self.is_complete = True
 
 
 class Application:
