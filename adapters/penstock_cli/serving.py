@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,8 @@ class ServedApp:
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
         self._app: App
+        self._application: Any
+        self._began = 0.0
 
     def configure_logging(self) -> None:
         """Send all log events to stderr, in the format that the options ask for."""
@@ -159,6 +162,7 @@ class ServedApp:
 
     def load(self) -> Any:
         """Import the app and return its ASGI application."""
+        self._began = time.time()
         # Only in this process: gunicorn's master starts its successor with the arguments of the command line.
         show_arguments_to_app(self._options.target, self._options.arguments)
         # The zygote imports the app too, and its output is logged in the same way. The streams stay like this for the
@@ -179,10 +183,15 @@ class ServedApp:
             trusted_proxies=options.trusted_proxies,
         )
         application.serve_below(options.root_path)
+        self._application = application
         return application
 
     def announce(self, urls: Sequence[str]) -> None:
-        """Log the addresses and the endpoints."""
+        """Log the addresses and the endpoints, and watch the files from now on, if the options ask for that."""
+        if self._options.reload:
+            from penstock_cli.file_watch import watch_files  # noqa: PLC0415 - it needs watchfiles, an extra
+
+            watch_files(self._app, self._began, self._is_leaving)
         for url in urls:
             log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
         for endpoint in self._app.endpoints:
@@ -194,3 +203,7 @@ class ServedApp:
                 path=endpoint.path,
                 pool=endpoint.pool,
             )
+
+    def _is_leaving(self) -> bool:
+        engine = self._application.penstock.engine
+        return engine is None or engine.draining or engine.closed

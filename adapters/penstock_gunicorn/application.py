@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.report_stream import ReportStream
+from penstock_gunicorn.supervisor import Supervisor
 from penstock_gunicorn.temporary_folder import heartbeat_folder
 from penstock_gunicorn.tls import server_context
 from penstock_gunicorn.worker import Assignment, PenstockWorker
@@ -67,6 +69,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         One byte, which is not zero once the master has been stopped by SIGINT.
     assignment:
         The part of the next gunicorn worker to be started. Set by the arbiter before each fork.
+    supervisor:
+        The program that has started this server, systemd for example.
     reports:
         The way from the gunicorn workers to the arbiter.
     bulletin:
@@ -94,6 +98,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self.assignment = Assignment()
         self.reports = ReportStream()
         self.bulletin = Bulletin()
+        self._environment = os.environ.copy()  # for a new master, started by SIGUSR2
+        self.supervisor = Supervisor(os.environ)
         self.listeners = listeners
         self._settings = settings
         try:
@@ -126,6 +132,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
+        self.cfg.env_orig = self._environment.copy()
 
     def run(self) -> NoReturn:
         """Serve until stopped.

@@ -37,12 +37,14 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self.reexec_pid = 0
         self._stopping = False
         self._at_once = False
+        self._was_ready = False
         super().__init__(app)
 
     def start(self) -> None:
         """Begin with the sockets of the application, as gunicorn would open its own; there has been no reload."""
         self.LISTENERS = list(self.app.listeners)
-        self._reloads = ReloadLog(self.app.bulletin)
+        self._reloads = ReloadLog(self.app.bulletin, self.app.supervisor)
+        self.app.supervisor.loading()
         super().start()
 
     @property
@@ -74,6 +76,16 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             self._spawn(newest)
         for pid in generations.dismiss(self.num_workers):
             self.kill_worker(pid, RETIRE)
+        self._notify_supervisor()
+
+    def _notify_supervisor(self) -> None:
+        """Notify it that the server is ready, once it is, and that it works."""
+        if not self._was_ready and self._generations.serving.is_ready(self.num_workers):
+            self._was_ready = True
+            self.app.supervisor.ready()
+        now = time.monotonic()
+        if any(now - worker.tmp.last_update() <= self.timeout for worker in self.WORKERS.values()):
+            self.app.supervisor.sign_of_life(now)
 
     def _begin_reload(self, coming: Generation) -> None:
         self._reloads.begun(coming)
@@ -164,7 +176,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
         """Return the signals up to the first stop signal; the ones after it stay queued for ``stop`` to see."""
-        signals: list[int] = super().wait_for_signals(timeout)
+        signals: list[int] = super().wait_for_signals(min(timeout, self.app.supervisor.interval))
         for place, number in enumerate(signals):
             if number in STOP_SIGNALS and number != RETIRE:
                 for later in signals[place + 1 :]:
@@ -194,6 +206,10 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
         """Stop every gunicorn worker and wait until it has ended."""
         self._stopping = True
+        if self.reexec_pid:
+            self.app.supervisor.succeeded_by(self.reexec_pid)
+        elif not self.shares_sockets:
+            self.app.supervisor.stopping(self.cfg.graceful_timeout)
         super().stop(graceful)
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:

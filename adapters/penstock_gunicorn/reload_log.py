@@ -12,6 +12,7 @@ from typing import Any, Final
 from penstock.hooks import log_event
 from penstock_gunicorn.bulletin import Bulletin, ReloadRecord
 from penstock_gunicorn.generations import FAILED, Generation
+from penstock_gunicorn.supervisor import Supervisor
 
 MOST_FAILURES: Final = 8
 """The number of failed reloads of which the reason is kept."""
@@ -24,10 +25,13 @@ class ReloadLog:
     ----------
     bulletin:
         Where the record is published.
+    supervisor:
+        It is notified of the beginning and the end of each reload.
     """
 
-    def __init__(self, bulletin: Bulletin) -> None:
+    def __init__(self, bulletin: Bulletin, supervisor: Supervisor) -> None:
         self._bulletin = bulletin
+        self._supervisor = supervisor
         self._record = ReloadRecord(os.getpid(), failures={})
         bulletin.publish(self._record)
 
@@ -39,6 +43,7 @@ class ReloadLog:
             f"the app is loaded again, as generation {coming.number}; the old one serves until it is ready",
             generation=coming.number,
         )
+        self._supervisor.reloading()
         self._publish(begun=self._record.begun + 1)
 
     def ended(self, coming: Generation) -> None:
@@ -56,6 +61,7 @@ class ReloadLog:
             failures = {**(self._record.failures or {}), str(number): coming.reason}
             for old in list(failures)[:-MOST_FAILURES]:
                 del failures[old]
+            self._supervisor.ready(f"ready; the latest reload failed: {coming.reason}")
             self._publish(ended=number, failures=failures)
         else:
             log_event(
@@ -65,6 +71,7 @@ class ReloadLog:
                 generation=coming.number,
                 seconds=seconds,
             )
+            self._supervisor.ready()
             self._publish(ended=number, generation=coming.number)
 
     def was_killed(self, pid: int, number: int) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -181,6 +182,41 @@ def passed_on(*sockets: socket.socket) -> Iterator[None]:
         yield
     finally:
         subprocess.Popen.__init__ = original  # type: ignore[method-assign]
+
+
+def test_systemd_is_notified_of_each_step(tmp_path: Path) -> None:
+    """Ready when the pools are, and signs of life meanwhile; a failed reload ends as well; all from the master."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        receiver.settimeout(20)
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        senders = set()
+
+        def next_message() -> list[str]:
+            while True:
+                data, ancillary, _, _ = receiver.recvmsg(10_000, 1000)
+                senders.add(struct.unpack("3i", ancillary[0][2])[0])
+                if data != b"WATCHDOG=1":
+                    return data.decode().split("\n")
+
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "500000"}
+        app = write_app(tmp_path, APP)
+        with Served(app, "--log-format", "json", environment=environment, ready_timeout=None) as served:
+            assert next_message()[0].startswith("STATUS=loading")
+            assert next_message() == ["READY=1", "STATUS=ready"]
+            assert served.get("/readyz").status == 200
+            for content, status in ((APP, "STATUS=ready"), ("1 /", "STATUS=ready; the latest reload failed: Synt")):
+                write_app(tmp_path, content)
+                served.process.send_signal(signal.SIGHUP)
+                assert next_message()[0] == "RELOADING=1"
+                first, second = next_message()
+                assert first == "READY=1"
+                assert second.startswith(status)
+            assert receiver.recv(100) == b"WATCHDOG=1"
+            served.process.send_signal(signal.SIGTERM)
+            assert next_message()[:2] == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=35000000"]
+            assert served.wait() == 0
+            assert senders == {served.process.pid}
 
 
 def test_a_proxy_at_a_unix_socket_can_be_trusted(tmp_path: Path) -> None:
