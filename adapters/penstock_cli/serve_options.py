@@ -130,7 +130,7 @@ def settle_conflicts(context: click.Context, options: dict[str, Any]) -> None:
     Raises
     ------
     click.UsageError
-        For both ways at once, and for a key without a certificate.
+        For both ways at once, a key without a certificate, and ``--reload`` with several HTTP processes.
     """
     ranks = {ParameterSource.COMMANDLINE: 2, ParameterSource.ENVIRONMENT: 1}
 
@@ -147,6 +147,8 @@ def settle_conflicts(context: click.Context, options: dict[str, Any]) -> None:
         )
     if parts > bind:
         options["bind"] = []
+    if options["reload"] and options.get("http_workers", 1) > 1:
+        raise click.UsageError("--reload is for a single HTTP process; leave --http-workers out.", context)
     if options["keyfile"] and not options["certfile"]:
         raise click.UsageError("--keyfile needs --certfile, with the certificate that the key belongs to.", context)
 

@@ -314,7 +314,7 @@ def test_a_stranger_who_does_not_begin_tls_loses_the_connection(tmp_path: Path, 
 
 
 def test_sighup_reads_the_certificate_again(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
-    """New connections get the new certificate, and the port stays open."""
+    """New connections get the new certificate; one that cannot be used changes nothing."""
     with Encrypted(tmp_path, certificate) as served:
         served.wait_for_pools()
         assert squared_once(https(served, certificate[0]), 3.0) == 9.0
@@ -322,6 +322,12 @@ def test_sighup_reads_the_certificate_again(tmp_path: Path, certificate: tuple[P
         served.process.send_signal(signal.SIGHUP)
         served.wait_for_pools(2)
         wait_until(lambda: _is_trusted(served, certificate[0]), "the new certificate")
+        trusted = tmp_path / "trusted.pem"
+        certificate[0].rename(trusted)
+        served.process.send_signal(signal.SIGHUP)
+        event = wait_until(lambda: served.events("reload-failed"), "the refusal", timeout=20)[0]
+        assert "server.pem cannot be read" in event["message"]
+        assert _is_trusted(served, trusted)
         assert served.stop() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gunicorn.config import Config
 
 from penstock_gunicorn import StartError, read_gunicorn_config
 from penstock_gunicorn.gunicorn_config import REFUSED, TAKEN
+from tests.serving import ROOT
 
 
 def read(folder: Path, content: str) -> dict[str, object]:
@@ -50,6 +52,14 @@ def test_a_misspelt_name_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         assert read(tmp_path, "keep_alive = 5") == {}
     assert "did you mean keepalive?" in caplog.text
+
+
+def test_the_documentation_lists_all_settings() -> None:
+    """The page has those that a file may have, and no other."""
+    page = (ROOT / "docs" / "how-to" / "addresses.md").read_text(encoding="utf-8")
+    section = page.partition("## Settings of gunicorn")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(name for row in rows for name in re.findall("`(\\w+)`", row)) == sorted(TAKEN)
 
 
 def test_every_reason_is_for_a_setting_of_gunicorn() -> None:
