@@ -49,14 +49,6 @@ def _seconds_option(name: str, default: float, text: str, *, may_be_zero: bool =
     )
 
 
-def _one_http_worker(_context: click.Context, _parameter: click.Parameter, value: int) -> None:
-    if value > 1:
-        raise click.BadParameter(
-            "only 1 HTTP process is supported so far. It is rarely the bottleneck; to run more model workers, set "
-            "endpoint(workers=...) in the app."
-        )
-
-
 def _name_config(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
     from penstock.hosting import CONFIG_VARIABLE  # noqa: PLC0415 - the help does not need the engine
 
@@ -150,12 +142,11 @@ def cli() -> None:
 )
 @click.option(
     "--http-workers",
+    cls=VariableOption,
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    callback=_one_http_worker,
-    expose_value=False,
-    help="The number of HTTP processes.",
+    help="The number of HTTP processes. Several share one engine. For more model workers see endpoint(workers=).",
 )
 @config_option
 def serve(**options: Any) -> None:

@@ -39,6 +39,7 @@ class ServeOptions:
     max_unread: int
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
+    http_workers: int
     arguments: tuple[str, ...]
 
 
@@ -60,7 +61,9 @@ def serve_app(options: ServeOptions) -> NoReturn:
     application = PenstockApplication(
         served.load,
         listener=None if inherits_listener() else _listen(options),
+        http_workers=options.http_workers,
         drain_timeout=options.drain_timeout,
+        on_engine_started=served.announce_endpoints,
         on_listening=served.announce,
         configure_logging=served.configure_logging,
         peers=PeerSettings(
@@ -105,14 +108,14 @@ class ServedApp:
         color = stream is not None and stream.isatty() and "NO_COLOR" not in os.environ
         configure_logging(self._options.log_format, stream, self._options.log_level, color=color)
 
-    def load(self) -> Any:
-        """Import the app and return its ASGI application."""
+    def load(self, role: str) -> Any:
+        """Import the app for this kind of process, and return its ASGI application."""
         # Only in this process: gunicorn's master starts its successor with the arguments of the command line.
         show_arguments_to_app(self._options.target, self._options.arguments)
         # The zygote imports the app too, and its output is logged in the same way. The streams stay like this for the
         # life of this process: a plug-in that prints must not make the event loop wait for the reader of a pipe.
-        sys.stdout, sys.stderr = output_as_events("http"), output_as_events("http")
-        records_as_events("http", sys.stdout, sys.stderr)
+        sys.stdout, sys.stderr = output_as_events(role), output_as_events(role)
+        records_as_events(role, sys.stdout, sys.stderr)
         with own_import():
             self._app = load_app(self._options.target)
         options = self._options
@@ -128,9 +131,14 @@ class ServedApp:
         )
 
     def announce(self, urls: Sequence[str]) -> None:
-        """Log the addresses and the endpoints."""
+        """Log the addresses and, unless the engine's own process does that, the endpoints."""
         for url in urls:
             log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
+        if self._options.http_workers == 1:
+            self.announce_endpoints()
+
+    def announce_endpoints(self) -> None:
+        """Log the endpoints."""
         for endpoint in self._app.endpoints:
             log_event(
                 logging.INFO,

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 
+from penstock.hosting import ENGINE_VARIABLE
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.arbiter import PenstockArbiter
 from penstock_gunicorn.bulletin import Bulletin
@@ -71,17 +72,21 @@ def inherits_listener() -> bool:
 
 
 class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """One gunicorn master with one gunicorn worker, which loads and serves the app.
+    """One gunicorn master, and the gunicorn workers that load and serve the app.
 
     Parameters
     ----------
     load_app:
-        Called in the gunicorn worker, never in the master; returns the ASGI application. The application's attribute
-        ``penstock`` has an ``engine``; ``on_pools_failed`` and ``on_shutdown`` are set on it.
+        Called in the gunicorn worker with "http", and in the engine's process, if it has one, with "engine"; never in
+        the master. Returns the ASGI application, whose attribute ``penstock`` is the service behind it.
     listener:
         From ``open_listener``; the application takes ownership. None if ``inherits_listener()``.
+    http_workers:
+        The number of gunicorn workers. Several of them share one engine, in a process of its own.
     drain_timeout:
         Seconds for which admitted work may go on after SIGTERM.
+    on_engine_started:
+        Called in the engine's process, if it has one, once the app is loaded and its models begin to load.
     on_listening:
         Called in the gunicorn worker with the URLs, once it accepts connections.
     configure_logging:
@@ -91,6 +96,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
 
     Attributes
     ----------
+    engine_path:
+        The path of the socket of the engine, if it has a process of its own; "" if it runs in the gunicorn worker.
     interrupted:
         One byte, which is not zero once the master has been stopped by SIGINT.
     assignment:
@@ -103,15 +110,20 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
 
     def __init__(
         self,
-        load_app: Callable[[], Any],
+        load_app: Callable[[str], Any],
         *,
         listener: socket.socket | None,
+        http_workers: int = 1,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        on_engine_started: Callable[[], None] = lambda: None,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
         peers: PeerSettings | None = None,
     ) -> None:
-        self.load = load_app
+        self.load_as = load_app
+        self.on_engine_started = on_engine_started
+        self.engine_path = ""
+        self._http_workers = http_workers
         self.drain_timeout = drain_timeout
         self.on_listening = on_listening
         self.configure_logging = configure_logging
@@ -129,7 +141,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         """Set every setting that matters, so that no file and no environment variable can change it."""
         settings = {
             "bind": self._bind,
-            "workers": 1,
+            "workers": self._http_workers,
             "threads": 1,
             "worker_class": PenstockWorker,
             "logger_class": EventLogger,
@@ -145,6 +157,12 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Return the ASGI application of a gunicorn worker."""
+        if self.engine_path:
+            os.environ[ENGINE_VARIABLE] = self.engine_path  # the application finds the engine there
+        return self.load_as("http")
 
     def run(self) -> NoReturn:
         """Serve until stopped.

@@ -23,8 +23,18 @@ from penstock.suggestions import closest, in_seconds, near_miss
 
 PREFIX: Final = "PENSTOCK_"
 CONFIG_VARIABLE: Final = "PENSTOCK_CONFIG"
+ENGINE_VARIABLE: Final = "PENSTOCK_ENGINE_SOCKET"
+"""The path of a shared engine's socket: the server sets it in its HTTP processes, if there are several."""
 SERVER_VARIABLES: Final = frozenset(
-    {CONFIG_VARIABLE, "PENSTOCK_HOST", "PENSTOCK_PORT", "PENSTOCK_LOG_FORMAT", "PENSTOCK_LOG_LEVEL"}
+    {
+        CONFIG_VARIABLE,
+        ENGINE_VARIABLE,
+        "PENSTOCK_HOST",
+        "PENSTOCK_HTTP_WORKERS",
+        "PENSTOCK_PORT",
+        "PENSTOCK_LOG_FORMAT",
+        "PENSTOCK_LOG_LEVEL",
+    }
 )
 """Variables that belong to the server, not to a plug-in."""
 DEFAULT_FILE: Final = "pyproject.toml"
