@@ -110,6 +110,10 @@ WAYS: dict[str, Mapping[str, str]] = {"direct": {}, "asgi": {"X_Unusual": "1"}}
 """Headers that make a small request take each of the two ways through our server. gunicorn drops the odd name."""
 
 
+EVERYWHERE = os.environ.get("TEST_SERVE_OPTIONS", "").split()
+"""Options for every server, to run the tests of one HTTP process with several: ``--http-workers 2``."""
+
+
 class Served:
     """A ``penstock serve`` in a process and a session of its own, on a free port of the loopback address.
 
@@ -147,7 +151,7 @@ class Served:
         self.environment = dict(environment or {})
         self.ready_timeout = ready_timeout
         self.extra_headers: Mapping[str, str] = {}
-        address = ["--host", HOST, "--port", str(self.port)]
+        address = ["--host", HOST, "--port", str(self.port), *EVERYWHERE]
         self.command = [sys.executable, "-m", "penstock_cli", "serve", str(target), *address, *options]
         self.process: subprocess.Popen[bytes]
         self.log_path: Path

@@ -17,11 +17,11 @@ PLAIN = """
     answer, app, application, arbiter, backoff, batching, body, budget, buffer, candidate, check, clock, collector,
     decision, demand, descriptor, ending, error, failure, formatter, group, guard, handle, header, kind, lifespan, line,
     log, logger, loader, mode, name, opinion, option, page, parameter, process, protocol, proxy, pump, reader, recorder,
-    retry, router, setting, simulation, size, source, stream, thread, timer, transition, value, watch
+    retry, router, server, setting, simulation, size, socket, source, stream, thread, timer, transition, value, watch
 """
 PARTICIPLE = re.compile("[a-z]+ed|ahead|broken|short")
 # The modules whose classes are named for happenings and messages, not for things.
-HAPPENINGS = {"commands", "errors", "events", "records", "reports", "wire"}
+HAPPENINGS = {"commands", "errors", "events", "host_messages", "records", "reports", "wire"}
 VERBS = "admit, back off, drain, interrupt, kill, recall, refuse, sending ahead, shed"
 
 

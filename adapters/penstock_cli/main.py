@@ -22,7 +22,6 @@ from penstock_cli.serve_options import (
     VariableOption,
     clean_root_path,
     listen_addresses,
-    one_http_worker,
     seconds_option,
     settle_conflicts,
     watching_installed,
@@ -186,9 +185,7 @@ def cli() -> None:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    callback=one_http_worker,
-    expose_value=False,
-    help="The number of HTTP processes.",
+    help="The number of HTTP processes. Several share one engine. For more model workers see endpoint(workers=).",
 )
 @config_option
 @click.pass_context

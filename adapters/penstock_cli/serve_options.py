@@ -85,15 +85,6 @@ def _finite_seconds(_context: click.Context, _parameter: click.Parameter, value:
     return value
 
 
-def one_http_worker(_context: click.Context, _parameter: click.Parameter, value: int) -> None:
-    """Refuse more than one HTTP process; for an option's callback."""
-    if value > 1:
-        raise click.BadParameter(
-            "only 1 HTTP process is supported so far. It is rarely the bottleneck; to run more model workers, set "
-            "endpoint(workers=...) in the app."
-        )
-
-
 def listen_addresses(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
     """Return the addresses that the values of ``--bind`` mean; for the option's callback."""
     from penstock_gunicorn import StartError, parse_addresses  # noqa: PLC0415 - the help does not need the server
@@ -147,7 +138,7 @@ def settle_conflicts(context: click.Context, options: dict[str, Any]) -> None:
         )
     if parts > bind:
         options["bind"] = []
-    if options["reload"] and options.get("http_workers", 1) > 1:
+    if options["reload"] and options["http_workers"] > 1:
         raise click.UsageError("--reload is for a single HTTP process; leave --http-workers out.", context)
     if options["keyfile"] and not options["certfile"]:
         raise click.UsageError("--keyfile needs --certfile, with the certificate that the key belongs to.", context)

@@ -61,6 +61,7 @@ class ServeOptions:
     max_unread: int
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
+    http_workers: int
     arguments: tuple[str, ...]
 
 
@@ -97,7 +98,9 @@ def _application(options: ServeOptions, served: ServedApp) -> PenstockApplicatio
     return PenstockApplication(
         served.load,
         listeners=_listeners(options, settings.get("backlog", ListenSettings.backlog)),
+        http_workers=options.http_workers,
         drain_timeout=options.drain_timeout,
+        on_engine_started=served.announce_endpoints,
         on_listening=served.announce,
         configure_logging=served.configure_logging,
         peers=PeerSettings(
@@ -160,15 +163,15 @@ class ServedApp:
         color = stream is not None and stream.isatty() and "NO_COLOR" not in os.environ
         configure_logging(self._options.log_format, stream, self._options.log_level, color=color)
 
-    def load(self) -> Any:
-        """Import the app and return its ASGI application."""
+    def load(self, role: str) -> Any:
+        """Import the app for this kind of process, and return its ASGI application."""
         self._began = time.time()
         # Only in this process: gunicorn's master starts its successor with the arguments of the command line.
         show_arguments_to_app(self._options.target, self._options.arguments)
         # The zygote imports the app too, and its output is logged in the same way. The streams stay like this for the
         # life of this process: a plug-in that prints must not make the event loop wait for the reader of a pipe.
-        sys.stdout, sys.stderr = output_as_events("http"), output_as_events("http")
-        records_as_events("http", sys.stdout, sys.stderr)
+        sys.stdout, sys.stderr = output_as_events(role), output_as_events(role)
+        records_as_events(role, sys.stdout, sys.stderr)
         with own_import():
             self._app = load_app(self._options.target)
         options = self._options
@@ -187,13 +190,18 @@ class ServedApp:
         return application
 
     def announce(self, urls: Sequence[str]) -> None:
-        """Log the addresses and the endpoints, and watch the files from now on, if the options ask for that."""
+        """Log the addresses and, unless the engine's own process does that, the endpoints; watch the files if asked."""
         if self._options.reload:
             from penstock_cli.file_watch import watch_files  # noqa: PLC0415 - it needs watchfiles, an extra
 
             watch_files(self._app, self._began, self._is_leaving)
         for url in urls:
             log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
+        if self._options.http_workers == 1:
+            self.announce_endpoints()
+
+    def announce_endpoints(self) -> None:
+        """Log the endpoints."""
         for endpoint in self._app.endpoints:
             log_event(
                 logging.INFO,

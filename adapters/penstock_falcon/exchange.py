@@ -19,7 +19,7 @@ from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
-from penstock_falcon.request_checks import BodyBudget, RequestChecks
+from penstock_falcon.request_checks import AnyBudget, RequestChecks
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -225,6 +225,13 @@ class EndpointResource(Resource):
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
+        """Submit the job, or have the request refused for what is wrong with it."""
+        try:
+            return await self._check_and_submit(engine, exchange, req)
+        except PenstockError as error:
+            return self._service.submit_fault(exchange, error)
+
+    async def _check_and_submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
         """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
         checks = self._checks
         announced = checks.check_headers(req.content_type, exchange.header)
@@ -232,7 +239,7 @@ class EndpointResource(Resource):
             engine.check_room(self._endpoint)
             body = await self._read_body(exchange, req, announced, None)
         else:
-            body = await self._read_large_body(engine, exchange, req, announced)
+            body = await self._read_large_body(exchange, req, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
         return self._submit_body(engine, exchange, body, announced, headers)
 
@@ -247,21 +254,18 @@ class EndpointResource(Resource):
         return call
 
     def _read_body(
-        self, exchange: Exchange, req: Any, announced: int | None, budget: BodyBudget | None
+        self, exchange: Exchange, req: Any, announced: int | None, budget: AnyBudget | None
     ) -> Coroutine[Any, Any, bytes]:
         total = exchange.timeouts.total
         if total is None:
             return self._transport.read_body(req, announced, self._checks, budget)
         return self._transport.read_body_by(exchange.began + total, req, announced, self._checks, budget)
 
-    async def _read_large_body(self, engine: Any, exchange: Exchange, req: Any, announced: int | None) -> bytes:
+    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> bytes:
         """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up."""
-        budget = BodyBudget(engine, self._endpoint)
+        budget = self._service.body_budget(exchange)
         try:
-            if announced is None:
-                engine.check_room(self._endpoint)
-            else:
-                budget.cover(announced)
+            await budget.open(announced)
             return await self._read_body(exchange, req, announced, budget)
         finally:
             budget.release()
@@ -321,11 +325,11 @@ class EndpointResource(Resource):
 
 
 class RouteResource(Resource):
-    """A route of a plug-in or of the core: its handler answers at once, in the engine's thread."""
+    """A route of a plug-in or of the core: its handler answers beside the engine."""
 
     def __init__(self, service: Service[Any], transport: Transport, route: Route) -> None:
         super().__init__(service, transport, route)
-        self._handler = service.in_engine(route.handler)
+        self._route = route
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> None:
         """Return at once: a route never becomes a job."""
@@ -340,7 +344,7 @@ class RouteResource(Resource):
             address=exchange.address,
             principal=exchange.principal,
         )
-        answer = self._handler(request, self._service.bare_engine)
+        answer = await self._service.ask(self._route, request, exchange)
         headers = common_headers(exchange.request_id, answer.media_type)
         headers += [(name.lower(), value) for name, value in answer.headers.items()]
         if answer.status == 503:

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from penstock.errors import PenstockError
-from penstock.hosting import Call, Encoded, ThreadedCall
+from penstock.hosting import Call, Encoded, RemoteCall, ThreadedCall
 
-AnyCall: TypeAlias = Call | ThreadedCall
+AnyCall: TypeAlias = Call | RemoteCall | ThreadedCall
 
 # Reasons for a cancellation, as they appear in the log.
 GONE = "the client went away"

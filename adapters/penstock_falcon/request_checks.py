@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TypeAlias
 
 from penstock import Endpoint
 from penstock.errors import MalformedRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
-from penstock.hosting import JSON, SMALL_BODY_BYTES, Engine, ThreadedEngine
+from penstock.hosting import JSON, SMALL_BODY_BYTES, Engine, RemoteUpload, ThreadedEngine
 
 # No real length has more digits, and int() rejects thousands of digits with an error of its own.
 _LENGTH_DIGITS = 18
@@ -134,6 +135,19 @@ class BodyBudget:
         self._ends: list[Callable[[], None]] = []
         self._taken_bytes = 0
 
+    async def open(self, announced: int | None) -> None:
+        """Take enough for a body of this length in bytes, as far as it is announced.
+
+        Raises
+        ------
+        Draining, QueueFull, NotReady
+            If its job would be refused.
+        """
+        if announced is None:
+            self._engine.check_room(self._endpoint)
+        else:
+            self.cover(announced)
+
     def cover(self, size_bytes: int) -> None:
         """Take enough for a body of this size.
 
@@ -152,6 +166,9 @@ class BodyBudget:
             self._ends.pop()()
 
 
+AnyBudget: TypeAlias = BodyBudget | RemoteUpload
+
+
 class BodyCollector:
     """A body that arrives in pieces, and never grows beyond the limit.
 
@@ -165,7 +182,7 @@ class BodyCollector:
 
     __slots__ = ("_budget", "_max_body", "_pieces", "_size_bytes")
 
-    def __init__(self, max_body: int, budget: BodyBudget | None = None) -> None:
+    def __init__(self, max_body: int, budget: AnyBudget | None = None) -> None:
         self._max_body = max_body
         self._budget = budget
         self._pieces: list[bytes] = []

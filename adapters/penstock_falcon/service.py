@@ -11,16 +11,25 @@ import falcon
 
 from penstock import App, Endpoint
 from penstock.errors import DeclarationError, PenstockError
-from penstock.hooks import RequestAnswered, Route, ShutdownRequest, Submission
-from penstock.hosting import Engine, Pipeline, Registry, ThreadedEngine, endpoint_pipeline, route_pipeline
+from penstock.hooks import RequestAnswered, Route, RouteRequest, RouteResponse, ShutdownRequest, Submission
+from penstock.hosting import (
+    Engine,
+    Pipeline,
+    Registry,
+    RemoteEngine,
+    ThreadedEngine,
+    endpoint_pipeline,
+    route_pipeline,
+)
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.client_address import TrustedProxies
+from penstock_falcon.hangups import AnyCall
 from penstock_falcon.problems import framework_problem
-from penstock_falcon.request_checks import HostCheck
+from penstock_falcon.request_checks import AnyBudget, BodyBudget, HostCheck
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, write_handler_headers
 
-EngineT = TypeVar("EngineT", bound=Engine | ThreadedEngine)
+EngineT = TypeVar("EngineT", bound=Engine | ThreadedEngine | RemoteEngine)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -83,9 +92,7 @@ class Service(ABC, Generic[EngineT]):
         self.settings = settings
         self.engine = engine
         self.registry = registry if registry is not None else Registry.load(app)
-        self.registry.observe(app)
-        observer = self.registry.observer_of(RequestAnswered)
-        self.on_answered = None if observer is None else self.in_engine_soon(observer)
+        self.on_answered = self.request_observer()
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.host_check = HostCheck()
         self.routes = self.registry.routes(app)
@@ -146,11 +153,33 @@ class Service(ABC, Generic[EngineT]):
 
     # ---- requests
 
+    def request_observer(self) -> Callable[[RequestAnswered], object] | None:
+        """Return what each ``RequestAnswered`` is passed to, or None if no plug-in observes it."""
+        self.registry.observe(self.app)
+        observer = self.registry.observer_of(RequestAnswered)
+        return None if observer is None else self.in_engine_soon(observer)
+
     def pipeline(self, target: Endpoint | Route) -> Pipeline | None:
         """Return the policies for an endpoint or route, or None if it has none."""
         if isinstance(target, Route):
             return route_pipeline(self.registry, target)
         return endpoint_pipeline(self.registry, target)
+
+    def body_budget(self, submission: Submission) -> AnyBudget:
+        """Return the room that a large body of an endpoint will take."""
+        endpoint = submission.endpoint
+        assert isinstance(endpoint, Endpoint), "a route takes no body"
+        assert self.engine is not None, "the engine has started"
+        assert not isinstance(self.engine, RemoteEngine), "that has budgets of its own"
+        return BodyBudget(self.engine, endpoint)
+
+    def submit_fault(self, _submission: Submission, error: PenstockError) -> AnyCall:
+        """Refuse a request in which something is wrong; it has passed its policies already."""
+        raise error
+
+    async def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> RouteResponse:
+        """Return the answer of a route."""
+        return self.in_engine(route.handler)(request, self.bare_engine)
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
         """Release the admission policies and notify observers: the request will not become a job."""

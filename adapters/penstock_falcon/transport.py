@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from penstock_falcon.hangups import WatchedCall
-from penstock_falcon.request_checks import BodyBudget, RequestChecks, late_body
+from penstock_falcon.request_checks import AnyBudget, RequestChecks, late_body
 from penstock_falcon.stream_body import StreamBody
 
 HeaderLookup: TypeAlias = Callable[[str], str | None]
@@ -51,7 +51,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def read_body(
-        self, req: Any, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+        self, req: Any, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
     ) -> bytes:
         """Return the whole body.
 
@@ -75,7 +75,7 @@ class Transport(ABC):
         """
 
     async def read_body_by(
-        self, deadline: float, req: Any, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+        self, deadline: float, req: Any, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
     ) -> bytes:
         """Return the whole body, as ``read_body``, if it arrives before the deadline.
 

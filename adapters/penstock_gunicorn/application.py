@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 
+from penstock.hosting import ENGINE_VARIABLE
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.addresses import BACKLOG
 from penstock_gunicorn.arbiter import PenstockArbiter
@@ -38,17 +39,21 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 
 class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """One gunicorn master with one gunicorn worker, which loads and serves the app.
+    """One gunicorn master, and the gunicorn workers that load and serve the app.
 
     Parameters
     ----------
     load_app:
-        Called in the gunicorn worker, never in the master; returns the ASGI application. The application's attribute
-        ``penstock`` has an ``engine``; ``on_pools_failed`` and ``on_shutdown`` are set on it.
+        Called in the gunicorn worker with "http", and in the engine's process, if it has one, with "engine"; never in
+        the master. Returns the ASGI application, whose attribute ``penstock`` is the service behind it.
     listeners:
         The sockets to serve; the application takes ownership.
+    http_workers:
+        The number of gunicorn workers. Several of them share one engine, in a process of its own.
     drain_timeout:
         Seconds for which admitted work may go on after SIGTERM.
+    on_engine_started:
+        Called in the engine's process, if it has one, once the app is loaded and its models begin to load.
     on_listening:
         Called in the gunicorn worker with the URLs, once it accepts connections.
     configure_logging:
@@ -65,6 +70,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
 
     Attributes
     ----------
+    engine_path:
+        The path of the socket of the engine, if it has a process of its own; "" if it runs in the gunicorn worker.
     interrupted:
         One byte, which is not zero once the master has been stopped by SIGINT.
     assignment:
@@ -79,16 +86,21 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
 
     def __init__(
         self,
-        load_app: Callable[[], Any],
+        load_app: Callable[[str], Any],
         *,
         listeners: Listeners,
+        http_workers: int = 1,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        on_engine_started: Callable[[], None] = lambda: None,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
         peers: PeerSettings | None = None,
         settings: Mapping[str, Any] = NO_SETTINGS,
     ) -> None:
-        self.load = load_app
+        self.load_as = load_app
+        self.on_engine_started = on_engine_started
+        self.engine_path = ""
+        self._http_workers = http_workers
         self.drain_timeout = drain_timeout
         self.on_listening = on_listening
         self.configure_logging = configure_logging
@@ -120,7 +132,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             "root_path": "",
             **self._settings,
             "bind": [],
-            "workers": 1,
+            "workers": self._http_workers,
             "threads": 1,
             "worker_class": PenstockWorker,
             "logger_class": EventLogger,
@@ -133,6 +145,12 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         for name, value in settings.items():
             self.cfg.set(name, value)
         self.cfg.env_orig = self._environment.copy()
+
+    def load(self) -> Any:
+        """Return the ASGI application of a gunicorn worker."""
+        if self.engine_path:
+            os.environ[ENGINE_VARIABLE] = self.engine_path  # the application finds the engine there
+        return self.load_as("http")
 
     def run(self) -> NoReturn:
         """Serve until stopped.

@@ -11,12 +11,16 @@ from typing import Any, NoReturn
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
+from penstock.errors import EngineError
 from penstock.hooks import log_event
+from penstock_gunicorn.engine_group import EngineGroup
 from penstock_gunicorn.generations import FAILED, SERVING, STARTING, Generation, Generations
 from penstock_gunicorn.reload_log import ReloadLog
 from penstock_gunicorn.report_stream import READY
 from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, Assignment
 
+FATAL = (Arbiter.WORKER_BOOT_ERROR, Arbiter.APP_LOAD_ERROR)
+"""Exit codes of a gunicorn worker, or of an engine, with which another one would end too."""
 EXIT_NOT_LOADED = 2
 EXIT_AT_ONCE = 128 + signal.SIGINT
 # Seconds between two looks of the arbiter, which means to look once a second, beyond which it was itself held up.
@@ -30,9 +34,12 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     first SIGINT acts as SIGTERM. The second one stops immediately.
     """
 
+    num_workers: int
+
     def __init__(self, app: Any) -> None:
         self._looked = time.monotonic()
         self._generations = Generations(self._looked)
+        self._engines = EngineGroup(app)
         self._reloads: ReloadLog
         self.reexec_pid = 0
         self._stopping = False
@@ -41,11 +48,18 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(app)
 
     def start(self) -> None:
-        """Begin with the sockets of the application, as gunicorn would open its own; there has been no reload."""
+        """Begin with the sockets of the application; several gunicorn workers share one engine in its own process."""
         self.LISTENERS = list(self.app.listeners)
         self._reloads = ReloadLog(self.app.bulletin, self.app.supervisor)
         self.app.supervisor.loading()
         super().start()
+        if self.num_workers > 1:
+            try:
+                self._engines.add(self._generations.serving)
+            except EngineError as error:
+                log_event(logging.CRITICAL, "engine-not-started", str(error))
+                self.halt(exit_status=EXIT_NOT_LOADED)
+                raise  # it has ended this process
 
     @property
     def shares_sockets(self) -> bool:
@@ -63,16 +77,19 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         """Start what is to be started, and let the next generation take over once it is ready."""
         self._hear()
         generations = self._generations
+        if self.num_workers > 1 and generations.serving not in self._engines and generations.coming is None:
+            generations.want_reload()  # its engine is in its one gunicorn worker, and the next one's is for several
         coming = generations.begin_reload(time.monotonic())
         if coming is not None:
             self._begin_reload(coming)
-        retiring = generations.finish_reload(self.num_workers)
+        retiring = generations.finish_reload(self._size)
         if retiring is not None:
             self._reloads.ended(generations.serving)
             for pid in retiring.members:
-                self.kill_worker(pid, RETIRE)
+                self.kill_worker(pid, RETIRE)  # its engine follows the last of them
+        self._engines.keep()
         newest = generations.coming or generations.serving
-        while len(newest.members) < self.num_workers:
+        while len(newest.members) < self._size(newest):
             self._spawn(newest)
         for pid in generations.dismiss(self.num_workers):
             self.kill_worker(pid, RETIRE)
@@ -87,42 +104,78 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         if any(now - worker.tmp.last_update() <= self.timeout for worker in self.WORKERS.values()):
             self.app.supervisor.sign_of_life(now)
 
+    def _size(self, generation: Generation) -> int:
+        return int(self.num_workers) if generation in self._engines else 1
+
     def _begin_reload(self, coming: Generation) -> None:
         self._reloads.begun(coming)
+        size, usual = self.num_workers, self.cfg.workers
         try:
             self.app.reload()
             self.setup(self.app)
+            if self.cfg.workers == usual:
+                self.num_workers = size  # as SIGTTIN and SIGTTOU have left it
+            if self.num_workers > 1:
+                self._engines.add(coming)
         except (Exception, SystemExit) as error:  # gunicorn exits on settings that it cannot read
-            self._generations.give_up(f"the settings cannot be read: {error}")
-            self._reloads.ended(coming)
-            return
-        self.log.reopen_files()
-        self.cfg.on_reload(self)
+            self._fail(coming, str(error))
+        else:
+            self.log.reopen_files()
+            self.cfg.on_reload(self)
 
     def _spawn(self, generation: Generation) -> None:
         """Start a member. If another process serves the same socket, it does not listen before it is ready."""
         waits = generation.state == STARTING or bool(generation.members) or self.master_pid != 0
         self.app.assignment = Assignment(generation.number, waits)
+        self.app.engine_path = self._engines.path_of(generation)
         self._generations.started(generation, self.spawn_worker())
 
     def _hear(self) -> None:
         for report in self.app.reports.receive():
-            if report.state == READY:
+            generation = self._engines.generation_of(report.pid)
+            if generation is not None:
+                generation.reason = report.reason
+            elif report.state == READY:
                 self._generations.became_ready(report.pid)
             else:
                 self._generations.failed(report.pid, report.reason)
 
-    def _ended(self, pid: int, code: int) -> None:
-        """Settle the end of a process: the next generation may fail by it, or the whole server."""
+    def _fail(self, coming: Generation, reason: str = "") -> None:
+        if coming.state == STARTING:
+            self._generations.give_up(reason)
+        self._reloads.ended(coming)
+        if self._generations.serving not in self._engines:
+            self.num_workers = 1
+        for pid in coming.members:
+            self.kill_worker(pid, signal.SIGQUIT)
+        self._engines.dismiss(coming)
+
+    def _worker_ended(self, pid: int, code: int) -> None:
+        """Settle the end of a gunicorn worker: the next generation may fail by it, or the whole server."""
+        coming = self._generations.coming
         generation = self._generations.ended(pid)
         if generation is None or self._stopping:
             return
-        if generation.state == FAILED:
-            self._reloads.ended(generation)
-            for left in generation.members:
-                self.kill_worker(left, signal.SIGQUIT)
-        elif generation.state == SERVING and code in (self.WORKER_BOOT_ERROR, self.APP_LOAD_ERROR):
-            raise HaltServer("the app could not be started", code)
+        if generation.state == SERVING:
+            if code in FATAL:
+                raise HaltServer("the app could not be started", code)
+        elif generation.state == FAILED and generation is coming:
+            self._fail(generation)
+        elif not generation.members:
+            self._engines.dismiss(generation)
+
+    def _engine_ended(self, pid: int, status: int) -> None:
+        """Settle the end of an engine: another is started, or its generation cannot serve."""
+        generation = self._engines.generation_of(pid)
+        if self._stopping:
+            self._engines.forget(pid)
+            return
+        halt = self._engines.ended(pid, status)
+        if halt is None or generation is None:
+            return
+        if generation.state != STARTING:
+            raise halt
+        self._fail(generation, "its engine could not start")
 
     # ---- gunicorn workers
 
@@ -164,13 +217,14 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             if pid == self.reexec_pid:
                 self.reexec_pid = 0
                 self._reloads.new_master_ended(pid, code)
+            self._engine_ended(pid, status)
             worker = self.WORKERS.pop(pid, None)
             if worker is not None:
                 worker.tmp.close()
                 self.cfg.child_exit(self, worker)
                 if code < 0 and not self._stopping:
                     self._reloads.was_killed(pid, -code)
-                self._ended(pid, code)
+                self._worker_ended(pid, code)
 
     # ---- stopping
 
@@ -211,6 +265,8 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         elif not self.shares_sockets:
             self.app.supervisor.stopping(self.cfg.graceful_timeout)
         super().stop(graceful)
+        # Last: the gunicorn workers have needed them until now.
+        self._engines.stop(self.app.drain_timeout, at_once=self._at_once or not graceful)
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
         """End the master with one of the exit codes that ``penstock_gunicorn`` documents."""

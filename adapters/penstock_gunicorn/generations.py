@@ -14,6 +14,7 @@ failed      it could not start; the one that serves goes on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -75,6 +76,7 @@ class Generations:
     def __init__(self, now: float) -> None:
         self.serving = Generation(1, now, SERVING)
         self.coming: Generation | None = None
+        self._leaving: list[Generation] = []
         self._is_reload_wanted = False
 
     def want_reload(self) -> None:
@@ -99,13 +101,14 @@ class Generations:
             if pid in generation.members:
                 generation.members[pid] = True
 
-    def finish_reload(self, size: int) -> Generation | None:
-        """Have the coming generation serve if all its ``size`` processes are ready; return the one to retire."""
+    def finish_reload(self, size_of: Callable[[Generation], int]) -> Generation | None:
+        """Have the coming generation serve if all the processes it should have are ready; return the one to retire."""
         coming, retiring = self.coming, self.serving
-        if coming is None or not coming.is_ready(size):
+        if coming is None or not coming.is_ready(size_of(coming)):
             return None
         coming.state, retiring.state = SERVING, RETIRED
         self.serving, self.coming = coming, None
+        self._leaving.append(retiring)
         return retiring
 
     def dismiss(self, size: int) -> list[int]:
@@ -123,22 +126,27 @@ class Generations:
                 generation.reason = reason
 
     def ended(self, pid: int) -> Generation | None:
-        """Note that a process has ended; return its generation, unless that is retired.
+        """Note that a process has ended; return its generation, or None if it has none any more.
 
         A generation that is starting has then failed. The processes that are left of it are to be stopped.
         """
-        for generation in self._living():
+        for generation in [*self._living(), *self._leaving]:
             if generation.members.pop(pid, None) is not None:
                 if generation.state == STARTING:
-                    self.give_up(generation.reason)
+                    self.give_up()
+                if not generation.members and generation in self._leaving:
+                    self._leaving.remove(generation)
                 return generation
         return None
 
-    def give_up(self, reason: str) -> None:
-        """Note that the coming generation has failed."""
-        assert self.coming is not None, "a reload is under way"
-        self.coming.state, self.coming.reason = FAILED, reason or UNKNOWN_REASON
+    def give_up(self, reason: str = "") -> None:
+        """Note that the coming generation has failed, for this reason unless one is known already."""
+        coming = self.coming
+        assert coming is not None, "a reload is under way"
+        coming.state, coming.reason = FAILED, coming.reason or reason or UNKNOWN_REASON
         self.coming = None
+        if coming.members:
+            self._leaving.append(coming)
 
     def _living(self) -> list[Generation]:
         return [self.serving] if self.coming is None else [self.serving, self.coming]

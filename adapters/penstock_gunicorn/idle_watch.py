@@ -37,6 +37,13 @@ class IdleWatch:
         self._sweep(monotonic())
         return not self._connections
 
+    def refuse_rest(self) -> bool:
+        """Answer the requests that are still arriving; return whether any connection is open."""
+        left = list(self._connections)
+        for connection in left:
+            connection.refuse_rest()
+        return bool(left)
+
     def _sweep(self, now: float) -> None:
         before, self._idle_since = self._idle_since, {}
         for connection in list(self._connections):

@@ -22,7 +22,6 @@ A terminal sends SIGINT to every process of its group. Only the master acts on i
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -30,7 +29,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final, Literal
@@ -43,6 +42,7 @@ from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import Engine, flush_log
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.direct_protocol import DirectProtocol
+from penstock_gunicorn.garbage import calm_garbage_collector
 from penstock_gunicorn.idle_watch import IdleWatch
 from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
@@ -57,6 +57,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, RETIRE)
 
 # On this exit code the arbiter stops the whole server, as it does on Arbiter.APP_LOAD_ERROR.
 EXIT_NOT_STARTED: int = Arbiter.WORKER_BOOT_ERROR
+EXIT_DISAGREES = 1
 HEARTBEAT = 1.0
 # Importing an app may take long, and there is no heartbeat meanwhile: it comes from the event loop.
 LOAD_LIMIT = 600.0
@@ -82,9 +83,6 @@ POLL_INTERVAL = 0.01
 # The same, for conditions that look at every connection.
 SWEEP_INTERVAL = 0.05
 BODY_WAIT_MARGIN = 5
-# The first threshold is above the number of objects that a few hundred requests in flight hold, so that requests
-# starting and ending do not trigger a collection.
-GARBAGE_THRESHOLDS = (20_000, 5, 5)
 
 
 # The listening socket at an ending is served during the drain, left to a successor, or closed.
@@ -196,6 +194,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.app.reports.send(FAILED, f"a pool failed to start: {summary}")
         self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool failed to start"))
 
+    def _disagrees(self, reason: str) -> None:
+        """End: the app has changed since the engine has loaded it. The master starts this process again."""
+        log_event(logging.ERROR, "app-changed", reason)
+        self._end(Ending(0.0, exit_code=EXIT_DISAGREES, why=reason))
+
     # ---- loading
 
     def load_wsgi(self) -> None:
@@ -220,6 +223,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.asgi.penstock.on_pools_failed = self._pools_failed
         self.asgi.penstock.on_shutdown = self._shut_down
         self.asgi.penstock.host_status = self._status
+        self.asgi.penstock.on_disagreement = self._disagrees
 
     # ---- running
 
@@ -281,7 +285,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.app.reports.send(FAILED, f"the app did not start: {error}")
             self.lifespan = None
             return False
-        _calm_garbage_collector()
+        if self.app.engine_path:
+            await _first(self.asgi.penstock.connected(), self._woken.wait())
+        calm_garbage_collector()
         return True
 
     async def _get_ready(self) -> None:
@@ -323,21 +329,14 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         if ending.listener == KEEP:
             await self._listeners.end()
         await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
-        await self._refuse_rest()
+        if self._idle_watch.refuse_rest():
+            await self._until(self._idle_watch.is_over, self.loop.time() + LAST_ANSWERS)
         await self._until(self._everything_is_sent, deadline)
         if self._hurried:
             self._close_engine()  # answers the jobs that are left
             await asyncio.sleep(LAST_ANSWERS)
         else:
             await self._stop_app()
-
-    async def _refuse_rest(self) -> None:
-        """Answer the requests that are still arriving."""
-        left = list(self.connections)
-        for connection in left:
-            connection.refuse_rest()
-        if left:
-            await self._until(self._idle_watch.is_over, self.loop.time() + LAST_ANSWERS)
 
     async def _stop_intake(self, ending: Ending, deadline: float) -> None:
         """Take in what has arrived, before the engine refuses new work."""
@@ -396,15 +395,12 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             connection.abort()
 
 
-def _calm_garbage_collector() -> None:
-    """Exclude all objects left by the imports from garbage collection, and collect the others less often.
-
-    Neither requests nor closed connections leave reference cycles, so there is little to collect. With the default
-    thresholds a busy server spends a tenth of its time on it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of them is over, and cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -9,30 +9,45 @@ from penstock.app.loader import load_app, make_importable
 from penstock.codec.decoding import class_name
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
+from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
+from penstock.engine.sharing.engine_server import EngineServer
+from penstock.engine.sharing.engine_socket import EngineSocket
+from penstock.engine.sharing.remote_calls import RemoteCall
+from penstock.engine.sharing.remote_engine import RemoteEngine
+from penstock.engine.sharing.remote_uploads import RemoteUpload
+from penstock.engine.sharing.shared_engine import SharedEngine
 from penstock.eventlog import configure_logging, log_output, log_stream_record, shows_records_of
 from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
-from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
+from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
-from penstock.hooks.settings import CONFIG_VARIABLE
+from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "ENGINE_VARIABLE",
     "JSON",
     "NORMAL_RANK",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
+    "AsyncioReactor",
     "Call",
     "Encoded",
     "Engine",
+    "EngineServer",
+    "EngineSocket",
     "Pipeline",
     "Pool",
     "Registry",
+    "RemoteCall",
+    "RemoteEngine",
+    "RemoteUpload",
+    "SharedEngine",
     "StreamRecord",
     "ThreadedCall",
     "ThreadedEngine",
@@ -49,6 +64,7 @@ __all__ = [
     "make_importable",
     "own_import",
     "replace_missing_streams",
+    "request_pipeline",
     "route_pipeline",
     "shows_records_of",
 ]

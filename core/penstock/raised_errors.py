@@ -1,4 +1,4 @@
-"""Errors that are answers: from a worker to the engine with their class and every field that the class declares.
+"""Errors on their way to another process, with their class and every field that the class declares.
 
 There is nothing here for any one class: a field is an annotated attribute, so a new class or field needs no change.
 """
@@ -55,13 +55,27 @@ def fields_of(error: PenstockError) -> tuple[str, dict[str, Any]]:
     return kind.__name__, {name: value for name, value in fields.items() if name not in facts}
 
 
+def rebuild_answer(name: str, fields: dict[str, Any]) -> PenstockError:
+    """Return the error that ``fields_of`` described, if it is the response of a handler.
+
+    Raises
+    ------
+    ValueError
+        If this is not the description of an error that a worker may report.
+    """
+    error = rebuild(name, fields)
+    if not is_answer(error) or any(starmap(header_mistake, error.headers.items())):
+        raise ValueError(f"{name} cannot be an answer with these fields")
+    return error
+
+
 def rebuild(name: str, fields: dict[str, Any]) -> PenstockError:
     """Return the error that ``fields_of`` described.
 
     Raises
     ------
     ValueError
-        If this is not the description of an error that a worker may report.
+        If this is not the description of an error.
     """
     kind = _kinds().get(name)
     if kind is None:
@@ -72,8 +86,6 @@ def rebuild(name: str, fields: dict[str, Any]) -> PenstockError:
         if field not in annotations:
             raise ValueError(f"{name} has no field {field!r}")
         vars(error)[field] = msgspec.convert(value, annotations[field])  # its ValidationError is a ValueError
-    if not is_answer(error) or any(starmap(header_mistake, error.headers.items())):
-        raise ValueError(f"{name} cannot be an answer with these fields")
     return error
 
 

@@ -10,6 +10,7 @@ Constants that both ends must agree on are defined here and nowhere else.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from struct import Struct
 from typing import Annotated, Any, TypeAlias
 
@@ -299,7 +300,11 @@ def pack_into(frames: list[bytes | memoryview], message: Message) -> None:
     WireError
         If the message is larger than ``MAX_FRAME_BYTES``. Nothing is appended then.
     """
-    payload = _encode(message)
+    frame_into(frames, _encode(message))
+
+
+def frame_into(frames: list[bytes | memoryview], payload: bytes) -> None:
+    """Append a payload, as a frame: see ``pack_into``."""
     size_bytes = len(payload)
     if size_bytes <= _COPIED_BYTES:
         frames.append(_LENGTH.pack(size_bytes) + payload)
@@ -352,17 +357,24 @@ def unpack_log(data: bytes) -> Log:
 
 
 class FrameReader:
-    """A reader that turns bytes, split at any point, into complete messages."""
+    """A reader that turns bytes, split at any point, into complete messages.
 
-    __slots__ = ("_pending", "_wanted")
+    Parameters
+    ----------
+    decode:
+        Turns the payload of a frame into a message. Default: one between the engine, the zygote and the workers.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_decode", "_pending", "_wanted")
+
+    def __init__(self, decode: Callable[[memoryview], Any] = _decode) -> None:
+        self._decode = decode
         self._pending = bytearray()
         # The number of pending bytes below which no message can be complete: a large frame that arrives in small
         # pieces is joined once, and not scanned again for every piece.
         self._wanted = _LENGTH_BYTES
 
-    def feed(self, data: bytes | bytearray) -> list[Message]:
+    def feed(self, data: bytes | bytearray) -> list[Any]:
         """Add the bytes that have arrived, and return the messages that they complete, in order.
 
         Raises
@@ -381,9 +393,10 @@ class FrameReader:
             self._pending += data[used:] if used else data
         return messages
 
-    def _split(self, data: bytes | bytearray) -> tuple[list[Message], int]:
+    def _split(self, data: bytes | bytearray) -> tuple[list[Any], int]:
         view = memoryview(data)
-        messages: list[Message] = []
+        decode = self._decode
+        messages: list[Any] = []
         start, end = 0, len(data)
         try:
             while end - start >= _LENGTH_BYTES:
@@ -395,7 +408,7 @@ class FrameReader:
                         raise _too_long(length)
                     self._wanted = stop - start
                     return messages, start
-                messages.append(_decode(view[payload:stop]))
+                messages.append(decode(view[payload:stop]))
                 start = stop
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise WireError(f"a frame of {length} bytes is not a valid message: {error}") from None

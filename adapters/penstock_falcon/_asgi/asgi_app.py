@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import falcon.asgi
 
 from penstock import App
-from penstock.hosting import Engine
+from penstock.hosting import ENGINE_VARIABLE, Engine
 from penstock_falcon._asgi.asgi_requests import BodyOnDemand, Request
 from penstock_falcon._asgi.asgi_scope import normalized
 from penstock_falcon._asgi.asgi_service import AsgiService, Lifespan
 from penstock_falcon._asgi.asgi_transport import AsgiTransport
 from penstock_falcon._asgi.direct_endpoint import DirectEndpoint
+from penstock_falcon._asgi.shared_service import SharedService
 from penstock_falcon.exact_router import ExactRouter
 from penstock_falcon.mounting import Mount
 from penstock_falcon.service import Settings
@@ -22,7 +24,7 @@ from penstock_falcon.service import Settings
 class AsgiApplication(falcon.asgi.App[Any, Any]):
     """A complete application. ``penstock`` is the service behind it."""
 
-    penstock: AsgiService
+    penstock: AsgiService | SharedService
     direct_endpoints: dict[bytes, DirectEndpoint]
     """The endpoints that a server may call without this interface, by path as it is sent: see ``DirectEndpoint``."""
 
@@ -40,7 +42,7 @@ class AsgiApplication(falcon.asgi.App[Any, Any]):
         """Have the direct endpoints found below a path too: the ``root_path`` that the server will name."""
         self.direct_endpoints |= {root_path.encode() + path: found for path, found in self.direct_endpoints.items()}
 
-    def __init__(self, service: AsgiService) -> None:
+    def __init__(self, service: AsgiService | SharedService) -> None:
         self.direct_endpoints = {}
         super().__init__(request_type=Request, middleware=[Lifespan(service)], router=ExactRouter())
         self.penstock = service
@@ -87,7 +89,11 @@ def asgi(
         target=target,
         trusted_proxies=trusted_proxies,
     )
-    service = AsgiService(app, engine, settings)
+    return application_of(_service(app, engine, settings))
+
+
+def application_of(service: AsgiService | SharedService) -> AsgiApplication:
+    """Return the application around a service."""
     application = AsgiApplication(service)
     mount = Mount(application, service, AsgiTransport(), DirectEndpoint)
     mount.add_paths("")
@@ -100,9 +106,16 @@ def asgi(
 
 def mount_asgi(
     falcon_app: falcon.asgi.App[Any, Any], app: App, prefix: str, engine: Engine | None, settings: Settings
-) -> AsgiService:
+) -> AsgiService | SharedService:
     """Add the endpoints to an existing application."""
-    service = AsgiService(app, engine, settings)
+    service = _service(app, engine, settings)
     Mount(falcon_app, service, AsgiTransport()).add_paths(prefix)
     falcon_app.add_middleware(Lifespan(service))
     return service
+
+
+def _service(app: App, engine: Engine | None, settings: Settings) -> AsgiService | SharedService:
+    path = os.environ.get(ENGINE_VARIABLE)
+    if engine is None and path:
+        return SharedService(app, path, settings)
+    return AsgiService(app, engine, settings)

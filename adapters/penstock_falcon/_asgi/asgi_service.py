@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from penstock import App
 from penstock.hosting import Engine, create_engine
@@ -71,10 +71,20 @@ class AsgiService(Service[Engine]):
         return function
 
 
+class StartedService(Protocol):
+    """A service, as far as the application starts and stops it."""
+
+    def start(self) -> object:
+        """Start the engine, or connect to it; return at once."""
+
+    async def stop(self) -> None:
+        """Drain, and stop."""
+
+
 class Lifespan:
     """Middleware that runs only at the start and the end of the application."""
 
-    def __init__(self, service: AsgiService) -> None:
+    def __init__(self, service: StartedService) -> None:
         self._service = service
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:

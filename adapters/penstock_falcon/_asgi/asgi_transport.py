@@ -16,7 +16,7 @@ from penstock_falcon._asgi.asgi_requests import NOTHING_YET, Request, collect_ev
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
 from penstock_falcon._asgi.asgi_uploads import UploadWatch
 from penstock_falcon._asgi.server_connection import CONNECTION, ServerConnection
-from penstock_falcon.request_checks import BodyBudget, BodyCollector, RequestChecks, cut_short, late_body
+from penstock_falcon.request_checks import AnyBudget, BodyCollector, RequestChecks, cut_short, late_body
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 
@@ -80,7 +80,7 @@ class AsgiTransport(Transport):
         await asyncio.get_running_loop().run_in_executor(None, function, argument)
 
     async def read_body(
-        self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+        self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
     ) -> bytes:
         """Return the whole body."""
         if not isinstance(req, Request):
@@ -104,7 +104,7 @@ class AsgiTransport(Transport):
         req: falcon.asgi.Request,
         announced: int | None,
         checks: RequestChecks,
-        budget: BodyBudget | None,
+        budget: AnyBudget | None,
     ) -> bytes:
         """Return the whole body, if it arrives before the deadline."""
         task = asyncio.current_task()

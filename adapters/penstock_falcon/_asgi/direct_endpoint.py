@@ -130,13 +130,16 @@ class DirectEndpoint(EndpointResource):
         engine = self._service.engine or self._service.start()
         if self._ask is not None:
             self._ask(exchange)
-        if headers.get(b"content-type") != _JSON and not self._reads_any:
-            self._checks.check_headers(exchange.header("content-type"), exchange.header)
-        total = exchange.timeouts.total
-        if total is not None and monotonic() - exchange.began >= total:
-            raise late_body()
-        seen = _decoded(headers) if self._wants_headers else None
-        return self._submit_body(engine, exchange, body, None, seen)
+        try:
+            if headers.get(b"content-type") != _JSON and not self._reads_any:
+                self._checks.check_headers(exchange.header("content-type"), exchange.header)
+            total = exchange.timeouts.total
+            if total is not None and monotonic() - exchange.began >= total:
+                raise late_body()
+            seen = _decoded(headers) if self._wants_headers else None
+            return self._submit_body(engine, exchange, body, None, seen)
+        except PenstockError as error:
+            return self._service.submit_fault(exchange, error)
 
     def _check_host(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
         check = self._host_check

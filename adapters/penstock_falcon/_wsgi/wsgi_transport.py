@@ -11,7 +11,7 @@ from penstock.errors import MalformedRequest
 from penstock.hosting import ThreadedCall
 from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon._wsgi.wsgi_stream_body import WsgiStreamBody
-from penstock_falcon.request_checks import BodyBudget, BodyCollector, RequestChecks, cut_short
+from penstock_falcon.request_checks import AnyBudget, BodyCollector, RequestChecks, cut_short
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class WsgiTransport(Transport):
         function(argument)
 
     async def read_body(
-        self, req: falcon.Request, announced: int | None, checks: RequestChecks, budget: BodyBudget | None
+        self, req: falcon.Request, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
     ) -> bytes:
         """Return the whole body."""
         return read_input(req.env, announced, BodyCollector(checks.max_body, budget))

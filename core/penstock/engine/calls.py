@@ -33,7 +33,8 @@ class _AtOnce:
         yield from ()
 
 
-_AT_ONCE = _AtOnce()
+AT_ONCE = _AtOnce()
+"""The wait for what is there already."""
 
 
 class Call(Job):
@@ -127,7 +128,7 @@ class Call(Job):
     def wait(self) -> Awaitable[None]:
         """Return an awaitable that completes at an outcome or a chunk. Cancelling the wait does not cancel the job."""
         if self.outcome is not None or self._chunks:
-            return _AT_ONCE
+            return AT_ONCE
         return self._host.reactor.park(self._register)
 
     def _register(self, wake: Callback) -> None:
@@ -158,7 +159,7 @@ class Call(Job):
         """
         count, size_bytes = len(self._chunks), self._untaken_bytes
         if limit_bytes is not None and size_bytes > limit_bytes:
-            count, size_bytes = _reaching(limit_bytes, self._chunks)
+            count, size_bytes = reaching(limit_bytes, self._chunks)
         if not count:
             return []  # never the list that chunks are still appended to
         taken, self._chunks = self._chunks[:count], self._chunks[count:]
@@ -197,7 +198,7 @@ def call_of(attempt: Attempt) -> Call:
     return call
 
 
-def _reaching(limit_bytes: int, chunks: list[bytes]) -> tuple[int, int]:
+def reaching(limit_bytes: int, chunks: list[bytes]) -> tuple[int, int]:
     """Return the number of first chunks that reach the limit, and their size."""
     size_bytes = 0
     for count, chunk in enumerate(chunks, 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.errors import Cancelled, HandlerError, PenstockError
-from penstock.raised_errors import rebuild
+from penstock.raised_errors import rebuild_answer
 from penstock.response import Encoded
 from penstock.scheduler.events import NOT_BEGUN
 from penstock.wire import FAILED_ANSWERED, FAILED_CANCELLED, FAILED_RECALLED, Done, Failure
@@ -30,7 +30,7 @@ def _failed(failure: Encoded | Failure) -> Result:
         return Cancelled("the attempt was interrupted")
     if failure.kind == FAILED_ANSWERED:
         try:
-            return rebuild(failure.error, failure.fields)
+            return rebuild_answer(failure.error, failure.fields)
         except ValueError as error:
             return HandlerError(f"the worker reported an error that cannot be sent: {error}")
     return HandlerError(

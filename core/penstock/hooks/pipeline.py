@@ -93,18 +93,41 @@ class Pipeline:
 
 def endpoint_pipeline(registry: Registry, endpoint: Endpoint) -> Pipeline | None:
     """Return the policies of an endpoint, or None if there are none."""
-    steps = _authentication(registry, endpoint)
-    timeout_policy = registry.timeout_policy(endpoint)
-    if timeout_policy is not None:
-        steps.append(_TimeoutStep(timeout_policy, endpoint.timeouts))
-    steps += [_AdmissionStep(policy) for policy in registry.admission_policies(endpoint)]
-    return Pipeline(steps) if steps else None
+    return _pipeline(_of_the_request(registry, endpoint) + _of_admission(registry, endpoint))
+
+
+def request_pipeline(registry: Registry, endpoint: Endpoint) -> Pipeline | None:
+    """Return the policies of an endpoint that need nothing but the request: who the caller is, and how long it waits.
+
+    Where several processes take requests for one engine, each of them asks these itself.
+    """
+    return _pipeline(_of_the_request(registry, endpoint))
+
+
+def admission_pipeline(registry: Registry, endpoint: Endpoint) -> Pipeline | None:
+    """Return the admission policies of an endpoint, which have state and run beside the engine."""
+    return _pipeline(_of_admission(registry, endpoint))
 
 
 def route_pipeline(registry: Registry, route: Route) -> Pipeline | None:
     """Return the policies of a route, or None if there are none. A route has no policy but the authenticator."""
-    steps = _authentication(registry, route)
+    return _pipeline(_authentication(registry, route))
+
+
+def _pipeline(steps: list[Step]) -> Pipeline | None:
     return Pipeline(steps) if steps else None
+
+
+def _of_the_request(registry: Registry, endpoint: Endpoint) -> list[Step]:
+    steps = _authentication(registry, endpoint)
+    timeout_policy = registry.timeout_policy(endpoint)
+    if timeout_policy is not None:
+        steps.append(_TimeoutStep(timeout_policy, endpoint.timeouts))
+    return steps
+
+
+def _of_admission(registry: Registry, endpoint: Endpoint) -> list[Step]:
+    return [_AdmissionStep(policy) for policy in registry.admission_policies(endpoint)]
 
 
 def _authentication(registry: Registry, target: Endpoint | Route) -> list[Step]:

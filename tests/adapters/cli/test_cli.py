@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from penstock import App
 from penstock.hooks.registry import Registry
-from penstock.hooks.settings import CONFIG_VARIABLE, SERVER_VARIABLES
+from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE, SERVER_VARIABLES
 from penstock_cli import main as command_line
 from penstock_cli.sizes import ByteSize
 from penstock_falcon import Settings
@@ -85,7 +85,6 @@ def test_version_and_help_are_there() -> None:
     [
         (["--port", "http"], "not a valid integer"),
         (["--port", "65536"], "0<=x<=65535"),
-        (["--http-workers", "2"], "only 1 HTTP process is supported"),
         (["--http-workers", "0"], "x>=1"),
         (["--log-format", "xml"], "'text', 'json'"),
         (["--drain-timeout", "-1"], "x>=0"),
@@ -147,7 +146,7 @@ def test_the_environment_sets_options(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
     options = [option for option in command_line.serve.params if isinstance(option, click.Option)]
     variables = {option.envvar for option in options if option.name not in {"help", "config"}}
-    assert variables == SERVER_VARIABLES - {CONFIG_VARIABLE}
+    assert variables == SERVER_VARIABLES - {CONFIG_VARIABLE, ENGINE_VARIABLE}
     environ = dict.fromkeys(variables, "x")
     assert Registry.load(App(__name__), environ).complaints == []
 

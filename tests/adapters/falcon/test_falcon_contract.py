@@ -23,6 +23,7 @@ from penstock.response import Encoded
 from penstock_falcon.request_checks import RequestChecks
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
+from tests.adapters.falcon.shared_server import shared, shared_direct
 
 PROBLEM = "application/problem+json"
 LARGEST_BODY = 100_000
@@ -44,8 +45,13 @@ class Kind:
 KINDS = {
     "asgi": Kind(penstock_falcon.asgi, falcon.asgi.App, FakeEngine),
     "direct": Kind(direct, falcon.asgi.App, FakeEngine),
+    "shared": Kind(shared, falcon.asgi.App, FakeEngine),
+    "shared-direct": Kind(shared_direct, falcon.asgi.App, FakeEngine),
     "wsgi": Kind(penstock_falcon.wsgi, falcon.App, FakeThreadedEngine),
 }
+
+in_process = pytest.mark.parametrize("kind", ["asgi", "direct", "wsgi"], indirect=True)
+"""For what only an application with its engine in the same process can do."""
 
 
 @pytest.fixture(params=list(KINDS))
@@ -347,6 +353,7 @@ def test_raw_bytes_come_under_any_type(client: falcon.testing.TestClient, engine
     assert (result.status_code, result.content) == (200, b"\x00\xff")
 
 
+@in_process
 def test_an_endpoint_declared_after_mounting_is_an_error(kind: Kind) -> None:
     """It would be answered with 404: its path is not mounted, and its workers may not have it."""
     app = make_app()
@@ -566,6 +573,7 @@ def test_the_settings_have_one_definition(function: Callable[..., Any]) -> None:
     assert keywords == defaults
 
 
+@in_process
 def test_an_application_shows_what_is_behind_it(kind: Kind, engine: FakeEngine) -> None:
     """``penstock`` has the app, the engine and the settings."""
     app = make_app()

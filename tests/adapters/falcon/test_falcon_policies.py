@@ -33,10 +33,13 @@ from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon.exchange import Exchange
 from tests.adapters.falcon.direct_server import DirectConnection, DirectServer, direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
+from tests.adapters.falcon.shared_server import shared, shared_direct
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
     "direct": (direct, FakeEngine),
+    "shared": (shared, FakeEngine),
+    "shared-direct": (shared_direct, FakeEngine),
     "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
 }
 
@@ -105,6 +108,11 @@ def break_(request: RouteRequest, engine: Any) -> RouteResponse:
 
 def busy(request: RouteRequest, engine: Any) -> RouteResponse:
     return RouteResponse.json({}, status=503)
+
+
+IN_PROCESS = ["asgi", "direct", "wsgi"]
+in_process = pytest.mark.parametrize("kind", IN_PROCESS, indirect=True)
+"""For what only an application with its engine in the same process can do."""
 
 
 @pytest.fixture
@@ -350,7 +358,7 @@ def test_an_exchange_is_a_whole_submission() -> None:
     }
 
 
-@pytest.mark.parametrize("build", [build for build, _ in KINDS.values()], ids=list(KINDS))
+@pytest.mark.parametrize("build", [KINDS[name][0] for name in IN_PROCESS], ids=IN_PROCESS)
 def test_an_engine_that_cannot_be_made_is_an_error_like_any(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resource answers it itself, and observers are notified, once."""
     told: list[RequestAnswered] = []
@@ -465,6 +473,7 @@ def abandon_waits(abandonment: BaseException, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(WsgiWatchedCall, "block", block)
 
 
+@in_process
 @pytest.mark.usefixtures("abandon_waits")
 @pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])
 def test_a_request_that_is_abandoned_while_its_job_runs(
@@ -487,6 +496,7 @@ def test_a_request_that_is_abandoned_while_its_job_runs(
     assert (engine.calls[0].cancelled_because, engine.refused) == (why, [])
 
 
+@in_process
 @pytest.mark.parametrize("path", ["/square", "/count"], ids=["unary", "stream"])
 def test_a_request_that_is_abandoned_before_it_is_a_job(
     client: falcon.testing.TestClient,

@@ -114,8 +114,8 @@ class Application:
         return 200, b"fine"
 
 
-def load(how: str) -> Callable[[], Application]:
-    def loader() -> Application:
+def load(how: str) -> Callable[[str], Application]:
+    def loader(_role: str) -> Application:
         if how == "raise":
             raise RuntimeError("cannot be imported")
         if how == "exit":

@@ -15,20 +15,21 @@ def serving(*pids: int) -> Generations:
 
 
 def test_the_next_one_serves_when_all_its_processes_are_ready() -> None:
-    """One that is not, or is missing, holds it up; then the old one retires, and its end is no failure."""
+    """One that is not, or is missing, holds it up; then the old one retires, and its end changes nothing."""
     generations = serving(1, 2)
     old = generations.serving
     generations.want_reload()
     coming = generations.begin_reload(1.0)
     assert coming is not None
     for pid in (3, 4):
-        assert generations.finish_reload(2) is None
+        assert generations.finish_reload(lambda _generation: 2) is None
         generations.started(coming, pid)
         generations.became_ready(3)
     generations.became_ready(4)
-    assert generations.finish_reload(2) is old
+    assert generations.finish_reload(lambda _generation: 2) is old
     assert (generations.serving, generations.coming) == (coming, None)
     assert (coming.state, old.state, coming.number) == (SERVING, RETIRED, 2)
+    assert generations.ended(1) is old
     assert generations.ended(1) is None
 
 

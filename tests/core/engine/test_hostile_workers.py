@@ -21,6 +21,7 @@ from penstock.hooks import Submission
 from penstock.hooks.registry import Registry
 from penstock.policies import Timeouts
 from penstock.response import Encoded
+from penstock.socket_buffers import RECEIVE_BYTES
 from penstock.wire import (
     FAILED_RECALLED,
     SHARED_BYTES,
@@ -113,8 +114,10 @@ class Peer:
         """Send messages, or anything else, and let the engine read it."""
         data = b"".join(m if isinstance(m, bytes) else pack(m) for m in messages)
         while data:
-            data = data[os.write(self._socket, data) :]
-            self.link.poll()
+            sent = os.write(self._socket, data)
+            data = data[sent:]
+            for _ in range(-(-sent // RECEIVE_BYTES)):
+                self.link.poll()
 
     def write_word(self, word: int, value: int) -> None:
         """Write to the memory that is shared with the engine."""

@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from penstock.engine.frame_writer import FrameWriter
 from penstock.engine.processes.output_pump import OutputPump
 from penstock.engine.processes.process_handle import ProcessHandle
 from penstock.engine.reactors.reactor import Reactor
 from penstock.eventlog.import_records import ImportRecords
-from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer, SendBuffer
+from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer
 from penstock.wire import (
     SHARED_BYTES,
     WORD_INTERRUPT,
@@ -92,15 +93,13 @@ class WorkerLink:
         self._on_messages = on_messages
         self._on_broken = on_broken
         self._reader = FrameReader()
-        self._unsent = SendBuffer()
-        self._is_flush_planned = False
-        self._is_blocked = False
         self._is_distrusted = False
         with ExitStack() as undo:
             self._socket, theirs = socket.socketpair()
             undo.enter_context(self._socket)
             undo.enter_context(theirs)
             self._socket.setblocking(False)
+            self._writer = FrameWriter(reactor, self._socket)
             memory = _shared_memory()
             undo.callback(os.close, memory)
             self._memory = mmap.mmap(memory, SHARED_BYTES)
@@ -179,7 +178,7 @@ class WorkerLink:
         self.last_started()
         self._is_closed = True
         self._reactor.watch_readable(self._socket.fileno(), None)
-        self._stop_waiting_to_write()
+        self._writer.close()
         self._socket.close()
         self._output.close()
         self.close_descriptors()
@@ -190,42 +189,14 @@ class WorkerLink:
 
     def send(self, message: ToWorker, *, at_once: bool = False) -> None:
         """Send a message, at once or together with the others of this turn of the loop, in one system call."""
-        frames = self._unsent.frames
-        pack_into(frames, message)
-        if self._is_blocked:
+        writer = self._writer
+        pack_into(writer.frames, message)
+        if writer.is_blocked:
             return
-        if at_once or len(frames) >= _FLUSH_AT:
-            self._flush()
-        elif not self._is_flush_planned:
-            self._is_flush_planned = True
-            self._reactor.call_soon(self._on_turn_end)
-
-    def _on_turn_end(self) -> None:
-        self._is_flush_planned = False
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._socket.fileno() < 0:
-            return
-        try:
-            is_flushed = self._unsent.flush(self._socket)
-        except OSError:  # the worker is dead; its exit is about to be reported
-            self._unsent.frames.clear()
-            is_flushed = True
-        if not is_flushed:
-            self._wait_to_write()
-        elif self._is_blocked:
-            self._stop_waiting_to_write()
-
-    def _wait_to_write(self) -> None:
-        if not self._is_blocked:
-            self._is_blocked = True
-            self._reactor.watch_writable(self._socket.fileno(), self._flush)
-
-    def _stop_waiting_to_write(self) -> None:
-        if self._is_blocked:
-            self._is_blocked = False
-            self._reactor.watch_writable(self._socket.fileno(), None)
+        if at_once or len(writer.frames) >= _FLUSH_AT:
+            writer.flush()
+        else:
+            writer.flush_soon()
 
     def poll(self) -> None:
         """Read now, without waiting for the reactor to report the socket readable."""

@@ -1,0 +1,1 @@
+"""One engine for several host processes: the frames between them, and both ends."""

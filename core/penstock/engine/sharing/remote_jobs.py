@@ -1,0 +1,191 @@
+"""The jobs of one host in a shared engine: calls that wait for an outcome, and bodies on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock.engine.reactors.reactor import Reactor, TimerHandle
+from penstock.engine.sharing.engine_connection import EngineConnection
+from penstock.engine.sharing.host_messages import (
+    CancelJob,
+    CreditChunks,
+    HeaderPairs,
+    JobFacts,
+    JobOutcome,
+    StreamChunks,
+    StreamHead,
+    SubmitJob,
+    ToHost,
+    UploadGrant,
+    error_of,
+)
+from penstock.engine.sharing.remote_calls import RemoteCall
+from penstock.engine.sharing.remote_uploads import RemoteUpload
+from penstock.errors import Cancelled, NotReady, PenstockError, WorkerLost
+from penstock.hooks.submission import Submission
+from penstock.response import Encoded
+from penstock.wire import WINDOW_BYTES
+
+PATIENCE_SECONDS = 10.0
+"""The time in which a new engine must introduce itself, before the jobs that wait for it are given up."""
+NO_ENGINE = "the engine's process has ended, and the next one is starting"
+
+
+class RemoteJobs:
+    """The calls and the uploads of one host.
+
+    Parameters
+    ----------
+    reactor:
+        The loop of the host.
+    connection:
+        The connection to the engine.
+    on_settled:
+        Called whenever a call has its outcome.
+
+    Attributes
+    ----------
+    calls:
+        The calls without an outcome, by their number.
+    """
+
+    def __init__(self, reactor: Reactor, connection: EngineConnection, on_settled: Callable[[], None]) -> None:
+        self.reactor = reactor
+        self.send = connection.send
+        self.calls: dict[int, RemoteCall] = {}
+        self._uploads: dict[Submission, RemoteUpload] = {}
+        self._on_settled = on_settled
+        self._patience: TimerHandle | None = None
+        self._receivers: dict[type, Callable[[Any], None]] = {
+            JobOutcome: self._on_outcome,
+            StreamHead: self._on_head,
+            StreamChunks: self._on_chunks,
+            UploadGrant: self._on_grant,
+        }
+
+    def __repr__(self) -> str:
+        return f"<RemoteJobs: {len(self.calls)} calls, {len(self._uploads)} uploads>"
+
+    # ---- what the host does
+
+    def begin_upload(self, number: int, job: JobFacts, submission: Submission) -> RemoteUpload:
+        """Return the upload of a large body, which is then to be opened."""
+        upload = self._uploads[submission] = RemoteUpload(self, number, job, submission)
+        return upload
+
+    def upload_of(self, submission: Submission) -> RemoteUpload | None:
+        """Return the upload of a request, or None if it has none."""
+        return self._uploads.get(submission)
+
+    def take_upload(self, submission: Submission) -> RemoteUpload | None:
+        """Return the upload of a request, and forget it."""
+        return self._uploads.pop(submission, None) if self._uploads else None
+
+    def submit(self, submission: Submission, message: SubmitJob, *, is_open: bool) -> RemoteCall:
+        """Submit a job; ``is_open`` says that its upload was opened, so that the engine has its facts."""
+        call = self.calls[message.call] = RemoteCall(self, message.call, submission, message)
+        self.send(SubmitJob(message.call, None, message.body, message.fault) if is_open else message)
+        return call
+
+    def cancel(self, call: RemoteCall, reason: str) -> None:
+        """Cancel the job of a call that has no outcome."""
+        self.send(CancelJob(call.number, reason))
+        self._settle(call, Cancelled(reason))
+
+    def abandon_all(self, error: PenstockError, reason: str) -> None:
+        """Answer all calls with an error, and cancel their jobs."""
+        for call in list(self.calls.values()):
+            self.send(CancelJob(call.number, reason))
+            self._settle(call, error)
+
+    def taken(self, call: RemoteCall, size_bytes: int) -> None:
+        """Record that the caller has taken chunks, and let the engine send more."""
+        if call.outcome is None:
+            call.owed_bytes += size_bytes
+            if call.owed_bytes >= WINDOW_BYTES // 4:
+                self.send(CreditChunks(call.number, call.owed_bytes))
+                call.owed_bytes = 0
+
+    def _settle(self, call: RemoteCall, outcome: Encoded | PenstockError) -> None:
+        self.calls.pop(call.number, None)
+        call.settle(outcome)
+        self._on_settled()
+
+    # ---- when the engine ends
+
+    def keep_what_may_run_again(self) -> None:
+        """The engine has ended: keep the jobs that another one may run, and answer the rest."""
+        for upload in self._uploads.values():
+            upload.lose()
+        for call in list(self.calls.values()):
+            if not call.endpoint.idempotent:
+                self._settle(call, WorkerLost("the engine's process ended while the job may have been running"))
+            elif call.has_begun_stream:
+                self._settle(call, WorkerLost("the engine's process ended within the stream", retryable=True))
+        self._patience = self.reactor.call_at(self.reactor.time() + PATIENCE_SECONDS, self._lose_patience)
+
+    def submit_again(self) -> None:
+        """Submit the jobs that have waited for this engine."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        for call in self.calls.values():
+            assert call.message is not None, "it has no outcome"
+            self.send(call.message)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        for call in list(self.calls.values()):
+            self._settle(call, NotReady(NO_ENGINE))
+
+    # ---- what the engine sends
+
+    def receive(self, message: ToHost) -> None:
+        """Take in a message about a call or an upload."""
+        self._receivers[type(message)](message)
+
+    def _on_outcome(self, message: JobOutcome) -> None:
+        outcome = message.outcome
+        result = outcome if type(outcome) is Encoded else error_of(outcome)  # type: ignore[arg-type] # it is a Fault
+        call = self.calls.get(message.call)
+        if call is None:
+            self._on_upload_refused(message, result)
+            return
+        _add_headers(call.submission, message.headers)
+        call.queue_seconds = message.queue_seconds
+        call.execution_seconds = message.execution_seconds
+        call.attempts = message.attempts
+        self._settle(call, result)
+
+    def _on_upload_refused(self, message: JobOutcome, refusal: Encoded | PenstockError) -> None:
+        upload = self._upload_numbered(message.call)
+        if upload is not None and isinstance(refusal, PenstockError):
+            _add_headers(upload.submission, message.headers)
+            upload.refuse(refusal)
+
+    def _on_grant(self, message: UploadGrant) -> None:
+        upload = self._upload_numbered(message.call)
+        if upload is not None:
+            upload.grant()
+
+    def _upload_numbered(self, number: int) -> RemoteUpload | None:
+        return next((upload for upload in self._uploads.values() if upload.number == number), None)
+
+    def _on_head(self, message: StreamHead) -> None:
+        call = self.calls.get(message.call)
+        if call is not None:
+            _add_headers(call.submission, message.headers)
+            call.head = message.response
+            call.queue_seconds = message.queue_seconds
+            call.attempts = message.attempts
+
+    def _on_chunks(self, message: StreamChunks) -> None:
+        call = self.calls.get(message.call)
+        if call is not None:
+            call.add_chunks(message.bodies)
+
+
+def _add_headers(submission: Submission, headers: HeaderPairs) -> None:
+    if headers:
+        submission.response_headers.extend(headers)

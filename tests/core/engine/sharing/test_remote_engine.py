@@ -1,0 +1,358 @@
+"""A shared engine and a host in one process, at the two ends of a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from penstock.app.manifest import Manifest
+from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
+from penstock.engine.sharing import remote_jobs
+from penstock.engine.sharing.engine_server import EngineServer
+from penstock.engine.sharing.engine_socket import EngineSocket
+from penstock.engine.sharing.remote_calls import RemoteCall
+from penstock.engine.sharing.remote_engine import RemoteEngine
+from penstock.engine.sharing.shared_engine import SharedEngine
+from penstock.errors import Cancelled, Draining, NotReady, PenstockError, QueueFull, RateLimited, WorkerLost
+from penstock.hooks import JobAnswered, Submission, blocking, hookimpl
+from penstock.hooks.pipeline import admission_pipeline
+from penstock.hooks.registry import Registry
+from penstock.response import Encoded
+from penstock.wire import WINDOW_BYTES
+from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, keep, make_app
+
+PATIENCE = 10.0
+
+
+class Pair:
+    """A host, and the engine at the other end, which can be replaced by the next."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.app = make_app()
+        self.endpoints = {endpoint.name: endpoint for endpoint in self.app.endpoints}
+        self.socket = EngineSocket()
+        self.registry = registry
+        self.engine: FakeEngine
+        self.server: EngineServer
+        self.host = RemoteEngine(self.app, AsyncioReactor(), self.socket.path, registry)
+
+    def start_engine(self, script: Callable[[FakeCall], None] = keep, digest: str | None = None) -> None:
+        engine: Any = FakeEngine(script, self.registry)
+        engine.reactor = AsyncioReactor()
+        engine.endpoint = self.endpoints.__getitem__
+        self.engine = engine
+        shared = SharedEngine(
+            engine=engine,
+            digest=Manifest.of(self.app).digest if digest is None else digest,
+            pipelines={name: admission_pipeline(self.registry, each) for name, each in self.endpoints.items()},
+            routes={},
+            on_answered=None,
+        )
+        self.server = EngineServer(shared, self.socket.listener)
+
+    def end_engine(self) -> None:
+        self.server.close()
+
+    def submission(self, name: str = "square") -> Submission:
+        return Submission(self.endpoints[name], request_id="r1", address="1.2.3.4")
+
+    def submit(self, name: str = "square", body: bytes = b'{"input": 1}') -> RemoteCall:
+        return self.host.submit(self.submission(name), body)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - the conditions have no event
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def paired(*plugins: Any) -> AsyncIterator[Pair]:
+    pair = Pair(Registry(plugins))
+    pair.start_engine()
+    pair.host.start()
+    try:
+        await until(lambda: pair.host.is_connected)
+        yield pair
+    finally:
+        pair.host.close()
+        pair.end_engine()
+        pair.socket.close()
+
+
+async def outcome_of(call: RemoteCall) -> Encoded | PenstockError:
+    async with asyncio.timeout(PATIENCE):
+        while call.outcome is None:
+            await call.wait()
+    return call.outcome
+
+
+def run(test: Callable[[], Any]) -> None:
+    asyncio.run(test())
+
+
+def test_a_job_that_may_run_again_waits_for_the_next_engine() -> None:
+    """It is submitted again, as it was; its caller notices nothing but the time."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            call = pair.submit()
+            await until(lambda: pair.engine.calls)
+            pair.end_engine()
+            await until(lambda: not pair.host.is_connected)
+            with pytest.raises(NotReady):
+                pair.submit()
+            pair.start_engine(lambda call: call.decide(Encoded(call.body)))
+            assert await outcome_of(call) == Encoded(b'{"input": 1}')
+
+    run(scenario)
+
+
+def test_a_job_that_may_not_run_again_is_lost_with_the_engine() -> None:
+    """It may have run, so it is not sent twice."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            object.__setattr__(pair.endpoints["square"], "idempotent", False)
+            call = pair.submit()
+            await until(lambda: pair.engine.calls)
+            pair.end_engine()
+            lost = await outcome_of(call)
+            assert isinstance(lost, WorkerLost)
+            assert not lost.retryable
+
+    run(scenario)
+
+
+def test_patience_with_the_next_engine_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If none comes, the jobs that have waited for it are answered ``not-ready``."""
+    monkeypatch.setattr(remote_jobs, "PATIENCE_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            call = pair.submit()
+            await until(lambda: pair.engine.calls)
+            pair.end_engine()
+            assert isinstance(await outcome_of(call), NotReady)
+
+    run(scenario)
+
+
+def test_a_stream_holds_no_more_than_its_window() -> None:
+    """The engine's end sends what the host has credited: a slow reader does not fill the host's memory."""
+    chunk = b"x" * (WINDOW_BYTES // 16)
+
+    def stream(call: FakeCall) -> None:
+        call.begin_stream()
+        for _ in range(32):
+            call.yield_chunk(chunk)
+
+    def script(call: FakeCall) -> None:
+        asyncio.get_running_loop().call_soon(stream, call)
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            pair.engine.script = script
+            pair.engine.call_class = LimitedCall
+            call = pair.submit("count", b'{"n": 1}')
+            await until(lambda: call.untaken_bytes >= WINDOW_BYTES)
+            await asyncio.sleep(0.05)
+            assert call.untaken_bytes <= WINDOW_BYTES + len(chunk)
+            taken = 0
+            while taken < 32:
+                await until(lambda: call.has_chunks)
+                taken += len(call.take())
+
+    run(scenario)
+
+
+class LimitedCall(FakeCall):
+    """A call that heeds the limit of ``take``."""
+
+    def take(self, limit_bytes: int | None = None) -> list[bytes]:
+        taken: list[bytes] = []
+        while self._chunks and (limit_bytes is None or sum(map(len, taken)) < limit_bytes):
+            taken.append(self._chunks.pop(0))
+        return taken
+
+
+def test_a_cancelled_call_cancels_its_job() -> None:
+    """The call is settled at once, and the engine learns the reason."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            call = pair.submit()
+            await until(lambda: pair.engine.calls)
+            call.cancel("the client went away")
+            assert isinstance(call.outcome, Cancelled)
+            await until(lambda: pair.engine.calls[0].cancelled_because)
+            assert pair.engine.calls[0].cancelled_because == "the client went away"
+
+    run(scenario)
+
+
+def test_the_end_of_a_host_cancels_its_jobs() -> None:
+    """No client of it is left."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            pair.submit()
+            await until(lambda: pair.engine.calls)
+            pair.host._connection.close()
+            await until(lambda: pair.engine.calls[0].cancelled_because)
+
+    run(scenario)
+
+
+def test_a_drain_ends_with_the_last_job() -> None:
+    """New jobs are refused; those that are left at its deadline are answered ``draining``, and cancelled."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            first, last = pair.submit(), pair.submit()
+            await until(lambda: len(pair.engine.calls) == 2)
+            drained = asyncio.Event()
+            pair.host.drain(0.1, drained.set)
+            with pytest.raises(Draining):
+                pair.submit()
+            pair.engine.calls[0].decide(Encoded(b"1"))
+            assert await outcome_of(first) == Encoded(b"1")
+            assert not drained.is_set()
+            assert isinstance(await outcome_of(last), Draining)
+            assert drained.is_set()
+            await until(lambda: pair.engine.calls[1].cancelled_because)
+
+    run(scenario)
+
+
+def test_another_version_of_the_app_is_not_served() -> None:
+    """The host learns that it disagrees with the engine, and does not count as connected."""
+
+    async def scenario() -> None:
+        pair = Pair(Registry())
+        reasons: list[str] = []
+        pair.start_engine(digest="another")
+        pair.host.on_disagreement = reasons.append
+        pair.host.start()
+        await until(lambda: reasons)
+        assert "another version of the app" in reasons[0]
+        assert not pair.host.is_connected
+        pair.host.close()
+        pair.end_engine()
+        pair.socket.close()
+
+    run(scenario)
+
+
+# ---- uploads
+
+
+def test_an_upload_is_counted_until_its_job_is_submitted() -> None:
+    """Room is asked for before the body is read, and more of it while it grows."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            submission = pair.submission()
+            upload = pair.host.begin_upload(submission)
+            await upload.open(100_000)
+            assert pair.engine.arriving_bytes == 100_000
+            upload.cover(150_000)
+            await until(lambda: pair.engine.arriving_bytes == 150_000)
+            pair.host.submit(submission, b'{"input": 2}')
+            await until(lambda: pair.engine.calls)
+            assert pair.engine.arriving_bytes == 0
+
+    run(scenario)
+
+
+def test_an_upload_without_room_is_refused() -> None:
+    """Before it is read; and once, although the host would refuse it too."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            pair.engine.refusal = QueueFull("no room")
+            submission = pair.submission()
+            upload = pair.host.begin_upload(submission)
+            with pytest.raises(QueueFull, match="no room") as refusal:
+                await upload.open(100_000)
+            pair.host.refuse(submission, refusal.value)
+            await asyncio.sleep(0.02)
+            assert pair.engine.refused == ["queue-full"]
+
+    run(scenario)
+
+
+def test_an_upload_that_is_given_up_is_counted_no_longer() -> None:
+    """Its client has gone: the policies that admitted it learn that."""
+    released: list[JobAnswered] = []
+
+    class Policy:
+        @hookimpl
+        def penstock_admission_policy(self) -> Callable[[Submission], Any]:
+            return lambda _submission: released.append
+
+    async def scenario() -> None:
+        async with paired(Policy()) as pair:
+            submission = pair.submission()
+            await pair.host.begin_upload(submission).open(100_000)
+            pair.host.refuse(submission, Cancelled("gone"))
+            await until(lambda: released)
+            assert (pair.engine.arriving_bytes, released[0].code) == (0, "cancelled")
+
+    run(scenario)
+
+
+# ---- policies that block
+
+
+def test_a_policy_that_blocks_delays_no_other_request() -> None:
+    """It is asked in a thread; a request that is cancelled meanwhile becomes no job."""
+    go_on = threading.Event()
+
+    class Policy:
+        @hookimpl
+        def penstock_admission_policy(self, endpoint: Any) -> Callable[[Submission], Any] | None:
+            return blocking(lambda _submission: go_on.wait(PATIENCE) and None) if endpoint.name == "square" else None
+
+    async def scenario() -> None:
+        async with paired(Policy()) as pair:
+            held, gone = pair.submit(), pair.submit()
+            other = pair.submit("raw", b"x")
+            await until(lambda: pair.engine.calls)
+            assert [call.endpoint.name for call in pair.engine.calls] == ["raw"]
+            gone.cancel("gone")
+            await asyncio.sleep(0.02)
+            go_on.set()
+            await until(lambda: len(pair.engine.calls) == 2)
+            await until(lambda: pair.engine.refused)
+            assert pair.engine.refused == ["cancelled"]
+            assert (held.outcome, other.outcome) == (None, None)
+
+    run(scenario)
+
+
+def test_a_refusal_comes_with_the_headers_of_the_policy() -> None:
+    """Whatever a policy adds to the response arrives with the outcome."""
+
+    class Policy:
+        @hookimpl
+        def penstock_admission_policy(self) -> Callable[[Submission], Any]:
+            def refuse(submission: Submission) -> None:
+                submission.response_headers.append(("x-limit", "3"))
+                raise RateLimited("slow down", retry_after=7)
+
+            return refuse
+
+    async def scenario() -> None:
+        async with paired(Policy()) as pair:
+            submission = pair.submission()
+            refusal = await outcome_of(pair.host.submit(submission, b"{}"))
+            assert isinstance(refusal, RateLimited)
+            assert (refusal.retry_after, list(submission.response_headers)) == (7, [("x-limit", "3")])
+
+    run(scenario)
