@@ -97,7 +97,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def _notify_supervisor(self) -> None:
         """Notify it that the server is ready, once it is, and that it works."""
-        if not self._was_ready and self._generations.serving.is_ready(self.num_workers):
+        if not self._was_ready and self._generations.serving.is_ready(self._size(self._generations.serving)):
             self._was_ready = True
             self.app.supervisor.ready()
         now = time.monotonic()

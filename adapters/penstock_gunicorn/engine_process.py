@@ -17,6 +17,7 @@ from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import EngineServer, EngineSocket, SharedEngine, flush_log
 from penstock_gunicorn.descriptors import raise_descriptor_limit
 from penstock_gunicorn.garbage import calm_garbage_collector
+from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.report_stream import FAILED, ReportStream
 
@@ -39,6 +40,7 @@ class EngineApplication(Protocol):
     """The application that the process belongs to."""
 
     drain_timeout: float
+    listeners: Listeners
     interrupted: mmap.mmap
     reports: ReportStream
 
@@ -72,6 +74,8 @@ def run_engine(owner: EngineApplication, engine_socket: EngineSocket, proven: mm
         signal.signal(number, _do_nothing)
     for number in (DRAIN_SIGNAL, signal.SIGQUIT):
         signal.signal(number, lambda *_: os._exit(0))  # until the loop runs, there is nothing to drain
+    # The kernel would go on accepting connections for this process, which answers none.
+    owner.listeners.close()
     raise_descriptor_limit()
     try:
         application = owner.load_as("engine")

@@ -101,6 +101,35 @@ def test_a_server_listens_on_several_addresses_and_leaves_no_file(tmp_path: Path
         assert served.survivors() == []
 
 
+def test_a_shared_engine_does_not_hold_the_listening_sockets(tmp_path: Path) -> None:
+    """Only the master and the HTTP processes have them: what they have closed is closed for clients."""
+    path = tmp_path / "x.sock"
+    options = ("--bind", f"{HOST}:0", "--bind", f"unix:{path}", "--http-workers", "2")
+    with Bound(tmp_path, *options) as served:
+        wait_until(lambda: len(served.events("listening")) == 4, "both HTTP processes", timeout=30)
+        served.wait_for_pools()
+        port = int(served.urls()[0].rpartition(":")[2])
+        holders = {pid for pid in served.survivors() if _listening_inodes(port) & _sockets_of(pid)}
+        http = {event["pid"] for event in served.events("listening")}
+        assert holders == {served.process.pid, *http}
+        assert squared_once(UnixConnection(str(path)), 3.0) == 9.0
+        assert served.stop() == 0
+    assert not path.exists()
+
+
+def _listening_inodes(port: int) -> set[str]:
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {words[9] for words in lines if words[3] == "0A" and words[1].endswith(f":{port:04X}")}
+
+
+def _sockets_of(pid: int) -> set[str]:
+    links = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            links.append(str(entry.readlink()))
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
 def test_a_server_that_was_killed_leaves_a_file_that_the_next_one_replaces(tmp_path: Path) -> None:
     """A stale file needs no help; one of a live server is an error with exit code 2."""
     path = tmp_path / "x.sock"
