@@ -44,7 +44,6 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self.reexec_pid = 0
         self._stopping = False
         self._at_once = False
-        self._was_ready = False
         super().__init__(app)
 
     def start(self) -> None:
@@ -93,16 +92,9 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             self._spawn(newest)
         for pid in generations.dismiss(self.num_workers):
             self.kill_worker(pid, RETIRE)
-        self._notify_supervisor()
-
-    def _notify_supervisor(self) -> None:
-        """Notify it that the server is ready, once it is, and that it works."""
-        if not self._was_ready and self._generations.serving.is_ready(self._size(self._generations.serving)):
-            self._was_ready = True
-            self.app.supervisor.ready()
-        now = time.monotonic()
-        if any(now - worker.tmp.last_update() <= self.timeout for worker in self.WORKERS.values()):
-            self.app.supervisor.sign_of_life(now)
+        is_ready = generations.serving.is_ready(self._size(generations.serving))
+        heartbeats = [worker.tmp.last_update() for worker in self.WORKERS.values()]
+        self.app.supervisor.watched(is_ready=is_ready, heartbeats=heartbeats, patience=self.timeout)
 
     def _size(self, generation: Generation) -> int:
         return int(self.num_workers) if generation in self._engines else 1

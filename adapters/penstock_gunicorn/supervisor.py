@@ -10,7 +10,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Final
 
 MICROSECONDS: Final = 1_000_000
@@ -39,6 +39,7 @@ class Supervisor:
             self._address = f"\0{self._address[1:]}"
         self.interval = _interval(values, environ) if self._address else math.inf
         self._next_sign = 0.0
+        self._was_ready = False
 
     def loading(self) -> None:
         """Notify that the app is being loaded."""
@@ -46,6 +47,7 @@ class Supervisor:
 
     def ready(self, status: str = "ready") -> None:
         """Notify that the server, or its next generation, is ready."""
+        self._was_ready = True
         self._send("READY=1", f"STATUS={_line(status)}")
 
     def reloading(self) -> None:
@@ -62,11 +64,25 @@ class Supervisor:
         """Notify that another process is the master from now on, because this one ends."""
         self._send(f"MAINPID={pid}")
 
-    def sign_of_life(self, now: float) -> None:
-        """Notify that the server works, if it is time to do so."""
-        if now >= self._next_sign and self.interval < math.inf:
+    def watched(self, *, is_ready: bool, heartbeats: Iterable[float], patience: float) -> None:
+        """Notify that the server is ready, once it is, and at the supervisor's interval that it works.
+
+        Parameters
+        ----------
+        is_ready:
+            True once the generation that serves is ready.
+        heartbeats:
+            The instants of the latest heartbeats of the HTTP processes. One that is not too old is enough.
+        patience:
+            Seconds after which a heartbeat is too old.
+        """
+        if is_ready and not self._was_ready:
+            self.ready()
+        now = time.monotonic()
+        if now >= self._next_sign and any(now - heartbeat <= patience for heartbeat in heartbeats):
             self._next_sign = now + self.interval
-            self._send("WATCHDOG=1")
+            if self.interval < math.inf:
+                self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:
         if not self._address:

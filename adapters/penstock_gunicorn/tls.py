@@ -13,6 +13,30 @@ EVENT = "tls-failed"
 SHUTDOWN_LIMIT = 5.0
 
 
+def tls_options(cfg: Any, handshake_limit: float) -> dict[str, Any]:
+    """Return the options of an event loop for servers, with a context that is made now; none without TLS.
+
+    Parameters
+    ----------
+    cfg:
+        gunicorn's settings.
+    handshake_limit:
+        Seconds in which a client must complete its handshake.
+
+    Raises
+    ------
+    StartError
+        If the certificate or its key cannot be used.
+    """
+    if not cfg.is_ssl:
+        return {}
+    return {
+        "ssl": server_context(cfg),
+        "ssl_handshake_timeout": handshake_limit,
+        "ssl_shutdown_timeout": min(handshake_limit, SHUTDOWN_LIMIT),
+    }
+
+
 def server_context(cfg: Any) -> ssl.SSLContext:
     """Return a context for TLS 1.2 or newer and HTTP/1.1, from gunicorn's settings.
 

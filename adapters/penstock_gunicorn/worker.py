@@ -22,6 +22,7 @@ A terminal sends SIGINT to every process of its group. Only the master acts on i
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import os
@@ -48,8 +49,7 @@ from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
 from penstock_gunicorn.report_stream import FAILED, READY
-from penstock_gunicorn.start_errors import StartError
-from penstock_gunicorn.tls import SHUTDOWN_LIMIT, server_context
+from penstock_gunicorn.tls import tls_options
 
 # Sent by the arbiter to a gunicorn worker that has a successor on the same listening socket.
 RETIRE = signal.SIGUSR2
@@ -206,15 +206,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         beats_until = time.monotonic() + LOAD_LIMIT
         os.utime(self.tmp.fileno(), (beats_until, beats_until))
         try:
-            self._tls = self._tls_options()
+            self._tls = tls_options(self.cfg, self.app.peers.header_timeout)
             self.asgi = self.app.wsgi()
-        except StartError as error:
-            log_event(logging.CRITICAL, error.event, str(error))
-            self.app.reports.send(FAILED, str(error))
-            sys.exit(Arbiter.APP_LOAD_ERROR)
         except BaseException as error:  # sys.exit() in an app's module is a failure like any other
             message, trace = describe_failure(error)
-            log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
+            log_event(logging.CRITICAL, getattr(error, "event", "app-failed"), message, traceback=trace)
             self.app.reports.send(FAILED, message)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         self.notify()
@@ -299,24 +295,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.app.reports.send(READY)
 
     async def _listen(self) -> None:
+        protocol = functools.partial(DirectProtocol, self)
         for listener in self.sockets:
-            self.servers.append(await listener.serve(self.loop, self._connection, self.cfg.backlog, self._tls))
+            self.servers.append(await listener.serve(self.loop, protocol, self.cfg.backlog, self._tls))
         scheme = "https" if self._tls else "http"
         self.app.on_listening([listener.url(scheme) for listener in self.sockets])
-
-    def _connection(self) -> DirectProtocol:
-        return DirectProtocol(self)
-
-    def _tls_options(self) -> dict[str, Any]:
-        """Return the options for servers; none without TLS. Each gunicorn worker reads the certificate again."""
-        if not self.cfg.is_ssl:
-            return {}
-        limit = self.app.peers.header_timeout
-        return {
-            "ssl": server_context(self.cfg),
-            "ssl_handshake_timeout": limit,
-            "ssl_shutdown_timeout": min(limit, SHUTDOWN_LIMIT),
-        }
 
     # ---- stopping
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.testing.clock import MockClock
+from penstock_gunicorn import supervisor as module
 from penstock_gunicorn.supervisor import Supervisor
 
 
@@ -62,14 +64,39 @@ def test_each_step_is_a_message_of_systemds(receiver: Receiver) -> None:
     ]
 
 
-def test_signs_of_life_come_at_half_the_time_that_the_supervisor_waits(receiver: Receiver) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> MockClock:
+    clock = MockClock()
+    monkeypatch.setattr(module.time, "monotonic", clock)
+    return clock
+
+
+def test_signs_of_life_come_at_half_the_time_that_the_supervisor_waits(receiver: Receiver, clock: MockClock) -> None:
     """However often they are asked for."""
     environ = {"NOTIFY_SOCKET": receiver.variable, "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": str(os.getpid())}
     supervisor = Supervisor(environ)
     assert (environ, supervisor.interval) == ({}, 2.0)
     for now in (10.0, 11.0, 11.9, 12.0, 13.0):
-        supervisor.sign_of_life(now)
+        clock.now = now
+        supervisor.watched(is_ready=False, heartbeats=[now], patience=5.0)
     assert receiver.received() == [["WATCHDOG=1"]] * 2
+
+
+def test_signs_of_life_need_an_http_process_with_a_heartbeat(receiver: Receiver, clock: MockClock) -> None:
+    """If all hang, or there is none, the supervisor is to find out; one that works is enough."""
+    supervisor = Supervisor({"NOTIFY_SOCKET": receiver.variable, "WATCHDOG_USEC": "2000000"})
+    for ages, is_alive in (([], False), ([11.0], False), ([1.0], True), ([11.0, 1.0], True)):
+        clock.advance(5.0)
+        supervisor.watched(is_ready=False, heartbeats=[clock.now - age for age in ages], patience=10.0)
+        assert receiver.received() == [["WATCHDOG=1"]] * is_alive
+
+
+def test_ready_is_notified_once(receiver: Receiver) -> None:
+    """It is not taken back when a process is replaced."""
+    supervisor = Supervisor({"NOTIFY_SOCKET": receiver.variable})
+    for is_ready in (False, True, False, True):
+        supervisor.watched(is_ready=is_ready, heartbeats=[], patience=10.0)
+    assert receiver.received() == [["READY=1", "STATUS=ready"]]
 
 
 @pytest.mark.parametrize(
