@@ -12,6 +12,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from tests.serving import HOST, ROOT, WAYS, Served, free_port, wait_until, write
 pytestmark = pytest.mark.e2e
 
 APP = """
+    import time
+
     from penstock import App
 
     app = App(__name__)
@@ -31,6 +34,10 @@ APP = """
     @app.endpoint("/square")
     def square(input: float) -> float:
         return input**2
+
+    @app.endpoint("/wait")
+    def wait() -> None:
+        time.sleep(30)
 
     @app.endpoint("/size")
     def size(body: bytes) -> int:
@@ -285,9 +292,11 @@ class Encrypted(Served):
         wait_until(lambda: len(self.events("pool-ready")) == count, "the pool", timeout=30)
 
 
-def test_https_is_served_both_ways(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("loop", ["auto", "asyncio"])
+def test_https_is_served_both_ways(tmp_path: Path, certificate: tuple[Path, Path], loop: str) -> None:
     """Small and large requests over one connection, HTTP/1.1 by ALPN, TLS 1.2 at least; the URL says https."""
-    with Encrypted(tmp_path, certificate) as served:
+    (tmp_path / "conf.py").write_text(f"asgi_loop = {loop!r}", encoding="utf-8")
+    with Encrypted(tmp_path, certificate, "--gunicorn-config", str(tmp_path / "conf.py")) as served:
         served.wait_for_pools()
         assert served.events("listening")[0]["url"] == f"https://{HOST}:{served.port}"
         connection = https(served, certificate[0])
@@ -299,7 +308,42 @@ def test_https_is_served_both_ways(tmp_path: Path, certificate: tuple[Path, Path
         context.set_alpn_protocols(["h2", "http/1.1"])
         with context.wrap_socket(served.connect(), server_hostname=HOST) as client:
             assert (client.selected_alpn_protocol(), client.version()) == ("http/1.1", "TLSv1.3")
+        _refusals_arrive(served, certificate[0])
+        _a_hang_up_is_noticed(served, certificate[0])
+        idle = https(served, certificate[0])
+        assert squared(idle, 3.0) == 9.0
+        began = time.monotonic()
         assert served.stop() == 0
+        assert time.monotonic() - began < 5.0
+        idle.close()
+        assert [event for event in served.events() if event["level"] in {"error", "critical"}] == []
+
+
+def _refusals_arrive(served: Served, certificate: Path) -> None:
+    """TLS cannot be half-closed, so the connection stays open for a client that is still sending."""
+    with client_context(certificate).wrap_socket(served.connect(), server_hostname=HOST) as client:
+        client.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n")
+        client.sendall(b"Content-Length: 40000000\r\n\r\n" + bytes(2_000_000))
+        assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
+    with client_context(certificate).wrap_socket(served.connect(), server_hostname=HOST) as client:
+        client.sendall(b"NONSENSE\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def _a_hang_up_is_noticed(served: Served, certificate: Path) -> None:
+    """The handler of a client that has gone is stopped, as it is without TLS."""
+    head = b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    with contextlib.closing(https(served, certificate)) as status:
+        with client_context(certificate).wrap_socket(served.connect(), server_hostname=HOST) as client:
+            client.sendall(head + b"{}")
+            wait_until(lambda: _running(status) == 1, "the job's start")
+        wait_until(lambda: _running(status) == 0, "the job's end", timeout=5.0)
+
+
+def _running(connection: http.client.HTTPConnection) -> int:
+    connection.request("GET", "/-/status")
+    document = json.loads(connection.getresponse().read())
+    return sum(endpoint["running"] for endpoint in document["endpoints"].values())
 
 
 def test_old_tls_and_clear_text_are_refused(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
@@ -317,21 +361,6 @@ def test_old_tls_and_clear_text_are_refused(tmp_path: Path, certificate: tuple[P
             old.wrap_socket(client, server_hostname=HOST)
         assert squared_once(https(served, certificate[0]), 3.0) == 9.0
         assert [event for event in served.events() if event["level"] in {"warning", "error", "critical"}] == []
-
-
-def test_an_upload_that_is_refused_over_tls_gets_its_answer(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
-    """TLS cannot be half-closed, so the connection stays open for a client that is still sending."""
-    with Encrypted(tmp_path, certificate, "--max-body", "1KiB") as served:
-        served.wait_for_pools()
-        with client_context(certificate[0]).wrap_socket(served.connect(), server_hostname=HOST) as client:
-            client.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n")
-            client.sendall(b"Content-Length: 4000000\r\n\r\n" + bytes(2_000_000))
-            assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
-        with client_context(certificate[0]).wrap_socket(served.connect(), server_hostname=HOST) as client:
-            client.sendall(b"NONSENSE\r\n\r\n")
-            assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
-        assert served.stop() == 0
-        assert [event for event in served.events() if event["level"] in {"error", "critical"}] == []
 
 
 def test_a_stranger_who_does_not_begin_tls_loses_the_connection(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
