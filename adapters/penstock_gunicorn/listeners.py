@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock_gunicorn.addresses import DescriptorAddress, ListenAddress, ListenSettings, UnixAddress
 from penstock_gunicorn.start_errors import cannot_listen
-from penstock_gunicorn.unix_sockets import remove_file
+from penstock_gunicorn.unix_sockets import file_identity, remove_file, remove_stale_file
 
 # See sd_listen_fds(3).
 FIRST_DESCRIPTOR = 3
@@ -96,7 +96,7 @@ class Listeners(Sequence[Listener]):
         self, sockets: Sequence[socket.socket], made: Sequence[str] = (), *, are_inherited: bool = False
     ) -> None:
         self._listeners = [Listener(sock) for sock in sockets]
-        self._made = tuple(made)
+        self._made = {path: file_identity(path) for path in made}
         self._pid = os.getpid()
         self.are_inherited = are_inherited
 
@@ -114,13 +114,21 @@ class Listeners(Sequence[Listener]):
         for listener in self._listeners:
             listener.close()
 
+    def withdraw(self) -> None:
+        """Remove the files of the Unix sockets that this server has made, before their backlog is accepted.
+
+        No client can then come between the last look at the backlog and the end of the socket.
+        """
+        for path, identity in self._made.items():
+            remove_file(path, identity)
+
     def remove_files(self) -> None:
         """Remove the files of the Unix sockets that this process has made, after all processes have closed them."""
         if os.getpid() != self._pid:
             return
         self.close()
         for path in self._made:
-            remove_file(path)
+            remove_stale_file(path)
 
 
 def open_listeners(addresses: Sequence[ListenAddress], settings: ListenSettings | None = None) -> Listeners:

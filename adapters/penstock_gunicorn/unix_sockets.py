@@ -49,7 +49,26 @@ def bind_file(sock: socket.socket, path: str, mode: int, backlog: int) -> None:
         sock.listen(backlog)
 
 
-def remove_file(path: str) -> None:
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Return the device and the number of a file; None if there is none.
+
+    While its socket is open, no other file has the same.
+    """
+    try:
+        status = Path(path).lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def remove_file(path: str, identity: tuple[int, int] | None) -> None:
+    """Remove the file of a socket that is still open, unless another file has taken its path."""
+    with contextlib.suppress(OSError), _lock_of_folder(path):
+        if identity is not None and file_identity(path) == identity:
+            Path(path).unlink()
+
+
+def remove_stale_file(path: str) -> None:
     """Remove the file of a socket that has no server; leave anything else alone."""
     with contextlib.suppress(OSError), _lock_of_folder(path):
         _remove_stale(path)

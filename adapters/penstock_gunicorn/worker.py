@@ -310,6 +310,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         await self._stop_intake(ending, deadline)
         await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
         if ending.listener == KEEP:
+            self.app.listeners.withdraw()
             await self._listeners.end()
         await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
         if self._idle_watch.refuse_rest():

@@ -12,7 +12,9 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,38 @@ def test_a_server_listens_on_several_addresses_and_leaves_no_file(tmp_path: Path
         assert served.stop() == 0
         assert not path.exists()
         assert served.survivors() == []
+
+
+def test_a_stop_loses_no_request_of_a_unix_socket(tmp_path: Path) -> None:
+    """A client that gets a connection gets an answer; later ones find no file."""
+    path = tmp_path / "x.sock"
+    outcomes: Counter[str] = Counter()
+    with Bound(tmp_path, "--bind", f"unix:{path}") as served:
+        served.wait_for_pools()
+        clients = [threading.Thread(target=_flood, args=(str(path), outcomes)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        wait_until(lambda: outcomes["200"] >= 50, "some answers")
+        assert served.stop() == 0
+        for client in clients:
+            client.join(10)
+    assert set(outcomes) <= {"200", "503", "refused"}, outcomes
+
+
+def _flood(path: str, outcomes: Counter[str]) -> None:
+    """Send requests, each on a connection of its own, until there is none to be had."""
+    while not outcomes["refused"]:
+        with contextlib.closing(UnixConnection(path)) as connection:
+            try:
+                connection.connect()
+            except (FileNotFoundError, ConnectionRefusedError):
+                outcomes["refused"] += 1
+                return
+            try:
+                connection.request("POST", "/square", b'{"input": 3}', {"Content-Type": "application/json"})
+                outcomes[str(connection.getresponse().status)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                outcomes[repr(error)] += 1
 
 
 def test_a_shared_engine_does_not_hold_the_listening_sockets(tmp_path: Path) -> None:

@@ -155,6 +155,21 @@ def test_a_file_that_another_server_has_made_since_is_left_alone(tmp_path: Path)
         assert path.is_socket()
 
 
+def test_a_file_is_withdrawn_before_its_socket_is_closed(tmp_path: Path) -> None:
+    """A client that has connected is still accepted; one that comes later finds nothing. A foreign file stays."""
+    path = tmp_path / "x.sock"
+    listeners = open_listeners([UnixAddress(str(path))])
+    with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as other:
+        client.connect(str(path))
+        listeners.withdraw()
+        assert not path.exists()
+        listeners[0].sock.accept()[0].close()
+        other.bind(str(path))
+        listeners.withdraw()
+        assert path.is_socket()
+    listeners.close()
+
+
 def test_only_the_process_that_made_a_file_removes_it(tmp_path: Path) -> None:
     """A gunicorn worker, which is a fork, leaves it to the master."""
     path = tmp_path / "x.sock"
