@@ -148,6 +148,12 @@ def cli() -> None:
     show_default=True,
     help="The number of HTTP processes. Several share one engine. For more model workers see endpoint(workers=).",
 )
+@click.option(
+    "--pid-file",
+    cls=VariableOption,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the process ID of the server to this file while it runs.",
+)
 @config_option
 def serve(**options: Any) -> None:
     """Serve the app TARGET over HTTP.
@@ -157,6 +163,21 @@ def serve(**options: Any) -> None:
     from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415 - each command imports only what it needs
 
     serve_app(ServeOptions(**options))
+
+
+@cli.command("reload")
+@click.option("--pid-file", cls=VariableOption, type=click.Path(path_type=Path), help="The file with its process ID.")
+@click.option("--pid", type=click.IntRange(min=1), help="Its process ID.")
+@_seconds_option("--timeout", 600.0, "The time after which to stop waiting for the new code.")
+def reload_(pid_file: Path | None, pid: int | None, timeout: float) -> None:
+    """Have a running server load its code again.
+
+    The command waits until the new code serves. If it cannot be loaded or set up, the old code goes on serving, and the
+    exit code is 1.
+    """
+    from penstock_cli.reloading import reload_server  # noqa: PLC0415 - each command imports only what it needs
+
+    reload_server(None if pid is not None else pid_file, pid, timeout)
 
 
 @cli.command(cls=AppCommand)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import penstock_falcon
@@ -16,9 +17,18 @@ from penstock.hosting import configure_logging, load_app, own_import, replace_mi
 from penstock_cli.app_arguments import show_arguments_to_app
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
-from penstock_gunicorn import PeerSettings, PenstockApplication, inherits_listener, open_listener
+from penstock_gunicorn import (
+    PeerSettings,
+    PenstockApplication,
+    PidFileError,
+    inherits_listener,
+    open_listener,
+    prepare_pid_file,
+    replaces_master,
+)
 
 EXIT_CANNOT_LISTEN = 1
+EXIT_WRONG_OPTION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,7 @@ class ServeOptions:
     max_unread: int
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
+    pid_file: Path | None
     http_workers: int
     arguments: tuple[str, ...]
 
@@ -58,6 +69,8 @@ def serve_app(options: ServeOptions) -> NoReturn:
     check_target(options.target)
     served = ServedApp(options)
     served.configure_logging()
+    if options.pid_file is not None and not replaces_master():
+        _check_pid_file(options.pid_file)
     application = PenstockApplication(
         served.load,
         listener=None if inherits_listener() else _listen(options),
@@ -72,8 +85,17 @@ def serve_app(options: ServeOptions) -> NoReturn:
             min_body_rate=options.min_body_rate,
             max_unread=options.max_unread,
         ),
+        pid_file=options.pid_file,
     )
     application.run()
+
+
+def _check_pid_file(path: Path) -> None:
+    try:
+        prepare_pid_file(path)
+    except PidFileError as error:
+        log_event(logging.CRITICAL, "pid-file", str(error))
+        sys.exit(EXIT_WRONG_OPTION)
 
 
 def _listen(options: ServeOptions) -> Any:

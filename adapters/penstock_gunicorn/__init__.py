@@ -4,10 +4,12 @@ Exit codes of ``PenstockApplication.run``: 0 after a drain; 2 if the app cannot 
 if its pools never become ready; 130 after an immediate stop (a second SIGINT, or SIGQUIT).
 """
 
-from penstock_gunicorn.application import PenstockApplication, inherits_listener, open_listener
+from penstock_gunicorn.application import PenstockApplication, inherits_listener, open_listener, replaces_master
 from penstock_gunicorn.arbiter import PenstockArbiter
+from penstock_gunicorn.bulletin import ReloadRecord, published_by
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_settings import PeerSettings
+from penstock_gunicorn.pid_file import PidFileError, prepare_pid_file, read_pid_file
 from penstock_gunicorn.worker import PenstockWorker
 
 __all__ = [
@@ -15,7 +17,13 @@ __all__ = [
     "PenstockApplication",
     "PenstockArbiter",
     "PenstockWorker",
+    "PidFileError",
+    "ReloadRecord",
     "describe_failure",
     "inherits_listener",
     "open_listener",
+    "prepare_pid_file",
+    "published_by",
+    "read_pid_file",
+    "replaces_master",
 ]

@@ -7,6 +7,7 @@ import mmap
 import os
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
@@ -71,6 +72,11 @@ def inherits_listener() -> bool:
     return "GUNICORN_FD" in os.environ or os.environ.get("LISTEN_PID") == str(os.getpid())
 
 
+def replaces_master() -> bool:
+    """Return whether this process was started by a running master, which got SIGUSR2."""
+    return "GUNICORN_PID" in os.environ
+
+
 class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """One gunicorn master, and the gunicorn workers that load and serve the app.
 
@@ -93,6 +99,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
     peers:
         The limits on slow clients.
+    pid_file:
+        The file for the process ID of the master, which has been checked with ``prepare_pid_file``.
 
     Attributes
     ----------
@@ -119,11 +127,13 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
         peers: PeerSettings | None = None,
+        pid_file: Path | None = None,
     ) -> None:
         self.load_as = load_app
         self.on_engine_started = on_engine_started
         self.engine_path = ""
         self._http_workers = http_workers
+        self._pid_file = pid_file
         self.drain_timeout = drain_timeout
         self.on_listening = on_listening
         self.configure_logging = configure_logging
@@ -152,6 +162,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             "graceful_timeout": math.ceil(self.drain_timeout) + DRAIN_MARGIN,
             "keepalive": KEEPALIVE,
             "backlog": BACKLOG,
+            "pidfile": None if self._pid_file is None else str(self._pid_file.resolve()),
             "proc_name": "penstock",
             "worker_tmp_dir": heartbeat_folder(),
         }

@@ -48,8 +48,8 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def start(self) -> None:
         """Listen; several gunicorn workers share one engine, which gets a process of its own."""
-        self._reloads = ReloadLog(self.app.bulletin)
         super().start()
+        self._reloads = ReloadLog(self.app.bulletin)  # now SIGHUP has its handler
         if self.num_workers > 1:
             try:
                 self._engines.add(self._generations.serving)

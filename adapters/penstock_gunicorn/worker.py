@@ -47,6 +47,7 @@ from penstock_gunicorn.idle_watch import IdleWatch
 from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
+from penstock_gunicorn.reload_log import ask_for_reload
 from penstock_gunicorn.report_stream import FAILED, READY
 
 # Sent by the arbiter to a gunicorn worker that has a successor on the same listening socket.
@@ -214,6 +215,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.app.configure_logging()  # again: the app's own logging configuration may have disabled ours
         self.log.setup(self.cfg)
         self.asgi.penstock.on_pools_failed = self._pools_failed
+        self.asgi.penstock.on_reload = ask_for_reload
         self.asgi.penstock.on_shutdown = self._shut_down
         self.asgi.penstock.host_status = self._status
         self.asgi.penstock.on_disagreement = self._disagrees
@@ -359,7 +361,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.exception("The app did not stop")
 
     def _status(self) -> dict[str, Any]:
-        return {"connections": self.peers.status(), "generation": self.app.assignment.generation}
+        return {"connections": self.peers.status(), **self.app.bulletin.status()}
 
     def _engine(self) -> Engine | None:
         engine: Engine | None = self.asgi.penstock.engine

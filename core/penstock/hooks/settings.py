@@ -31,6 +31,7 @@ SERVER_VARIABLES: Final = frozenset(
         ENGINE_VARIABLE,
         "PENSTOCK_HOST",
         "PENSTOCK_HTTP_WORKERS",
+        "PENSTOCK_PID_FILE",
         "PENSTOCK_PORT",
         "PENSTOCK_LOG_FORMAT",
         "PENSTOCK_LOG_LEVEL",
