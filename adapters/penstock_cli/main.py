@@ -187,6 +187,12 @@ def cli() -> None:
     show_default=True,
     help="The number of HTTP processes. Several share one engine. For more model workers see endpoint(workers=).",
 )
+@click.option(
+    "--pid-file",
+    cls=VariableOption,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the process ID of the server to this file while it runs.",
+)
 @config_option
 @click.pass_context
 def serve(context: click.Context, /, **options: Any) -> None:
@@ -198,6 +204,21 @@ def serve(context: click.Context, /, **options: Any) -> None:
 
     settle_conflicts(context, options)
     serve_app(ServeOptions(**options))
+
+
+@cli.command("reload")
+@click.option("--pid-file", cls=VariableOption, type=click.Path(path_type=Path), help="The file with its process ID.")
+@click.option("--pid", type=click.IntRange(min=1), help="Its process ID.")
+@seconds_option("--timeout", 600.0, "The time after which to stop waiting for the new code.", cls=click.Option)
+def reload_(pid_file: Path | None, pid: int | None, timeout: float) -> None:
+    """Have a running server load its code again.
+
+    The command waits until the new code serves. If it cannot be loaded or set up, the old code goes on serving, and the
+    exit code is 1.
+    """
+    from penstock_cli.reloading import reload_server  # noqa: PLC0415 - each command imports only what it needs
+
+    reload_server(None if pid is not None else pid_file, pid, timeout)
 
 
 @cli.command(cls=AppCommand)

@@ -65,11 +65,13 @@ class SocketMode(click.ParamType[int]):
         return int(value, 8)
 
 
-def seconds_option(name: str, default: float, text: str, *, may_be_zero: bool = False) -> Callable[[F], F]:
+def seconds_option(
+    name: str, default: float, text: str, *, may_be_zero: bool = False, cls: type[click.Option] = VariableOption
+) -> Callable[[F], F]:
     """Return an option that takes seconds."""
     return click.option(
         name,
-        cls=VariableOption,
+        cls=cls,
         type=click.FloatRange(min=0, min_open=not may_be_zero),
         default=default,
         show_default=True,

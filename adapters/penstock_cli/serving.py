@@ -24,12 +24,15 @@ from penstock_gunicorn import (
     ListenSettings,
     PeerSettings,
     PenstockApplication,
+    PidFileError,
     StartError,
     TcpAddress,
     describe_failure,
     inherited_listeners,
     open_listeners,
+    prepare_pid_file,
     read_gunicorn_config,
+    replaces_master,
 )
 
 EXIT_CANNOT_START = 2
@@ -61,6 +64,7 @@ class ServeOptions:
     max_unread: int
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
+    pid_file: Path | None
     http_workers: int
     arguments: tuple[str, ...]
 
@@ -94,6 +98,8 @@ def serve_app(options: ServeOptions) -> NoReturn:
 
 
 def _application(options: ServeOptions, served: ServedApp) -> PenstockApplication:
+    if options.pid_file is not None and not replaces_master():
+        _check_pid_file(options.pid_file)
     settings = gunicorn_settings(options)
     return PenstockApplication(
         served.load,
@@ -110,6 +116,7 @@ def _application(options: ServeOptions, served: ServedApp) -> PenstockApplicatio
             max_unread=options.max_unread,
         ),
         settings=settings,
+        pid_file=options.pid_file,
     )
 
 
@@ -140,6 +147,13 @@ def _listeners(options: ServeOptions, backlog: int) -> Listeners:
     if inherited is None:
         return open_listeners(addresses, ListenSettings(backlog=backlog, socket_mode=options.socket_mode))
     return inherited
+
+
+def _check_pid_file(path: Path) -> None:
+    try:
+        prepare_pid_file(path)
+    except PidFileError as error:
+        raise StartError(str(error), event="pid-file") from None
 
 
 class ServedApp:

@@ -76,6 +76,8 @@ class Service(ABC, Generic[EngineT]):
         Called with the ``RequestAnswered`` of each request; None if there is no observer for it.
     on_pools_failed:
         Called with the reason when a pool cannot be started at all. Set it before the engine starts.
+    on_reload:
+        See ``Engine.reload``. Set it before the engine starts.
     on_shutdown:
         Called when a plug-in, or the program, has shut the engine down, so that the server around it stops too. Set it
         before the engine starts.
@@ -99,6 +101,7 @@ class Service(ABC, Generic[EngineT]):
         self._check_routes()
         self.is_ours = engine is None
         self.on_pools_failed: Callable[[str], None] | None = None
+        self.on_reload: Callable[..., bool] = lambda **_: False
         self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
         self.host_status: Callable[[], dict[str, Any]] = dict
 

@@ -12,12 +12,14 @@ from penstock_gunicorn.addresses import (
     open_listener,
     parse_addresses,
 )
-from penstock_gunicorn.application import PenstockApplication
+from penstock_gunicorn.application import PenstockApplication, replaces_master
 from penstock_gunicorn.arbiter import PenstockArbiter
+from penstock_gunicorn.bulletin import ReloadRecord, published_by
 from penstock_gunicorn.gunicorn_config import read_gunicorn_config
 from penstock_gunicorn.listeners import Listeners, inherited_listeners, open_listeners
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_settings import PeerSettings
+from penstock_gunicorn.pid_file import PidFileError, prepare_pid_file, read_pid_file
 from penstock_gunicorn.start_errors import StartError
 from penstock_gunicorn.worker import PenstockWorker
 
@@ -30,6 +32,8 @@ __all__ = [
     "PenstockApplication",
     "PenstockArbiter",
     "PenstockWorker",
+    "PidFileError",
+    "ReloadRecord",
     "StartError",
     "TcpAddress",
     "describe_failure",
@@ -37,5 +41,9 @@ __all__ = [
     "open_listener",
     "open_listeners",
     "parse_addresses",
+    "prepare_pid_file",
+    "published_by",
     "read_gunicorn_config",
+    "read_pid_file",
+    "replaces_master",
 ]

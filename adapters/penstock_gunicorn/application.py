@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
@@ -38,6 +39,11 @@ DISCONNECT_GRACE = 3
 NO_SETTINGS: Mapping[str, Any] = {}
 
 
+def replaces_master() -> bool:
+    """Return whether this process was started by a running master, which got SIGUSR2."""
+    return "GUNICORN_PID" in os.environ
+
+
 class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """One gunicorn master, and the gunicorn workers that load and serve the app.
 
@@ -60,6 +66,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
     peers:
         The limits on slow clients.
+    pid_file:
+        The file for the process ID of the master, which has been checked with ``prepare_pid_file``.
     settings:
         Further settings of gunicorn, by name: from ``read_gunicorn_config``, for example.
 
@@ -72,6 +80,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
     ----------
     engine_path:
         The path of the socket of the engine, if it has a process of its own; "" if it runs in the gunicorn worker.
+    engine_proven:
+        One byte, which is not zero once that engine's pools are ready; None if it runs in the gunicorn worker.
     interrupted:
         One byte, which is not zero once the master has been stopped by SIGINT.
     assignment:
@@ -95,12 +105,15 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
         peers: PeerSettings | None = None,
+        pid_file: Path | None = None,
         settings: Mapping[str, Any] = NO_SETTINGS,
     ) -> None:
         self.load_as = load_app
         self.on_engine_started = on_engine_started
         self.engine_path = ""
+        self.engine_proven: mmap.mmap | None = None
         self._http_workers = http_workers
+        self._pid_file = pid_file
         self.drain_timeout = drain_timeout
         self.on_listening = on_listening
         self.configure_logging = configure_logging
@@ -141,6 +154,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             "control_socket_disable": True,
             "timeout": HEARTBEAT_TIMEOUT,
             "graceful_timeout": math.ceil(self.drain_timeout) + DRAIN_MARGIN,
+            "pidfile": None if self._pid_file is None else str(self._pid_file.resolve()),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)

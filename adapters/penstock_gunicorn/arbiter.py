@@ -49,9 +49,9 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def start(self) -> None:
         """Begin with the sockets of the application; several gunicorn workers share one engine in its own process."""
         self.LISTENERS = list(self.app.listeners)
-        self._reloads = ReloadLog(self.app.bulletin, self.app.supervisor)
         self.app.supervisor.loading()
         super().start()
+        self._reloads = ReloadLog(self.app.bulletin, self.app.supervisor)  # now SIGHUP has its handler
         if self.num_workers > 1:
             try:
                 self._engines.add(self._generations.serving)
@@ -120,6 +120,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         waits = generation.state == STARTING or bool(generation.members) or self.master_pid != 0
         self.app.assignment = Assignment(generation.number, waits)
         self.app.engine_path = self._engines.path_of(generation)
+        self.app.engine_proven = self._engines.proven_of(generation)
         self._generations.started(generation, self.spawn_worker())
 
     def _hear(self) -> None:

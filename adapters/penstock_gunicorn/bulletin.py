@@ -13,7 +13,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _NAME: Final = "penstock-master"
 _SIZE: Final = 1 << 14
@@ -62,6 +62,16 @@ class Bulletin:
         """Return what is published."""
         return _read(self._descriptor)
 
+    def close(self) -> None:
+        """Close the file; with the last process that has it open, it is gone."""
+        os.close(self._descriptor)
+
+    def status(self) -> dict[str, Any]:
+        """Return the same for the status page."""
+        record = self.read()
+        reloads = {"begun": record.begun, "ended": record.ended, "failures": record.failures}
+        return {"generation": record.generation, "reloads": reloads}
+
 
 def published_by(pid: int) -> ReloadRecord | None:
     """Return what a process publishes; None if it is not a master of ours, nor one of its HTTP processes.
@@ -79,7 +89,7 @@ def published_by(pid: int) -> ReloadRecord | None:
     except FileNotFoundError:
         raise ProcessLookupError(f"there is no process {pid}") from None
     for entry in entries:
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+        with contextlib.suppress(FileNotFoundError, BrokenPipeError):  # closed meanwhile, or not yet written
             if str(entry.readlink()).startswith(f"/memfd:{_NAME}"):
                 descriptor = os.open(entry, os.O_RDONLY)
                 try:
@@ -97,4 +107,4 @@ def _read(descriptor: int) -> ReloadRecord:
             record = ReloadRecord(**json.loads(text))
             if os.pread(descriptor, _SIZE, 0) == text:
                 return record
-    raise OSError("what the master publishes cannot be read")
+    raise BrokenPipeError("what the master publishes cannot be read")

@@ -174,6 +174,7 @@ class TrackedProtocol(OrderlyProtocol):
     def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> Any:
         scope = super()._build_http_scope(request, sockname, peername)
         scope["penstock.connection"] = self
+        self._promises_more = False
         self.request_began, self._head_began = self._head_began, None
         self.write_idle = USUAL_IDLE
         return scope

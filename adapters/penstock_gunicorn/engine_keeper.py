@@ -82,6 +82,11 @@ class EngineKeeper:
             os._exit(1)
 
     @property
+    def proven(self) -> mmap.mmap:
+        """One byte, shared with the processes forked from now on: not zero once every pool has been ready."""
+        return self._proven
+
+    @property
     def pid(self) -> int:
         """The engine's process; 0 if there is none."""
         return self._pid

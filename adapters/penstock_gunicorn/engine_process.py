@@ -15,10 +15,12 @@ from gunicorn import util
 
 from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import EngineServer, EngineSocket, SharedEngine, flush_log
+from penstock_gunicorn.bulletin import Bulletin
 from penstock_gunicorn.descriptors import raise_descriptor_limit
 from penstock_gunicorn.garbage import calm_garbage_collector
 from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.load_errors import describe_failure
+from penstock_gunicorn.reload_log import ask_for_reload
 from penstock_gunicorn.report_stream import FAILED, ReportStream
 
 EXIT_NOT_LOADED = 4
@@ -43,6 +45,7 @@ class EngineApplication(Protocol):
     listeners: Listeners
     interrupted: mmap.mmap
     reports: ReportStream
+    bulletin: Bulletin
 
     def load_as(self, role: str) -> Any:
         """Load the app for this kind of process, and return its ASGI application."""
@@ -133,6 +136,7 @@ class EngineHost:
         """Serve until stopped; return the exit code."""
         service = self._service
         service.on_pools_failed = self._pools_failed
+        service.on_reload = ask_for_reload
         service.on_shutdown = self._shut_down
         service.host_status = self._status
         loop = asyncio.get_running_loop()
@@ -165,7 +169,8 @@ class EngineHost:
         engine.on_readiness = on_readiness
 
     def _status(self) -> dict[str, Any]:
-        return {} if self._server is None else self._server.status()
+        hosts = {} if self._server is None else self._server.status()
+        return {**hosts, **self._owner.bulletin.status()}
 
     async def _watch_master(self) -> None:
         while os.getppid() == self._master:  # noqa: ASYNC110 - the loop has no event for a parent's death

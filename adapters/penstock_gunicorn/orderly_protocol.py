@@ -10,7 +10,7 @@ from typing import Any
 from gunicorn.asgi.protocol import ASGIProtocol
 
 from penstock.errors import Draining, PenstockError
-from penstock_gunicorn.packet_filters import drop_data, keep_data, unread_bytes
+from penstock_gunicorn.packet_filters import drop_data, end_stream, keep_data, unread_bytes
 
 # The time in which a client may go on sending a body after its request was refused.
 LINGER_LIMIT = 5.0
@@ -41,6 +41,7 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     _client_has_finished = False
     _head_began: float | None = None
     _is_last = False  # the present response has announced that it is the connection's last
+    _promises_more = False  # it has begun, and has announced nothing of the kind
     impatience: Callable[[], PenstockError] | None = None
     stream: Any = None
 
@@ -63,7 +64,7 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     @property
     def may_get_another(self) -> bool:
         """True if the client may have a request to send: no response has announced yet that it is the last."""
-        return self.is_idle or self.is_arriving or (self.stream is not None and not self._is_last)
+        return self.is_idle or self.is_arriving or self._promises_more
 
     @property
     def _is_amid_body(self) -> bool:
@@ -126,6 +127,7 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         """
         if self.worker.is_leaving or super()._will_close(request, response_requires_close):
             self._is_last = True
+        self._promises_more = not self._is_last
         return self._is_last
 
     def close_if_idle(self) -> None:
@@ -137,8 +139,14 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
             drop_data(sock)
         if unread_bytes(sock):
             keep_data(sock)
-        else:
+        elif self._is_ssl or self.transport.get_write_buffer_size():
             self._close_at_once()
+        else:
+            # At once, and not in the loop's next turn: a client that does not know yet might send a request until then.
+            end_stream(sock)
+            self._closed = True
+            self.transport.close()
+            self._request_ready.set()
 
     def _keepalive_timeout(self) -> None:
         """Close the connection; called by gunicorn's timer."""

@@ -68,6 +68,15 @@ def keep_data(connection: Any) -> None:
             connection.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
 
+def end_stream(connection: Any) -> None:
+    """Let the other end know that nothing more will come; the loop's own objects do this only in their next turn."""
+    with (
+        contextlib.suppress(OSError),
+        socket.fromfd(connection.fileno(), connection.family, socket.SOCK_STREAM) as twin,
+    ):
+        twin.shutdown(socket.SHUT_WR)
+
+
 def unread_bytes(connection: Any) -> int:
     """Return how many bytes have arrived on a connection and are still to be read."""
     count = bytearray(struct.calcsize("i"))

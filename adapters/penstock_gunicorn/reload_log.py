@@ -18,6 +18,13 @@ MOST_FAILURES: Final = 8
 """The number of failed reloads of which the reason is kept."""
 
 
+def ask_for_reload(*, who: str, why: str) -> bool:
+    """Ask the master for a reload, from one of the processes that it has started. Returns True."""
+    log_event(logging.INFO, "reload-requested", f"a reload was requested by {who}", who=who, why=why or None)
+    os.kill(os.getppid(), signal.SIGHUP)
+    return True
+
+
 class ReloadLog:
     """Reports what becomes of reloads.
 

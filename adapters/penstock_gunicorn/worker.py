@@ -48,6 +48,7 @@ from penstock_gunicorn.idle_watch import IdleWatch
 from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
+from penstock_gunicorn.reload_log import ask_for_reload
 from penstock_gunicorn.report_stream import FAILED, READY
 from penstock_gunicorn.tls import tls_options
 
@@ -217,6 +218,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.app.configure_logging()  # again: the app's own logging configuration may have disabled ours
         self.log.setup(self.cfg)
         self.asgi.penstock.on_pools_failed = self._pools_failed
+        self.asgi.penstock.on_reload = ask_for_reload
         self.asgi.penstock.on_shutdown = self._shut_down
         self.asgi.penstock.host_status = self._status
         self.asgi.penstock.on_disagreement = self._disagrees
@@ -288,7 +290,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     async def _get_ready(self) -> None:
         """Report to the master that the pools are ready, and listen if that has waited for them."""
-        while not self.asgi.penstock.is_complete:  # noqa: ASYNC110 - an engine in another process has no event for it
+        proven = self.app.engine_proven
+        while not (self.asgi.penstock.is_complete and (proven is None or proven[0])):  # noqa: ASYNC110 - no event
             await asyncio.sleep(POLL_INTERVAL)
         if not self.servers:
             await self._listen()
@@ -362,7 +365,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.exception("The app did not stop")
 
     def _status(self) -> dict[str, Any]:
-        return {"connections": self.peers.status(), "generation": self.app.assignment.generation}
+        return {"connections": self.peers.status(), **self.app.bulletin.status()}
 
     def _engine(self) -> Engine | None:
         engine: Engine | None = self.asgi.penstock.engine

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from penstock.errors import Draining, Unauthorized
+from penstock.errors import Draining, NotFound, Unauthorized
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, log_event
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_shutdown.audit import Audit
@@ -45,10 +45,15 @@ class Operations:
         self._logged_at = -math.inf
 
     def routes(self) -> list[Route]:
-        """Return the three routes."""
+        """Return the routes."""
         return [
             Route(path=f"/-/{name}", name=name, handler=handler, method="POST", is_open=True)
-            for name, handler in (("shutdown", self.shutdown), ("drain", self.drain), ("undrain", self.undrain))
+            for name, handler in (
+                ("shutdown", self.shutdown),
+                ("drain", self.drain),
+                ("undrain", self.undrain),
+                ("reload", self.reload),
+            )
         ]
 
     def shutdown(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
@@ -68,6 +73,17 @@ class Operations:
         if self._audit.drain is None:
             engine.pause(who=_who(request), why=sentence_of(given.get("why", "")))
         return self._response(engine, 200)
+
+    def reload(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+        """Have the server load the app again; the status page says when that has ended, and how."""
+        self._check_key(request)
+        given = parameters_of(request.query, {"why"})
+        if self._audit.drain is not None:
+            raise Draining("the server is shutting down, which cannot be undone", retryable=False)
+        generation = engine.status().get("generation")
+        if not engine.reload(who=_who(request), why=sentence_of(given.get("why", ""))):
+            raise NotFound("this server cannot load the app again; only penstock serve can")
+        return RouteResponse.json({"reloading": True, "generation": generation}, 202)
 
     def undrain(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         """Put the server back into rotation."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from tests.serving import Served, wait_until, write_app
 pytestmark = pytest.mark.e2e
 
 MIX = {"/quick": 0.7, "/stream": 0.3}
+KEY = "q7Zr0yDkT3vW8uXeB1nHs5LmJa9GcPf2oRiY6tVwEdU"
+WITH_KEY = {"Authorization": f"Bearer {KEY}"}
 PATIENCE = 1.0  # a request of the load takes milliseconds, and the machine is shared
 
 SOURCE = """
@@ -59,7 +64,15 @@ class Edited:
 
     def __init__(self, folder: Path) -> None:
         self.path = write_app(folder, SOURCE)
-        self.served = Served(self.path, "--log-format", "json", environment={FOLDER_VARIABLE: str(folder)})
+        self.pid_file = folder / "server.pid"
+        options = ("--log-format", "json", "--pid-file", str(self.pid_file))
+        environment = {FOLDER_VARIABLE: str(folder), "PENSTOCK_SHUTDOWN_KEY": KEY}
+        self.served = Served(self.path, *options, environment=environment)
+
+    def command(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run ``penstock reload``."""
+        command = [sys.executable, "-m", "penstock_cli", "reload", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     def edit(self, old: str, new: str) -> None:
         text = self.path.read_text(encoding="utf-8")
@@ -93,7 +106,7 @@ def test_a_reload_under_load_loses_no_request_and_none_waits(edited: Edited) -> 
         assert edited.version() == 2
         wait_until(lambda: len(served.survivors()) == len(before), "the old generation's end")
         account = load.stop()
-        assert (account.lost, account.refused, account.unaccepted) == ([], 0, 0), account
+        assert (account.lost, account.refused) == ([], 0), account
         assert set(account.statuses) == {200}, account
         assert account.slowest < PATIENCE, account
         assert served.status()["generation"] == 2
@@ -146,3 +159,58 @@ def test_a_stop_during_a_reload_ends_both_generations(edited: Edited) -> None:
         assert served.stop() == 0
         assert served.survivors() == []
         assert not served.events("reload-failed")
+
+
+def test_the_command_waits_for_the_outcome(edited: Edited) -> None:
+    """Exit code 0 once the new code serves, and 1 with the reason if it cannot; the file is removed at the end."""
+    with edited.served as served:
+        assert int(edited.pid_file.read_text(encoding="utf-8")) == served.process.pid
+        edited.edit("VERSION = 1", "VERSION = 2")
+        done = edited.command("--pid-file", str(edited.pid_file))
+        assert (done.returncode, done.stdout) == (0, "penstock: generation 2 serves\n")
+        assert edited.version() == 2
+        edited.edit("VERSION = 2", "VERSION = = 2")
+        done = edited.command("--pid", str(served.process.pid))
+        assert done.returncode == 1
+        assert "the old code goes on serving: SyntaxError: invalid syntax" in done.stderr
+        assert edited.version() == 2
+        done = edited.command("--pid", str(served.status()["pools"]["quick"]["workers"][0]["pid"]))
+        assert done.returncode == 2
+        assert served.stop() == 0
+        assert not edited.pid_file.exists()
+
+
+def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
+    """No server, no pid file, something else in it, or a process that is not a server: exit code 2."""
+    edited = Edited(tmp_path)
+    stale = tmp_path / "stale.pid"
+    stale.write_text("4194304\n", encoding="utf-8")  # the kernel's limit, which no process reaches
+    wrong = [
+        ((), "Name the server by one of --pid-file and --pid"),
+        (("--pid-file", str(tmp_path / "none")), "there is no pid file"),
+        (("--pid-file", str(edited.path)), "is not a pid file"),
+        (("--pid-file", str(stale)), "There is no process 4194304"),
+        (("--pid", str(os.getpid())), "is not a server"),
+    ]
+    for options, message in wrong:
+        done = edited.command(*options)
+        assert done.returncode == 2
+        assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_the_route_reloads_too(edited: Edited) -> None:
+    """With the key of the shutdown routes alone; the status says how it went."""
+    with edited.served as served:
+        assert served.post("/-/reload").status == 401
+        edited.edit("VERSION = 1", "VERSION = 2")
+        answer = served.post("/-/reload?why=release%2042", headers=WITH_KEY)
+        assert (answer.status, answer.json()) == (202, {"reloading": True, "generation": 1})
+        wait_until(lambda: served.status()["generation"] == 2, "the new code", timeout=20.0)
+        assert edited.version() == 2
+        [line] = served.events("reload-requested")
+        assert (line["who"], line["why"]) == ("POST /-/reload from 127.0.0.1", "release 42")
+        edited.edit("VERSION = 2", "import no_such_module")
+        assert served.post("/-/reload", headers=WITH_KEY).status == 202
+        reloads = wait_until(lambda: served.status()["reloads"]["failures"] and served.status()["reloads"], "the end")
+        assert (reloads["begun"], reloads["ended"]) == (2, 2)
+        assert "no_such_module" in reloads["failures"]["2"]

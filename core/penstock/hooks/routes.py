@@ -74,6 +74,9 @@ class RouteEngine(Protocol):
     def resume(self, *, who: str = "the program", why: str = "") -> None:
         """Accept work again."""
 
+    def reload(self, *, who: str = "the program", why: str = "") -> bool:
+        """Have the server load the app again, beside the one that serves; return False if it cannot."""
+
     def shutdown(
         self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
     ) -> None:

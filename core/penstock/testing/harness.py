@@ -411,6 +411,9 @@ class _RouteSide:
         self.pause = harness.pause
         self.resume = harness.resume
 
+    def reload(self, *, who: str = "the program", why: str = "") -> bool:  # noqa: ARG002 - as an engine has it
+        return False  # the harness has no server around it
+
     @property
     def draining(self) -> bool:
         return self._harness.draining
