@@ -170,8 +170,8 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def kill_worker(self, pid: int, sig: int) -> None:
-        """Signal a gunicorn worker; if another serves the same socket, it is to leave new connections to that one."""
-        if sig == signal.SIGTERM and (not self._stopping or self.reexec_pid or self.master_pid):
+        """Signal a gunicorn worker; if its socket outlives it, it is to leave new connections in the backlog."""
+        if sig == signal.SIGTERM and (not self._stopping or self.reexec_pid or self.master_pid or self.systemd):
             sig = RETIRE
         super().kill_worker(pid, sig)
 
