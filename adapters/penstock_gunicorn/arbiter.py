@@ -49,6 +49,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def start(self) -> None:
         """Begin with the sockets of the application; several gunicorn workers share one engine in its own process."""
         self.LISTENERS = list(self.app.listeners)
+        self.systemd = self.app.listeners.are_held
         self.app.supervisor.loading()
         super().start()
         self._reloads = ReloadLog(self.app.bulletin, self.app.supervisor)  # now SIGHUP has its handler
@@ -181,8 +182,8 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def kill_worker(self, pid: int, sig: int) -> None:
-        """Signal a gunicorn worker; if another serves the same socket, it is to leave new connections to that one."""
-        if sig == signal.SIGTERM and (not self._stopping or self.shares_sockets):
+        """Signal a gunicorn worker; if its socket outlives it, it is to leave new connections in the backlog."""
+        if sig == signal.SIGTERM and (not self._stopping or self.shares_sockets or self.systemd):
             sig = RETIRE
         super().kill_worker(pid, sig)
 

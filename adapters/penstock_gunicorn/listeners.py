@@ -88,17 +88,15 @@ class Listeners(Sequence[Listener]):
 
     Attributes
     ----------
-    are_inherited:
-        True if none was opened by this process.
+    are_held:
+        True if systemd keeps the sockets open when this server has ended.
     """
 
-    def __init__(
-        self, sockets: Sequence[socket.socket], made: Sequence[str] = (), *, are_inherited: bool = False
-    ) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], made: Sequence[str] = (), *, are_held: bool = False) -> None:
         self._listeners = [Listener(sock) for sock in sockets]
         self._made = {path: file_identity(path) for path in made}
         self._pid = os.getpid()
-        self.are_inherited = are_inherited
+        self.are_held = are_held
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -177,7 +175,7 @@ def inherited_listeners(
         listeners = _adopted(predecessors.split(","))
         paths = {address.path for address in addresses if isinstance(address, UnixAddress)}
         made = [listener.path for listener in listeners if listener.path in paths]
-        return Listeners([listener.sock for listener in listeners], made, are_inherited=True)
+        return Listeners([listener.sock for listener in listeners], made)
     count, pid = environ.get("LISTEN_FDS", ""), environ.get("LISTEN_PID", "")
     if pid != str(os.getpid()):
         return None
@@ -190,4 +188,4 @@ def inherited_listeners(
 
 def _adopted(numbers: Sequence[int | str]) -> Listeners:
     sockets = [DescriptorAddress(int(number)).open(ListenSettings()) for number in numbers]
-    return Listeners(sockets, are_inherited=True)
+    return Listeners(sockets, are_held=True)

@@ -202,9 +202,13 @@ def test_sighup_and_sigusr2_keep_the_file_of_a_socket(tmp_path: Path) -> None:
         assert served.stop() == 0
         assert squared_once(UnixConnection(str(path)), 3.0) == 9.0
         second = int(served.events("listening")[2]["pid"])
-        os.kill(int(Path(f"/proc/{second}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGTERM)
+        os.kill(_parent_of(second), signal.SIGTERM)
         wait_until(lambda: served.survivors() == [], "the end of the second master", timeout=20)
     assert not path.exists()
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
 
 
 ACTIVATE = """
@@ -222,7 +226,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2 + count :]])
 
 
 def test_sockets_of_systemd_are_served_and_left_alone(tmp_path: Path) -> None:
-    """All of them, whatever the options say; the file of a Unix socket is systemd's."""
+    """All of them, whatever the options say, also by a new master; the file of a Unix socket is systemd's."""
     path = tmp_path / "x.sock"
     with socket.create_server((HOST, 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(path))
@@ -235,7 +239,13 @@ def test_sockets_of_systemd_are_served_and_left_alone(tmp_path: Path) -> None:
             assert served.urls() == [f"http://{HOST}:{tcp.getsockname()[1]}", f"unix:{path}"]
             assert squared_once(UnixConnection(str(path)), 3.0) == 9.0
             assert squared_once(http.client.HTTPConnection(*tcp.getsockname(), timeout=20), 4.0) == 16.0
+            served.process.send_signal(signal.SIGUSR2)
+            wait_until(lambda: len(served.urls()) == 4, "the new master", timeout=20)
             assert served.stop() == 0
+            assert squared_once(UnixConnection(str(path)), 5.0) == 25.0
+            second = int(served.events("listening")[3]["pid"])
+            os.kill(_parent_of(second), signal.SIGTERM)
+            wait_until(lambda: served.survivors() == [], "the end of the new master", timeout=20)
         assert path.is_socket()
 
 
