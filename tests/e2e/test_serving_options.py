@@ -249,6 +249,16 @@ def test_sockets_of_systemd_are_served_and_left_alone(tmp_path: Path) -> None:
         assert path.is_socket()
 
 
+def test_an_inherited_descriptor_is_served(tmp_path: Path) -> None:
+    """The program that starts the server may open the socket, and says which descriptor it is."""
+    with socket.create_server((HOST, 0)) as tcp:
+        options = ("--bind", f"fd://{tcp.fileno()}")
+        with passed_on(tcp), Bound(tmp_path, *options) as served:
+            served.wait_for_pools()
+            assert served.urls() == [f"http://{HOST}:{tcp.getsockname()[1]}"]
+            assert squared_once(http.client.HTTPConnection(*tcp.getsockname(), timeout=20), 4.0) == 16.0
+
+
 @contextlib.contextmanager
 def passed_on(*sockets: socket.socket) -> Iterator[None]:
     """Have ``subprocess.Popen``, as ``Served`` calls it, keep these descriptors open."""
