@@ -5,7 +5,7 @@
 #   make test-all              run everything, the thorough tests too
 #   make test PYTHON=python3.13 VENV=.venv313
 #   make lint                  run the linters, the type checker and bench-check
-#   make soak STEPS=10000000 SEED=7    run the simulation for longer, and pass bodies of 256 MB
+#   make soak STEPS=10000000 SEED=7    run the slow tests, the simulation for longer, and pass bodies of 256 MB
 #   make bench                 compare with other servers and write docs/benchmarks.md; over an hour
 #   make bench CASES="noop streams" PEERS="penstock mosec bare" ROUNDS=3    a part of it
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
@@ -40,7 +40,7 @@ test: $(VENV)/.for-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
 
 test-all: $(VENV)/.for-test
-	$(BIN)/python -m pytest -m '' -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -m 'not soak' -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.for-test
 	$(BIN)/ruff check
@@ -54,6 +54,7 @@ format: $(VENV)/.for-test
 	$(BIN)/ruff format
 
 soak: $(VENV)/.for-test
+	$(BIN)/python -m pytest -m soak --timeout 600 $(PYTEST_OPTIONS)
 	$(BIN)/python -m penstock.testing.simulation --steps $(STEPS) --seed $(SEED)
 	$(BIN)/python bench/large_bodies.py --check
 

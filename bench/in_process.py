@@ -199,7 +199,15 @@ def gunicorn_worker(application: Any) -> Any:
     loop = asyncio.get_running_loop()
     cfg = Config()
     cfg.set("keepalive", 75)
-    facts = {"alive": True, "nr": 0, "nr_conns": 0, "max_requests": sys.maxsize, "state": {}, "connections": set()}
+    facts = {
+        "alive": True,
+        "is_leaving": False,
+        "nr": 0,
+        "nr_conns": 0,
+        "max_requests": sys.maxsize,
+        "state": {},
+        "connections": set(),
+    }
     worker = SimpleNamespace(cfg=cfg, log=EventLogger(cfg), loop=loop, asgi=application, app=None, **facts)
     worker.peers = PeerWatch(loop, worker.connections, PeerSettings())
     return worker

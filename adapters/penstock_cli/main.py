@@ -1,28 +1,33 @@
 """``penstock``: its commands and their options.
 
-Exit codes: 0 success; 1 the server cannot listen on the address, or ``plugins`` found a broken plug-in; 2 the command
-line or the app that TARGET names is wrong. ``penstock_gunicorn`` documents the exit codes of a server that ran.
+Exit codes: 0 success; 1 ``plugins`` found a broken plug-in; 2 the command line, what it names (an address, a
+certificate, a file) or the app that TARGET names cannot be used. ``penstock_gunicorn`` documents the exit codes of a
+server that ran.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from penstock_cli.app_arguments import AppCommand
 from penstock_cli.early_signals import die_of_stop_signals
 from penstock_cli.plugin_commands import PluginGroup
-from penstock_cli.serve_options import VariableOption
+from penstock_cli.serve_options import (
+    SocketMode,
+    VariableOption,
+    clean_root_path,
+    listen_addresses,
+    seconds_option,
+    settle_conflicts,
+    watching_installed,
+)
 from penstock_cli.sizes import ByteSize
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _version() -> str:
@@ -30,24 +35,6 @@ def _version() -> str:
         return importlib.metadata.version("penstock")
     except importlib.metadata.PackageNotFoundError:  # run from a checkout, through PYTHONPATH
         return "(not installed)"
-
-
-def _finite_seconds(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter("give seconds as a number.")
-    return value
-
-
-def _seconds_option(name: str, default: float, text: str, *, may_be_zero: bool = False) -> Callable[[F], F]:
-    return click.option(
-        name,
-        type=click.FloatRange(min=0, min_open=not may_be_zero),
-        default=default,
-        show_default=True,
-        metavar="SECONDS",
-        callback=_finite_seconds,
-        help=text,
-    )
 
 
 def _name_config(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -88,7 +75,53 @@ def cli() -> None:
     show_default=True,
     help="The port to listen on; 0 picks a free one.",
 )
-@click.option("--debug", is_flag=True, help="Include exceptions of handlers in responses. Not for production.")
+@click.option(
+    "--bind",
+    cls=VariableOption,
+    multiple=True,
+    metavar="ADDRESS",
+    callback=listen_addresses,
+    help="An address to listen on, in place of --host and --port: HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or "
+    "fd://NUMBER. May be repeated.",
+)
+@click.option(
+    "--socket-mode",
+    cls=VariableOption,
+    type=SocketMode(),
+    default="660",
+    show_default=True,
+    help="The permissions of the Unix sockets of --bind.",
+)
+@click.option(
+    "--certfile", cls=VariableOption, metavar="FILE", help="Serve HTTPS with the certificate in this PEM file."
+)
+@click.option(
+    "--keyfile", cls=VariableOption, metavar="FILE", help="The key of the certificate.  [default: in the same file]"
+)
+@click.option(
+    "--root-path",
+    cls=VariableOption,
+    default="",
+    metavar="PATH",
+    callback=clean_root_path,
+    help="The path under which a proxy serves the app. It is removed from paths that begin with it.",
+)
+@click.option(
+    "--reload",
+    cls=VariableOption,
+    is_flag=True,
+    callback=watching_installed,
+    help="Load the app again when its code changes. For development; the old code serves until the new is ready.",
+)
+@click.option(
+    "--gunicorn-config",
+    cls=VariableOption,
+    metavar="FILE",
+    help="A Python file with settings and hooks of gunicorn, which serves HTTP.",
+)
+@click.option(
+    "--debug", cls=VariableOption, is_flag=True, help="Include exceptions of handlers in responses. Not for production."
+)
 @click.option(
     "--log-format", cls=VariableOption, type=click.Choice(["text", "json"]), default="text", show_default=True
 )
@@ -100,7 +133,7 @@ def cli() -> None:
     show_default=True,
     help="The lowest level of log lines to write.",
 )
-@_seconds_option(
+@seconds_option(
     "--drain-timeout",
     30.0,
     "The time for admitted work after SIGTERM or Ctrl-C. A second Ctrl-C stops immediately.",
@@ -108,6 +141,7 @@ def cli() -> None:
 )
 @click.option(
     "--max-body",
+    cls=VariableOption,
     type=ByteSize(),
     default="16MiB",
     show_default=True,
@@ -115,6 +149,7 @@ def cli() -> None:
 )
 @click.option(
     "--spill-above",
+    cls=VariableOption,
     type=ByteSize(),
     default="64MiB",
     show_default=True,
@@ -122,14 +157,16 @@ def cli() -> None:
 )
 @click.option(
     "--max-waiting",
+    cls=VariableOption,
     type=ByteSize(),
     help="The most that request bodies may have together while they arrive and wait.  "
     "[default: 256MiB, or 4 times --max-body]",
 )
-@_seconds_option("--header-timeout", 10.0, "The time in which the head of a request must arrive.")
-@_seconds_option("--body-timeout", 10.0, "The time over which the rate of an upload is measured.")
+@seconds_option("--header-timeout", 10.0, "The time in which the head of a request must arrive.")
+@seconds_option("--body-timeout", 10.0, "The time over which the rate of an upload is measured.")
 @click.option(
     "--min-body-rate",
+    cls=VariableOption,
     type=ByteSize(),
     default="1KiB",
     show_default=True,
@@ -137,6 +174,7 @@ def cli() -> None:
 )
 @click.option(
     "--max-unread",
+    cls=VariableOption,
     type=ByteSize(),
     default="256MiB",
     show_default=True,
@@ -145,12 +183,15 @@ def cli() -> None:
 @click.option(
     "--trusted-proxy",
     "trusted_proxies",
+    cls=VariableOption,
     multiple=True,
     metavar="NETWORK",
-    help="Trust X-Forwarded-For from a proxy at this address or in this network. May be repeated.",
+    help='Trust X-Forwarded-For from a proxy at this address or in this network, or at a Unix socket ("unix"). '
+    "May be repeated.",
 )
 @click.option(
     "--start-method",
+    cls=VariableOption,
     type=click.Choice(["auto", "fork", "fresh"]),
     help="The way workers start; see App(start_method=).  [default: the app's own]",
 )
@@ -162,15 +203,38 @@ def cli() -> None:
     show_default=True,
     help="The number of HTTP processes. Several share one engine. For more model workers see endpoint(workers=).",
 )
+@click.option(
+    "--pid-file",
+    cls=VariableOption,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the process ID of the server to this file while it runs.",
+)
 @config_option
-def serve(**options: Any) -> None:
+@click.pass_context
+def serve(context: click.Context, /, **options: Any) -> None:
     """Serve the app TARGET over HTTP.
 
     In every process, the app's sys.argv is its file, followed by the arguments after "--".
     """
     from penstock_cli.serving import ServeOptions, serve_app  # noqa: PLC0415 - each command imports only what it needs
 
+    settle_conflicts(context, options)
     serve_app(ServeOptions(**options))
+
+
+@cli.command("reload")
+@click.option("--pid-file", cls=VariableOption, type=click.Path(path_type=Path), help="The file with its process ID.")
+@click.option("--pid", type=click.IntRange(min=1), help="Its process ID.")
+@seconds_option("--timeout", 600.0, "The time after which to stop waiting for the new code.", cls=click.Option)
+def reload_(pid_file: Path | None, pid: int | None, timeout: float) -> None:
+    """Have a running server load its code again.
+
+    The command waits until the new code serves. If it cannot be loaded or set up, the old code goes on serving, and the
+    exit code is 1.
+    """
+    from penstock_cli.reloading import reload_server  # noqa: PLC0415 - each command imports only what it needs
+
+    reload_server(None if pid is not None else pid_file, pid, timeout)
 
 
 @cli.command(cls=AppCommand)

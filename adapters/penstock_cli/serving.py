@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import penstock_falcon
@@ -16,9 +18,25 @@ from penstock.hosting import configure_logging, load_app, own_import, replace_mi
 from penstock_cli.app_arguments import show_arguments_to_app
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
-from penstock_gunicorn import PeerSettings, PenstockApplication, inherits_listener, open_listener
+from penstock_gunicorn import (
+    ListenAddress,
+    Listeners,
+    ListenSettings,
+    PeerSettings,
+    PenstockApplication,
+    PidFileError,
+    StartError,
+    TcpAddress,
+    describe_failure,
+    inherited_listeners,
+    open_listeners,
+    prepare_pid_file,
+    read_gunicorn_config,
+    replaces_master,
+)
 
-EXIT_CANNOT_LISTEN = 1
+EXIT_CANNOT_START = 2
+TLS_SETTINGS = frozenset({"ca_certs", "cert_reqs", "ciphers", "ssl_context"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +46,13 @@ class ServeOptions:
     target: str
     host: str
     port: int
+    bind: Sequence[ListenAddress]
+    socket_mode: int
+    certfile: str | None
+    keyfile: str | None
+    root_path: str
+    reload: bool
+    gunicorn_config: str | None
     debug: bool
     log_format: Literal["text", "json"]
     log_level: str
@@ -41,6 +66,7 @@ class ServeOptions:
     max_unread: int
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
+    pid_file: Path | None
     http_workers: int
     arguments: tuple[str, ...]
 
@@ -53,16 +79,33 @@ def serve_app(options: ServeOptions) -> NoReturn:
     TargetError
         If there is no such file or module.
     SystemExit
-        With the exit code, when the server has stopped or if it cannot listen.
+        With the exit code, when the server has stopped or if it cannot start.
     """
     replace_missing_streams()
     include_current_folder()
     check_target(options.target)
     served = ServedApp(options)
     served.configure_logging()
-    application = PenstockApplication(
+    try:
+        application = _application(options, served)
+    except StartError as error:
+        log_event(logging.CRITICAL, error.event, str(error), traceback=error.traceback or None)
+        sys.exit(EXIT_CANNOT_START)
+    try:
+        application.run()
+    except Exception as error:  # raised by a hook in --gunicorn-config; gunicorn handles all others
+        message, traceback = describe_failure(error)
+        log_event(logging.CRITICAL, "gunicorn-config-failed", message, traceback=traceback)
+        sys.exit(EXIT_CANNOT_START)
+
+
+def _application(options: ServeOptions, served: ServedApp) -> PenstockApplication:
+    if options.pid_file is not None and not replaces_master():
+        _check_pid_file(options.pid_file)
+    settings = gunicorn_settings(options)
+    return PenstockApplication(
         served.load,
-        listener=None if inherits_listener() else _listen(options),
+        listeners=_listeners(options, settings.get("backlog", ListenSettings.backlog)),
         http_workers=options.http_workers,
         drain_timeout=options.drain_timeout,
         on_engine_started=served.announce_endpoints,
@@ -74,21 +117,45 @@ def serve_app(options: ServeOptions) -> NoReturn:
             min_body_rate=options.min_body_rate,
             max_unread=options.max_unread,
         ),
+        settings=settings,
+        pid_file=options.pid_file,
     )
-    application.run()
 
 
-def _listen(options: ServeOptions) -> Any:
+def gunicorn_settings(options: ServeOptions) -> dict[str, Any]:
+    """Return the settings of gunicorn that the options ask for.
+
+    Raises
+    ------
+    StartError
+        If the file of ``--gunicorn-config`` cannot be used.
+    """
+    settings = read_gunicorn_config(options.gunicorn_config) if options.gunicorn_config else {}
+    for name in TLS_SETTINGS & set(settings):
+        if not options.certfile:  # it may be what keeps strangers out
+            raise StartError(f"{options.gunicorn_config}: the setting {name} needs --certfile", event="tls-failed")
+    if options.certfile:
+        # The gunicorn workers read the files, perhaps again after a reload.
+        settings |= {"certfile": str(Path(options.certfile).absolute())}
+        settings |= {"keyfile": str(Path(options.keyfile).absolute())} if options.keyfile else {}
+    return settings | {"root_path": options.root_path}
+
+
+def _listeners(options: ServeOptions, backlog: int) -> Listeners:
+    addresses = options.bind or [
+        TcpAddress(options.host, options.port, advice="choose others with --host and --port"),
+    ]
+    inherited = inherited_listeners(addresses)
+    if inherited is None:
+        return open_listeners(addresses, ListenSettings(backlog=backlog, socket_mode=options.socket_mode))
+    return inherited
+
+
+def _check_pid_file(path: Path) -> None:
     try:
-        return open_listener(options.host, options.port)
-    except OSError as error:
-        log_event(
-            logging.CRITICAL,
-            "cannot-listen",
-            f"cannot listen on {options.host} port {options.port}: {error.strerror or error}; "
-            "choose others with --host and --port",
-        )
-        sys.exit(EXIT_CANNOT_LISTEN)
+        prepare_pid_file(path)
+    except PidFileError as error:
+        raise StartError(str(error), event="pid-file") from None
 
 
 class ServedApp:
@@ -103,6 +170,8 @@ class ServedApp:
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
         self._app: App
+        self._application: Any
+        self._began = 0.0
 
     def configure_logging(self) -> None:
         """Send all log events to stderr, in the format that the options ask for."""
@@ -112,6 +181,7 @@ class ServedApp:
 
     def load(self, role: str) -> Any:
         """Import the app for this kind of process, and return its ASGI application."""
+        self._began = time.time()
         # Only in this process: gunicorn's master starts its successor with the arguments of the command line.
         show_arguments_to_app(self._options.target, self._options.arguments)
         # The zygote imports the app too, and its output is logged in the same way. The streams stay like this for the
@@ -123,7 +193,7 @@ class ServedApp:
         options = self._options
         if options.start_method is not None:
             self._app.start_method = options.start_method
-        return penstock_falcon.asgi(
+        application = penstock_falcon.asgi(
             self._app,
             debug=options.debug,
             max_body=options.max_body,
@@ -133,9 +203,16 @@ class ServedApp:
             target=options.target,
             trusted_proxies=options.trusted_proxies,
         )
+        application.serve_below(options.root_path)
+        self._application = application
+        return application
 
     def announce(self, urls: Sequence[str]) -> None:
-        """Log the addresses and, unless the engine's own process does that, the endpoints."""
+        """Log the addresses and, unless the engine's own process does that, the endpoints; watch the files if asked."""
+        if self._options.reload:
+            from penstock_cli.file_watch import watch_files  # noqa: PLC0415 - it needs watchfiles, an extra
+
+            watch_files(self._app, self._began, self._is_leaving)
         for url in urls:
             log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
         if self._options.http_workers == 1:
@@ -152,3 +229,7 @@ class ServedApp:
                 path=endpoint.path,
                 pool=endpoint.pool,
             )
+
+    def _is_leaving(self) -> bool:
+        engine = self._application.penstock.engine
+        return engine is None or engine.draining or engine.closed

@@ -9,6 +9,7 @@ from penstock.errors import DeclarationError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 FORWARDED_FOR = "x-forwarded-for"
+UNIX = "unix"
 # No real chain of proxies is longer; a longer header is an attack.
 MOST_HOPS = 32
 
@@ -19,7 +20,7 @@ class TrustedProxies:
     Parameters
     ----------
     trusted:
-        Addresses and networks: ``127.0.0.1``, ``10.0.0.0/8``.
+        Addresses and networks: ``127.0.0.1``, ``10.0.0.0/8``; ``unix`` for clients of a Unix socket, which have none.
 
     Attributes
     ----------
@@ -34,10 +35,12 @@ class TrustedProxies:
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
         try:
-            self._trusted = [ipaddress.ip_network(network) for network in trusted]
+            networks = [None if entry == UNIX else ipaddress.ip_network(entry) for entry in trusted]
         except ValueError as error:
-            raise DeclarationError(f"trusted_proxies: {error}; write 127.0.0.1 or 10.0.0.0/8") from None
-        self.has_any = bool(self._trusted)
+            raise DeclarationError(f"trusted_proxies: {error}; write 127.0.0.1, 10.0.0.0/8 or {UNIX}") from None
+        self._trusted = [network for network in networks if network is not None]
+        self._trusts_unix = None in networks
+        self.has_any = bool(networks)
 
     def client_address(self, peer: str, header: Callable[[str], str | None]) -> str:
         """Return the address of the client: the last one in the chain that is not a trusted proxy's.
@@ -51,10 +54,13 @@ class TrustedProxies:
             can write any text there.
         """
         nearest = _parsed(peer)
-        if nearest is None or not self._includes(nearest):
-            return peer if nearest is None else str(nearest)
+        if nearest is None:
+            if peer or not self._trusts_unix:
+                return peer
+        elif not self._includes(nearest):
+            return str(nearest)
         hops = (header(FORWARDED_FOR) or "").split(",")[-MOST_HOPS:]
-        client = str(nearest)
+        client = peer if nearest is None else str(nearest)
         for address in map(_parsed, reversed(hops)):
             if address is None:
                 break

@@ -60,7 +60,7 @@ class Settings:
         ``max_body`` if that is more.
     trusted_proxies:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
-        client address and for fair shares.
+        client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
     """
 
     debug: bool = False
@@ -93,6 +93,8 @@ class Service(ABC, Generic[EngineT]):
         Called with the ``RequestAnswered`` of each request; None if there is no observer for it.
     on_pools_failed:
         Called with the reason when a pool cannot be started at all. Set it before the engine starts.
+    on_reload:
+        See ``Engine.reload``. Set it before the engine starts.
     on_shutdown:
         Called when a plug-in, or the program, has shut the engine down, so that the server around it stops too. Set it
         before the engine starts.
@@ -116,6 +118,7 @@ class Service(ABC, Generic[EngineT]):
         self._check_routes()
         self.is_ours = engine is None
         self.on_pools_failed: Callable[[str], None] | None = None
+        self.on_reload: Callable[..., bool] = lambda **_: False
         self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
         self.host_status: Callable[[], dict[str, Any]] = dict
 
@@ -136,6 +139,14 @@ class Service(ABC, Generic[EngineT]):
         return sum(pool.workers + pool.spares + (pool.recycle is not None) for pool in self.app.pools.values())
 
     # ---- the engine's life
+
+    @property
+    def is_complete(self) -> bool:
+        """True once every pool is ready, and no worker of any pool is still starting."""
+        if self.engine is None:
+            return False
+        engine = self.bare_engine
+        return not engine.unready_reasons() and engine.scheduler.is_complete
 
     @abstractmethod
     def start(self) -> EngineT:

@@ -1,23 +1,29 @@
-"""gunicorn started from code: its settings and its listening socket."""
+"""gunicorn started from code: its settings and its sockets."""
 
 from __future__ import annotations
 
 import math
 import mmap
 import os
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 
 from penstock.hosting import ENGINE_VARIABLE
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
+from penstock_gunicorn.addresses import BACKLOG
 from penstock_gunicorn.arbiter import PenstockArbiter
+from penstock_gunicorn.bulletin import Bulletin
+from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
+from penstock_gunicorn.report_stream import ReportStream
+from penstock_gunicorn.supervisor import Supervisor
 from penstock_gunicorn.temporary_folder import heartbeat_folder
-from penstock_gunicorn.worker import PenstockWorker
+from penstock_gunicorn.tls import server_context
+from penstock_gunicorn.worker import Assignment, PenstockWorker
 
 # The arbiter SIGKILLs a gunicorn worker this many seconds after its drain should have ended: longer than the ladder,
 # the last responses and the app's own shutdown may take together.
@@ -30,43 +36,12 @@ HEARTBEAT_TIMEOUT = 10
 # connection is the side that closes it.
 KEEPALIVE = 75
 DISCONNECT_GRACE = 3
-BACKLOG = 2048
+NO_SETTINGS: Mapping[str, Any] = {}
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """Return a bound, listening socket.
-
-    gunicorn takes it over. Left to bind by itself, it would repeat that for five seconds and log two lines each time.
-
-    Parameters
-    ----------
-    host:
-        A host name or an address, IPv4 or IPv6.
-    port:
-        0 picks a free port.
-
-    Raises
-    ------
-    OSError
-        If the host is unknown, or the port is in use or not permitted.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def inherits_listener() -> bool:
-    """Return whether this process inherited its listening socket, from gunicorn (SIGUSR2) or from systemd."""
-    return "GUNICORN_FD" in os.environ or os.environ.get("LISTEN_PID") == str(os.getpid())
+def replaces_master() -> bool:
+    """Return whether this process was started by a running master, which got SIGUSR2."""
+    return "GUNICORN_PID" in os.environ
 
 
 class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -77,8 +52,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
     load_app:
         Called in the gunicorn worker with "http", and in the engine's process, if it has one, with "engine"; never in
         the master. Returns the ASGI application, whose attribute ``penstock`` is the service behind it.
-    listener:
-        From ``open_listener``; the application takes ownership. None if ``inherits_listener()``.
+    listeners:
+        The sockets to serve; the application takes ownership.
     http_workers:
         The number of gunicorn workers. Several of them share one engine, in a process of its own.
     drain_timeout:
@@ -91,45 +66,85 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
     peers:
         The limits on slow clients.
+    pid_file:
+        The file for the process ID of the master, which has been checked with ``prepare_pid_file``.
+    settings:
+        Further settings of gunicorn, by name: from ``read_gunicorn_config``, for example.
+
+    Raises
+    ------
+    StartError
+        If TLS is asked for, and the certificate or its key cannot be used.
 
     Attributes
     ----------
     engine_path:
         The path of the socket of the engine, if it has a process of its own; "" if it runs in the gunicorn worker.
+    engine_proven:
+        One byte, which is not zero once that engine's pools are ready; None if it runs in the gunicorn worker.
     interrupted:
         One byte, which is not zero once the master has been stopped by SIGINT.
+    assignment:
+        The part of the next gunicorn worker to be started. Set by the arbiter before each fork.
+    supervisor:
+        The program that has started this server, systemd for example.
+    reports:
+        The way from the gunicorn workers to the arbiter.
+    bulletin:
+        The arbiter's publication about reloads.
     """
 
     def __init__(
         self,
         load_app: Callable[[str], Any],
         *,
-        listener: socket.socket | None,
+        listeners: Listeners,
         http_workers: int = 1,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         on_engine_started: Callable[[], None] = lambda: None,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
         configure_logging: Callable[[], None] = lambda: None,
         peers: PeerSettings | None = None,
+        pid_file: Path | None = None,
+        settings: Mapping[str, Any] = NO_SETTINGS,
     ) -> None:
         self.load_as = load_app
         self.on_engine_started = on_engine_started
         self.engine_path = ""
+        self.engine_proven: mmap.mmap | None = None
         self._http_workers = http_workers
+        self._pid_file = pid_file
         self.drain_timeout = drain_timeout
         self.on_listening = on_listening
         self.configure_logging = configure_logging
         self.peers = PeerSettings() if peers is None else peers
         # Shared with the gunicorn workers: a second signal right before SIGTERM could hide that one from a system call.
         self.interrupted = mmap.mmap(-1, 1)
-        # gunicorn duplicates the descriptor and closes this one.
-        self._bind = [f"fd://{listener.detach()}"] if listener is not None else []
-        super().__init__(prog="penstock")
+        self.assignment = Assignment()
+        self.reports = ReportStream()
+        self.bulletin = Bulletin()
+        self._environment = os.environ.copy()  # for a new master, started by SIGUSR2
+        self.supervisor = Supervisor(os.environ)
+        self.listeners = listeners
+        self._settings = settings
+        try:
+            super().__init__(prog="penstock")
+            if self.cfg.is_ssl:
+                server_context(self.cfg)
+        except BaseException:
+            listeners.remove_files()
+            raise
 
     def load_config(self) -> None:
-        """Set every setting that matters, so that no file and no environment variable can change it."""
+        """Set every setting that matters, so that no environment variable can change it."""
         settings = {
-            "bind": self._bind,
+            "keepalive": KEEPALIVE,
+            "backlog": BACKLOG,
+            "proc_name": "penstock",
+            "worker_tmp_dir": heartbeat_folder(),
+            "root_path": "",
+            **self._settings,
+            "bind": [],
             "workers": self._http_workers,
             "threads": 1,
             "worker_class": PenstockWorker,
@@ -139,13 +154,11 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
             "control_socket_disable": True,
             "timeout": HEARTBEAT_TIMEOUT,
             "graceful_timeout": math.ceil(self.drain_timeout) + DRAIN_MARGIN,
-            "keepalive": KEEPALIVE,
-            "backlog": BACKLOG,
-            "proc_name": "penstock",
-            "worker_tmp_dir": heartbeat_folder(),
+            "pidfile": None if self._pid_file is None else str(self._pid_file.resolve()),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
+        self.cfg.env_orig = self._environment.copy()
 
     def load(self) -> Any:
         """Return the ASGI application of a gunicorn worker."""
@@ -161,5 +174,10 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         SystemExit
             In the master and, with an exit code of its own, in each gunicorn worker.
         """
-        PenstockArbiter(self).run()
+        arbiter = PenstockArbiter(self)
+        try:
+            arbiter.run()
+        finally:
+            if not arbiter.shares_sockets:
+                self.listeners.remove_files()
         raise AssertionError("the arbiter ends by SystemExit")

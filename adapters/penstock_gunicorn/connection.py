@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from http import HTTPStatus
 from operator import attrgetter
 from time import monotonic
 from typing import Any, Protocol
 
-from gunicorn.asgi.protocol import ASGIProtocol
-
+from penstock.errors import RequestTimeout
 from penstock.policies import Timeouts
+from penstock_gunicorn.orderly_protocol import OrderlyProtocol
 from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.peer_timers import UnreadTimer, UploadTimer
 
-# The time in which a client may go on sending a body after its request was refused.
-LINGER_LIMIT = 5.0
 # Unsent data that the kernel may hold before writers have to wait.
 UNSENT_BYTES = 1 << 16
 NO_IDLE_LIMIT = math.inf
 USUAL_IDLE: float = NO_IDLE_LIMIT if Timeouts.idle is None else Timeouts.idle
-
-# gunicorn stores whether its C parser is available on the class that checks first, but reads it from its own class. If
-# a subclass were the first to check, every connection would use the Python parser, at ten times the cost.
-ASGIProtocol._check_h1c_protocol_available()
 
 
 class HeldStream(Protocol):
@@ -37,13 +31,12 @@ class HeldStream(Protocol):
         """The bytes that are held of it until the client has read what comes before."""
 
 
-class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
+class TrackedProtocol(OrderlyProtocol):
     """gunicorn's HTTP connection, kept in ``worker.connections`` while it is open.
 
-    gunicorn's own class has four shortcomings, which this one removes. It only counts connections, so a stop waits for
-    idle ones as long as for busy ones. It answers requests that it cannot parse in plain text. It closes a connection
-    while a body is still arriving, and the kernel then sends a reset, which may overtake the response. It waits forever
-    for a client that neither sends nor reads; ``worker.peers`` looks at every connection again and again.
+    gunicorn's own class has two more shortcomings, which this one removes. It only counts connections, so a stop waits
+    for idle ones as long as for busy ones. It waits forever for a client that neither sends nor reads; ``worker.peers``
+    looks at every connection again and again.
 
     The application finds the connection in its scope, as ``penstock.connection``.
 
@@ -51,26 +44,16 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     ----------
     request_began:
         The instant at which the first byte of the present request arrived; None if its head came in one piece.
-    lateness:
-        Why the rest of the body is not waited for; "" while it is.
     write_idle:
         Seconds for which the client may leave the present response unread.
-    stream:
-        The present response, while it is a stream.
     """
 
-    _closed: bool  # set by gunicorn, like the next one
-    _body_receiver: Any
-    _callback_parser: Any
-    _has_refused = False
-    _client_has_finished = False
-    _head_began: float | None = None
+    _callback_parser: Any  # set by gunicorn
     _received_bytes = 0
     _resumptions = 0
     _upload: UploadTimer | None = None
     _unread: UnreadTimer | None = None
     request_began: float | None = None
-    lateness = ""
     write_idle: float = NO_IDLE_LIMIT
     stream: HeldStream | None = None
 
@@ -113,19 +96,6 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         self._callback_parser = None
         self._body_receiver = None
 
-    def eof_received(self) -> bool:
-        """Close the connection, except in the middle of an upload: that client can still be sent a response."""
-        self._client_has_finished = True
-        if not self._is_amid_body:
-            return False
-        self._body_receiver.signal_disconnect()
-        return True
-
-    @property
-    def is_idle(self) -> bool:
-        """True while waiting for a request, if no application call for an earlier one is still running."""
-        return bool(self._awaiting_request and not self._finishing_calls)
-
     def is_unused_since(self, instant: float) -> bool:
         """Return whether the connection is idle and, if it has had no request yet, was opened before the instant."""
         if not self.is_idle or self._closed or self._head_began is not None:
@@ -148,21 +118,6 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         return 0 if transport is None else int(transport.get_write_buffer_size())
 
     is_closed = property(attrgetter("_closed"), doc="True once nothing can be sent any longer.")
-
-    def close_if_idle(self) -> None:
-        """Close the connection if it is idle, as its keep-alive timeout would."""
-        if self.is_idle:
-            self._keepalive_timeout()
-
-    def abort(self) -> None:
-        """Close immediately and discard unsent data."""
-        if self.transport is not None:
-            self.transport.abort()
-
-    @property
-    def _is_amid_body(self) -> bool:
-        receiver = self._body_receiver
-        return receiver is not None and not receiver._complete
 
     # ---- slow clients
 
@@ -204,19 +159,8 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     def refuse_body(self, settings: PeerSettings) -> None:
         """Let the application answer that the body arrives too slowly: it may have to undo something first."""
         rate, seconds = settings.min_body_rate, settings.body_timeout
-        self.lateness = f"The body arrived too slowly: less than {rate} bytes per second for {seconds:g} s"
-        # The next event is then a disconnection. An exception for the waiter would make a cycle of frames and keep what
-        # has arrived of the body.
-        self._body_receiver._body_wait_expired = True
-        self._body_receiver._wake_waiter()
-
-    def end_after_response(self) -> None:
-        """Close the connection once the present response has been sent."""
-        self._current_request.must_close = True
-
-    def _refuse(self, status: int, message: str) -> None:
-        self._send_error_response(status, message)
-        self._keepalive_timeout()  # closes the connection, and ends its task
+        why = f"The body arrived too slowly: less than {rate} bytes per second for {seconds:g} s"
+        self._stop_waiting(lambda: RequestTimeout(why))
 
     def pause_writing(self) -> None:
         """Stop the application from writing more, and have it counted what is held now."""
@@ -233,6 +177,7 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> Any:
         scope = super()._build_http_scope(request, sockname, peername)
         scope["penstock.connection"] = self
+        self._promises_more = False
         self.request_began, self._head_began = self._head_began, None
         self.write_idle = USUAL_IDLE
         return scope
@@ -259,49 +204,3 @@ class TrackedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         if self._current_request is None and self._head_began is None:
             self._head_began = monotonic()
         return is_open
-
-    def _send_error_response(self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()) -> None:
-        """Answer in the format of all other errors, if the application provides it."""
-        self._has_refused = True
-        answer = getattr(getattr(self.worker.asgi, "penstock", None), "answer_unreadable", None)
-        if answer is None:
-            super()._send_error_response(status, message, extra_headers)
-            return
-        headers, body = answer(status, message)
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-        lines += [f"{name}: {value}" for name, value in [*headers, *extra_headers] if name != "connection"]
-        lines += [f"content-length: {len(body)}", "connection: close", "", ""]
-        self._safe_write("\r\n".join(lines).encode("latin-1") + body)
-
-    # ---- closing
-
-    def _close_transport(self) -> None:
-        is_unread = self._has_refused or self._is_amid_body
-        if self.transport is None or self._closed or self._client_has_finished or not is_unread:
-            super()._close_transport()
-            return
-        self._closed = True
-        lingering = LingeringProtocol(self)
-        self.transport.write_eof()
-        self.transport.set_protocol(lingering)
-        self._resume_reading()
-        self.worker.loop.call_later(LINGER_LIMIT, self.transport.close)
-
-
-class LingeringProtocol(asyncio.Protocol):
-    """Discards what the client still sends, until it has read its response and closes the connection."""
-
-    def __init__(self, connection: TrackedProtocol) -> None:
-        self._connection = connection
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forward the call to the connection."""
-        self._connection.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Forward the call to the connection."""
-        self._connection.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Forward the call to the connection."""
-        self._connection.resume_writing()

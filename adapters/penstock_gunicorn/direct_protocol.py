@@ -58,7 +58,6 @@ class DirectProtocol(TrackedProtocol):
         self._headers = NO_HEADERS
         self._body = b""
         self._is_whole = False
-        self._is_last = False
         self._begun: tuple[Any, Any] | None = None
         self._descriptor = -1
         self._was_active = False
@@ -116,7 +115,7 @@ class DirectProtocol(TrackedProtocol):
 
     def _is_usual(self, parser: Any) -> bool:
         """Return whether the request may be served directly; if so, keep its headers."""
-        if parser.method != b"POST" or parser.http_version != (1, 1) or not self.worker.alive:
+        if parser.method != b"POST" or parser.http_version != (1, 1):
             return False
         if (parser.content_length or 0) > SMALL_BODY_BYTES:
             return False
@@ -187,7 +186,7 @@ class DirectProtocol(TrackedProtocol):
         self.call = self.exchange = None
         is_beginning = self._stage is BEGINNING
         self._stage = ANSWERED
-        if is_last or not self.worker.alive:
+        if is_last or self.worker.is_leaving:
             self._is_last = True
             head += "connection: close\r\n"
         parts = (b"HTTP/1.1 ", head.encode("latin-1"), _CACHED_SERVER_HEADER, _get_cached_date_header(), b"\r\n", body)
@@ -224,9 +223,9 @@ class DirectProtocol(TrackedProtocol):
         worker = self.worker
         worker.nr += 1
         if worker.nr >= worker.max_requests:
-            worker.alive = False  # as gunicorn does
-        if self._is_last or not worker.alive or parser.remaining_truncated:
-            self._keepalive_timeout()  # closes the connection, and ends its task
+            worker.is_leaving = True  # as gunicorn's ``alive``
+        if self._is_last or parser.remaining_truncated:
+            self._close_at_once()
         elif self._flow_control.write_paused:
             self._stage = HELD
         else:

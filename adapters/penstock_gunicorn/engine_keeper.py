@@ -81,20 +81,25 @@ class EngineKeeper:
         finally:  # never back into the master's loop
             os._exit(1)
 
-    def reap(self) -> None:
-        """Notice that the engine has ended. To be called before any other child is reaped.
+    @property
+    def proven(self) -> mmap.mmap:
+        """One byte, shared with the processes forked from now on: not zero once every pool has been ready."""
+        return self._proven
+
+    @property
+    def pid(self) -> int:
+        """The engine's process; 0 if there is none."""
+        return self._pid
+
+    def ended(self, status: int) -> None:
+        """Note that the engine has ended, with this status of ``waitpid``.
 
         Raises
         ------
         HaltServer
             If the first engine could not start: another one could not either.
         """
-        if not self._pid:
-            return
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
-        if not pid:
-            return
-        self._pid = 0
+        pid, self._pid = self._pid, 0
         code = os.waitstatus_to_exitcode(status)
         if code in {EXIT_NOT_LOADED, EXIT_NOT_STARTED} and not self._proven[0]:
             raise HaltServer("the engine did not start", code)
@@ -112,10 +117,23 @@ class EngineKeeper:
         self._failures += 1
         return 0.0 if self._failures == 1 else min(2.0 ** (self._failures - 2), MOST_PAUSE_SECONDS)
 
+    def begin_stop(self, *, at_once: bool) -> bool:
+        """Have the engine stop, with or without a drain. If it does not run, remove its socket and return True."""
+        if not self._pid:
+            self.socket.close()
+            return True
+        os.kill(self._pid, signal.SIGQUIT if at_once else DRAIN_SIGNAL)
+        return False
+
+    def forget(self) -> None:
+        """Note that the engine has ended, as it should, and remove its socket."""
+        self._pid = 0
+        self.socket.close()
+
     def stop(self, seconds: float, *, at_once: bool) -> None:
         """Stop the engine, with or without a drain, after this time at the latest, and remove its socket."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGQUIT if at_once else DRAIN_SIGNAL)
+        if self.begin_stop(at_once=at_once):
+            return
         deadline = self._clock() + seconds
         while self._pid and self._clock() < deadline:
             if os.waitpid(self._pid, os.WNOHANG)[0]:

@@ -15,9 +15,13 @@ from gunicorn import util
 
 from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import EngineServer, EngineSocket, SharedEngine, flush_log
+from penstock_gunicorn.bulletin import Bulletin
 from penstock_gunicorn.descriptors import raise_descriptor_limit
 from penstock_gunicorn.garbage import calm_garbage_collector
+from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.load_errors import describe_failure
+from penstock_gunicorn.reload_log import ask_for_reload
+from penstock_gunicorn.report_stream import FAILED, ReportStream
 
 EXIT_NOT_LOADED = 4
 """The app cannot be imported. The same number as gunicorn's for its workers."""
@@ -38,7 +42,10 @@ class EngineApplication(Protocol):
     """The application that the process belongs to."""
 
     drain_timeout: float
+    listeners: Listeners
     interrupted: mmap.mmap
+    reports: ReportStream
+    bulletin: Bulletin
 
     def load_as(self, role: str) -> Any:
         """Load the app for this kind of process, and return its ASGI application."""
@@ -70,12 +77,15 @@ def run_engine(owner: EngineApplication, engine_socket: EngineSocket, proven: mm
         signal.signal(number, _do_nothing)
     for number in (DRAIN_SIGNAL, signal.SIGQUIT):
         signal.signal(number, lambda *_: os._exit(0))  # until the loop runs, there is nothing to drain
+    # The kernel would go on accepting connections for this process, which answers none.
+    owner.listeners.close()
     raise_descriptor_limit()
     try:
         application = owner.load_as("engine")
     except BaseException as error:  # sys.exit() in an app's module is a failure like any other
         message, trace = describe_failure(error)
         log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
+        owner.reports.send(FAILED, message)
         _leave(EXIT_NOT_LOADED)
     owner.configure_logging()
     code = _new_loop_runner().run(EngineHost(owner, application.penstock, engine_socket, proven).serve())
@@ -126,6 +136,7 @@ class EngineHost:
         """Serve until stopped; return the exit code."""
         service = self._service
         service.on_pools_failed = self._pools_failed
+        service.on_reload = ask_for_reload
         service.on_shutdown = self._shut_down
         service.host_status = self._status
         loop = asyncio.get_running_loop()
@@ -158,7 +169,8 @@ class EngineHost:
         engine.on_readiness = on_readiness
 
     def _status(self) -> dict[str, Any]:
-        return {} if self._server is None else self._server.status()
+        hosts = {} if self._server is None else self._server.status()
+        return {**hosts, **self._owner.bulletin.status()}
 
     async def _watch_master(self) -> None:
         while os.getppid() == self._master:  # noqa: ASYNC110 - the loop has no event for a parent's death
@@ -176,6 +188,7 @@ class EngineHost:
     def _pools_failed(self, reason: str) -> None:
         summary = reason.strip().rpartition("\n")[2]
         log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; the engine stops: {summary}")
+        self._owner.reports.send(FAILED, f"a pool failed to start: {summary}")
         self._exit_code = EXIT_NOT_STARTED
         self._end(None, "the server")
 

@@ -7,6 +7,7 @@ import sys
 import traceback
 
 from penstock.errors import DeclarationError
+from penstock_gunicorn.start_errors import StartError
 
 # Packages whose frames are of no use to an app's author. Looked up and not imported, since click may not be installed.
 MACHINERY = ("penstock", "penstock_cli", "penstock_falcon", "penstock_gunicorn", "gunicorn", "click")
@@ -15,10 +16,10 @@ MACHINERY = ("penstock", "penstock_cli", "penstock_falcon", "penstock_gunicorn",
 def describe_failure(error: BaseException) -> tuple[str, str]:
     """Return a one-line message, and the traceback without the frames of Penstock and gunicorn ("" if none is left).
 
-    The message of a ``DeclarationError`` is returned as it is, without the name of the class. Its traceback is its
-    cause's, if it has one; otherwise it shows the user's line that raised it.
+    The message of a ``DeclarationError`` or ``StartError`` is returned as it is, without the name of the class. Its
+    traceback is its cause's, if it has one; otherwise it shows the user's line that raised it.
     """
-    if not isinstance(error, DeclarationError):
+    if not isinstance(error, DeclarationError | StartError):
         return f"{type(error).__name__}: {error}", _user_traceback(error)
     if error.__cause__ is not None:
         return str(error), _user_traceback(error.__cause__)

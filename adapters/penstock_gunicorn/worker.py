@@ -2,15 +2,19 @@
 
 Each cause of a stop has its ``Ending``:
 
-====================  =======================  ====================  =========
-cause                 drain                    new connections       exit code
-====================  =======================  ====================  =========
-SIGTERM               for the drain timeout    answered 503          0
-RETIRE (SIGUSR2)      for the drain timeout    left to a successor   0
-death of its master   at most ORPHAN_DRAIN     refused               0
-pools that failed     none                     refused               3
-SIGQUIT               none, or cut short       refused               0
-====================  =======================  ====================  =========
+====================  =======================  ============================  =========
+cause                 drain                    new connections               exit code
+====================  =======================  ============================  =========
+SIGTERM               for the drain timeout    answered 503, then refused    0
+RETIRE (SIGUSR2)      for the drain timeout    left to a successor           0
+death of its master   at most ORPHAN_DRAIN     refused                       0
+pools that failed     none                     refused                       3
+SIGQUIT               none, or cut short       refused                       0
+====================  =======================  ============================  =========
+
+No request is lost to a drain: what the kernel has accepted is answered. Requests from before the signal are admitted;
+later ones are answered with 503, or, if there is a successor, served as ever, with ``Connection: close``. The
+engine is closed last.
 
 A terminal sends SIGINT to every process of its group. Only the master acts on it, so that one Ctrl-C counts once.
 """
@@ -18,6 +22,7 @@ A terminal sends SIGINT to every process of its group. Only the master acts on i
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import os
@@ -25,10 +30,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Final, Literal
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.lifespan import LifespanManager
@@ -39,8 +44,13 @@ from penstock.hosting import Engine, flush_log
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.direct_protocol import DirectProtocol
 from penstock_gunicorn.garbage import calm_garbage_collector
+from penstock_gunicorn.idle_watch import IdleWatch
+from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
+from penstock_gunicorn.reload_log import ask_for_reload
+from penstock_gunicorn.report_stream import FAILED, READY
+from penstock_gunicorn.tls import tls_options
 
 # Sent by the arbiter to a gunicorn worker that has a successor on the same listening socket.
 RETIRE = signal.SIGUSR2
@@ -56,9 +66,13 @@ LOAD_LIMIT = 600.0
 ORPHAN_DRAIN = 5.0
 # After the drain's deadline the engine still goes through its ladder, up to the kill.
 LADDER_LIMIT = 3.0
+# Time in which what has arrived before the signal is admitted.
+INTAKE_LIMIT = 0.1
+# With a successor: time in which clients that were promised another answer may ask for it.
+HANDOVER_LIMIT = 5.0
 # After the drain: time for responses that are decided but not yet written. Only a client that reads slowly gets more,
 # namely the rest of the drain's time, as long as it reads at all.
-SETTLE_LIMIT = 0.5
+SETTLE_LIMIT = 1.0
 LIFESPAN_LIMIT = 1.0
 # Time for the error responses that callers still get in an immediate stop.
 LAST_ANSWERS = 0.05
@@ -67,7 +81,15 @@ EXIT_LIMIT = 1.0
 # Time for the last lines of the log, in case the reader of stderr is slow.
 LAST_LINES = 0.5
 POLL_INTERVAL = 0.01
+# The same, for conditions that look at every connection.
+SWEEP_INTERVAL = 0.05
 BODY_WAIT_MARGIN = 5
+
+
+# The listening socket at an ending is served during the drain, left to a successor, or closed.
+KEEP: Final = "keep"
+LEAVE: Final = "leave"
+CLOSE: Final = "close"
 
 
 @dataclass(frozen=True)
@@ -78,8 +100,8 @@ class Ending:
     ----------
     drain_timeout:
         Seconds for admitted work.
-    keep_listening:
-        True to accept new connections during the drain, which are answered with 503.
+    listener:
+        KEEP, LEAVE or CLOSE.
     exit_code:
         The exit code of this process.
     who, why:
@@ -87,10 +109,26 @@ class Ending:
     """
 
     drain_timeout: float
-    keep_listening: bool = False
+    listener: Literal["keep", "leave", "close"] = CLOSE
     exit_code: int = 0
     who: str = "the server"
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The part of a gunicorn worker among the others.
+
+    Parameters
+    ----------
+    generation:
+        The number of its generation.
+    waits:
+        True if another process serves the same socket: this one does not listen before its pools are ready.
+    """
+
+    generation: int = 1
+    waits: bool = False
 
 
 class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -99,7 +137,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[DirectProtocol] = set()
+        self.is_leaving = False
+        """True once each response is the last one of its connection."""
         self.peers: PeerWatch
+        self._listeners = ListenerGroup(self.sockets, self.servers)
+        self._idle_watch = IdleWatch(self.connections)
         self._woken = asyncio.Event()
         self._ending: Ending | None = None
         self._hurried = False
@@ -121,7 +163,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         drain_timeout = self.app.drain_timeout
         add = self.loop.add_signal_handler
         add(signal.SIGTERM, self._terminate, drain_timeout)
-        add(RETIRE, self._end, Ending(drain_timeout, who="SIGHUP", why="its successor has taken over"))
+        add(RETIRE, self._end, Ending(drain_timeout, LEAVE, why="another process serves its socket"))
         add(signal.SIGQUIT, self._hurry)
         add(signal.SIGINT, _do_nothing)
         add(signal.SIGUSR1, self.handle_usr1_signal)
@@ -130,7 +172,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _terminate(self, drain_timeout: float) -> None:
         who = "SIGINT" if self.app.interrupted[0] else "SIGTERM"
-        self._end(Ending(drain_timeout, keep_listening=True, who=who))
+        self._end(Ending(drain_timeout, KEEP, who=who))
 
     def _end(self, ending: Ending) -> None:
         if self._ending is None:
@@ -148,7 +190,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def _pools_failed(self, reason: str) -> None:
         # The engine has logged the traceback, if there is one.
         summary = reason.strip().rpartition("\n")[2]
-        log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; the server stops: {summary}")
+        outcome = "this process ends" if self.app.assignment.waits else "the server stops"
+        log_event(logging.CRITICAL, "pools-failed", f"a pool failed to start; {outcome}: {summary}")
+        self.app.reports.send(FAILED, f"a pool failed to start: {summary}")
         self._end(Ending(0.0, exit_code=EXIT_NOT_STARTED, why="a pool failed to start"))
 
     def _disagrees(self, reason: str) -> None:
@@ -163,15 +207,18 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         beats_until = time.monotonic() + LOAD_LIMIT
         os.utime(self.tmp.fileno(), (beats_until, beats_until))
         try:
+            self._tls = tls_options(self.cfg, self.app.peers.header_timeout)
             self.asgi = self.app.wsgi()
         except BaseException as error:  # sys.exit() in an app's module is a failure like any other
             message, trace = describe_failure(error)
-            log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
+            log_event(logging.CRITICAL, getattr(error, "event", "app-failed"), message, traceback=trace)
+            self.app.reports.send(FAILED, message)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         self.notify()
         self.app.configure_logging()  # again: the app's own logging configuration may have disabled ours
         self.log.setup(self.cfg)
         self.asgi.penstock.on_pools_failed = self._pools_failed
+        self.asgi.penstock.on_reload = ask_for_reload
         self.asgi.penstock.on_shutdown = self._shut_down
         self.asgi.penstock.host_status = self._status
         self.asgi.penstock.on_disagreement = self._disagrees
@@ -205,8 +252,11 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             if not await self._start_app():
                 return EXIT_NOT_STARTED
-            await self._listen()
+            if not self.app.assignment.waits:
+                await self._listen()
+            getting_ready = self.loop.create_task(self._get_ready())
             await self._woken.wait()
+            getting_ready.cancel()
             assert self._ending is not None, "_woken is set only together with _ending"
             await self._stop(self._ending)
             return self._ending.exit_code
@@ -230,40 +280,44 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             await self.lifespan.startup()
         except Exception as error:
             log_event(logging.CRITICAL, "app-failed", "the app did not start", traceback=str(error))
+            self.app.reports.send(FAILED, f"the app did not start: {error}")
             self.lifespan = None
             return False
         if self.app.engine_path:
-            await self._wait_for_engine()
+            await _first(self.asgi.penstock.connected(), self._woken.wait())
         calm_garbage_collector()
         return True
 
-    async def _wait_for_engine(self) -> None:
-        """Wait until the engine's process has loaded the app, or a stop is asked for."""
-        waits = [self.loop.create_task(wait()) for wait in (self.asgi.penstock.connected, self._woken.wait)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+    async def _get_ready(self) -> None:
+        """Report to the master that the pools are ready, and listen if that has waited for them."""
+        proven = self.app.engine_proven
+        while not (self.asgi.penstock.is_complete and (proven is None or proven[0])):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(POLL_INTERVAL)
+        if not self.servers:
+            await self._listen()
+        self.app.reports.send(READY)
 
     async def _listen(self) -> None:
+        protocol = functools.partial(DirectProtocol, self)
         for listener in self.sockets:
-            server = await self.loop.create_server(
-                lambda: DirectProtocol(self), sock=listener.sock, backlog=self.cfg.backlog
-            )
-            self.servers.append(server)
-        self.app.on_listening([_url(listener.getsockname()) for listener in self.sockets])
+            self.servers.append(await listener.serve(self.loop, protocol, self.cfg.backlog, self._tls))
+        scheme = "https" if self._tls else "http"
+        self.app.on_listening([listener.url(scheme) for listener in self.sockets])
 
     # ---- stopping
 
     async def _stop(self, ending: Ending) -> None:
-        # gunicorn now adds "Connection: close" to every response, so that clients reconnect elsewhere.
-        self.alive = False
+        self.is_leaving = True
         self.peers.hurry()
         deadline = self.loop.time() + ending.drain_timeout
-        if not ending.keep_listening:
-            self._stop_listening()
-        await self._drain_engine(ending)
-        self._stop_listening()
-        await self._until(self._connections_are_done, self.loop.time() + SETTLE_LIMIT)
+        await self._stop_intake(ending, deadline)
+        await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
+        if ending.listener == KEEP:
+            self.app.listeners.withdraw()
+            await self._listeners.end()
+        await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
+        if self._idle_watch.refuse_rest():
+            await self._until(self._idle_watch.is_over, self.loop.time() + LAST_ANSWERS)
         await self._until(self._everything_is_sent, deadline)
         if self._hurried:
             self._close_engine()  # answers the jobs that are left
@@ -271,29 +325,33 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             await self._stop_app()
 
-    async def _drain_engine(self, ending: Ending) -> None:
+    async def _stop_intake(self, ending: Ending, deadline: float) -> None:
+        """Take in what has arrived, before the engine refuses new work."""
+        now = self.loop.time()
+        if ending.listener == LEAVE:
+            self._listeners.close()
+            await self._until(self._idle_watch.is_handed_over, min(deadline, now + HANDOVER_LIMIT), SWEEP_INTERVAL)
+        elif ending.listener == KEEP:
+            await self._until(self._intake_is_empty, now + INTAKE_LIMIT)
+        else:
+            await self._listeners.end()
+
+    async def _drain_engine(self, ending: Ending, seconds: float) -> None:
         engine = self._engine()
         if engine is None or self._hurried:
             return
         drained = asyncio.Event()
-        engine.drain(ending.drain_timeout, drained.set, who=ending.who, why=ending.why)
-        await self._until(drained.is_set, self.loop.time() + ending.drain_timeout + LADDER_LIMIT)
+        engine.drain(seconds, drained.set, who=ending.who, why=ending.why)
+        await self._until(drained.is_set, self.loop.time() + seconds + LADDER_LIMIT)
 
-    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+    async def _until(self, condition: Callable[[], bool], deadline: float, interval: float = POLL_INTERVAL) -> None:
         """Wait until the condition holds, the deadline has passed, or an immediate stop is asked for."""
         # Polled: the engine, gunicorn and the transports share no event to wait on.
         while not (condition() or self._hurried) and self.loop.time() < deadline:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(POLL_INTERVAL)
+            await asyncio.sleep(interval)
 
-    def _stop_listening(self) -> None:
-        for server in self.servers:
-            server.close()
-        self._connections_are_done()
-
-    def _connections_are_done(self) -> bool:
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        return not self.connections
+    def _intake_is_empty(self) -> bool:
+        return not self._listeners.has_backlog() and not any(peer.is_arriving for peer in self.connections)
 
     def _everything_is_sent(self) -> bool:
         return not any(connection.has_unsent for connection in self.connections)
@@ -307,7 +365,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.exception("The app did not stop")
 
     def _status(self) -> dict[str, Any]:
-        return {"connections": self.peers.status()}
+        return {"connections": self.peers.status(), **self.app.bulletin.status()}
 
     def _engine(self) -> Engine | None:
         engine: Engine | None = self.asgi.penstock.engine
@@ -324,6 +382,14 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             connection.abort()
 
 
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of them is over, and cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
 def _leave(_number: int, _frame: FrameType | None) -> None:
     # Not sys.exit(): SystemExit would be raised inside the user's import, which may catch it.
     flush_log(LAST_LINES)
@@ -332,8 +398,3 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 def _do_nothing(*_: object) -> None:
     pass
-
-
-def _url(address: tuple[Any, ...]) -> str:
-    host, port = address[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from penstock.errors import Draining, MalformedRequest, Unauthorized
+from penstock.errors import Draining, MalformedRequest, NotFound, Unauthorized
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, log_event
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_shutdown.audit import Audit
@@ -53,6 +53,7 @@ class Operations:
                 ("drain", self.drain),
                 ("undrain", self.undrain),
                 ("scale", self.scale),
+                ("reload", self.reload),
             )
         ]
 
@@ -73,6 +74,17 @@ class Operations:
         if self._audit.drain is None:
             engine.pause(who=_who(request), why=sentence_of(given.get("why", "")))
         return self._response(engine, 200)
+
+    def reload(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+        """Have the server load the app again; the status page says when that has ended, and how."""
+        self._check_key(request)
+        given = parameters_of(request.query, {"why"})
+        if self._audit.drain is not None:
+            raise Draining("the server is shutting down, which cannot be undone", retryable=False)
+        generation = engine.status().get("generation")
+        if not engine.reload(who=_who(request), why=sentence_of(given.get("why", ""))):
+            raise NotFound("this server cannot load the app again; only penstock serve can")
+        return RouteResponse.json({"reloading": True, "generation": generation}, 202)
 
     def undrain(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         """Put the server back into rotation."""

@@ -97,9 +97,9 @@ def test_an_idle_server_answers_before_it_goes(tmp_path: Path) -> None:
 
 
 def test_without_the_key_nothing_happens(tmp_path: Path) -> None:
-    """401 with a challenge, for all three routes; the server goes on."""
+    """401 with a challenge, for all routes; the server goes on."""
     with serving(tmp_path) as served:
-        for path in ("/-/shutdown", "/-/drain", "/-/undrain"):
+        for path in ("/-/shutdown", "/-/drain", "/-/undrain", "/-/reload"):
             for headers in ({}, {"Authorization": f"Bearer {KEY[::-1]}"}):
                 answer = served.post(path, headers=headers)
                 assert (answer.status, answer.json()["error"]["code"]) == (401, "unauthorized")
@@ -114,7 +114,7 @@ def test_without_the_key_nothing_happens(tmp_path: Path) -> None:
 def test_without_a_key_in_the_settings_there_is_no_route(tmp_path: Path) -> None:
     """404, with whatever key."""
     with serving(tmp_path, key=None) as served:
-        for path in ("/-/shutdown", "/-/drain", "/-/undrain"):
+        for path in ("/-/shutdown", "/-/drain", "/-/undrain", "/-/reload"):
             assert served.post(path, headers=WITH_KEY).status == 404
         assert served.post_json("/quick", {}).json() == 1
 

@@ -42,6 +42,10 @@ class AsgiApplication(falcon.asgi.App[Any, Any]):
         self.direct_endpoints.pop(uri_template.encode(), None)
         super().add_route(uri_template, resource, **options)
 
+    def serve_below(self, root_path: str) -> None:
+        """Have the direct endpoints found below a path too: the ``root_path`` that the server will name."""
+        self.direct_endpoints |= {root_path.encode() + path: found for path, found in self.direct_endpoints.items()}
+
     def __init__(self, service: AsgiService | SharedService) -> None:
         self.direct_endpoints = {}
         super().__init__(request_type=Request, middleware=[Lifespan(service)], router=ExactRouter())

@@ -33,6 +33,7 @@ class AsgiService(Service[Engine]):
         if self.engine is None:
             self.engine = create_engine(self.app, target=self.settings.target, registry=self.registry)
             self.engine.on_pools_failed = self.on_pools_failed
+            self.engine.reload = self.on_reload
             self.engine.on_shutdown = self.on_shutdown
             self.engine.status_page.of_host = self.host_status
             self.engine.bound_bodies(self.settings.most_waiting)

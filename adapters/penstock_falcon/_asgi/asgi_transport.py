@@ -9,7 +9,6 @@ from typing import Any
 
 import falcon.asgi
 
-from penstock.errors import RequestTimeout
 from penstock.hosting import Body, BodyFile, Call
 from penstock_falcon._asgi.asgi_file_body import AsgiFileBody
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall, HangupWatch
@@ -96,7 +95,8 @@ class AsgiTransport(Transport):
         body_or_none = await collect_events(event, req.receive, checks.collector(announced, budget))
         if body_or_none is None:
             connection: ServerConnection | None = req.scope.get(CONNECTION)
-            raise RequestTimeout(connection.lateness) if connection is not None and connection.lateness else cut_short()
+            impatience = None if connection is None else connection.impatience
+            raise cut_short() if impatience is None else impatience()
         return body_or_none
 
     async def read_body_by(

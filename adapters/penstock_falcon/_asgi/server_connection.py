@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from penstock.errors import PenstockError
 from penstock.hosting import Call
 
 CONNECTION: Final = "penstock.connection"
@@ -25,8 +27,9 @@ class ServerConnection(Protocol):
     ----------
     request_began:
         The instant at which the first byte of the request arrived; None if that was just now.
-    lateness:
-        Why the server does not wait for the rest of the body, after an event of a disconnection; "" if the client left.
+    impatience:
+        Makes the error that says why the server does not wait for the rest of the body, after an event of a
+        disconnection; None if the client left.
     write_idle:
         Seconds for which the client may leave the response unread before it loses its connection.
     stream:
@@ -35,7 +38,7 @@ class ServerConnection(Protocol):
     """
 
     request_began: float | None
-    lateness: str
+    impatience: Callable[[], PenstockError] | None
     write_idle: float
     stream: HeldResponse | None
 

@@ -86,6 +86,11 @@ class SharedService(Service[RemoteEngine]):
             await self._drained.wait()
             self.engine.close()
 
+    @property
+    def is_complete(self) -> bool:
+        """True once the engine has said that every pool is ready."""
+        return self.engine is not None and not self.engine.unready_reasons()
+
     # ---- the engine's thread
 
     @property

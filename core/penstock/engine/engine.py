@@ -55,6 +55,9 @@ class Engine:
         Called whenever a worker has become ready.
     on_shutdown:
         Called when ``shutdown`` has begun a drain, for a host that has more to stop than the engine.
+    reload:
+        Called with ``who`` and ``why`` by routes: has the host load the app again, beside this engine, and returns
+        True. Without a host that can do that, it returns False.
     longest_drain:
         The longest drain that the host allows, in seconds.
     draining:
@@ -71,6 +74,7 @@ class Engine:
         self.on_pools_failed: Callable[[str], None] | None = None
         self.on_readiness: Callable[[], None] | None = None
         self.on_shutdown: Callable[[ShutdownRequest], None] | None = None
+        self.reload: Callable[..., bool] = lambda **_: False
         self.longest_drain = math.inf
         self.registry = registry if registry is not None else Registry.load(app)
         self.registry.observe(app)

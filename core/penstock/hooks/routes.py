@@ -77,6 +77,9 @@ class RouteEngine(Protocol):
     def scale(self, pool: str, workers: int, *, who: str = "the program") -> None:
         """Change the number of a pool's workers."""
 
+    def reload(self, *, who: str = "the program", why: str = "") -> bool:
+        """Have the server load the app again, beside the one that serves; return False if it cannot."""
+
     def shutdown(
         self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
     ) -> None:

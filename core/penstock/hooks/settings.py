@@ -25,16 +25,13 @@ PREFIX: Final = "PENSTOCK_"
 CONFIG_VARIABLE: Final = "PENSTOCK_CONFIG"
 ENGINE_VARIABLE: Final = "PENSTOCK_ENGINE_SOCKET"
 """The path of a shared engine's socket: the server sets it in its HTTP processes, if there are several."""
+_SERVER_OPTIONS = """
+    bind, body_timeout, certfile, debug, drain_timeout, gunicorn_config, header_timeout, host, http_workers, keyfile,
+    log_format, log_level, max_body, max_unread, max_waiting, min_body_rate, pid_file, port, reload, root_path,
+    socket_mode, spill_above, start_method, trusted_proxy
+"""
 SERVER_VARIABLES: Final = frozenset(
-    {
-        CONFIG_VARIABLE,
-        ENGINE_VARIABLE,
-        "PENSTOCK_HOST",
-        "PENSTOCK_HTTP_WORKERS",
-        "PENSTOCK_PORT",
-        "PENSTOCK_LOG_FORMAT",
-        "PENSTOCK_LOG_LEVEL",
-    }
+    {CONFIG_VARIABLE, ENGINE_VARIABLE, *(f"{PREFIX}{name.strip().upper()}" for name in _SERVER_OPTIONS.split(","))}
 )
 """Variables that belong to the server, not to a plug-in."""
 DEFAULT_FILE: Final = "pyproject.toml"

@@ -42,7 +42,7 @@ from penstock.scheduler.lanes import Lane, LaneSpec
 from penstock.scheduler.pools import AgeTimer, Place, PoolSpec, Worker
 from penstock.scheduler.reports import CountsReport
 from penstock.scheduler.shared_state import DrainTimer, SchedulerState
-from penstock.scheduler.states import DRAINING, PAUSED
+from penstock.scheduler.states import DRAINING, PAUSED, STARTING
 from penstock.scheduler.timers import NEVER
 
 Handler = Callable[[SchedulerState, Any, float], None]
@@ -183,6 +183,11 @@ class Scheduler:
     def is_draining(self) -> bool:
         """True once a drain has begun: no new work is accepted."""
         return self.state.is_draining
+
+    @property
+    def is_complete(self) -> bool:
+        """True while no worker is starting."""
+        return all(worker.state is not STARTING for worker in self.workers.values())
 
     @property
     def is_drained(self) -> bool:

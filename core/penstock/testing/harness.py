@@ -412,6 +412,9 @@ class _RouteSide:
         self.resume = harness.resume
         self.scale = harness.scale
 
+    def reload(self, *, who: str = "the program", why: str = "") -> bool:  # noqa: ARG002 - as an engine has it
+        return False  # the harness has no server around it
+
     @property
     def draining(self) -> bool:
         return self._harness.draining

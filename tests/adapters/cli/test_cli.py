@@ -96,9 +96,13 @@ def test_version_and_help_are_there() -> None:
         (["--start-method", "spawn"], "'auto', 'fork', 'fresh'"),
         (["--prot", "8000"], "--port"),
         (["--workers", "4"], "There is no --workers: for HTTP processes use --http-workers"),
-        (["--reload"], "send SIGHUP to the server"),
-        (["--uds", "/tmp/x"], "use an address"),
-        (["--certfile", "cert.pem"], "a proxy that ends TLS"),
+        (["--uds", "/tmp/x"], "use --bind unix:PATH"),
+        (["--ssl-certfile", "cert.pem"], "use --certfile"),
+        (["--keyfile", "key.pem"], "--keyfile needs --certfile"),
+        (["--bind", "8000"], "write HOST:PORT"),
+        (["--bind", "localhost:80", "--port", "80"], "use one way or the other"),
+        (["--socket-mode", "rw-rw----"], "three octal digits"),
+        (["--root-path", "models"], "not a path such as /models"),
         (["extra"], "unexpected extra argument"),
     ],
 )
@@ -115,6 +119,10 @@ def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason:
         ("PENSTOCK_PORT", "http", "not a valid integer"),
         ("PENSTOCK_LOG_FORMAT", "xml", "'text', 'json'"),
         ("PENSTOCK_LOG_LEVEL", "loud", "'debug', 'info'"),
+        ("PENSTOCK_DEBUG", "perhaps", "not a valid boolean"),
+        ("PENSTOCK_MAX_BODY", "lots", "64KiB"),
+        ("PENSTOCK_BIND", "fd://3,nonsense", "'nonsense': it is not an address"),
+        ("PENSTOCK_DRAIN_TIMEOUT", "nan", "give seconds as a number"),
     ],
 )
 def test_a_wrong_variable_is_refused_with_its_name(
@@ -139,10 +147,30 @@ def test_the_environment_sets_options(tmp_path: Path, monkeypatch: pytest.Monkey
         (4711, "::1", "json"),
         (8000, "::1", "json"),
     ]
-    variables = {option.envvar for option in command_line.serve.params if option.envvar}
+    options = [option for option in command_line.serve.params if isinstance(option, click.Option)]
+    variables = {option.envvar for option in options if option.name not in {"help", "config"}}
     assert variables == SERVER_VARIABLES - {CONFIG_VARIABLE, ENGINE_VARIABLE}
     environ = dict.fromkeys(variables, "x")
     assert Registry.load(App(__name__), environ).complaints == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "bind", "port"),
+    [
+        (["--bind", "localhost:1"], {"PENSTOCK_PORT": "2"}, ["localhost port 1"], 2),
+        (["--port", "1"], {"PENSTOCK_BIND": "localhost:2"}, [], 1),
+        ([], {"PENSTOCK_BIND": "unix:/x, fd://3 [::1]:80"}, ["unix:/x", "fd://3", "::1 port 80"], 8000),
+    ],
+)
+def test_the_command_line_overrides_the_environment_in_how_addresses_are_named(
+    arguments: list[str], variables: dict[str, str], bind: list[str], port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image may set one way, and its user choose the other. A variable with several values has commas."""
+    seen: list[Any] = []
+    monkeypatch.setattr("penstock_cli.serving.serve_app", seen.append)
+    result = CliRunner(env=variables).invoke(command_line.cli, ["serve", "demo:app", *arguments])
+    assert result.exit_code == 0, result.output
+    assert ([str(address) for address in seen[0].bind], seen[0].port) == (bind, port)
 
 
 @pytest.mark.parametrize(
@@ -319,12 +347,12 @@ def test_serve_logs_text_by_default(tmp_path: Path) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_taken_port_is_one_line_at_once(tmp_path: Path, log_format: str) -> None:
-    """If the port is in use, one line says so, and the exit code is 1."""
+    """If the port is in use, one line says so, and the exit code is 2."""
     write_app(tmp_path, APP, "demo.py")
     with open_listener(HOST, 0) as taken:
         port = str(taken.getsockname()[1])
         result = run("serve", "demo:app", "--port", port, "--log-format", log_format, folder=tmp_path)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stdout + result.stderr == result.stderr
     assert result.stderr.count("\n") == 1
     assert f"cannot listen on {HOST} port {port}: Address already in use" in result.stderr

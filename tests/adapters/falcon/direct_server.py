@@ -17,7 +17,7 @@ class DirectConnection:
     """A client's connection with one request."""
 
     request_began = None
-    lateness = ""
+    impatience = None
     stream = None
 
     def __init__(self, endpoint: DirectEndpoint, peer: str) -> None:

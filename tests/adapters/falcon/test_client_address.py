@@ -31,6 +31,10 @@ def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
         (["10.0.0.0/8"], "10.0.0.1", "1.2.3.4:4711, 10.0.0.9:80", "1.2.3.4"),
         (["10.0.0.0/8"], "10.0.0.1", "[2001:db8::5]:443", "2001:db8::5"),
         (["10.0.0.0/8"], "10.0.0.1", "[2001:db8::5]", "2001:db8::5"),
+        (["unix"], "", "6.6.6.6, 1.2.3.4", "1.2.3.4"),
+        (["unix", "10.0.0.0/8"], "", "1.2.3.4, 10.0.0.9", "1.2.3.4"),
+        (["unix"], "", None, ""),
+        (["unix"], "10.0.0.1", "1.2.3.4", "10.0.0.1"),
     ],
     ids=[
         "nobody-is-trusted",
@@ -49,6 +53,10 @@ def origin(trusted: list[str], peer: str, forwarded: str | None) -> str:
         "ports",
         "v6-with-port",
         "v6-in-brackets",
+        "a-unix-socket",
+        "a-proxy-before-a-unix-socket",
+        "a-silent-unix-socket",
+        "a-stranger-beside-a-unix-socket",
     ],
 )
 def test_the_last_address_that_is_not_trusted_is_the_client(

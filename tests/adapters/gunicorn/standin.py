@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock import eventlog
-from penstock_gunicorn import PenstockApplication, application, inherits_listener, open_listener, worker
+from penstock_gunicorn import PenstockApplication, TcpAddress, application, inherited_listeners, open_listeners, worker
 
 BIG = 32 * 2**20
 
@@ -64,6 +64,7 @@ class Service:
         self.engine: Engine | None = None
         self.on_pools_failed: Callable[[str], None] = lambda _message: None
         self.worker_count = 0
+        self.is_complete = True
 
 
 class Application:
@@ -113,8 +114,8 @@ class Application:
         return 200, b"fine"
 
 
-def load(how: str) -> Callable[[], Application]:
-    def loader() -> Application:
+def load(how: str) -> Callable[[str], Application]:
+    def loader(_role: str) -> Application:
         if how == "raise":
             raise RuntimeError("cannot be imported")
         if how == "exit":
@@ -144,9 +145,10 @@ def main() -> None:
     worker.HEARTBEAT = options.heartbeat
     application.HEARTBEAT_TIMEOUT = options.heartbeat_timeout
     eventlog.configure_logging("json")
+    addresses = [TcpAddress("127.0.0.1", options.port)]
     PenstockApplication(
         load(options.load),
-        listener=None if inherits_listener() else open_listener("127.0.0.1", options.port),
+        listeners=inherited_listeners(addresses) or open_listeners(addresses),
         drain_timeout=options.drain_timeout,
         on_listening=lambda urls: eventlog.log_event(20, "listening", urls[0], pid=os.getpid()),
         configure_logging=lambda: eventlog.configure_logging("json"),

@@ -60,6 +60,7 @@ class Scene:
             nr_conns=0,
             max_requests=sys.maxsize,
             alive=True,
+            is_leaving=False,
             connections=set(),
             peers=SimpleNamespace(admits_another=lambda: True, writing_paused=lambda _connection: None),
         )

@@ -208,6 +208,21 @@ def test_a_machine_that_was_paused_kills_no_process(monkeypatch: pytest.MonkeyPa
     assert looks == [clock.now - 101.0, clock.now]
 
 
+@pytest.mark.parametrize("owner", ["reexec_pid", "master_pid", "systemd"])
+def test_a_socket_that_outlives_the_server_keeps_its_backlog(monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    """Another master, or systemd, has it too: connections are left to what serves it next, and none is refused."""
+    sent: list[int] = []
+    monkeypatch.setattr(Arbiter, "__init__", lambda self, app: None)
+    monkeypatch.setattr(Arbiter, "kill_worker", lambda self, pid, sig: sent.append(sig))
+    master = PenstockArbiter(None)
+    vars(master).update({"reexec_pid": 0, "master_pid": 0, "systemd": False, "_stopping": True})
+    master.kill_worker(1, signal.SIGTERM)
+    setattr(master, owner, os.getppid())  # the old master is the parent of the new one
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        master.kill_worker(1, number)
+    assert sent == [signal.SIGTERM, worker.RETIRE, signal.SIGQUIT]
+
+
 def test_an_orphan_ends_by_itself() -> None:
     """After a kill -9 of the master, its gunicorn worker stops listening and ends."""
     with StandIn() as served:

@@ -28,7 +28,15 @@ def worker_of(loop: asyncio.AbstractEventLoop) -> SimpleNamespace:
     """Return the parts of a gunicorn worker that a connection uses."""
     cfg = Config()
     cfg.set("asgi_disconnect_grace_period", 0)
-    facts = {"alive": True, "nr": 0, "nr_conns": 0, "max_requests": sys.maxsize, "state": {}, "connections": set()}
+    facts = {
+        "alive": True,
+        "is_leaving": False,
+        "nr": 0,
+        "nr_conns": 0,
+        "max_requests": sys.maxsize,
+        "state": {},
+        "connections": set(),
+    }
     worker = SimpleNamespace(cfg=cfg, log=EventLogger(cfg), loop=loop, asgi=answer, app=None, **facts)
     worker.peers = PeerWatch(loop, worker.connections, PeerSettings())
     return worker

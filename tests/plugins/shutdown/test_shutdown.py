@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from penstock.app import App
 from penstock.engine import Engine
-from penstock.errors import Draining, MalformedRequest, PluginError, Unauthorized
+from penstock.errors import Draining, MalformedRequest, NotFound, PluginError, Unauthorized
 from penstock.hooks import (
     DrainEnded,
     DrainStarted,
@@ -58,6 +58,7 @@ class FakeEngine:
         self.asked: list[tuple[Any, ...]] = []
         self.draining = False
         self.paused = False
+        self.reloads = True
 
     def notify(self, record: Record) -> None:
         self.observers[type(record)](record)
@@ -78,8 +79,13 @@ class FakeEngine:
     def scale(self, pool: str, workers: int, *, who: str) -> None:
         self.asked.append(("scale", pool, workers, who))
 
+    def reload(self, *, who: str, why: str = "") -> bool:
+        self.asked.append(("reload", who, why))
+        return self.reloads
+
     def status(self) -> dict[str, Any]:
         return {
+            "generation": 3,
             "ready": False,
             "draining": self.draining,
             "reasons": ["draining"] if self.draining or self.paused else [],
@@ -222,6 +228,27 @@ def test_scale_needs_the_key() -> None:
     assert server.engine.asked == []
 
 
+def test_with_a_key_there_are_routes_guarded_by_it_alone() -> None:
+    """The server's authenticator does not guard them, and they take POST only."""
+    routes = Server().routes
+    assert list(routes) == ["/-/shutdown", "/-/drain", "/-/undrain", "/-/reload"]
+    assert {(route.method, route.is_open) for route in routes.values()} == {("POST", True)}
+
+
+def test_reload_asks_the_server_and_responds_with_the_generation_that_serves() -> None:
+    """The response is 202; 404 from a server that cannot do it, and 503 during a shutdown."""
+    server = Server()
+    response = server.post("/-/reload", "why=release%2042")
+    assert (response.status, content(response)) == (202, {"reloading": True, "generation": 3})
+    assert server.engine.asked == [("reload", "POST /-/reload from 10.1.2.3", "release 42")]
+    server.engine.reloads = False
+    with pytest.raises(NotFound, match="only penstock serve can"):
+        server.post("/-/reload")
+    server.post("/-/shutdown")
+    with pytest.raises(Draining):
+        server.post("/-/reload")
+
+
 def test_shutdown_drains_and_responds_with_the_work_in_progress() -> None:
     """The response is 202, with the jobs by endpoint, the workers, and the granted seconds."""
     server = Server()
@@ -332,7 +359,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("path", ["/-/shutdown", "/-/drain", "/-/undrain"])
+@pytest.mark.parametrize("path", ["/-/shutdown", "/-/drain", "/-/undrain", "/-/reload"])
 @pytest.mark.parametrize("authorization", WRONG.values(), ids=WRONG)
 def test_without_the_key_nothing_happens(path: str, authorization: str | None) -> None:
     """The response is 401 with a challenge; the parameters are not even parsed."""
