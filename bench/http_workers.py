@@ -1,4 +1,4 @@
-"""What several HTTP processes cost: the CPU time of a no-op request in each kind of process, for 1, 2 and 3 of them.
+"""The cost of several HTTP processes: the CPU time of a no-op request in each kind of process, for 1, 2 and 3 of them.
 
 Needs wrk. Prints a Markdown table after about a minute: medians over rounds, in which the servers take turns, each
 started afresh. With one HTTP process the engine is in it.
