@@ -14,6 +14,7 @@ from penstock_gunicorn.addresses import (
 )
 from penstock_gunicorn.application import PenstockApplication
 from penstock_gunicorn.arbiter import PenstockArbiter
+from penstock_gunicorn.gunicorn_config import REFUSED as REFUSED_SETTINGS
 from penstock_gunicorn.gunicorn_config import read_gunicorn_config
 from penstock_gunicorn.listeners import Listeners, inherited_listeners, open_listeners
 from penstock_gunicorn.load_errors import describe_failure
@@ -23,6 +24,7 @@ from penstock_gunicorn.worker import PenstockWorker
 
 __all__ = [
     "DEFAULT_SOCKET_MODE",
+    "REFUSED_SETTINGS",
     "ListenAddress",
     "ListenSettings",
     "Listeners",

@@ -159,7 +159,7 @@ class EngineHost:
         def on_readiness() -> None:
             if before is not None:
                 before()
-            if not engine.unready_reasons():
+            if self._service.is_complete:
                 self._proven[0] = 1
                 self._announce(is_complete=True)
 
