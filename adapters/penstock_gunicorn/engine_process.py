@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 from gunicorn import util
 
 from penstock.hooks import ShutdownRequest, log_event
-from penstock.hosting import EngineServer, EngineSocket, SharedEngine, flush_log
+from penstock.hosting import EngineServer, EngineSocket, EngineState, SharedEngine, flush_log
 from penstock_gunicorn.bulletin import Bulletin
 from penstock_gunicorn.descriptors import raise_descriptor_limit
 from penstock_gunicorn.garbage import calm_garbage_collector
@@ -163,10 +163,15 @@ class EngineHost:
         def on_readiness() -> None:
             if before is not None:
                 before()
-            if not engine.unready_reasons():
+            if self._service.is_complete:
                 self._proven[0] = 1
+                self._announce(is_complete=True)
 
         engine.on_readiness = on_readiness
+
+    def _announce(self, *, is_draining: bool = False, is_complete: bool = False) -> None:
+        if self._server is not None:
+            self._server.announce(EngineState(is_draining, is_complete))
 
     def _status(self) -> dict[str, Any]:
         hosts = {} if self._server is None else self._server.status()
@@ -194,8 +199,7 @@ class EngineHost:
 
     def _shut_down(self, _request: ShutdownRequest) -> None:
         """Stop the whole server: a plug-in has asked the engine to shut down, and it drains already."""
-        if self._server is not None:
-            self._server.announce_drain()
+        self._announce(is_draining=True)
         os.kill(self._master, signal.SIGTERM)
 
     async def _stop(self, engine: Any) -> None:
@@ -203,8 +207,7 @@ class EngineHost:
             return
         drained = asyncio.Event()
         engine.drain(self._drain_timeout, drained.set, who=self._who, why=self._why)
-        assert self._server is not None, "it has been serving"
-        self._server.announce_drain()
+        self._announce(is_draining=True)
         try:
             await asyncio.wait_for(drained.wait(), self._drain_timeout + LADDER_LIMIT)
         except TimeoutError:

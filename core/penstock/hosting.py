@@ -13,6 +13,7 @@ from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
 from penstock.engine.sharing.engine_server import EngineServer
 from penstock.engine.sharing.engine_socket import EngineSocket
+from penstock.engine.sharing.host_messages import EngineState
 from penstock.engine.sharing.remote_calls import RemoteCall
 from penstock.engine.sharing.remote_engine import RemoteEngine
 from penstock.engine.sharing.remote_uploads import RemoteUpload
@@ -45,6 +46,7 @@ __all__ = [
     "Engine",
     "EngineServer",
     "EngineSocket",
+    "EngineState",
     "Pipeline",
     "Pool",
     "Registry",

@@ -88,8 +88,8 @@ class SharedService(Service[RemoteEngine]):
 
     @property
     def is_complete(self) -> bool:
-        """True once the engine has said that every pool is ready."""
-        return self.engine is not None and not self.engine.unready_reasons()
+        """True once every pool of the engine has been ready."""
+        return self.engine is not None and self.engine.connection.is_complete
 
     # ---- the engine's thread
 

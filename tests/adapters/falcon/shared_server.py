@@ -56,7 +56,7 @@ class SharedServer:
         server = EngineServer(self._shared_engine(), self._socket.listener)
         self._service.engine = None
         remote = self._service.start()
-        while not remote.is_connected:  # noqa: ASYNC110 - it is there after a few turns of the loop
+        while not remote.connection.is_connected:  # noqa: ASYNC110 - it is there after a few turns of the loop
             await asyncio.sleep(0)
         try:
             await self.application(scope, receive, send)

@@ -49,6 +49,8 @@ class EngineConnection:
     ----------
     is_connected:
         True while there is an engine that has introduced itself.
+    state:
+        The state of the engine, as it has announced it last.
     hello:
         The last introduction of an engine.
     """
@@ -65,7 +67,8 @@ class EngineConnection:
         on_disagreement: Callable[[str], None],
     ) -> None:
         self.is_connected = False
-        self.hello = EngineHello(pid=0, digest="", is_draining=False, sees_requests=False)
+        self.hello = EngineHello(pid=0, digest="", sees_requests=False)
+        self.state = EngineState()
         self._reactor = reactor
         self._path = path
         self._digest = digest
@@ -79,6 +82,11 @@ class EngineConnection:
 
     def __repr__(self) -> str:
         return f"<EngineConnection to process {self.hello.pid if self.is_connected else 'none'}>"
+
+    @property
+    def is_complete(self) -> bool:
+        """True once every pool of the engine has been ready."""
+        return self.is_connected and self.state.is_complete
 
     def connect(self) -> None:
         """Try to reach the engine, now and again until there is one."""
@@ -118,7 +126,7 @@ class EngineConnection:
             if kind is EngineHello:
                 self._on_hello(message)
             elif kind is EngineState:
-                self.hello.is_draining = message.is_draining
+                self.state = message
             else:
                 receive(message)
 

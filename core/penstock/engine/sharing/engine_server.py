@@ -9,6 +9,7 @@ from typing import Any
 
 from penstock.engine.sharing.engine_socket import is_ours
 from penstock.engine.sharing.host_link import HostLink
+from penstock.engine.sharing.host_messages import EngineState
 from penstock.engine.sharing.shared_engine import SharedEngine
 from penstock.eventlog import log_event
 from penstock.socket_buffers import ReceiveBuffer
@@ -58,10 +59,12 @@ class EngineServer:
         if not self._is_closed:
             self._reactor.watch_readable(self._listener.fileno(), self._accept)
 
-    def announce_drain(self) -> None:
-        """Let all hosts know that the engine drains."""
-        for link in self._links:
-            link.announce_drain()
+    def announce(self, state: EngineState) -> None:
+        """Let all hosts know the state of the engine, if it has changed."""
+        if state != self._shared.state:
+            self._shared.state = state
+            for link in self._links:
+                link.announce()
 
     def status(self) -> dict[str, Any]:
         """Return what a shared engine adds to the status page: its process, and what its hosts say, by process."""

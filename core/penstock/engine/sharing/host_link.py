@@ -14,7 +14,6 @@ from penstock.engine.sharing.host_messages import (
     CancelJob,
     CreditChunks,
     EngineHello,
-    EngineState,
     Fault,
     GrowUpload,
     HostHello,
@@ -108,9 +107,9 @@ class HostLink:
     def __repr__(self) -> str:
         return f"<HostLink of process {self.pid}: {len(self._requests)} requests>"
 
-    def announce_drain(self) -> None:
-        """Let the host know that the engine drains."""
-        self._send(EngineState(is_draining=True))
+    def announce(self) -> None:
+        """Let the host know the state of the engine."""
+        self._send(self._shared.state)
 
     def close(self) -> None:
         """Send what has been decided, and close."""
@@ -125,7 +124,8 @@ class HostLink:
         self.pid = message.pid
         shared = self._shared
         sees = shared.on_answered is not None
-        self._send(EngineHello(os.getpid(), shared.digest, self._engine.draining, sees))
+        self._send(EngineHello(os.getpid(), shared.digest, sees))
+        self.announce()
 
     def _host_has_ended(self) -> None:
         requests, self._requests = self._requests, {}

@@ -156,15 +156,16 @@ class EngineHello(msgspec.Struct, array_like=True, tag=20, gc=False):
 
     pid: int
     digest: str
-    is_draining: bool
     sees_requests: bool
-    """True if a plug-in observes ``RequestAnswered``."""
+    """True if a plug-in observes ``RequestAnswered``. An ``EngineState`` follows."""
 
 
 class EngineState(msgspec.Struct, array_like=True, tag=21, gc=False):
-    """The engine has begun, or ended, its drain."""
+    """The present state of the engine."""
 
-    is_draining: bool
+    is_draining: bool = False
+    is_complete: bool = False
+    """True once every pool has been ready."""
 
 
 class JobOutcome(msgspec.Struct, array_like=True, tag=22, gc=False):

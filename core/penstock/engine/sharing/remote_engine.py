@@ -57,6 +57,8 @@ class RemoteEngine:
 
     Attributes
     ----------
+    connection:
+        The connection to the engine.
     closed:
         True once ``close`` has been called.
     on_connected:
@@ -76,7 +78,7 @@ class RemoteEngine:
         self.on_connected: Callable[[], None] = _do_nothing
         self.on_disagreement: Callable[[str], None] = _ignore
         self.host_status: Callable[[], dict[str, Any]] = dict
-        self._connection = EngineConnection(
+        self.connection = EngineConnection(
             reactor,
             path,
             Manifest.of(app).digest,
@@ -85,21 +87,21 @@ class RemoteEngine:
             on_lost=self._lost,
             on_disagreement=self._disagrees,
         )
-        self.send = self._connection.send
+        self.send = self.connection.send
         self._number = 0
-        self._jobs = RemoteJobs(reactor, self._connection, self._on_settled)
+        self._jobs = RemoteJobs(reactor, self.connection, self._on_settled)
         self._questions = RemoteQuestions(reactor, self.send)
         self._is_draining = False
         self._on_drained: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
-        return f"<RemoteEngine of {self.app.import_name}: {self._connection!r}>"
+        return f"<RemoteEngine of {self.app.import_name}: {self.connection!r}>"
 
     # ---- life
 
     def start(self) -> None:
         """Connect to the engine, and return at once."""
-        self._connection.connect()
+        self.connection.connect()
         self._report_host()
 
     def _report_host(self) -> None:
@@ -108,14 +110,9 @@ class RemoteEngine:
             self.reactor.call_at(self.reactor.time() + REPORT_SECONDS, self._report_host)
 
     @property
-    def is_connected(self) -> bool:
-        """True while there is an engine to submit to."""
-        return self._connection.is_connected
-
-    @property
     def draining(self) -> bool:
         """True once this host or the engine drains: no new work is accepted."""
-        return self._is_draining or self._connection.hello.is_draining
+        return self._is_draining or self.connection.state.is_draining
 
     def drain(
         self,
@@ -162,7 +159,7 @@ class RemoteEngine:
             return
         self.closed = True
         self._end_drain()
-        self._connection.close()
+        self.connection.close()
         self._check_drained()
 
     def _disagrees(self, reason: str) -> None:
@@ -188,7 +185,7 @@ class RemoteEngine:
         """
         if self.draining or self.closed:
             raise Draining("the server is shutting down")
-        if not self._connection.is_connected:
+        if not self.connection.is_connected:
             raise NotReady(NO_ENGINE)
 
     def begin_upload(self, submission: Submission) -> RemoteUpload:
@@ -253,7 +250,7 @@ class RemoteEngine:
         upload = self._jobs.take_upload(submission)
         if upload is not None and upload.refusal is not None:
             return  # the engine has refused it
-        if not self._connection.is_connected:
+        if not self.connection.is_connected:
             log_refusal(submission, error)
             return
         number = upload.number if upload is not None and upload.is_open else 0
@@ -276,7 +273,7 @@ class RemoteEngine:
         PenstockError
             If the route refuses, or the engine is not there.
         """
-        if not self._connection.is_connected:
+        if not self.connection.is_connected:
             raise NotReady(NO_ENGINE)
         number = self._number = self._number + 1
         facts = _request_facts(submission, None)
@@ -284,12 +281,12 @@ class RemoteEngine:
 
     def report(self, record: RequestAnswered) -> None:
         """Pass a record on to the observers, which are beside the engine."""
-        if self._connection.hello.sees_requests:
+        if self.connection.hello.sees_requests:
             self.send(ReportAnswer(tuple([getattr(record, name) for name in _ANSWERED_FIELDS])))
 
     def unready_reasons(self) -> list[str]:
         """Return why work should not be sent here now, as far as this process knows."""
-        reasons = {"draining": self.draining or self.closed, NO_ENGINE: not self._connection.is_connected}
+        reasons = {"draining": self.draining or self.closed, NO_ENGINE: not self.connection.is_connected}
         return [reason for reason, holds in reasons.items() if holds]
 
 

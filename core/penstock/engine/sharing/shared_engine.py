@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from penstock.app import Endpoint
 from penstock.app.manifest import Manifest
 from penstock.engine.engine import Engine
+from penstock.engine.sharing.host_messages import EngineState
 from penstock.hooks.pipeline import Pipeline, admission_pipeline
 from penstock.hooks.records import RequestAnswered
 from penstock.hooks.routes import Route
@@ -32,6 +33,8 @@ class SharedEngine:
         Called with the ``RequestAnswered`` of each request; None if no plug-in observes it.
     executor:
         Runs the policies that block.
+    state:
+        The state of the engine, as its hosts know it.
     """
 
     engine: Engine
@@ -40,6 +43,7 @@ class SharedEngine:
     routes: Mapping[str, Route]
     on_answered: Callable[[RequestAnswered], None] | None
     executor: Executor = field(default_factory=lambda: ThreadPoolExecutor(thread_name_prefix="penstock-policies"))
+    state: EngineState = field(default_factory=EngineState)
 
     @classmethod
     def of(cls, engine: Engine) -> SharedEngine:

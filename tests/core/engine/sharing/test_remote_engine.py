@@ -77,7 +77,7 @@ async def paired(*plugins: Any) -> AsyncIterator[Pair]:
     pair.start_engine()
     pair.host.start()
     try:
-        await until(lambda: pair.host.is_connected)
+        await until(lambda: pair.host.connection.is_connected)
         yield pair
     finally:
         pair.host.close()
@@ -104,7 +104,7 @@ def test_a_job_that_may_run_again_waits_for_the_next_engine() -> None:
             call = pair.submit()
             await until(lambda: pair.engine.calls)
             pair.end_engine()
-            await until(lambda: not pair.host.is_connected)
+            await until(lambda: not pair.host.connection.is_connected)
             with pytest.raises(NotReady):
                 pair.submit()
             pair.start_engine(lambda call: call.decide(Encoded(call.body)))
@@ -203,7 +203,7 @@ def test_the_end_of_a_host_cancels_its_jobs() -> None:
         async with paired() as pair:
             pair.submit()
             await until(lambda: pair.engine.calls)
-            pair.host._connection.close()
+            pair.host.connection.close()
             await until(lambda: pair.engine.calls[0].cancelled_because)
 
     run(scenario)
@@ -241,7 +241,7 @@ def test_another_version_of_the_app_is_not_served() -> None:
         pair.host.start()
         await until(lambda: reasons)
         assert "another version of the app" in reasons[0]
-        assert not pair.host.is_connected
+        assert not pair.host.connection.is_connected
         pair.host.close()
         pair.end_engine()
         pair.socket.close()
