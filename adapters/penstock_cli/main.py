@@ -1,7 +1,8 @@
 """``penstock``: its commands and their options.
 
-Exit codes: 0 success; 1 the server cannot listen on the address, or ``plugins`` found a broken plug-in; 2 the command
-line or the app that TARGET names is wrong. ``penstock_gunicorn`` documents the exit codes of a server that ran.
+Exit codes: 0 success; 1 the server cannot listen on the address, ``plugins`` found a broken plug-in, or ``reload``
+failed; 2 the command line or the app that TARGET names is wrong. ``penstock_gunicorn`` documents the exit codes of a
+server that ran.
 """
 
 from __future__ import annotations
