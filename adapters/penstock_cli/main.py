@@ -1,8 +1,8 @@
 """``penstock``: its commands and their options.
 
-Exit codes: 0 success; 1 ``plugins`` found a broken plug-in; 2 the command line, what it names (an address, a
-certificate, a file) or the app that TARGET names cannot be used. ``penstock_gunicorn`` documents the exit codes of a
-server that ran.
+Exit codes: 0 success; 1 ``plugins`` found a broken plug-in, or ``reload`` failed; 2 the command line, what it names (an
+address, a certificate, a file) or the app that TARGET names cannot be used. ``penstock_gunicorn`` documents the exit
+codes of a server that ran.
 """
 
 from __future__ import annotations

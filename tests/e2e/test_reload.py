@@ -62,10 +62,10 @@ BREAKAGES = {
 class Edited:
     """A server with an app that a test edits."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         self.path = write_app(folder, SOURCE)
         self.pid_file = folder / "server.pid"
-        options = ("--log-format", "json", "--pid-file", str(self.pid_file))
+        options = ("--log-format", "json", "--pid-file", str(self.pid_file), *more)
         environment = {FOLDER_VARIABLE: str(folder), "PENSTOCK_SHUTDOWN_KEY": KEY}
         self.served = Served(self.path, *options, environment=environment)
 
@@ -129,6 +129,30 @@ def test_broken_code_changes_nothing_and_mended_code_is_taken(edited: Edited, br
         edited.edit("VERSION = 1", "VERSION = 3")
         edited.reload("reloaded")
         assert edited.version() == 3
+        assert served.stop() == 0
+
+
+def test_several_http_processes_are_reloaded_with_their_engine(tmp_path: Path) -> None:
+    """A new engine and new HTTP processes take over together; a setup that fails, or an import, changes nothing."""
+    edited = Edited(tmp_path, "--http-workers", "2")
+    with edited.served as served, under_load(served.port, rate=100, paths=MIX) as load:
+        load.wait_for(10)
+        before = served.survivors()
+        for breakage in ("setup", "import"):
+            old, new, reason = BREAKAGES[breakage]
+            edited.edit(old, new)
+            edited.reload("reload-failed", 1 if breakage == "setup" else 2)
+            assert reason in served.events("reload-failed")[-1]["message"]
+            edited.edit(new, old)
+            wait_until(lambda: served.survivors() == before, "the end of the failed generation")
+        edited.edit("VERSION = 1", "VERSION = 2")
+        edited.reload("reloaded")
+        load.wait_for(20)
+        assert edited.version() == 2
+        wait_until(lambda: len(served.survivors()) == len(before), "the old generation's end")
+        assert not set(served.survivors()) & set(before) - {served.process.pid}
+        account = load.stop()
+        assert (account.lost, account.refused, set(account.statuses)) == ([], 0, {200}), account
         assert served.stop() == 0
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from penstock.hosting import BodyFile
 from penstock_falcon._asgi.asgi_stream_body import AsgiStreamCutShort
 from penstock_falcon._asgi.server_connection import ServerConnection
+from penstock_falcon._asgi.server_loop import next_turn
 from penstock_falcon.transport import FILE_PIECE_BYTES
 
 _TURN_PIECES = 4  # in one turn of the loop, to a client that reads as fast as it is sent to
@@ -45,7 +44,7 @@ class AsgiFileBody:
             self._connection.stream = self  # only now: a response that never begins is never closed either
         self._pieces += 1
         if self._pieces % _TURN_PIECES == 0:
-            await asyncio.sleep(0)
+            await next_turn()
         if self._connection is not None and self._connection.is_closed:
             raise AsgiStreamCutShort
         piece = self._file.read(self._sent_bytes, FILE_PIECE_BYTES)

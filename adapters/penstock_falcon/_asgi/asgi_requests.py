@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import falcon.asgi
 
 from penstock.hosting import Body
+from penstock_falcon._asgi.server_loop import running_loop
 from penstock_falcon.request_checks import BodyCollector, dropped_on_error
 
 T = TypeVar("T")
@@ -96,4 +96,4 @@ async def finished(collector: BodyCollector) -> Body:
 
 async def in_thread(function: Callable[[], T]) -> T:
     """Return the result of a function that blocks, called in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, function)
+    return await running_loop().run_in_executor(None, function)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from penstock_falcon._asgi.server_task import ServerTask, task_on_trio
+
+T = TypeVar("T")
 
 
 class LoopHandle(Protocol):
@@ -44,7 +46,7 @@ class ServerLoop(Protocol):
     def create_task(self, coroutine: Coroutine[Any, Any, None], /) -> LoopHandle:
         """Run a coroutine beside everything else. Its exceptions are logged."""
 
-    def run_in_executor(self, executor: None, function: Callable[..., None], /, *arguments: object) -> Awaitable[None]:
+    def run_in_executor(self, executor: None, function: Callable[..., T], /, *arguments: Any) -> Awaitable[T]:
         """Call a function that blocks in a thread of its own."""
 
 
@@ -72,6 +74,16 @@ def is_on_asyncio() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+async def next_turn() -> None:
+    """Let everything else that is ready have its turn."""
+    if is_on_asyncio():
+        await asyncio.sleep(0)
+    else:
+        from penstock_falcon._asgi.trio_loop import checkpoint  # noqa: PLC0415 - see running_loop
+
+        await checkpoint()
 
 
 def current_task() -> ServerTask | None:

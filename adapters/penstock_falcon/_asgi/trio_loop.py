@@ -15,6 +15,7 @@ from penstock_falcon._asgi.asgi_requests import Event, Receive
 from penstock_falcon._asgi.server_task import TrioStreamCutShort, task_on_trio
 
 T = TypeVar("T")
+checkpoint = trio.lowlevel.checkpoint
 
 Send = Callable[[Event], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
@@ -73,9 +74,9 @@ class TrioLoop:
 
         return _start(run)
 
-    async def run_in_executor(self, _executor: None, function: Callable[..., None], *arguments: object) -> None:
+    async def run_in_executor(self, _executor: None, function: Callable[..., T], *arguments: Any) -> T:
         """See ``ServerLoop``."""
-        await trio.to_thread.run_sync(function, *arguments)
+        return await trio.to_thread.run_sync(function, *arguments)
 
 
 def _start(work: Callable[[], Awaitable[None]]) -> trio.CancelScope:

@@ -48,7 +48,7 @@ class Engine:
     Attributes
     ----------
     failure:
-        Why a pool could not be started, so that nothing will ever be served from it; None if none has failed.
+        The reason why a pool could not be started, and never will be; None if none has failed.
     on_pools_failed:
         Called with that reason, once for each such pool; set it before ``start``.
     on_readiness:
@@ -56,20 +56,16 @@ class Engine:
     on_shutdown:
         Called when ``shutdown`` has begun a drain, for a host that has more to stop than the engine.
     reload:
-        Called with ``who`` and ``why`` by routes: has the host load the app again, beside this engine, and returns
-        True. Without a host that can do that, it returns False.
+        Called with ``who`` and ``why``; has the host load the app again, or returns False if it cannot.
     longest_drain:
         The longest drain that the host allows, in seconds.
-    draining:
-        True once a drain has begun: no new work is accepted.
-    closed:
-        True once ``close`` has been called, or a drain has ended.
+    draining, closed:
+        True once a drain has begun, and once it has ended or ``close`` was called: no new work is accepted.
     """
 
     def __init__(self, app: App, reactor: Reactor, target: str, *, registry: Registry | None = None) -> None:
         app.freeze()
-        self.app = app
-        self.reactor = reactor
+        self.app, self.reactor = app, reactor
         self.failure: str | None = None
         self.on_pools_failed: Callable[[str], None] | None = None
         self.on_readiness: Callable[[], None] | None = None

@@ -9,7 +9,7 @@ from penstock.app import App
 from penstock.app.manifest import Manifest
 from penstock.hooks.pipeline import admission_pipeline
 from penstock.hooks.records import RequestAnswered
-from penstock.hosting import AsyncioReactor, EngineServer, EngineSocket, SharedEngine
+from penstock.hosting import AsyncioReactor, EngineServer, EngineSocket, EngineState, SharedEngine
 from penstock_falcon._asgi.asgi_app import application_of
 from penstock_falcon._asgi.shared_service import SharedService
 from penstock_falcon.service import Settings
@@ -50,6 +50,7 @@ class SharedServer:
             pipelines={endpoint.name: admission_pipeline(registry, endpoint) for endpoint in app.endpoints},
             routes={route.name: route for route in registry.routes(app)},
             on_answered=registry.observer_of(RequestAnswered),
+            state=EngineState(is_draining=engine.draining),
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import write_app
+from tests.serving import wait_until, write_app
 
 pytestmark = pytest.mark.e2e
 
@@ -64,4 +64,13 @@ def test_tests_call_the_real_workers(tmp_path: Path) -> None:
     )
     assert "3 passed" in done.stdout, done.stdout + done.stderr
     pid = next(word for line in done.stdout.splitlines() if "worker" in line for word in line.split() if word.isdigit())
-    assert not Path(f"/proc/{pid}").exists()
+    wait_until(lambda: not is_running(pid), "the worker's end")
+
+
+def is_running(pid: str) -> bool:
+    """Return whether a process runs; one that has ended may still have to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
