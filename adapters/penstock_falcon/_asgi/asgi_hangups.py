@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.errors import PenstockError
 from penstock.hosting import Call, Encoded
-from penstock_falcon._asgi.asgi_requests import Receive
+from penstock_falcon._asgi.asgi_scope import Receive
 from penstock_falcon._asgi.server_connection import ServerConnection
 from penstock_falcon._asgi.server_loop import LoopHandle, running_loop
 from penstock_falcon.hangups import GIVEN_UP, GONE

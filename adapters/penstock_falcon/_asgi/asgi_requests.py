@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import falcon.asgi
 
 from penstock.hosting import Body
+from penstock_falcon._asgi.asgi_scope import Event, Receive
 from penstock_falcon._asgi.server_loop import running_loop
 from penstock_falcon.request_checks import BodyCollector, dropped_on_error
 
 T = TypeVar("T")
-Event = dict[str, Any]
-Receive = Callable[[], Awaitable[Event]]
 
 NOTHING_YET: Event = {"type": "http.request", "body": b"", "more_body": True}
 

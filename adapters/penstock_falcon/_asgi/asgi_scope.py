@@ -1,11 +1,15 @@
-"""Scopes as servers and mounting frameworks make them, in the one form that Falcon reads."""
+"""The types of the ASGI specification; and scopes, which servers make differently, in the form that Falcon reads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 Scope = dict[str, Any]
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
 
 # RFC 9112, section 3.2.2: every server must accept the absolute form, which clients use with proxies.
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)

@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 
 import trio
 
-from penstock_falcon._asgi.asgi_requests import Event, Receive
+from penstock_falcon._asgi.asgi_scope import Receive, Send
 from penstock_falcon._asgi.server_task import TrioStreamCutShort, task_on_trio
 
 T = TypeVar("T")
 checkpoint = trio.lowlevel.checkpoint
 
-Send = Callable[[Event], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
