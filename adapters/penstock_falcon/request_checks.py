@@ -94,7 +94,7 @@ class RequestChecks:
         budget:
             The budget that must cover it; None if it is known to be small.
         """
-        if not isinstance(budget, BodyBudget):  # small, or passed on to an engine in another process
+        if budget is None:  # it is known to be small
             return BodyCollector(self.max_body, budget)
         may_be_large = announced is None or announced > LARGE_BODY_BYTES
         # A body of unknown length may become a large one, and a file in memory cannot become one on a disk without a

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from penstock.body_files import BodyFile
 from penstock.engine.reactors.reactor import Reactor
 from penstock.engine.sharing.engine_socket import is_ours
 from penstock.engine.sharing.host_messages import (
@@ -104,6 +105,10 @@ class EngineConnection:
             connection.close()
             log_event(logging.CRITICAL, "engine-refused", f"{self._path} belongs to a process of another user")
             return
+        files, theirs = socket.socketpair()
+        files.setblocking(False)
+        with theirs:
+            socket.send_fds(connection, [b"f"], [theirs.fileno()])
         self._link = MessageLink(
             self._reactor,
             connection,
@@ -111,8 +116,18 @@ class EngineConnection:
             decode_for_host,
             on_messages=self._on_messages,
             on_end=self._on_end,
+            files=files,
         )
         self._link.send(HostHello(os.getpid(), self._digest))
+
+    def send_file(self, file: BodyFile) -> bool:
+        """Send a large body, for the next message to announce; return False if that is not possible now."""
+        return self._link is not None and self._link.send_file(file)
+
+    def receive_file(self, size_bytes: int) -> BodyFile:
+        """Return the large body that a message has announced: see ``MessageLink.receive_file``."""
+        assert self._link is not None, "the message has come by it"
+        return self._link.receive_file(size_bytes)
 
     def send(self, message: ToEngine) -> None:
         """Send a message; without an engine, it is lost."""

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from penstock.app import Endpoint
+from penstock.body_files import Body
+from penstock.engine.outcomes import file_of
 from penstock.engine.sharing.host_messages import (
     AskRoute,
     CancelJob,
@@ -32,6 +34,7 @@ from penstock.engine.sharing.host_messages import (
     fault_of,
 )
 from penstock.engine.sharing.hosted_requests import HostedRequest, job_submission, submission_of
+from penstock.engine.sharing.link_files import body_of, with_file_sent
 from penstock.engine.sharing.message_link import MessageLink
 from penstock.engine.sharing.remote_admission import RemoteAdmission, answer_to
 from penstock.engine.sharing.route_answers import answer_of_route
@@ -161,24 +164,25 @@ class HostLink:
 
     def _on_submission(self, message: SubmitJob) -> None:
         job = message.job
+        body = body_of(self._link, message)
         if job is not None:
             hosted = self._hosted(message.call, job)
-            self._admission.ask(hosted, partial(self._submit, hosted, message.body, message.fault))
+            self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn
             opened.close_upload()
-            self._submit(opened, message.body, message.fault)
+            self._submit(opened, body, message.fault)
 
     def _hosted(self, number: int, job: Any) -> HostedRequest:
         endpoint = self._engine.endpoint(job.endpoint)
         hosted = self._requests[number] = HostedRequest(number, job_submission(endpoint, job), job.began)
         return hosted
 
-    def _submit(self, hosted: HostedRequest, body: bytes, fault: Fault | None) -> None:
+    def _submit(self, hosted: HostedRequest, body: Body | PenstockError, fault: Fault | None) -> None:
         submission = hosted.submission
-        if fault is not None:
-            self._refuse(hosted, error_of(fault))
+        if fault is not None or isinstance(body, PenstockError):
+            self._refuse(hosted, body if isinstance(body, PenstockError) else error_of(fault))  # type: ignore[arg-type] # one of the two
             return
         endpoint = submission.endpoint
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
@@ -213,6 +217,9 @@ class HostLink:
         call.on_progress = None
         hosted.call = None
         del self._requests[hosted.number]
+        file = file_of(outcome)
+        if file is not None:
+            outcome = with_file_sent(self._link, outcome, file)
         self._send(
             JobOutcome(
                 hosted.number,
@@ -221,6 +228,7 @@ class HostLink:
                 call.execution_seconds,
                 call.attempts,
                 hosted.take_headers(),
+                0 if file is None or outcome.body else len(file),
             )
         )
 

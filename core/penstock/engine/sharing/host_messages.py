@@ -98,6 +98,9 @@ class SubmitJob(msgspec.Struct, array_like=True, tag=4, gc=False):
     job: JobFacts | None
     """None after ``OpenUpload``."""
     body: bytes
+    """Empty if it is in a file."""
+    file_bytes: int = 0
+    """The size of a body that is in a file, whose descriptor has been sent before; otherwise 0."""
     fault: Fault | None = None
     """The fault of the request, which becomes no job then. The policies are asked first, and may refuse it."""
 
@@ -178,6 +181,8 @@ class JobOutcome(msgspec.Struct, array_like=True, tag=22, gc=False):
     attempts: int
     headers: HeaderPairs = []
     """The headers that the policies add to the response, unless ``StreamHead`` had them."""
+    file_bytes: int = 0
+    """As in ``SubmitJob``, for the body of the outcome."""
 
 
 class StreamHead(msgspec.Struct, array_like=True, tag=23, gc=False):

@@ -87,6 +87,13 @@ class HostedRequest:
             self.upload_ends.pop()()
 
 
+class HostedSubmission(Submission):
+    """A submission whose host takes a large result in a file."""
+
+    __slots__ = ()
+    takes_files = True
+
+
 def submission_of(target: Endpoint | Route, facts: RequestFacts) -> Submission:
     """Return the submission of a request, for policies that look at nothing but the request."""
     headers = facts.headers
@@ -95,7 +102,7 @@ def submission_of(target: Endpoint | Route, facts: RequestFacts) -> Submission:
         value = headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
 
-    submission = Submission(
+    submission = HostedSubmission(
         target,
         request_id=facts.request_id,
         header=header,

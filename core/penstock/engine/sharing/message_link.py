@@ -1,4 +1,8 @@
-"""One end of the connection between a shared engine and a host: messages in and out, a frame for each turn."""
+"""One end of the connection between a shared engine and a host: messages in and out, a frame for each turn.
+
+A second socket, whose end the host sends first of all, carries the descriptors of large bodies, each ahead of the
+message that announces it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from penstock.body_files import BodyFile, FileMissingError, receive_descriptor, receive_file, send_file
 from penstock.engine.frame_writer import FrameWriter
 from penstock.engine.reactors.reactor import Reactor
 from penstock.engine.sharing.host_messages import ToEngine, ToHost, pack_together
@@ -30,6 +35,8 @@ class MessageLink:
         Called with the messages that have arrived together.
     on_end:
         Called once if the other end has closed the connection, or what it sends cannot be read. Not after ``close``.
+    files:
+        This end of the socket for descriptors; None if the other end is to send it.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class MessageLink:
         *,
         on_messages: Callable[[list[Any]], None],
         on_end: Callable[[], None],
+        files: socket.socket | None = None,
     ) -> None:
         connection.setblocking(False)
         self._reactor = reactor
@@ -50,6 +58,7 @@ class MessageLink:
         self._writer = FrameWriter(reactor, connection)
         self._on_messages = on_messages
         self._on_end = on_end
+        self._files = files
         self._unsent: list[ToEngine | ToHost] = []
         self.is_closed = False
         reactor.watch_readable(connection.fileno(), self._on_readable)
@@ -68,8 +77,38 @@ class MessageLink:
             if not self._writer.is_blocked:
                 self._writer.flush()
 
+    def send_file(self, file: BodyFile) -> bool:
+        """Send a file, to be announced by the next message that is sent; return False if that is not possible now."""
+        return self._files is not None and send_file(self._files, file)
+
+    def receive_file(self, size_bytes: int) -> BodyFile:
+        """Return the file that a message has announced with this size.
+
+        Raises
+        ------
+        FileMissingError
+            If it has not come.
+        OSError
+            If this process had no descriptor left for it.
+        """
+        if self._files is None:
+            raise FileMissingError("there is no socket for files")
+        return receive_file(self._files, size_bytes)
+
+    def _receive_socket(self) -> bytes | None:
+        """Take the other end's socket for descriptors, which comes with the very first byte."""
+        _, descriptor, _ = receive_descriptor(self._socket, 1)
+        if descriptor is None:
+            return b""
+        self._files = socket.socket(fileno=descriptor)
+        self._files.setblocking(False)
+        return None
+
     def _on_readable(self) -> None:
-        data = self._buffer.receive(self._socket)
+        try:
+            data = self._buffer.receive(self._socket) if self._files is not None else self._receive_socket()
+        except OSError:
+            data = b""
         if data is None:
             return
         try:
@@ -93,3 +132,5 @@ class MessageLink:
         self._reactor.watch_readable(self._socket.fileno(), None)
         self._writer.close()
         self._socket.close()
+        if self._files is not None:
+            self._files.close()

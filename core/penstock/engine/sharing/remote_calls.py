@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from penstock.app import Endpoint
+from penstock.body_files import BodyFile
 from penstock.engine.calls import AT_ONCE, reaching
 from penstock.engine.reactors.reactor import Callback, Reactor
 from penstock.engine.sharing.host_messages import SubmitJob
@@ -42,6 +43,8 @@ class RemoteCall:
         The request as its policies have left it.
     message:
         The message that was sent for it; kept until there is an outcome, because the engine may have to be asked again.
+    file:
+        Its body, if that is in a file; kept as long.
 
     Attributes
     ----------
@@ -56,6 +59,7 @@ class RemoteCall:
         "attempts",
         "endpoint",
         "execution_seconds",
+        "file",
         "head",
         "message",
         "number",
@@ -67,13 +71,16 @@ class RemoteCall:
         "timeouts",
     )
 
-    def __init__(self, host: RemoteCallHost, number: int, submission: Submission, message: SubmitJob) -> None:
+    def __init__(
+        self, host: RemoteCallHost, number: int, submission: Submission, message: SubmitJob, file: BodyFile | None
+    ) -> None:
         self._host = host
         self._chunks: list[bytes] = []
         self._untaken_bytes = 0
         self.number = number
         self.submission = submission
         self.message: SubmitJob | None = message
+        self.file = file
         self.endpoint: Endpoint = submission.endpoint  # type: ignore[assignment] # a route never becomes a job
         self.timeouts: Timeouts = submission.timeouts
         self.head: Encoded | None = None
@@ -140,6 +147,9 @@ class RemoteCall:
         """Set the outcome, release the body, and notify the caller."""
         self.outcome = outcome
         self.message = None
+        if self.file is not None:
+            self.file.release()
+            self.file = None
         self.notify()
 
     def notify(self) -> None:

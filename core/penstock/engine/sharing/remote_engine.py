@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock.app import App, Endpoint
 from penstock.app.manifest import Manifest
+from penstock.body_files import Body, BodyFile
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.reactor import Reactor
 from penstock.engine.sharing.engine_connection import EngineConnection
@@ -203,7 +204,7 @@ class RemoteEngine:
     def submit(
         self,
         submission: Submission,
-        body: bytes,
+        body: Body,
         *,
         headers: dict[str, str] | None = None,
         fault: PenstockError | None = None,
@@ -229,8 +230,10 @@ class RemoteEngine:
             job = _job_facts(submission, headers, self.reactor.time())
         else:
             number, job = upload.number, upload.job
-        message = SubmitJob(number, job, body, None if fault is None else fault_of(fault))
-        return self._jobs.submit(submission, message, is_open=upload is not None and upload.is_open)
+        file, size_bytes = (body, len(body)) if isinstance(body, BodyFile) else (None, 0)
+        described = None if fault is None else fault_of(fault)
+        message = SubmitJob(number, job, b"" if isinstance(body, BodyFile) else body, size_bytes, described)
+        return self._jobs.submit(submission, message, file, is_open=upload is not None and upload.is_open)
 
     def submit_fault(self, submission: Submission, fault: PenstockError) -> RemoteCall:
         """Have a request refused for what is wrong with it, unless the engine's policies refuse it first.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from penstock.body_files import BodyFile, FileMissingError
 from penstock.engine.reactors.reactor import Reactor, TimerHandle
 from penstock.engine.sharing.engine_connection import EngineConnection
 from penstock.engine.sharing.host_messages import (
@@ -22,7 +25,7 @@ from penstock.engine.sharing.host_messages import (
 )
 from penstock.engine.sharing.remote_calls import RemoteCall
 from penstock.engine.sharing.remote_uploads import RemoteUpload
-from penstock.errors import Cancelled, NotReady, PenstockError, WorkerLost
+from penstock.errors import Cancelled, NotReady, PenstockError, Unavailable, WorkerLost
 from penstock.hooks.submission import Submission
 from penstock.response import Encoded
 from penstock.wire import WINDOW_BYTES
@@ -52,6 +55,7 @@ class RemoteJobs:
 
     def __init__(self, reactor: Reactor, connection: EngineConnection, on_settled: Callable[[], None]) -> None:
         self.reactor = reactor
+        self._connection = connection
         self.send = connection.send
         self.calls: dict[int, RemoteCall] = {}
         self._uploads: dict[Submission, RemoteUpload] = {}
@@ -82,11 +86,18 @@ class RemoteJobs:
         """Return the upload of a request, and forget it."""
         return self._uploads.pop(submission, None) if self._uploads else None
 
-    def submit(self, submission: Submission, message: SubmitJob, *, is_open: bool) -> RemoteCall:
+    def submit(self, submission: Submission, message: SubmitJob, file: BodyFile | None, *, is_open: bool) -> RemoteCall:
         """Submit a job; ``is_open`` says that its upload was opened, so that the engine has its facts."""
-        call = self.calls[message.call] = RemoteCall(self, message.call, submission, message)
-        self.send(SubmitJob(message.call, None, message.body, message.fault) if is_open else message)
+        call = self.calls[message.call] = RemoteCall(self, message.call, submission, message, file)
+        if is_open:
+            message = SubmitJob(message.call, None, message.body, message.file_bytes, message.fault)
+        self._send_job(message, file)
         return call
+
+    def _send_job(self, message: SubmitJob, file: BodyFile | None) -> None:
+        if file is not None and not self._connection.send_file(file):  # the engine has not taken the others yet
+            message = SubmitJob(message.call, message.job, file.read_all(), 0, message.fault)
+        self.send(message)
 
     def cancel(self, call: RemoteCall, reason: str) -> None:
         """Cancel the job of a call that has no outcome."""
@@ -132,7 +143,7 @@ class RemoteJobs:
             self._patience = None
         for call in self.calls.values():
             assert call.message is not None, "it has no outcome"
-            self.send(call.message)
+            self._send_job(call.message, call.file)
 
     def _lose_patience(self) -> None:
         self._patience = None
@@ -148,6 +159,8 @@ class RemoteJobs:
     def _on_outcome(self, message: JobOutcome) -> None:
         outcome = message.outcome
         result = outcome if type(outcome) is Encoded else error_of(outcome)  # type: ignore[arg-type] # it is a Fault
+        if message.file_bytes:
+            result = self._with_file(result, message.file_bytes)
         call = self.calls.get(message.call)
         if call is None:
             self._on_upload_refused(message, result)
@@ -157,6 +170,15 @@ class RemoteJobs:
         call.execution_seconds = message.execution_seconds
         call.attempts = message.attempts
         self._settle(call, result)
+
+    def _with_file(self, result: Any, size_bytes: int) -> Encoded | PenstockError:
+        """Return a result with its body, which is in a file."""
+        try:
+            file: Any = self._connection.receive_file(size_bytes)
+        except (FileMissingError, OSError) as error:
+            return Unavailable(f"the result cannot be received: {error}")
+        complete: Encoded = msgspec.structs.replace(result, body=file)
+        return complete
 
     def _on_upload_refused(self, message: JobOutcome, refusal: Encoded | PenstockError) -> None:
         upload = self._upload_numbered(message.call)
