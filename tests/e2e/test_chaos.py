@@ -22,9 +22,14 @@ RATE = 200.0
 PAUSE = (0.5, 3.0)  # seconds between two kills
 
 
-def parts_of(served: Served) -> dict[str, list[int]]:
-    """Return the processes by their part, as the names in the process table tell."""
-    parts: dict[str, list[int]] = {"worker": [], "zygote": [], "http": [int(served.events("listening")[-1]["pid"])]}
+def parts_of(served: Served, http_workers: int) -> dict[str, list[int]]:
+    """Return the processes by their part, as the status page and the names in the process table tell."""
+    parts: dict[str, list[int]] = {"worker": [], "zygote": [], "http": [], "engine": []}
+    if http_workers == 1:
+        parts["http"] = [int(served.events("listening")[-1]["pid"])]
+    elif (answer := served.get("/-/status")).status == 200:
+        parts["http"] = [int(pid) for pid in answer.json()["hosts"]]
+        parts["engine"] = [int(answer.json()["engine_pid"])]
     for pid in served.survivors():
         try:
             name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
@@ -42,21 +47,30 @@ def cut_by(kills: list[float], load: Load) -> list[object]:
     return [loss for loss in load.account.lost if not any(0 <= loss.at - at < 1.0 for at in kills)]
 
 
+def odds_of(http_workers: int) -> dict[str, int]:
+    return {"worker": 6, "zygote": 2, "http": 1} | ({} if http_workers == 1 else {"engine": 2})
+
+
 @pytest.mark.timeout(300)
-def test_only_the_connections_of_a_killed_http_process_are_lost() -> None:
-    """For a minute: a worker and the zygote cost nothing, and an HTTP process what it had at the instant of its end."""
+@pytest.mark.parametrize("http_workers", [1, 2])
+def test_only_the_connections_of_a_killed_http_process_are_lost(http_workers: int) -> None:
+    """For a minute: an HTTP process costs what it had at the instant of its end, and no other process costs a request.
+
+    Requests that come while there is no engine are refused.
+    """
     dice = random.Random(os.environ.get("SEED", "1"))
     kills: list[float] = []
-    count = {"worker": 0, "zygote": 0, "http": 0}
+    odds = odds_of(http_workers)
+    count = dict.fromkeys(odds, 0)
     with (
-        Served(APP, "--log-format", "json") as served,
+        Served(APP, "--log-format", "json", "--http-workers", str(http_workers)) as served,
         under_load(served.port, rate=RATE, paths=MIX) as load,
     ):
         ends = time.monotonic() + SECONDS
         while time.monotonic() < ends:
             time.sleep(dice.uniform(*PAUSE))
-            (part,) = dice.choices(["worker", "zygote", "http"], [6, 2, 1])
-            pids = parts_of(served)[part]
+            (part,) = dice.choices(list(odds), list(odds.values()))
+            pids = parts_of(served, http_workers)[part]
             if not pids:
                 continue
             pid = dice.choice(pids)
@@ -64,8 +78,8 @@ def test_only_the_connections_of_a_killed_http_process_are_lost() -> None:
                 kills.append(time.monotonic())
             os.kill(pid, signal.SIGKILL)
             count[part] += 1
-            if part == "http":
-                wait_until(lambda: served.get("/readyz").status == 200, "the next HTTP process", timeout=60.0)
+            if part in {"http", "engine"}:
+                wait_until(lambda: served.get("/readyz").status == 200, "the next process", timeout=60.0)
         load.wait_for(20)
         account = load.stop()
         print(count, account)
