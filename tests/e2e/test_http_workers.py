@@ -283,7 +283,7 @@ def test_the_master_dies(served: Served) -> None:
 
 
 def test_an_app_that_cannot_be_loaded(tmp_path: Path) -> None:
-    """The server ends with the same code as one with a single HTTP process, and says why once."""
+    """The server ends with the same code as one with a single HTTP process, and says why."""
     target = write_app(tmp_path, "raise RuntimeError('no weights')")
     with Served(target, "--http-workers", "2", "--log-format", "json", ready_timeout=None) as served:
         assert served.wait() == 2

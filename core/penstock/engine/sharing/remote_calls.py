@@ -114,6 +114,13 @@ class RemoteCall:
         return bool(self._chunks)
 
     @property
+    def began(self) -> float:
+        """The instant of the request's first byte, as the engine knows it; while there is no outcome."""
+        assert self.message is not None, "it is kept until there is an outcome"
+        assert self.message.job is not None, "it is kept to be sent again"
+        return self.message.job.began
+
+    @property
     def has_begun_stream(self) -> bool:
         """True once there was a chunk: the job cannot run again without its caller noticing."""
         return self.head is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -134,7 +135,22 @@ class RemoteJobs:
                 self._settle(call, WorkerLost("the engine's process ended while the job may have been running"))
             elif call.has_begun_stream:
                 self._settle(call, WorkerLost("the engine's process ended within the stream", retryable=True))
+            else:
+                self._watch(call)
         self._patience = self.reactor.call_at(self.reactor.time() + PATIENCE_SECONDS, self._lose_patience)
+
+    def _watch(self, call: RemoteCall) -> None:
+        """Answer a call when its own time is up, if it still waits for the next engine then."""
+        limits, now = call.timeouts, self.reactor.time()
+        due = now + PATIENCE_SECONDS if limits.queue is None else now + limits.queue
+        if limits.total is not None:
+            due = min(due, call.began + limits.total)
+        if due < now + PATIENCE_SECONDS:
+            self.reactor.call_at(due, partial(self._expire, call))
+
+    def _expire(self, call: RemoteCall) -> None:
+        if call.number in self.calls and not self._connection.is_connected:
+            self._settle(call, NotReady(NO_ENGINE))
 
     def submit_again(self) -> None:
         """Submit the jobs that have waited for this engine."""

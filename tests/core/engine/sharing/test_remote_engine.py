@@ -22,6 +22,7 @@ from penstock.errors import Cancelled, Draining, NotReady, PenstockError, QueueF
 from penstock.hooks import JobAnswered, Submission, blocking, hookimpl
 from penstock.hooks.pipeline import admission_pipeline
 from penstock.hooks.registry import Registry
+from penstock.policies import Timeouts
 from penstock.response import Encoded
 from penstock.wire import WINDOW_BYTES
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, keep, make_app
@@ -139,6 +140,22 @@ def test_patience_with_the_next_engine_ends(monkeypatch: pytest.MonkeyPatch) -> 
             await until(lambda: pair.engine.calls)
             pair.end_engine()
             assert isinstance(await outcome_of(call), NotReady)
+
+    run(scenario)
+
+
+def test_a_deadline_holds_while_there_is_no_engine() -> None:
+    """A job whose own time is up before the next engine is there is answered then."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            submission = pair.submission()
+            submission.timeouts = Timeouts(total=0.1)
+            brief, patient = pair.host.submit(submission, b"{}"), pair.submit()
+            await until(lambda: len(pair.engine.calls) == 2)
+            pair.end_engine()
+            assert isinstance(await outcome_of(brief), NotReady)
+            assert patient.outcome is None
 
     run(scenario)
 
