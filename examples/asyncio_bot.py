@@ -51,9 +51,11 @@ async def main(port: int) -> None:
     """Serve until the program is interrupted."""
     async with open_engine(app) as engine:
         server = await asyncio.start_server(partial(chat, engine), "127.0.0.1", port)
-        async with server:
-            print("listening", flush=True)
-            await server.serve_forever()
+        print("listening", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()  # not `async with server`, which waits until all clients have left
 
 
 if __name__ == "__main__":
