@@ -43,6 +43,7 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     _is_last = False  # the present response has announced that it is the connection's last
     _promises_more = False  # it has begun, and has announced nothing of the kind
     impatience: Callable[[], PenstockError] | None = None
+    is_aborted = False
     stream: Any = None
 
     # ---- what is on its way
@@ -161,6 +162,7 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
 
     def abort(self) -> None:
         """Close immediately and discard unsent data."""
+        self.is_aborted = True
         if self.transport is not None:
             self.transport.abort()
 

@@ -118,7 +118,8 @@ class PeerWatch:
             self._bound_unread()
 
     def _bound_unread(self) -> None:
-        held = {peer: peer.held_bytes for peer in self._connections if peer.has_unsent}
+        # One that was aborted in this turn of the loop is here until the next one.
+        held = {peer: peer.held_bytes for peer in self._connections if peer.has_unsent and not peer.is_aborted}
         self._unread_bytes = sum(held.values())
         if self._unread_bytes <= self._settings.max_unread:
             return
