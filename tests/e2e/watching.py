@@ -125,7 +125,9 @@ class Streamed:
         return [json.loads(line) for line in self.lines]
 
 
-def read_stream(served: Served, path: str, value: Any, **headers: str) -> Streamed:
+def read_stream(
+    served: Served, path: str, value: Any, *, on_first_line: Callable[[], object] | None = None, **headers: str
+) -> Streamed:
     """Post a JSON body and read the response piece by piece, to its end or to where it is cut off."""
     started = time.monotonic()
     connection = http.client.HTTPConnection(served.host, served.port, timeout=30)
@@ -140,6 +142,8 @@ def read_stream(served: Served, path: str, value: Any, **headers: str) -> Stream
         try:
             while piece := response.read1(_READ_BYTES):
                 *complete, rest = (rest + piece).split(b"\n")
+                if complete and not lines and on_first_line is not None:
+                    on_first_line()
                 lines += [line.decode() for line in complete]
                 arrivals += [time.monotonic() - started] * len(complete)
         except (http.client.IncompleteRead, ConnectionResetError):
