@@ -80,8 +80,6 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
     ----------
     engine_path:
         The path of the socket of the engine, if it has a process of its own; "" if it runs in the gunicorn worker.
-    engine_proven:
-        One byte, which is not zero once that engine's pools are ready; None if it runs in the gunicorn worker.
     interrupted:
         One byte, which is not zero once the master has been stopped by SIGINT.
     assignment:
@@ -111,7 +109,6 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self.load_as = load_app
         self.on_engine_started = on_engine_started
         self.engine_path = ""
-        self.engine_proven: mmap.mmap | None = None
         self._http_workers = http_workers
         self._pid_file = pid_file
         self.drain_timeout = drain_timeout

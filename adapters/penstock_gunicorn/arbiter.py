@@ -121,7 +121,6 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         waits = generation.state == STARTING or bool(generation.members) or self.master_pid != 0
         self.app.assignment = Assignment(generation.number, waits)
         self.app.engine_path = self._engines.path_of(generation)
-        self.app.engine_proven = self._engines.proven_of(generation)
         self._generations.started(generation, self.spawn_worker())
 
     def _hear(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-
 from gunicorn.errors import HaltServer
 
 from penstock_gunicorn.engine_keeper import STOP_MARGIN_SECONDS, EngineKeeper
@@ -41,10 +39,6 @@ class EngineGroup:
     def path_of(self, generation: Generation) -> str:
         """Return the path of the generation's engine, or "" if the engine is in its gunicorn worker."""
         return self._keepers[generation].socket.path if generation in self._keepers else ""
-
-    def proven_of(self, generation: Generation) -> mmap.mmap | None:
-        """Return the byte that says whether its engine is ready; None if the engine is in its gunicorn worker."""
-        return self._keepers[generation].proven if generation in self._keepers else None
 
     def keep(self) -> None:
         """Start the engines that are not running, if their pauses are over."""

@@ -50,7 +50,7 @@ class EngineKeeper:
         self._owner = owner
         self._clock = clock
         self._pid = 0
-        self._proven = mmap.mmap(-1, 1)
+        self._proven = mmap.mmap(-1, 1)  # the engine sets it once every pool has been ready
         self._failures = 0
         self._started_at = 0.0
         self._start_at = 0.0
@@ -80,11 +80,6 @@ class EngineKeeper:
             run_engine(self._owner, self.socket, self._proven)
         finally:  # never back into the master's loop
             os._exit(1)
-
-    @property
-    def proven(self) -> mmap.mmap:
-        """One byte, shared with the processes forked from now on: not zero once every pool has been ready."""
-        return self._proven
 
     @property
     def pid(self) -> int:

@@ -290,8 +290,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     async def _get_ready(self) -> None:
         """Report to the master that the pools are ready, and listen if that has waited for them."""
-        proven = self.app.engine_proven
-        while not (self.asgi.penstock.is_complete and (proven is None or proven[0])):  # noqa: ASYNC110 - no event
+        while not self.asgi.penstock.is_complete:  # noqa: ASYNC110 - no event
             await asyncio.sleep(POLL_INTERVAL)
         if not self.servers:
             await self._listen()
