@@ -4,13 +4,15 @@ Everything else about a connection is gunicorn's: its parser with all its limits
 for any request that is unusual in whatever respect. Which way a request goes is decided when its head is complete. One
 whose body is not complete by then, or that is answered with a stream, is handed over to the usual way.
 
-gunicorn's task of the connection waits for its next request meanwhile, and does not notice.
+gunicorn's task of the connection waits for its next request meanwhile, and does not notice. It has to have begun to
+wait, so what arrives on a new connection before the task's first turn is parsed after that turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from time import monotonic
 from typing import Any, Final
 
 from gunicorn.asgi.protocol import _CACHED_SERVER_HEADER, _NO_COPY_BODY_SIZE, _get_cached_date_header
@@ -62,6 +64,7 @@ class DirectProtocol(TrackedProtocol):
         self._descriptor = -1
         self._was_active = False
         self._idle_since = 0.0
+        self._early = b""
         self.peer = ""
         self.exchange: Any = None
         self.call: Any = None
@@ -138,6 +141,29 @@ class DirectProtocol(TrackedProtocol):
             super()._on_message_complete()
 
     def _feed_callback_parser(self, data: bytes) -> bool:
+        if not self.req_count:
+            self._put_off(data)
+            return True
+        return self._feed_now(data)
+
+    def _put_off(self, data: bytes) -> None:
+        """Keep what arrives before the first turn of gunicorn's task: its request would take the way through ASGI."""
+        if not self._early:
+            self._head_began = monotonic()
+            self.worker.loop.call_soon(self._feed_early)
+        self._early += data
+
+    def _feed_early(self) -> None:
+        early, self._early = self._early, b""
+        if early and not self._closed and self._callback_parser is not None:
+            self._feed_now(early)
+
+    def eof_received(self) -> bool:
+        """Close the connection, except in the middle of an upload."""
+        self._feed_early()
+        return super().eof_received()
+
+    def _feed_now(self, data: bytes) -> bool:
         is_open = super()._feed_callback_parser(data)
         # Not from within the parser's callbacks: the parser must be left before it is used for the next request.
         if self._stage is ARRIVING and is_open:

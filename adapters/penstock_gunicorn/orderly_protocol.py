@@ -58,7 +58,7 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
     @property
     def is_arriving(self) -> bool:
         """True while part of a request is here, and the application does not have the whole of it yet."""
-        if self.is_idle:
+        if self.is_idle or not self.req_count:  # or gunicorn's task has not had its first turn
             return self._head_began is not None or unread_bytes(self._socket) > 0
         return self._awaiting_request or self._is_amid_body
 

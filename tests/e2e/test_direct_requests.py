@@ -87,6 +87,32 @@ def check(found: list[tuple[int, bytes]], names: list[str]) -> None:
         assert content is None or body == content, name
 
 
+def test_each_first_request_of_a_connection_is_served_directly() -> None:
+    """Its bytes may be here before the connection has had a turn; only the unusual request takes the other way."""
+    script = """
+from penstock_falcon._asgi.asgi_app import AsgiApplication
+usual = AsgiApplication.__call__
+def call(self, scope, *arguments):
+    print("by asgi:", scope.get("method"), scope.get("path"), flush=True)
+    return usual(self, scope, *arguments)
+AsgiApplication.__call__ = call
+import penstock_cli.__main__
+"""
+    served = Served(TARGET, "--log-format", "json")
+    served.command[1:3] = ["-c", script]
+    with served:
+        for _ in range(10):
+            with served.connect() as client:
+                client.sendall(MIXED["usual"][0])
+                check(responses(client, 1), ["usual"])
+        with served.connect() as client:
+            client.sendall(MIXED["by asgi"][0])
+            check(responses(client, 1), ["by asgi"])
+        served.wait_for_line("by asgi: POST")
+        seen = [event["message"] for event in served.events("output") if "by asgi: POST" in event["message"]]
+    assert seen == ["by asgi: POST /square"]
+
+
 def test_requests_of_both_ways_share_a_connection(served: Served) -> None:
     """One after the other, in an order in which each follows each."""
     names = [name for first in MIXED for second in MIXED for name in (first, second)]
@@ -165,10 +191,7 @@ def test_a_client_that_pipelines_and_does_not_read_is_held(served: Served) -> No
 
 def test_an_idle_connection_is_closed_after_the_keep_alive_time() -> None:
     """As gunicorn does after a request of its own: the client sees the end, and nothing is left."""
-    script = (
-        "from penstock_gunicorn import application; application.KEEPALIVE = 1; "
-        "from penstock_cli.__main__ import main; main()"
-    )
+    script = "from penstock_gunicorn import application; application.KEEPALIVE = 1; import penstock_cli.__main__"
     served = Served(TARGET, "--log-format", "json")
     served.command[1:3] = ["-c", script]
     with served, closing(served.connect(timeout=10.0)) as client:

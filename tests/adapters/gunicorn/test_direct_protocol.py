@@ -168,3 +168,50 @@ def test_requests_that_wait_are_served_in_order(sockets: tuple[socket.socket, so
         assert scene.worker.nr == 3
 
     run(test)
+
+
+def test_the_first_request_of_a_connection_is_served_directly(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """It may arrive, in pieces too, before gunicorn's task has had its first turn, and nobody closes it as idle."""
+
+    async def test() -> None:
+        scene = Scene(sockets[0])
+        asyncio.get_running_loop().call_soon(scene.protocol.close_if_idle)  # its turn comes after the task's first one
+        scene.protocol.data_received(REQUEST[:30])
+        scene.protocol.data_received(REQUEST[30:])
+        assert scene.protocol.is_arriving
+        assert not scene.endpoint.connections
+        await asyncio.sleep(0)
+        assert scene.endpoint.connections == [scene.protocol]
+        scene.protocol.respond("200 OK\r\n", b"1", is_last=False)
+        assert sockets[1].recv(10_000).startswith(b"HTTP/1.1 200 OK")
+        assert scene.application_calls == 0
+
+    run(test)
+
+
+def test_a_new_connection_that_has_ended_at_once_starts_nothing(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """What arrived before it was lost is not parsed any more."""
+
+    async def test() -> None:
+        scene = Scene(sockets[0])
+        scene.protocol.data_received(REQUEST)
+        scene.protocol.connection_lost(None)
+        await asyncio.sleep(0.01)
+        assert not scene.endpoint.connections
+        assert scene.application_calls == 0
+
+    run(test)
+
+
+def test_an_upload_that_ends_within_the_first_turn_is_answered(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """The client has finished sending in the middle of a body: the application gets to say that it is incomplete."""
+
+    async def test() -> None:
+        scene = Scene(sockets[0])
+        scene.protocol.data_received(REQUEST[:-1])
+        assert scene.protocol.eof_received(), "the connection is closed before it could be answered"
+        await asyncio.sleep(0.01)
+        assert scene.application_calls == 1
+        assert not scene.endpoint.connections
+
+    run(test)
