@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.hosting import LONGEST_SOCKET_PATH_BYTES
 from penstock_gunicorn.start_errors import cannot_listen
-from penstock_gunicorn.unix_sockets import MOST_PATH_BYTES, bind_file
+from penstock_gunicorn.unix_sockets import bind_file
 
 BACKLOG = 2048
 DEFAULT_SOCKET_MODE = 0o660
@@ -114,8 +115,8 @@ class UnixAddress(ListenAddress):
     def bind(self, settings: ListenSettings) -> socket.socket:
         """Return a listening socket, or raise an ``OSError``."""
         size = len(os.fsencode(self.path))
-        if size > MOST_PATH_BYTES:
-            raise OSError(f"the path has {size} bytes, and Linux allows {MOST_PATH_BYTES}")
+        if size > LONGEST_SOCKET_PATH_BYTES:
+            raise OSError(f"the path has {size} bytes, and Linux allows {LONGEST_SOCKET_PATH_BYTES}")
         sock = socket.socket(socket.AF_UNIX)
         try:
             if self.is_abstract:

@@ -15,13 +15,15 @@ from penstock.errors import EngineError
 from penstock.hooks import log_event
 from penstock_gunicorn.engine_group import EngineGroup
 from penstock_gunicorn.generations import FAILED, SERVING, STARTING, Generation, Generations
+from penstock_gunicorn.process_endings import EXIT_NOT_LOADED, EXIT_NOT_STARTED
 from penstock_gunicorn.reload_log import ReloadLog
 from penstock_gunicorn.report_stream import READY
 from penstock_gunicorn.worker import RETIRE, STOP_SIGNALS, Assignment
 
-FATAL = (Arbiter.WORKER_BOOT_ERROR, Arbiter.APP_LOAD_ERROR)
+FATAL = (EXIT_NOT_STARTED, EXIT_NOT_LOADED)
 """Exit codes of a gunicorn worker, or of an engine, with which another one would end too."""
-EXIT_NOT_LOADED = 2
+EXIT_CANNOT_START = 2
+"""The exit code of the whole server if it cannot start as it was asked to."""
 EXIT_AT_ONCE = 128 + signal.SIGINT
 # Seconds between two looks of the arbiter, which means to look once a second, beyond which it was itself held up.
 LONGEST_LOOK_GAP = 5.0
@@ -58,7 +60,7 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
                 self._engines.add(self._generations.serving)
             except EngineError as error:
                 log_event(logging.CRITICAL, "engine-not-started", str(error))
-                self.halt(exit_status=EXIT_NOT_LOADED)
+                self.halt(exit_status=EXIT_CANNOT_START)
                 raise  # it has ended this process
 
     @property
@@ -263,8 +265,8 @@ class PenstockArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
         """End the master with one of the exit codes that ``penstock_gunicorn`` documents."""
-        if exit_status == self.APP_LOAD_ERROR:
-            exit_status = EXIT_NOT_LOADED
+        if exit_status == EXIT_NOT_LOADED:
+            exit_status = EXIT_CANNOT_START
         try:
             super().halt(reason, exit_status)
         except SystemExit:

@@ -141,17 +141,14 @@ class DirectProtocol(TrackedProtocol):
             super()._on_message_complete()
 
     def _feed_callback_parser(self, data: bytes) -> bool:
-        if not self.req_count:
-            self._put_off(data)
-            return True
-        return self._feed_now(data)
-
-    def _put_off(self, data: bytes) -> None:
-        """Keep what arrives before the first turn of gunicorn's task: its request would take the way through ASGI."""
+        if self.req_count:
+            return self._feed_now(data)
+        # gunicorn's task has not had its first turn, so a request would take the way through ASGI.
         if not self._early:
             self._head_began = monotonic()
             self.worker.loop.call_soon(self._feed_early)
         self._early += data
+        return True
 
     def _feed_early(self) -> None:
         early, self._early = self._early, b""

@@ -14,13 +14,8 @@ from gunicorn.errors import HaltServer
 
 from penstock.hooks import log_event
 from penstock.hosting import EngineSocket
-from penstock_gunicorn.engine_process import (
-    DRAIN_SIGNAL,
-    EXIT_NOT_LOADED,
-    EXIT_NOT_STARTED,
-    EngineApplication,
-    run_engine,
-)
+from penstock_gunicorn.engine_process import DRAIN_SIGNAL, EngineApplication, run_engine
+from penstock_gunicorn.process_endings import EXIT_NOT_LOADED, EXIT_NOT_STARTED
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, DRAIN_SIGNAL)
 MOST_PAUSE_SECONDS = 30.0

@@ -14,23 +14,23 @@ from typing import Any, NoReturn, Protocol
 from gunicorn import util
 
 from penstock.hooks import ShutdownRequest, log_event
-from penstock.hosting import EngineServer, EngineSocket, EngineState, SharedEngine, flush_log
+from penstock.hosting import EngineServer, EngineSocket, EngineState, SharedEngine
 from penstock_gunicorn.bulletin import Bulletin
 from penstock_gunicorn.descriptors import raise_descriptor_limit
 from penstock_gunicorn.garbage import calm_garbage_collector
 from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.load_errors import describe_failure
+from penstock_gunicorn.process_endings import (
+    EXIT_NOT_LOADED,
+    EXIT_NOT_STARTED,
+    LADDER_LIMIT,
+    ORPHAN_DRAIN,
+    do_nothing,
+    leave,
+)
 from penstock_gunicorn.reload_log import ask_for_reload
 from penstock_gunicorn.report_stream import FAILED, ReportStream
 
-EXIT_NOT_LOADED = 4
-"""The app cannot be imported. The same number as gunicorn's for its workers."""
-EXIT_NOT_STARTED = 3
-"""The engine does not start, or one of its pools never becomes ready."""
-ORPHAN_DRAIN = 5.0
-# After the drain's deadline the engine still goes through its ladder, up to the kill.
-LADDER_LIMIT = 3.0
-LAST_LINES = 0.5
 BEAT = 1.0
 DRAIN_SIGNAL = signal.SIGUSR2
 _FOR_THE_MASTER = (
@@ -74,7 +74,7 @@ def run_engine(owner: EngineApplication, engine_socket: EngineSocket, proven: mm
     # A terminal or a service manager may signal all processes at once. Only the master acts on that: the HTTP processes
     # need the engine until they have ended. Not SIG_IGN, which the zygote would inherit.
     for number in _FOR_THE_MASTER:
-        signal.signal(number, _do_nothing)
+        signal.signal(number, do_nothing)
     for number in (DRAIN_SIGNAL, signal.SIGQUIT):
         signal.signal(number, lambda *_: os._exit(0))  # until the loop runs, there is nothing to drain
     # The kernel would go on accepting connections for this process, which answers none.
@@ -86,10 +86,11 @@ def run_engine(owner: EngineApplication, engine_socket: EngineSocket, proven: mm
         message, trace = describe_failure(error)
         log_event(logging.CRITICAL, "app-failed", message, traceback=trace)
         owner.reports.send(FAILED, message)
-        _leave(EXIT_NOT_LOADED)
+        leave(EXIT_NOT_LOADED)
     owner.configure_logging()
     code = _new_loop_runner().run(EngineHost(owner, application.penstock, engine_socket, proven).serve())
-    _leave(code)
+    sys.stdout.flush()
+    leave(code)
 
 
 def _new_loop_runner() -> asyncio.Runner:
@@ -98,15 +99,6 @@ def _new_loop_runner() -> asyncio.Runner:
     except ImportError:
         return asyncio.Runner()
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-
-
-def _do_nothing(*_: object) -> None: ...
-
-
-def _leave(code: int) -> NoReturn:
-    flush_log(LAST_LINES)
-    sys.stdout.flush()
-    os._exit(code)
 
 
 class EngineHost:

@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# sizeof(sockaddr_un.sun_path) on Linux, less the zero byte at the end.
-MOST_PATH_BYTES = 107
 # Another server holds the lock only while it binds. A longer wait is for a program that is not a server.
 LOCK_LIMIT = 1.0
 LOCK_INTERVAL = 0.01

@@ -32,10 +32,8 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final, Literal
 
-from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.lifespan import LifespanManager
 from gunicorn.workers.gasgi import ASGIWorker
 
@@ -48,6 +46,15 @@ from penstock_gunicorn.idle_watch import IdleWatch
 from penstock_gunicorn.listener_group import ListenerGroup
 from penstock_gunicorn.load_errors import describe_failure
 from penstock_gunicorn.peer_watch import PeerWatch
+from penstock_gunicorn.process_endings import (
+    EXIT_NOT_LOADED,
+    EXIT_NOT_STARTED,
+    LADDER_LIMIT,
+    LAST_LINES,
+    ORPHAN_DRAIN,
+    do_nothing,
+    leave,
+)
 from penstock_gunicorn.reload_log import ask_for_reload
 from penstock_gunicorn.report_stream import FAILED, READY
 from penstock_gunicorn.tls import tls_options
@@ -56,16 +63,10 @@ from penstock_gunicorn.tls import tls_options
 RETIRE = signal.SIGUSR2
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, RETIRE)
 
-# On this exit code the arbiter stops the whole server, as it does on Arbiter.APP_LOAD_ERROR.
-EXIT_NOT_STARTED: int = Arbiter.WORKER_BOOT_ERROR
 EXIT_DISAGREES = 1
 HEARTBEAT = 1.0
 # Importing an app may take long, and there is no heartbeat meanwhile: it comes from the event loop.
 LOAD_LIMIT = 600.0
-# An orphan has no supervisor, and a restarted server needs the machine.
-ORPHAN_DRAIN = 5.0
-# After the drain's deadline the engine still goes through its ladder, up to the kill.
-LADDER_LIMIT = 3.0
 # Time in which what has arrived before the signal is admitted.
 INTAKE_LIMIT = 0.1
 # With a successor: time in which clients that were promised another answer may ask for it.
@@ -78,8 +79,6 @@ LIFESPAN_LIMIT = 1.0
 LAST_ANSWERS = 0.05
 # A thread of the user's that never ends would block the interpreter's exit forever.
 EXIT_LIMIT = 1.0
-# Time for the last lines of the log, in case the reader of stderr is slow.
-LAST_LINES = 0.5
 POLL_INTERVAL = 0.01
 # The same, for conditions that look at every connection.
 SWEEP_INTERVAL = 0.05
@@ -153,9 +152,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGQUIT, RETIRE):
-            signal.signal(number, _leave)
+            signal.signal(number, lambda *_: leave(0))
         # Not SIG_IGN: processes that the app or the engine starts would inherit it across exec.
-        signal.signal(signal.SIGINT, _do_nothing)
+        signal.signal(signal.SIGINT, do_nothing)
         # The arbiter blocked these before the fork, so none has been lost since.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
@@ -165,9 +164,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         add(signal.SIGTERM, self._terminate, drain_timeout)
         add(RETIRE, self._end, Ending(drain_timeout, LEAVE, why="another process serves its socket"))
         add(signal.SIGQUIT, self._hurry)
-        add(signal.SIGINT, _do_nothing)
+        add(signal.SIGINT, do_nothing)
         add(signal.SIGUSR1, self.handle_usr1_signal)
-        add(signal.SIGWINCH, _do_nothing)
+        add(signal.SIGWINCH, do_nothing)
         add(signal.SIGABRT, self.handle_abort_signal)
 
     def _terminate(self, drain_timeout: float) -> None:
@@ -213,7 +212,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             message, trace = describe_failure(error)
             log_event(logging.CRITICAL, getattr(error, "event", "app-failed"), message, traceback=trace)
             self.app.reports.send(FAILED, message)
-            sys.exit(Arbiter.APP_LOAD_ERROR)
+            sys.exit(EXIT_NOT_LOADED)
         self.notify()
         self.app.configure_logging()  # again: the app's own logging configuration may have disabled ours
         self.log.setup(self.cfg)
@@ -387,13 +386,3 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    # Not sys.exit(): SystemExit would be raised inside the user's import, which may catch it.
-    flush_log(LAST_LINES)
-    os._exit(0)
-
-
-def _do_nothing(*_: object) -> None:
-    pass

@@ -12,7 +12,7 @@ from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_e
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
 from penstock.engine.sharing.engine_server import EngineServer
-from penstock.engine.sharing.engine_socket import EngineSocket
+from penstock.engine.sharing.engine_socket import LONGEST_SOCKET_PATH_BYTES, EngineSocket
 from penstock.engine.sharing.host_messages import EngineState
 from penstock.engine.sharing.remote_calls import RemoteCall
 from penstock.engine.sharing.remote_engine import RemoteEngine
@@ -35,6 +35,7 @@ __all__ = [
     "ENGINE_VARIABLE",
     "JSON",
     "LARGE_BODY_BYTES",
+    "LONGEST_SOCKET_PATH_BYTES",
     "NORMAL_RANK",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",

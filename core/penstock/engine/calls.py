@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from penstock.app import Endpoint
@@ -14,17 +14,17 @@ from penstock.scheduler import Attempt, Job, Lane
 
 
 class CallHost(Protocol):
-    """The owner of a call: what a call asks of the engine."""
+    """The owner of calls of one kind: what they ask of the engine, or of the connection to it."""
 
     @property
     def reactor(self) -> Reactor:
-        """The loop of the engine."""
+        """The loop of the caller."""
 
-    def cancel(self, call: Call, reason: str) -> None:
+    def cancel(self, call: Any, reason: str) -> None:
         """Cancel the job of a call that has no outcome."""
 
-    def taken(self, call: Call, count: int, size_bytes: int) -> None:
-        """Record that the caller has taken chunks, so that the worker may send more."""
+    def taken(self, call: Any, count: int, size_bytes: int) -> None:
+        """Record that the caller has taken chunks, so that their sender may send more."""
 
 
 class _AtOnce:
@@ -38,7 +38,90 @@ AT_ONCE = _AtOnce()
 """The wait for what is there already."""
 
 
-class Call(Job):
+_NONE_OF_ITS_OWN: tuple[str, ...] = ()  # by a name, so that type checkers accept what its subclasses have slots for
+
+
+class CallerSide:
+    """What the caller of a job does with it, whichever process its engine is in.
+
+    The classes that have it have the attributes: two bases with slots of their own could not be combined.
+
+    Attributes
+    ----------
+    outcome:
+        None while the job is undecided; then an ``Encoded`` result or a ``PenstockError``. The outcome of a finished
+        stream has an empty body.
+    on_progress:
+        Called whenever there is an outcome or a chunk; None if the caller does not wait.
+    owed_bytes:
+        The size of chunks that were taken and that their sender has not been credited for. Only the host writes it.
+    """
+
+    __slots__ = _NONE_OF_ITS_OWN
+    _host: CallHost
+    _chunks: list[bytes]
+    _untaken_bytes: int
+    outcome: Any
+    on_progress: Callable[[], None] | None
+    owed_bytes: int
+
+    def wait(self) -> Awaitable[None]:
+        """Return an awaitable that completes at an outcome or a chunk. Cancelling the wait does not cancel the job."""
+        if self.outcome is not None or self._chunks:
+            return AT_ONCE
+        return self._host.reactor.park(self._register)
+
+    def _register(self, wake: Callback) -> None:
+        self.on_progress = wake
+
+    @property
+    def untaken_bytes(self) -> int:
+        """The size of the chunks that there are to take."""
+        return self._untaken_bytes
+
+    @property
+    def has_chunks(self) -> bool:
+        """True if there are chunks to take; there may be some even after the outcome."""
+        return bool(self._chunks)
+
+    def take(self, limit_bytes: int | None = None) -> list[bytes]:
+        """Return the chunks that have arrived since the last call, each an encoded value, and let the worker send more.
+
+        Parameters
+        ----------
+        limit_bytes:
+            Stop after the chunk that reaches this size. Taking little at a time shows that a slow reader reads.
+        """
+        count, size_bytes = len(self._chunks), self._untaken_bytes
+        if limit_bytes is not None and size_bytes > limit_bytes:
+            count, size_bytes = reaching(limit_bytes, self._chunks)
+        if not count:
+            return []  # never the list that chunks are still appended to
+        taken, self._chunks = self._chunks[:count], self._chunks[count:]
+        self._untaken_bytes -= size_bytes
+        self._host.taken(self, count, size_bytes)
+        return taken
+
+    def cancel(self, reason: str = "the caller cancelled") -> None:
+        """Cancel the job: no caller waits for it. Harmless after the outcome."""
+        if self.outcome is None:
+            self._host.cancel(self, reason)
+
+    # ---- the host's side
+
+    def add_chunks(self, bodies: list[bytes]) -> None:
+        """Append chunks that have arrived, and notify the caller."""
+        self._chunks += bodies
+        self._untaken_bytes += sum(map(len, bodies))
+        self.notify()
+
+    def notify(self) -> None:
+        """Notify the caller that there is an outcome or a chunk."""
+        if self.on_progress is not None:
+            self.on_progress()
+
+
+class Call(CallerSide, Job):
     """One submitted job, with its body, its chunks and its submission. Used on the engine's own thread.
 
     Parameters
@@ -61,14 +144,10 @@ class Call(Job):
         The endpoint that is called.
     head:
         The response without its body, an ``Encoded``, once the job is known to be answered in chunks; otherwise None.
-    outcome:
-        None while the job is undecided; then an ``Encoded`` result or a ``PenstockError``. The outcome of a finished
-        stream has an empty body.
-    on_progress:
-        Called whenever there is an outcome or a chunk; None if the caller does not wait.
+    outcome, on_progress:
+        As for every ``CallerSide``.
     owed_bytes:
-        The size of chunks that were taken and not yet credited to the worker. Only the engine writes it. It belongs to
-        one attempt: a job whose chunks a caller has seen is never run again.
+        The same. It belongs to one attempt: a job whose chunks a caller has seen is never run again.
     """
 
     __slots__ = (
@@ -127,70 +206,17 @@ class Call(Job):
         principal = self.submission.principal
         return None if principal is None else principal.name
 
-    def wait(self) -> Awaitable[None]:
-        """Return an awaitable that completes at an outcome or a chunk. Cancelling the wait does not cancel the job."""
-        if self.outcome is not None or self._chunks:
-            return AT_ONCE
-        return self._host.reactor.park(self._register)
-
-    def _register(self, wake: Callback) -> None:
-        self.on_progress = wake
-
-    @property
-    def untaken_bytes(self) -> int:
-        """The size of the chunks that there are to take."""
-        return self._untaken_bytes
-
     @property
     def uncredited_bytes(self) -> int:
         """The size of the chunks that have arrived and that the worker has not been credited for."""
         return self._untaken_bytes + self.owed_bytes
 
-    @property
-    def has_chunks(self) -> bool:
-        """True if there are chunks to take; there may be some even after the outcome."""
-        return bool(self._chunks)
-
-    def take(self, limit_bytes: int | None = None) -> list[bytes]:
-        """Return the chunks that have arrived since the last call, each an encoded value, and let the worker send more.
-
-        Parameters
-        ----------
-        limit_bytes:
-            Stop after the chunk that reaches this size. Taking little at a time shows that a slow reader reads.
-        """
-        count, size_bytes = len(self._chunks), self._untaken_bytes
-        if limit_bytes is not None and size_bytes > limit_bytes:
-            count, size_bytes = reaching(limit_bytes, self._chunks)
-        if not count:
-            return []  # never the list that chunks are still appended to
-        taken, self._chunks = self._chunks[:count], self._chunks[count:]
-        self._untaken_bytes -= size_bytes
-        self._host.taken(self, count, size_bytes)
-        return taken
-
-    def cancel(self, reason: str = "the caller cancelled") -> None:
-        """Cancel the job: no caller waits for it. Harmless after the outcome."""
-        if self.outcome is None:
-            self._host.cancel(self, reason)
-
     # ---- the engine's side
-
-    def add_chunks(self, bodies: list[bytes]) -> None:
-        """Append chunks that have arrived, and notify the caller."""
-        self._chunks += bodies
-        self._untaken_bytes += sum(map(len, bodies))
-        self.notify()
 
     def close(self) -> None:
         """Release the body, now that there is an outcome, and notify the caller."""
         self.body = b""
         self.notify()
-
-    def notify(self) -> None:
-        """Notify the caller that there is an outcome or a chunk."""
-        if self.on_progress is not None:
-            self.on_progress()
 
 
 def call_of(attempt: Attempt) -> Call:

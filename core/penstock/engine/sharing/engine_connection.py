@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from penstock.body_files import BodyFile
@@ -93,22 +94,15 @@ class EngineConnection:
         """Try to reach the engine, now and again until there is one."""
         if self._is_closed:
             return
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.setblocking(False)
         try:
-            connection.connect(self._path)
-        except OSError:  # it is not there yet, or many are waiting for it
-            connection.close()
-            self._reactor.call_at(self._reactor.time() + CONNECT_AGAIN_SECONDS, self.connect)
+            sockets = self._open_sockets()
+        except OSError:  # it is not there yet, many are waiting for it, or this process has too many files open
+            self._connect_later()
             return
-        if not is_ours(connection):
-            connection.close()
+        if sockets is None:
             log_event(logging.CRITICAL, "engine-refused", f"{self._path} belongs to a process of another user")
             return
-        files, theirs = socket.socketpair()
-        files.setblocking(False)
-        with theirs:
-            socket.send_fds(connection, [b"f"], [theirs.fileno()])
+        connection, files = sockets
         self._link = MessageLink(
             self._reactor,
             connection,
@@ -119,6 +113,25 @@ class EngineConnection:
             files=files,
         )
         self._link.send(HostHello(os.getpid(), self._digest))
+
+    def _open_sockets(self) -> tuple[socket.socket, socket.socket] | None:
+        """Return a connection to the engine and one for files; None if the engine is not ours."""
+        with ExitStack() as opened:
+            connection = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            connection.setblocking(False)
+            connection.connect(self._path)
+            if not is_ours(connection):
+                return None
+            files, theirs = socket.socketpair()
+            opened.enter_context(files)
+            files.setblocking(False)
+            with theirs:
+                socket.send_fds(connection, [b"f"], [theirs.fileno()])
+            opened.pop_all()
+            return connection, files
+
+    def _connect_later(self) -> None:
+        self._reactor.call_at(self._reactor.time() + CONNECT_AGAIN_SECONDS, self.connect)
 
     def send_file(self, file: BodyFile) -> bool:
         """Send a large body, for the next message to announce; return False if that is not possible now."""
@@ -162,7 +175,7 @@ class EngineConnection:
             self._on_lost()
             self.connect()
         else:
-            self._reactor.call_at(self._reactor.time() + CONNECT_AGAIN_SECONDS, self.connect)
+            self._connect_later()
 
     def close(self) -> None:
         """Send what is unsent, and close. Idempotent."""

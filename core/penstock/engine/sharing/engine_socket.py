@@ -11,7 +11,7 @@ from pathlib import Path
 
 from penstock.errors import EngineError
 
-LONGEST_PATH_BYTES = 107
+LONGEST_SOCKET_PATH_BYTES = 107
 """The longest path of a socket on Linux: ``sun_path`` has 108 bytes, with a zero at the end. macOS has four fewer."""
 BACKLOG = 128
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -38,9 +38,10 @@ class EngineSocket:
         try:
             self._folder = tempfile.mkdtemp(prefix="penstock-")  # with mode 0700
         except OSError as error:
+            folder = "a temporary folder" if tempfile.tempdir is None else tempfile.tempdir
             raise EngineError(
-                f"cannot make a folder for the engine's socket in {tempfile.gettempdir()}: {error.strerror}; set "
-                "TMPDIR to a folder that can be written to"
+                f"cannot make a folder for the engine's socket in {folder}: {error.strerror}; set TMPDIR to a folder "
+                "that can be written to"
             ) from None
         self.path = str(Path(self._folder) / "engine")
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -71,10 +72,10 @@ def require_short(path: str) -> None:
         If it is too long.
     """
     size_bytes = len(os.fsencode(path))
-    if size_bytes > LONGEST_PATH_BYTES:
+    if size_bytes > LONGEST_SOCKET_PATH_BYTES:
         raise EngineError(
-            f"the socket's path {path} has {size_bytes} bytes, and no more than {LONGEST_PATH_BYTES} are possible; set "
-            "TMPDIR to a folder with a shorter path"
+            f"the socket's path {path} has {size_bytes} bytes, and no more than {LONGEST_SOCKET_PATH_BYTES} are "
+            "possible; set TMPDIR to a folder with a shorter path"
         )
 
 

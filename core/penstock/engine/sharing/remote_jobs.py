@@ -111,7 +111,7 @@ class RemoteJobs:
             self.send(CancelJob(call.number, reason))
             self._settle(call, error)
 
-    def taken(self, call: RemoteCall, size_bytes: int) -> None:
+    def taken(self, call: RemoteCall, count: int, size_bytes: int) -> None:  # noqa: ARG002 - as for every call's host
         """Record that the caller has taken chunks, and let the engine send more."""
         if call.outcome is None:
             call.owed_bytes += size_bytes

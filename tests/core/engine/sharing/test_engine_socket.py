@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -44,6 +45,18 @@ def test_a_folder_that_cannot_be_made(folder: Path, monkeypatch: pytest.MonkeyPa
     """The cause is the system's: no permission, or a full disk."""
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "missing"))
     with pytest.raises(EngineError, match="No such file or directory; set TMPDIR to a folder that can be written to"):
+        EngineSocket()
+
+
+def test_no_temporary_folder_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is then no name of one to say, and the fix is the same."""
+
+    def find_none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", find_none)
+    with pytest.raises(EngineError, match="in a temporary folder: No usable temporary directory found; set TMPDIR"):
         EngineSocket()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -86,6 +88,36 @@ async def paired(*plugins: Any) -> AsyncIterator[Pair]:
         pair.socket.close()
 
 
+@contextmanager
+def descriptors_left(left: int) -> Iterator[Callable[[], int]]:
+    """Let this process open no more than this number of files; yield how to see how many it can still open."""
+
+    def open_all() -> list[int]:
+        opened = []
+        with suppress(OSError):
+            while True:
+                opened.append(os.dup(0))
+        return opened
+
+    def still_left() -> int:
+        opened = open_all()
+        for descriptor in opened:
+            os.close(descriptor)
+        return len(opened)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    taken = open_all()
+    try:
+        for _ in range(left):
+            os.close(taken.pop())
+        yield still_left
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def outcome_of(call: RemoteCall) -> Encoded | PenstockError:
     async with asyncio.timeout(PATIENCE):
         while call.outcome is None:
@@ -126,6 +158,24 @@ def test_a_job_that_may_not_run_again_is_lost_with_the_engine() -> None:
             lost = await outcome_of(call)
             assert isinstance(lost, WorkerLost)
             assert not lost.retryable
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_host_without_descriptors_connects_when_it_has_some(left: int) -> None:
+    """A connection takes three; if one of them is refused, the others are closed, and it tries again."""
+
+    async def scenario() -> None:
+        async with paired() as pair:
+            pair.end_engine()
+            await until(lambda: not pair.host.connection.is_connected)
+            with descriptors_left(left) as still_left:
+                for _ in range(3):
+                    pair.host.connection.connect()
+                    assert still_left() == left
+            pair.start_engine()
+            await until(lambda: pair.host.connection.is_connected)
 
     run(scenario)
 
