@@ -23,7 +23,10 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.framings import RawFraming, choose_framing
+from penstock.hooks.native_dialect import NATIVE, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
+from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
@@ -36,6 +39,7 @@ __all__ = [
     "JSON",
     "LARGE_BODY_BYTES",
     "LONGEST_SOCKET_PATH_BYTES",
+    "NATIVE",
     "NORMAL_RANK",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
@@ -50,6 +54,7 @@ __all__ = [
     "EngineState",
     "Pipeline",
     "Pool",
+    "RawFraming",
     "Registry",
     "RemoteCall",
     "RemoteEngine",
@@ -58,6 +63,7 @@ __all__ = [
     "StreamRecord",
     "ThreadedCall",
     "ThreadedEngine",
+    "choose_framing",
     "class_name",
     "configure_logging",
     "create_engine",
@@ -70,6 +76,8 @@ __all__ = [
     "log_stream_record",
     "make_importable",
     "own_import",
+    "problem_document",
+    "public_error",
     "replace_missing_streams",
     "request_pipeline",
     "route_pipeline",
