@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from penstock.hosting import EVENT_MARK, split_chunk
+
 _encode = msgspec.json.Encoder().encode
 
 # A stream that is stored or buffered on its way does not arrive as one; nginx obeys the second header.
@@ -28,7 +30,7 @@ def _on_one_line(lines: bytes) -> bytes:
 
 
 class Framing(Protocol):
-    """A way to write chunks, each of which is a JSON value."""
+    """A way to write chunks, each of which is a JSON value, with the fields of an event in front of it or without."""
 
     media_type: str
     end: bytes
@@ -51,8 +53,11 @@ class JSONLines:
     keep_alive = b""
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """Join the chunks, each followed by a line break."""
-        return _on_one_line(b"\n".join(chunks)) + b"\n"
+        """Join the chunks, each followed by a line break. An event is its data alone."""
+        lines = b"\n".join(chunks)
+        if EVENT_MARK in lines:
+            lines = b"\n".join([split_chunk(chunk)[1] for chunk in chunks])
+        return _on_one_line(lines) + b"\n"
 
     def error(self, error: dict[str, Any]) -> bytes:
         """Return a last line of a different shape."""
@@ -68,7 +73,11 @@ class ServerSentEvents:
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
         """Return one event for each chunk."""
-        return b"data: " + _on_one_line(b"\n\ndata: ".join(chunks)) + b"\n\n"
+        events = b"\n\ndata: ".join(chunks)
+        if EVENT_MARK in events:
+            parts = [split_chunk(chunk) for chunk in chunks]
+            return _on_one_line(b"".join([b"%sdata: %s\n\n" % part for part in parts]))
+        return b"data: " + _on_one_line(events) + b"\n\n"
 
     def error(self, error: dict[str, Any]) -> bytes:
         """Return an event with a name of its own, so that no client takes it for data."""

@@ -8,6 +8,7 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
+from penstock.codec.event_chunks import EVENT_MARK, split_chunk
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -33,6 +34,7 @@ from penstock.response import JSON, SERVER_HEADERS, Encoded
 __all__ = [
     "CONFIG_VARIABLE",
     "ENGINE_VARIABLE",
+    "EVENT_MARK",
     "JSON",
     "LARGE_BODY_BYTES",
     "LONGEST_SOCKET_PATH_BYTES",
@@ -74,4 +76,5 @@ __all__ = [
     "request_pipeline",
     "route_pipeline",
     "shows_records_of",
+    "split_chunk",
 ]
