@@ -30,6 +30,7 @@ from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
+from penstock.suggestions import near_miss
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -71,6 +72,7 @@ __all__ = [
     "log_refusal",
     "log_stream_record",
     "make_importable",
+    "near_miss",
     "own_import",
     "replace_missing_streams",
     "request_pipeline",
