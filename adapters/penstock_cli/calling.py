@@ -87,7 +87,7 @@ def _exit_code(target: str, name: str, text: str | None, arguments: Sequence[str
 
 @contextlib.contextmanager
 def _quiet_interrupt() -> Iterator[None]:
-    """Log nothing about an engine that is stopped by Ctrl-C: that is no news to the person who pressed it."""
+    """Log nothing about an engine that Ctrl-C stops."""
     try:
         yield
     except KeyboardInterrupt:

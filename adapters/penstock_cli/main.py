@@ -245,6 +245,25 @@ def call(target: str, endpoint: str, input: str | None, timeout: float | None, a
     call_app(target, endpoint, input, arguments, timeout=timeout)
 
 
+def _printable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not (value.strip() and value.isprintable()):
+        raise click.BadParameter("give a name on one line.")
+    return value
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", callback=_printable, help="The name of the project.  [default: that of the folder]")
+def init(folder: Path, name: str | None) -> None:
+    """Write a small project into DIR, a new or an empty folder.
+
+    It has an app, a test and a Dockerfile, and works as it is.
+    """
+    from penstock_cli.initializing import init_project  # noqa: PLC0415 - each command imports only what it needs
+
+    init_project(folder, name)
+
+
 @cli.command("reload")
 @click.option("--pid-file", cls=VariableOption, type=click.Path(path_type=Path), help="The file with its process ID.")
 @click.option("--pid", type=click.IntRange(min=1), help="Its process ID.")
