@@ -84,11 +84,12 @@ class RequestChecks:
         False if all parameters come from the path and the query.
     """
 
-    __slots__ = ("_codec", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
+    __slots__ = ("_codec", "_decode", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
 
     def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
         self._endpoint = endpoint
         self._codec = endpoint.codec
+        self._decode = endpoint.codec.decode
         self.takes_json = not endpoint.codec.has_values and endpoint.codec.reads != "form"
         self.takes_body = endpoint.codec.reads != "query"
         self._spill_above = spill_above
@@ -185,7 +186,7 @@ class RequestChecks:
             raise cut_short()
         if len(body) <= SMALL_BODY_BYTES:  # others only in the worker: to decode them here would delay other requests
             assert not isinstance(body, BodyFile), "only a large one is in a file"
-            self._codec.validate(body, input_form)
+            self._decode(body, input_form)
 
 
 class BodyBudget:
