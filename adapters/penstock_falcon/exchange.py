@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
-from penstock.hooks import Framing, RequestAnswered, Route, RouteRequest, Submission
+from penstock.hooks import Framing, RequestAnswered, Route, Submission
 from penstock.hosting import (
     JSON,
     NORMAL_RANK,
@@ -24,7 +24,6 @@ from penstock.hosting import (
     Encoded,
     RawFraming,
     choose_framing,
-    log_refusal,
     problem_document,
     public_error,
 )
@@ -34,9 +33,8 @@ from penstock_falcon.problems import (
     ErrorWriter,
     internal_problem,
     problem,
-    retry_after,
 )
-from penstock_falcon.request_checks import AnyBudget, RequestChecks
+from penstock_falcon.request_checks import AnyBudget, BodyChecks, RequestChecks
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import NO_JOB_TIMING, OK, STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -156,7 +154,7 @@ class Resource(ABC):
     """
 
     write_error: ErrorWriter = staticmethod(problem_document)
-    _checks: RequestChecks
+    _checks: BodyChecks
 
     def __init__(self, service: Service[Any], transport: Transport, target: Endpoint | Route) -> None:
         self._service = service
@@ -285,6 +283,8 @@ class Resource(ABC):
 class EndpointResource(Resource):
     """An endpoint: a request becomes a job."""
 
+    _checks: RequestChecks
+
     def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint) -> None:
         super().__init__(service, transport, endpoint)
         self._endpoint = endpoint
@@ -396,35 +396,3 @@ class EndpointResource(Resource):
             self._service.refuse(exchange, error)
         else:
             call.cancel(GIVEN_UP)  # harmless if it has an outcome; the engine releases the policies when the job ends
-
-
-class RouteResource(Resource):
-    """A route of a plug-in or of the core: its handler answers beside the engine."""
-
-    def __init__(self, service: Service[Any], transport: Transport, route: Route) -> None:
-        super().__init__(service, transport, route)
-        self._route = route
-
-    async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> None:
-        """Return at once: a route never becomes a job."""
-
-    async def _answer(self, call: None, exchange: Exchange, req: Any) -> HttpResponse:
-        request = RouteRequest(
-            request_id=exchange.request_id,
-            method=exchange.method,
-            path=exchange.path,
-            header=exchange.header,
-            query=exchange.query,
-            address=exchange.address,
-            principal=exchange.principal,
-        )
-        answer = await self._service.ask(self._route, request, exchange)
-        headers = common_headers(exchange.request_id, answer.media_type)
-        headers += [(name.lower(), value) for name, value in answer.headers.items()]
-        if answer.status == 503:
-            headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
-        return HttpResponse(answer.status, headers, answer.body)
-
-    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
-        """Log a plug-in's failure, as the engine does for endpoints. A route has no job and no admission policies."""
-        log_refusal(exchange, error)

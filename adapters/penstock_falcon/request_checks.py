@@ -61,37 +61,23 @@ class HostCheck:
             self.known.add(host)
 
 
-class RequestChecks:
-    """The checks of one endpoint, the same for ASGI and WSGI.
+class BodyChecks:
+    """The checks of bodies, whatever they are for, the same for ASGI and WSGI.
 
     The size of a body is checked where it becomes known: in ``check_headers`` if the client announces it, piece by
-    piece in a ``BodyCollector`` while it arrives, and in ``check_body`` if it arrives all at once.
+    piece in a ``BodyCollector`` while it arrives, and in ``check_size`` if it arrives all at once.
 
     Parameters
     ----------
-    endpoint:
-        The endpoint that the requests are for.
     max_body:
         The largest body, in bytes.
     spill_above:
         Bodies above this size are written to a disk.
-
-    Attributes
-    ----------
-    takes_json:
-        True if JSON is a plain body here, with all the parameters in it; otherwise ask ``input_form``.
-    takes_body:
-        False if all parameters come from the path and the query.
     """
 
-    __slots__ = ("_codec", "_decode", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
+    __slots__ = ("_spill_above", "max_body")
 
-    def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
-        self._endpoint = endpoint
-        self._codec = endpoint.codec
-        self._decode = endpoint.codec.decode
-        self.takes_json = not endpoint.codec.has_values and endpoint.codec.reads != "form"
-        self.takes_body = endpoint.codec.reads != "query"
+    def __init__(self, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
         self._spill_above = spill_above
         self.max_body = max_body
 
@@ -112,20 +98,6 @@ class RequestChecks:
         # pause.
         largest = min(announced or self.max_body, self.max_body)
         return BodyCollector(self.max_body, budget, has_file=may_be_large, is_on_disk=largest > self._spill_above)
-
-    def input_form(self, content_type: str | None, values: Mapping[str, str], query: str) -> InputForm | None:
-        """Return how the input of a request is to be read; None for a plain body. ``values`` are those of the path.
-
-        Raises
-        ------
-        UnsupportedMediaType
-            If the endpoint does not read this content type.
-        NotFound
-            If a variable of the path is empty.
-        MalformedRequest
-            If the path or the query is not UTF-8.
-        """
-        return self._codec.input_form(values, query, form_type_of(self._endpoint, content_type))
 
     def check_headers(self, header: Callable[[str], str | None]) -> int | None:
         """Return the announced length of the body in bytes, or None if the client does not announce one.
@@ -151,6 +123,64 @@ class RequestChecks:
             raise too_large(self.max_body)
         return int(length)
 
+    def check_size(self, body: Body, announced: int | None) -> None:
+        """Check the size of a body that has arrived in full.
+
+        Raises
+        ------
+        PayloadTooLarge
+            If it is over the limit.
+        MalformedRequest
+            If it is cut short.
+        """
+        if len(body) > self.max_body:
+            raise too_large(self.max_body)
+        if announced is not None and len(body) < announced:
+            raise cut_short()
+
+
+class RequestChecks(BodyChecks):
+    """The checks of one endpoint.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint that the requests are for.
+    max_body, spill_above:
+        As for the checks of every body.
+
+    Attributes
+    ----------
+    takes_json:
+        True if JSON is a plain body here, with all the parameters in it; otherwise ask ``input_form``.
+    takes_body:
+        False if all parameters come from the path and the query.
+    """
+
+    __slots__ = ("_codec", "_decode", "_endpoint", "takes_body", "takes_json")
+
+    def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
+        super().__init__(max_body, spill_above)
+        self._endpoint = endpoint
+        self._codec = endpoint.codec
+        self._decode = endpoint.codec.decode
+        self.takes_json = not endpoint.codec.has_values and endpoint.codec.reads != "form"
+        self.takes_body = endpoint.codec.reads != "query"
+
+    def input_form(self, content_type: str | None, values: Mapping[str, str], query: str) -> InputForm | None:
+        """Return how the input of a request is to be read; None for a plain body. ``values`` are those of the path.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If the endpoint does not read this content type.
+        NotFound
+            If a variable of the path is empty.
+        MalformedRequest
+            If the path or the query is not UTF-8.
+        """
+        return self._codec.input_form(values, query, form_type_of(self._endpoint, content_type))
+
     def check_body(self, body: Body, announced: int | None, input_form: InputForm | None = None) -> None:
         """Check a body that has arrived in full.
 
@@ -163,10 +193,8 @@ class RequestChecks:
         UnsupportedMediaType
             If it is not the form that it was announced as.
         """
-        if len(body) > self.max_body:
-            raise too_large(self.max_body)
-        if announced is not None and len(body) < announced:
-            raise cut_short()
+        if len(body) > self.max_body or (announced is not None and len(body) < announced):
+            self.check_size(body, announced)
         # Others are decoded in the worker alone: here, that would delay other requests.
         if len(body) <= SMALL_BODY_BYTES and (input_form is None or not input_form.decoder):
             assert not isinstance(body, BodyFile), "only a large one is in a file"

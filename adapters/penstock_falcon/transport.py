@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from penstock.hosting import Body, BodyFile
 from penstock_falcon.hangups import WatchedCall
-from penstock_falcon.request_checks import AnyBudget, RequestChecks, late_body
+from penstock_falcon.request_checks import AnyBudget, BodyChecks, late_body
 from penstock_falcon.stream_body import StreamBody
 
 HeaderLookup: TypeAlias = Callable[[str], str | None]
@@ -54,7 +54,7 @@ class Transport(ABC):
         """Call a function that blocks, where it delays no other request."""
 
     @abstractmethod
-    async def read_body(self, req: Any, announced: int | None, checks: RequestChecks, budget: AnyBudget | None) -> Body:
+    async def read_body(self, req: Any, announced: int | None, checks: BodyChecks, budget: AnyBudget | None) -> Body:
         """Return the whole body, which is in a file if it is large.
 
         Parameters
@@ -62,7 +62,7 @@ class Transport(ABC):
         announced:
             The length in bytes from ``Content-Length``, or None.
         checks:
-            The checks of the endpoint, with the limit.
+            The checks of the body, with the limit.
         budget:
             The budget that must cover the body as it grows; None for a body that is known to be small.
 
@@ -77,7 +77,7 @@ class Transport(ABC):
         """
 
     async def read_body_by(
-        self, deadline: float, req: Any, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
+        self, deadline: float, req: Any, announced: int | None, checks: BodyChecks, budget: AnyBudget | None
     ) -> Body:
         """Return the whole body, as ``read_body``, if it arrives before the deadline.
 

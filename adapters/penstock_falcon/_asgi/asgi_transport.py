@@ -17,7 +17,7 @@ from penstock_falcon._asgi.asgi_stream_body import AsgiStreamBody
 from penstock_falcon._asgi.asgi_uploads import UploadWatch
 from penstock_falcon._asgi.server_connection import CONNECTION, ServerConnection
 from penstock_falcon._asgi.server_loop import is_on_asyncio, running_loop
-from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, late_body
+from penstock_falcon.request_checks import AnyBudget, BodyChecks, cut_short, late_body
 from penstock_falcon.transport import AsyncResponder, HeaderLookup, Transport
 
 
@@ -81,7 +81,7 @@ class AsgiTransport(Transport):
         await running_loop().run_in_executor(None, function, argument)
 
     async def read_body(
-        self, req: falcon.asgi.Request, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
+        self, req: falcon.asgi.Request, announced: int | None, checks: BodyChecks, budget: AnyBudget | None
     ) -> Body:
         """Return the whole body."""
         if not isinstance(req, Request):
@@ -104,7 +104,7 @@ class AsgiTransport(Transport):
         deadline: float,
         req: falcon.asgi.Request,
         announced: int | None,
-        checks: RequestChecks,
+        checks: BodyChecks,
         budget: AnyBudget | None,
     ) -> Body:
         """Return the whole body, if it arrives before the deadline."""

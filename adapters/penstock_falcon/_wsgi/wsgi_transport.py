@@ -12,7 +12,7 @@ from penstock.errors import MalformedRequest
 from penstock.hosting import LARGE_BODY_BYTES, Body, BodyFile, ThreadedCall
 from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
 from penstock_falcon._wsgi.wsgi_stream_body import WsgiStreamBody
-from penstock_falcon.request_checks import AnyBudget, BodyCollector, RequestChecks, cut_short, dropped_on_error
+from penstock_falcon.request_checks import AnyBudget, BodyChecks, BodyCollector, cut_short, dropped_on_error
 from penstock_falcon.transport import FILE_PIECE_BYTES, AsyncResponder, HeaderLookup, Transport
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class WsgiTransport(Transport):
         function(argument)
 
     async def read_body(
-        self, req: falcon.Request, announced: int | None, checks: RequestChecks, budget: AnyBudget | None
+        self, req: falcon.Request, announced: int | None, checks: BodyChecks, budget: AnyBudget | None
     ) -> Body:
         """Return the whole body."""
         return read_input(req.env, announced, checks.collector(announced, budget))

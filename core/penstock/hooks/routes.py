@@ -22,19 +22,27 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     header:
         Looks up a request header by its lower-case name; returns None if it is missing.
+    path:
+        The path, decoded, with the prefix of a mounted application.
+    path_values:
+        The values of the variables in the route's path, decoded.
     query:
         The query string, not decoded.
     principal:
         The caller, if the route has an authenticator.
+    body:
+        The body; empty unless the route reads it.
     """
 
     request_id: str
     method: str
     path: str
     header: Callable[[str], str | None]
+    path_values: Mapping[str, str] = {}
     query: str = ""
     address: str = ""
     principal: Principal | None = None
+    body: bytes = b""
 
 
 class RouteResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,31 +95,49 @@ class RouteEngine(Protocol):
 
 
 RouteHandler: TypeAlias = Callable[[RouteRequest, RouteEngine], RouteResponse]
+RouteMethod: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A path with its handler. The body of a request, if any, is not read.
+    """A path and a method, with their handler.
 
     Parameters
     ----------
     path:
-        The path, beginning with a slash. The prefix of a mounted application is put before it.
+        The path, beginning with a slash. ``{name}`` stands for one segment, and at its end ``{name:path}`` for one or
+        more. The prefix of a mounted application is put before it.
     name:
         The name that logs, metrics and authenticators use for the route.
     handler:
         Called on the engine's thread; must not block.
     method:
-        The HTTP method. A ``GET`` route answers ``HEAD`` as well.
+        The HTTP method. A ``GET`` route answers ``HEAD`` as well. Routes with other methods may have the same path.
     is_open:
         True if the route needs no authentication even where there is an authenticator: for health checks.
+    reads_body:
+        True if the handler looks at the body, which is read once the authenticator has let the request in. Otherwise it
+        is ignored.
+    max_body:
+        The largest body, in bytes; it is kept in memory. A larger one is refused with 413.
+    body_timeout:
+        Seconds from the first byte of the request within which its body must have arrived. A later one is refused with
+        408.
     """
 
     path: str
     name: str
     handler: RouteHandler
-    method: Literal["GET", "POST"] = "GET"
+    method: RouteMethod = "GET"
     is_open: bool = False
+    reads_body: bool = False
+    max_body: int = 1 << 20
+    body_timeout: float = 30.0
 
     # Endpoints have timeouts too, so a policy can read those of a submission without checking its target.
     timeouts: ClassVar[Timeouts] = Timeouts()
+
+    @property
+    def key(self) -> str:
+        """The method and the path, which no other route has together."""
+        return f"{self.method} {self.path}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
@@ -18,11 +17,10 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.submission import Submission
 from penstock.response import Encoded
+from penstock.testing.path_patterns import pattern_of
 
 FakeAnswer: TypeAlias = Encoded | list[bytes]
 """The answer of a handler: a result, or the chunks of a stream."""
-
-_VARIABLE = re.compile(r"{(\w+)(:path)?}")
 
 
 class FakeOperations:
@@ -71,7 +69,7 @@ class FakeOperations:
 
     def _find(self, method: str, path: str) -> tuple[Dialect, Operation, dict[str, str]]:
         for dialect, operation in self._operations():
-            match = _pattern_of(operation.path).fullmatch(path)
+            match = pattern_of(operation.path).fullmatch(path)
             if match is not None and method == operation.method:
                 return dialect, operation, match.groupdict()
         raise NotFound(f"no dialect has an operation {method} {path}")
@@ -130,16 +128,6 @@ def _response(dialect: Dialect, payload: Payload, answer: FakeAnswer) -> RouteRe
 def _ask(pipeline: Pipeline | None, submission: Submission) -> None:
     if pipeline is not None:
         pipeline.pass_through(submission)
-
-
-def _pattern_of(path: str) -> re.Pattern[str]:
-    """Return the pattern that the paths of an operation match, with a group for each variable."""
-    pattern, end = "", 0
-    for variable in _VARIABLE.finditer(path):
-        pattern += re.escape(path[end : variable.start()])
-        pattern += f"(?P<{variable[1]}>{'.+' if variable[2] else '[^/]+'})"
-        end = variable.end()
-    return re.compile(pattern + re.escape(path[end:]))
 
 
 def _never_called(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:

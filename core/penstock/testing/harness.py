@@ -116,9 +116,7 @@ class PluginHarness(PluginRequests):
         self._pipelines: dict[str, Pipeline | None] = {
             endpoint.name: endpoint_pipeline(self.registry, endpoint) for endpoint in app.endpoints
         }
-        self._routes: dict[tuple[str, str], Route] = {
-            (route.method, route.path): route for route in self.registry.routes(app)
-        }
+        self._routes: list[Route] = self.registry.routes(app)
         self._ids = map("r{}".format, count(1))
         self.longest_drain = math.inf
         self._on_drained: list[Callable[[], None]] = []

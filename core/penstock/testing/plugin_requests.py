@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from penstock.app import App, Endpoint
 from penstock.engine.observers import Observers
-from penstock.errors import NotFound, PenstockError
+from penstock.errors import NotFound, PayloadTooLarge, PenstockError
 from penstock.hooks.dialects import DialectRequest
 from penstock.hooks.pipeline import Pipeline, route_pipeline
 from penstock.hooks.registry import Registry
@@ -19,6 +19,7 @@ from penstock.scheduler import events as on
 from penstock.testing.dialect_requests import FakeAnswer, FakeOperations
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Behaviour, FakeJob
+from penstock.testing.path_patterns import pattern_of
 
 NULL: Final = Encoded(b"null")
 
@@ -111,7 +112,7 @@ class PluginRequests(FakeEngine):
     app: App
     registry: Registry
     _ids: Iterator[str]
-    _routes: Mapping[tuple[str, str], Route]
+    _routes: Sequence[Route]
     _pipelines: Mapping[str, Pipeline | None]
     _observers: Observers
 
@@ -169,7 +170,13 @@ class PluginRequests(FakeEngine):
         return request
 
     def route(
-        self, path: str, method: str = "GET", *, headers: Mapping[str, str] | None = None, query: str = ""
+        self,
+        path: str,
+        method: str = "GET",
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
     ) -> RouteResponse:
         """Send a request to a route and return its response. The route's handler receives the harness as its engine.
 
@@ -177,25 +184,37 @@ class PluginRequests(FakeEngine):
         ------
         NotFound
             If there is no such route.
+        PayloadTooLarge
+            If the route reads the body, and it is over the limit.
         PenstockError
             If the route refuses the request, or fails.
         """
-        if (method, path) not in self._routes:
-            raise NotFound(f"there is no route {method} {path}")
-        route = self._routes[method, path]
+        route, values = self._route_of(method, path)
         submission = Submission(route, request_id=next(self._ids), header=_lookup(headers), query=query)
         pipeline = route_pipeline(self.registry, route)
         if pipeline is not None:
             pipeline.pass_through(submission)
+        if route.reads_body and len(body) > route.max_body:
+            raise PayloadTooLarge(f"The body may have at most {route.max_body} bytes")
         asked = RouteRequest(
             request_id=submission.request_id,
             method=method,
             path=path,
+            path_values=values,
             header=submission.header,
             query=query,
             principal=submission.principal,
+            body=body if route.reads_body else b"",
         )
         return route.handler(asked, _RouteSide(self))
+
+    def _route_of(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """Return the route of a request, with the values of the variables in its path."""
+        for route in sorted(self._routes, key=lambda route: "{" in route.path):  # as a router prefers plain paths
+            match = pattern_of(route.path).fullmatch(path)
+            if match is not None and method == route.method:
+                return route, match.groupdict()
+        raise NotFound(f"there is no route {method} {path}")
 
     def operation(
         self,

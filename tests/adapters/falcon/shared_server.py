@@ -48,7 +48,7 @@ class SharedServer:
             engine=engine,  # type: ignore[arg-type] # it has what is used of an engine
             digest=Manifest.of(app).digest,
             pipelines={endpoint.name: admission_pipeline(registry, endpoint) for endpoint in app.endpoints},
-            routes={route.name: route for route in registry.routes(app)},
+            routes={route.key: route for route in registry.routes(app)},
             on_answered=registry.observer_of(RequestAnswered),
             state=EngineState(is_draining=engine.draining),
         )

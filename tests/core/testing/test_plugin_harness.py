@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock import App, Timeouts
-from penstock.errors import Forbidden, HookError, NotFound, PluginError, RateLimited
+from penstock.errors import Forbidden, HookError, NotFound, PayloadTooLarge, PluginError, RateLimited
 from penstock.hooks import (
     AttemptEnded,
     AttemptInterrupted,
@@ -97,6 +97,21 @@ class Everything:
             return RouteResponse.json({"hello": request.principal.name, "reasons": engine.unready_reasons()})
 
         return [Route(path="/hello", name="hello", handler=hello, method="POST")]
+
+
+class Notes:
+    """A plug-in whose routes read paths and bodies."""
+
+    @hookimpl
+    def penstock_routes(self) -> list[Route]:
+        def put(request: RouteRequest, engine: Any) -> RouteResponse:
+            return RouteResponse.json([request.path_values, request.body.decode()])
+
+        return [
+            Route(path="/notes/{name}", name="note", handler=put, method="PUT", reads_body=True, max_body=4),
+            Route(path="/notes/all", name="notes", handler=put, method="PUT"),
+            Route(path="/files/{path:path}", name="file", handler=put),
+        ]
 
 
 ADA = {"X-Name": "ada"}
@@ -203,6 +218,16 @@ def test_routes_answer() -> None:
         harness.route("/hello")
     assert harness.route("/livez").status == 200
     assert b'"endpoints"' in harness.route("/-/status", headers=ADA).body
+
+
+def test_a_route_reads_its_path_and_its_body() -> None:
+    """As a server would have it: a path without variables comes first, and a body may be too large or unwanted."""
+    harness = PluginHarness(app(), [Notes()])
+    assert harness.route("/notes/one", "PUT", b"text").body == b'[{"name":"one"},"text"]'
+    assert harness.route("/notes/all", "PUT", b"text").body == b'[{},""]'
+    assert harness.route("/files/a/b").body == b'[{"path":"a/b"},""]'
+    with pytest.raises(PayloadTooLarge):
+        harness.route("/notes/one", "PUT", b"words")
 
 
 def test_a_shutdown_is_granted_its_time() -> None:

@@ -280,8 +280,8 @@ class HostLink:
         error = error_of(message.fault)
         hosted = self._requests.pop(message.call, None)
         if hosted is None:
-            target = self._shared.target(message.endpoint)
-            self._engine.refuse(submission_of(target, message.request), error)
+            endpoint = self._engine.endpoint(message.endpoint)
+            self._engine.refuse(submission_of(endpoint, message.request), error)
         else:
             hosted.close_upload()
             self._engine.refuse(hosted.submission, error)

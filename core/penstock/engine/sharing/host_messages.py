@@ -126,9 +126,12 @@ class AskRoute(msgspec.Struct, array_like=True, tag=7, gc=False):
 
     question: int
     route: str
+    """Its method and path: the method of the request may be HEAD."""
     method: str
     path: str
     request: RequestFacts
+    path_values: dict[str, str] = {}
+    body: bytes = b""
 
 
 class ReportRefusal(msgspec.Struct, array_like=True, tag=8, gc=False):

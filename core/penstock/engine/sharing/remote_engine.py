@@ -280,8 +280,7 @@ class RemoteEngine:
         if not self.connection.is_connected:
             raise NotReady(NO_ENGINE)
         number = self._number = self._number + 1
-        facts = _request_facts(submission, None)
-        return await self._questions.ask(AskRoute(number, route.name, request.method, request.path, facts))
+        return await self._questions.ask(_question(number, route, request, submission))
 
     def report(self, record: RequestAnswered) -> None:
         """Pass a record on to the observers, which are beside the engine."""
@@ -305,6 +304,11 @@ def _job_facts(submission: Submission, headers: dict[str, str] | None, now: floa
         submission.caller_timeout,
         submission.credential_headers,
     )
+
+
+def _question(number: int, route: Route, request: RouteRequest, submission: Submission) -> AskRoute:
+    facts, values = _request_facts(submission, None), dict(request.path_values)
+    return AskRoute(number, route.key, request.method, request.path, facts, values, request.body)
 
 
 def _request_facts(submission: Submission, headers: dict[str, str] | None) -> RequestFacts:

@@ -20,9 +20,11 @@ def answer_of_route(shared: SharedEngine, message: AskRoute) -> RouteAnswer:
         method=message.method,
         path=message.path,
         header=submission.header,
+        path_values=message.path_values,
         query=facts.query,
         address=facts.address,
         principal=submission.principal,
+        body=message.body,
     )
     try:
         answer = route.handler(request, shared.engine)

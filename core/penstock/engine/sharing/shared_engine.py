@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from penstock.app import Endpoint
 from penstock.app.manifest import Manifest
 from penstock.engine.engine import Engine
 from penstock.engine.sharing.host_messages import EngineState
@@ -28,7 +27,7 @@ class SharedEngine:
     pipelines:
         The admission policies, by the name of the endpoint; None for an endpoint without any.
     routes:
-        The routes of plug-ins, by name.
+        The routes, by method and path.
     on_answered:
         Called with the ``RequestAnswered`` of each request; None if no plug-in observes it.
     executor:
@@ -53,10 +52,6 @@ class SharedEngine:
             engine=engine,
             digest=Manifest.of(app).digest,
             pipelines={endpoint.name: admission_pipeline(registry, endpoint) for endpoint in app.endpoints},
-            routes={route.name: route for route in registry.routes(app)},
+            routes={route.key: route for route in registry.routes(app)},
             on_answered=registry.observer_of(RequestAnswered),
         )
-
-    def target(self, name: str) -> Endpoint | Route:
-        """Return the endpoint or the route of that name."""
-        return self.routes[name] if name in self.routes else self.engine.endpoint(name)
