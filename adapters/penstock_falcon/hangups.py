@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from penstock.errors import PenstockError
-from penstock.hosting import Call, Encoded, RemoteCall, ThreadedCall
+from penstock.hosting import Call, Encoded, RemoteCall, RouteCall, ThreadedCall, ThreadedRouteCall
 
-AnyCall: TypeAlias = Call | RemoteCall | ThreadedCall
+AnyRouteCall: TypeAlias = RouteCall | ThreadedRouteCall
+AnyCall: TypeAlias = Call | RemoteCall | ThreadedCall | AnyRouteCall
 
 # Reasons for a cancellation, as they appear in the log.
 GONE = "the client went away"

@@ -11,7 +11,7 @@ import falcon
 
 from penstock import App, Endpoint
 from penstock.errors import DeclarationError, PenstockError
-from penstock.hooks import RequestAnswered, Route, RouteRequest, RouteResponse, ShutdownRequest, Submission
+from penstock.hooks import RequestAnswered, Route, RouteRequest, ShutdownRequest, Submission
 from penstock.hosting import (
     NATIVE,
     Engine,
@@ -24,7 +24,7 @@ from penstock.hosting import (
 )
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.client_address import TrustedProxies
-from penstock_falcon.hangups import AnyCall
+from penstock_falcon.hangups import AnyCall, AnyRouteCall
 from penstock_falcon.problems import framework_problem
 from penstock_falcon.request_checks import DEFAULT_SPILL_BYTES, AnyBudget, BodyBudget, HostCheck
 from penstock_falcon.request_ids import request_id
@@ -222,9 +222,9 @@ class Service(ABC, Generic[EngineT]):
         finally:
             del error  # the traceback holds this frame, which must not hold the error in return
 
-    async def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> RouteResponse:
-        """Return the answer of a route."""
-        return self.in_engine(route.handler)(request, self.bare_engine)
+    @abstractmethod
+    def ask(self, route: Route, request: RouteRequest, submission: Submission) -> AnyRouteCall:
+        """Begin to answer a request to a route, and return at once: there may be an outcome already."""
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
         """Release the admission policies and notify observers: the request will not become a job."""

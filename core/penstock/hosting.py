@@ -12,6 +12,7 @@ from penstock.codec.event_chunks import split_chunk
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
+from penstock.engine.route_calls import RouteCall, RouteCalls
 from penstock.engine.sharing.engine_server import EngineServer
 from penstock.engine.sharing.engine_socket import LONGEST_SOCKET_PATH_BYTES, EngineSocket
 from penstock.engine.sharing.host_messages import EngineState
@@ -19,6 +20,7 @@ from penstock.engine.sharing.remote_calls import RemoteCall
 from penstock.engine.sharing.remote_engine import RemoteEngine
 from penstock.engine.sharing.remote_uploads import RemoteUpload
 from penstock.engine.sharing.shared_engine import SharedEngine
+from penstock.engine.threaded_route_calls import ThreadedRouteCall
 from penstock.eventlog import configure_logging, log_output, log_stream_record, shows_records_of
 from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
@@ -63,10 +65,13 @@ __all__ = [
     "RemoteCall",
     "RemoteEngine",
     "RemoteUpload",
+    "RouteCall",
+    "RouteCalls",
     "SharedEngine",
     "StreamRecord",
     "ThreadedCall",
     "ThreadedEngine",
+    "ThreadedRouteCall",
     "choose_framing",
     "class_name",
     "configure_logging",

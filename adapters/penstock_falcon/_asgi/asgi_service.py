@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from penstock import App
-from penstock.hosting import Engine, create_engine
+from penstock.hooks import Route, RouteRequest, Submission
+from penstock.hosting import Engine, RouteCall, create_engine
 from penstock_falcon._asgi.server_loop import LoopWaiter, running_loop
 from penstock_falcon.service import Service, Settings
 
@@ -83,6 +84,10 @@ class AsgiService(Service[Engine]):
     def in_engine_soon(self, function: Callable[P, object]) -> Callable[P, object]:
         """Return ``function`` itself: this is the engine's thread."""
         return function
+
+    def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> RouteCall:
+        """Begin to answer a request to a route, and return at once."""
+        return self.bare_engine.route_calls.begin(route, request)
 
 
 class StartedService(Protocol):

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from penstock import App, Endpoint
 from penstock.errors import NotReady, PenstockError
-from penstock.hooks import RequestAnswered, Route, RouteRequest, RouteResponse, Submission
+from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
 from penstock.hosting import (
     AsyncioReactor,
     Engine,
@@ -17,6 +17,8 @@ from penstock.hosting import (
     RemoteCall,
     RemoteEngine,
     RemoteUpload,
+    RouteCall,
+    RouteCalls,
     request_pipeline,
     route_pipeline,
 )
@@ -140,12 +142,12 @@ class SharedService(Service[RemoteEngine]):
         if self.engine is not None:
             self.engine.refuse(submission, error)
 
-    async def ask(self, route: Route, request: RouteRequest, submission: Submission) -> RouteResponse:
-        """Return the answer of a route, from beside the engine; about this process, it answers by itself."""
+    def ask(self, route: Route, request: RouteRequest, submission: Submission) -> RouteCall:
+        """Have a route answered beside the engine; about this process, it answers by itself."""
         engine = self.engine
         assert engine is not None, "it has been started for this request"
         if route.name == LIVENESS or (route.name == READINESS and engine.unready_reasons()):
-            return route.handler(request, engine)  # type: ignore[arg-type] # these look at the readiness alone
+            return RouteCalls(engine).begin(route, request)  # type: ignore[arg-type] # these look at the readiness alone
         if engine.closed:
             raise NotReady("this process is shutting down")
-        return await engine.ask(route, request, submission)
+        return engine.ask(route, request, submission)

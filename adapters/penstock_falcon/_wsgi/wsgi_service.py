@@ -10,7 +10,9 @@ from typing import ParamSpec, TypeVar
 
 from penstock import App
 from penstock.errors import EngineError
-from penstock.hosting import Engine, ThreadedEngine
+from penstock.hooks import Route, RouteRequest, Submission
+from penstock.hosting import Engine, ThreadedEngine, ThreadedRouteCall
+from penstock_falcon.hangups import AnyRouteCall
 from penstock_falcon.service import Service, Settings
 
 P = ParamSpec("P")
@@ -63,6 +65,17 @@ class WsgiService(Service[ThreadedEngine]):
         """The engine inside the threaded one."""
         assert self.engine is not None, "the engine has started"
         return self.engine.engine
+
+    def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> AnyRouteCall:
+        """Begin to answer a request to a route, and return at once."""
+        engine = self.engine
+        assert engine is not None, "it has been started for this request"
+
+        def begin_here() -> AnyRouteCall:
+            call = engine.engine.route_calls.begin(route, request)
+            return call if call.outcome is not None else ThreadedRouteCall(engine, call)
+
+        return engine.run(begin_here)
 
     def in_engine(self, function: Callable[P, T]) -> Callable[P, T]:
         """Return ``function`` as a callable that runs it in the engine's thread and returns its result."""

@@ -20,6 +20,7 @@ from penstock.engine.operator_log import log_refusal
 from penstock.engine.performer import Performer
 from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.reactors.reactor import Reactor
+from penstock.engine.route_calls import RouteCalls
 from penstock.engine.specs import lane_specs, pool_specs, require_scalable
 from penstock.engine.status import StatusPage
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
@@ -59,6 +60,8 @@ class Engine:
         Called with ``who`` and ``why``; has the host load the app again, or returns False if it cannot.
     longest_drain:
         The longest drain that the host allows, in seconds.
+    route_calls:
+        The requests to routes that wait or stream.
     draining, closed:
         True once a drain has begun, and once it has ended or ``close`` was called: no new work is accepted.
     """
@@ -79,12 +82,13 @@ class Engine:
         self._drain = EngineDrain(self.registry.shutdown_policy(app), self._observers, reactor.time)
         self.scheduler = Scheduler(pool_specs(app), lane_specs(app, self.registry), draw=random.random)
         self.performer = Performer(
-            app, reactor, self.scheduler, target, observers=self._observers, on_report=self._on_report
+            app, reactor, self.scheduler, target, observers=self._observers, on_report=partial(_note, self)
         )
         self.status_page = StatusPage(
             self.scheduler, self._observers, reactor.time, pid_of=self.performer.pid_of, request_id_of=_request_id_of
         )
         self.status_page.of_pool = self.performer.template_of
+        self.route_calls = RouteCalls(self)
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
 
@@ -175,14 +179,7 @@ class Engine:
         if self._is_started:
             self._drain.end(self.scheduler, len(left))
         self._drain.call_back()
-
-    def _on_report(self, report: AnyReport) -> None:
-        if type(report) is WorkerReadyReport and self.on_readiness is not None:
-            self.on_readiness()
-        elif type(report) is PoolFailedReport:
-            self.failure = report.error
-            if self.on_pools_failed is not None:
-                self.on_pools_failed(report.error)
+        self.route_calls.close(Draining("the server has stopped"))
 
     def bound_bodies(self, most_bytes: int) -> None:
         """Set the most bytes of large bodies that may arrive or wait at the same time, instead of 256 MiB."""
@@ -280,6 +277,15 @@ class Engine:
     def links(self) -> dict[int, WorkerLink]:
         """The worker processes, by the scheduler's id."""
         return self.performer.processes.links
+
+
+def _note(engine: Engine, report: AnyReport) -> None:
+    if type(report) is WorkerReadyReport and engine.on_readiness is not None:
+        engine.on_readiness()
+    elif type(report) is PoolFailedReport:
+        engine.failure = report.error
+        if engine.on_pools_failed is not None:
+            engine.on_pools_failed(report.error)
 
 
 def _close_if_drained(engine: Engine) -> None:

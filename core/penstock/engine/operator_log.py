@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -321,6 +322,18 @@ def log_refusal(submission: Submission, error: PenstockError) -> None:
     """Write that a request was refused, if that is the fault of a plug-in. Other refusals have no line."""
     if isinstance(error, HookError):
         _hook_error(submission, error)
+
+
+def internal_error(error: BaseException, request_id: str) -> PenstockError:
+    """Log an unexpected exception in full; return an error that shows nothing of it."""
+    log_event(
+        logging.ERROR,
+        "internal-error",
+        f"request {request_id} failed inside the engine: {type(error).__name__}: {error}",
+        request_id=request_id,
+        traceback="".join(traceback.format_exception(error)),
+    )
+    return PenstockError("The server failed. Its log has the reason, under this request id.")
 
 
 def _hook_error(submission: Submission, error: HookError) -> None:

@@ -74,10 +74,10 @@ class RawFraming:
 
     is_piecewise = False
     end = b""
-    keep_alive = b""
 
-    def __init__(self, media_type: str) -> None:
+    def __init__(self, media_type: str, keep_alive: bytes = b"") -> None:
         self.media_type = media_type
+        self.keep_alive = keep_alive
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
         """Join the chunks."""

@@ -11,13 +11,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+import msgspec
+
 from penstock.errors import HookError, PenstockError, PluginError
+from penstock.hooks.cancellations import is_cancellation
 from penstock.hooks.dialects import Dialect, Payload
+from penstock.hooks.guarded_streams import GuardedStream
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
-from penstock.hooks.routes import Route, RouteResponse
+from penstock.hooks.routes import Route, RouteEngine, RouteHandler, RouteRequest, RouteResponse
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
 from penstock.response import header_mistake
@@ -179,15 +183,37 @@ class HookGuard:
         return replace(
             dialect,
             operations=operations,
-            result=GuardedDecision(self, dialect.result, _response),
-            error=GuardedDecision(self, dialect.error, _response),
+            result=GuardedDecision(self, dialect.result, _whole_response),
+            error=GuardedDecision(self, dialect.error, _whole_response),
             framing=dialect.framing and GuardedDecision(self, dialect.framing, _anything),
-            collected=dialect.collected and GuardedDecision(self, dialect.collected, _response),
+            collected=dialect.collected and GuardedDecision(self, dialect.collected, _whole_response),
         )
 
-    def route(self, route: Route) -> GuardedDecision[RouteResponse]:
-        """Guard the handler of a route, which returns a response."""
-        return GuardedDecision(self, route.handler, _response)
+    def route(self, route: Route) -> RouteHandler:
+        """Guard the handler of a route, which returns a response, and the stream of that response."""
+        if not route.waits:
+            return GuardedDecision(self, route.handler, self._route_response)
+        handler: Callable[..., Any] = route.handler
+
+        async def wait_for_response(request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+            try:
+                return self._route_response(await handler(request, engine))
+            except PenstockError:  # as in GuardedDecision
+                raise
+            except BaseException as error:
+                if is_cancellation(error):
+                    raise
+                raise self.failed(error) from error
+
+        return wait_for_response
+
+    def _route_response(self, result: Any) -> RouteResponse:
+        response = _response(result)
+        if response.stream is None:
+            return response
+        if not hasattr(response.stream, "__anext__"):
+            raise _wrong_type(response.stream, "an async iterator as the stream of its response")
+        return msgspec.structs.replace(response, stream=GuardedStream(response.stream, self.failed))
 
 
 def _principal(result: Any) -> Principal | None:
@@ -210,6 +236,13 @@ def _response(result: Any) -> RouteResponse:
         if mistake:
             raise ValueError(mistake)
     return result
+
+
+def _whole_response(result: Any) -> RouteResponse:
+    response = _response(result)
+    if response.stream is not None:
+        raise ValueError("it returned a response with a stream, which only a route can have")
+    return response
 
 
 def _payload(result: Any) -> Payload:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -46,12 +47,25 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A route's response. To refuse a request, a route raises a ``PenstockError`` instead."""
+    """A route's response. To refuse a request, a route raises a ``PenstockError`` instead.
 
-    body: bytes
+    Attributes
+    ----------
+    body:
+        The body, or the beginning of it if there is a stream.
+    stream:
+        The pieces after ``body``, which are sent as they come: the next one is asked for when the last has been taken.
+        It is closed when the client leaves. If it raises, the connection is cut. None: there are none.
+    keep_alive:
+        A piece that is sent whenever a stream has been silent for 15 s, such as a comment in an event stream.
+    """
+
+    body: bytes = b""
     status: int = 200
     media_type: str = JSON
     headers: Mapping[str, str] = {}
+    stream: AsyncIterator[bytes] | None = None
+    keep_alive: bytes = b""
 
     @classmethod
     def json(cls, content: object, status: int = 200) -> RouteResponse:
@@ -94,7 +108,7 @@ class RouteEngine(Protocol):
         """Drain for at most ``drain`` seconds, then close."""
 
 
-RouteHandler: TypeAlias = Callable[[RouteRequest, RouteEngine], RouteResponse]
+RouteHandler: TypeAlias = Callable[[RouteRequest, RouteEngine], RouteResponse | Coroutine[Any, Any, RouteResponse]]
 RouteMethod: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 
 
@@ -110,7 +124,8 @@ class Route:
     name:
         The name that logs, metrics and authenticators use for the route.
     handler:
-        Called on the engine's thread; must not block.
+        Called on the engine's thread; must not block. An ``async def`` function may wait: it runs on the engine's loop,
+        asyncio's or trio's, and is cancelled when its client leaves or the server stops.
     method:
         The HTTP method. A ``GET`` route answers ``HEAD`` as well. Routes with other methods may have the same path.
     is_open:
@@ -123,6 +138,11 @@ class Route:
     body_timeout:
         Seconds from the first byte of the request within which its body must have arrived. A later one is refused with
         408.
+
+    Attributes
+    ----------
+    waits:
+        True if the handler is an ``async def`` function.
     """
 
     path: str
@@ -133,11 +153,20 @@ class Route:
     reads_body: bool = False
     max_body: int = 1 << 20
     body_timeout: float = 30.0
+    waits: bool = field(init=False)
 
     # Endpoints have timeouts too, so a policy can read those of a submission without checking its target.
     timeouts: ClassVar[Timeouts] = Timeouts()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "waits", is_async(self.handler))
 
     @property
     def key(self) -> str:
         """The method and the path, which no other route has together."""
         return f"{self.method} {self.path}"
+
+
+def is_async(function: Any) -> bool:
+    """Return whether a callable, which may be an object, is an ``async def`` function."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - for a callable object

@@ -18,7 +18,7 @@ from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
 from penstock.hooks.records import Record
-from penstock.hooks.routes import Route
+from penstock.hooks.routes import Route, is_async
 from penstock.suggestions import near_miss
 
 # ---- implementations
@@ -116,14 +116,14 @@ class _Returned:
         where = f"{self.hook} ({part})" if part else self.hook
         return PluginError(f"{where} of {self.plugin} returned {problem}; {self.plugin.fix}")
 
-    def require_callable(self, value: Any, part: str = "", *, count: int | None = None) -> None:
+    def require_callable(self, value: Any, part: str = "", *, count: int | None = None, may_wait: bool = False) -> None:
         """Raise ``PluginError`` if the value cannot be called with ``count`` arguments; default: those of the hook."""
         if count is None:
             count = HOOKS[self.hook].arguments
         needed = "no argument" if not count else "1 argument" if count == 1 else f"{count} arguments"
         if not callable(value):
             raise self.error(f"a {type(value).__name__} instead of a callable that takes {needed}", part)
-        if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004 - for a callable object
+        if is_async(value) and not may_wait:
             raise self.error("an async function, which would not be awaited", part)
         if is_blocking(value) and not HOOKS[self.hook].may_block:
             raise self.error("a callable that is marked as blocking, which this hook does not allow", part)
@@ -176,7 +176,7 @@ def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
     for route in routes:
         if not isinstance(route, Route):
             raise returned.error(f"a {type(route).__name__} in the place of a Route")
-        returned.require_callable(route.handler, route.path)
+        returned.require_callable(route.handler, route.path, may_wait=True)
     return [dataclasses.replace(route, handler=guard.route(route)) for route in routes]
 
 

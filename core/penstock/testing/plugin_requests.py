@@ -20,6 +20,7 @@ from penstock.testing.dialect_requests import FakeAnswer, FakeOperations
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Behaviour, FakeJob
 from penstock.testing.path_patterns import pattern_of
+from penstock.testing.whole_responses import whole_response
 
 NULL: Final = Encoded(b"null")
 
@@ -180,6 +181,9 @@ class PluginRequests(FakeEngine):
     ) -> RouteResponse:
         """Send a request to a route and return its response. The route's handler receives the harness as its engine.
 
+        A handler that waits, and a stream, are run to their ends on an asyncio loop of their own: call this outside of
+        any. The pieces of a stream are then in the ``body`` of the response.
+
         Raises
         ------
         NotFound
@@ -206,7 +210,7 @@ class PluginRequests(FakeEngine):
             principal=submission.principal,
             body=body if route.reads_body else b"",
         )
-        return route.handler(asked, _RouteSide(self))
+        return whole_response(route, asked, _RouteSide(self))
 
     def _route_of(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """Return the route of a request, with the values of the variables in its path."""

@@ -17,6 +17,7 @@ from penstock.errors import Cancelled, Draining, PenstockError
 from penstock.hooks.records import JobAnswered
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
+from penstock.hosting import AsyncioReactor, RouteCalls
 from penstock.policies import Timeouts
 from penstock.response import Encoded
 from penstock.wire import InputForm
@@ -196,6 +197,17 @@ class FakeEngine:
         self.started = False
         self.on_drained: Callable[[], None] | None = None
         self.on_pools_failed: Callable[[str], None] | None = None
+        self._reactor: Any = None
+        self.route_calls = RouteCalls(self)  # type: ignore[arg-type] # it has what is used of an engine
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that the test has set, or that of the running loop."""
+        return self._reactor or AsyncioReactor()
+
+    @reactor.setter
+    def reactor(self, reactor: Any) -> None:
+        self._reactor = reactor
 
     def start(self) -> None:
         """Note that it was started."""

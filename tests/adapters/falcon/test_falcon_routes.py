@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import falcon.testing
@@ -10,17 +14,63 @@ import pytest
 
 import penstock_falcon
 from penstock import errors
-from penstock.hooks import Principal, RequestAnswered, Route, RouteRequest, RouteResponse, Submission, hookimpl
+from penstock.hooks import (
+    HookFailed,
+    Principal,
+    RequestAnswered,
+    Route,
+    RouteRequest,
+    RouteResponse,
+    Submission,
+    hookimpl,
+)
 from penstock.hooks.registry import Registry
+from penstock.hosting import AsyncioReactor
+from penstock_falcon._asgi import asgi_stream_body
+from penstock_falcon._wsgi import wsgi_stream_body
 from tests.adapters.falcon.fake_engine import FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared
+
+
+class LoopedEngine(FakeThreadedEngine):
+    """A ``FakeThreadedEngine`` with a thread that runs a loop, on which handlers can wait."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def reactor(self) -> AsyncioReactor:
+        return AsyncioReactor(self._loop)
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        async def call() -> Any:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(LIMIT_SECONDS)
+
+    def run_soon(self, function: Callable[[], Any]) -> None:
+        if threading.current_thread() is self._thread:
+            self._loop.call_soon(function)
+        else:
+            self.run(function)  # so that the test need not wait for it
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
     "shared": (shared, FakeEngine),
-    "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
+    "wsgi": (penstock_falcon.wsgi, LoopedEngine),
 }
 MAX_BODY = 100
+LIMIT_SECONDS = 10.0
+ALL = 10**9
 
 
 class Notes:
@@ -31,6 +81,11 @@ class Notes:
     def __init__(self) -> None:
         self.authenticate: Callable[[Submission], Principal | None] = lambda _submission: None
         self.answered: list[RequestAnswered] = []
+        self.failed: list[HookFailed] = []
+        self.begun = threading.Event()
+        self.ended: list[str] = []
+        self.pieces = 0
+        self.on_wait: Callable[[], None] = lambda: None
 
     @hookimpl
     def penstock_authenticator(self, endpoint: Any) -> Callable[[Submission], Principal | None]:
@@ -38,7 +93,7 @@ class Notes:
 
     @hookimpl
     def penstock_observer(self) -> dict[Any, Callable[[Any], None]]:
-        return {RequestAnswered: self.answered.append}
+        return {RequestAnswered: self.answered.append, HookFailed: self.failed.append}
 
     @hookimpl
     def penstock_routes(self) -> list[Route]:
@@ -51,7 +106,61 @@ class Notes:
             Route(path="/notes", name="notes", handler=tell, method="POST", **reading),
             Route(path="/late", name="late", handler=tell, method="POST", reads_body=True, body_timeout=0.0),
             Route(path="/files/{path:path}", name="files", handler=tell),
+            Route(path="/soon", name="soon", handler=self.soon, method="POST", reads_body=True),
+            Route(path="/never", name="never", handler=self.never),
+            Route(path="/events/{kind}", name="events", handler=self.events),
         ]
+
+    async def soon(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        await asyncio.sleep(0)
+        if request.body == b"refuse":
+            raise errors.Forbidden("not you")
+        if request.body == b"break":
+            raise ZeroDivisionError("a secret")
+        return RouteResponse.json([request.body.decode(), engine.status()["pools"]], status=202)
+
+    async def never(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        self.begun.set()
+        asyncio.get_running_loop().call_soon(self.on_wait)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            raise
+        raise AssertionError("nobody ends the wait")
+
+    def events(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        stream = getattr(self, f"{request.path_values['kind']}_events")()
+        return RouteResponse(body=b"first,", media_type="text/event-stream", stream=stream, keep_alive=b":still,")
+
+    async def some_events(self) -> AsyncIterator[bytes]:
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield b"%d," % number
+        self.ended.append("whole")
+
+    async def broken_events(self) -> AsyncIterator[bytes]:
+        yield b"0,"
+        raise ZeroDivisionError("a secret")
+
+    async def typed_events(self) -> AsyncIterator[Any]:
+        yield "text"
+
+    async def endless_events(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                self.pieces += 1
+                yield b"x" * 1000
+        finally:
+            self.ended.append("closed")
+
+    async def silent_events(self) -> AsyncIterator[bytes]:
+        self.begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+            yield b""
+        finally:
+            self.ended.append("closed")
 
 
 def tell(request: RouteRequest, engine: Any) -> RouteResponse:
@@ -64,9 +173,22 @@ def notes() -> Notes:
 
 
 @pytest.fixture(params=list(KINDS))
-def client(request: pytest.FixtureRequest, notes: Notes) -> falcon.testing.TestClient:
-    build, engine = KINDS[request.param]
-    return falcon.testing.TestClient(build(make_app(), engine=engine(registry=Registry([notes]))))
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def engine(kind: str, notes: Notes) -> Iterator[FakeEngine]:
+    made = KINDS[kind][1](registry=Registry([notes]))
+    yield made
+    if isinstance(made, LoopedEngine):
+        made.end()
+
+
+@pytest.fixture
+def client(kind: str, engine: FakeEngine) -> falcon.testing.TestClient:
+    return falcon.testing.TestClient(KINDS[kind][0](make_app(), engine=engine))
 
 
 def code_of(result: falcon.testing.Result) -> tuple[int, str]:
@@ -104,7 +226,7 @@ def test_a_body_over_the_limit_is_refused(client: falcon.testing.TestClient, not
     assert [(record.endpoint, record.status) for record in notes.answered] == [("notes", 413)]
 
 
-@pytest.mark.parametrize("client", ["wsgi"], indirect=True)  # the test client for ASGI sets the length itself
+@pytest.mark.parametrize("kind", ["wsgi"], indirect=True)  # the test client for ASGI sets the length itself
 def test_a_body_that_is_cut_short_is_refused(client: falcon.testing.TestClient) -> None:
     """With 400: a handler never sees half of one."""
     cut = client.simulate_post("/notes", body=b"half", headers={"Content-Length": "8"})
@@ -130,3 +252,154 @@ def test_a_body_is_not_read_for_a_stranger(client: falcon.testing.TestClient, no
 
     notes.authenticate = authenticate
     assert client.simulate_post("/notes", body=b"x" * (MAX_BODY + 1)).status_code == 401
+
+
+# ---- waiting
+
+
+def test_a_handler_may_wait(client: falcon.testing.TestClient, notes: Notes) -> None:
+    """It is answered when its handler ends, with all that others may do."""
+    found = client.simulate_post("/soon", body=b"text")
+    assert (found.status_code, found.json) == (202, ["text", []])
+    assert code_of(client.simulate_post("/soon", body=b"refuse")) == (403, "forbidden")
+    broken = client.simulate_post("/soon", body=b"break")
+    assert code_of(broken) == (500, "hook-error")
+    assert "secret" not in broken.text
+    assert [record.hook for record in notes.failed] == ["penstock_routes"]
+    assert [(record.status, record.code) for record in notes.answered] == [
+        (202, "ok"),
+        (403, "forbidden"),
+        (500, "hook-error"),
+    ]
+
+
+def test_a_client_that_leaves_ends_the_wait(kind: str, client: falcon.testing.TestClient, notes: Notes) -> None:
+    """The handler is cancelled, and the request recorded as a 499."""
+    leave(kind, client, notes, "/never")
+    assert notes.ended == ["cancelled"]
+    assert [(record.status, record.code) for record in notes.answered] == [(499, "cancelled")]
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"], indirect=True)
+def test_a_server_that_stops_ends_the_wait(client: falcon.testing.TestClient, engine: FakeEngine, notes: Notes) -> None:
+    """With 503, so that the client asks another server."""
+    notes.on_wait = lambda: engine.route_calls.close(errors.Draining("the server has stopped"))
+    assert code_of(client.simulate_get("/never")) == (503, "draining")
+    assert notes.ended == ["cancelled"]
+    assert code_of(client.simulate_get("/events/some")) == (503, "draining")
+    assert client.simulate_get("/livez").status_code == 200
+
+
+# ---- streams
+
+
+def test_a_stream_is_sent_as_it_comes(client: falcon.testing.TestClient, notes: Notes) -> None:
+    """After the body; it is recorded once, at its end."""
+    found = client.simulate_get("/events/some")
+    assert (found.status_code, found.text) == (200, "first,0,1,2,")
+    assert (found.headers["content-type"], found.headers["x-accel-buffering"]) == ("text/event-stream", "no")
+    assert notes.ended == ["whole"]
+    assert [(record.status, record.code) for record in notes.answered] == [(200, "ok")]
+
+
+def test_a_head_of_a_stream_asks_for_no_piece(client: falcon.testing.TestClient, notes: Notes) -> None:
+    """It has the headers of the stream, which is closed."""
+    found = client.simulate_head("/events/endless")
+    assert (found.status_code, found.headers["content-type"]) == (200, "text/event-stream")
+    assert notes.pieces == 0
+
+
+@pytest.mark.parametrize("broken", ["broken", "typed"])
+def test_a_stream_that_raises_is_cut(client: falcon.testing.TestClient, notes: Notes, broken: str) -> None:
+    """No client takes it for whole, and the plug-in is to blame."""
+    with pytest.raises((OSError, asyncio.CancelledError)):
+        client.simulate_get(f"/events/{broken}")
+    assert [record.hook for record in notes.failed] == ["penstock_routes"]
+    assert [(record.status, record.code) for record in notes.answered] == [(200, "hook-error")]
+
+
+@pytest.mark.parametrize(("path", "most"), [("/events/silent", ALL), ("/events/endless", 3)])
+def test_a_client_that_leaves_closes_the_stream(
+    kind: str, client: falcon.testing.TestClient, notes: Notes, path: str, most: int
+) -> None:
+    """It may wait for a piece, or have one to send. No more pieces were asked for than were taken, and a few."""
+    leave(kind, client, notes, path, most)
+    assert notes.ended == ["closed"]
+    assert [(record.status, record.code) for record in notes.answered] == [(499, "cancelled")]
+    assert notes.pieces < 10
+
+
+def test_a_silent_stream_is_kept_alive(
+    kind: str, client: falcon.testing.TestClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the bytes that its route has named."""
+    for module in (asgi_stream_body, wsgi_stream_body):
+        monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.01)
+    assert leave(kind, client, notes, "/events/silent", most=3) == b"first,:still,:still,"
+
+
+def leave(kind: str, client: falcon.testing.TestClient, notes: Notes, path: str, most: int = ALL) -> bytes:
+    """Send a request, and leave once its handler waits, or ``most`` pieces of its body were taken; return those."""
+    if kind == "wsgi":
+        return leave_wsgi(client.app, notes, path, most)
+    return asyncio.run(asyncio.wait_for(leave_asgi(client.app, notes, path, most), LIMIT_SECONDS))
+
+
+async def leave_asgi(application: Any, notes: Notes, path: str, most: int) -> bytes:
+    taken: list[bytes] = []
+    left = asyncio.Event()
+    asked = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if not asked:
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if most == ALL:
+            while not notes.begun.is_set():  # noqa: ASYNC110 - the event belongs to threads
+                await asyncio.sleep(0)
+        else:
+            await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message.get("body"):
+            taken.append(message["body"])
+        if len(taken) >= most:
+            left.set()
+            await asyncio.sleep(LIMIT_SECONDS if notes.pieces else 0)  # the server cancels a write that goes nowhere
+
+    scope = falcon.testing.create_scope(path=path)
+    task = asyncio.ensure_future(application(scope, receive, send))
+    await asyncio.wait([task, asyncio.ensure_future(left.wait())], return_when=asyncio.FIRST_COMPLETED)
+    if notes.pieces:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return b"".join(taken)
+
+
+def leave_wsgi(application: Any, notes: Notes, path: str, most: int) -> bytes:
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        environ = falcon.testing.create_environ(path=path)
+        environ["gunicorn.socket"] = theirs
+
+        def hang_up() -> None:
+            if notes.begun.wait(LIMIT_SECONDS):
+                mine.close()
+
+        if most == ALL:
+            threading.Thread(target=hang_up).start()
+        body = application(environ, lambda *_: None)
+        taken: list[bytes] = []
+        with contextlib.suppress(ConnectionResetError):
+            for piece in body:
+                taken.append(piece)
+                if len(taken) >= most:
+                    break
+        if hasattr(body, "close"):
+            body.close()
+    return b"".join(taken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import falcon.asgi
@@ -13,6 +13,9 @@ import trio
 
 import penstock_falcon
 from penstock import App, Timeouts, errors
+from penstock.engine.reactors.trio_reactor import TrioReactor
+from penstock.hooks import Route, RouteRequest, RouteResponse, hookimpl
+from penstock.hooks.registry import Registry
 from penstock_falcon._asgi import asgi_service
 from penstock_falcon._asgi.server_loop import running_loop
 from penstock_falcon._asgi.server_task import TrioStreamCutShort
@@ -33,6 +36,10 @@ class TrioCall(FakeCall):
 
 class TrioEngine(FakeEngine):
     call_class = TrioCall
+
+    @property
+    def reactor(self) -> Any:
+        return TrioReactor()
 
 
 class Exchange:
@@ -227,6 +234,73 @@ def test_a_response_that_never_begins_ends_its_job(application: Any, engine: Tri
         with trio.move_on_after(0.02):
             await exchange.run()
         assert engine.calls[0].cancelled_because == "the response was closed"
+
+    run(test)
+
+
+class PanicError(BaseException):
+    """As libraries written in Rust raise it."""
+
+
+class Waiting:
+    """A plug-in whose routes wait and stream as on trio."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+
+    @hookimpl
+    def penstock_routes(self) -> list[Route]:
+        return [
+            Route(path="/soon", name="soon", handler=self.soon),
+            Route(path="/never", name="never", handler=self.never),
+            Route(path="/panic", name="panic", handler=self.panic),
+        ]
+
+    async def soon(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        await trio.sleep(0.001)
+        return RouteResponse(body=b"0", stream=self.numbers())
+
+    async def numbers(self) -> AsyncIterator[bytes]:
+        await trio.sleep(0.001)
+        yield b"1"
+
+    async def never(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        return RouteResponse(stream=self.silence())
+
+    async def silence(self) -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            await trio.sleep_forever()
+        finally:
+            self.left.append("silence")
+
+    async def panic(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        raise PanicError
+
+
+def test_a_route_waits_and_streams() -> None:
+    """Its handler awaits what there is on trio; nothing that it raises ends the server."""
+    plugin = Waiting()
+    application = penstock_falcon.asgi(make_app(), engine=TrioEngine(registry=Registry([plugin])))
+
+    def get(path: str) -> Exchange:
+        exchange = Exchange(application, path, {"type": "http.request"})
+        exchange.scope["method"] = "GET"
+        return exchange
+
+    async def test() -> None:
+        whole = get("/soon")
+        await whole.run()
+        assert b"".join(message.get("body", b"") for message in whole.sent) == b"01"
+        panic = get("/panic")
+        await panic.run()
+        assert panic.sent[0]["status"] == 500
+        silent = get("/never")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(silent.run)
+            await until(lambda: len(silent.sent) == 2)
+            silent.feed.send_nowait(DISCONNECT)
+        assert plugin.left == ["silence"]
 
     run(test)
 

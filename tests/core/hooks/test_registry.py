@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -815,6 +816,45 @@ def test_a_route_that_raises_is_a_hook_error() -> None:
     for path in handlers:
         with pytest.raises(RateLimited if path == "/c" else HookError):
             found[path].handler(ROUTE_REQUEST, cast("Any", None))
+
+
+@pytest.mark.parametrize("error", [OSError("broken"), SystemExit(3), BaseException("panic")])
+def test_a_route_that_waits_is_guarded_too(error: BaseException) -> None:
+    """So are the streams of routes. A cancellation passes: it is not a failure."""
+
+    async def fail(request: RouteRequest, engine: Any) -> RouteResponse:
+        raise error
+
+    async def leave(request: RouteRequest, engine: Any) -> RouteResponse:
+        raise asyncio.CancelledError
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise error
+
+    async def stream(request: RouteRequest, engine: Any) -> RouteResponse:
+        return RouteResponse(stream=pieces())
+
+    def text(request: RouteRequest, engine: Any) -> RouteResponse:
+        return RouteResponse(stream=cast("Any", ["text"]))
+
+    handlers: dict[str, Any] = {"fail": fail, "leave": leave, "stream": stream, "text": text}
+    routes = [Route(path=f"/{name}", name=name, handler=handler) for name, handler in handlers.items()]
+    found = {route.name: route for route in Registry([returning("penstock_routes", routes)]).routes(app_with())}
+    assert [name for name, route in found.items() if route.waits] == ["fail", "leave", "stream"]
+
+    async def call(name: str) -> None:
+        answer: Any = await cast("Any", found[name].handler(ROUTE_REQUEST, cast("Any", None)))
+        assert await anext(answer.stream) == b"first"
+        await anext(answer.stream)
+
+    for name in ("fail", "stream"):
+        with pytest.raises(HookError):
+            asyncio.run(call(name))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(call("leave"))
+    with pytest.raises(HookError):
+        found["text"].handler(ROUTE_REQUEST, cast("Any", None))
 
 
 def test_the_blocking_mark_survives_the_guard() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -111,7 +112,21 @@ class Notes:
             Route(path="/notes/{name}", name="note", handler=put, method="PUT", reads_body=True, max_body=4),
             Route(path="/notes/all", name="notes", handler=put, method="PUT"),
             Route(path="/files/{path:path}", name="file", handler=put),
+            Route(path="/slow", name="slow", handler=self.slow),
+            Route(path="/broken", name="broken", handler=self.broken),
         ]
+
+    async def slow(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        await asyncio.sleep(0)
+        return RouteResponse(body=b"0", stream=self.count())
+
+    def broken(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        return RouteResponse(stream=self.count(last="2"))
+
+    async def count(self, last: Any = b"2") -> AsyncIterator[bytes]:
+        yield b"1"
+        await asyncio.sleep(0)
+        yield last
 
 
 ADA = {"X-Name": "ada"}
@@ -228,6 +243,15 @@ def test_a_route_reads_its_path_and_its_body() -> None:
     assert harness.route("/files/a/b").body == b'[{"path":"a/b"},""]'
     with pytest.raises(PayloadTooLarge):
         harness.route("/notes/one", "PUT", b"words")
+
+
+def test_a_route_that_waits_and_streams_is_run_to_its_end() -> None:
+    """The pieces of a stream become one body, unless it fails."""
+    harness = PluginHarness(app(), [Notes()])
+    answer = harness.route("/slow")
+    assert (answer.body, answer.stream) == (b"012", None)
+    with pytest.raises(HookError):
+        harness.route("/broken")
 
 
 def test_a_shutdown_is_granted_its_time() -> None:

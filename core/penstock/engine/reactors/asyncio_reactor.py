@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from penstock.engine.reactors.reactor import Callback
 
@@ -40,6 +41,10 @@ class AsyncioReactor:
             self._loop.remove_writer(fd)
         else:
             self._loop.add_writer(fd, callback)
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """See ``Reactor``."""
+        return self._loop.create_task(coroutine)
 
     def park(self, register: Callable[[Callback], None]) -> asyncio.Future[None]:
         """See ``Reactor``. Returns a bare future: a coroutine around it would be one more object for every request."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 Callback = Callable[[], None]
 
 
 class TimerHandle(Protocol):
-    """A timer that can be cancelled."""
+    """A timer, or a task, that can be cancelled."""
 
     def cancel(self) -> object:
-        """Cancel the timer. Harmless after it has fired."""
+        """Cancel it. Harmless when it is over."""
 
 
 class Reactor(Protocol):
@@ -35,6 +35,9 @@ class Reactor(Protocol):
 
     def watch_writable(self, fd: int, callback: Callback | None) -> None:
         """Call ``callback`` whenever ``fd`` is writable; None ends the watch. End it before closing ``fd``."""
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None], /) -> TimerHandle:
+        """Run a coroutine beside everything else, until it ends or is cancelled."""
 
     def park(self, register: Callable[[Callback], None]) -> Awaitable[None]:
         """Pass a callback to ``register``, and return an awaitable that ends when it is called.

@@ -7,9 +7,10 @@ stop the reactor before the engine could finish its jobs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from time import monotonic
+from typing import Any
 
 import trio
 
@@ -64,6 +65,19 @@ class TrioReactor:
                 await wait()
                 if not scope.cancel_called:
                     _call(callback)
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> trio.CancelScope:
+        """See ``Reactor``."""
+        scope = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(self._run, scope, coroutine)
+        return scope
+
+    async def _run(self, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, None]) -> None:
+        with scope:
+            try:
+                await coroutine
+            except Exception:
+                logging.getLogger("penstock").exception("a task of the engine raised")
 
     def park(self, register: Callable[[Callback], None]) -> Awaitable[None]:
         """See ``Reactor``."""

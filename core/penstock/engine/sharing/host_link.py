@@ -12,8 +12,10 @@ from penstock.app import Endpoint
 from penstock.body_files import Body
 from penstock.engine.outcomes import file_of
 from penstock.engine.sharing.host_messages import (
+    AskPiece,
     AskRoute,
     CancelJob,
+    CancelQuestion,
     CreditChunks,
     EngineHello,
     Fault,
@@ -37,7 +39,7 @@ from penstock.engine.sharing.hosted_requests import HostedRequest, job_submissio
 from penstock.engine.sharing.link_files import body_of, with_file_sent
 from penstock.engine.sharing.message_link import MessageLink
 from penstock.engine.sharing.remote_admission import RemoteAdmission, answer_to
-from penstock.engine.sharing.route_answers import answer_of_route
+from penstock.engine.sharing.route_answers import RouteAnswers
 from penstock.engine.sharing.shared_engine import SharedEngine
 from penstock.errors import Cancelled, PenstockError
 from penstock.hooks.records import RequestAnswered
@@ -93,6 +95,7 @@ class HostLink:
             on_end=self._host_has_ended,
         )
         self._send = self._link.send
+        self._answers = RouteAnswers(shared, self._send)
         self._admission = RemoteAdmission(shared, self._refuse)
         self._receivers: dict[type, Callable[[Any], None]] = {
             HostHello: self._on_hello,
@@ -101,7 +104,9 @@ class HostLink:
             SubmitJob: self._on_submission,
             CancelJob: self._on_cancel,
             CreditChunks: self._on_credit,
-            AskRoute: self._on_question,
+            AskRoute: self._answers.on_question,
+            AskPiece: self._answers.on_piece,
+            CancelQuestion: self._answers.on_cancel,
             ReportRefusal: self._on_refusal,
             ReportAnswer: self._on_answer,
             ReportHost: self._on_host,
@@ -134,6 +139,7 @@ class HostLink:
         requests, self._requests = self._requests, {}
         for hosted in requests.values():
             self._abandon(hosted, _GONE)
+        self._answers.abandon_all(_GONE)
         self._on_end(self)
 
     # ---- requests
@@ -287,9 +293,6 @@ class HostLink:
             self._engine.refuse(hosted.submission, error)
 
     # ---- everything else
-
-    def _on_question(self, message: AskRoute) -> None:
-        self._send(answer_of_route(self._shared, message))
 
     def _on_answer(self, message: ReportAnswer) -> None:
         if self._shared.on_answered is not None:

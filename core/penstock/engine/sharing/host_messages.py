@@ -134,6 +134,19 @@ class AskRoute(msgspec.Struct, array_like=True, tag=7, gc=False):
     body: bytes = b""
 
 
+class CancelQuestion(msgspec.Struct, array_like=True, tag=11, gc=False):
+    """The caller no longer waits for the answer to a question, or for the rest of it."""
+
+    question: int
+    reason: str
+
+
+class AskPiece(msgspec.Struct, array_like=True, tag=12, gc=False):
+    """The caller has taken the last piece of a streamed answer: send the next."""
+
+    question: int
+
+
 class ReportRefusal(msgspec.Struct, array_like=True, tag=8, gc=False):
     """A request was refused before it came to the admission policies, or is given up before it became a job."""
 
@@ -214,7 +227,7 @@ class UploadGrant(msgspec.Struct, array_like=True, tag=25, gc=False):
 
 
 class RouteAnswer(msgspec.Struct, array_like=True, tag=26, gc=False):
-    """The response of a route."""
+    """The response of a route; without its body, if that is streamed."""
 
     question: int
     body: bytes = b""
@@ -222,6 +235,16 @@ class RouteAnswer(msgspec.Struct, array_like=True, tag=26, gc=False):
     media_type: str = ""
     headers: dict[str, str] = {}
     refusal: Fault | None = None
+    is_streamed: bool = False
+    """True if the body follows in pieces, and then a ``RouteAnswer`` without one, or with the refusal that ends it."""
+    keep_alive: bytes = b""
+
+
+class RoutePiece(msgspec.Struct, array_like=True, tag=27, gc=False):
+    """The next piece of a streamed answer."""
+
+    question: int
+    piece: bytes
 
 
 ToEngine: TypeAlias = (
@@ -232,11 +255,15 @@ ToEngine: TypeAlias = (
     | CancelJob
     | CreditChunks
     | AskRoute
+    | CancelQuestion
+    | AskPiece
     | ReportRefusal
     | ReportAnswer
     | ReportHost
 )
-ToHost: TypeAlias = EngineHello | EngineState | JobOutcome | StreamHead | StreamChunks | UploadGrant | RouteAnswer
+ToHost: TypeAlias = (
+    EngineHello | EngineState | JobOutcome | StreamHead | StreamChunks | UploadGrant | RouteAnswer | RoutePiece
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_for_engine: Callable[[memoryview], list[ToEngine]] = msgspec.msgpack.Decoder(list[ToEngine]).decode

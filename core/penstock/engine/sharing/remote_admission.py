@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from penstock.engine.operator_log import internal_error
 from penstock.engine.sharing.hosted_requests import HostedRequest
 from penstock.engine.sharing.shared_engine import SharedEngine
 from penstock.errors import Cancelled, PenstockError
-from penstock.eventlog import log_event
 from penstock.hooks.pipeline import Step
 
 
@@ -83,15 +81,3 @@ def answer_to(error: BaseException, hosted: HostedRequest) -> PenstockError:
     if isinstance(error, asyncio.CancelledError):
         return Cancelled("a policy has given up the request")
     return internal_error(error, hosted.submission.request_id)
-
-
-def internal_error(error: BaseException, request_id: str) -> PenstockError:
-    """Log an unexpected exception in full; return an error that shows nothing of it."""
-    log_event(
-        logging.ERROR,
-        "internal-error",
-        f"request {request_id} failed inside the engine: {type(error).__name__}: {error}",
-        request_id=request_id,
-        traceback="".join(traceback.format_exception(error)),
-    )
-    return PenstockError("The server failed. Its log has the reason, under this request id.")

@@ -14,15 +14,16 @@ from penstock.app.manifest import Manifest
 from penstock.body_files import Body, BodyFile
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.reactor import Reactor
+from penstock.engine.route_calls import RouteCall
 from penstock.engine.sharing.engine_connection import EngineConnection
 from penstock.engine.sharing.host_messages import (
-    AskRoute,
     JobFacts,
     ReportAnswer,
     ReportHost,
     ReportRefusal,
     RequestFacts,
     RouteAnswer,
+    RoutePiece,
     SubmitJob,
     ToHost,
     fault_of,
@@ -35,7 +36,7 @@ from penstock.engine.sharing.remote_uploads import RemoteUpload
 from penstock.errors import Draining, NotReady, PenstockError
 from penstock.hooks.records import RequestAnswered
 from penstock.hooks.registry import Registry
-from penstock.hooks.routes import Route, RouteRequest, RouteResponse
+from penstock.hooks.routes import Route, RouteRequest
 from penstock.hooks.submission import Submission
 
 REPORT_SECONDS = 1.0
@@ -153,6 +154,7 @@ class RemoteEngine:
             waiting, self._on_drained = self._on_drained, []
             for callback in waiting:
                 callback()
+            self._questions.end_soon()
 
     def close(self) -> None:
         """Disconnect. Unanswered jobs fail with ``Draining``. Idempotent."""
@@ -160,6 +162,7 @@ class RemoteEngine:
             return
         self.closed = True
         self._end_drain()
+        self._questions.end()
         self.connection.close()
         self._check_drained()
 
@@ -172,7 +175,7 @@ class RemoteEngine:
 
     def _lost(self) -> None:
         self._jobs.keep_what_may_run_again()
-        self._questions.lose()
+        self._questions.lose(NotReady("the engine's process has ended"))
 
     # ---- calls
 
@@ -262,25 +265,24 @@ class RemoteEngine:
         self.send(ReportRefusal(number, submission.endpoint.name, facts, fault_of(error)))
 
     def _receive(self, message: ToHost) -> None:
-        if type(message) is RouteAnswer:
-            self._questions.settle(message)
+        if isinstance(message, RouteAnswer | RoutePiece):
+            self._questions.receive(message)
         else:
             self._jobs.receive(message)
 
     # ---- routes, records and state
 
-    async def ask(self, route: Route, request: RouteRequest, submission: Submission) -> RouteResponse:
-        """Have a route answered beside the engine.
+    def ask(self, route: Route, request: RouteRequest, submission: Submission) -> RouteCall:
+        """Have a route answered beside the engine, and return at once.
 
         Raises
         ------
-        PenstockError
-            If the route refuses, or the engine is not there.
+        NotReady
+            If the engine is not there.
         """
         if not self.connection.is_connected:
             raise NotReady(NO_ENGINE)
-        number = self._number = self._number + 1
-        return await self._questions.ask(_question(number, route, request, submission))
+        return self._questions.ask(route, request, _request_facts(submission, None))
 
     def report(self, record: RequestAnswered) -> None:
         """Pass a record on to the observers, which are beside the engine."""
@@ -304,11 +306,6 @@ def _job_facts(submission: Submission, headers: dict[str, str] | None, now: floa
         submission.caller_timeout,
         submission.credential_headers,
     )
-
-
-def _question(number: int, route: Route, request: RouteRequest, submission: Submission) -> AskRoute:
-    facts, values = _request_facts(submission, None), dict(request.path_values)
-    return AskRoute(number, route.key, request.method, request.path, facts, values, request.body)
 
 
 def _request_facts(submission: Submission, headers: dict[str, str] | None) -> RequestFacts:

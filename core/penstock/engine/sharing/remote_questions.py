@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.engine.reactors.reactor import Callback, Reactor
-from penstock.engine.sharing.host_messages import AskRoute, RouteAnswer, ToEngine, error_of
-from penstock.errors import NotReady, PenstockError
-from penstock.hooks.routes import RouteResponse
+from penstock.engine.reactors.reactor import Reactor
+from penstock.engine.route_calls import RouteCall
+from penstock.engine.sharing.host_messages import (
+    AskPiece,
+    AskRoute,
+    CancelQuestion,
+    RequestFacts,
+    RouteAnswer,
+    RoutePiece,
+    ToEngine,
+    error_of,
+)
+from penstock.errors import Cancelled, Draining, PenstockError
+from penstock.hooks.routes import Route, RouteRequest
+from penstock.response import Encoded
+
+LAST_ANSWERS = 0.1
 
 
 class RemoteQuestions:
-    """The requests to routes that wait for their answers.
+    """The requests to routes that wait for their answers, or for the rest of them.
 
     Parameters
     ----------
@@ -22,57 +35,61 @@ class RemoteQuestions:
     """
 
     def __init__(self, reactor: Reactor, send: Callable[[ToEngine], None]) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._send = send
-        self._waiting: dict[int, _Question] = {}
+        self._number = 0
+        self._calls: dict[int, RouteCall] = {}
 
-    async def ask(self, message: AskRoute) -> RouteResponse:
-        """Send a question, and return the answer.
+    def ask(self, route: Route, request: RouteRequest, facts: RequestFacts) -> RouteCall:
+        """Have a route answer a request, and return the call."""
+        number = self._number = self._number + 1
+        values = dict(request.path_values)
+        self._send(AskRoute(number, route.key, request.method, request.path, facts, values, request.body))
+        call = self._calls[number] = RouteCall(self, number)
+        return call
 
-        Raises
-        ------
-        PenstockError
-            If the route has refused, or its engine has ended.
-        """
-        question = self._waiting[message.question] = _Question()
-        self._send(message)
-        try:
-            while question.outcome is None:
-                await self._reactor.park(question.register)
-        finally:
-            self._waiting.pop(message.question, None)
-        outcome = question.outcome
-        if isinstance(outcome, PenstockError):
-            raise outcome
-        if outcome.refusal is not None:
-            raise error_of(outcome.refusal)
-        return RouteResponse(
-            body=outcome.body, status=outcome.status, media_type=outcome.media_type, headers=outcome.headers
-        )
+    def receive(self, message: RouteAnswer | RoutePiece) -> None:
+        """Take in an answer, or a piece of one."""
+        call = self._calls.get(message.question)
+        if call is None:  # it has been cancelled
+            return
+        if isinstance(message, RoutePiece):
+            call.add_chunks([message.piece])
+        elif message.is_streamed:
+            call.begin_stream(_encoded(message), message.keep_alive)
+        else:
+            del self._calls[message.question]
+            call.settle(_encoded(message) if message.refusal is None else error_of(message.refusal))
 
-    def settle(self, answer: RouteAnswer) -> None:
-        """Take in an answer."""
-        question = self._waiting.get(answer.question)
-        if question is not None:
-            question.settle(answer)
+    def lose(self, error: PenstockError) -> None:
+        """Answer all questions with an error."""
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.settle(error)
 
-    def lose(self) -> None:
-        """Answer all questions with an error: the engine has ended."""
-        for question in self._waiting.values():
-            question.settle(NotReady("the engine's process has ended"))
+    def end_soon(self) -> None:
+        """Have them end shortly: the last jobs of this host are over, and may be what handlers wait for."""
+        self.reactor.call_at(self.reactor.time() + LAST_ANSWERS, self.end)
+
+    def end(self) -> None:
+        """End all of them: this host stops."""
+        for call in tuple(self._calls.values()):
+            call.settle(Draining("the server is shutting down"))
+            self.cancel(call, "the process that took the request stops")
+
+    # ---- as the host of the calls
+
+    def cancel(self, call: RouteCall, reason: str) -> None:
+        """Have the engine cancel the handler, or the stream."""
+        if self._calls.pop(call.number, None) is not None:
+            self._send(CancelQuestion(call.number, reason))
+        call.settle(Cancelled(reason))
+
+    def taken(self, call: RouteCall, _count: int, _size_bytes: int) -> None:
+        """Ask for the next piece."""
+        if call.number in self._calls:
+            self._send(AskPiece(call.number))
 
 
-class _Question:
-    __slots__ = ("_wake", "outcome")
-
-    def __init__(self) -> None:
-        self.outcome: RouteAnswer | PenstockError | None = None
-        self._wake: Callback | None = None
-
-    def register(self, wake: Callback) -> None:
-        self._wake = wake
-
-    def settle(self, outcome: RouteAnswer | PenstockError) -> None:
-        self.outcome = outcome
-        if self._wake is not None:
-            self._wake()
+def _encoded(answer: RouteAnswer) -> Encoded:
+    return Encoded(answer.body, answer.media_type, answer.status, answer.headers)
