@@ -14,6 +14,7 @@ import pytest
 
 from penstock.app.manifest import Manifest
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
+from penstock.engine.route_calls import RouteCall
 from penstock.engine.sharing import remote_jobs
 from penstock.engine.sharing.engine_server import EngineServer
 from penstock.engine.sharing.engine_socket import EngineSocket
@@ -21,7 +22,7 @@ from penstock.engine.sharing.remote_calls import RemoteCall
 from penstock.engine.sharing.remote_engine import RemoteEngine
 from penstock.engine.sharing.shared_engine import SharedEngine
 from penstock.errors import Cancelled, Draining, NotReady, PenstockError, QueueFull, RateLimited, WorkerLost
-from penstock.hooks import JobAnswered, Submission, blocking, hookimpl
+from penstock.hooks import JobAnswered, Route, RouteRequest, RouteResponse, Submission, blocking, hookimpl
 from penstock.hooks.pipeline import admission_pipeline
 from penstock.hooks.registry import Registry
 from penstock.policies import Timeouts
@@ -53,7 +54,7 @@ class Pair:
             engine=engine,
             digest=Manifest.of(self.app).digest if digest is None else digest,
             pipelines={name: admission_pipeline(self.registry, each) for name, each in self.endpoints.items()},
-            routes={},
+            routes={route.key: route for route in self.registry.routes(self.app)},
             on_answered=None,
         )
         self.server = EngineServer(shared, self.socket.listener)
@@ -399,6 +400,113 @@ def test_a_policy_that_blocks_delays_no_other_request() -> None:
             await until(lambda: pair.engine.refused)
             assert pair.engine.refused == ["cancelled"]
             assert (held.outcome, other.outcome) == (None, None)
+
+    run(scenario)
+
+
+class Pieces:
+    """A plug-in with a route that waits, and one that streams."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.left: list[str] = []
+
+    @hookimpl
+    def penstock_routes(self) -> list[Route]:
+        return [
+            Route(path="/wait", name="wait", handler=self.wait),
+            Route(path="/pieces", name="pieces", handler=lambda request, engine: RouteResponse(stream=self.pieces())),
+        ]
+
+    async def wait(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            self.left.append("wait")
+        return RouteResponse()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                self.made += 1
+                yield b"%d" % self.made
+        finally:
+            self.left.append("pieces")
+
+
+def ask(pair: Pair, name: str) -> RouteCall:
+    route = next(route for route in pair.registry.routes(pair.app) if route.name == name)
+    request = RouteRequest(request_id="r1", method="GET", path=route.path, header=lambda _name: None)
+    return pair.host.ask(route, request, Submission(route, request_id="r1"))
+
+
+async def turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+
+
+def test_a_piece_is_asked_for_when_the_last_was_taken() -> None:
+    """So a host that does not take any holds one, and the engine another."""
+    plugin = Pieces()
+
+    async def scenario() -> None:
+        async with paired(plugin) as pair:
+            call = ask(pair, "pieces")
+            await until(lambda: call.has_chunks)
+            await turns()
+            assert plugin.made == 2
+            for number in range(1, 4):
+                assert call.take() == [b"%d" % number]
+                await until(lambda: call.has_chunks)
+            await turns()
+            assert plugin.made == 5
+            call.cancel()
+            await until(lambda: plugin.left)
+
+    run(scenario)
+
+
+def test_the_end_of_a_host_ends_its_questions() -> None:
+    """The handlers of a host that has gone are cancelled, and its own callers are answered."""
+    plugin = Pieces()
+
+    async def scenario() -> None:
+        async with paired(plugin) as pair:
+            calls = [ask(pair, "wait"), ask(pair, "pieces")]
+            await until(lambda: calls[1].has_chunks)
+            await turns()
+            pair.host.close()
+            await until(lambda: len(plugin.left) == 2)
+            assert [type(call.outcome) for call in calls] == [Draining, Draining]
+
+    run(scenario)
+
+
+def test_the_end_of_the_engine_ends_all_questions() -> None:
+    """A request is refused, and a stream is cut: the next engine knows nothing of them."""
+
+    async def scenario() -> None:
+        async with paired(Pieces()) as pair:
+            calls = [ask(pair, "wait"), ask(pair, "pieces")]
+            await until(lambda: calls[1].has_chunks)
+            pair.end_engine()
+            await until(lambda: calls[0].outcome and calls[1].outcome)
+            assert [type(call.outcome) for call in calls] == [NotReady, NotReady]
+
+    run(scenario)
+
+
+def test_the_end_of_a_drain_ends_the_questions() -> None:
+    """Shortly after the last job, which may be what they wait for; questions do not hold the drain up."""
+
+    async def scenario() -> None:
+        async with paired(Pieces()) as pair:
+            call = ask(pair, "wait")
+            drained: list[bool] = []
+            pair.host.drain(PATIENCE, lambda: drained.append(True))
+            assert (drained, call.outcome) == ([True], None)
+            await until(lambda: call.outcome)
+            assert type(call.outcome) is Draining
 
     run(scenario)
 
