@@ -38,7 +38,7 @@ def test_the_body_chooses_the_endpoint_and_the_stream(served: Served) -> None:
 
 
 def test_errors_are_those_of_the_dialect(served: Served) -> None:
-    """Of the input, the choice, the deadline in the body and the handler."""
+    """Wrong inputs, unknown endpoints, a deadline from the body, and a handler that fails."""
     assert ask(served, "square", {"input": "x"}) == (422, b'{"fault":"invalid-request"}')
     assert ask(served, "nobody", {}) == (404, b'{"fault":"not-found"}')
     assert ask(served, "count", {"n": 1, "pause": 5.0}, timeout=0.2) == (504, b'{"fault":"total-timeout"}')

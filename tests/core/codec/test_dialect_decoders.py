@@ -42,7 +42,7 @@ def test_a_decoder_may_refuse() -> None:
 
 @pytest.mark.parametrize("decoder", ["nowhere_at_all:decode", "json:nothing", f"{__name__}:upper"])
 def test_a_decoder_that_fails_is_an_error_of_the_handler(decoder: str) -> None:
-    """Whether it cannot be imported, or raises."""
+    """It cannot be imported, or it raises."""
     with pytest.raises(HandlerError, match=f"the decoder {decoder} raised"):
         decode(b"\xff", InputForm("", decoder=decoder))
 

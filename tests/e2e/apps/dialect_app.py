@@ -1,4 +1,4 @@
-"""Endpoints behind a dialect: the body chooses the endpoint and the stream; a costly format is decoded in the worker."""
+"""Endpoints behind a dialect: the body chooses endpoint and stream; a costly format is decoded in the worker."""
 
 from __future__ import annotations
 
