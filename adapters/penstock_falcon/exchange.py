@@ -209,6 +209,8 @@ class Resource(ABC):
         if exchange.has_response_headers:
             response.headers.extend(exchange.response_headers)
         service = self._service
+        if service.headers_of is not None:
+            service.add_headers(response, exchange.method, exchange.path, exchange.header)
         service.write(resp, response)
         # A stream is recorded at its end.
         if service.on_answered is not None and response.stream is None:

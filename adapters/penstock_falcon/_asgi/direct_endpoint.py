@@ -76,6 +76,7 @@ class DirectEndpoint(EndpointResource):
         super().__init__(service, transport, endpoint)
         self.is_direct = not endpoint.is_stream and not self._blocking_steps
         self._is_observed = service.on_answered is not None
+        self._gets_headers = service.headers_of is not None
         self._path = endpoint.path
         self._reads_any = endpoint.codec.reads != "json"
         self._known_hosts: set[bytes | None] = set()
@@ -170,6 +171,7 @@ class DirectEndpoint(EndpointResource):
             and outcome.headers is None
             and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
             and self._annotation.check is None
+            and not self._gets_headers
             and not (engine is not None and engine.draining)
         )
         if not is_usual:
@@ -209,6 +211,8 @@ class DirectEndpoint(EndpointResource):
     ) -> None:
         if exchange.has_response_headers:
             response.headers.extend(exchange.response_headers)
+        if self._gets_headers:
+            self._service.add_headers(response, exchange.method, exchange.path, exchange.header)
         engine = self._service.engine
         is_last = response.status == RequestTimeout.status or (engine is not None and engine.draining)
         connection.respond(*_lines(response), is_last=is_last)
