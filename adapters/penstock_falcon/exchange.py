@@ -19,7 +19,8 @@ from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
-from penstock_falcon.request_checks import AnyBudget, RequestChecks
+from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short
+from penstock_falcon.request_decoding import content_coding, inflated
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -239,7 +240,12 @@ class EndpointResource(Resource):
         """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
         checks = self._checks
         announced = checks.check_headers(req.content_type, exchange.header)
-        if announced is not None and announced <= SMALL_BODY_BYTES:
+        encoding = exchange.header("content-encoding")
+        coding = "" if encoding is None else content_coding(encoding)
+        if coding:
+            body = await self._read_compressed_body(coding, exchange, req, announced)
+            announced = None
+        elif announced is not None and announced <= SMALL_BODY_BYTES:
             engine.check_room(self._endpoint)
             body = await self._read_body(exchange, req, announced, None)
         else:
@@ -276,6 +282,22 @@ class EndpointResource(Resource):
         try:
             await budget.open(announced)
             return await self._read_body(exchange, req, announced, budget)
+        finally:
+            budget.release()
+
+    async def _read_compressed_body(self, coding: str, exchange: Exchange, req: Any, announced: int | None) -> Body:
+        """Read a body and inflate it; the larger of its two sizes is counted until it is complete or given up."""
+        budget = self._service.body_budget(exchange)
+        total = exchange.timeouts.total
+        try:
+            is_small = announced is not None and announced <= SMALL_BODY_BYTES
+            await budget.open(None if is_small else announced)  # its content may be large
+            body = await self._read_body(exchange, req, announced, budget)
+            if announced is not None and len(body) < announced:
+                raise cut_short()
+            collector = self._checks.collector(None, budget)
+            deadline = None if total is None else exchange.began + total
+            return await inflated(body, coding, collector, self._transport, deadline)
         finally:
             budget.release()
 

@@ -108,7 +108,7 @@ class RequestChecks:
         Raises
         ------
         UnsupportedMediaType
-            If the endpoint does not read this content type, or the body is compressed.
+            If the endpoint does not read this content type.
         PayloadTooLarge
             If the announced length is over the limit.
         MalformedRequest
@@ -119,9 +119,6 @@ class RequestChecks:
                 f"{self._endpoint.path} reads JSON, not {content_type!r}: send it with "
                 "-H 'Content-Type: application/json'"
             )
-        encoding = header("content-encoding")
-        if encoding is not None and encoding.strip().lower() not in ("identity", ""):
-            raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed")
         length = header("content-length")
         if length is None:
             return None
