@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 from penstock import Endpoint
@@ -26,6 +27,8 @@ from penstock_falcon.responses import OK, HttpResponse, common_headers, server_t
 from penstock_falcon.service import Service
 from penstock_falcon.transport import HeaderLookup, Transport
 
+NO_VALUES: Mapping[str, str] = MappingProxyType({})
+
 
 class Exchange(Submission):
     """A submission that arrived over HTTP.
@@ -37,11 +40,13 @@ class Exchange(Submission):
     ----------
     began:
         The time at which the first byte of the request arrived, as far as the server knows it.
+    path_values:
+        The values of the variables in the path, decoded.
     """
 
     takes_files = True
 
-    __slots__ = ("began", "method", "path")
+    __slots__ = ("began", "method", "path", "path_values")
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class Exchange(Submission):
         path: str,
         began: float | None = None,
         received_headers: Mapping[bytes, bytes] | None = None,
+        path_values: Mapping[str, str] = NO_VALUES,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
@@ -75,6 +81,7 @@ class Exchange(Submission):
         self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
+        self.path_values = path_values
 
     @property
     def left(self) -> float | None:
@@ -134,12 +141,12 @@ class Resource(ABC):
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
         self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
 
-    async def respond(self, req: Any, resp: Any) -> None:
+    async def respond(self, req: Any, resp: Any, **path_values: str) -> None:
         """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
         call: AnyCall | None = None
         begun = self._transport.begun(req)
         if begun is None:
-            exchange = self._identify(req)
+            exchange = self._identify(req, path_values)
         else:
             exchange, call = begun
         try:
@@ -164,7 +171,7 @@ class Resource(ABC):
             raise
         self._finish(response, exchange, call, resp)
 
-    def _identify(self, req: Any) -> Exchange:
+    def _identify(self, req: Any, path_values: Mapping[str, str]) -> Exchange:
         header, received, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
         return Exchange(
@@ -177,6 +184,7 @@ class Resource(ABC):
             path=req.path,
             began=began,
             received_headers=received,
+            path_values=path_values,
         )
 
     async def _ask_in_turn(self, exchange: Exchange) -> None:
