@@ -234,8 +234,8 @@ class UnsupportedMediaType(PenstockError):
 
     codings: tuple[str, ...]
 
-    def __init__(self, detail: str = "", *, codings: tuple[str, ...] = ()) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str = "", *, codings: tuple[str, ...] = (), param: str | None = None) -> None:
+        super().__init__(detail, param=param)
         self.codings = codings
 
     @property
