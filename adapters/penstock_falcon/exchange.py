@@ -17,6 +17,7 @@ from penstock.errors import Cancelled, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
 from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, Body, BodyFile, log_refusal
 from penstock_falcon.annotation_checks import AnnotationCheck
+from penstock_falcon.compression import coding_for, compress
 from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import internal_problem, problem, retry_after
@@ -136,6 +137,7 @@ class Resource(ABC):
         self._transport = transport
         self._target = target
         self._debug = service.settings.debug
+        self._compresses = service.settings.compress
         self._host_check = service.host_check
         pipeline = service.pipeline(target)
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
@@ -202,6 +204,12 @@ class Resource(ABC):
     @abstractmethod
     async def _answer(self, call: Any, exchange: Exchange, req: Any) -> HttpResponse:
         """Return the response, once it is known."""
+
+    async def _compress(self, response: HttpResponse, exchange: Exchange) -> None:
+        """Compress a whole response, if it is to be."""
+        coding = coding_for(response, exchange.method, exchange.header)
+        if coding:
+            await compress(response, coding, self._transport)
 
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
@@ -322,6 +330,8 @@ class EndpointResource(Resource):
             return stream
         watched.close()
         response = self._outcome_response(call, exchange)
+        if self._compresses:
+            await self._compress(response, exchange)
         body: Body | None = response.body
         if isinstance(body, BodyFile):
             response.body, response.size_bytes = None, len(body)
@@ -393,7 +403,10 @@ class RouteResource(Resource):
         headers += [(name.lower(), value) for name, value in answer.headers.items()]
         if answer.status == 503:
             headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
-        return HttpResponse(answer.status, headers, answer.body)
+        response = HttpResponse(answer.status, headers, answer.body)
+        if self._compresses:
+            await self._compress(response, exchange)
+        return response
 
     def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
         """Log a plug-in's failure, as the engine does for endpoints. A route has no job and no admission policies."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -18,6 +17,7 @@ from penstock.errors import MalformedRequest, UnsupportedMediaType
 from penstock.hosting import SMALL_BODY_BYTES, Body, BodyFile
 from penstock_falcon.request_checks import BodyCollector, dropped_on_error, late_body
 from penstock_falcon.transport import Transport
+from penstock_falcon.zstd_library import zstd_module
 
 FIRST_STEP_BYTES: Final = 1 << 18  # a millisecond, at most
 STEP_BYTES: Final = 1 << 20
@@ -94,22 +94,12 @@ def _new_deflate(head: bytes) -> _Inflation:
     return ZlibStream(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
 
 
-def _zstd() -> Any:
-    """Return the module of Python 3.14, or the same for older versions if it is installed; None if it is not."""
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    return None
-
-
 @cache
 def _codings() -> dict[str, tuple[Callable[[bytes], _Inflation], type[Exception]]]:
     """Return the codings that can be inflated: how to begin, and the error of data that is not valid."""
     found: dict[str, Any] = dict.fromkeys(("gzip", "x-gzip"), (_new_gzip, zlib.error))
     found["deflate"] = _new_deflate, zlib.error
-    zstd = _zstd()
+    zstd = zstd_module()
     if zstd is not None:
         options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
         found["zstd"] = (lambda _head: zstd.ZstdDecompressor(options=options)), zstd.ZstdError

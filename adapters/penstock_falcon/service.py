@@ -68,6 +68,8 @@ class Settings:
     max_waiting:
         The most bytes of large request bodies that may arrive or wait at the same time. Default: 256 MiB, or four times
         ``max_body`` if that is more.
+    compress:
+        Compress whole responses from 1 KiB on for clients that accept it. Request bodies may be compressed in any case.
     trusted_proxies:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
         client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
@@ -79,6 +81,7 @@ class Settings:
     max_waiting: int | None = None
     drain_timeout: float = DEFAULT_DRAIN_TIMEOUT
     target: str | None = None
+    compress: bool = False
     trusted_proxies: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError, RequestTimeout
 from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
+from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
 from penstock_falcon.exchange import EndpointResource, Exchange
 from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body
@@ -77,6 +78,9 @@ class DirectEndpoint(EndpointResource):
         self.is_direct = not endpoint.is_stream and not self._blocking_steps
         self._is_observed = service.on_answered is not None
         self._gets_headers = service.headers_of is not None
+        # Responses from this size on are not written in the fast way, and those above the other size not here.
+        self._finished_from_bytes = 0 if self._gets_headers else COMPRESSED_FROM_BYTES if self._compresses else math.inf
+        self._most_bytes = AT_ONCE_BYTES if self._compresses else math.inf
         self._path = endpoint.path
         self._reads_any = endpoint.codec.reads != "json"
         self._known_hosts: set[bytes | None] = set()
@@ -167,15 +171,16 @@ class DirectEndpoint(EndpointResource):
         is_usual = (
             type(outcome) is Encoded
             and type(outcome.body) is bytes
+            and len(outcome.body) < self._finished_from_bytes
             and outcome.status == 200
             and outcome.headers is None
             and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
             and self._annotation.check is None
-            and not self._gets_headers
             and not (engine is not None and engine.draining)
         )
         if not is_usual:
-            if isinstance(getattr(outcome, "body", None), BodyFile):
+            body = getattr(outcome, "body", b"")
+            if isinstance(body, BodyFile) or len(body) > self._most_bytes:
                 connection.hand_over()
                 return
             self._conclude(connection, exchange, call, self._response(call, exchange))
@@ -209,6 +214,10 @@ class DirectEndpoint(EndpointResource):
     def _conclude(
         self, connection: DirectConnection, exchange: Exchange, call: Call | None, response: HttpResponse
     ) -> None:
+        if self._compresses:
+            coding = coding_for(response, exchange.method, exchange.header)
+            if coding:
+                compress_at_once(response, coding)
         if exchange.has_response_headers:
             response.headers.extend(exchange.response_headers)
         if self._gets_headers:

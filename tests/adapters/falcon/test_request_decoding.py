@@ -274,7 +274,7 @@ def test_the_content_counts_against_the_queue(kind: str) -> None:
 
 def test_without_zstd_it_is_a_coding_like_any_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library is optional."""
-    monkeypatch.setattr(request_decoding, "_zstd", lambda: None)
+    monkeypatch.setattr(request_decoding, "zstd_module", lambda: None)
     request_decoding._codings.cache_clear()
     try:
         with pytest.raises(errors.UnsupportedMediaType) as caught:
