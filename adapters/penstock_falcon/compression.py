@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from penstock.hosting import SMALL_BODY_BYTES, Body, BodyFile
-from penstock_falcon.added_headers import add_headers
+from penstock_falcon.added_headers import add_headers, headers_of
 from penstock_falcon.responses import HttpResponse
 from penstock_falcon.transport import HeaderLookup, Transport
 from penstock_falcon.zstd_library import zstd_module
@@ -49,18 +49,12 @@ def _is_compressible(response: HttpResponse, method: str) -> bool:
         return False
     if response.status in _WITHOUT_CONTENT or method == "HEAD":
         return False
-    headers = _headers_of(response)
+    headers = headers_of(response)
     if not _FINAL_HEADERS.isdisjoint(headers) or "no-transform" in headers.get("cache-control", "").lower():
         return False
     media_type = headers["content-type"].partition(";")[0].strip().lower()
     is_text = media_type.startswith("text/") and media_type != "text/event-stream"
     return is_text or media_type in _TEXT_TYPES or media_type.endswith(_TEXT_SUFFIXES)
-
-
-def _headers_of(response: HttpResponse) -> dict[str, str]:
-    headers = {name.lower(): value for name, value in (response.handler_headers or {}).items()}
-    headers.update(response.headers)
-    return headers
 
 
 @lru_cache(maxsize=256)  # clients of a kind send the same header
@@ -179,7 +173,7 @@ async def compress(response: HttpResponse, coding: str, transport: Transport) ->
 def _replace_body(response: HttpResponse, body: Body, coding: str) -> None:
     response.body = body  # type: ignore[assignment] # until the response is written, it may be a file here too
     added = [("content-encoding", coding)]
-    tag = _headers_of(response).get("etag", "")
+    tag = headers_of(response).get("etag", "")
     if tag.startswith('"'):  # RFC 9110, section 8.8.1: a strong one stands for the bytes that it was sent with
         added.append(("etag", f"W/{tag}"))
     add_headers(response, added)

@@ -30,7 +30,7 @@ from penstock.hosting import (
     route_pipeline,
 )
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
-from penstock_falcon.added_headers import add_headers
+from penstock_falcon.added_headers import add_headers, headers_of
 from penstock_falcon.client_address import TrustedProxies
 from penstock_falcon.hangups import AnyCall
 from penstock_falcon.problems import framework_problem
@@ -228,8 +228,7 @@ class Service(ABC, Generic[EngineT]):
     def add_headers(self, response: HttpResponse, method: str, path: str, header: HeaderLookup) -> None:
         """Add the headers that plug-ins add to every response. For a service with ``headers_of``."""
         assert self.headers_of is not None, "the caller has asked"
-        headers = {name.lower(): value for name, value in (response.handler_headers or {}).items()}
-        headers.update(response.headers)
+        headers = headers_of(response) if response.handler_headers else dict(response.headers)
         head = ResponseHead(method=method, path=path, header=header, status=response.status, headers=headers)
         add_headers(response, self.headers_of(head))
 

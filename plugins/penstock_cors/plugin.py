@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from penstock.hooks import PluginSettings, ResponseHead, hookimpl
-from penstock_cors.origins import AllowedOrigins
+from penstock_cors.origins import MOST_REMEMBERED, AllowedOrigins
 
 ANY: Final = "*"
 LONGEST_AGE: Final = 86_400
@@ -29,7 +30,8 @@ _ASKED_METHOD: Final = "access-control-request-method"
 _ASKED_HEADERS: Final = "access-control-request-headers"
 _VARY: Final = ("vary", "Origin")
 
-HeadersOf = Callable[[ResponseHead], Sequence[tuple[str, str]]]
+Headers = tuple[tuple[str, str], ...]
+HeadersOf = Callable[[ResponseHead], Headers]
 
 
 class CorsSettings(PluginSettings, frozen=True, kw_only=True):
@@ -112,41 +114,42 @@ class CorsPlugin:
         # Also without an Origin, so that a cache may keep the response for pages and other clients alike.
         usual = self._reading_headers(ANY)
 
-        def headers_of(head: ResponseHead) -> Sequence[tuple[str, str]]:
+        def headers_of(head: ResponseHead) -> Headers:
             return self._preflight_headers(ANY, head) if _is_preflight(head) else usual
 
         return headers_of
 
     def _for_each_origin(self) -> HeadersOf:
-        def headers_of(head: ResponseHead) -> Sequence[tuple[str, str]]:
+        reading_headers = lru_cache(MOST_REMEMBERED)(self._reading_headers)
+
+        def headers_of(head: ResponseHead) -> Headers:
             origin = head.header("origin")
             if origin is None or origin not in self._origins:
-                return [_VARY]
-            found = self._preflight_headers if _is_preflight(head) else self._reading_headers
-            return [_VARY, *found(origin, head)]
+                return (_VARY,)
+            return (_VARY, *self._preflight_headers(origin, head)) if _is_preflight(head) else reading_headers(origin)
 
         return headers_of
 
-    def _reading_headers(self, origin: str, _head: ResponseHead | None = None) -> list[tuple[str, str]]:
+    def _reading_headers(self, origin: str) -> Headers:
         headers = [*self._access_headers(origin), ("timing-allow-origin", origin)]
         if self._settings.exposed:
             headers.append(("access-control-expose-headers", ", ".join(self._settings.exposed)))
-        return headers
+        return tuple(headers) if origin == ANY else (_VARY, *headers)
 
-    def _access_headers(self, origin: str) -> list[tuple[str, str]]:
-        headers = [("access-control-allow-origin", origin)]
-        if self._settings.credentials:
-            headers.append(("access-control-allow-credentials", "true"))
-        return headers
+    def _access_headers(self, origin: str) -> Headers:
+        credentials = (("access-control-allow-credentials", "true"),) if self._settings.credentials else ()
+        return (("access-control-allow-origin", origin), *credentials)
 
-    def _preflight_headers(self, origin: str, head: ResponseHead) -> list[tuple[str, str]]:
+    def _preflight_headers(self, origin: str, head: ResponseHead) -> Headers:
         allowed = [method for method in _listed(head.headers["allow"]) if self._allows_method(method)]
         asked = _listed(head.header(_ASKED_HEADERS) or "")[:MOST_ASKED_HEADERS]
         names = [name for name in dict.fromkeys(asked) if _NAME.fullmatch(name) and self._allows_header(name.lower())]
-        headers = [*self._access_headers(origin), ("access-control-allow-methods", ", ".join(allowed))]
-        if names:
-            headers.append(("access-control-allow-headers", ", ".join(names)))
-        return [*headers, ("access-control-max-age", str(self._settings.max_age))]
+        return (
+            *self._access_headers(origin),
+            ("access-control-allow-methods", ", ".join(allowed)),
+            *([("access-control-allow-headers", ", ".join(names))] if names else []),
+            ("access-control-max-age", str(self._settings.max_age)),
+        )
 
     def _allows_method(self, method: str) -> bool:
         return method != "OPTIONS" and (ANY in self._methods or method in self._methods)

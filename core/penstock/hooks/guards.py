@@ -15,7 +15,7 @@ from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
-from penstock.hooks.response_headers import checked_header
+from penstock.hooks.response_headers import checked_headers
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteResponse
 from penstock.hooks.submission import Release
@@ -171,7 +171,7 @@ class HookGuard:
 
         def headers_of(head: ResponseHead) -> Sequence[tuple[str, str]]:
             try:
-                return [checked_header(header) for header in decide(head) or ()]
+                return checked_headers(decide(head) or ())
             except BaseException as error:
                 self.failed(error, may_be_off_thread=True)
                 return ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, Self, SupportsIndex
 
 from penstock.response import SERVER_HEADERS, header_mistake, is_header_value
@@ -61,6 +62,14 @@ class ResponseHeaders(list[tuple[str, str]]):
         super().__setitem__(index, checked)
 
 
+def checked_headers(headers: Iterable[Any]) -> Sequence[tuple[str, str]]:
+    """Return headers with their names in lower case; raise like ``ResponseHeaders`` if one cannot be added.
+
+    A tuple is checked once, and remembered: most responses get the same few.
+    """
+    return _remembered(headers) if type(headers) is tuple else [checked_header(header) for header in headers]
+
+
 def checked_header(header: Any) -> tuple[str, str]:
     """Return a header with its name in lower case; raise like ``ResponseHeaders`` if it cannot be added."""
     if not isinstance(header, tuple) or len(header) != 2:
@@ -75,3 +84,8 @@ def checked_header(header: Any) -> tuple[str, str]:
     if type(name) is str and len(_names) < _MOST_NAMES:
         _names[name] = lower
     return lower, value
+
+
+@lru_cache(maxsize=256)
+def _remembered(headers: tuple[Any, ...]) -> Sequence[tuple[str, str]]:
+    return tuple(map(checked_header, headers))
