@@ -106,14 +106,16 @@ def _codings() -> dict[str, tuple[Callable[[bytes], _Inflation], type[Exception]
     return found
 
 
-def content_coding(header: str) -> str:
-    """Return the coding that a ``Content-Encoding`` header names; "" if it names none.
+def content_coding(header: str | None) -> str:
+    """Return the coding that a ``Content-Encoding`` header names; "" if it names none, or is missing.
 
     Raises
     ------
     UnsupportedMediaType
         If there are several, or it cannot be inflated here. The response names those that can.
     """
+    if header is None:
+        return ""
     names = [name.strip().lower() for name in header.split(",")]
     coding, *more = [name for name in names if name not in {"", "identity"}] or [""]
     if not coding or (coding in _codings() and not more):

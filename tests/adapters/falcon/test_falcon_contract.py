@@ -18,12 +18,14 @@ import msgspec
 import pytest
 
 import penstock_falcon
-from penstock import errors
+from penstock import Event, errors
+from penstock.codec.encoding import ResultEncoder
 from penstock.response import Encoded
 from penstock_falcon.request_checks import RequestChecks
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 from tests.adapters.falcon.shared_server import shared, shared_direct
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
 
 PROBLEM = "application/problem+json"
 LARGEST_BODY = 100_000
@@ -39,7 +41,7 @@ class Kind:
 
     @property
     def is_async(self) -> bool:
-        return self.build is not penstock_falcon.wsgi
+        return self.engine_class is FakeEngine
 
 
 KINDS = {
@@ -47,6 +49,9 @@ KINDS = {
     "direct": Kind(direct, falcon.asgi.App, FakeEngine),
     "shared": Kind(shared, falcon.asgi.App, FakeEngine),
     "shared-direct": Kind(shared_direct, falcon.asgi.App, FakeEngine),
+    "toy": Kind(toy_asgi, falcon.asgi.App, FakeEngine),
+    "toy-shared": Kind(toy_shared, falcon.asgi.App, FakeEngine),
+    "toy-wsgi": Kind(toy_wsgi, falcon.App, FakeThreadedEngine),
     "wsgi": Kind(penstock_falcon.wsgi, falcon.App, FakeThreadedEngine),
 }
 
@@ -462,6 +467,15 @@ def test_a_stream_is_events_for_those_who_ask(
     result = client.simulate_post("/count", json={"n": 2}, headers={"Accept": accept})
     assert result.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert result.content == b"data: 0\n\ndata: 1\n\nevent: end\ndata: {}\n\n"
+
+
+def test_a_chunk_may_have_the_fields_of_an_event(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
+    """Its name and id are for those who ask for events; to others it is its data."""
+    chunk = ResultEncoder().encode_chunk(Event(1, event="token", id=7))
+    engine.script = stream(b"0", chunk)
+    events = client.simulate_post("/square", json={"input": 1}, headers={"Accept": "text/event-stream"})
+    assert events.text == "data: 0\n\nevent: token\nid: 7\ndata: 1\n\nevent: end\ndata: {}\n\n"
+    assert client.simulate_post("/square", json={"input": 1}).text == "0\n1\n"
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/*", "text/event-stream;q=0", "application/json"])

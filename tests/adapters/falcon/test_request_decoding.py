@@ -27,6 +27,7 @@ from penstock_falcon.request_decoding import InflatingReader, content_coding, in
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
 
 LARGEST_BODY = 1_000_000
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
@@ -34,6 +35,9 @@ KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "direct": (direct, FakeEngine),
     "shared": (shared, FakeEngine),
     "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
+    "toy-asgi": (toy_asgi, FakeEngine),
+    "toy-shared": (toy_shared, FakeEngine),
+    "toy-wsgi": (toy_wsgi, FakeThreadedEngine),
 }
 
 
