@@ -28,6 +28,7 @@ from penstock.hosting import (
     problem_document,
     public_error,
 )
+from penstock_falcon.added_headers import add_headers
 from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.compression import coding_for, compress
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
@@ -301,7 +302,7 @@ class Resource(ABC):
 
     def _finish(self, response: HttpResponse, exchange: Exchange, call: AnyCall | None, resp: Any) -> None:
         if exchange.has_response_headers:
-            response.headers.extend(exchange.response_headers)
+            add_headers(response, exchange.response_headers)
         service = self._service
         if service.headers_of is not None:
             service.add_headers(response, exchange.method, exchange.path, exchange.header)

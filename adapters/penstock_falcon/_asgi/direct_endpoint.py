@@ -16,6 +16,7 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError, RequestTimeout
 from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
+from penstock_falcon.added_headers import add_headers
 from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
 from penstock_falcon.exchange import EndpointResource, Exchange
 from penstock_falcon.hangups import GIVEN_UP, GONE
@@ -27,7 +28,8 @@ from penstock_falcon.transport import Transport
 
 _JSON = JSON.encode()
 _WITHOUT_BODY = frozenset({204, 304})
-_USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing"})
+# If a policy sets one of these, the response is written in the general way, which has each only once.
+_USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing", "vary"})
 
 
 class DirectConnection(Protocol):
@@ -219,7 +221,7 @@ class DirectEndpoint(EndpointResource):
             if coding:
                 compress_at_once(response, coding)
         if exchange.has_response_headers:
-            response.headers.extend(exchange.response_headers)
+            add_headers(response, exchange.response_headers)
         if self._gets_headers:
             self._service.add_headers(response, exchange.method, exchange.path, exchange.header)
         engine = self._service.engine

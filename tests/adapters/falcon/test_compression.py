@@ -15,7 +15,7 @@ from backports import zstd
 
 import penstock_falcon
 from penstock import App, errors
-from penstock.hooks import Route, RouteResponse, hookimpl
+from penstock.hooks import Route, RouteResponse, Submission, hookimpl
 from penstock.hooks.registry import Registry
 from penstock.hosting import BodyFile
 from penstock.response import Encoded
@@ -178,6 +178,21 @@ def test_vary_keeps_what_it_has(client: falcon.testing.TestClient, engine: FakeE
     """The handler's, for example."""
     answer(engine, JSON, Vary="X-Tenant")
     assert square(client).headers["vary"] == "X-Tenant, Accept-Encoding"
+
+
+@pytest.mark.parametrize("size", [10, 2000])
+def test_vary_of_policies_is_united_with_the_others(kind: str, size: int) -> None:
+    """A cache needs them all, whether the response was compressed or not."""
+
+    class Plans:
+        @hookimpl
+        def penstock_admission_policy(self) -> Callable[[Submission], None]:
+            return lambda submission: submission.response_headers.extend([("Vary", "X-Plan"), ("Vary", "X-Zone")])
+
+    build, engine_class = KINDS[kind]
+    engine = engine_class(lambda call: call.decide(Encoded(b"1" * size)), Registry([Plans()]))
+    result = square(falcon.testing.TestClient(build(make_app(), engine=engine, compress=True)))
+    assert result.headers["vary"] == ("Accept-Encoding, X-Plan, X-Zone" if size == 2000 else "X-Plan, X-Zone")
 
 
 def test_an_error_is_a_response_like_any_other(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
