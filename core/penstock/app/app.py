@@ -89,8 +89,7 @@ class App:
         self._is_frozen = False
 
     def __repr__(self) -> str:
-        endpoints, pools = count(len(self.endpoints), "endpoint"), count(len(self._pools), "pool")
-        return f"<App {self.import_name}, {endpoints}, {pools}>"
+        return f"<App {self.import_name}, {count(len(self.endpoints), 'endpoint')}, {count(len(self._pools), 'pool')}>"
 
     @property
     def pools(self) -> dict[str, Pool]:
@@ -115,6 +114,7 @@ class App:
         max_queue: int = 1000,
         media_type: str | None = None,
         idempotent: bool = True,
+        dialects: Sequence[Any] = (),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
 
@@ -127,8 +127,7 @@ class App:
             The path it is served at. ``{name}`` in it is a variable, for one segment of the path: the value of the
             handler's parameter of that name.
         method:
-            ``"POST"``, whose parameters are the fields of the body, or ``"GET"``, whose parameters are those of the
-            query.
+            ``"POST"``, with the other parameters in the body, or ``"GET"``, with those in the query.
         name:
             The endpoint's name in logs, metrics and embedding programs. Default: the path without its leading slash.
         workers:
@@ -155,6 +154,8 @@ class App:
             The ``Content-Type`` of results or chunks that are bytes or text, sent as they are. Default: they are JSON.
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
+        dialects:
+            Other HTTP interfaces to it: records of ``penstock.hooks.Dialect``, or names of those that plug-ins offer.
 
         Raises
         ------
@@ -163,13 +164,13 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
-        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
-        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
+        declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
+        declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
 
@@ -203,6 +204,7 @@ class App:
                     media_type=media_type,
                     idempotent=idempotent,
                     codec=codec,
+                    dialects=tuple(dialects),
                 )
             )
             return handler
@@ -240,8 +242,7 @@ class App:
             For every mistake that can be detected here.
         """
         if self._is_frozen or name in self._pool_options:
-            when = "the app is already being served" if self._is_frozen else "it is declared already"
-            raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
+            raise _too_late_for_pool(name, is_served=self._is_frozen)
         options = options_of(
             name, workers=workers, devices=devices, runtime=runtime, preload=preload, recycle=recycle, spares=spares
         )
@@ -283,6 +284,11 @@ def _too_late(endpoint: Endpoint) -> DeclarationError:
         f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this endpoint; "
         "declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
     )
+
+
+def _too_late_for_pool(name: str, *, is_served: bool) -> DeclarationError:
+    when = "the app is already being served" if is_served else "it is declared already"
+    return DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
 
 
 def _inspected(
