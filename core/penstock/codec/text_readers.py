@@ -17,7 +17,7 @@ from penstock.codec.text_shapes import TextShape, shapes_of
 from penstock.codec.uploads import Upload
 from penstock.errors import PenstockError
 
-_FLAGS = {"on": "true", "off": "false"}  # what a browser sends for a checkbox
+_FLAGS = {"on": "true", "off": "false"}  # browsers send these for a checkbox
 _NOT_JSON_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -152,6 +152,7 @@ def _json_or_text(text: str) -> Any:
 
 def _validate(cls: Any, value: Any) -> Any:
     """Return a value as a class reads it that msgspec does not know. This is msgspec's ``dec_hook``."""
-    if isinstance(value, bytes) and pydantic_types.is_adapted(cls):
-        return cls.adapter.validate_python(value)
+    parts = value.values() if isinstance(value, dict) else (value,)
+    if pydantic_types.is_adapted(cls) and any(isinstance(part, bytes) for part in parts):
+        return cls.adapter.validate_python(value)  # in JSON, which pydantic reads otherwise, bytes would be text
     return read_custom(cls, value)
