@@ -8,6 +8,7 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
+from penstock.codec.event_chunks import split_chunk
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -32,6 +33,7 @@ from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
+from penstock.suggestions import near_miss
 from penstock.wire import InputForm
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "log_refusal",
     "log_stream_record",
     "make_importable",
+    "near_miss",
     "own_import",
     "problem_document",
     "public_error",
@@ -85,4 +88,5 @@ __all__ = [
     "request_pipeline",
     "route_pipeline",
     "shows_records_of",
+    "split_chunk",
 ]

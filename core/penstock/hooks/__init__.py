@@ -6,6 +6,7 @@ then called with the app. A distribution offers a plug-in through an entry point
 """
 
 from penstock.app import App, Endpoint
+from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
@@ -91,5 +92,6 @@ __all__ = [
     "log_event",
     "near_miss",
     "require_endpoints",
+    "split_chunk",
     "text_value",
 ]

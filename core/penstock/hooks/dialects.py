@@ -135,7 +135,11 @@ class PublicError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Framing(Protocol):
-    """A way to write the chunks of one stream."""
+    """A way to write the chunks of one stream.
+
+    A chunk is the JSON of a value. If the handler has yielded an ``Event``, that of its data is behind the event's own
+    fields, which ``split_chunk`` separates.
+    """
 
     media_type: str
     is_piecewise: bool
