@@ -124,10 +124,9 @@ class App:
         Parameters
         ----------
         path:
-            The path it is served at. ``{name}`` in it is a variable, for one segment of the path: the value of the
-            handler's parameter of that name.
+            The path it is served at. ``{name}`` in it is one segment: the value of the parameter of that name.
         method:
-            ``"POST"``, with the other parameters in the body, or ``"GET"``, with those in the query.
+            ``"POST"``: parameters are the fields of the body; or ``"GET"``: they come from the query.
         name:
             The endpoint's name in logs, metrics and embedding programs. Default: the path without its leading slash.
         workers:
@@ -141,11 +140,10 @@ class App:
         runtime:
             The event loop of the workers, ``"trio"`` (the default) or ``"asyncio"``.
         preload:
-            True to run ``setup`` once for all workers of the pool, in a process from which they are then forked: they
-            share the memory of the model, and a replacement has it at once. For models on the CPU.
+            True to run ``setup`` once for all workers of the pool, in a process from which they are forked: they share
+            the memory of the model, and a replacement has it at once. For models on the CPU.
         batching:
-            Gather requests into batches. The handler then takes a list and returns one result, or one exception, per
-            item.
+            Gather requests into batches: the handler takes a list, and returns one result, or one exception, per item.
         timeouts, retries:
             See ``Timeouts`` and ``Retries``.
         max_queue:
@@ -164,11 +162,12 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
+        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
-        declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
+        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
         declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)
@@ -242,7 +241,8 @@ class App:
             For every mistake that can be detected here.
         """
         if self._is_frozen or name in self._pool_options:
-            raise _too_late_for_pool(name, is_served=self._is_frozen)
+            when = "the app is already being served" if self._is_frozen else "it is declared already"
+            raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
         options = options_of(
             name, workers=workers, devices=devices, runtime=runtime, preload=preload, recycle=recycle, spares=spares
         )
@@ -284,11 +284,6 @@ def _too_late(endpoint: Endpoint) -> DeclarationError:
         f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this endpoint; "
         "declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
     )
-
-
-def _too_late_for_pool(name: str, *, is_served: bool) -> DeclarationError:
-    when = "the app is already being served" if is_served else "it is declared already"
-    return DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
 
 
 def _inspected(

@@ -18,6 +18,7 @@ from msgspec.structs import astuple
 from penstock.codec import decoding, encoding, json_schema
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.default_values import maker_of, require_fitting
+from penstock.codec.dialect_decoders import decoded
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
 from penstock.codec.form_bodies import MULTIPART, URLENCODED, form_pairs, is_json, media_type_of
@@ -92,6 +93,8 @@ class Codec:
             raise decoding.explain(error, body, is_json=not self._is_raw) from error
 
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
+        if input_form.decoder:
+            return self.decode(decoded(body, input_form.decoder))
         if self._routed is not None:
             return self._routed.read(body, input_form)
         if not input_form.media_type:
