@@ -148,6 +148,16 @@ def test_a_get_request_may_be_answered_with_a_stream(served: Served) -> None:
     ]
 
 
+def test_the_body_of_a_get_request_is_not_the_next_request(served: Served) -> None:
+    """Nothing reads it, and the connection goes on behind it."""
+    head = b"GET /users/%d HTTP/1.1\r\nHost: test\r\n"
+    with served.connect() as client:
+        client.sendall(head % 7 + b"Content-Length: 7\r\n\r\nignored" + head % 8 + b"Connection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200") == 2
+    assert answers.endswith(b"[8,[],false]")
+
+
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 def test_the_attempt_after_a_crash_has_the_same_form(served: Served, content: bytes) -> None:
     """The worker dies with the first attempt; the second one reads the same file."""
