@@ -72,7 +72,7 @@ class TextReader:
         for name, value in pairs:
             known, shape = self._field(name)
             if shape.item is not None:
-                if value != "" or shape.item.kind == "text":
+                if not _is_blank(value, shape.item):
                     values.setdefault(known, []).append(_plain(value, shape.item, known))
             elif known in given:
                 raise decoding.invalid([(_path(known), f"given more than once, but takes one {self._noun}")])

@@ -438,6 +438,7 @@ def test_the_name_of_a_file_can_do_no_harm(disposition: str, name: str) -> None:
         ),
         (list[bytes], [('"it[]"; filename="a"', b"1"), ('"it[]"; filename="b"', b"2")], [b"1", b"2"]),
         (Annotated[bytes, pydantic.Field(max_length=3)], [('"it"; filename="a"', b"\xff")], b"\xff"),
+        (list[int], [('"it"', b""), ('"it"', b"2")], [2]),
         (Upload | None, [], None),
         (Upload | None, [('"it"; filename=""', b"")], None),
         (str, [('"it"; filename="a.txt"', b"text")], "text"),
