@@ -53,9 +53,14 @@ def _file_of(app: App) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def client_url(url: str) -> str:
+    """Return the URL for a client on this machine of a server at this URL, which may be that of all addresses."""
+    return _EVERY_ADDRESS.sub(lambda found: _OWN_ADDRESS[found[1]], url, count=1)
+
+
 def _address(url: str, path: str) -> list[str]:
     if not url.startswith("unix:"):
-        return [_EVERY_ADDRESS.sub(lambda found: _OWN_ADDRESS[found[1]], url, count=1) + path]
+        return [client_url(url) + path]
     name = url.removeprefix("unix:")
     option = ["--abstract-unix-socket", name[1:]] if name.startswith("@") else ["--unix-socket", name]
     return [*option, f"http://localhost{path}"]
