@@ -14,8 +14,8 @@ import click
 
 from penstock import App, Endpoint, PenstockError
 from penstock.errors import PluginError
-from penstock.hooks import Submission
-from penstock.hosting import Encoded, ThreadedCall, ThreadedEngine, near_miss, split_chunk
+from penstock.hooks import Submission, near_miss
+from penstock.hosting import Encoded, ThreadedCall, ThreadedEngine, data_of
 from penstock_cli.targets import TargetError, include_current_folder, load_target, user_code
 
 EXIT_FAILED = 1
@@ -122,7 +122,7 @@ def _answer(call: ThreadedCall, output: BinaryIO) -> int:
 
 
 def _write(pieces: list[bytes], output: BinaryIO, *, is_raw: bool) -> None:
-    output.write(b"".join(pieces if is_raw else [split_chunk(piece)[1] + b"\n" for piece in pieces]))
+    output.write(b"".join(pieces if is_raw else [piece + b"\n" for piece in data_of(pieces)]))
     output.flush()
 
 

@@ -114,11 +114,7 @@ class RequestChecks:
         MalformedRequest
             If the length is not a number.
         """
-        if content_type is not None and self._reads_json and content_type != JSON and not _is_json(content_type):
-            raise UnsupportedMediaType(
-                f"{self._endpoint.path} reads JSON, not {content_type!r}: send it with "
-                "-H 'Content-Type: application/json'"
-            )
+        self.check_media_type(content_type)
         encoding = header("content-encoding")
         if encoding is not None and encoding.strip().lower() not in ("identity", ""):
             raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed")
@@ -130,6 +126,20 @@ class RequestChecks:
         if len(length) > _LENGTH_DIGITS or int(length) > self.max_body:
             raise too_large(self.max_body)
         return int(length)
+
+    def check_media_type(self, content_type: str | None) -> None:
+        """Check the content type.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If the endpoint does not read it.
+        """
+        if content_type is not None and self._reads_json and content_type != JSON and not _is_json(content_type):
+            raise UnsupportedMediaType(
+                f"{self._endpoint.path} reads JSON, not {content_type!r}: send it with "
+                "-H 'Content-Type: application/json'"
+            )
 
     def check_body(self, body: Body, announced: int | None) -> None:
         """Check a body that has arrived in full.

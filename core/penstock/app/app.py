@@ -88,8 +88,7 @@ class App:
         self._is_frozen = False
 
     def __repr__(self) -> str:
-        endpoints, pools = count(len(self.endpoints), "endpoint"), count(len(self._pools), "pool")
-        return f"<App {self.import_name}, {endpoints}, {pools}>"
+        return f"<App {self.import_name}, {count(len(self.endpoints), 'endpoint')}, {count(len(self._pools), 'pool')}>"
 
     @property
     def pools(self) -> dict[str, Pool]:
@@ -113,6 +112,7 @@ class App:
         max_queue: int = 1000,
         media_type: str | None = None,
         idempotent: bool = True,
+        dialects: Sequence[Any] = (),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
 
@@ -149,6 +149,8 @@ class App:
             The ``Content-Type`` of results or chunks that are bytes or text, sent as they are. Default: they are JSON.
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
+        dialects:
+            Other HTTP interfaces to it: records of ``penstock.hooks.Dialect``, or names of those that plug-ins offer.
 
         Raises
         ------
@@ -163,6 +165,7 @@ class App:
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
         declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
+        declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
 
@@ -196,6 +199,7 @@ class App:
                     media_type=media_type,
                     idempotent=idempotent,
                     codec=codec,
+                    dialects=tuple(dialects),
                 )
             )
             return handler

@@ -78,6 +78,17 @@ def require_media_type(owner: str, media_type: Any) -> None:
         )
 
 
+def require_dialects(owner: str, dialects: Any) -> None:
+    """Raise ``DeclarationError`` unless ``dialects`` is a sequence of dialects and names of such."""
+    is_sequence = isinstance(dialects, Sequence) and not isinstance(dialects, str)
+    for given in dialects if is_sequence else [dialects]:
+        if not is_sequence or not (isinstance(given, str) or hasattr(given, "operations")):
+            raise DeclarationError(
+                f"{owner}: dialects={dialects!r} is not a list of dialects; write for instance "
+                'dialects=["openai"], or give it a penstock.hooks.Dialect'
+            )
+
+
 def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
     if inspect.isfunction(handler) or inspect.ismethod(handler):
         return handler

@@ -6,8 +6,10 @@ then called with the app. A distribution offers a plug-in through an entry point
 """
 
 from penstock.app import App, Endpoint
+from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -44,20 +46,26 @@ __all__ = [
     "App",
     "AttemptEnded",
     "AttemptInterrupted",
+    "Dialect",
+    "DialectRequest",
     "DrainEnded",
     "DrainStarted",
     "Endpoint",
     "FifoQueue",
+    "Framing",
     "HeaderNames",
     "HookFailed",
     "Job",
     "JobAbandoned",
     "JobAnswered",
     "JobsCounted",
+    "Operation",
+    "Payload",
     "PenstockError",
     "PluginSettings",
     "Principal",
     "Priority",
+    "PublicError",
     "Queue",
     "Record",
     "Release",
@@ -84,5 +92,6 @@ __all__ = [
     "log_event",
     "near_miss",
     "require_endpoints",
+    "split_chunk",
     "text_value",
 ]

@@ -25,6 +25,7 @@ from penstock_falcon.request_checks import RequestChecks
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 from tests.adapters.falcon.shared_server import shared, shared_direct
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
 
 PROBLEM = "application/problem+json"
 LARGEST_BODY = 100_000
@@ -40,7 +41,7 @@ class Kind:
 
     @property
     def is_async(self) -> bool:
-        return self.build is not penstock_falcon.wsgi
+        return self.engine_class is FakeEngine
 
 
 KINDS = {
@@ -48,6 +49,9 @@ KINDS = {
     "direct": Kind(direct, falcon.asgi.App, FakeEngine),
     "shared": Kind(shared, falcon.asgi.App, FakeEngine),
     "shared-direct": Kind(shared_direct, falcon.asgi.App, FakeEngine),
+    "toy": Kind(toy_asgi, falcon.asgi.App, FakeEngine),
+    "toy-shared": Kind(toy_shared, falcon.asgi.App, FakeEngine),
+    "toy-wsgi": Kind(toy_wsgi, falcon.App, FakeThreadedEngine),
     "wsgi": Kind(penstock_falcon.wsgi, falcon.App, FakeThreadedEngine),
 }
 

@@ -1,19 +1,15 @@
-"""The two framings of a streamed body: lines of JSON, and server-sent events."""
+"""The framings of the native interface: lines of JSON, server-sent events, and chunks as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import msgspec
 
-from penstock.hosting import EVENT_MARK, split_chunk
+from penstock.codec.event_chunks import EVENT_MARK, data_of, split_chunk
+from penstock.hooks.dialects import Framing, PublicError
 
 _encode = msgspec.json.Encoder().encode
-
-# A stream that is stored or buffered on its way does not arrive as one; nginx obeys the second header.
-STREAM_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
-KEEP_ALIVE_SECONDS = 15.0
 
 
 def _on_one_line(lines: bytes) -> bytes:
@@ -29,26 +25,12 @@ def _on_one_line(lines: bytes) -> bytes:
     )
 
 
-class Framing(Protocol):
-    """A way to write chunks, each of which is a JSON value, with the fields of an event in front of it or without."""
-
-    media_type: str
-    end: bytes
-    """The mark of a complete stream; empty if the end of the body is enough."""
-    keep_alive: bytes
-    """Sent during a long silence; empty if the format has nothing to send then."""
-
-    def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """Return ``chunks``, at least one, as one piece of the body."""
-
-    def error(self, error: dict[str, Any]) -> bytes:
-        """Return the last piece of a stream that failed."""
-
-
 class JSONLines:
     """NDJSON: one line for each chunk."""
 
     media_type = "application/x-ndjson"
+    is_piecewise = False
+    takes_events = True
     end = b""
     keep_alive = b""
 
@@ -56,18 +38,20 @@ class JSONLines:
         """Join the chunks, each followed by a line break. An event is its data alone."""
         lines = b"\n".join(chunks)
         if EVENT_MARK in lines:
-            lines = b"\n".join([split_chunk(chunk)[1] for chunk in chunks])
+            lines = b"\n".join(data_of(chunks))
         return _on_one_line(lines) + b"\n"
 
-    def error(self, error: dict[str, Any]) -> bytes:
+    def error(self, error: PublicError) -> bytes:
         """Return a last line of a different shape."""
-        return _on_one_line(_encode({"error": error})) + b"\n"
+        return _on_one_line(_encode({"error": error.as_object()})) + b"\n"
 
 
 class ServerSentEvents:
     """``text/event-stream``: a ``data`` event for each chunk, and ``event: end`` last."""
 
     media_type = "text/event-stream; charset=utf-8"
+    is_piecewise = False
+    takes_events = True
     end = b"event: end\ndata: {}\n\n"
     keep_alive = b": keep-alive\n\n"
 
@@ -79,9 +63,9 @@ class ServerSentEvents:
             return _on_one_line(b"".join([b"%sdata: %s\n\n" % part for part in parts]))
         return b"data: " + _on_one_line(events) + b"\n\n"
 
-    def error(self, error: dict[str, Any]) -> bytes:
+    def error(self, error: PublicError) -> bytes:
         """Return an event with a name of its own, so that no client takes it for data."""
-        return b"event: error\ndata: " + _on_one_line(_encode({"error": error})) + b"\n\n"
+        return b"event: error\ndata: " + _on_one_line(_encode({"error": error.as_object()})) + b"\n\n"
 
 
 class RawFraming:
@@ -90,6 +74,7 @@ class RawFraming:
     There is no place for an error: a stream that fails is only cut.
     """
 
+    is_piecewise = False
     end = b""
     keep_alive = b""
 
@@ -100,9 +85,42 @@ class RawFraming:
         """Join the chunks."""
         return b"".join(chunks)
 
-    def error(self, error: dict[str, Any]) -> bytes:
+    def error(self, error: PublicError) -> bytes:  # noqa: ARG002 - as every framing has it
         """Return nothing."""
         return b""
+
+
+class DataFraming:
+    """A framing that has not heard of events: to it, each of them is its data.
+
+    Parameters
+    ----------
+    framing:
+        That framing.
+    """
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+        self.media_type = framing.media_type
+        self.is_piecewise = framing.is_piecewise
+
+    @property
+    def end(self) -> bytes:
+        """The mark of a complete stream."""
+        return self._framing.end
+
+    @property
+    def keep_alive(self) -> bytes:
+        """Sent during a long silence."""
+        return self._framing.keep_alive
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        """Return the data of the chunks as one piece of the body."""
+        return self._framing.frame(data_of(chunks))
+
+    def error(self, error: PublicError) -> bytes:
+        """Return the last piece of a stream that failed."""
+        return self._framing.error(error)
 
 
 _LINES = JSONLines()
