@@ -33,6 +33,7 @@ def mount(
     max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+    docs: bool = Settings.docs,
 ) -> Service[Any]:
     """Add the endpoints of ``app``, and the health routes, to an existing Falcon application.
 
@@ -48,7 +49,7 @@ def mount(
         The app to serve.
     prefix:
         Prepended to every path: ``/models`` turns ``/square`` into ``/models/square``. May be empty.
-    engine, debug, max_body, spill_above, max_waiting, drain_timeout, trusted_proxies:
+    engine, debug, max_body, spill_above, max_waiting, drain_timeout, trusted_proxies, docs:
         As for ``asgi`` and ``wsgi``.
 
     Returns
@@ -68,6 +69,7 @@ def mount(
         max_waiting=max_waiting,
         drain_timeout=drain_timeout,
         trusted_proxies=trusted_proxies,
+        docs=docs,
     )
     if isinstance(falcon_app, falcon.asgi.App):
         return mount_asgi(falcon_app, app, prefix, engine, settings)

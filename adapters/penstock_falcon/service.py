@@ -18,6 +18,7 @@ from penstock.hosting import (
     Registry,
     RemoteEngine,
     ThreadedEngine,
+    documentation_routes,
     endpoint_pipeline,
     route_pipeline,
 )
@@ -61,6 +62,8 @@ class Settings:
     trusted_proxies:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
         client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
+    docs:
+        Serve the description of the endpoints, at ``/openapi.json``.
     """
 
     debug: bool = False
@@ -70,6 +73,7 @@ class Settings:
     drain_timeout: float = DEFAULT_DRAIN_TIMEOUT
     target: str | None = None
     trusted_proxies: Sequence[str] = ()
+    docs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trusted_proxies", tuple(self.trusted_proxies))
@@ -115,6 +119,8 @@ class Service(ABC, Generic[EngineT]):
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.host_check = HostCheck()
         self.routes = self.registry.routes(app)
+        if settings.docs:
+            self.routes += documentation_routes(app, self.registry)
         self._check_routes()
         self.is_ours = engine is None
         self.on_pools_failed: Callable[[str], None] | None = None
@@ -202,7 +208,8 @@ class Service(ABC, Generic[EngineT]):
 
     async def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> RouteResponse:
         """Return the answer of a route."""
-        return self.in_engine(route.handler)(request, self.bare_engine)
+        handler = route.handler if route.is_local else self.in_engine(route.handler)
+        return handler(request, self.bare_engine)
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
         """Release the admission policies and notify observers: the request will not become a job."""

@@ -27,6 +27,7 @@ from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipelin
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
+from penstock.openapi import documentation_routes, openapi_document
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 
@@ -62,6 +63,7 @@ __all__ = [
     "configure_logging",
     "create_engine",
     "divert_records",
+    "documentation_routes",
     "endpoint_pipeline",
     "flush_log",
     "load_app",
@@ -69,6 +71,7 @@ __all__ = [
     "log_refusal",
     "log_stream_record",
     "make_importable",
+    "openapi_document",
     "own_import",
     "replace_missing_streams",
     "request_pipeline",

@@ -82,6 +82,7 @@ def asgi(
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+    docs: bool = Settings.docs,
 ) -> AsgiApplication:
     """Return a complete ASGI application that serves ``app``.
 
@@ -95,7 +96,7 @@ def asgi(
     engine:
         A running engine, on the event loop that will serve; its creator stops it. By default the application starts
         and stops an engine of its own.
-    debug, max_body, spill_above, max_waiting, drain_timeout, target, trusted_proxies:
+    debug, max_body, spill_above, max_waiting, drain_timeout, target, trusted_proxies, docs:
         As in ``Settings``.
     """
     settings = Settings(
@@ -106,6 +107,7 @@ def asgi(
         drain_timeout=drain_timeout,
         target=target,
         trusted_proxies=trusted_proxies,
+        docs=docs,
     )
     return application_of(_service(app, engine, settings))
 

@@ -33,6 +33,7 @@ def wsgi(
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+    docs: bool = Settings.docs,
 ) -> WsgiApplication:
     """Return a complete WSGI application that serves ``app``.
 
@@ -47,6 +48,7 @@ def wsgi(
         drain_timeout=drain_timeout,
         target=target,
         trusted_proxies=trusted_proxies,
+        docs=docs,
     )
     service = WsgiService(app, engine, settings)
     application = WsgiApplication(router=ExactRouter())

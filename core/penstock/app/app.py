@@ -24,6 +24,10 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 DEFAULT_POOL = "default"
 _DEFAULT_TIMEOUTS = Timeouts()
 _DEFAULT_RETRIES = Retries()
+_IS_SERVED = (
+    "the app is being served already, and its workers would not have this endpoint; declare every endpoint before "
+    "asgi(), wsgi(), open_engine() or start_engine() is called"
+)
 
 
 class App:
@@ -45,6 +49,8 @@ class App:
     nan:
         The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
         names their place, ``"null"`` sends null.
+    title, version:
+        Those that its OpenAPI document shows. Default: the title is ``import_name``.
     start_method:
         The way workers start: ``"fork"`` forks them from a process that has imported the app, which takes milliseconds;
         ``"fresh"`` starts a new interpreter for each, which imports the app itself; ``"auto"`` (the default) forks
@@ -67,10 +73,12 @@ class App:
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         nan: Literal["error", "null"] = "error",
+        title: str | None = None,
+        version: str = "0",
         start_method: StartMethod = "auto",
         start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
-        declaration.require_import_name(import_name)
+        declaration.require_names(import_name, title=title, version=version)
         declaration.require_choice("App", nan=nan, choices=("error", "null"))
         declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
         declaration.require_start_timeout(start_timeout)
@@ -78,6 +86,7 @@ class App:
         self.plugins = tuple(plugins)
         self.settings = dict(settings or {})
         self.nan = nan
+        self.title, self.version = title, version
         self.start_timeout = start_timeout
         self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
@@ -261,10 +270,7 @@ class App:
 
     def _add(self, endpoint: Endpoint) -> None:
         if self._is_frozen:
-            raise DeclarationError(
-                f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this "
-                "endpoint; declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
-            )
+            raise DeclarationError(f"endpoint {endpoint.name!r}: {_IS_SERVED}")
         _require_unique(endpoint, self.endpoints)
         endpoints = [*self.endpoints, endpoint]
         pools = pools_of(endpoints, self._pool_options)  # raises before the endpoint is added

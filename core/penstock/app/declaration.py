@@ -176,10 +176,13 @@ def caller_frame(depth: int) -> FrameType:
 # ---- options
 
 
-def require_import_name(import_name: Any) -> None:
-    """Raise ``DeclarationError`` unless ``import_name`` can be a module's name."""
+def require_names(import_name: Any, *, title: Any, version: Any) -> None:
+    """Raise ``DeclarationError`` unless ``import_name`` can be a module's name, and the others are text."""
     if not isinstance(import_name, str) or not import_name:
         raise DeclarationError(f"App({import_name!r}): the argument is not a module's name; write App(__name__)")
+    for option, value in {"title": title, "version": version}.items():
+        if not (isinstance(value, str) and value) and (option, value) != ("title", None):
+            raise DeclarationError(f"App: {option}={value!r} is not a text; write one, or leave it out")
 
 
 def require_start_timeout(seconds: Any) -> None:

@@ -17,6 +17,7 @@ from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
 from penstock.codec.chunk_stream import ChunkStream, stream_of
+from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.pydantic_types import adapted, with_field_info
@@ -24,7 +25,7 @@ from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, res
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
-from penstock.response import Encoded
+from penstock.response import Encoded, Response
 
 DecodedInput: TypeAlias = Any
 """The value that ``Codec.decode`` returns and ``Codec.call`` takes; opaque to all other code."""
@@ -51,6 +52,8 @@ class Codec:
     """The kind of iterator that the handler is annotated to return, or None."""
     _results: ResultEncoder = _JSON
     _chunk_type: Any = None
+    returns_response: bool = False
+    """True if the handler is annotated to return a ``Response``, which may have any media type and any status."""
 
     def decode(self, body: bytes) -> DecodedInput:
         """Decode a body.
@@ -138,6 +141,11 @@ class Codec:
         """
         return None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
 
+    @property
+    def accepts_empty(self) -> bool:
+        """True if an empty body will do: in the place of JSON where nothing is required, or as the raw body."""
+        return self._read_empty is not None or self.reads == "bytes"
+
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a body."""
         return json_schema.input_schema(self._input_type, raw=self.reads == "bytes")
@@ -147,6 +155,10 @@ class Codec:
         if self.media_type is not None:
             return {"type": "string", "contentMediaType": self.media_type}
         return json_schema.output_schema(self._output_type)
+
+    def class_names(self) -> dict[str, set[str]]:
+        """Return the qualified names of the classes that the two schemas describe, by the name without its module."""
+        return class_names((self._input_type, self._output_type))
 
 
 def codec_for(
@@ -189,7 +201,13 @@ def codec_for(
     else:
         codec = _fields_body(signature, output_type, owner, batched=batched)
     chunk_type = json_schema.chunk_type(signature.returns)
-    return replace(codec, _results=results, returned_stream=signature.stream, _chunk_type=chunk_type)
+    return replace(
+        codec,
+        _results=results,
+        returned_stream=signature.stream,
+        _chunk_type=chunk_type,
+        returns_response=signature.returns is Response,
+    )
 
 
 def _fields_body(signature: Signature, output_type: Any, owner: str, *, batched: bool) -> Codec:

@@ -8,6 +8,7 @@ then called with the app. A distribution offers a plug-in through an entry point
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -47,7 +48,9 @@ __all__ = [
     "DrainEnded",
     "DrainStarted",
     "Endpoint",
+    "EndpointDescription",
     "FifoQueue",
+    "HeaderDescription",
     "HeaderNames",
     "HookFailed",
     "Job",

@@ -21,6 +21,7 @@ import pluggy
 
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.routes import Route
@@ -178,6 +179,26 @@ def penstock_routes(app: App) -> Iterable[Route] | None:
     Returns
     -------
     The routes; or None.
+    """
+
+
+@hookspec
+def penstock_description(endpoint: Endpoint, app: App) -> EndpointDescription | None:
+    """Describe for the OpenAPI document what the plug-in adds to the requests and responses of an endpoint.
+
+    Called when the document is asked for, and not before. All plug-ins are asked; for credentials and scopes, the first
+    that names credentials counts.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint to describe.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The headers that it reads and adds, the credentials that it takes, and the errors with which it refuses; or None.
     """
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks import defaults
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.guards import GuardedDecision, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
@@ -216,6 +217,10 @@ class Registry:
         """Return all routes, the core's own first."""
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
+
+    def descriptions(self, endpoint: Endpoint) -> list[EndpointDescription]:
+        """Return what the plug-ins say about an endpoint, highest precedence first."""
+        return list(self._results("penstock_description", endpoint=endpoint, app=self._app))
 
     def cli_commands(self) -> list[Any]:
         """Return all commands, highest precedence first."""

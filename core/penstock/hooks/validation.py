@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import pluggy
 
 from penstock.errors import PluginError
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
@@ -178,6 +179,12 @@ def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
     return [dataclasses.replace(route, handler=guard.route(route)) for route in routes]
 
 
+def _description(returned: _Returned, result: Any, _guard: HookGuard) -> EndpointDescription:
+    if not isinstance(result, EndpointDescription):
+        raise returned.error(f"a {type(result).__name__} instead of an EndpointDescription")
+    return result
+
+
 def _commands(returned: _Returned, result: Any, _guard: HookGuard) -> list[Any]:
     commands = returned.listed(result)
     for command in commands:
@@ -220,6 +227,7 @@ HOOKS: Final = {
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
     "penstock_observer": Hook(("app",), _observers),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
+    "penstock_description": Hook(("endpoint", "app"), _description),
     "penstock_cli_commands": Hook((), _commands, arguments=0),
 }
 """The hooks of ``hookspecs``, by name."""

@@ -1,0 +1,235 @@
+"""The OpenAPI document of an app: valid, complete, and the same in every process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import jsonschema
+import openapi_spec_validator
+import pytest
+
+from penstock import App, errors
+from penstock.errors import PenstockError
+from penstock.hooks.registry import Registry
+from penstock.openapi import openapi_document
+from tests.core.openapi import zoo_app
+from tests.serving import ROOT
+
+ZOO = "tests.core.openapi.zoo_app"
+
+
+def document_of(app: App, *plugins: Any) -> Any:
+    """Return the document of an app as a client reads it."""
+    return json.loads(json.dumps(openapi_document(app, Registry(plugins, app=app))))
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Any:
+    return document_of(zoo_app.app)
+
+
+def post(document: Any, path: str) -> Any:
+    return document["paths"][path]["post"]
+
+
+def body_schema(document: Any, path: str) -> Any:
+    [media] = post(document, path)["requestBody"]["content"].values()
+    return media["schema"]
+
+
+def result_content(document: Any, path: str) -> Any:
+    return post(document, path)["responses"]["200"]["content"]
+
+
+def validator(document: Any, schema: Any) -> Any:
+    return jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+
+
+# ---- the whole
+
+
+def test_the_document_of_every_kind_of_endpoint_is_valid(zoo: Any) -> None:
+    """openapi-spec-validator finds nothing to complain about."""
+    openapi_spec_validator.validate(zoo)
+
+
+def test_an_app_without_endpoints_has_a_document() -> None:
+    """It is valid, with no paths."""
+    document = document_of(App("empty"))
+    openapi_spec_validator.validate(document)
+    assert document["paths"] == {}
+    assert document["info"] == {"title": "empty", "version": "0"}
+
+
+def test_the_app_names_and_describes_itself(zoo: Any) -> None:
+    """The title and the version are the app's, and the description is its module's docstring."""
+    assert zoo["info"]["title"] == "The zoo"
+    assert zoo["info"]["version"] == "1.2"
+    assert zoo["info"]["description"].startswith("An endpoint of every kind")
+
+
+def test_the_document_is_the_same_in_every_process(zoo: Any) -> None:
+    """Byte for byte, whatever the hash seed."""
+    code = (
+        f"import json; from {ZOO} import app; from penstock.hooks.registry import Registry; "
+        "from penstock.openapi import openapi_document; "
+        "print(json.dumps(openapi_document(app, Registry(app=app))))"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1]
+    assert json.loads(found[0]) == zoo
+
+
+# ---- operations
+
+
+def test_an_operation_is_named_after_its_endpoint(zoo: Any) -> None:
+    """Its id is the endpoint's name, in characters that every tool accepts, and no other operation has it."""
+    ids = [operations["post"]["operationId"] for operations in zoo["paths"].values()]
+    assert ids[:4] == ["square", "fields", "herd", "pack_box"]
+    assert len(set(ids)) == len(ids) == len(zoo_app.app.endpoints)
+
+
+def test_endpoints_with_similar_names_have_different_ids() -> None:
+    """A name that needs no change is kept; others that would be equal to it are numbered."""
+    app = App("similar")
+    for path, name in (("/a", "x/y"), ("/b", "x+y"), ("/c", "x_y")):
+        app.endpoint(path, name=name)(zoo_app.square)
+    document = document_of(app)
+    assert [post(document, path)["operationId"] for path in ("/a", "/b", "/c")] == ["x_y_2", "x_y_3", "x_y"]
+
+
+def test_the_docstring_is_the_description(zoo: Any) -> None:
+    """The first line is the summary and the rest the description; a handler without one has neither."""
+    square = post(zoo, "/square")
+    assert (square["summary"], square["description"]) == ("Square a number.", "It is multiplied by itself.")
+    assert post(zoo, "/model")["summary"] == "A class with a docstring."
+    assert "summary" not in post(zoo, "/fields")
+
+
+def test_a_body_has_the_schema_of_its_fields(zoo: Any) -> None:
+    """Fields without a default are required, and others are refused."""
+    schema = body_schema(zoo, "/fields")
+    assert schema["required"] == ["animals"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["animals"] == {"type": "array", "items": {"$ref": "#/components/schemas/Animal"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "good", "bad"),
+    [
+        ("/square", {"input": 3}, {"input": "x"}),
+        ("/fields", {"animals": [{"name": "a"}], "how": "slow"}, {"animals": [{"name": "a"}], "how": "fast"}),
+        ("/herd", {"leader": {"name": "a"}, "inner": {"leader": {"name": "b"}}}, {"leader": {"name": 3}}),
+        ("/box", {"width": 1}, {"width": 1, "height": 2}),
+        ("/options", {"depth": 1}, {"title": "x"}),
+        ("/visitor", {"name": "a", "age": 3, "guests": [{"name": "b", "age": 4}]}, {"name": "a", "age": 151}),
+        ("/positive", {"number": 3}, {"number": 0}),
+        ("/anything", {"value": [1, None]}, {"values": 1}),
+        ("/nothing", {}, {"input": 1}),
+        ("/lengths", "a", ["a"]),
+        ("/sums", {"left": 1, "right": 2}, {"left": [1], "right": [2]}),
+    ],
+)
+def test_a_body_fits_its_schema_if_the_endpoint_accepts_it(zoo: Any, path: str, good: Any, bad: Any) -> None:
+    """The codec and the schema agree about good and about bad bodies."""
+    endpoint = next(endpoint for endpoint in zoo_app.app.endpoints if endpoint.path == path)
+    check = validator(zoo, body_schema(zoo, path))
+    endpoint.codec.validate(json.dumps(good).encode())
+    assert check.is_valid(good)
+    with pytest.raises(errors.InvalidRequest):
+        endpoint.codec.validate(json.dumps(bad).encode())
+    assert not check.is_valid(bad)
+
+
+def test_a_body_is_required_unless_an_empty_one_will_do(zoo: Any) -> None:
+    """Where every field has a default, the body may be left out."""
+    required = {path for path in zoo["paths"] if post(zoo, path)["requestBody"]["required"]}
+    assert set(zoo["paths"]) - required == {"/raw", "/anything", "/nothing", "/tone", "/csv", "/free"}
+
+
+def test_raw_bodies_are_binary(zoo: Any) -> None:
+    """A handler that takes bytes reads any body, and one that returns bytes sends them as they are."""
+    octets = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+    assert post(zoo, "/raw")["requestBody"]["content"] == {"application/octet-stream": {"schema": octets}}
+    assert result_content(zoo, "/raw") == {"application/octet-stream": {"schema": octets}}
+
+
+def test_results_have_their_schema(zoo: Any) -> None:
+    """It is that of one result, also with batching; a class has a name of its own among the components."""
+    assert result_content(zoo, "/square") == {"application/json": {"schema": {"type": "number"}}}
+    assert result_content(zoo, "/lengths") == {"application/json": {"schema": {"type": "integer"}}}
+    assert result_content(zoo, "/herd") == {"application/json": {"schema": {"$ref": "#/components/schemas/Herd"}}}
+    assert result_content(zoo, "/csv")["text/csv; charset=utf-8"]["schema"]["type"] == "string"
+
+
+def test_a_handler_that_returns_a_response_may_answer_anything(zoo: Any) -> None:
+    """Its media type and status are its own."""
+    assert result_content(zoo, "/free") == {"*/*": {}}
+    assert post(zoo, "/free")["responses"]["default"]["content"] == {"*/*": {}}
+
+
+def test_a_stream_has_the_schema_of_one_chunk(zoo: Any) -> None:
+    """It is marked with ``x-stream``, and has two framings, unless it has a media type of its own."""
+    assert post(zoo, "/count")["x-stream"] is True
+    animal = {"schema": {"$ref": "#/components/schemas/Animal"}, "x-stream": True}
+    assert result_content(zoo, "/count") == {"application/x-ndjson": animal, "text/event-stream": animal}
+    assert list(result_content(zoo, "/tone")) == ["audio/wav"]
+    assert "x-stream" not in post(zoo, "/square")
+
+
+# ---- errors
+
+
+def sent() -> list[type[PenstockError]]:
+    """Return the classes of the tree in ``penstock.errors`` that have a status there, and those of its root."""
+    tree = (errors.__doc__ or "").splitlines()
+    lines = [line.split() for line in tree if "──" in line or line.strip().startswith("PenstockError")]
+    words = [[word for word in line if word.strip("│├└─")] for line in lines]
+    return [getattr(errors, name) for name, status, *_ in words if status.isdigit()]
+
+
+def test_the_problem_document_has_the_codes_of_all_errors(zoo: Any) -> None:
+    """Every class that the tree in ``penstock.errors`` lists with a status contributes its code."""
+    code = zoo["components"]["schemas"]["Problem"]["properties"]["error"]["properties"]["code"]
+    listed = code["anyOf"][0]["enum"]
+    assert len(sent()) > 20
+    assert sorted(listed) == sorted({kind.code for kind in sent()})
+
+
+def test_every_operation_shares_the_responses_for_errors(zoo: Any) -> None:
+    """Each status that any client may meet is a reference to one component, and all others have the problem too."""
+    statuses = {"400", "408", "413", "415", "422", "500", "503", "504"}
+    for operations in zoo["paths"].values():
+        responses = operations["post"]["responses"]
+        assert responses.keys() - {"200", "default"} == statuses
+        assert all("$ref" in responses[status] for status in statuses)
+    unavailable = zoo["components"]["responses"]["Unavailable"]
+    assert unavailable["content"] == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    assert list(unavailable["headers"]) == ["Retry-After", "x-should-retry", "X-Request-Id", "Server-Timing"]
+    assert "`queue-full`" in unavailable["description"]
+
+
+def test_every_component_is_used(zoo: Any) -> None:
+    """There is no dead weight: each component is referred to from somewhere."""
+    text = json.dumps(zoo)
+    unused = [
+        f"{kind}/{name}"
+        for kind, components in zoo["components"].items()
+        for name in components
+        if f'"#/components/{kind}/{name}"' not in text
+    ]
+    assert unused == []
