@@ -41,10 +41,11 @@ class EndpointSchemas:
     """
 
     def __init__(self, endpoint: Endpoint, components: SchemaComponents) -> None:
-        classes = endpoint.codec.class_names()
+        codec = endpoint.codec
+        classes = codec.class_names()
         self._components = components
         self.input = RequestInput(endpoint, components)
-        self._output = _with_root_defined(endpoint.codec.output_schema(), classes)
+        self._output = {} if codec.returns_response else _with_root_defined(codec.output_schema(), classes)
         components.add(self._output, "Output", classes)
 
     def output(self) -> Schema:
@@ -124,13 +125,17 @@ def security_schemes(descriptions: Iterable[Sequence[EndpointDescription]]) -> d
 
 
 def tag_of(endpoint: Endpoint) -> str:
-    """Return the group of an endpoint: the first part of its path."""
-    return endpoint.path.split("/")[1] or endpoint.name
+    """Return the group of an endpoint: the first part of its path, or its name if that part is a variable."""
+    first = endpoint.path.split("/")[1]
+    return endpoint.name if first[:1] in ("", "{") else first
 
 
 def _texts(handler: Any) -> tuple[str, str]:
-    """Return the summary and the description in a docstring: its first line, and the rest."""
-    text = inspect.cleandoc(vars(handler).get("__doc__") or getattr(handler, "__doc__", None) or "")
+    """Return the summary and the description in a docstring: its first line, and the rest.
+
+    A class without one has that of its ``predict``.
+    """
+    text = inspect.cleandoc(handler.__doc__ or getattr(getattr(handler, "predict", None), "__doc__", None) or "")
     summary, _, rest = text.partition("\n")
     return summary.strip(), rest.strip()
 

@@ -132,7 +132,17 @@ def test_the_docstring_is_the_description(zoo: Any) -> None:
     square = post(zoo, "/square")
     assert (square["summary"], square["description"]) == ("Square a number.", "It is multiplied by itself.")
     assert post(zoo, "/model")["summary"] == "A class with a docstring."
+    assert post(zoo, "/plain-model")["summary"] == "The docstring of a method."
     assert "summary" not in post(zoo, "/fields")
+
+
+def test_an_operation_is_tagged_with_the_first_part_of_its_path(zoo: Any) -> None:
+    """Each tag is listed once; where the first part is a variable, the tag is the endpoint's name."""
+    assert post(zoo, "/cages/{cage}/animals/{name}")["tags"] == ["cages"]
+    assert post(zoo, "/{zoo}/open/now")["tags"] == ["open-zoo"]
+    listed = [tag["name"] for tag in zoo["tags"]]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == {tag for operation in operations_of(zoo) for tag in operation["tags"]}
 
 
 def test_a_body_has_the_schema_of_its_fields(zoo: Any) -> None:
@@ -173,7 +183,7 @@ def test_a_body_fits_its_schema_if_the_endpoint_accepts_it(zoo: Any, path: str, 
 def test_a_body_is_required_unless_an_empty_one_will_do(zoo: Any) -> None:
     """Where every field has a default, the body may be left out."""
     ids = {each["operationId"] for each in operations_of(zoo) if not each.get("requestBody", {}).get("required")}
-    assert ids == {"raw", "anything", "nothing", "tone", "csv", "free", "look"}
+    assert ids == {"raw", "anything", "nothing", "tone", "csv", "free", "look", "open-zoo"}
 
 
 def test_raw_bodies_are_binary(zoo: Any) -> None:
@@ -246,7 +256,7 @@ def test_results_have_their_schema(zoo: Any) -> None:
 
 def test_a_handler_that_returns_a_response_may_answer_anything(zoo: Any) -> None:
     """Its media type and status are its own."""
-    assert result_content(zoo, "/free") == {"*/*": {}}
+    assert result_content(zoo, "/free") == result_content(zoo, "/{zoo}/open/now") == {"*/*": {}}
     assert post(zoo, "/free")["responses"]["default"]["content"] == {"*/*": {}}
 
 
