@@ -24,7 +24,6 @@ from penstock.openapi.error_responses import HEADERS, PROBLEM_NAME, error_respon
 from penstock.openapi.schema_components import SchemaComponents
 
 OPENAPI_VERSION: Final = "3.1.0"
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def build_document(
@@ -56,7 +55,6 @@ def build_document(
     return {
         "openapi": OPENAPI_VERSION,
         "info": _info(app),
-        "jsonSchemaDialect": DIALECT,
         "servers": [{"url": server}],
         "tags": [{"name": name} for name in dict.fromkeys(map(tag_of, endpoints))],
         "paths": paths,

@@ -11,7 +11,7 @@ from penstock.app import Endpoint
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.openapi.error_responses import HEADERS, response_name
 from penstock.openapi.request_inputs import RequestInput, binary
-from penstock.openapi.schema_components import Schema, SchemaComponents
+from penstock.openapi.schema_components import Schema, SchemaComponents, cleaned
 from penstock.response import JSON
 
 OTHER_ERRORS: Final = "OtherError"
@@ -146,7 +146,7 @@ def _texts(handler: Any) -> tuple[str, str]:
 def _header_parameters(descriptions: Iterable[EndpointDescription]) -> Iterator[dict[str, Any]]:
     yield {"$ref": f"#/components/parameters/{REQUEST_ID}"}
     for name in _headers_of(description.request_headers for description in descriptions):
-        yield {"$ref": f"#/components/parameters/{name}"}
+        yield {"$ref": f"#/components/parameters/{cleaned(name)}"}
 
 
 def parameters(descriptions: Iterable[EndpointDescription]) -> dict[str, Any]:
@@ -159,18 +159,19 @@ def parameters(descriptions: Iterable[EndpointDescription]) -> dict[str, Any]:
     }
     named = _headers_of(description.request_headers for description in descriptions)
     described = {
-        name: {"in": "header", "name": name, "description": header.text, "schema": dict(header.schema)}
+        cleaned(name): {"in": "header", "name": name, "description": header.text, "schema": dict(header.schema)}
         for name, header in named.items()
     }
     return {REQUEST_ID: own, **described}
 
 
 def _headers_of(groups: Iterable[Mapping[str, HeaderDescription]]) -> dict[str, HeaderDescription]:
-    found: dict[str, HeaderDescription] = {}
+    """Return the headers of several plug-ins. The case of a name does not matter, and the first description counts."""
+    found: dict[str, tuple[str, HeaderDescription]] = {}
     for group in groups:
         for name, header in group.items():
-            found.setdefault(name, header)
-    return found
+            found.setdefault(name.lower(), (name, header))
+    return dict(found.values())
 
 
 # ---- the responses

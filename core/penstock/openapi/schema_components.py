@@ -130,9 +130,9 @@ class SchemaComponents:
 def _candidates(variants: list[_Variant]) -> Iterator[list[str]]:
     """Yield ways to name the definitions of one name, the best first; the last one always works."""
     yield [variant.name for variant in variants]
-    yield [_cleaned(variant.longer_name) for variant in variants]
+    yield [cleaned(variant.longer_name) for variant in variants]
     yield [variant.name + variant.side for variant in variants]
-    yield [_cleaned(variant.longer_name) + variant.side for variant in variants]
+    yield [cleaned(variant.longer_name) + variant.side for variant in variants]
     yield [f"{variant.name}-{variant.digest}" for variant in variants]
 
 
@@ -141,10 +141,11 @@ def _are_free(names: list[str], taken: set[str]) -> bool:
 
 
 def _name_of(key: str) -> str:
-    return _cleaned(_PART.sub("", key, count=1)) or "Schema"
+    return cleaned(_PART.sub("", key, count=1)) or "Schema"
 
 
-def _cleaned(name: str) -> str:
+def cleaned(name: str) -> str:
+    """Return a name in the characters that the name of a component may have."""
     return _UNFIT_IN_NAME.sub("_", name)
 
 

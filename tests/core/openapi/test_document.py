@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import jsonschema
+import msgspec
 import openapi_spec_validator
 import pytest
 
@@ -180,6 +181,34 @@ def test_a_body_fits_its_schema_if_the_endpoint_accepts_it(zoo: Any, path: str, 
     assert not check.is_valid(bad)
 
 
+def test_two_classes_of_one_name_are_components_of_their_own() -> None:
+    """With the names of their modules; a class with a name of its own has no other part."""
+
+    class Item(msgspec.Struct):
+        price: float
+
+    class Post(msgspec.Struct):
+        text: str
+
+    shop, Post.__name__ = Item, "Item"
+    shop.__module__, Post.__module__ = "shop", "blog"
+    shop.__qualname__ = Post.__qualname__ = "Item"
+    app = App("twins")
+
+    @app.endpoint("/sell")
+    def sell(items: list[shop]) -> zoo_app.Animal: ...  # type: ignore[valid-type]
+
+    @app.endpoint("/write")
+    def write(items: list[Post]) -> list[Post]: ...
+
+    document = document_of(app)
+    openapi_spec_validator.validate(document)
+    assert list(document["components"]["schemas"]) == ["Animal", "Colour", "Problem", "blog.Item", "shop.Item"]
+    assert result_content(document, "/write")["application/json"]["schema"]["items"] == {
+        "$ref": "#/components/schemas/blog.Item"
+    }
+
+
 def test_a_body_is_required_unless_an_empty_one_will_do(zoo: Any) -> None:
     """Where every field has a default, the body may be left out."""
     ids = {each["operationId"] for each in operations_of(zoo) if not each.get("requestBody", {}).get("required")}
@@ -346,6 +375,17 @@ def test_a_plug_in_describes_its_headers() -> None:
     headers = post(document, "/square")["responses"]["200"]["headers"]
     assert headers["X-Cost"] == {"description": "$", "schema": {"type": "string"}}
     assert post(document, "/free")["parameters"] == [{"$ref": "#/components/parameters/RequestId"}]
+
+
+def test_headers_of_several_plug_ins_are_told_apart_without_case() -> None:
+    """The first plug-in that describes a header counts; the name of its component has only plain characters."""
+    one = Described("one", request_headers={"x-tenant!": HeaderDescription("One.")})
+    other = Described("other", request_headers={"X-Tenant!": HeaderDescription("Other.")})
+    document = document_of(zoo_app.app, one, other)
+    openapi_spec_validator.validate(document)
+    parameters = document["components"]["parameters"]
+    assert list(parameters) == ["RequestId", "X-Tenant_"]
+    assert parameters["X-Tenant_"]["description"] == "Other."
 
 
 def test_a_plug_in_describes_its_refusals() -> None:
