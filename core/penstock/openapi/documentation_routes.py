@@ -47,4 +47,4 @@ def openapi_document(app: App, registry: Registry, *, server: str = "/") -> dict
 
     document = build_document(app, registry.descriptions, server)
     # A default in a schema may be a value that JSON does not have.
-    return cast("dict[str, Any]", msgspec.to_builtins(document, enc_hook=str))
+    return cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(document, enc_hook=str)))

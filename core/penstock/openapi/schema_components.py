@@ -8,6 +8,7 @@ the endpoint does, and then a digest of the content. No name depends on the orde
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -176,7 +177,8 @@ def _text(value: Any) -> str:
 def with_references(schema: Schema, target: Callable[[str], str]) -> Schema:
     """Return a schema whose references to its own definitions are replaced by ``target`` of the definition's name.
 
-    A default that is a set is sorted: its order differs from process to process.
+    A default that is a set is sorted: its order differs from process to process. One that is NaN or infinite is left
+    out, as JSON does not have it.
     """
 
     def moved(value: Any) -> Any:
@@ -199,8 +201,11 @@ def with_references(schema: Schema, target: Callable[[str], str]) -> Schema:
                 found[keyword] = [moved(inner) for inner in value]
             else:
                 found[keyword] = moved(value) if keyword in _ONE else value
-        if found.get("uniqueItems") and isinstance(found.get("default"), list):
-            found["default"] = sorted(found["default"], key=_text)
+        default = found.get("default")
+        if isinstance(default, list) and found.get("uniqueItems"):
+            found["default"] = sorted(default, key=_text)
+        elif isinstance(default, float) and not math.isfinite(default):
+            del found["default"]
         return found
 
     return visit(schema)
