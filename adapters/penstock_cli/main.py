@@ -301,6 +301,23 @@ def check(target: str, as_json: bool, arguments: tuple[str, ...]) -> None:  # no
 
 
 @cli.command(cls=AppCommand)
+@click.argument("target")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.  [default: standard output]"
+)
+@click.option("--server", metavar="URL", default="/", show_default=True, help="The address of the server.")
+@config_option
+def openapi(target: str, output: Path | None, server: str, arguments: tuple[str, ...]) -> None:
+    """Write the OpenAPI document of the app TARGET.
+
+    Nothing is started.
+    """
+    from penstock_cli.describing import write_openapi  # noqa: PLC0415 - each command imports only what it needs
+
+    write_openapi(target, arguments, output, server)
+
+
+@cli.command(cls=AppCommand)
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option

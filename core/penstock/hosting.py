@@ -31,6 +31,7 @@ from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
+from penstock.openapi import documentation_routes, openapi_document
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 from penstock.wire import InputForm
@@ -73,6 +74,7 @@ __all__ = [
     "create_engine",
     "data_of",
     "divert_records",
+    "documentation_routes",
     "endpoint_pipeline",
     "flush_log",
     "form_type_of",
@@ -81,6 +83,7 @@ __all__ = [
     "log_refusal",
     "log_stream_record",
     "make_importable",
+    "openapi_document",
     "own_import",
     "problem_document",
     "public_error",

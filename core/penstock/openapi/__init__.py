@@ -1,0 +1,8 @@
+"""The OpenAPI document of an app: its endpoints with their schemas, errors, headers and credentials.
+
+Everything here is a pure function of the app and its plug-ins. The document is built when it is first asked for.
+"""
+
+from penstock.openapi.documentation_routes import documentation_routes, openapi_document
+
+__all__ = ["documentation_routes", "openapi_document"]
