@@ -167,7 +167,8 @@ class OperationResource(Resource):
         self._operation = operation
         self._served = served
         self._only = next(iter(served)) if len(served) == 1 else None
-        self._checks = OperationChecks(operation, next(iter(served.values())).endpoint, service.settings)
+        self._first = next(iter(served.values())).endpoint
+        self._checks: OperationChecks = OperationChecks(operation, self._first, service.settings)
 
     def _identify(self, req: Any, path_values: Mapping[str, str]) -> DialectExchange:
         exchange = self._new_exchange(DialectExchange, req, path_values)
@@ -220,13 +221,14 @@ class OperationResource(Resource):
     def _budget(self, exchange: Exchange) -> AnyBudget | None:
         if exchange.endpoint is not self._target:
             return super()._budget(exchange)
-        return self._service.early_budget(next(iter(self._served.values())).endpoint)
+        return self._service.early_budget(self._first)
 
     async def _receive(self, exchange: Exchange, req: Any) -> Body:
         """Return the body of the request."""
         if self._operation.method == "GET":
             return b""
-        announced = self._checks.check_headers(req.content_type, exchange.header)
+        self._checks.check_media_type(req.content_type)
+        announced = self._checks.check_headers(exchange.header)
         coding = content_coding(exchange.header("content-encoding"))
         if coding:
             return await self._read_large_body(exchange, req, announced, coding)
@@ -268,13 +270,21 @@ class OperationResource(Resource):
 class OperationChecks(RequestChecks):
     """The checks of a request to an operation, before its body is read."""
 
+    __slots__ = ("_operation",)
+
     def __init__(self, operation: Operation, endpoint: Endpoint, settings: Any) -> None:
         limit = settings.max_body if operation.max_body is None else operation.max_body
         super().__init__(endpoint, limit, settings.spill_above)
         self._operation = operation
 
     def check_media_type(self, content_type: str | None) -> None:
-        """Check the content type against those that the operation reads."""
+        """Check the content type against those that the operation reads.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If it is none of them.
+        """
         allowed = self._operation.media_types
         if allowed is None or content_type is None:
             return

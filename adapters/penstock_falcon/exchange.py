@@ -92,6 +92,7 @@ class Exchange(Submission):
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout = None
+        self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None
         self._releases = []
@@ -171,7 +172,7 @@ class Resource(ABC):
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
         self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
 
-    async def respond(self, req: Any, resp: Any, **path_values: str) -> None:
+    async def respond(self, req: Any, resp: Any, /, **path_values: str) -> None:
         """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
         call: AnyCall | None = None
         begun = self._transport.begun(req)
@@ -333,14 +334,17 @@ class EndpointResource(Resource):
     async def _check_and_submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
         """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
         checks = self._checks
-        announced = checks.check_headers(req.content_type, exchange.header)
-        coding = content_coding(exchange.header("content-encoding"))
+        content_type = req.content_type
+        if content_type != JSON or not checks.takes_json:
+            exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query)
+        announced = checks.check_headers(exchange.header) if checks.takes_body else 0
+        coding = content_coding(exchange.header("content-encoding")) if checks.takes_body else ""
         if coding:
             body = await self._read_large_body(exchange, req, announced, coding)
             announced = None
         elif announced is not None and announced <= SMALL_BODY_BYTES:
             engine.check_room(self._endpoint)
-            body = await self._read_body(exchange, req, announced, None)
+            body = await self._read_body(exchange, req, announced, None) if checks.takes_body else b""
         else:
             body = await self._read_large_body(exchange, req, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
@@ -351,7 +355,7 @@ class EndpointResource(Resource):
     ) -> AnyCall:
         """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
         try:
-            self._checks.check_body(body, announced)
+            self._checks.check_body(body, announced, exchange.input_form)
             if exchange.timeouts.total is not None:
                 exchange.elapsed = monotonic() - exchange.began
             call: AnyCall = engine.submit(exchange, body, headers=headers)

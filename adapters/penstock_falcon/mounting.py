@@ -54,7 +54,7 @@ class Mount:
     Attributes
     ----------
     endpoints:
-        The resources of the endpoints, by path.
+        The resources of the endpoints that take nothing but a body, by path.
     """
 
     def __init__(
@@ -85,8 +85,10 @@ class Mount:
         paths: defaultdict[str, dict[str, Resource]] = defaultdict(dict)
         for endpoint in service.app.endpoints:
             resource = self._endpoint_resource(service, transport, endpoint)
-            self.endpoints[prefix + endpoint.path] = resource
-            paths[prefix + endpoint.path]["POST"] = resource
+            path = prefix + endpoint.path
+            if endpoint.method == "POST" and not endpoint.codec.has_values:
+                self.endpoints[path] = resource
+            paths[path][endpoint.method] = resource
         for route in service.routes:
             paths[prefix + route.path][route.method] = RouteResource(service, transport, route)
         for dialect in service.dialects:
@@ -113,12 +115,12 @@ class Mount:
         allowed = self._allowed[path] = tuple(sorted(by_method))
         write_error = next(iter(resources.values())).write_error
 
-        async def options(req: falcon.Request, resp: falcon.Response, **_path_values: str) -> None:
+        async def options(req: falcon.Request, resp: falcon.Response, /, **_path_values: str) -> None:
             headers = common_headers(_request_id_of(req), "text/plain")
             headers.append(("allow", ", ".join((*allowed, "OPTIONS"))))
             self._answer(req, resp, HttpResponse(200, headers, b""))
 
-        async def refuse(req: falcon.Request, resp: falcon.Response, **_path_values: str) -> None:
+        async def refuse(req: falcon.Request, resp: falcon.Response, /, **_path_values: str) -> None:
             self._answer(req, resp, self._wrong_method(req, allowed, write_error))
 
         responder = self._transport.responder

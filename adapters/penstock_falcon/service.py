@@ -155,7 +155,7 @@ class Service(ABC, Generic[EngineT]):
     def _paths(self) -> Iterator[tuple[str, str, str]]:
         """Yield the method and the path of everything that is served, with its owner."""
         for endpoint in self.app.endpoints:
-            yield "POST", endpoint.path, f"endpoint {endpoint.name!r}"
+            yield endpoint.method, endpoint.path, f"endpoint {endpoint.name!r}"
         for route in self.routes:
             yield route.method, route.path, f"route {route.name!r}"
         for dialect in self.dialects:

@@ -25,7 +25,7 @@ from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
 from penstock.hooks.framings import RawFraming, choose_framing
-from penstock.hooks.native_dialect import NATIVE, problem_document
+from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
@@ -34,6 +34,7 @@ from penstock.hooks.submission import NORMAL_RANK
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 from penstock.suggestions import near_miss
+from penstock.wire import InputForm
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -54,6 +55,7 @@ __all__ = [
     "EngineServer",
     "EngineSocket",
     "EngineState",
+    "InputForm",
     "Pipeline",
     "Pool",
     "RawFraming",
@@ -72,6 +74,7 @@ __all__ = [
     "divert_records",
     "endpoint_pipeline",
     "flush_log",
+    "form_type_of",
     "load_app",
     "log_output",
     "log_refusal",

@@ -18,7 +18,7 @@ from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
 from penstock_falcon.added_headers import add_headers
 from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
-from penstock_falcon.exchange import EndpointResource, Exchange
+from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange
 from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body
 from penstock_falcon.request_ids import request_id
@@ -84,7 +84,7 @@ class DirectEndpoint(EndpointResource):
         self._finished_from_bytes = 0 if self._gets_headers else COMPRESSED_FROM_BYTES if self._compresses else math.inf
         self._most_bytes = AT_ONCE_BYTES if self._compresses else math.inf
         self._path = endpoint.path
-        self._reads_any = endpoint.codec.reads != "json"
+        self._takes_json = self._checks.takes_json
         self._known_hosts: set[bytes | None] = set()
 
     def begin(self, connection: DirectConnection, headers: Mapping[bytes, bytes], body: bytes) -> None:
@@ -138,8 +138,8 @@ class DirectEndpoint(EndpointResource):
         if self._ask is not None:
             self._ask(exchange)
         try:
-            if headers.get(b"content-type") != _JSON and not self._reads_any:
-                self._checks.check_headers(exchange.header("content-type"), exchange.header)
+            if headers.get(b"content-type") != _JSON or not self._takes_json:
+                exchange.input_form = self._checks.input_form(exchange.header("content-type"), NO_VALUES, "")
             total = exchange.timeouts.total
             if total is not None and monotonic() - exchange.began >= total:
                 raise late_body()

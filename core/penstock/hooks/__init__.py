@@ -9,7 +9,7 @@ from penstock.app import App, Endpoint
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
-from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
+from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -90,6 +90,7 @@ __all__ = [
     "WorkerRestarted",
     "blocking",
     "current_format",
+    "decoded_by",
     "hookimpl",
     "log_event",
     "near_miss",

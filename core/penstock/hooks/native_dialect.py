@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from penstock.app import Endpoint
-from penstock.errors import InvalidRequest
+from penstock.errors import InvalidRequest, UnsupportedMediaType
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
 from penstock.hooks.framings import choose_framing
 from penstock.hooks.routes import RouteResponse
@@ -36,17 +36,43 @@ def native_dialect(endpoints: Iterable[Endpoint]) -> Dialect:
 def _operation_of(endpoint: Endpoint) -> Operation:
     return Operation(
         path=endpoint.path,
-        read=_reader(endpoint.name),
+        method=endpoint.method,
+        read=_reader(endpoint),
         choose=lambda _request: endpoint.name,
-        media_types=(JSON, "application/*+json") if endpoint.codec.reads == "json" else None,
+        reads_body=False,
     )
 
 
-def _reader(name: str) -> Callable[[DialectRequest], Payload]:
+def _reader(endpoint: Endpoint) -> Callable[[DialectRequest], Payload]:
+    codec = endpoint.codec
+
     def read(request: DialectRequest) -> Payload:
-        return Payload(endpoint=name, memo=request.header("accept"))
+        form_type = form_type_of(endpoint, request.header("content-type"))
+        form = codec.input_form(request.path_values, request.query, form_type)
+        return Payload(endpoint=endpoint.name, input_form=form, memo=request.header("accept"))
 
     return read
+
+
+def form_type_of(endpoint: Endpoint, content_type: str | None) -> str:
+    """Return the content type, if it is that of a form which the endpoint reads; "" if the body is a plain one.
+
+    Raises
+    ------
+    UnsupportedMediaType
+        If the endpoint does not read it; has the fix.
+    """
+    form_type = endpoint.codec.form_type(content_type)
+    if form_type is not None:
+        return form_type
+    if endpoint.codec.reads == "form":
+        fields = endpoint.codec.form_fields
+        needed = [field for field in fields if field.required] or fields[:1]
+        options = " ".join(f"-F {field.name}={'@FILE' if field.is_file else 'VALUE'}" for field in needed)
+        raise UnsupportedMediaType(f"{endpoint.path} takes a file, and so a form: send it with curl {options}")
+    raise UnsupportedMediaType(
+        f"{endpoint.path} reads JSON, not {content_type!r}: send it with -H 'Content-Type: application/json'"
+    )
 
 
 def write_result(answer: Encoded, _payload: Payload) -> RouteResponse:

@@ -97,7 +97,7 @@ class FakeOperations:
             self._enter(dialect, submission, payload.endpoint)
         payload.apply_to(submission)
         content = body if payload.body is None else payload.body
-        self._endpoints[payload.endpoint].codec.validate(content)
+        self._endpoints[payload.endpoint].codec.validate(content, payload.input_form)
         self._run(submission, len(content))
         return payload
 
