@@ -123,6 +123,13 @@ def cli() -> None:
     "--debug", cls=VariableOption, is_flag=True, help="Include exceptions of handlers in responses. Not for production."
 )
 @click.option(
+    "--docs/--no-docs",
+    cls=VariableOption,
+    default=None,
+    help="Serve the page /docs and its /openapi.json.  [default: only if all addresses are of this machine, and no "
+    "proxy is named]",
+)
+@click.option(
     "--log-format", cls=VariableOption, type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option(

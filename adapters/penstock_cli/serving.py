@@ -54,6 +54,7 @@ class ServeOptions:
     reload: bool
     gunicorn_config: str | None
     debug: bool
+    docs: bool | None
     log_format: Literal["text", "json"]
     log_level: str
     drain_timeout: float
@@ -103,9 +104,11 @@ def _application(options: ServeOptions, served: ServedApp) -> PenstockApplicatio
     if options.pid_file is not None and not replaces_master():
         _check_pid_file(options.pid_file)
     settings = gunicorn_settings(options)
+    listeners = _listeners(options, settings.get("backlog", ListenSettings.backlog))
+    served.docs = serves_docs(options, listeners)
     return PenstockApplication(
         served.load,
-        listeners=_listeners(options, settings.get("backlog", ListenSettings.backlog)),
+        listeners=listeners,
         http_workers=options.http_workers,
         drain_timeout=options.drain_timeout,
         on_engine_started=served.announce_endpoints,
@@ -151,6 +154,15 @@ def _listeners(options: ServeOptions, backlog: int) -> Listeners:
     return inherited
 
 
+def serves_docs(options: ServeOptions, listeners: Listeners) -> bool:
+    """Return whether the page of the API is served: by default only to users of this machine."""
+    if options.docs is not None:
+        return options.docs
+    # A server that has these is behind a proxy, which may pass on the requests of strangers.
+    is_behind_proxy = bool(options.trusted_proxies or options.root_path)
+    return listeners.are_local and not is_behind_proxy
+
+
 def _check_pid_file(path: Path) -> None:
     try:
         prepare_pid_file(path)
@@ -165,9 +177,15 @@ class ServedApp:
     ----------
     options:
         The options of ``penstock serve``.
+
+    Attributes
+    ----------
+    docs:
+        True to serve the page of the API and its document.
     """
 
     def __init__(self, options: ServeOptions) -> None:
+        self.docs = bool(options.docs)
         self._options = options
         self._app: App
         self._application: Any
@@ -202,6 +220,7 @@ class ServedApp:
             drain_timeout=options.drain_timeout,
             target=options.target,
             trusted_proxies=options.trusted_proxies,
+            docs=self.docs,
         )
         application.serve_below(options.root_path)
         self._application = application

@@ -63,7 +63,7 @@ class Settings:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
         client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
     docs:
-        Serve the description of the endpoints, at ``/openapi.json``.
+        Serve the description of the endpoints, at ``/openapi.json``, and the page on which to try them, at ``/docs``.
     """
 
     debug: bool = False
