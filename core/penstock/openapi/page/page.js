@@ -155,7 +155,7 @@ function typeName(given) {
     list: () => `list of ${typeName(schema.items)}`,
     tuple: () => `[${schema.prefixItems.map(typeName).join(", ")}]`,
     object: () => schema.$name ?? "object",
-    union: () => variants.map(typeName).join(" or "),
+    union: () => schema.$name ?? variants.map(typeName).join(" or "),
     choice: () => (schema.type === "boolean" ? "boolean" : values.map((value) => JSON.stringify(value)).join(" | ")),
     any: () => ({ object: "object", array: "list", null: "null" })[schema.type] ?? "anything",
   };
@@ -191,7 +191,7 @@ function notation(given) {
     const inner = `${indent}  `;
     const name = schema.$name;
     let text;
-    if (name && !isTop && kind !== "union") {
+    if (name && !isTop) {
       names.set(name, part);
       text = name;
     } else if (kind === "object") {
@@ -309,7 +309,8 @@ const controls = {
         throw new Unfit(field, "This is not a number.");
       },
       set(value) {
-        if (value != null && typeof value !== "number") wrong(value, field);
+        const isExact = typeof value === "number" && (!Number.isInteger(value) || Number.isSafeInteger(value));
+        if (value != null && !isExact) wrong(value, field);
         input.value = value ?? "";
       },
     };
@@ -516,7 +517,7 @@ function markAt(field, path, message) {
   const steps = path.match(/[^.[\]$"']+/g) ?? [];
   let found = field;
   for (const step of steps) {
-    const next = found?.at?.(/^\d+$/.test(step) && found.items ? Number(step) : step);
+    const next = found?.at?.(step);
     if (!next) break;
     found = next;
   }
@@ -680,7 +681,7 @@ function timingOf(headers) {
   return found;
 }
 
-function saveButton(parts, media) {
+function saveButton(parts, media, isCut) {
   return el("button", {
     type: "button", class: "small",
     onclick() {
@@ -688,7 +689,7 @@ function saveButton(parts, media) {
       el("a", { href, download: `answer.${media.replace(/^.*\/(x-)?|\+.*$/g, "") || "bin"}` }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10_000);
     },
-  }, "Save");
+  }, isCut ? `Save the first ${size(MOST_KEPT)}` : "Save");
 }
 
 /** Sinks show the body of an answer as it arrives: `push(text)`, and `end()`, which may return an error object. */
@@ -725,11 +726,13 @@ function chunkSink(split) {
   return {
     node: el("div", { class: "answer" }, list, dropped), tools: views, count: () => count,
     push(text) {
+      if (!text.includes("\n")) return (rest += text);
       const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
       const found = split(rest + text);
       rest = found.rest;
       found.chunks.forEach(show);
       if (isAtEnd) list.scrollTop = list.scrollHeight;
+      return undefined;
     },
     end: () => failure,
   };
@@ -898,7 +901,8 @@ class View {
     let write = asCurl;
     this.refresh = () => {
       try {
-        paper.textContent = write(this.request(true));
+        const call = write(this.request(true));
+        paper.textContent = call.length > MOST_SHOWN ? "The call is too long to be shown." : call;
       } catch (error) {
         paper.textContent = error.message;
       }
@@ -1032,12 +1036,13 @@ class View {
       const facts = this.show(response, sink, began);
       failure = await this.read(response, sink, parts, facts);
       const end = sink.end();
-      facts.finish(parts, media);
+      facts.finish(parts, media, facts.isCut);
       if (media === "application/problem+json") this.answer.insertBefore(await this.problem(parts), sink.node);
       if (end) failure = `The stream failed: ${end.message ?? "no reason given"}${end.code ? ` (${end.code})` : ""}.`;
       if (!failure) return;
     } catch (error) {
-      failure = signal.aborted ? null : `The server did not answer: ${error.message}. It may have stopped, or cannot be reached.`;
+      failure = sink ? `The answer cannot be shown: ${error.message}.`
+        : `The server did not answer: ${error.message}. It may have stopped, or cannot be reached.`;
     }
     const after = seconds(performance.now() - began);
     const count = sink?.count ? `, with ${chunks(sink.count())}` : "";
@@ -1054,6 +1059,7 @@ class View {
       for (let piece; reader && !(piece = await reader.read()).done; ) {
         total += piece.value.length;
         if (total <= MOST_KEPT) parts.push(piece.value);
+        else facts.isCut = true;
         sink.push(decoder.decode(piece.value, { stream: true }));
         facts.update(total);
       }
@@ -1087,9 +1093,9 @@ class View {
     };
     return {
       update,
-      finish: (parts, media) => {
+      finish: (parts, media, isCut) => {
         if (!parts.length) update(0);
-        if (parts.length) tools.lastChild.append(saveButton(parts, media));
+        if (parts.length) tools.lastChild.append(saveButton(parts, media, isCut));
         this.say(`${line.firstChild.textContent}, ${total.textContent}`);
         this.said.className = "unseen"; // it is read out
       },
@@ -1140,8 +1146,7 @@ function list(found) {
 }
 
 function route(found, isFirst) {
-  const id = decodeURIComponent(location.hash.slice(1));
-  const one = found.find((operation) => operation.id === id) ?? found[0];
+  const one = found.find(({ id }) => location.hash === `#${encodeURIComponent(id)}`) ?? found[0];
   if (!views.has(one.id)) views.set(one.id, new View(one));
   shown = views.get(one.id);
   $("main").replaceChildren(shown.node);
