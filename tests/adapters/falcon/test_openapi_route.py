@@ -7,12 +7,19 @@ from typing import Any
 
 import falcon.asgi
 import falcon.testing
+import jsonschema
+import msgspec
 import pytest
 
 import penstock_falcon
 from penstock import App
+from penstock.errors import PenstockError
+from penstock.hooks import EndpointDescription, hookimpl
 from penstock.hooks.registry import Registry
+from penstock.openapi import openapi_document
+from penstock.openapi.error_responses import sent_errors
 from penstock_auth import AuthPlugin, AuthSettings
+from penstock_falcon.problems import problem
 from tests.adapters.falcon.fake_engine import FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared
 
@@ -82,3 +89,41 @@ def test_the_document_needs_a_key_where_endpoints_do(kind: str) -> None:
 
 def double(input: int) -> int:
     return 2 * input
+
+
+# ---- errors
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    app = make_app()
+    described = EndpointDescription(errors=tuple(sent_errors()))
+
+    class Everything:
+        @hookimpl
+        def penstock_description(self) -> EndpointDescription:
+            return described
+
+    return openapi_document(app, Registry([Everything], app=app))
+
+
+@pytest.mark.parametrize("kind", [*sent_errors()], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+def test_every_error_is_as_the_document_says(document: Any, kind: type[PenstockError], *, debug: bool) -> None:
+    """The problem document fits its schema, with its code among those listed, and the response has its headers."""
+    response = problem(kind("what happened"), "r1", debug=debug)
+    content = msgspec.json.decode(response.body or b"")
+    schema = document["components"]["schemas"]["Problem"]
+    jsonschema.Draft202012Validator(schema).validate(content)
+    assert content["error"]["code"] in schema["properties"]["error"]["properties"]["code"]["anyOf"][0]["enum"]
+    responses = document["paths"]["/square"]["post"]["responses"]
+    described = responses.get(str(response.status), responses["default"])
+    name = described["$ref"].rpartition("/")[2]
+    promised = {header.lower() for header in document["components"]["responses"][name]["headers"]}
+    assert promised <= {header for header, _ in response.headers}
+
+
+def test_the_statuses_of_all_errors_are_described(document: Any) -> None:
+    """All but those that an endpoint never has: of a wrong method, and for a client that has left."""
+    statuses = {str(kind.status) for kind in sent_errors()}
+    assert statuses - document["paths"]["/square"]["post"]["responses"].keys() == {"405", "499"}

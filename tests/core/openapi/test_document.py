@@ -14,8 +14,10 @@ import pytest
 
 from penstock import App, errors
 from penstock.errors import PenstockError
+from penstock.hooks import Endpoint, EndpointDescription, HeaderDescription, hookimpl
 from penstock.hooks.registry import Registry
 from penstock.openapi import openapi_document
+from penstock.testing import PluginHarness
 from tests.core.openapi import zoo_app
 from tests.serving import ROOT
 
@@ -233,3 +235,80 @@ def test_every_component_is_used(zoo: Any) -> None:
         if f'"#/components/{kind}/{name}"' not in text
     ]
     assert unused == []
+
+
+# ---- plug-ins
+
+
+class Described:
+    """A plug-in that reads a header, adds another one, takes a key, and refuses."""
+
+    def __init__(self, name: str = "described", **facts: Any) -> None:
+        self.name = name
+        self.description = EndpointDescription(**facts)
+
+    @hookimpl
+    def penstock_description(self, endpoint: Endpoint) -> EndpointDescription | None:
+        return self.description if endpoint.name != "free" else None
+
+
+def test_a_plug_in_describes_its_headers() -> None:
+    """Those of requests are shared parameters, those of responses belong to the successful ones."""
+    tenant = HeaderDescription("The tenant.", {"type": "integer"})
+    document = document_of(
+        zoo_app.app,
+        Described(request_headers={"X-Tenant": tenant}, response_headers={"X-Cost": HeaderDescription("$")}),
+    )
+    openapi_spec_validator.validate(document)
+    assert {"$ref": "#/components/parameters/X-Tenant"} in post(document, "/square")["parameters"]
+    assert document["components"]["parameters"]["X-Tenant"] == {
+        "in": "header",
+        "name": "X-Tenant",
+        "description": "The tenant.",
+        "schema": {"type": "integer"},
+    }
+    headers = post(document, "/square")["responses"]["200"]["headers"]
+    assert headers["X-Cost"] == {"description": "$", "schema": {"type": "string"}}
+    assert post(document, "/free")["parameters"] == [{"$ref": "#/components/parameters/RequestId"}]
+
+
+def test_a_plug_in_describes_its_refusals() -> None:
+    """Each is a response of those endpoints that it describes, with the headers that belong to the status."""
+    document = document_of(zoo_app.app, Described(errors=(errors.RateLimited, errors.Unauthorized, errors.QueueFull)))
+    openapi_spec_validator.validate(document)
+    assert {"401", "429"} <= post(document, "/square")["responses"].keys()
+    assert not {"401", "429"} & post(document, "/free")["responses"].keys()
+    responses = document["components"]["responses"]
+    assert "WWW-Authenticate" in responses["Unauthorized"]["headers"]
+    assert "Retry-After" in responses["RateLimited"]["headers"]
+
+
+def test_one_plug_in_describes_the_credentials() -> None:
+    """The first that names any, with the scopes: a caller needs one of the credentials, with all of the scopes."""
+    key = {"type": "apiKey", "in": "header", "name": "X-Key"}
+    other = Described("other", credentials={"other": key})
+    first = Described(credentials={"key": key, "token": {"type": "http", "scheme": "bearer"}}, scopes=("read",))
+    document = document_of(zoo_app.app, other, first)
+    openapi_spec_validator.validate(document)
+    assert post(document, "/square")["security"] == [{"key": ["read"]}, {"token": ["read"]}]
+    assert "security" not in post(document, "/free")
+    assert list(document["components"]["securitySchemes"]) == ["key", "token"]
+
+
+def test_a_description_of_another_type_is_refused() -> None:
+    """The error names the plug-in and the hook, as for every hook."""
+
+    class Wordy:
+        @hookimpl
+        def penstock_description(self) -> str:
+            return "all about it"
+
+    with pytest.raises(errors.PluginError, match=r"penstock_description of plug-in 'Wordy'.* returned a str"):
+        document_of(zoo_app.app, Wordy)
+
+
+def test_the_harness_serves_the_document() -> None:
+    """So that a plug-in's own test can see what it says about itself."""
+    harness = PluginHarness(zoo_app.app, [Described(errors=(errors.RateLimited,))])
+    document = json.loads(harness.route("/openapi.json").body)
+    assert "429" in post(document, "/square")["responses"]
