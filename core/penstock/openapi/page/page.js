@@ -1175,7 +1175,7 @@ async function load() {
   if (response.status === 401 || response.status === 403) {
     showKey(true);
     $("secret").focus();
-    return fail("This server describes its API to those with a key. Enter yours above.");
+    return fail("This server describes its API to those with a key. Enter yours above, and press Enter.");
   }
   const { value, fault } = parsed(await response.text());
   if (!response.ok || fault) return fail(`The description of the API cannot be read: ${fault ?? `status ${response.status}`}`);
