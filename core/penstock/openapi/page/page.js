@@ -4,7 +4,7 @@
 const root = new URL(".", location.href);
 const DEADLINE = "X-Request-Timeout";
 const MOST_SHOWN = 200_000; // characters of an answer
-const MOST_CHUNKS = 2_000; // lines of a stream
+const MOST_CHUNKS = 1_000; // lines of a stream
 const MOST_KEPT = 64 * 2 ** 20; // bytes of an answer, to save it as a file
 const views = new Map(); // what has been built, by operation
 const marked = new Set(); // fields in which something is wrong
@@ -695,7 +695,7 @@ function saveButton(parts, media, isCut) {
 /** Sinks show the body of an answer as it arrives: `push(text)`, and `end()`, which may return an error object. */
 function chunkSink(split) {
   const list = el("ol", { class: "chunks paper", tabindex: "0", "aria-label": "Chunks" });
-  const dropped = el("p", { class: "quiet", hidden: true });
+  const dropped = el("p", { class: "quiet", hidden: true }, `The last ${MOST_CHUNKS} are shown.`);
   const views = segments("View", { lines: "Chunks", joined: "Joined text" }, (view) => {
     list.classList.toggle("joined", view === "joined");
   });
@@ -703,38 +703,48 @@ function chunkSink(split) {
   const began = performance.now();
   let count = 0;
   let rest = "";
-  let failure;
-  const show = ({ event, data }) => {
-    if (event === "end") return;
-    const { value } = parsed(data);
-    if (value?.error && (event === "error" || Object.keys(value).length === 1)) {
-      failure = value.error;
-      return;
-    }
-    count++;
-    const isText = typeof value === "string";
+  let waiting = [];
+  let timer, failure;
+  const rowOf = ({ event, data, at }) => {
+    const isText = data[0] === '"';
     if (isText) views.hidden = false;
-    const at = el("time", {}, `+${seconds(performance.now() - began)}`);
-    const name = event && el("b", {}, event);
-    list.append(el("li", {}, at, name, el("code", {}, data), el("span", { class: "plain" }, isText ? value : `${data}\n`)));
-    if (count > MOST_CHUNKS) {
-      list.firstChild.remove();
-      dropped.hidden = false;
-      dropped.textContent = `The last ${MOST_CHUNKS} are shown.`;
-    }
+    return el("li", {}, el("time", {}, `+${seconds(at)}`), event && el("b", {}, event), el("code", {}, data),
+      isText && el("span", { class: "plain" }, parsed(data).value ?? data));
+  };
+  // A fast stream has more chunks than can be shown one by one, and must not wait for that.
+  const flush = () => {
+    clearTimeout(timer);
+    timer = null;
+    const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+    list.append(...waiting.slice(-MOST_CHUNKS).map(rowOf));
+    waiting = [];
+    while (list.childElementCount > MOST_CHUNKS) list.firstChild.remove();
+    dropped.hidden = count <= MOST_CHUNKS;
+    if (isAtEnd) list.scrollTop = list.scrollHeight;
   };
   return {
     node: el("div", { class: "answer" }, list, dropped), tools: views, count: () => count,
     push(text) {
-      if (!text.includes("\n")) return (rest += text);
-      const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-      const found = split(rest + text);
+      rest += text;
+      if (!text.includes("\n")) return;
+      const found = split(rest);
       rest = found.rest;
-      found.chunks.forEach(show);
-      if (isAtEnd) list.scrollTop = list.scrollHeight;
-      return undefined;
+      const at = performance.now() - began;
+      for (const { event, data } of found.chunks) {
+        if (event === "end") continue;
+        const error = (event === "error" || data.startsWith('{"error":')) && parsed(data).value;
+        if (error && Object.keys(error).length === 1) failure = error.error;
+        else {
+          waiting.push({ event, data, at });
+          count++;
+        }
+      }
+      timer ??= setTimeout(flush, 50);
     },
-    end: () => failure,
+    end() {
+      flush();
+      return failure;
+    },
   };
 }
 
