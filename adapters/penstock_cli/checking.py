@@ -55,7 +55,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint's declaration with its effective policies: durations in seconds, None if unbounded."""
     return {
         "name": endpoint.name,
-        "method": "POST",
+        "method": endpoint.method,
         "path": endpoint.path,
         "kind": "class" if endpoint.is_class else "function",
         "mode": endpoint.mode,

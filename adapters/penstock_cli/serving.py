@@ -243,7 +243,7 @@ class ServedApp:
             log_event(
                 logging.INFO,
                 "endpoint",
-                f"POST {endpoint.path} -> pool {endpoint.pool}",
+                f"{endpoint.method} {endpoint.path} -> pool {endpoint.pool}",
                 endpoint=endpoint.name,
                 path=endpoint.path,
                 pool=endpoint.pool,

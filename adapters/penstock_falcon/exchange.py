@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 from penstock import Endpoint
@@ -27,6 +28,7 @@ from penstock_falcon.transport import HeaderLookup, Transport
 
 TYPELESS_STATUSES = (204, 304)
 """Responses with these statuses have no body, and so no media type."""
+NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 
 class Exchange(Submission):
@@ -39,11 +41,13 @@ class Exchange(Submission):
     ----------
     began:
         The time at which the first byte of the request arrived, as far as the server knows it.
+    path_values:
+        The values of the variables in the path, decoded.
     """
 
     takes_files = True
 
-    __slots__ = ("began", "method", "path")
+    __slots__ = ("began", "method", "path", "path_values")
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Exchange(Submission):
         path: str,
         began: float | None = None,
         received_headers: Mapping[bytes, bytes] | None = None,
+        path_values: Mapping[str, str] = NO_VALUES,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
@@ -70,6 +75,7 @@ class Exchange(Submission):
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout = None
+        self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None
         self._releases = []
@@ -77,6 +83,7 @@ class Exchange(Submission):
         self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
+        self.path_values = path_values
 
     @property
     def left(self) -> float | None:
@@ -136,12 +143,12 @@ class Resource(ABC):
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
         self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
 
-    async def respond(self, req: Any, resp: Any) -> None:
+    async def respond(self, req: Any, resp: Any, /, **path_values: str) -> None:
         """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
         call: AnyCall | None = None
         begun = self._transport.begun(req)
         if begun is None:
-            exchange = self._identify(req)
+            exchange = self._identify(req, path_values)
         else:
             exchange, call = begun
         try:
@@ -166,7 +173,7 @@ class Resource(ABC):
             raise
         self._finish(response, exchange, call, resp)
 
-    def _identify(self, req: Any) -> Exchange:
+    def _identify(self, req: Any, path_values: Mapping[str, str]) -> Exchange:
         header, received, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
         return Exchange(
@@ -179,6 +186,7 @@ class Resource(ABC):
             path=req.path,
             began=began,
             received_headers=received,
+            path_values=path_values,
         )
 
     async def _ask_in_turn(self, exchange: Exchange) -> None:
@@ -239,10 +247,13 @@ class EndpointResource(Resource):
     async def _check_and_submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
         """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
         checks = self._checks
-        announced = checks.check_headers(req.content_type, exchange.header)
+        content_type = req.content_type
+        if content_type != JSON or not checks.takes_json:
+            exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query)
+        announced = checks.check_headers(exchange.header) if checks.takes_body else 0
         if announced is not None and announced <= SMALL_BODY_BYTES:
             engine.check_room(self._endpoint)
-            body = await self._read_body(exchange, req, announced, None)
+            body = await self._read_body(exchange, req, announced, None) if checks.takes_body else b""
         else:
             body = await self._read_large_body(exchange, req, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
@@ -253,7 +264,7 @@ class EndpointResource(Resource):
     ) -> AnyCall:
         """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
         try:
-            self._checks.check_body(body, announced)
+            self._checks.check_body(body, announced, exchange.input_form)
             if exchange.timeouts.total is not None:
                 exchange.elapsed = monotonic() - exchange.began
             call: AnyCall = engine.submit(exchange, body, headers=headers)

@@ -10,6 +10,7 @@ if sys.platform == "win32":
     raise ImportError("Penstock needs process groups, fork and unix sockets, so it does not run on Windows; WSL works")
 
 from penstock.app import App, Endpoint
+from penstock.codec.uploads import Upload
 from penstock.context import Context
 from penstock.errors import (
     Cancelled,
@@ -89,6 +90,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
+    "Upload",
     "WorkerLost",
     "__version__",
     "configure_logging",

@@ -8,6 +8,7 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
+from penstock.codec.input_parameters import InputParameter
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -30,6 +31,7 @@ from penstock.hooks.submission import NORMAL_RANK
 from penstock.openapi import documentation_routes, openapi_document
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
+from penstock.wire import InputForm
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -49,6 +51,8 @@ __all__ = [
     "EngineServer",
     "EngineSocket",
     "EngineState",
+    "InputForm",
+    "InputParameter",
     "Pipeline",
     "Pool",
     "Registry",

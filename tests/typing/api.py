@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Annotated, assert_type
+from typing import Annotated, Literal, assert_type
 
 import msgspec
 
@@ -20,6 +20,7 @@ from penstock import (
     Retryable,
     RetryBudget,
     Timeouts,
+    Upload,
 )
 
 app = App(__name__)
@@ -107,6 +108,18 @@ class Classify:
         self.device = ""
 
 
+@app.endpoint("/users/{user_id}", method="GET")
+def show(user_id: int, tags: list[str], context: Context) -> str:
+    return context.query
+
+
+@app.endpoint("/users/{user_id}/caption")
+def caption(user_id: int, picture: Upload, others: list[Upload], words: int = 12) -> str:
+    with picture.open() as file:
+        file.read(picture.size)
+    return picture.name + picture.media_type + picture.content.decode()
+
+
 def main() -> None:
     """The decorator returns the handler with its type."""
     assert_type(square(2.0), float)
@@ -116,6 +129,7 @@ def main() -> None:
     assert_type(Classify().device, str)
     for endpoint in app.endpoints:
         assert_type(endpoint.name, str)
+        assert_type(endpoint.method, Literal["POST", "GET"])
         try:
             endpoint.codec.validate(b"{}")
         except PenstockError as error:

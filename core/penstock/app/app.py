@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
-from penstock.app.endpoints import Endpoint, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
+from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
+from penstock.app.path_templates import require_unique, variables_of
 from penstock.app.pool_options import options_of, require_use_of_pool
 from penstock.app.preloading import require_preloadable, require_use_of_preload
 from penstock.app.source_files import add_source_file
-from penstock.codec.codec import codec_for
+from penstock.codec.codec import Codec, codec_for
 from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
 from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Recycle, Retries, Timeouts
@@ -24,10 +25,6 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 DEFAULT_POOL = "default"
 _DEFAULT_TIMEOUTS = Timeouts()
 _DEFAULT_RETRIES = Retries()
-_IS_SERVED = (
-    "the app is being served already, and its workers would not have this endpoint; declare every endpoint before "
-    "asgi(), wsgi(), open_engine() or start_engine() is called"
-)
 
 
 class App:
@@ -38,8 +35,8 @@ class App:
     import_name:
         The name of the module that creates the app: pass ``__name__``.
     plugins:
-        Additional plug-ins: modules, objects or classes with hook implementations. They are called before installed
-        plug-ins, the last one first.
+        Additional plug-ins: modules, objects or classes with hook implementations, called before installed ones, the
+        last one first.
     settings:
         Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
         override them.
@@ -83,10 +80,8 @@ class App:
         declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
         declaration.require_start_timeout(start_timeout)
         self.import_name = import_name
-        self.plugins = tuple(plugins)
-        self.settings = dict(settings or {})
-        self.nan = nan
-        self.title, self.version = title, version
+        self.title, self.version, self.nan = title, version, nan
+        self.plugins, self.settings = tuple(plugins), dict(settings or {})
         self.start_timeout = start_timeout
         self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
@@ -109,6 +104,7 @@ class App:
         self,
         path: str,
         *,
+        method: Method = "POST",
         name: str | None = None,
         workers: int | None = None,
         concurrency: int = 1,
@@ -131,7 +127,11 @@ class App:
         Parameters
         ----------
         path:
-            The path it is served at: ``POST path``.
+            The path it is served at. ``{name}`` in it is a variable, for one segment of the path: the value of the
+            handler's parameter of that name.
+        method:
+            ``"POST"``, whose parameters are the fields of the body, or ``"GET"``, whose parameters are those of the
+            query.
         name:
             The endpoint's name in logs, metrics and embedding programs. Default: the path without its leading slash.
         workers:
@@ -166,6 +166,7 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
+        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
@@ -177,16 +178,16 @@ class App:
 
         def declare(handler: Handler) -> Handler:
             namespace = declaration.local_names(handler, declaration.caller_frame(1))
-            batched = batching is not None
-            kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+            results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
+            kind, codec = _inspected(
+                handler, owner, path, namespace=namespace, results=results, method=method, batched=batching is not None
+            )
             declaration.require_use_of_devices(owner, handler, device_names)
             require_use_of_preload(owner, handler, preload=preload)
-            results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
-            codec = codec_for(kind.predict, owner=owner, batched=batched, namespace=namespace, results=results)
-            kind = declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched)
             self._add(
                 Endpoint(
                     name=name,
+                    method=method,
                     path=path,
                     handler=handler,
                     is_class=kind.is_class,
@@ -241,9 +242,7 @@ class App:
         DeclarationError
             For every mistake that can be detected here.
         """
-        if self._is_frozen or name in self._pool_options:
-            when = "the app is already being served" if self._is_frozen else "it is declared already"
-            raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
+        _require_new_pool(name, self._pool_options, is_frozen=self._is_frozen)
         options = options_of(
             name, workers=workers, devices=devices, runtime=runtime, preload=preload, recycle=recycle, spares=spares
         )
@@ -270,8 +269,8 @@ class App:
 
     def _add(self, endpoint: Endpoint) -> None:
         if self._is_frozen:
-            raise DeclarationError(f"endpoint {endpoint.name!r}: {_IS_SERVED}")
-        _require_unique(endpoint, self.endpoints)
+            raise _too_late(endpoint)
+        require_unique(endpoint, self.endpoints)
         endpoints = [*self.endpoints, endpoint]
         pools = pools_of(endpoints, self._pool_options)  # raises before the endpoint is added
         require_preloadable(pools, self.start_method)
@@ -280,17 +279,41 @@ class App:
         add_source_file(self.source_files, endpoint.handler.__module__)
 
 
-def _require_unique(endpoint: Endpoint, others: Iterable[Endpoint]) -> None:
-    for other in others:
-        if other.path == endpoint.path:
-            raise DeclarationError(
-                f"endpoint {endpoint.name!r}: path {endpoint.path!r} is already used by {other.name!r}; change one"
-            )
-        if other.name == endpoint.name:
-            raise DeclarationError(
-                f"endpoint {endpoint.name!r}: the endpoint at {other.path!r} already has this name; pass name= to "
-                "one of them"
-            )
+def _require_new_pool(name: str, declared: Mapping[str, PoolOptions], *, is_frozen: bool) -> None:
+    if is_frozen or name in declared:
+        when = "the app is already being served" if is_frozen else "it is declared already"
+        raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
+
+
+def _too_late(endpoint: Endpoint) -> DeclarationError:
+    return DeclarationError(
+        f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this endpoint; "
+        "declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
+    )
+
+
+def _inspected(
+    handler: Any,
+    owner: str,
+    path: str,
+    *,
+    namespace: Mapping[str, Any],
+    results: ResultEncoder,
+    method: Method,
+    batched: bool,
+) -> tuple[declaration.HandlerKind, Codec]:
+    """Return how a handler is called, and the codec of its endpoint."""
+    kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+    codec = codec_for(
+        kind.predict,
+        owner=owner,
+        batched=batched,
+        namespace=namespace,
+        results=results,
+        path_names=variables_of(path, owner),
+        reads_query=method == "GET",
+    )
+    return declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched), codec
 
 
 def _pool_name(endpoint_name: str, *, has_own_pool: bool) -> str:

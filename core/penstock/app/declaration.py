@@ -12,13 +12,14 @@ from types import FrameType
 from typing import Any, Literal, get_args
 
 from penstock.app.endpoints import Runtime
+from penstock.app.path_templates import variables_of
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
 
 RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
 
-_UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f\ud800-\udfff]|//")
+_UNFIT_IN_PATH = re.compile(r"[\s?#%\\\x00-\x1f\x7f\ud800-\udfff]|//")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
@@ -220,7 +221,10 @@ def _require_path(path: Any) -> None:
         raise DeclarationError(f"{owner}: a path must start with a slash; write {'/' + path!r}")
     unfit = _UNFIT_IN_PATH.search(path)
     if unfit:
-        raise DeclarationError(f"{owner}: a path cannot contain {unfit[0]!r}; values go in the body, as parameters")
+        raise DeclarationError(
+            f"{owner}: a path cannot contain {unfit[0]!r}; values go in the body, as parameters, or in a {{variable}}"
+        )
+    variables_of(path, owner)
     if path in RESERVED_PATHS or path == RESERVED_PREFIX or path.startswith(RESERVED_PREFIX + "/"):
         raise DeclarationError(f"{owner}: this path is reserved by Penstock; choose another")
 

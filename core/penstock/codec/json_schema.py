@@ -11,6 +11,7 @@ import msgspec
 
 from penstock.codec.pydantic_output import union_schema
 from penstock.codec.pydantic_types import is_adapted, is_pydantic, names_of, schema_of
+from penstock.codec.uploads import UPLOAD_SCHEMA, Upload
 from penstock.response import OCTETS, Response
 
 _OCTETS_SCHEMA = {"type": "string", "contentMediaType": OCTETS}
@@ -71,6 +72,8 @@ def _schema_of(annotation: Any, mode: Literal["validation", "serialization"]) ->
         return schema_of(annotation, mode=mode)
     if annotation is bytes:
         return dict(_OCTETS_SCHEMA)
+    if annotation is Upload:
+        return dict(UPLOAD_SCHEMA)
     definitions: dict[str, Any] = {}
     schema = _inlined(msgspec.json.schema(annotation, schema_hook=partial(_custom_schema, definitions, mode)))
     if definitions:
@@ -84,6 +87,8 @@ def _is_pydantics(cls: Any) -> bool:
 
 def _custom_schema(definitions: dict[str, Any], mode: str, cls: Any) -> dict[str, Any]:
     """Return the schema of a part that pydantic validates, and move its definitions to the root, where it refers to."""
+    if cls is Upload:
+        return dict(UPLOAD_SCHEMA)
     if not _is_pydantics(cls):
         raise NotImplementedError(cls)
     prefix = f"part-{len(definitions)}."  # two parts may have definitions of one name

@@ -12,6 +12,7 @@ from penstock.hooks.records import JobAnswered
 from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.routes import Route
 from penstock.policies import Timeouts
+from penstock.wire import InputForm
 
 Priority: TypeAlias = Literal["interactive", "normal", "batch"]
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "normal", "batch")
@@ -60,6 +61,8 @@ class Submission:
     caller_timeout:
         Seconds from the first byte of the request for which the caller waits, retries of its own included; None if it
         has not said. A timeout policy that reads it from the request sets it with ``tighten_caller_timeout``.
+    input_form:
+        The way in which the input is to be read, once that is known; None for a plain body.
     """
 
     takes_files: ClassVar[bool] = False
@@ -75,6 +78,7 @@ class Submission:
         "elapsed",
         "endpoint",
         "header",
+        "input_form",
         "principal",
         "query",
         "rank",
@@ -104,6 +108,7 @@ class Submission:
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout: float | None = None
+        self.input_form: InputForm | None = None
         self.received_headers: Mapping[bytes, bytes] | None = None
         self._response_headers: ResponseHeaders | None = None
         self._releases: list[tuple[Release, OnFailure | None]] = []

@@ -49,8 +49,9 @@ def build_document(
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         name = endpoint.name
-        paths.setdefault(endpoint.path, {})["post"] = operation(endpoint, schemas[name], described[name], ids[name])
-    statuses = {status for some in described.values() for status in statuses_of(some)}
+        found = operation(endpoint, schemas[name], described[name], ids[name])
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = found
+    statuses = {status for name, some in described.items() for status in statuses_of(schemas[name], some)}
     schemes = security_schemes(described.values())
     return {
         "openapi": OPENAPI_VERSION,

@@ -10,8 +10,9 @@ from typing import Any, Final
 from penstock.app import Endpoint
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.openapi.error_responses import HEADERS, response_name
+from penstock.openapi.request_inputs import RequestInput, binary
 from penstock.openapi.schema_components import Schema, SchemaComponents
-from penstock.response import JSON, OCTETS
+from penstock.response import JSON
 
 OTHER_ERRORS: Final = "OtherError"
 REQUEST_ID: Final = "RequestId"
@@ -32,20 +33,19 @@ class EndpointSchemas:
         The endpoint.
     components:
         The schemas of the document.
+
+    Attributes
+    ----------
+    input:
+        The input.
     """
 
     def __init__(self, endpoint: Endpoint, components: SchemaComponents) -> None:
-        codec = endpoint.codec
-        classes = codec.class_names()
+        classes = endpoint.codec.class_names()
         self._components = components
-        self._input = codec.input_schema()
-        self._output = _with_root_defined(codec.output_schema(), classes)
-        components.add(self._input, "Input", classes)
+        self.input = RequestInput(endpoint, components)
+        self._output = _with_root_defined(endpoint.codec.output_schema(), classes)
         components.add(self._output, "Output", classes)
-
-    def input(self) -> Schema:
-        """Return the schema of a body as it is in the document."""
-        return self._components.place(self._input)
 
     def output(self) -> Schema:
         """Return the schema of a result, or of one chunk, as it is in the document."""
@@ -78,10 +78,10 @@ def operation_ids(endpoints: Iterable[Endpoint]) -> dict[str, str]:
     return ids
 
 
-def statuses_of(descriptions: Iterable[EndpointDescription]) -> list[int]:
+def statuses_of(schemas: EndpointSchemas, descriptions: Iterable[EndpointDescription]) -> list[int]:
     """Return the statuses of the errors that any client of an endpoint may meet."""
-    named = {kind.status for each in descriptions for kind in each.errors}
-    return sorted({*_ALWAYS, *(named & _NAMED_BY_PLUGINS)})
+    named = {kind.status for each in descriptions for kind in each.errors} & _NAMED_BY_PLUGINS
+    return sorted({*_ALWAYS, *named, *([404] if schemas.input.has_path_variables else [])})
 
 
 def operation(
@@ -94,14 +94,15 @@ def operation(
         for description in _authenticating(descriptions)
         for name in description.credentials
     ]
+    body = schemas.input.body()
     return {
         "operationId": operation_id,
         "tags": [tag_of(endpoint)],
         **({"summary": summary} if summary else {}),
         **({"description": text} if text else {}),
         **({"x-stream": True} if endpoint.is_stream else {}),
-        "parameters": list(_parameters(descriptions)),
-        "requestBody": {"required": not endpoint.codec.accepts_empty, "content": _body(endpoint, schemas)},
+        "parameters": [*schemas.input.parameters(), *_header_parameters(descriptions)],
+        **({"requestBody": body} if body else {}),
         "responses": _responses(endpoint, schemas, descriptions),
         **({"security": security} if security else {}),
     }
@@ -137,18 +138,7 @@ def _texts(handler: Any) -> tuple[str, str]:
 # ---- the request
 
 
-def _body(endpoint: Endpoint, schemas: EndpointSchemas) -> dict[str, Any]:
-    schema = schemas.input()
-    if endpoint.codec.reads == "bytes":
-        return {OCTETS: {"schema": _binary(schema)}}
-    return {JSON: {"schema": schema}}
-
-
-def _binary(schema: Schema) -> Schema:
-    return {**schema, "format": "binary"}
-
-
-def _parameters(descriptions: Iterable[EndpointDescription]) -> Iterator[dict[str, Any]]:
+def _header_parameters(descriptions: Iterable[EndpointDescription]) -> Iterator[dict[str, Any]]:
     yield {"$ref": f"#/components/parameters/{REQUEST_ID}"}
     for name in _headers_of(description.request_headers for description in descriptions):
         yield {"$ref": f"#/components/parameters/{name}"}
@@ -194,7 +184,8 @@ def _responses(
         "content": _content(endpoint, schemas),
     }
     failures = {
-        str(status): {"$ref": f"#/components/responses/{response_name(status)}"} for status in statuses_of(descriptions)
+        str(status): {"$ref": f"#/components/responses/{response_name(status)}"}
+        for status in statuses_of(schemas, descriptions)
     }
     return {"200": success, **failures, "default": _other_response(endpoint)}
 
@@ -223,7 +214,7 @@ def _content(endpoint: Endpoint, schemas: EndpointSchemas) -> dict[str, Any]:
     schema = schemas.output()
     media_type = endpoint.media_type or schema.get("contentMediaType")
     if media_type is not None:
-        found = {media_type: {"schema": schema if media_type.startswith("text/") else _binary(schema)}}
+        found = {media_type: {"schema": schema if media_type.startswith("text/") else binary(schema)}}
     else:
         found = {name: {"schema": schema} for name in ((NDJSON, EVENTS) if endpoint.is_stream else (JSON,))}
     return {name: {**each, "x-stream": True} for name, each in found.items()} if endpoint.is_stream else found

@@ -380,14 +380,14 @@ def test_a_length_that_is_no_number_is_malformed(length: str) -> None:
     """A 400, not a guess; what Python takes for a number is not what HTTP does."""
     checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.MalformedRequest):
-        checks.check_headers(None, {"content-length": length}.get)
+        checks.check_headers({"content-length": length}.get)
 
 
 def test_an_absurd_length_is_too_large() -> None:
     """Thousands of digits are refused without being read as a number."""
     checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.PayloadTooLarge):
-        checks.check_headers(None, {"content-length": "9" * 5000}.get)
+        checks.check_headers({"content-length": "9" * 5000}.get)
 
 
 def test_room_is_asked_for_after_all_that_is_wrong_anyway(

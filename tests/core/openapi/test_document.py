@@ -39,8 +39,11 @@ def post(document: Any, path: str) -> Any:
 
 
 def body_schema(document: Any, path: str) -> Any:
-    [media] = post(document, path)["requestBody"]["content"].values()
-    return media["schema"]
+    return next(iter(post(document, path)["requestBody"]["content"].values()))["schema"]
+
+
+def operations_of(document: Any) -> list[Any]:
+    return [operation for operations in document["paths"].values() for operation in operations.values()]
 
 
 def result_content(document: Any, path: str) -> Any:
@@ -100,7 +103,7 @@ def test_the_document_is_the_same_in_every_process(zoo: Any) -> None:
 
 def test_an_operation_is_named_after_its_endpoint(zoo: Any) -> None:
     """Its id is the endpoint's name, in characters that every tool accepts, and no other operation has it."""
-    ids = [operations["post"]["operationId"] for operations in zoo["paths"].values()]
+    ids = [operation["operationId"] for operation in operations_of(zoo)]
     assert ids[:4] == ["square", "fields", "herd", "pack_box"]
     assert len(set(ids)) == len(ids) == len(zoo_app.app.endpoints)
 
@@ -159,15 +162,68 @@ def test_a_body_fits_its_schema_if_the_endpoint_accepts_it(zoo: Any, path: str, 
 
 def test_a_body_is_required_unless_an_empty_one_will_do(zoo: Any) -> None:
     """Where every field has a default, the body may be left out."""
-    required = {path for path in zoo["paths"] if post(zoo, path)["requestBody"]["required"]}
-    assert set(zoo["paths"]) - required == {"/raw", "/anything", "/nothing", "/tone", "/csv", "/free"}
+    ids = {each["operationId"] for each in operations_of(zoo) if not each.get("requestBody", {}).get("required")}
+    assert ids == {"raw", "anything", "nothing", "tone", "csv", "free", "look"}
 
 
 def test_raw_bodies_are_binary(zoo: Any) -> None:
     """A handler that takes bytes reads any body, and one that returns bytes sends them as they are."""
     octets = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-    assert post(zoo, "/raw")["requestBody"]["content"] == {"application/octet-stream": {"schema": octets}}
+    assert body_schema(zoo, "/raw") == octets
     assert result_content(zoo, "/raw") == {"application/octet-stream": {"schema": octets}}
+
+
+def test_values_from_the_path_and_the_query_are_parameters(zoo: Any) -> None:
+    """Each with its own schema; an object in the query is JSON, and a path variable is never empty."""
+    operation = zoo["paths"]["/cages/{cage}/animals/{name}"]["get"]
+    cage, name, tags, deep, options, weight = operation["parameters"][:6]
+    assert cage == {"in": "path", "name": "cage", "required": True, "schema": {"type": "integer"}}
+    assert name["schema"] == {"type": "string", "minLength": 1, "pattern": "^[^/]+$"}
+    assert (tags["in"], tags["required"]) == ("query", False)
+    assert deep["schema"] == {"type": "boolean", "default": False}
+    assert options["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/Options"}}}
+    assert tags["schema"] == {"type": "array", "items": {"type": "string"}}  # null is left out, as text cannot say it
+    assert weight["schema"]["minimum"] == 0
+    assert "requestBody" not in operation
+    assert "404" in operation["responses"]
+
+
+def test_the_rest_of_the_parameters_are_the_body(zoo: Any) -> None:
+    """One path has an operation for each method, and the body of a POST lacks what comes from the path."""
+    assert list(zoo["paths"]["/cages/{cage}/animals/{name}"]) == ["get", "post"]
+    assert list(body_schema(zoo, "/cages/{cage}/animals/{name}")["properties"]) == ["meals", "options"]
+
+
+def test_a_body_of_json_may_come_as_a_form(zoo: Any) -> None:
+    """Its fields are the same; in an urlencoded form, an object is JSON."""
+    content = post(zoo, "/cages/{cage}/animals/{name}")["requestBody"]["content"]
+    assert list(content) == ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"]
+    form = content["application/x-www-form-urlencoded"]
+    assert form["encoding"] == {"options": {"contentType": "application/json"}}
+    assert form["schema"]["properties"] == {
+        "meals": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "options": {"$ref": "#/components/schemas/Options"},
+    }
+    assert form["schema"]["required"] == ["meals"]
+
+
+def test_a_struct_as_a_form_has_its_fields(zoo: Any) -> None:
+    """Also if it contains itself."""
+    content = post(zoo, "/visitor")["requestBody"]["content"]
+    fields = content["application/x-www-form-urlencoded"]["schema"]
+    assert list(fields["properties"]) == ["name", "age", "guests"]
+    assert fields["required"] == ["name", "age"]
+
+
+def test_files_come_in_multipart_forms_alone(zoo: Any) -> None:
+    """A file is a string in a binary format, as tools expect it; so are those of a list."""
+    content = post(zoo, "/photo/{cage}")["requestBody"]["content"]
+    assert list(content) == ["multipart/form-data"]
+    fields = content["multipart/form-data"]["schema"]["properties"]
+    file = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+    assert fields["picture"] == file
+    assert fields["others"]["items"] == file
+    assert fields["label"] == {"type": "string", "default": ""}
 
 
 def test_results_have_their_schema(zoo: Any) -> None:
@@ -215,9 +271,9 @@ def test_the_problem_document_has_the_codes_of_all_errors(zoo: Any) -> None:
 def test_every_operation_shares_the_responses_for_errors(zoo: Any) -> None:
     """Each status that any client may meet is a reference to one component, and all others have the problem too."""
     statuses = {"400", "408", "413", "415", "422", "500", "503", "504"}
-    for operations in zoo["paths"].values():
-        responses = operations["post"]["responses"]
-        assert responses.keys() - {"200", "default"} == statuses
+    for operation in operations_of(zoo):
+        responses = operation["responses"]
+        assert responses.keys() - {"200", "404", "default"} == statuses
         assert all("$ref" in responses[status] for status in statuses)
     unavailable = zoo["components"]["responses"]["Unavailable"]
     assert unavailable["content"] == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

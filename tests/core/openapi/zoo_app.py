@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import msgspec
 import pydantic
 
-from penstock import App, Batching, Context, Response
+from penstock import App, Batching, Context, Response, Upload
 
 app = App(__name__, title="The zoo", version="1.2")
 
@@ -146,6 +146,30 @@ def csv(rows: Annotated[int, msgspec.Meta(ge=0, le=5)] = 1) -> str:
 @app.endpoint("/free")
 def free(status: Literal[200, 201, 404] = 200) -> Response:
     return Response("free", status=status)
+
+
+@app.endpoint("/cages/{cage}/animals/{name}", method="GET", name="look")
+def look(
+    cage: int,
+    name: str,
+    *,
+    tags: list[str] | None = None,
+    deep: bool = False,
+    options: Options | None = None,
+    weight: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 1.0,
+) -> Animal:
+    """Look at an animal."""
+    return Animal(name=name[:20])
+
+
+@app.endpoint("/cages/{cage}/animals/{name}", name="feed")
+def feed(cage: int, name: str, meals: list[str], options: Options | None = None) -> int:
+    return len(meals)
+
+
+@app.endpoint("/photo/{cage}", name="photo")
+def photo(cage: Colour, picture: Upload, others: list[Upload] = [], label: str = "", frame: Box | None = None) -> int:  # noqa: B006 - it is copied
+    return picture.size
 
 
 @app.endpoint("/model")

@@ -15,7 +15,7 @@ import msgspec
 from penstock.errors import PenstockError
 from penstock.raised_errors import fields_of, rebuild
 from penstock.response import Encoded
-from penstock.wire import WireError, frame_into
+from penstock.wire import InputForm, WireError, frame_into
 
 HeaderPairs: TypeAlias = list[tuple[str, str]]
 
@@ -103,6 +103,8 @@ class SubmitJob(msgspec.Struct, array_like=True, tag=4, gc=False):
     """The size of a body that is in a file, whose descriptor has been sent before; otherwise 0."""
     fault: Fault | None = None
     """The fault of the request, which becomes no job then. The policies are asked first, and may refuse it."""
+    input_form: InputForm | None = None
+    """The way in which the input is to be read; None for a plain body."""
 
 
 class CancelJob(msgspec.Struct, array_like=True, tag=5, gc=False):
