@@ -59,8 +59,11 @@ def assert_clean(page: Page, served: Served) -> None:
 
 
 def choose(page: Page, name: str) -> None:
-    """Choose an endpoint from the list."""
-    page.click(f"nav a[href='#{name}']")
+    """Choose an endpoint from the list, by its path without the slash."""
+    place = page.evaluate(
+        f"1 + [...document.querySelectorAll('nav code')].findIndex((one) => one.innerText === '/{name}')"
+    )
+    page.click(f"nav li:nth-child({place}) a")
     page.wait_for(f"document.querySelector('h2 code')?.innerText === '/{name}'")
 
 
@@ -83,6 +86,18 @@ def write_json(page: Page, text: str) -> None:
 
 def shown_answer(page: Page) -> object:
     return json.loads(page.text(".answer .paper"))
+
+
+def run_shown_calls(page: Page, folder: Path) -> list[object]:
+    """Run the shown calls, for curl and for Python, in a folder; return what each of them is answered."""
+    text = "document.querySelector(\"[aria-label='The same call'] pre\").textContent"
+    call = ["sh", "-c", page.evaluate(text)]
+    page.click("input[value=python] + span")
+    script = [sys.executable, "-c", page.evaluate(text)]
+    done = [subprocess.run(each, capture_output=True, check=True, timeout=20, cwd=folder) for each in (call, script)]
+    status, _, answer = done[1].stdout.decode().partition(" ")
+    assert status == "200"
+    return [json.loads(done[0].stdout), json.loads(answer)]
 
 
 def test_a_call(page: Page, served: Served) -> None:
@@ -178,6 +193,32 @@ def test_a_file_is_uploaded(page: Page, tmp_path: Path) -> None:
     assert r"--data-binary '@it'\''s a file.bin'" in page.text("[aria-label='The same call'] pre")
 
 
+def test_files_are_uploaded_with_a_form(page: Page, tmp_path: Path) -> None:
+    """A file and its fields are a multipart form, beside a variable of the path; the shown calls send the same."""
+    (tmp_path / "my cat.png").write_bytes(b"12345")
+    (tmp_path / "notes.txt").write_bytes(b"1")
+    choose(page, "users/{user_id}/caption")
+    page.fill(page.labelled("user_id"), "7")
+    page.choose_files(page.labelled("picture"), [tmp_path / "my cat.png"])
+    page.choose_files(page.labelled("more"), [tmp_path / "notes.txt"])
+    page.fill(page.labelled("words"), "5")
+    assert send(page).startswith("200 OK")
+    expected = [7, [["my cat.png", "image/png", 5], ["notes.txt", "text/plain", 1]], 5]
+    assert shown_answer(page) == expected
+    assert run_shown_calls(page, tmp_path) == [expected, expected]
+
+
+def test_a_query_is_sent(page: Page, tmp_path: Path) -> None:
+    """The parameters of a GET endpoint are fields too, and become its query."""
+    choose(page, "search")
+    page.fill(page.labelled("q"), "a & b = ü?")
+    page.click(".items + button")
+    page.type("x")
+    assert send(page).startswith("200 OK")
+    assert shown_answer(page) == ["a & b = ü?", 3, ["x"]]
+    assert run_shown_calls(page, tmp_path) == [shown_answer(page)] * 2
+
+
 @pytest.mark.parametrize("framing", ["application/x-ndjson", "text/event-stream"])
 def test_a_stream_is_shown_as_it_arrives_and_cancelled(page: Page, served: Served, framing: str) -> None:
     """Chunks are there before the stream ends; Escape cancels it, and the slot of its worker is free again."""
@@ -254,27 +295,25 @@ def test_the_shown_calls_do_the_same(page: Page, tmp_path: Path) -> None:
     page.fill(page.labelled("text"), TRICKY)
     assert send(page).startswith("200 OK")
     assert shown_answer(page) == TRICKY
-    pre = "[aria-label='The same call'] pre"
-    call = page.evaluate(f'document.querySelector("{pre}").textContent')
-    done = subprocess.run(["sh", "-c", call], capture_output=True, check=True, timeout=20, cwd=tmp_path)
-    assert json.loads(done.stdout) == TRICKY
-    page.click("input[value=python] + span")
-    script = page.evaluate(f'document.querySelector("{pre}").textContent')
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=20, cwd=tmp_path)
-    status, _, answer = done.stdout.decode().partition(" ")
-    assert (status, json.loads(answer)) == ("200", TRICKY)
+    assert run_shown_calls(page, tmp_path) == [TRICKY, TRICKY]
+
+
+def tab_to(page: Page, condition: str) -> None:
+    """Press Tab until the element with the focus is the wanted one."""
+    for _ in range(20):
+        page.press("Tab")
+        if page.evaluate(condition):
+            return
+    raise AssertionError(f"not reached by Tab: {condition}")
 
 
 def test_the_keyboard_is_enough(page: Page) -> None:
     """Tab reaches the list, Enter chooses, and then comes the form; Ctrl+Enter sends from any field."""
-    page.press("Tab")  # to the link of the document
-    for _ in range(3):  # to the third endpoint
-        page.press("Tab")
+    tab_to(page, "document.activeElement.innerText.includes('/count')")
     page.press("Enter")
     page.wait_for("document.querySelector('h2 code')?.innerText === '/count'")
     assert page.evaluate("document.activeElement.tagName") == "H2"
-    page.press("Tab")  # to the choice of an editor
-    page.press("Tab")
+    tab_to(page, "document.activeElement.labels?.[0]?.innerText.startsWith('n ')")
     page.type("2")
     page.press("Enter", CTRL)
     assert finished(page).startswith("200 OK")

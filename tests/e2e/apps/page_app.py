@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from penstock import App
+from penstock import App, Upload
 
 app = App(__name__, title="Models", version="1.2")
 
@@ -72,6 +72,17 @@ def breaks() -> Iterator[int]:
 @app.endpoint("/size")
 def size(body: bytes) -> int:
     return len(body)
+
+
+@app.endpoint("/users/{user_id}/caption")
+def caption(user_id: int, picture: Upload, words: int = 12, more: list[Upload] | None = None) -> list[Any]:
+    files = [picture, *(more or [])]
+    return [user_id, [(file.name, file.media_type, len(file.content)) for file in files], words]
+
+
+@app.endpoint("/search", method="GET")
+def search(q: str, k: int = 3, tags: list[str] | None = None) -> list[Any]:
+    return [q, k, tags]
 
 
 @app.endpoint("/echo")
