@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 import penstock_falcon
 from penstock import App
 from penstock.hooks import log_event
-from penstock.hosting import configure_logging, load_app, own_import, replace_missing_streams
+from penstock.hosting import PAGE_PATH, configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
@@ -234,8 +234,17 @@ class ServedApp:
             watch_files(self._app, self._began, self._is_leaving)
         for url in urls:
             log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
+        self._announce_page(urls)
         if self._options.http_workers == 1:
             self.announce_endpoints()
+
+    def _announce_page(self, urls: Sequence[str]) -> None:
+        """Log the address of the page of the API, if it is served at one that browsers can open."""
+        is_served = any(route.path == PAGE_PATH for route in self._application.penstock.routes)
+        url = next((url for url in urls if not url.startswith("unix:")), None)
+        if is_served and url is not None:
+            address = f"{url}{self._options.root_path}{PAGE_PATH}"
+            log_event(logging.INFO, "page", address, url=address)
 
     def announce_endpoints(self) -> None:
         """Log the endpoints."""
