@@ -44,10 +44,12 @@ KEYS: Mapping[str, tuple[int, str]] = {
     "ArrowRight": (39, ""),
     "ArrowDown": (40, ""),
 }
+FOLDER_VARIABLES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
 OPTIONS = (
     "--headless=new",
     "--remote-debugging-pipe",
     "--disable-background-networking",
+    "--disable-breakpad",
     "--disable-component-update",
     "--disable-dev-shm-usage",
     "--disable-extensions",
@@ -78,7 +80,8 @@ class Browser:
         self._pid = os.posix_spawn(
             CHROMIUM,
             [CHROMIUM, *options, "about:blank"],
-            os.environ,
+            # All that it writes is in its profile, so that nothing is left.
+            {**os.environ, **dict.fromkeys(FOLDER_VARIABLES, self._profile)},
             file_actions=[(os.POSIX_SPAWN_DUP2, here, there) for here, there in ends],
             setsid=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import json
@@ -68,14 +69,22 @@ class StandIn(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_port}/models/docs"
 
 
+@contextlib.contextmanager
+def serving() -> Iterator[StandIn]:
+    with StandIn() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandIn]:
-    with StandIn() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +259,16 @@ def test_a_schema_of_a_stranger(reader: Reader) -> None:
     assert page.text(".field label").startswith(markup)
     page.fill("textarea.code", '{"x": [1]}')
     assert json.loads(reader.send()[-1]) == {markup: {"x": [1]}}
+
+
+def test_a_server_that_is_gone(tab: Page) -> None:
+    """Without an answer the page says so, and goes on."""
+    with serving() as server:
+        reader = Reader(tab, server)
+        page = reader.open(body_of("application/json", object_of("x", x=NUMBER)))
+        page.fill(page.labelled("x"), "1")
+        reader.send()
+    for _ in range(2):
+        page.click("button.main")
+        said = "document.querySelector('[role=status]').innerText"
+        page.wait_for(f"{said}.startsWith('The server did not answer')")

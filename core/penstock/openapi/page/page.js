@@ -755,11 +755,11 @@ const linesOf = (text) => {
 };
 
 function eventsOf(text) {
-  const blocks = text.split("\n\n");
+  const blocks = text.split(/\r?\n\r?\n/);
   const rest = blocks.pop();
   const chunks = blocks.map((block) => {
     const fields = {};
-    for (const line of block.split("\n")) {
+    for (const line of block.split(/\r?\n/)) {
       const [, name, value] = /^([^:]+):? ?(.*)$/.exec(line) ?? [];
       if (name) fields[name] = name === "data" && "data" in fields ? `${fields.data}\n${value}` : value;
     }
