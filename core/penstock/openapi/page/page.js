@@ -592,6 +592,13 @@ const editors = {
 const editorFor = (media) =>
   /[/+]json$/.test(media) ? "json" : /^(multipart\/|application\/x-www-form)/.test(media) ? "pairs" : "bytes";
 
+const BODIES = {
+  "application/json": "JSON",
+  "application/x-www-form-urlencoded": "URL-encoded form",
+  "multipart/form-data": "Multipart form",
+  "application/octet-stream": "Bytes",
+};
+
 // ---- keys
 
 const schemes = () => {
@@ -897,8 +904,8 @@ class View {
   choose(place) {
     const editor = (this.editor = this.editors[place]);
     if (!editor) return;
-    const select = el("select", { "aria-label": "Media type of the body", onchange: () => this.choose(select.selectedIndex) },
-      this.editors.map(({ media }) => el("option", {}, media)));
+    const select = el("select", { class: "small", "aria-label": "Kind of body", onchange: () => this.choose(select.selectedIndex) },
+      this.editors.map(({ media }) => el("option", { title: media }, BODIES[media] ?? media)));
     select.selectedIndex = place;
     const hasFocus = this.bar.contains(document.activeElement);
     this.bar.replaceChildren(this.editors.length > 1 ? select : el("h3", {}, editor.media), editor.bar ?? "");
