@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from penstock.hosting import Registry, openapi_document
 from penstock_cli.targets import include_current_folder, load_target, user_code
@@ -27,7 +27,7 @@ def write_openapi(target: str, arguments: Sequence[str], output: Path | None, se
     with user_code():
         app.freeze()
         document = openapi_document(app, Registry.load(app), server=server)
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
     if output is None:
         print(text, end="")
         return

@@ -10,8 +10,10 @@ import falcon
 
 from penstock.errors import DeclarationError, MethodNotAllowed, NotFound
 from penstock.hooks import RequestAnswered
+from penstock.hosting import problem_document
+from penstock_falcon.dialect_operations import DialectEndpoint, OperationResource
 from penstock_falcon.exchange import EndpointResource, Resource, RouteResource
-from penstock_falcon.problems import framework_problem, internal_problem, problem
+from penstock_falcon.problems import ErrorWriter, framework_problem, internal_problem, problem
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, common_headers
 from penstock_falcon.service import Service
@@ -89,6 +91,16 @@ class Mount:
             paths[path][endpoint.method] = resource
         for route in service.routes:
             paths[prefix + route.path][route.method] = RouteResource(service, transport, route)
+        for dialect in service.dialects:
+            served = {
+                endpoint.name: DialectEndpoint(service, transport, endpoint, dialect)
+                for endpoint in service.app.endpoints
+                if endpoint.name in dialect.endpoints
+            }
+            for operation in dialect.operations:
+                paths[prefix + operation.path][operation.method] = OperationResource(
+                    service, transport, dialect, operation, served
+                )
         for path, resources in paths.items():
             self._add_path(path, resources)
 
@@ -101,6 +113,7 @@ class Mount:
         """Add a path with the resource of each method that it takes. Where GET is taken, so is HEAD."""
         by_method = {"HEAD": resources["GET"], **resources} if "GET" in resources else resources
         allowed = self._allowed[path] = tuple(sorted(by_method))
+        write_error = next(iter(resources.values())).write_error
 
         async def options(req: falcon.Request, resp: falcon.Response, /, **_path_values: str) -> None:
             headers = common_headers(_request_id_of(req), "text/plain")
@@ -108,17 +121,25 @@ class Mount:
             self._answer(req, resp, HttpResponse(200, headers, b""))
 
         async def refuse(req: falcon.Request, resp: falcon.Response, /, **_path_values: str) -> None:
-            self._answer(req, resp, self._wrong_method(req, allowed))
+            self._answer(req, resp, self._wrong_method(req, allowed, write_error))
 
         responder = self._transport.responder
         responders = dict.fromkeys(HTTP_METHODS, responder(refuse))
         responders |= {method: responder(resource.respond) for method, resource in by_method.items()}
         responders["OPTIONS"] = responder(options)
-        self._falcon_app.add_route(path, PathResource(responders))
+        try:
+            self._falcon_app.add_route(path, PathResource(responders))
+        except ValueError as error:  # Falcon's UnacceptableRouteError is one
+            raise DeclarationError(
+                f"{path} collides with another path that has variables: {error}; use the same names for variables in "
+                "the same place, or change one of the paths"
+            ) from error
 
-    def _wrong_method(self, req: falcon.Request, allowed: tuple[str, ...]) -> HttpResponse:
+    def _wrong_method(
+        self, req: falcon.Request, allowed: tuple[str, ...], write_error: ErrorWriter = problem_document
+    ) -> HttpResponse:
         error = MethodNotAllowed(f"{req.path[:200]} does not take {req.method}", allowed=allowed)
-        return problem(error, _request_id_of(req), debug=False)
+        return problem(error, _request_id_of(req), debug=False, write_error=write_error)
 
     async def _on_framework_error(
         self, req: Any, resp: Any, error: falcon.HTTPError, params: Any, ws: Any = None

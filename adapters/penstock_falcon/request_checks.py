@@ -10,15 +10,16 @@ from typing import TypeAlias
 from penstock import Endpoint
 from penstock.errors import MalformedRequest, PayloadTooLarge, QueueFull, RequestTimeout, UnsupportedMediaType
 from penstock.hosting import (
+    JSON,
     LARGE_BODY_BYTES,
     SMALL_BODY_BYTES,
     Body,
     BodyFile,
     Engine,
     InputForm,
-    InputParameter,
     RemoteUpload,
     ThreadedEngine,
+    form_type_of,
 )
 
 DEFAULT_SPILL_BYTES = 64 << 20
@@ -84,11 +85,11 @@ class RequestChecks:
         False if all parameters come from the path and the query.
     """
 
-    __slots__ = ("_codec", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
+    __slots__ = ("_decode", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
 
     def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
         self._endpoint = endpoint
-        self._codec = endpoint.codec
+        self._decode = endpoint.codec.decode
         self.takes_json = not endpoint.codec.has_values and endpoint.codec.reads != "form"
         self.takes_body = endpoint.codec.reads != "query"
         self._spill_above = spill_above
@@ -124,37 +125,21 @@ class RequestChecks:
         MalformedRequest
             If the path or the query is not UTF-8.
         """
-        return self._codec.input_form(values, query, self._form_type(content_type))
+        return self._endpoint.codec.input_form(values, query, form_type_of(self._endpoint, content_type))
 
-    def _form_type(self, content_type: str | None) -> str:
-        """Return the content type, if it is that of a form which the endpoint reads; "" if the body is as it is."""
-        form_type = self._codec.form_type(content_type)
-        if form_type is not None:
-            return form_type
-        path = self._endpoint.path
-        if self._codec.reads == "form":
-            options = " ".join(f"-F {field.name}={'@FILE' if field.is_file else 'VALUE'}" for field in self._needed())
-            raise UnsupportedMediaType(f"{path} takes a file, and so a form: send it with curl {options}")
-        raise UnsupportedMediaType(
-            f"{path} reads JSON, not {content_type!r}: send it with -H 'Content-Type: application/json'"
-        )
-
-    def _needed(self) -> list[InputParameter]:
-        fields = self._codec.form_fields
-        return [field for field in fields if field.required] or list(fields[:1])
-
-    def check_headers(self, header: Callable[[str], str | None]) -> int | None:
+    def check_headers(self, content_type: str | None, header: Callable[[str], str | None]) -> int | None:
         """Return the announced length of the body in bytes, or None if the client does not announce one.
 
         Raises
         ------
         UnsupportedMediaType
-            If the body is compressed.
+            If the endpoint does not read this content type, or the body is compressed.
         PayloadTooLarge
             If the announced length is over the limit.
         MalformedRequest
             If the length is not a number.
         """
+        self.check_media_type(content_type)
         encoding = header("content-encoding")
         if encoding is not None and encoding.strip().lower() not in ("identity", ""):
             raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed")
@@ -166,6 +151,17 @@ class RequestChecks:
         if len(length) > _LENGTH_DIGITS or int(length) > self.max_body:
             raise too_large(self.max_body)
         return int(length)
+
+    def check_media_type(self, content_type: str | None) -> None:
+        """Check the content type.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If the endpoint does not read it.
+        """
+        if content_type != JSON or not self.takes_json:
+            form_type_of(self._endpoint, content_type)
 
     def check_body(self, body: Body, announced: int | None, input_form: InputForm | None = None) -> None:
         """Check a body that has arrived in full.
@@ -185,7 +181,7 @@ class RequestChecks:
             raise cut_short()
         if len(body) <= SMALL_BODY_BYTES:  # others only in the worker: to decode them here would delay other requests
             assert not isinstance(body, BodyFile), "only a large one is in a file"
-            self._codec.validate(body, input_form)
+            self._decode(body, input_form)
 
 
 class BodyBudget:

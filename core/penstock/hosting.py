@@ -8,7 +8,6 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
-from penstock.codec.input_parameters import InputParameter
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -24,7 +23,10 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.framings import RawFraming, choose_framing
+from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
+from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
@@ -39,6 +41,7 @@ __all__ = [
     "JSON",
     "LARGE_BODY_BYTES",
     "LONGEST_SOCKET_PATH_BYTES",
+    "NATIVE",
     "NORMAL_RANK",
     "PAGE_PATH",
     "SERVER_HEADERS",
@@ -53,9 +56,9 @@ __all__ = [
     "EngineSocket",
     "EngineState",
     "InputForm",
-    "InputParameter",
     "Pipeline",
     "Pool",
+    "RawFraming",
     "Registry",
     "RemoteCall",
     "RemoteEngine",
@@ -64,6 +67,7 @@ __all__ = [
     "StreamRecord",
     "ThreadedCall",
     "ThreadedEngine",
+    "choose_framing",
     "class_name",
     "configure_logging",
     "create_engine",
@@ -71,6 +75,7 @@ __all__ = [
     "documentation_routes",
     "endpoint_pipeline",
     "flush_log",
+    "form_type_of",
     "load_app",
     "log_output",
     "log_refusal",
@@ -78,6 +83,8 @@ __all__ = [
     "make_importable",
     "openapi_document",
     "own_import",
+    "problem_document",
+    "public_error",
     "replace_missing_streams",
     "request_pipeline",
     "route_pipeline",

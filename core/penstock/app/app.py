@@ -7,7 +7,7 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
@@ -76,13 +76,10 @@ class App:
         start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
         declaration.require_names(import_name, title=title, version=version)
-        declaration.require_choice("App", nan=nan, choices=("error", "null"))
-        declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
-        declaration.require_start_timeout(start_timeout)
+        declaration.require_app_options(nan=nan, start_method=start_method, start_timeout=start_timeout)
         self.import_name = import_name
-        self.title, self.version, self.nan = title, version, nan
+        self.title, self.version, self.nan, self.start_timeout = title, version, nan, start_timeout
         self.plugins, self.settings = tuple(plugins), dict(settings or {})
-        self.start_timeout = start_timeout
         self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
         self.source_files: dict[str, str] = {}
@@ -92,8 +89,7 @@ class App:
         self._is_frozen = False
 
     def __repr__(self) -> str:
-        endpoints, pools = count(len(self.endpoints), "endpoint"), count(len(self._pools), "pool")
-        return f"<App {self.import_name}, {endpoints}, {pools}>"
+        return f"<App {self.import_name}, {count(len(self.endpoints), 'endpoint')}, {count(len(self._pools), 'pool')}>"
 
     @property
     def pools(self) -> dict[str, Pool]:
@@ -118,6 +114,7 @@ class App:
         max_queue: int = 1000,
         media_type: str | None = None,
         idempotent: bool = True,
+        dialects: Sequence[Any] = (),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
 
@@ -130,8 +127,7 @@ class App:
             The path it is served at. ``{name}`` in it is a variable, for one segment of the path: the value of the
             handler's parameter of that name.
         method:
-            ``"POST"``, whose parameters are the fields of the body, or ``"GET"``, whose parameters are those of the
-            query.
+            ``"POST"``, with the other parameters in the body, or ``"GET"``, with those in the query.
         name:
             The endpoint's name in logs, metrics and embedding programs. Default: the path without its leading slash.
         workers:
@@ -158,6 +154,8 @@ class App:
             The ``Content-Type`` of results or chunks that are bytes or text, sent as they are. Default: they are JSON.
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
+        dialects:
+            Other HTTP interfaces to it: records of ``penstock.hooks.Dialect``, or names of those that plug-ins offer.
 
         Raises
         ------
@@ -166,13 +164,13 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
-        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
-        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
+        declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
+        declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
 
@@ -206,6 +204,7 @@ class App:
                     media_type=media_type,
                     idempotent=idempotent,
                     codec=codec,
+                    dialects=tuple(dialects),
                 )
             )
             return handler
@@ -242,7 +241,8 @@ class App:
         DeclarationError
             For every mistake that can be detected here.
         """
-        _require_new_pool(name, self._pool_options, is_frozen=self._is_frozen)
+        if self._is_frozen or name in self._pool_options:
+            raise _too_late_for_pool(name, is_served=self._is_frozen)
         options = options_of(
             name, workers=workers, devices=devices, runtime=runtime, preload=preload, recycle=recycle, spares=spares
         )
@@ -279,17 +279,16 @@ class App:
         add_source_file(self.source_files, endpoint.handler.__module__)
 
 
-def _require_new_pool(name: str, declared: Mapping[str, PoolOptions], *, is_frozen: bool) -> None:
-    if is_frozen or name in declared:
-        when = "the app is already being served" if is_frozen else "it is declared already"
-        raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
-
-
 def _too_late(endpoint: Endpoint) -> DeclarationError:
     return DeclarationError(
         f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this endpoint; "
         "declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
     )
+
+
+def _too_late_for_pool(name: str, *, is_served: bool) -> DeclarationError:
+    when = "the app is already being served" if is_served else "it is declared already"
+    return DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
 
 
 def _inspected(

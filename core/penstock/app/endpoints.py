@@ -60,6 +60,8 @@ class Endpoint:
     """True if a job may run again after its worker died."""
     codec: Codec
     """The way its bodies are read and its results written."""
+    dialects: tuple[Any, ...] = ()
+    """The dialects, or the names of such, that serve it besides the native one."""
 
     mode: Mode = field(init=False)
     """The way an attempt runs in the worker.

@@ -178,6 +178,9 @@ def _named(places: list[int], values: Iterable[Any]) -> dict[str, Any]:
 
 
 def _is_text(value: str) -> bool:
+    """Return whether a value was UTF-8: most servers put U+FFFD in the place of bytes that were not."""
+    if "\ufffd" in value:
+        return False
     try:
         value.encode()
     except UnicodeEncodeError:

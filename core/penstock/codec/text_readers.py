@@ -17,6 +17,7 @@ from penstock.codec.text_shapes import TextShape, shapes_of
 from penstock.codec.uploads import Upload
 from penstock.errors import PenstockError
 
+_FLAGS = {"on": "true", "off": "false"}  # what a browser sends for a checkbox
 _NOT_JSON_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -120,6 +121,8 @@ def _plain(value: str | bytes | Upload, shape: TextShape, name: str) -> Any:
     text = _text(value, name)
     if shape.kind == "scalar" and _NOT_JSON_NUMBER.fullmatch(text):
         raise decoding.invalid([(_path(name), f"{text} is not a number")])
+    if shape.kind == "flag":
+        return _FLAGS.get(text, text)
     if shape.kind == "json":
         try:
             return msgspec.json.decode(text)

@@ -11,14 +11,15 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from penstock.codec.uploads import UPLOAD_SCHEMA
 
-Kind: TypeAlias = Literal["text", "scalar", "json", "any", "mixed", "bytes", "upload", "list"]
+Kind: TypeAlias = Literal["text", "scalar", "flag", "json", "any", "mixed", "bytes", "upload", "list"]
 
 
 class TextShape(NamedTuple):
     """The way in which the text of one field becomes a value.
 
-    ``text`` is taken as it is, and a ``scalar`` is a number, a truth value or null. ``any`` is JSON if it can be read
-    as JSON, and otherwise text; ``mixed`` is text unless it is an object or a list of JSON.
+    ``text`` is taken as it is, a ``scalar`` is a number, a truth value or null, and a ``flag`` is a truth value alone.
+    ``any`` is JSON if it can be read as JSON, and otherwise text; ``mixed`` is text unless it is an object or a list of
+    JSON.
     """
 
     kind: Kind
@@ -46,6 +47,8 @@ def shape_of(schema: Any, definitions: dict[str, Any]) -> TextShape:
             kinds.add(_kind_of(part))
     if len(kinds) < 2:
         return TextShape(kinds.pop() if kinds else "scalar")
+    if kinds <= {"scalar", "flag"}:
+        return TextShape("scalar")
     if not kinds & {"json", "any"}:
         return _TEXT
     return TextShape("mixed" if "text" in kinds else "any")
@@ -86,7 +89,12 @@ def _kind_of(schema: dict[str, Any]) -> Kind:
         if values is None:
             return "json" if "properties" in schema else "any"
         return "text" if any(isinstance(value, str) for value in values) else "scalar"
-    names = {types} if isinstance(types, str) else {*types}
+    return _kind_of_types({types} if isinstance(types, str) else {*types})
+
+
+def _kind_of_types(names: set[str]) -> Kind:
     if not names.isdisjoint({"object", "array"}):
         return "json"
-    return "text" if "string" in names else "scalar"
+    if "string" in names:
+        return "text"
+    return "flag" if names - {"null"} == {"boolean"} else "scalar"

@@ -9,6 +9,7 @@ from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
+from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -45,11 +46,14 @@ __all__ = [
     "App",
     "AttemptEnded",
     "AttemptInterrupted",
+    "Dialect",
+    "DialectRequest",
     "DrainEnded",
     "DrainStarted",
     "Endpoint",
     "EndpointDescription",
     "FifoQueue",
+    "Framing",
     "HeaderDescription",
     "HeaderNames",
     "HookFailed",
@@ -57,10 +61,13 @@ __all__ = [
     "JobAbandoned",
     "JobAnswered",
     "JobsCounted",
+    "Operation",
+    "Payload",
     "PenstockError",
     "PluginSettings",
     "Principal",
     "Priority",
+    "PublicError",
     "Queue",
     "Record",
     "Release",

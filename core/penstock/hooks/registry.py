@@ -13,6 +13,8 @@ from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks import defaults
 from penstock.hooks.descriptions import EndpointDescription
+from penstock.hooks.dialect_table import served_dialects
+from penstock.hooks.dialects import Dialect
 from penstock.hooks.guards import GuardedDecision, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
@@ -217,6 +219,17 @@ class Registry:
         """Return all routes, the core's own first."""
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
+
+    def dialects(self, app: App) -> list[Dialect]:
+        """Return all dialects, each with the endpoints that it serves.
+
+        Raises
+        ------
+        DeclarationError
+            If a dialect has no endpoint, or the name of another, or if a name is unknown.
+        """
+        found = list(self._results("penstock_dialects", app=app))
+        return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
 
     def descriptions(self, endpoint: Endpoint) -> list[EndpointDescription]:
         """Return what the plug-ins say about an endpoint, highest precedence first."""

@@ -14,6 +14,7 @@ import pluggy
 
 from penstock.errors import PluginError
 from penstock.hooks.descriptions import EndpointDescription
+from penstock.hooks.dialects import Dialect, functions_of
 from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
@@ -116,9 +117,10 @@ class _Returned:
         where = f"{self.hook} ({part})" if part else self.hook
         return PluginError(f"{where} of {self.plugin} returned {problem}; {self.plugin.fix}")
 
-    def require_callable(self, value: Any, part: str = "") -> None:
-        """Raise ``PluginError`` if the value cannot be called in the way that this hook's results are."""
-        count = HOOKS[self.hook].arguments
+    def require_callable(self, value: Any, part: str = "", *, count: int | None = None) -> None:
+        """Raise ``PluginError`` if the value cannot be called with ``count`` arguments; default: those of the hook."""
+        if count is None:
+            count = HOOKS[self.hook].arguments
         needed = "no argument" if not count else "1 argument" if count == 1 else f"{count} arguments"
         if not callable(value):
             raise self.error(f"a {type(value).__name__} instead of a callable that takes {needed}", part)
@@ -179,6 +181,16 @@ def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
     return [dataclasses.replace(route, handler=guard.route(route)) for route in routes]
 
 
+def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialect]:
+    dialects = returned.listed(result)
+    for dialect in dialects:
+        if not isinstance(dialect, Dialect):
+            raise returned.error(f"a {type(dialect).__name__} in the place of a Dialect")
+        for function, count, part in functions_of(dialect):
+            returned.require_callable(function, f"{dialect.name}, {part}", count=count)
+    return [guard.dialect(dialect) for dialect in dialects]
+
+
 def _description(returned: _Returned, result: Any, _guard: HookGuard) -> EndpointDescription:
     if not isinstance(result, EndpointDescription):
         raise returned.error(f"a {type(result).__name__} instead of an EndpointDescription")
@@ -227,6 +239,7 @@ HOOKS: Final = {
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
     "penstock_observer": Hook(("app",), _observers),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
+    "penstock_dialects": Hook(("app",), _dialects),
     "penstock_description": Hook(("endpoint", "app"), _description),
     "penstock_cli_commands": Hook((), _commands, arguments=0),
 }

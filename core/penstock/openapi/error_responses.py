@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from penstock import errors
 from penstock.errors import DeclarationError, EngineError, PenstockError
+from penstock.hooks.native_dialect import PROBLEM
 
-PROBLEM: Final = "application/problem+json"
 PROBLEM_NAME: Final = "Problem"
 
 _NEVER_SENT: Final = (DeclarationError, EngineError)  # mistakes of the program, which no client meets

@@ -173,7 +173,10 @@ def _text(value: Any) -> str:
 
 
 def with_references(schema: Schema, target: Callable[[str], str]) -> Schema:
-    """Return a schema whose references to its own definitions are replaced by ``target`` of the definition's name."""
+    """Return a schema whose references to its own definitions are replaced by ``target`` of the definition's name.
+
+    A default that is a set is sorted: its order differs from process to process.
+    """
 
     def moved(value: Any) -> Any:
         return visit(value) if isinstance(value, dict) else value  # true and false are schemas
@@ -195,6 +198,8 @@ def with_references(schema: Schema, target: Callable[[str], str]) -> Schema:
                 found[keyword] = [moved(inner) for inner in value]
             else:
                 found[keyword] = moved(value) if keyword in _ONE else value
+        if found.get("uniqueItems") and isinstance(found.get("default"), list):
+            found["default"] = sorted(found["default"], key=_text)
         return found
 
     return visit(schema)

@@ -260,6 +260,31 @@ def test_check_json_is_one_document(tmp_path: Path) -> None:
     assert "imported" in result.stderr
 
 
+ROUTED = """
+    from penstock import App
+
+    app = App(__name__)
+
+    @app.endpoint("/users/{user_id}", method="GET", name="show")
+    def show(user_id: int, tags: list[str]) -> int:
+        return user_id
+"""
+
+
+def test_check_shows_where_parameters_come_from(tmp_path: Path) -> None:
+    """The method, and the source of each parameter, if not all of them are in the body."""
+    write_app(tmp_path, ROUTED, "demo.py")
+    lines = [" ".join(line.split()) for line in run("check", "demo.py", folder=tmp_path).stdout.splitlines()]
+    assert "GET /users/{user_id}" in lines
+    assert "takes user_id from the path, tags from the query" in lines
+    (described,) = json.loads(run("check", "demo.py", "--json", folder=tmp_path).stdout)["endpoints"]
+    assert (described["method"], described["reads"]) == ("GET", "query")
+    assert [(taken["name"], taken["source"]) for taken in described["parameters"]] == [
+        ("user_id", "path"),
+        ("tags", "query"),
+    ]
+
+
 @pytest.mark.parametrize("command", ["check", "serve"])
 @pytest.mark.parametrize(
     ("target", "suggestion"),

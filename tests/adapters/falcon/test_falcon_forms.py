@@ -130,8 +130,9 @@ def test_a_misfit_names_its_parameter(
     assert client.engine.calls == []
 
 
-def test_a_query_that_is_not_utf8_is_malformed(client: falcon.testing.TestClient) -> None:
+def test_a_path_or_query_that_is_not_utf8_is_malformed(client: falcon.testing.TestClient) -> None:
     """A 400, as for a body."""
+    assert client.simulate_post("/of/%ff/b/c").status_code == 400
     assert client.simulate_get("/context", query_string="text=%ff").status_code == 400
 
 

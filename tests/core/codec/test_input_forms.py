@@ -86,6 +86,9 @@ class Level(enum.Enum):
         (bool, "it=1", True),
         (bool, "it=false", False),
         (bool, "it=0", False),
+        (bool, "it=on", True),
+        (bool | None, "it=off", False),
+        (bool | int, "it=1", 1),
         (str, "it=a+b%20c%26", "a b c&"),
         (str, "it=", ""),
         (str, "it=5", "5"),
@@ -198,6 +201,7 @@ def test_a_variable_stands_beside_the_fields_of_the_body() -> None:
         ("7", b'{"user_id": 8}', 422, "user_id"),
         ("7", b"{", 400, None),
         ("7\udcff", b"", 400, None),
+        ("\ufffd", b"", 400, None),
     ],
 )
 def test_a_misfit_in_a_path_names_its_variable(user_id: str, body: bytes, status: int, param: str | None) -> None:

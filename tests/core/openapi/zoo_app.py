@@ -71,6 +71,8 @@ def fields(
     day: datetime.date | None = None,
     limits: tuple[int, int] = (0, 1),
     scores: dict[str, float] | None = None,
+    *,
+    labels: frozenset[str] = frozenset({"a", "b", "c", "d"}),
 ) -> dict[str, int]:
     return {"animals": len(animals)}
 
