@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from penstock.hooks import RouteRequest
-from penstock.openapi.api_page import page_routes
+from penstock.openapi.page_routes import page_routes
 from tests.browser import Browser, Page, needs_chromium
 from tests.serving import HOST
 

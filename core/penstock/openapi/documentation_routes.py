@@ -10,7 +10,7 @@ import msgspec
 from penstock.app import App
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
-from penstock.openapi.api_page import page_routes
+from penstock.openapi.page_routes import page_routes
 
 DOCUMENT_PATH: Final = "/openapi.json"
 # Relative to the document itself, so that it is right behind any prefix: that of a mount, or of a proxy.

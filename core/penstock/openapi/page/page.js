@@ -553,7 +553,7 @@ const editors = {
       fields.hidden = isRaw;
       raw.node.hidden = !isRaw;
     };
-    const bar = segments("Editor", { form: "Form", raw: "JSON" }, change);
+    const bar = segments("Editor", { form: "Fields", raw: "Text" }, change);
     const inUse = () => (isRaw ? raw : form);
     return {
       bar, node: el("div", {}, fields, raw.node, fault), field: inUse,

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from penstock.hooks import Route, RouteRequest, RouteResponse
-from penstock.openapi.api_page import page_routes
+from penstock.openapi.page_routes import page_routes
 
 ROUTES = {route.path: route for route in page_routes()}
 MEDIA_TYPES = {"/docs": "text/html", "/docs/page.js": "text/javascript", "/docs/page.css": "text/css"}
