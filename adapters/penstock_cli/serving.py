@@ -16,6 +16,7 @@ from penstock import App
 from penstock.hooks import log_event
 from penstock.hosting import PAGE_PATH, configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
+from penstock_cli.example_calls import curl_call
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import (
@@ -106,6 +107,7 @@ def _application(options: ServeOptions, served: ServedApp) -> PenstockApplicatio
     settings = gunicorn_settings(options)
     listeners = _listeners(options, settings.get("backlog", ListenSettings.backlog))
     served.docs = serves_docs(options, listeners)
+    served.url = listeners[0].url("https" if options.certfile else "http")
     return PenstockApplication(
         served.load,
         listeners=listeners,
@@ -182,6 +184,8 @@ class ServedApp:
     ----------
     docs:
         True to serve the page of the API and its document.
+    url:
+        The first of the addresses at which it is served.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -190,6 +194,7 @@ class ServedApp:
         self._app: App
         self._application: Any
         self._began = 0.0
+        self.url = ""
 
     def configure_logging(self) -> None:
         """Send all log events to stderr, in the format that the options ask for."""
@@ -247,7 +252,7 @@ class ServedApp:
             log_event(logging.INFO, "page", address, url=address)
 
     def announce_endpoints(self) -> None:
-        """Log the endpoints."""
+        """Log the endpoints, a call to try one with, and the page that describes them."""
         for endpoint in self._app.endpoints:
             log_event(
                 logging.INFO,
@@ -257,6 +262,9 @@ class ServedApp:
                 path=endpoint.path,
                 pool=endpoint.pool,
             )
+        call = curl_call(self._app, self.url)
+        if call is not None:
+            log_event(logging.INFO, "try", call)
 
     def _is_leaving(self) -> bool:
         engine = self._application.penstock.engine

@@ -166,7 +166,8 @@ class OperationResource(Resource):
         self._operation = operation
         self._served = served
         self._only = next(iter(served)) if len(served) == 1 else None
-        self._checks = OperationChecks(operation, next(iter(served.values())).endpoint, service.settings)
+        self._first = next(iter(served.values())).endpoint
+        self._checks: OperationChecks = OperationChecks(operation, self._first, service.settings)
 
     def _identify(self, req: Any, path_values: Mapping[str, str]) -> DialectExchange:
         exchange = self._new_exchange(DialectExchange, req, path_values)
@@ -219,7 +220,7 @@ class OperationResource(Resource):
     async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> Body:
         if exchange.endpoint is not self._target:
             return await super()._read_large_body(exchange, req, announced)
-        budget = self._service.early_budget(next(iter(self._served.values())).endpoint)
+        budget = self._service.early_budget(self._first)
         if budget is None:
             return await self._read_body(exchange, req, announced, None)
         try:
@@ -232,7 +233,8 @@ class OperationResource(Resource):
         """Return the body of the request."""
         if self._operation.method == "GET":
             return b""
-        announced = self._checks.check_headers(req.content_type, exchange.header)
+        self._checks.check_media_type(req.content_type)
+        announced = self._checks.check_headers(exchange.header)
         if announced is not None and announced <= SMALL_BODY_BYTES:
             body = await self._read_body(exchange, req, announced, None)
         else:
@@ -271,13 +273,21 @@ class OperationResource(Resource):
 class OperationChecks(RequestChecks):
     """The checks of a request to an operation, before its body is read."""
 
+    __slots__ = ("_operation",)
+
     def __init__(self, operation: Operation, endpoint: Endpoint, settings: Any) -> None:
         limit = settings.max_body if operation.max_body is None else operation.max_body
         super().__init__(endpoint, limit, settings.spill_above)
         self._operation = operation
 
     def check_media_type(self, content_type: str | None) -> None:
-        """Check the content type against those that the operation reads."""
+        """Check the content type against those that the operation reads.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If it is none of them.
+        """
         allowed = self._operation.media_types
         if allowed is None or content_type is None:
             return

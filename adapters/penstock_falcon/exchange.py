@@ -306,9 +306,9 @@ class EndpointResource(Resource):
         """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
         checks = self._checks
         content_type = req.content_type
-        announced = checks.check_headers(content_type, exchange.header) if checks.takes_body else 0
         if content_type != JSON or not checks.takes_json:
             exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query)
+        announced = checks.check_headers(exchange.header) if checks.takes_body else 0
         if announced is not None and announced <= SMALL_BODY_BYTES:
             engine.check_room(self._endpoint)
             body = await self._read_body(exchange, req, announced, None) if checks.takes_body else b""

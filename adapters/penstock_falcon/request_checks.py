@@ -10,7 +10,6 @@ from typing import TypeAlias
 from penstock import Endpoint
 from penstock.errors import MalformedRequest, PayloadTooLarge, QueueFull, RequestTimeout, UnsupportedMediaType
 from penstock.hosting import (
-    JSON,
     LARGE_BODY_BYTES,
     SMALL_BODY_BYTES,
     Body,
@@ -85,10 +84,11 @@ class RequestChecks:
         False if all parameters come from the path and the query.
     """
 
-    __slots__ = ("_decode", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
+    __slots__ = ("_codec", "_decode", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
 
     def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
         self._endpoint = endpoint
+        self._codec = endpoint.codec
         self._decode = endpoint.codec.decode
         self.takes_json = not endpoint.codec.has_values and endpoint.codec.reads != "form"
         self.takes_body = endpoint.codec.reads != "query"
@@ -125,21 +125,20 @@ class RequestChecks:
         MalformedRequest
             If the path or the query is not UTF-8.
         """
-        return self._endpoint.codec.input_form(values, query, form_type_of(self._endpoint, content_type))
+        return self._codec.input_form(values, query, form_type_of(self._endpoint, content_type))
 
-    def check_headers(self, content_type: str | None, header: Callable[[str], str | None]) -> int | None:
+    def check_headers(self, header: Callable[[str], str | None]) -> int | None:
         """Return the announced length of the body in bytes, or None if the client does not announce one.
 
         Raises
         ------
         UnsupportedMediaType
-            If the endpoint does not read this content type, or the body is compressed.
+            If the body is compressed.
         PayloadTooLarge
             If the announced length is over the limit.
         MalformedRequest
             If the length is not a number.
         """
-        self.check_media_type(content_type)
         encoding = header("content-encoding")
         if encoding is not None and encoding.strip().lower() not in ("identity", ""):
             raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed")
@@ -151,17 +150,6 @@ class RequestChecks:
         if len(length) > _LENGTH_DIGITS or int(length) > self.max_body:
             raise too_large(self.max_body)
         return int(length)
-
-    def check_media_type(self, content_type: str | None) -> None:
-        """Check the content type.
-
-        Raises
-        ------
-        UnsupportedMediaType
-            If the endpoint does not read it.
-        """
-        if content_type != JSON or not self.takes_json:
-            form_type_of(self._endpoint, content_type)
 
     def check_body(self, body: Body, announced: int | None, input_form: InputForm | None = None) -> None:
         """Check a body that has arrived in full.
@@ -179,7 +167,8 @@ class RequestChecks:
             raise too_large(self.max_body)
         if announced is not None and len(body) < announced:
             raise cut_short()
-        if len(body) <= SMALL_BODY_BYTES:  # others only in the worker: to decode them here would delay other requests
+        # Others are decoded in the worker alone: here, that would delay other requests.
+        if len(body) <= SMALL_BODY_BYTES and (input_form is None or not input_form.decoder):
             assert not isinstance(body, BodyFile), "only a large one is in a file"
             self._decode(body, input_form)
 

@@ -43,7 +43,7 @@ from penstock.errors import (
 )
 from penstock.eventlog import configure_logging
 from penstock.policies import Backoff, Batching, Recycle, Retries, RetryBudget, Timeouts
-from penstock.response import Response
+from penstock.response import Event, Response
 
 if TYPE_CHECKING:  # for type checkers only: a worker imports this package, and must not load the engine
     from penstock.engine import AsyncEngine, Engine, ThreadedEngine, open_engine, start_engine
@@ -65,6 +65,7 @@ __all__ = [
     "Endpoint",
     "Engine",
     "EngineError",
+    "Event",
     "ExecutionTimeout",
     "Forbidden",
     "HandlerError",

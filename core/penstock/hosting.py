@@ -8,6 +8,7 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
+from penstock.codec.event_chunks import split_chunk
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -33,6 +34,7 @@ from penstock.hooks.submission import NORMAL_RANK
 from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
+from penstock.suggestions import near_miss
 from penstock.wire import InputForm
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "log_refusal",
     "log_stream_record",
     "make_importable",
+    "near_miss",
     "openapi_document",
     "own_import",
     "problem_document",
@@ -89,4 +92,5 @@ __all__ = [
     "request_pipeline",
     "route_pipeline",
     "shows_records_of",
+    "split_chunk",
 ]

@@ -65,8 +65,8 @@ class InputForm(msgspec.Struct, array_like=True, gc=False):
     """The ``Content-Type`` of a form; empty if the body is as without it."""
     values: list[tuple[str, str]] = []
     """The names and values of the path's variables, in their order, and after them those of the query, decoded."""
-    dialect: str = ""
-    """The name of the dialect in which the input is written; empty for the native one."""
+    decoder: str = ""
+    """``module:function`` of a dialect, which returns a plain body for this one; empty if the endpoint reads it."""
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):

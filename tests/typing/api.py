@@ -13,6 +13,7 @@ from penstock import (
     Backoff,
     Batching,
     Context,
+    Event,
     PenstockError,
     Recycle,
     Response,
@@ -46,6 +47,17 @@ def square(input: float) -> float:
 def count(n: int, delay: float = 0.0) -> Iterator[dict[str, int]]:
     for token in range(n):
         yield {"token": token}
+
+
+@app.endpoint("/words")
+def words(text: str) -> Iterator[Event[str] | str]:
+    for place, word in enumerate(text.split()):
+        event = Event(word, event="word", id=place)
+        assert_type(event, Event[str])
+        assert_type(event.data, str)
+        assert_type(event.id, str | None)
+        yield event
+    yield "."
 
 
 @app.endpoint("/fetch", concurrency=100, runtime="asyncio", idempotent=False)

@@ -124,10 +124,9 @@ class App:
         Parameters
         ----------
         path:
-            The path it is served at. ``{name}`` in it is a variable, for one segment of the path: the value of the
-            handler's parameter of that name.
+            The path it is served at. ``{name}`` in it is one segment: the value of the parameter of that name.
         method:
-            ``"POST"``, with the other parameters in the body, or ``"GET"``, with those in the query.
+            ``"POST"``: parameters are the fields of the body; or ``"GET"``: they come from the query.
         name:
             The endpoint's name in logs, metrics and embedding programs. Default: the path without its leading slash.
         workers:
@@ -141,11 +140,10 @@ class App:
         runtime:
             The event loop of the workers, ``"trio"`` (the default) or ``"asyncio"``.
         preload:
-            True to run ``setup`` once for all workers of the pool, in a process from which they are then forked: they
-            share the memory of the model, and a replacement has it at once. For models on the CPU.
+            True to run ``setup`` once for all workers of the pool, in a process from which they are forked: they share
+            the memory of the model, and a replacement has it at once. For models on the CPU.
         batching:
-            Gather requests into batches. The handler then takes a list and returns one result, or one exception, per
-            item.
+            Gather requests into batches: the handler takes a list, and returns one result, or one exception, per item.
         timeouts, retries:
             See ``Timeouts`` and ``Retries``.
         max_queue:

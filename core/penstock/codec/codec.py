@@ -19,7 +19,9 @@ from penstock.codec import decoding, encoding, json_schema
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
+from penstock.codec.dialect_decoders import decoded
 from penstock.codec.encoding import ResultEncoder
+from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
 from penstock.codec.form_bodies import MULTIPART, URLENCODED, form_pairs, is_json, media_type_of
 from penstock.codec.input_parameters import InputParameter, parameters_of, resolved
 from penstock.codec.pydantic_types import adapted, with_field_info
@@ -94,6 +96,8 @@ class Codec:
             raise decoding.explain(error, body, is_json=not self._is_raw) from error
 
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
+        if input_form.decoder:
+            return self.decode(decoded(body, input_form.decoder))
         if self._routed is not None:
             return self._routed.read(body, input_form)
         if not input_form.media_type:
@@ -156,8 +160,13 @@ class Codec:
         return stream_of(value, self._results, is_promised=self.returned_stream is not None)
 
     def decode_chunk(self, body: bytes, head: Encoded) -> Any:
-        """Return a chunk for a caller without HTTP: a value from JSON, or bytes if the stream has a media type."""
-        return body if head.media_type is not None else encoding.decode_result(Encoded(body))
+        """Return a chunk for a caller without HTTP: bytes if the stream has a media type.
+
+        Otherwise it is what was yielded, as JSON carries it: a value, or an ``Event`` with one.
+        """
+        if head.media_type is not None:
+            return body
+        return decode_event(body) if body.startswith(EVENT_MARK) else encoding.decode_result(Encoded(body))
 
     @property
     def media_type(self) -> str | None:
@@ -185,9 +194,11 @@ class Codec:
     def chunk_check(self) -> JsonCheck | None:
         """Return a check of the chunks of a stream against ``T`` of ``-> Iterator[T]``, or None if there is none.
 
-        It is for chunks that are JSON: not for those of a ``Response`` with a media type.
+        It is for chunks that are JSON: not for those of a ``Response`` with a media type. The data of an
+        ``Event`` is checked.
         """
-        return None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
+        check = None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
+        return None if check is None else lambda chunk: check(split_chunk(chunk)[1])
 
     @property
     def accepts_empty(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import types
 import typing
 from functools import partial
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import msgspec
 from penstock.codec.pydantic_output import union_schema
 from penstock.codec.pydantic_types import is_adapted, is_pydantic, names_of, schema_of
 from penstock.codec.uploads import UPLOAD_SCHEMA, Upload
-from penstock.response import OCTETS, Response
+from penstock.response import OCTETS, Event, Response
 
 _OCTETS_SCHEMA = {"type": "string", "contentMediaType": OCTETS}
 _STREAMS = (
@@ -37,8 +38,20 @@ def output_type(returns: Any, *, batched: bool, streams: bool) -> Any:
 
 
 def chunk_type(returns: Any) -> Any | None:
-    """Return the type of one chunk of a stream, or None if the annotation is not that of a stream."""
-    return _item_of(returns) if (typing.get_origin(returns) or returns) in _STREAMS else None
+    """Return the type of one chunk of a stream, or None if the annotation is not that of a stream.
+
+    The type of an ``Event`` is that of its data.
+    """
+    return _data_type(_item_of(returns)) if (typing.get_origin(returns) or returns) in _STREAMS else None
+
+
+def _data_type(chunk: Any) -> Any:
+    origin = typing.get_origin(chunk)
+    if Event in (chunk, origin):
+        return _item_of(chunk)
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(map(_data_type, typing.get_args(chunk)))]  # noqa: UP007 - its members are computed
+    return chunk
 
 
 def _item_of(annotation: Any) -> Any:

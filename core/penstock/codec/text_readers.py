@@ -17,7 +17,7 @@ from penstock.codec.text_shapes import TextShape, shapes_of
 from penstock.codec.uploads import Upload
 from penstock.errors import PenstockError
 
-_FLAGS = {"on": "true", "off": "false"}  # what a browser sends for a checkbox
+_FLAGS = {"on": "true", "off": "false"}  # the values of a checkbox in a browser
 _NOT_JSON_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 

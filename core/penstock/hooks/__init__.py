@@ -6,10 +6,11 @@ then called with the app. A distribution offers a plug-in through an entry point
 """
 
 from penstock.app import App, Endpoint
+from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
-from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
+from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -90,9 +91,11 @@ __all__ = [
     "WorkerRestarted",
     "blocking",
     "current_format",
+    "decoded_by",
     "hookimpl",
     "log_event",
     "near_miss",
     "require_endpoints",
+    "split_chunk",
     "text_value",
 ]

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from penstock.errors import DeclarationError
 from penstock.hooks.routes import RouteResponse
 from penstock.hooks.submission import Priority, Submission
 from penstock.response import Encoded
@@ -60,8 +61,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     body:
         The input as the endpoint itself would read it: JSON, or raw bytes. None: the body of the request, as it came.
     input_form:
-        The way in which the body is to be read, if it is a form, or if parameters come from the path or the query. None
-        if it is a plain body, with all the parameters in it. ``Codec.input_form`` makes one.
+        For a body as it came: the way to read it, if it is not a plain one. ``decoded_by`` makes one for a format that
+        only the dialect can read; ``Codec.input_form`` one for forms, and for values from the path and the query.
     is_streamed:
         True if the client wants a stream, and False if it wants a single answer, whatever the endpoint's handler does:
         a single result is streamed as one chunk, and chunks are collected. None: as the handler answers.
@@ -83,7 +84,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     memo: Any = None
 
     def apply_to(self, submission: Submission) -> None:
-        """Tighten the deadline of a submission, and set its priority and the form of its input, as the client asks."""
+        """Tighten the deadline of a submission, and set its priority, as the client asks for."""
         submission.input_form = self.input_form
         if self.timeout is not None:
             total = submission.timeouts.total
@@ -135,7 +136,11 @@ class PublicError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Framing(Protocol):
-    """A way to write the chunks of one stream."""
+    """A way to write the chunks of one stream.
+
+    A chunk is the JSON of a value. If the handler has yielded an ``Event``, that of its data is behind the event's own
+    fields, which ``split_chunk`` separates.
+    """
 
     media_type: str
     is_piecewise: bool
@@ -224,6 +229,26 @@ class Dialect:
     framing: Callable[[Encoded, Payload], Framing | None] | None = None
     collected: Callable[[list[bytes], Payload], RouteResponse] | None = None
     endpoints: tuple[str, ...] = ()
+
+
+def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
+    """Return the form of an input that a function decodes in the worker.
+
+    Parameters
+    ----------
+    function:
+        A function at the top level of a module, which workers import for it. It takes the body of a request as it came,
+        and returns the input as the endpoint itself would read it: JSON, or raw bytes. To refuse a body, it raises
+        ``InvalidRequest``.
+
+    Raises
+    ------
+    DeclarationError
+        If the function is not at the top level of a module.
+    """
+    if "." in function.__qualname__ or function.__qualname__ == "<lambda>":
+        raise DeclarationError(f"{function!r} cannot be imported by a worker; define it at the top level of a module")
+    return InputForm("", decoder=f"{function.__module__}:{function.__qualname__}")
 
 
 def functions_of(dialect: Dialect) -> Iterator[tuple[Callable[..., Any], int, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.codec.event_chunks import EVENT_MARK, split_chunk
 from penstock.hooks.dialects import Framing, PublicError
 
 _encode = msgspec.json.Encoder().encode
@@ -33,8 +34,11 @@ class JSONLines:
     keep_alive = b""
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """Join the chunks, each followed by a line break."""
-        return _on_one_line(b"\n".join(chunks)) + b"\n"
+        """Join the chunks, each followed by a line break. An event is its data alone."""
+        lines = b"\n".join(chunks)
+        if EVENT_MARK in lines:
+            lines = b"\n".join([split_chunk(chunk)[1] for chunk in chunks])
+        return _on_one_line(lines) + b"\n"
 
     def error(self, error: PublicError) -> bytes:
         """Return a last line of a different shape."""
@@ -51,7 +55,11 @@ class ServerSentEvents:
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
         """Return one event for each chunk."""
-        return b"data: " + _on_one_line(b"\n\ndata: ".join(chunks)) + b"\n\n"
+        events = b"\n\ndata: ".join(chunks)
+        if EVENT_MARK in events:
+            parts = [split_chunk(chunk) for chunk in chunks]
+            return _on_one_line(b"".join([b"%sdata: %s\n\n" % part for part in parts]))
+        return b"data: " + _on_one_line(events) + b"\n\n"
 
     def error(self, error: PublicError) -> bytes:
         """Return an event with a name of its own, so that no client takes it for data."""

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from penstock.app import Endpoint
-from penstock.codec.form_bodies import MULTIPART, URLENCODED
 from penstock.errors import InvalidRequest, UnsupportedMediaType
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
 from penstock.hooks.framings import choose_framing
@@ -41,17 +40,27 @@ def _operation_of(endpoint: Endpoint) -> Operation:
         read=_reader(endpoint),
         choose=lambda _request: endpoint.name,
         reads_body=False,
-        media_types=(JSON, "application/*+json", URLENCODED, MULTIPART) if endpoint.codec.reads == "json" else None,
     )
 
 
+def _reader(endpoint: Endpoint) -> Callable[[DialectRequest], Payload]:
+    codec = endpoint.codec
+
+    def read(request: DialectRequest) -> Payload:
+        form_type = form_type_of(endpoint, request.header("content-type"))
+        form = codec.input_form(request.path_values, request.query, form_type)
+        return Payload(endpoint=endpoint.name, input_form=form, memo=request.header("accept"))
+
+    return read
+
+
 def form_type_of(endpoint: Endpoint, content_type: str | None) -> str:
-    """Return a content type, if it is that of a form which the endpoint reads; "" if the body is a plain one.
+    """Return the content type, if it is that of a form which the endpoint reads; "" if the body is a plain one.
 
     Raises
     ------
     UnsupportedMediaType
-        If the endpoint does not read it.
+        If the endpoint does not read it; has the fix.
     """
     form_type = endpoint.codec.form_type(content_type)
     if form_type is not None:
@@ -64,15 +73,6 @@ def form_type_of(endpoint: Endpoint, content_type: str | None) -> str:
     raise UnsupportedMediaType(
         f"{endpoint.path} reads JSON, not {content_type!r}: send it with -H 'Content-Type: application/json'"
     )
-
-
-def _reader(endpoint: Endpoint) -> Callable[[DialectRequest], Payload]:
-    def read(request: DialectRequest) -> Payload:
-        form_type = form_type_of(endpoint, request.header("content-type"))
-        form = endpoint.codec.input_form(request.path_values, request.query, form_type)
-        return Payload(endpoint=endpoint.name, input_form=form, memo=request.header("accept"))
-
-    return read
 
 
 def write_result(answer: Encoded, _payload: Payload) -> RouteResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.errors import UNENCODABLE, HandlerError, HookError, InvalidRequest, PenstockError
 from penstock.hooks.dialects import PublicError
 
+# The types that OpenAI-style clients expect. All others are one of two.
 _ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -12,12 +13,6 @@ _ERROR_TYPES = {
     429: "rate_limit_error",
     504: "timeout_error",
 }
-
-
-def error_type(status: int) -> str:
-    """Return the ``error.type`` that OpenAI-style clients expect for a status."""
-    known = _ERROR_TYPES.get(status)
-    return known or ("invalid_request_error" if status < 500 else "server_error")
 
 
 def public_detail(error: PenstockError, *, debug: bool) -> str:
@@ -33,12 +28,13 @@ def public_detail(error: PenstockError, *, debug: bool) -> str:
 
 def public_error(error: PenstockError, request_id: str, *, debug: bool) -> PublicError:
     """Return what the client may see of an error."""
+    status = error.status
     return PublicError(
-        status=error.status,
+        status=status,
         code=error.code,
         title=error.title,
         message=public_detail(error, debug=debug),
-        type=error_type(error.status),
+        type=_ERROR_TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error"),
         request_id=request_id,
         param=error.param,
         errors=error.errors if isinstance(error, InvalidRequest) else (),

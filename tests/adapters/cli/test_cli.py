@@ -338,7 +338,7 @@ def test_a_wrong_declaration_shows_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
-    """It logs the address with the real port, each endpoint, and each pool once ready; SIGTERM ends it with 0."""
+    """It logs its address, each endpoint, a call that works, and each pool once ready; SIGTERM ends it with 0."""
     write_app(tmp_path, APP, "demo.py")
     with Served("demo:app", "--port", "0", "--log-format", "json", folder=tmp_path, ready_timeout=None) as served:
         wait_until(lambda: len(served.events("pool-ready")) == 2, "the pools", timeout=30)
@@ -355,6 +355,9 @@ def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
             ("/score", "score"),
             ("/upload", "default"),
         ]
+        (example,) = served.events("try")
+        called = subprocess.run(example["message"], shell=True, capture_output=True, text=True, timeout=30, check=False)
+        assert called.stdout == "9.0"
         assert served.stop() == 0
         assert served.survivors() == []
 
