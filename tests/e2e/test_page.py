@@ -251,6 +251,15 @@ def test_a_stream_of_text_can_be_read_as_text(page: Page) -> None:
     assert page.text(".chunks").strip() == "The quick fox <b>"
 
 
+def test_events_are_shown_with_their_names(page: Page) -> None:
+    """Of server-sent events, the name is beside the data; the event that ends the stream is not shown as a chunk."""
+    choose(page, "events")
+    page.click("input[value='text/event-stream'] + span")
+    assert send(page).startswith("200 OK")
+    shown = "[...document.querySelectorAll('.chunks li > :not(time)')].map((one) => one.innerText)"
+    assert page.evaluate(shown) == ["progress", "7", "8"]
+
+
 def test_a_stream_that_fails_is_not_taken_for_a_whole_one(page: Page) -> None:
     """The error at the end of a stream is shown as one."""
     choose(page, "breaks")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from penstock import App, Upload
+from penstock import App, Event, Upload
 
 app = App(__name__, title="Models", version="1.2")
 
@@ -61,6 +61,12 @@ def count(n: int, delay: float = 0.0) -> Iterator[dict[str, int]]:
 @app.endpoint("/say")
 def say(words: list[str]) -> Iterator[str]:
     yield from words
+
+
+@app.endpoint("/events")
+def events() -> Iterator[Event[int] | int]:
+    yield Event(7, event="progress", id="a")
+    yield 8
 
 
 @app.endpoint("/breaks")
