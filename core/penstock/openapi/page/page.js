@@ -152,7 +152,7 @@ function typeName(given) {
   const names = {
     number: () => schema.type,
     text: () => schema.format ?? "string",
-    list: () => `list of ${typeName(schema.items)}`,
+    list: () => `list of ${typeName(schema.items).replace(/^file$/, "files")}`,
     tuple: () => `[${schema.prefixItems.map(typeName).join(", ")}]`,
     object: () => schema.$name ?? "object",
     union: () => schema.$name ?? variants.map(typeName).join(" or "),
@@ -940,20 +940,20 @@ class View {
   }
 
   schemas() {
-    const parts = [];
-    for (const { media } of this.editors) {
-      parts.push([`Body, ${media}`, resolve(this.operation.requestBody).content[media].schema]);
-    }
-    for (const [status, response] of Object.entries(this.operation.responses ?? {})) {
-      if (!status.startsWith("2")) continue;
-      const media = Object.entries(resolve(response).content ?? {});
-      for (const [type, { schema }] of media) parts.push([`${status}, ${type}${this.isStream ? ", each item" : ""}`, schema]);
-    }
-    const errors = Object.entries(this.operation.responses ?? {}).filter(([status]) => !status.startsWith("2"))
-      .map(([status, response]) => `${status}  ${resolve(response).description ?? ""}`);
+    const responses = Object.entries(this.operation.responses ?? {}).map(([status, response]) => [status, resolve(response)]);
+    const isGood = ([status]) => status.startsWith("2");
+    const item = this.isStream ? ", each item" : "";
+    const contents = [["Body", resolve(this.operation.requestBody)], ...responses.filter(isGood)];
+    const errors = responses.filter((each) => !isGood(each)).map(([status, { description = "" }]) =>
+      `${status}  ${description.replaceAll("`", "")}`);
+    const section = (title, text) => el("div", { class: "fields" }, el("h3", {}, title), el("pre", { class: "paper" }, text));
     return el("details", {}, el("summary", {}, "Schemas"), el("div", { class: "fields" },
-      parts.map(([title, schema]) => el("div", { class: "fields" }, el("h3", {}, title), el("pre", { class: "paper" }, notation(schema)))),
-      errors.length ? el("div", { class: "fields" }, el("h3", {}, "Errors"), el("pre", { class: "paper" }, errors.join("\n"))) : null));
+      contents.flatMap(([title, { content = {} }]) => {
+        const types = Object.groupBy(Object.keys(content), (media) => notation(content[media].schema));
+        return Object.entries(types).map(([text, media]) =>
+          section(`${title}${title === "Body" ? "" : item}: ${media.join(" or ")}`, text));
+      }),
+      errors.length > 0 && section("Errors", errors.join("\n"))));
   }
 
   /** What the form says: { method, url, headers, key, body, isStream }. */
