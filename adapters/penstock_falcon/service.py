@@ -121,7 +121,8 @@ class Service(ABC, Generic[EngineT]):
         self.host_check = HostCheck()
         self.routes = self.registry.routes(app)
         if settings.docs:
-            self.routes += documentation_routes(app, self.registry)
+            taken = {route.path for route in self.routes}
+            self.routes += [route for route in documentation_routes(app, self.registry) if route.path not in taken]
         # The native one is mounted by other means, with shorter ways.
         self.dialects = [dialect for dialect in self.registry.dialects(app) if dialect.name != NATIVE]
         self._check_routes()

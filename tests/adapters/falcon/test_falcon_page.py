@@ -12,11 +12,15 @@ import pytest
 
 import penstock_falcon
 from penstock import App
+from penstock.hooks import Route, RouteResponse, hookimpl
+from penstock.hosting import Registry
 from tests.adapters.falcon.fake_engine import FakeEngine, FakeThreadedEngine, make_app
 
 BUILDS = {
-    "asgi": lambda app, **more: penstock_falcon.asgi(app, engine=FakeEngine(), **more),
-    "wsgi": lambda app, **more: penstock_falcon.wsgi(app, engine=FakeThreadedEngine(), **more),
+    "asgi": lambda app, **more: penstock_falcon.asgi(app, engine=FakeEngine(registry=Registry(app.plugins)), **more),
+    "wsgi": lambda app, **more: penstock_falcon.wsgi(
+        app, engine=FakeThreadedEngine(registry=Registry(app.plugins)), **more
+    ),
 }
 FILES = ["/docs", "/docs/page.js", "/docs/page.css"]
 
@@ -56,6 +60,21 @@ def test_a_mounted_page_is_behind_the_prefix() -> None:
     client = falcon.testing.TestClient(falcon_app)
     assert client.simulate_get("/models/docs/page.js").status_code == 200
     assert client.simulate_get("/docs").status_code == 404
+
+
+class OwnPage:
+    """A plug-in with a page of its own."""
+
+    @hookimpl
+    def penstock_routes(self) -> list[Route]:
+        return [Route(path="/docs", name="own", handler=lambda *_: RouteResponse.json("own"))]
+
+
+def test_a_plug_in_keeps_its_path(build: Callable[..., Any]) -> None:
+    """A plug-in that serves a page of its own at the same path goes on to do so."""
+    client = falcon.testing.TestClient(build(App("own", plugins=[OwnPage()]), docs=True))
+    assert client.simulate_get("/docs").json == "own"
+    assert client.simulate_get("/openapi.json").status_code == 200
 
 
 def test_an_endpoint_keeps_its_path(build: Callable[..., Any]) -> None:
