@@ -90,11 +90,7 @@ def operation(
 ) -> dict[str, Any]:
     """Return the operation of an endpoint."""
     summary, text = _texts(endpoint.handler)
-    security = [
-        {name: list(description.scopes)}
-        for description in _authenticating(descriptions)
-        for name in description.credentials
-    ]
+    security = security_of([descriptions])
     body = schemas.input.body()
     return {
         "operationId": operation_id,
@@ -112,6 +108,16 @@ def operation(
 def _authenticating(descriptions: Iterable[EndpointDescription]) -> list[EndpointDescription]:
     """Return the first description that names credentials, as the first authenticator is the only one."""
     return [description for description in descriptions if description.credentials][:1]
+
+
+def security_of(descriptions: Iterable[Sequence[EndpointDescription]]) -> list[dict[str, list[str]]]:
+    """Return the credentials of which a caller of these endpoints needs one, with the scopes that all need."""
+    found: dict[str, list[frozenset[str]]] = {}
+    for some in descriptions:
+        for description in _authenticating(some):
+            for name in description.credentials:
+                found.setdefault(name, []).append(frozenset(description.scopes))
+    return [{name: sorted(frozenset.intersection(*scopes))} for name, scopes in found.items()]
 
 
 def security_schemes(descriptions: Iterable[Sequence[EndpointDescription]]) -> dict[str, Any]:

@@ -15,7 +15,16 @@ import pytest
 
 from penstock import App, errors
 from penstock.errors import PenstockError
-from penstock.hooks import Endpoint, EndpointDescription, HeaderDescription, hookimpl
+from penstock.hooks import (
+    Dialect,
+    Endpoint,
+    EndpointDescription,
+    HeaderDescription,
+    Operation,
+    Payload,
+    RouteResponse,
+    hookimpl,
+)
 from penstock.hooks.registry import Registry
 from penstock.openapi import openapi_document
 from penstock.testing import PluginHarness
@@ -409,6 +418,64 @@ def test_one_plug_in_describes_the_credentials() -> None:
     assert post(document, "/square")["security"] == [{"key": ["read"]}, {"token": ["read"]}]
     assert "security" not in post(document, "/free")
     assert list(document["components"]["securitySchemes"]) == ["key", "token"]
+
+
+# ---- dialects
+
+
+def echo(**facts: Any) -> Dialect:
+    """Return a dialect with two operations, of which the second has no description."""
+    operations = (
+        Operation(path="/v1/{model}/files/{name:path}", read=lambda request: Payload(endpoint="square"), **facts),
+        Operation(path="/v1/hidden", read=lambda request: Payload(endpoint="square")),
+    )
+    return Dialect(
+        name="echo",
+        operations=operations,
+        endpoints=("square", "box"),
+        result=lambda answer, payload: RouteResponse(body=answer.body),
+        error=lambda error: RouteResponse.json({}),
+    )
+
+
+def speaking(dialect: Dialect) -> Any:
+    """Return an app with two endpoints that speak a dialect."""
+    app = App("speaking")
+    app.endpoint("/square", dialects=[dialect])(zoo_app.square)
+    app.endpoint("/box", dialects=[dialect])(zoo_app.box)
+    return app
+
+
+def test_an_operation_of_a_dialect_is_shown_as_it_describes_itself() -> None:
+    """With what the core knows about it; an operation without a description is not in the document."""
+    answer = {"200": {"description": "The answer.", "content": {"application/json": {}}}}
+    dialect = echo(description={"summary": "Echo.", "responses": answer}, method="PUT")
+    key = {"type": "apiKey", "in": "header", "name": "X-Key"}
+    document = document_of(speaking(dialect), Described(credentials={"key": key}, scopes=("read",)))
+    openapi_spec_validator.validate(document)
+    assert list(document["paths"]) == ["/square", "/box", "/v1/{model}/files/{name}"]
+    text = {"type": "string", "minLength": 1}
+    assert document["paths"]["/v1/{model}/files/{name}"]["put"] == {
+        "operationId": "echo_put_v1_model_files_name",
+        "tags": ["echo"],
+        "security": [{"key": ["read"]}],
+        "responses": answer,
+        "summary": "Echo.",
+        "parameters": [{"in": "path", "name": name, "required": True, "schema": text} for name in ("model", "name")],
+    }
+    assert {"name": "echo"} in document["tags"]
+
+
+def test_a_dialect_may_describe_all_of_its_operation() -> None:
+    """Its own id, tag and parameters count."""
+    own = {"in": "path", "name": "model", "required": True, "schema": {"type": "integer"}}
+    dialect = echo(description={"operationId": "mine", "tags": ["a", "b"], "parameters": [own]})
+    document = document_of(speaking(dialect))
+    openapi_spec_validator.validate(document)
+    found = post(document, "/v1/{model}/files/{name}")
+    assert (found["operationId"], found["tags"]) == ("mine", ["a", "b"])
+    assert [parameter["name"] for parameter in found["parameters"]] == ["name", "model"]
+    assert "security" not in found
 
 
 def test_a_description_of_another_type_is_refused() -> None:
