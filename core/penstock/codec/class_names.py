@@ -28,7 +28,7 @@ def _classes(annotations: Iterable[Any], seen: set[int]) -> Iterator[type]:
         if is_adapted(annotation):
             yield from _classes([annotation.annotation], seen)
             continue
-        if isinstance(annotation, type) and annotation.__module__ != "builtins":
+        if isinstance(annotation, type) and annotation.__module__ not in ("builtins", "typing"):
             yield annotation
             yield from _classes(_field_types(annotation), seen)
         yield from _classes(_parts(annotation), seen)

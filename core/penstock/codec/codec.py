@@ -330,7 +330,7 @@ def codec_for(
         _results=results,
         returned_stream=signature.stream,
         _chunk_type=chunk_type,
-        returns_response=signature.returns is Response,
+        returns_response=Response in (signature.returns, *typing.get_args(signature.returns)),
     )
 
 

@@ -4,61 +4,62 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any, Final
 
-from penstock.app import App, Endpoint
-from penstock.hooks.descriptions import EndpointDescription
+from penstock.app import App
+from penstock.hooks.registry import Registry
+from penstock.openapi.described_operations import dialect_operations
 from penstock.openapi.endpoint_operations import (
     OTHER_ERRORS,
     EndpointSchemas,
     operation,
     operation_ids,
     parameters,
+    security_of,
     security_schemes,
     statuses_of,
-    tag_of,
 )
 from penstock.openapi.error_responses import HEADERS, PROBLEM_NAME, error_responses, other_errors, problem_schema
 from penstock.openapi.schema_components import SchemaComponents
 
 OPENAPI_VERSION: Final = "3.1.0"
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
-def build_document(
-    app: App, descriptions_of: Callable[[Endpoint], list[EndpointDescription]], server: str
-) -> dict[str, Any]:
+def build_document(app: App, registry: Registry, server: str) -> dict[str, Any]:
     """Return the OpenAPI document of an app.
 
     Parameters
     ----------
     app:
         The app.
-    descriptions_of:
-        Returns what plug-ins say about an endpoint.
+    registry:
+        Its plug-ins.
     server:
         The URL of the server, absolute or relative to the document.
     """
     endpoints = app.endpoints
     components = SchemaComponents({PROBLEM_NAME: problem_schema()})
     schemas = {endpoint.name: EndpointSchemas(endpoint, components) for endpoint in endpoints}
-    described = {endpoint.name: descriptions_of(endpoint) for endpoint in endpoints}
+    described = {endpoint.name: registry.descriptions(endpoint) for endpoint in endpoints}
     ids = operation_ids(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         name = endpoint.name
         found = operation(endpoint, schemas[name], described[name], ids[name])
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = found
+    for dialect in registry.dialects(app):
+        security = security_of([described[name] for name in dialect.endpoints])
+        for path, method, found in dialect_operations(dialect, security):
+            paths.setdefault(path, {}).setdefault(method, found)
     statuses = {status for name, some in described.items() for status in statuses_of(schemas[name], some)}
     schemes = security_schemes(described.values())
     return {
         "openapi": OPENAPI_VERSION,
         "info": _info(app),
-        "jsonSchemaDialect": DIALECT,
         "servers": [{"url": server}],
-        "tags": [{"name": name} for name in dict.fromkeys(map(tag_of, endpoints))],
+        "tags": [{"name": name} for name in _tags_in(paths)],
         "paths": paths,
         "components": {
             "schemas": components.schemas(),
@@ -68,6 +69,10 @@ def build_document(
             **({"securitySchemes": schemes} if schemes else {}),
         },
     }
+
+
+def _tags_in(paths: dict[str, dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(tag for some in paths.values() for each in some.values() for tag in each["tags"]))
 
 
 def _info(app: App) -> dict[str, Any]:

@@ -47,6 +47,6 @@ def openapi_document(app: App, registry: Registry, *, server: str = "/") -> dict
     """
     from penstock.openapi.document import build_document  # noqa: PLC0415 - a server whose document is not read has none
 
-    document = build_document(app, registry.descriptions, server)
+    document = build_document(app, registry, server)
     # A default in a schema may be a value that JSON does not have.
-    return cast("dict[str, Any]", msgspec.to_builtins(document, enc_hook=str))
+    return cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(document, enc_hook=str)))

@@ -11,7 +11,7 @@ from penstock.app import Endpoint
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.openapi.error_responses import HEADERS, response_name
 from penstock.openapi.request_inputs import RequestInput, binary
-from penstock.openapi.schema_components import Schema, SchemaComponents
+from penstock.openapi.schema_components import Schema, SchemaComponents, cleaned
 from penstock.response import JSON
 
 OTHER_ERRORS: Final = "OtherError"
@@ -41,10 +41,11 @@ class EndpointSchemas:
     """
 
     def __init__(self, endpoint: Endpoint, components: SchemaComponents) -> None:
-        classes = endpoint.codec.class_names()
+        codec = endpoint.codec
+        classes = codec.class_names()
         self._components = components
         self.input = RequestInput(endpoint, components)
-        self._output = _with_root_defined(endpoint.codec.output_schema(), classes)
+        self._output = {} if codec.returns_response else _with_root_defined(codec.output_schema(), classes)
         components.add(self._output, "Output", classes)
 
     def output(self) -> Schema:
@@ -89,11 +90,7 @@ def operation(
 ) -> dict[str, Any]:
     """Return the operation of an endpoint."""
     summary, text = _texts(endpoint.handler)
-    security = [
-        {name: list(description.scopes)}
-        for description in _authenticating(descriptions)
-        for name in description.credentials
-    ]
+    security = security_of([descriptions])
     body = schemas.input.body()
     return {
         "operationId": operation_id,
@@ -113,6 +110,16 @@ def _authenticating(descriptions: Iterable[EndpointDescription]) -> list[Endpoin
     return [description for description in descriptions if description.credentials][:1]
 
 
+def security_of(descriptions: Iterable[Sequence[EndpointDescription]]) -> list[dict[str, list[str]]]:
+    """Return the credentials of which a caller of these endpoints needs one, with the scopes that all need."""
+    found: dict[str, list[frozenset[str]]] = {}
+    for some in descriptions:
+        for description in _authenticating(some):
+            for name in description.credentials:
+                found.setdefault(name, []).append(frozenset(description.scopes))
+    return [{name: sorted(frozenset.intersection(*scopes))} for name, scopes in found.items()]
+
+
 def security_schemes(descriptions: Iterable[Sequence[EndpointDescription]]) -> dict[str, Any]:
     """Return the security schemes of all endpoints, by name."""
     return {
@@ -124,13 +131,17 @@ def security_schemes(descriptions: Iterable[Sequence[EndpointDescription]]) -> d
 
 
 def tag_of(endpoint: Endpoint) -> str:
-    """Return the group of an endpoint: the first part of its path."""
-    return endpoint.path.split("/")[1] or endpoint.name
+    """Return the group of an endpoint: the first part of its path, or its name if that part is a variable."""
+    first = endpoint.path.split("/")[1]
+    return endpoint.name if first[:1] in ("", "{") else first
 
 
 def _texts(handler: Any) -> tuple[str, str]:
-    """Return the summary and the description in a docstring: its first line, and the rest."""
-    text = inspect.cleandoc(vars(handler).get("__doc__") or getattr(handler, "__doc__", None) or "")
+    """Return the summary and the description in a docstring: its first line, and the rest.
+
+    A class without one has that of its ``predict``.
+    """
+    text = inspect.cleandoc(handler.__doc__ or getattr(getattr(handler, "predict", None), "__doc__", None) or "")
     summary, _, rest = text.partition("\n")
     return summary.strip(), rest.strip()
 
@@ -141,7 +152,7 @@ def _texts(handler: Any) -> tuple[str, str]:
 def _header_parameters(descriptions: Iterable[EndpointDescription]) -> Iterator[dict[str, Any]]:
     yield {"$ref": f"#/components/parameters/{REQUEST_ID}"}
     for name in _headers_of(description.request_headers for description in descriptions):
-        yield {"$ref": f"#/components/parameters/{name}"}
+        yield {"$ref": f"#/components/parameters/{cleaned(name)}"}
 
 
 def parameters(descriptions: Iterable[EndpointDescription]) -> dict[str, Any]:
@@ -154,18 +165,19 @@ def parameters(descriptions: Iterable[EndpointDescription]) -> dict[str, Any]:
     }
     named = _headers_of(description.request_headers for description in descriptions)
     described = {
-        name: {"in": "header", "name": name, "description": header.text, "schema": dict(header.schema)}
+        cleaned(name): {"in": "header", "name": name, "description": header.text, "schema": dict(header.schema)}
         for name, header in named.items()
     }
     return {REQUEST_ID: own, **described}
 
 
 def _headers_of(groups: Iterable[Mapping[str, HeaderDescription]]) -> dict[str, HeaderDescription]:
-    found: dict[str, HeaderDescription] = {}
+    """Return the headers of several plug-ins. The case of a name does not matter, and the first description counts."""
+    found: dict[str, tuple[str, HeaderDescription]] = {}
     for group in groups:
         for name, header in group.items():
-            found.setdefault(name, header)
-    return found
+            found.setdefault(name.lower(), (name, header))
+    return dict(found.values())
 
 
 # ---- the responses

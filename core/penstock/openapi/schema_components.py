@@ -8,6 +8,7 @@ the endpoint does, and then a digest of the content. No name depends on the orde
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -130,9 +131,9 @@ class SchemaComponents:
 def _candidates(variants: list[_Variant]) -> Iterator[list[str]]:
     """Yield ways to name the definitions of one name, the best first; the last one always works."""
     yield [variant.name for variant in variants]
-    yield [_cleaned(variant.longer_name) for variant in variants]
+    yield [cleaned(variant.longer_name) for variant in variants]
     yield [variant.name + variant.side for variant in variants]
-    yield [_cleaned(variant.longer_name) + variant.side for variant in variants]
+    yield [cleaned(variant.longer_name) + variant.side for variant in variants]
     yield [f"{variant.name}-{variant.digest}" for variant in variants]
 
 
@@ -141,10 +142,11 @@ def _are_free(names: list[str], taken: set[str]) -> bool:
 
 
 def _name_of(key: str) -> str:
-    return _cleaned(_PART.sub("", key, count=1)) or "Schema"
+    return cleaned(_PART.sub("", key, count=1)) or "Schema"
 
 
-def _cleaned(name: str) -> str:
+def cleaned(name: str) -> str:
+    """Return a name in the characters that the name of a component may have."""
     return _UNFIT_IN_NAME.sub("_", name)
 
 
@@ -175,7 +177,8 @@ def _text(value: Any) -> str:
 def with_references(schema: Schema, target: Callable[[str], str]) -> Schema:
     """Return a schema whose references to its own definitions are replaced by ``target`` of the definition's name.
 
-    A default that is a set is sorted: its order differs from process to process.
+    A default that is a set is sorted: its order differs from process to process. One that is NaN or infinite is left
+    out, as JSON does not have it.
     """
 
     def moved(value: Any) -> Any:
@@ -198,8 +201,11 @@ def with_references(schema: Schema, target: Callable[[str], str]) -> Schema:
                 found[keyword] = [moved(inner) for inner in value]
             else:
                 found[keyword] = moved(value) if keyword in _ONE else value
-        if found.get("uniqueItems") and isinstance(found.get("default"), list):
-            found["default"] = sorted(found["default"], key=_text)
+        default = found.get("default")
+        if isinstance(default, list) and found.get("uniqueItems"):
+            found["default"] = sorted(default, key=_text)
+        elif isinstance(default, float) and not math.isfinite(default):
+            del found["default"]
         return found
 
     return visit(schema)

@@ -9,12 +9,22 @@ import sys
 from typing import Any
 
 import jsonschema
+import msgspec
 import openapi_spec_validator
 import pytest
 
 from penstock import App, errors
 from penstock.errors import PenstockError
-from penstock.hooks import Endpoint, EndpointDescription, HeaderDescription, hookimpl
+from penstock.hooks import (
+    Dialect,
+    Endpoint,
+    EndpointDescription,
+    HeaderDescription,
+    Operation,
+    Payload,
+    RouteResponse,
+    hookimpl,
+)
 from penstock.hooks.registry import Registry
 from penstock.openapi import openapi_document
 from penstock.testing import PluginHarness
@@ -132,7 +142,17 @@ def test_the_docstring_is_the_description(zoo: Any) -> None:
     square = post(zoo, "/square")
     assert (square["summary"], square["description"]) == ("Square a number.", "It is multiplied by itself.")
     assert post(zoo, "/model")["summary"] == "A class with a docstring."
+    assert post(zoo, "/plain-model")["summary"] == "The docstring of a method."
     assert "summary" not in post(zoo, "/fields")
+
+
+def test_an_operation_is_tagged_with_the_first_part_of_its_path(zoo: Any) -> None:
+    """Each tag is listed once; where the first part is a variable, the tag is the endpoint's name."""
+    assert post(zoo, "/cages/{cage}/animals/{name}")["tags"] == ["cages"]
+    assert post(zoo, "/{zoo}/open/now")["tags"] == ["open-zoo"]
+    listed = [tag["name"] for tag in zoo["tags"]]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == {tag for operation in operations_of(zoo) for tag in operation["tags"]}
 
 
 def test_a_body_has_the_schema_of_its_fields(zoo: Any) -> None:
@@ -170,10 +190,38 @@ def test_a_body_fits_its_schema_if_the_endpoint_accepts_it(zoo: Any, path: str, 
     assert not check.is_valid(bad)
 
 
+def test_two_classes_of_one_name_are_components_of_their_own() -> None:
+    """With the names of their modules; a class with a name of its own has no other part."""
+
+    class Item(msgspec.Struct):
+        price: float
+
+    class Post(msgspec.Struct):
+        text: str
+
+    shop, Post.__name__ = Item, "Item"
+    shop.__module__, Post.__module__ = "shop", "blog"
+    shop.__qualname__ = Post.__qualname__ = "Item"
+    app = App("twins")
+
+    @app.endpoint("/sell")
+    def sell(items: list[shop]) -> zoo_app.Animal: ...  # type: ignore[valid-type]
+
+    @app.endpoint("/write")
+    def write(items: list[Post]) -> list[Post]: ...
+
+    document = document_of(app)
+    openapi_spec_validator.validate(document)
+    assert list(document["components"]["schemas"]) == ["Animal", "Colour", "Problem", "blog.Item", "shop.Item"]
+    assert result_content(document, "/write")["application/json"]["schema"]["items"] == {
+        "$ref": "#/components/schemas/blog.Item"
+    }
+
+
 def test_a_body_is_required_unless_an_empty_one_will_do(zoo: Any) -> None:
     """Where every field has a default, the body may be left out."""
     ids = {each["operationId"] for each in operations_of(zoo) if not each.get("requestBody", {}).get("required")}
-    assert ids == {"raw", "anything", "nothing", "tone", "csv", "free", "look"}
+    assert ids == {"raw", "anything", "nothing", "tone", "csv", "free", "look", "open-zoo"}
 
 
 def test_raw_bodies_are_binary(zoo: Any) -> None:
@@ -246,7 +294,7 @@ def test_results_have_their_schema(zoo: Any) -> None:
 
 def test_a_handler_that_returns_a_response_may_answer_anything(zoo: Any) -> None:
     """Its media type and status are its own."""
-    assert result_content(zoo, "/free") == {"*/*": {}}
+    assert result_content(zoo, "/free") == result_content(zoo, "/{zoo}/open/now") == {"*/*": {}}
     assert post(zoo, "/free")["responses"]["default"]["content"] == {"*/*": {}}
 
 
@@ -338,6 +386,17 @@ def test_a_plug_in_describes_its_headers() -> None:
     assert post(document, "/free")["parameters"] == [{"$ref": "#/components/parameters/RequestId"}]
 
 
+def test_headers_of_several_plug_ins_are_told_apart_without_case() -> None:
+    """The first plug-in that describes a header counts; the name of its component has only plain characters."""
+    one = Described("one", request_headers={"x-tenant!": HeaderDescription("One.")})
+    other = Described("other", request_headers={"X-Tenant!": HeaderDescription("Other.")})
+    document = document_of(zoo_app.app, one, other)
+    openapi_spec_validator.validate(document)
+    parameters = document["components"]["parameters"]
+    assert list(parameters) == ["RequestId", "X-Tenant_"]
+    assert parameters["X-Tenant_"]["description"] == "Other."
+
+
 def test_a_plug_in_describes_its_refusals() -> None:
     """Each is a response of those endpoints that it describes, with the headers that belong to the status."""
     document = document_of(zoo_app.app, Described(errors=(errors.RateLimited, errors.Unauthorized, errors.QueueFull)))
@@ -359,6 +418,64 @@ def test_one_plug_in_describes_the_credentials() -> None:
     assert post(document, "/square")["security"] == [{"key": ["read"]}, {"token": ["read"]}]
     assert "security" not in post(document, "/free")
     assert list(document["components"]["securitySchemes"]) == ["key", "token"]
+
+
+# ---- dialects
+
+
+def echo(**facts: Any) -> Dialect:
+    """Return a dialect with two operations, of which the second has no description."""
+    operations = (
+        Operation(path="/v1/{model}/files/{name:path}", read=lambda request: Payload(endpoint="square"), **facts),
+        Operation(path="/v1/hidden", read=lambda request: Payload(endpoint="square")),
+    )
+    return Dialect(
+        name="echo",
+        operations=operations,
+        endpoints=("square", "box"),
+        result=lambda answer, payload: RouteResponse(body=answer.body),
+        error=lambda error: RouteResponse.json({}),
+    )
+
+
+def speaking(dialect: Dialect) -> Any:
+    """Return an app with two endpoints that speak a dialect."""
+    app = App("speaking")
+    app.endpoint("/square", dialects=[dialect])(zoo_app.square)
+    app.endpoint("/box", dialects=[dialect])(zoo_app.box)
+    return app
+
+
+def test_an_operation_of_a_dialect_is_shown_as_it_describes_itself() -> None:
+    """With what the core knows about it; an operation without a description is not in the document."""
+    answer = {"200": {"description": "The answer.", "content": {"application/json": {}}}}
+    dialect = echo(description={"summary": "Echo.", "responses": answer}, method="PUT")
+    key = {"type": "apiKey", "in": "header", "name": "X-Key"}
+    document = document_of(speaking(dialect), Described(credentials={"key": key}, scopes=("read",)))
+    openapi_spec_validator.validate(document)
+    assert list(document["paths"]) == ["/square", "/box", "/v1/{model}/files/{name}"]
+    text = {"type": "string", "minLength": 1}
+    assert document["paths"]["/v1/{model}/files/{name}"]["put"] == {
+        "operationId": "echo_put_v1_model_files_name",
+        "tags": ["echo"],
+        "security": [{"key": ["read"]}],
+        "responses": answer,
+        "summary": "Echo.",
+        "parameters": [{"in": "path", "name": name, "required": True, "schema": text} for name in ("model", "name")],
+    }
+    assert {"name": "echo"} in document["tags"]
+
+
+def test_a_dialect_may_describe_all_of_its_operation() -> None:
+    """Its own id, tag and parameters count."""
+    own = {"in": "path", "name": "model", "required": True, "schema": {"type": "integer"}}
+    dialect = echo(description={"operationId": "mine", "tags": ["a", "b"], "parameters": [own]})
+    document = document_of(speaking(dialect))
+    openapi_spec_validator.validate(document)
+    found = post(document, "/v1/{model}/files/{name}")
+    assert (found["operationId"], found["tags"]) == ("mine", ["a", "b"])
+    assert [parameter["name"] for parameter in found["parameters"]] == ["name", "model"]
+    assert "security" not in found
 
 
 def test_a_description_of_another_type_is_refused() -> None:

@@ -81,6 +81,21 @@ def test_names_have_only_characters_that_are_allowed() -> None:
     assert names(found) == ["Box_int__locals_"]
 
 
+def test_defaults_are_the_same_in_every_process() -> None:
+    """A set is sorted; a number that JSON does not have is left out, and any other default is kept."""
+    item = {
+        "properties": {
+            "names": {"type": "array", "uniqueItems": True, "default": ["b", "a"]},
+            "list": {"type": "array", "default": ["b", "a"]},
+            "most": {"type": "number", "default": float("inf")},
+            "least": {"type": "number", "default": 0.5},
+        }
+    }
+    _, components = placed((using("Item", item), "Input", {}))
+    defaults = {name: schema.get("default") for name, schema in components["Item"]["properties"].items()}
+    assert defaults == {"names": ["a", "b"], "list": ["b", "a"], "most": None, "least": 0.5}
+
+
 def test_references_are_found_wherever_a_schema_may_be() -> None:
     """A class that refers to itself in every place where a schema may be, and data that only look like one."""
     reference = {"$ref": "#/$defs/Item"}

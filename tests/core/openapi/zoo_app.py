@@ -183,3 +183,15 @@ class Model:
 
     def predict(self, input: Annotated[int, msgspec.Meta(ge=0, le=1000)]) -> int:
         return self.factor * input
+
+
+@app.endpoint("/plain-model")
+class PlainModel:
+    def predict(self, input: int) -> int:
+        """The docstring of a method."""
+        return input
+
+
+@app.endpoint("/{zoo}/open/now", name="open-zoo")
+def open_zoo(zoo: str) -> Response | None:
+    return None if zoo == "old" else Response(b"", status=204)
