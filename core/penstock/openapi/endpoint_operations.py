@@ -111,7 +111,7 @@ def _authenticating(descriptions: Iterable[EndpointDescription]) -> list[Endpoin
 
 
 def security_of(descriptions: Iterable[Sequence[EndpointDescription]]) -> list[dict[str, list[str]]]:
-    """Return the credentials of which a caller of these endpoints needs one, with the scopes that all ask for."""
+    """Return the credentials of which a caller of these endpoints needs one, with the scopes that all need."""
     found: dict[str, list[frozenset[str]]] = {}
     for some in descriptions:
         for description in _authenticating(some):
