@@ -67,6 +67,7 @@ class Exchange(Submission):
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout = None
+        self.trace = None
         self.received_headers = received_headers
         self._response_headers = None
         self._releases = []
@@ -98,6 +99,8 @@ class Exchange(Submission):
                 attempts=0 if call is None else call.attempts,
                 queue_seconds=None if call is None else call.queue_seconds,
                 execution_seconds=None if call is None else call.execution_seconds,
+                began=self.began,
+                trace=self.trace,
             )
         )
 

@@ -23,6 +23,7 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.exit_flushes import flush_plugins
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
@@ -64,6 +65,7 @@ __all__ = [
     "divert_records",
     "endpoint_pipeline",
     "flush_log",
+    "flush_plugins",
     "load_app",
     "log_output",
     "log_refusal",

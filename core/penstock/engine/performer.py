@@ -86,6 +86,7 @@ class Performer:
         self.reactor = reactor
         self._scheduler = scheduler
         self._observers = observers
+        self._traces = observers.traces
         self._on_report = on_report
         self._log = OperatorLog(reactor.time, self.pid_of)
         self._watch = WorkerWatch(reactor, scheduler, self.inbox, self.processes.links, self._log)
@@ -189,6 +190,8 @@ class Performer:
         was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
         request_ids = [call.submission.request_id for call in calls]
         message = Run(attempt.id, endpoint.name, deadline, works, request_ids)
+        if self._traces is not None:
+            message.trace, message.trace_ids = self._traces.sent(attempt)
         self.processes.links[command.worker].send(message, at_once=was_idle)
 
     def _answer(self, command: do.Answer) -> None:
@@ -199,6 +202,8 @@ class Performer:
                 log_failure(call, call.outcome)
             if call.submission.has_releases or self._observers.see_answers:
                 self._observers.job_answered(call)
+            elif self._traces is not None:
+                self._traces.answered(call)
         call.close()  # last, since the response may be written now: a release may still have added to its headers
 
     def _start_worker(self, command: do.StartWorker) -> None:

@@ -8,6 +8,7 @@ then called with the app. A distribution offers a plug-in through an entry point
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.exit_flushes import before_exit
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -15,16 +16,19 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import (
     AttemptEnded,
     AttemptInterrupted,
+    BatchTraced,
     DrainEnded,
     DrainStarted,
     HookFailed,
     JobAbandoned,
     JobAnswered,
     JobsCounted,
+    JobTraced,
     Record,
     RequestAnswered,
     RetryScheduled,
     ShutdownRequest,
+    TracedAttempt,
     WorkerDied,
     WorkerKilled,
     WorkerLost,
@@ -38,12 +42,14 @@ from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.policies import Retries, Timeouts
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
+from penstock.wire import Trace
 
 __all__ = [
     "PRIORITIES",
     "App",
     "AttemptEnded",
     "AttemptInterrupted",
+    "BatchTraced",
     "DrainEnded",
     "DrainStarted",
     "Endpoint",
@@ -53,6 +59,7 @@ __all__ = [
     "Job",
     "JobAbandoned",
     "JobAnswered",
+    "JobTraced",
     "JobsCounted",
     "PenstockError",
     "PluginSettings",
@@ -72,12 +79,15 @@ __all__ = [
     "ShutdownRequest",
     "Submission",
     "Timeouts",
+    "Trace",
+    "TracedAttempt",
     "WorkerDied",
     "WorkerKilled",
     "WorkerLost",
     "WorkerReady",
     "WorkerRecycled",
     "WorkerRestarted",
+    "before_exit",
     "blocking",
     "current_format",
     "hookimpl",

@@ -27,11 +27,30 @@ from penstock.hooks.routes import Route
 from penstock.hooks.submission import Release, Submission
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
+from penstock.wire import Trace
 
 PROJECT = "penstock"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def penstock_tracer(endpoint: Endpoint, app: App) -> Callable[[Submission], Trace | None] | None:
+    """Decide to which distributed trace a request belongs, and whether it is recorded there.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint of the requests.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    A callable that takes the submission, before any policy has seen it, and returns the request's place in a trace, or
+    None if it is to have none. ``JobTraced`` and ``BatchTraced`` report the jobs that are sampled. Or None.
+    """
 
 
 @hookspec(firstresult=True)

@@ -12,6 +12,7 @@ from penstock.hooks.records import JobAnswered
 from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.routes import Route
 from penstock.policies import Timeouts
+from penstock.wire import Trace
 
 Priority: TypeAlias = Literal["interactive", "normal", "batch"]
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "normal", "batch")
@@ -60,6 +61,8 @@ class Submission:
     caller_timeout:
         Seconds from the first byte of the request for which the caller waits, retries of its own included; None if it
         has not said. A timeout policy that reads it from the request sets it with ``tighten_caller_timeout``.
+    trace:
+        The request's place in a distributed trace, once the tracer has decided; None if there is no tracer.
     """
 
     takes_files: ClassVar[bool] = False
@@ -81,6 +84,7 @@ class Submission:
         "received_headers",
         "request_id",
         "timeouts",
+        "trace",
     )
 
     def __init__(
@@ -105,6 +109,7 @@ class Submission:
         self.elapsed = 0.0
         self.caller_timeout: float | None = None
         self.received_headers: Mapping[bytes, bytes] | None = None
+        self.trace: Trace | None = None
         self._response_headers: ResponseHeaders | None = None
         self._releases: list[tuple[Release, OnFailure | None]] = []
         self._answered: JobAnswered | None = None

@@ -212,6 +212,7 @@ class Hook(NamedTuple):
 
 
 HOOKS: Final = {
+    "penstock_tracer": Hook(("endpoint", "app"), _decision(HookGuard.tracer)),
     "penstock_authenticator": Hook(("endpoint", "app"), _decision(HookGuard.authenticator), may_block=True),
     "penstock_timeout_policy": Hook(("endpoint", "app"), _decision(HookGuard.timeout_policy), may_block=True),
     "penstock_admission_policy": Hook(("endpoint", "app"), _decision(HookGuard.admission_policy), may_block=True),

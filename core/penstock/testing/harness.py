@@ -215,8 +215,8 @@ class PluginHarness(FakeEngine):
             pid_of=lambda _worker: None,
             request_id_of=lambda job: _submission_of(job).request_id,
         )
-        self._perform[do.Answer] = self._answer
-        self._perform[do.Report] = self._report
+        send = _noting(self._observers, self._perform[do.Send])
+        self._perform |= {do.Answer: self._answer, do.Report: self._report, do.Send: send}
         self.start()
         self.advance(SETUP_SECONDS)
 
@@ -427,6 +427,19 @@ class _RouteSide:
         self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
     ) -> None:
         self._harness.shutdown(drain, who=who, why=why, on_drained=on_drained)
+
+
+def _noting(observers: Observers, send: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Have each attempt noted that is sent, as an engine does, if requests are traced."""
+    traces = observers.traces
+    if traces is None:
+        return send
+
+    def note_and_send(command: do.Send) -> None:
+        traces.sent(command.attempt)
+        send(command)
+
+    return note_and_send
 
 
 def _lookup(headers: Mapping[str, str] | None) -> Any:
