@@ -35,6 +35,7 @@ class ExportThread:
         self._wake = threading.Event()
         self._waiting: list[threading.Event] = []
         self._process: int | None = None
+        self._has_failed = False
 
     def start(self) -> None:
         """Start the thread, unless that has been done in this process."""
@@ -50,10 +51,9 @@ class ExportThread:
     def flush(self) -> threading.Event:
         """Have everything exported that there is now; return an event that is set once that has been tried."""
         done = threading.Event()
-        if self._process == os.getpid():
-            self._waiting.append(done)
-            self._wake.set()
-        else:  # a fork, which has no such thread
+        self._waiting.append(done)
+        self._wake.set()
+        if self._has_failed or self._process != os.getpid():  # a fork has no such thread
             done.set()
         return done
 
@@ -65,6 +65,7 @@ class ExportThread:
         except Exception as error:
             message = f"{self._name} cannot be exported: {type(error).__name__}: {error}"
             log_event(logging.ERROR, "otel-failed", message)
+            self._has_failed = True  # before the waits end: a later one then need not wait
             self._end_waits(self._waiting[:])
             return
         while True:
@@ -87,7 +88,7 @@ def flush_all(threads: Iterable[ExportThread], seconds: float) -> bool:
     """Flush threads side by side; return whether all of them have done that in time."""
     deadline = time.monotonic() + seconds
     waits = [thread.flush() for thread in threads]
-    return all([done.wait(max(0.0, deadline - time.monotonic())) for done in waits])
+    return all(done.wait(max(0.0, deadline - time.monotonic())) for done in waits)
 
 
 class CollectorHealth(logging.Filter):

@@ -85,10 +85,13 @@ def make_tracer(environment: Environment, *, exports: bool) -> Callable[[Submiss
     bits = _random.getrandbits
 
     def trace_of(submission: Submission) -> Trace:
-        header = submission.header
-        value = header("traceparent") if reads_traces else None
-        caller = None if value is None else parse_traceparent(value)
-        baggage = passed_on(header("baggage"), LONGEST_BAGGAGE) if reads_baggage else ""
+        caller, baggage = None, ""
+        header, received = submission.header, submission.received_headers
+        if received is None or b"traceparent" in received:  # a look-up of its own takes longer
+            value = header("traceparent") if reads_traces else None
+            caller = None if value is None else parse_traceparent(value)
+        if reads_baggage and (received is None or b"baggage" in received):
+            baggage = passed_on(header("baggage"), LONGEST_BAGGAGE)
         if caller is None:
             trace_id, parent, flags, state = f"{bits(128) or 1:032x}", "", 0, ""
             is_sampled = exports and int(trace_id[16:], 16) < bound
