@@ -303,6 +303,20 @@ def test_durations_are_exported_as_metrics(served: Served, collector: Collector)
     assert points("penstock.job.execution.duration")(penstock_endpoint="fail").count >= 1
 
 
+def test_metrics_have_exemplars(served: Served, collector: Collector) -> None:
+    """A slow request is found from the histogram that it is in, if the scraper asks for OpenMetrics."""
+    _, trace_id = call(served, "/count", {"n": 1})
+    server, _, attempt = collector.of_trace(trace_id, spans=3)
+    text = served.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}).body.decode()
+    lines = [line for line in text.splitlines() if trace_id in line]
+    assert {line.partition("{")[0]: line.partition('span_id="')[2][:16] for line in lines} == {
+        "penstock_http_response_seconds_bucket": server.span_id,
+        "penstock_job_queue_seconds_bucket": attempt.span_id,
+        "penstock_job_execution_seconds_bucket": attempt.span_id,
+        "penstock_job_first_chunk_seconds_bucket": attempt.span_id,
+    }
+
+
 # ---- collectors with troubles, and several HTTP processes
 
 
