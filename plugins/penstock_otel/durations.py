@@ -7,9 +7,9 @@ a time, and the data points are made when they are exported.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from penstock.hooks import RequestAnswered
@@ -35,6 +35,9 @@ class RequestKey(NamedTuple):
     code: str
 
 
+_ANY_OTHER: Final = RequestKey("", _OTHER, 0, "")
+
+
 class DurationCounts:
     """A histogram of durations in seconds, with their sum and their extremes."""
 
@@ -46,12 +49,20 @@ class DurationCounts:
         self.least = float("inf")
         self.greatest = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Count a duration."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
-        self.least = min(self.least, seconds)
-        self.greatest = max(self.greatest, seconds)
+    def add_all(self, durations: Sequence[float]) -> None:
+        """Count durations, of which there is at least one."""
+        ordered = sorted(durations)
+        start = 0
+        for bucket, bound in enumerate(BOUNDS):
+            if start == len(ordered):
+                break
+            end = bisect_right(ordered, bound, start)
+            self.counts[bucket] += end - start
+            start = end
+        self.counts[-1] += len(ordered) - start
+        self.total += sum(ordered)
+        self.least = min(self.least, ordered[0])
+        self.greatest = max(self.greatest, ordered[-1])
 
 
 class Durations:
@@ -86,30 +97,30 @@ class Durations:
 
     def catch_up(self) -> None:
         """Count what is waiting."""
+        requests: defaultdict[tuple[str, str, int, str], list[float]] = defaultdict(list)
+        queue: defaultdict[str, list[float]] = defaultdict(list)
+        execution: defaultdict[str, list[float]] = defaultdict(list)
         with self._lock:
-            for _ in range(len(self._recent)):
-                record = self._recent.popleft()
-                if record.endpoint not in self._exclude:
-                    self._count(record)
+            recent = [self._recent.popleft() for _ in range(len(self._recent))]
+            for record in recent:
+                requests[record.endpoint, record.method, record.status, record.code].append(record.seconds)
+                if record.queue_seconds is not None:
+                    queue[record.endpoint].append(record.queue_seconds)
+                if record.execution_seconds is not None:
+                    execution[record.endpoint].append(record.execution_seconds)
+            for key, durations in requests.items():
+                if key[0] not in self._exclude:
+                    self.requests.setdefault(self._known(RequestKey(*key)), DurationCounts()).add_all(durations)
+            for table, found in ((self.queue, queue), (self.execution, execution)):
+                for endpoint, durations in found.items():
+                    if endpoint in self._exclude:
+                        continue
+                    table.setdefault(endpoint, DurationCounts()).add_all(durations)
 
-    def _count(self, record: RequestAnswered) -> None:
-        key = RequestKey(
-            record.endpoint, record.method if record.method in METHODS else _OTHER, record.status, record.code
-        )
-        if key not in self.requests and len(self.requests) >= MOST_KEYS:
-            key = RequestKey("", _OTHER, 0, "")
-        _counts_in(self.requests, key).add(record.seconds)
-        if record.queue_seconds is not None:
-            _counts_in(self.queue, record.endpoint).add(record.queue_seconds)
-        if record.execution_seconds is not None:
-            _counts_in(self.execution, record.endpoint).add(record.execution_seconds)
-
-
-def _counts_in(table: dict, key: object) -> DurationCounts:  # type: ignore[type-arg] # of either kind of key
-    counts: DurationCounts | None = table.get(key)
-    if counts is None:
-        counts = table[key] = DurationCounts()
-    return counts
+    def _known(self, key: RequestKey) -> RequestKey:
+        if key.method not in METHODS:
+            key = key._replace(method=_OTHER)
+        return key if key in self.requests or len(self.requests) < MOST_KEYS else _ANY_OTHER
 
 
 def request_attributes(key: RequestKey, routes: Mapping[str, str]) -> dict[str, str | int]:

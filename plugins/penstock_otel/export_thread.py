@@ -11,8 +11,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from penstock.hooks import log_event
+
+LAST_SECONDS: Final = 0.5
+"""The response of the last job is recorded after the end of the drain."""
 
 
 class ExportThread:
@@ -35,7 +39,8 @@ class ExportThread:
         self._wake = threading.Event()
         self._waiting: list[threading.Event] = []
         self._process: int | None = None
-        self._has_failed = False
+        self._is_finishing = False
+        self._is_over = False
 
     def start(self) -> None:
         """Start the thread, unless that has been done in this process."""
@@ -48,12 +53,17 @@ class ExportThread:
         """Have the function called soon."""
         self._wake.set()
 
+    def finish(self) -> None:
+        """End the thread soon: there will be next to nothing to export. What comes within a moment is exported, too."""
+        self._is_finishing = True
+        self._wake.set()
+
     def flush(self) -> threading.Event:
         """Have everything exported that there is now; return an event that is set once that has been tried."""
         done = threading.Event()
         self._waiting.append(done)
         self._wake.set()
-        if self._has_failed or self._process != os.getpid():  # a fork has no such thread
+        if self._is_over or self._process != os.getpid():  # a fork has no such thread
             done.set()
         return done
 
@@ -65,18 +75,27 @@ class ExportThread:
         except Exception as error:
             message = f"{self._name} cannot be exported: {type(error).__name__}: {error}"
             log_event(logging.ERROR, "otel-failed", message)
-            self._has_failed = True  # before the waits end: a later one then need not wait
-            self._end_waits(self._waiting[:])
+            self._end()
             return
-        while True:
+        while not self._is_finishing:
             self._wake.wait(self._interval)
-            self._wake.clear()
-            waiting = self._waiting[:]
-            try:
-                export()
-            except Exception as error:  # the next call may succeed
-                log_event(logging.ERROR, "otel-failed", f"{self._name} lost: {type(error).__name__}: {error}")
-            self._end_waits(waiting)
+            self._export(export)
+        self._wake.wait(LAST_SECONDS)
+        self._export(export)
+        self._end()
+
+    def _export(self, export: Callable[[], object]) -> None:
+        self._wake.clear()
+        waiting = self._waiting[:]
+        try:
+            export()
+        except Exception as error:  # the next call may succeed
+            log_event(logging.ERROR, "otel-failed", f"{self._name} lost: {type(error).__name__}: {error}")
+        self._end_waits(waiting)
+
+    def _end(self) -> None:
+        self._is_over = True  # before the waits end: a later one then need not wait
+        self._end_waits(self._waiting[:])
 
     def _end_waits(self, waiting: list[threading.Event]) -> None:
         for done in waiting:

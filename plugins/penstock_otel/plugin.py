@@ -13,6 +13,7 @@ from penstock.errors import PluginError
 from penstock.hooks import (
     App,
     BatchTraced,
+    DrainEnded,
     Endpoint,
     JobTraced,
     PluginSettings,
@@ -75,6 +76,7 @@ class OtelPlugin:
         self._settings = settings
         self._environment = environment or Environment.of_process()
         self._threads: list[ExportThread] = []
+        self._has_started = False
         self._tracer: Callable[[Submission], Trace] | None = None
 
     def check(self, _app: App) -> None:
@@ -127,7 +129,12 @@ class OtelPlugin:
             on_request.append(durations.put)
         if not on_request:
             return None
-        return {**observers, RequestAnswered: _all_of(on_request), WorkerReady: self._start}
+        return {
+            **observers,
+            RequestAnswered: _all_of(on_request),
+            WorkerReady: self._start,
+            DrainEnded: self._finish,
+        }
 
     def _metrics_thread(self, durations: Durations, routes: dict[str, str], service: str) -> ExportThread:
         def prepare() -> Callable[[], None]:
@@ -142,15 +149,20 @@ class OtelPlugin:
 
     def _start(self, _record: WorkerReady) -> None:
         """Start the threads: a worker is ready, so this is the process of the engine, after all forks."""
-        threads, self._threads = self._threads, []
-        if not threads:
+        if self._has_started:
             return
+        self._has_started = True
         problem = sampler_of(self._environment).problem
         if problem:
             log_event(logging.WARNING, "otel-sampler", problem)
-        for thread in threads:
+        for thread in self._threads:
             thread.start()
-        before_exit(partial(flush_all, threads, self._settings.exit_timeout))
+        before_exit(partial(flush_all, self._threads, self._settings.exit_timeout))
+
+    def _finish(self, _record: DrainEnded) -> None:
+        """End the threads: an engine that has ended leaves none."""
+        for thread in self._threads:
+            thread.finish()
 
 
 def _sampled(buffer: SpanBuffer) -> Callable[[RequestAnswered], None]:

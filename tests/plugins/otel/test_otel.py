@@ -370,6 +370,22 @@ def test_a_thread_that_cannot_begin_keeps_no_process_from_ending(logged: Callabl
     assert time.monotonic() - began < 5
 
 
+def test_a_thread_that_is_to_finish_exports_what_comes_within_a_moment() -> None:
+    """And then ends, so that an engine that has ended leaves no thread."""
+    calls: list[float] = []
+    before = set(threading.enumerate())
+    thread = ExportThread("tests", lambda: lambda: calls.append(time.monotonic()), interval=60)
+    thread.start()
+    [running] = set(threading.enumerate()) - before
+    thread.finish()
+    wait_until(lambda: calls, "the export")
+    assert flush_all([thread], 10)
+    assert len(calls) == 2
+    running.join(10)
+    assert not running.is_alive()
+    assert flush_all([thread], 10)
+
+
 def test_flushing_several_threads_takes_no_longer_than_one() -> None:
     """The seconds are those of all together; one that hangs is left behind."""
     released = threading.Event()
