@@ -104,6 +104,7 @@ def test_the_examples_do_what_they_seem_to() -> None:
     assert_newest_first(harness("penstock_queue_discipline"))
     assert_two_attempts(harness("penstock_retry_policy"))
     assert harness("penstock_shutdown_policy").shutdown(60) == 10.0
+    assert Registry([examples["penstock_worker_setup"]], app=app()).worker_setups()[0].endswith(":watch_memory")
     assert harness("penstock_routes").route("/version").body == b'{"app":"tests","version":"1.4"}'
     [hello] = Registry([examples["penstock_cli_commands"]]).cli_commands()
     assert CliRunner().invoke(hello).output == "hello\n"

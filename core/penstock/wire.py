@@ -361,6 +361,8 @@ class Spawn(msgspec.Struct, array_like=True, tag=23):
     device: str | None
     preload: bool = False
     """True if it is forked from the pool's template. If there is none yet, it sets the models up and leaves one."""
+    setups: list[str] = []
+    """The functions of plug-ins to call once its models are set up, each as ``package.module:function``."""
 
 
 class Spawned(msgspec.Struct, array_like=True, tag=24):

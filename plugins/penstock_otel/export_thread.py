@@ -54,7 +54,7 @@ class ExportThread:
         self._wake.set()
 
     def finish(self) -> None:
-        """End the thread soon: there will be next to nothing to export. What comes within a moment is exported, too."""
+        """End the thread soon, but export what comes within the next moment: there will be no more."""
         self._is_finishing = True
         self._wake.set()
 

@@ -33,6 +33,7 @@ from penstock_otel.span_buffer import SpanBuffer
 from penstock_otel.tracer import make_tracer, sampler_of
 
 HEALTH_CHECKS: Final = ("livez", "readyz", "metrics")
+WORKER_SETUP: Final = "penstock_otel.worker_setup:set_up"
 
 
 class OtelSettings(PluginSettings, frozen=True, kw_only=True):
@@ -135,6 +136,11 @@ class OtelPlugin:
             WorkerReady: self._start,
             DrainEnded: self._finish,
         }
+
+    @hookimpl
+    def penstock_worker_setup(self) -> str | None:
+        """Have OpenTelemetry set up in each worker, if the app uses it and has not done that itself."""
+        return WORKER_SETUP if self._environment.exports("traces") else None
 
     def _metrics_thread(self, durations: Durations, routes: dict[str, str], service: str) -> ExportThread:
         def prepare() -> Callable[[], None]:

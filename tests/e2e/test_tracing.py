@@ -102,14 +102,17 @@ def test_a_handler_continues_the_trace(served: Served, collector: Collector, pat
     assert place == f"{trace_id}-{attempt.span_id}-01"
 
 
-def test_a_span_of_the_handler_is_a_child_of_its_attempt(served: Served, collector: Collector) -> None:
-    """It comes from the worker, where the model has set OpenTelemetry up after the fork."""
-    _, trace_id = call(served, "/own")
+@pytest.mark.parametrize(("path", "name"), [("/step", "step"), ("/own", "look")])
+def test_a_span_of_the_handler_is_a_child_of_its_attempt(
+    served: Served, collector: Collector, path: str, name: str
+) -> None:
+    """OpenTelemetry is set up in the worker, after the fork: by the plug-in, or by the model itself."""
+    _, trace_id = call(served, path)
     spans = {span.name: span for span in collector.of_trace(trace_id, spans=4)}
-    assert spans["look"].parent_id == spans["attempt"].span_id
-    assert (
-        spans["attempt"].began - SLACK <= spans["look"].began <= spans["look"].ended <= spans["attempt"].ended + SLACK
-    )
+    own, attempt = spans[name], spans["attempt"]
+    assert own.parent_id == attempt.span_id
+    assert attempt.began - SLACK <= own.began <= own.ended <= attempt.ended + SLACK
+    assert own.resource["service.name"] == "models"
 
 
 def test_the_trace_goes_on_to_other_services(served: Served, collector: Collector) -> None:

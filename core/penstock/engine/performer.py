@@ -88,6 +88,7 @@ class Performer:
         self._observers = observers
         self._traces = observers.traces
         self._on_report = on_report
+        self._worker_setups = observers.registry.worker_setups()
         self._log = OperatorLog(reactor.time, self.pid_of)
         self._watch = WorkerWatch(reactor, scheduler, self.inbox, self.processes.links, self._log)
         self._alarm: TimerHandle | None = None
@@ -209,7 +210,8 @@ class Performer:
     def _start_worker(self, command: do.StartWorker) -> None:
         pool = self._app.pools[command.pool]
         device = pool.device_of(command.place)
-        self.processes.spawn(command.worker, command.pool, command.place, device, preload=pool.preload)
+        preload, setups = pool.preload, self._worker_setups
+        self.processes.spawn(command.worker, command.pool, command.place, device, preload=preload, setups=setups)
         self._watch.on_start()
 
     def _interrupt(self, command: do.Interrupt) -> None:

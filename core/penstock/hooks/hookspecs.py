@@ -186,6 +186,22 @@ def penstock_observer(app: App) -> Mapping[type[Record], Callable[[Any], None]] 
 
 
 @hookspec
+def penstock_worker_setup(app: App) -> str | None:
+    """Name a function to be called in each worker.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The function, as ``"package.module:function"``; or None. It is called with the app in each worker process, once the
+    worker's models are set up, and may return another function, to be called when the worker ends.
+    """
+
+
+@hookspec
 def penstock_routes(app: App) -> Iterable[Route] | None:
     """Add routes beside the endpoints.
 

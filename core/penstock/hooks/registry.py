@@ -227,6 +227,10 @@ class Registry:
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
 
+    def worker_setups(self) -> list[str]:
+        """Return the paths of the functions to call in each worker, in the order of precedence."""
+        return list(self._results("penstock_worker_setup", app=self._app))
+
     def cli_commands(self) -> list[Any]:
         """Return all commands, highest precedence first."""
         return [command for commands in self._results("penstock_cli_commands") for command in commands]

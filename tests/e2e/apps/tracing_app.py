@@ -47,6 +47,12 @@ def ask(ctx: Context) -> dict[str, str]:
     return ctx.headers_for_downstream()
 
 
+@app.endpoint("/step")
+def step() -> int:
+    with trace.get_tracer("model").start_as_current_span("step"):
+        return 1
+
+
 @app.endpoint("/count")
 def count(n: int) -> Iterator[int]:
     for number in range(n):
