@@ -55,7 +55,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint's declaration with its effective policies: durations in seconds, None if unbounded."""
     return {
         "name": endpoint.name,
-        "method": "POST",
+        "method": endpoint.method,
         "path": endpoint.path,
         "kind": "class" if endpoint.is_class else "function",
         "mode": endpoint.mode,
@@ -68,6 +68,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "max_queue": endpoint.max_queue,
         "idempotent": endpoint.idempotent,
         "reads": endpoint.codec.reads,
+        "parameters": [dataclasses.asdict(parameter) for parameter in endpoint.codec.parameters],
         "input": endpoint.codec.input_schema(),
         "output": endpoint.codec.output_schema(),
     }
@@ -105,6 +106,9 @@ def _endpoint_lines(described: dict[str, Any], pool: Pool) -> Iterator[tuple[str
     yield "pool", _pool_text(pool, described["concurrency"])
     if pool.recycle is not None:
         yield "recycled", ", ".join(_recycle_texts(pool.recycle))
+    sources = [f"{parameter['name']} from the {parameter['source']}" for parameter in described["parameters"]]
+    if any(parameter["source"] != "body" for parameter in described["parameters"]):
+        yield "takes", ", ".join(sources)
     yield "input", _schema_text(described["input"], described["reads"])
     yield "output", _schema_text(described["output"])
     yield "timeouts", ", ".join(f"{name} {_seconds(value)}" for name, value in described["timeouts"].items())

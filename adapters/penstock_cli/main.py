@@ -1,8 +1,8 @@
 """``penstock``: its commands and their options.
 
-Exit codes: 0 success; 1 ``plugins`` found a broken plug-in, or ``reload`` failed; 2 the command line, what it names (an
-address, a certificate, a file) or the app that TARGET names cannot be used. ``penstock_gunicorn`` documents the exit
-codes of a server that ran.
+Exit codes: 0 success; 1 ``plugins`` found a broken plug-in, or ``reload`` or ``call`` failed; 2 the command line, what
+it names (an address, a certificate, a file) or the app that TARGET names cannot be used; 130 Ctrl-C has ended ``call``.
+``penstock_gunicorn`` documents the exit codes of a server that ran.
 """
 
 from __future__ import annotations
@@ -220,6 +220,48 @@ def serve(context: click.Context, /, **options: Any) -> None:
 
     settle_conflicts(context, options)
     serve_app(ServeOptions(**options))
+
+
+@cli.command(cls=AppCommand)
+@click.argument("target")
+@click.argument("endpoint")
+@click.argument("input", required=False)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="The time for the call, once the app has started.  [default: the endpoint's own]",
+)
+@config_option
+def call(target: str, endpoint: str, input: str | None, timeout: float | None, arguments: tuple[str, ...]) -> None:
+    """Run one call of the app TARGET without a server.
+
+    ENDPOINT is the path or the name of an endpoint; INPUT is the body that a client would send, or - to read it from
+    stdin. The result is printed to stdout as a client would receive it: JSON, lines of JSON for a stream, or bytes. If
+    the call fails, the exit code is 1, and stderr has the reason.
+    """
+    from penstock_cli.calling import call_app  # noqa: PLC0415 - each command imports only what it needs
+
+    call_app(target, endpoint, input, arguments, timeout=timeout)
+
+
+def _printable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not (value.strip() and value.isprintable()):
+        raise click.BadParameter("give a name on one line.")
+    return value
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", callback=_printable, help="The name of the project.  [default: that of the folder]")
+def init(folder: Path, name: str | None) -> None:
+    """Write a small project into DIR, a new or an empty folder.
+
+    It has an app, a test and a Dockerfile, and works as it is.
+    """
+    from penstock_cli.initializing import init_project  # noqa: PLC0415 - each command imports only what it needs
+
+    init_project(folder, name)
 
 
 @cli.command("reload")

@@ -16,6 +16,7 @@ from penstock import App
 from penstock.hooks import log_event
 from penstock.hosting import configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
+from penstock_cli.example_calls import curl_call
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import (
@@ -103,9 +104,11 @@ def _application(options: ServeOptions, served: ServedApp) -> PenstockApplicatio
     if options.pid_file is not None and not replaces_master():
         _check_pid_file(options.pid_file)
     settings = gunicorn_settings(options)
+    listeners = _listeners(options, settings.get("backlog", ListenSettings.backlog))
+    served.url = listeners[0].url("https" if options.certfile else "http")
     return PenstockApplication(
         served.load,
-        listeners=_listeners(options, settings.get("backlog", ListenSettings.backlog)),
+        listeners=listeners,
         http_workers=options.http_workers,
         drain_timeout=options.drain_timeout,
         on_engine_started=served.announce_endpoints,
@@ -165,6 +168,11 @@ class ServedApp:
     ----------
     options:
         The options of ``penstock serve``.
+
+    Attributes
+    ----------
+    url:
+        The first of the addresses at which it is served.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -172,6 +180,7 @@ class ServedApp:
         self._app: App
         self._application: Any
         self._began = 0.0
+        self.url = ""
 
     def configure_logging(self) -> None:
         """Send all log events to stderr, in the format that the options ask for."""
@@ -219,16 +228,19 @@ class ServedApp:
             self.announce_endpoints()
 
     def announce_endpoints(self) -> None:
-        """Log the endpoints."""
+        """Log the endpoints, a call to try one with, and the page that describes them."""
         for endpoint in self._app.endpoints:
             log_event(
                 logging.INFO,
                 "endpoint",
-                f"POST {endpoint.path} -> pool {endpoint.pool}",
+                f"{endpoint.method} {endpoint.path} -> pool {endpoint.pool}",
                 endpoint=endpoint.name,
                 path=endpoint.path,
                 pool=endpoint.pool,
             )
+        call = curl_call(self._app, self.url)
+        if call is not None:
+            log_event(logging.INFO, "try", call)
 
     def _is_leaving(self) -> bool:
         engine = self._application.penstock.engine

@@ -11,7 +11,7 @@ class ExactRouter(CompiledRouter):
     """Falcon's own router, but a path with too many leading slashes is not that of a resource.
 
     Falcon ignores them, so ``//-/status`` would be served, although a proxy in front that protects ``/-/status`` does
-    not see that path in it. Paths without parameters, as all of Penstock's, are looked up in a dictionary.
+    not see that path in it. Paths without parameters are looked up in a dictionary.
     """
 
     def __init__(self) -> None:

@@ -9,21 +9,40 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from time import monotonic
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
-from penstock.hooks import RequestAnswered, Route, RouteRequest, Submission
-from penstock.hosting import JSON, NORMAL_RANK, SMALL_BODY_BYTES, Body, BodyFile, log_refusal
+from penstock.hooks import Framing, RequestAnswered, Route, RouteRequest, Submission
+from penstock.hosting import (
+    JSON,
+    NORMAL_RANK,
+    SMALL_BODY_BYTES,
+    Body,
+    BodyFile,
+    Encoded,
+    RawFraming,
+    choose_framing,
+    log_refusal,
+    problem_document,
+    public_error,
+)
 from penstock_falcon.annotation_checks import AnnotationCheck
-from penstock_falcon.framing import STREAM_HEADERS, RawFraming, choose_framing
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
-from penstock_falcon.problems import internal_problem, problem, retry_after
+from penstock_falcon.problems import (
+    ErrorWriter,
+    internal_problem,
+    problem,
+    retry_after,
+)
 from penstock_falcon.request_checks import AnyBudget, RequestChecks
 from penstock_falcon.request_ids import request_id
-from penstock_falcon.responses import OK, HttpResponse, common_headers, server_timing
+from penstock_falcon.responses import NO_JOB_TIMING, OK, STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
 from penstock_falcon.transport import HeaderLookup, Transport
+
+NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 
 class Exchange(Submission):
@@ -36,11 +55,13 @@ class Exchange(Submission):
     ----------
     began:
         The time at which the first byte of the request arrived, as far as the server knows it.
+    path_values:
+        The values of the variables in the path, decoded.
     """
 
     takes_files = True
 
-    __slots__ = ("began", "method", "path")
+    __slots__ = ("began", "method", "path", "path_values")
 
     def __init__(
         self,
@@ -54,6 +75,7 @@ class Exchange(Submission):
         path: str,
         began: float | None = None,
         received_headers: Mapping[bytes, bytes] | None = None,
+        path_values: Mapping[str, str] = NO_VALUES,
     ) -> None:
         # The base class's constructor, written out, because this one runs for every request.
         self.endpoint = endpoint
@@ -68,6 +90,7 @@ class Exchange(Submission):
         self.elapsed = 0.0
         self.caller_timeout = None
         self.trace = None
+        self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None
         self._releases = []
@@ -75,6 +98,7 @@ class Exchange(Submission):
         self.began = monotonic() if began is None else began
         self.method = method
         self.path = path
+        self.path_values = path_values
 
     @property
     def left(self) -> float | None:
@@ -113,6 +137,9 @@ class Exchange(Submission):
             self.record(service, call, status, outcome.code if isinstance(outcome, PenstockError) else OK)
 
 
+ExchangeT = TypeVar("ExchangeT", bound=Exchange)
+
+
 class Resource(ABC):
     """An endpoint or a route as requests see it.
 
@@ -124,7 +151,15 @@ class Resource(ABC):
         The primitives of the adapter.
     target:
         The endpoint or route.
+
+    Attributes
+    ----------
+    write_error:
+        Returns the response for what a client may see of an error.
     """
+
+    write_error: ErrorWriter = staticmethod(problem_document)
+    _checks: RequestChecks
 
     def __init__(self, service: Service[Any], transport: Transport, target: Endpoint | Route) -> None:
         self._service = service
@@ -136,12 +171,12 @@ class Resource(ABC):
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
         self._blocking_steps = pipeline.steps if pipeline is not None and pipeline.is_blocking else []
 
-    async def respond(self, req: Any, resp: Any) -> None:
+    async def respond(self, req: Any, resp: Any, /, **path_values: str) -> None:
         """Serve one request. Each way out of here leaves exactly one record, or a stream that leaves it at its end."""
         call: AnyCall | None = None
         begun = self._transport.begun(req)
         if begun is None:
-            exchange = self._identify(req)
+            exchange = self._identify(req, path_values)
         else:
             exchange, call = begun
         try:
@@ -150,10 +185,7 @@ class Resource(ABC):
                 if host not in self._host_check.known:
                     self._host_check.check(host, is_required=self._transport.requires_host(req))
                 engine = self._service.engine or self._service.start()
-                if self._blocking_steps:
-                    await self._ask_in_turn(exchange)
-                elif self._ask is not None:
-                    self._ask(exchange)
+                await self._ask_policies(exchange)
                 call = await self._submit(engine, exchange, req)
             response = await self._answer(call, exchange, req)
         except Exception as error:
@@ -166,10 +198,13 @@ class Resource(ABC):
             raise
         self._finish(response, exchange, call, resp)
 
-    def _identify(self, req: Any) -> Exchange:
+    def _identify(self, req: Any, path_values: Mapping[str, str]) -> Exchange:
+        return self._new_exchange(Exchange, req, path_values)
+
+    def _new_exchange(self, kind: type[ExchangeT], req: Any, path_values: Mapping[str, str]) -> ExchangeT:
         header, received, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
-        return Exchange(
+        return kind(
             self._target,
             request_id=request_id(header("x-request-id")),
             header=header,
@@ -179,15 +214,37 @@ class Resource(ABC):
             path=req.path,
             began=began,
             received_headers=received,
+            path_values=path_values,
         )
 
-    async def _ask_in_turn(self, exchange: Exchange) -> None:
-        """Ask policies of which some block; each is asked where it delays no other request."""
+    async def _ask_policies(self, exchange: Exchange) -> None:
+        """Have the policies decide; each that blocks is asked where it delays no other request."""
+        if not self._blocking_steps:
+            if self._ask is not None:
+                self._ask(exchange)
+            return
         for step in self._blocking_steps:
             if step.is_blocking:
                 await self._transport.run_blocking(step.apply, exchange)
             else:
                 self._service.in_engine(step.apply)(exchange)
+
+    def _read_body(
+        self, exchange: Exchange, req: Any, announced: int | None, budget: AnyBudget | None
+    ) -> Coroutine[Any, Any, Body]:
+        total = exchange.timeouts.total
+        if total is None:
+            return self._transport.read_body(req, announced, self._checks, budget)
+        return self._transport.read_body_by(exchange.began + total, req, announced, self._checks, budget)
+
+    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> Body:
+        """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up."""
+        budget = self._service.body_budget(exchange)
+        try:
+            await budget.open(announced)
+            return await self._read_body(exchange, req, announced, budget)
+        finally:
+            budget.release()
 
     @abstractmethod
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall | None:
@@ -200,9 +257,19 @@ class Resource(ABC):
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
             self._give_up(exchange, call, error)
-            return problem(error, exchange.request_id, debug=self._debug, left=exchange.left)
+            return self._problem(error, exchange)
         self._give_up(exchange, call, PenstockError())
-        return internal_problem(error, exchange.request_id)
+        return internal_problem(error, exchange.request_id, self.write_error)
+
+    def _problem(self, error: PenstockError, exchange: Exchange, timing: str = NO_JOB_TIMING) -> HttpResponse:
+        return problem(
+            error,
+            exchange.request_id,
+            debug=self._debug,
+            timing=timing,
+            left=exchange.left,
+            write_error=self.write_error,
+        )
 
     @abstractmethod
     def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
@@ -239,10 +306,13 @@ class EndpointResource(Resource):
     async def _check_and_submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
         """Check the request, cheapest first, and submit it; its body is not touched before there is room for it."""
         checks = self._checks
-        announced = checks.check_headers(req.content_type, exchange.header)
+        content_type = req.content_type
+        if content_type != JSON or not checks.takes_json:
+            exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query)
+        announced = checks.check_headers(exchange.header) if checks.takes_body else 0
         if announced is not None and announced <= SMALL_BODY_BYTES:
             engine.check_room(self._endpoint)
-            body = await self._read_body(exchange, req, announced, None)
+            body = await self._read_body(exchange, req, announced, None) if checks.takes_body else b""
         else:
             body = await self._read_large_body(exchange, req, announced)
         headers = dict(req.headers_lower) if self._wants_headers else None
@@ -253,7 +323,7 @@ class EndpointResource(Resource):
     ) -> AnyCall:
         """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
         try:
-            self._checks.check_body(body, announced)
+            self._checks.check_body(body, announced, exchange.input_form)
             if exchange.timeouts.total is not None:
                 exchange.elapsed = monotonic() - exchange.began
             call: AnyCall = engine.submit(exchange, body, headers=headers)
@@ -262,23 +332,6 @@ class EndpointResource(Resource):
                 body.release()
             raise
         return call
-
-    def _read_body(
-        self, exchange: Exchange, req: Any, announced: int | None, budget: AnyBudget | None
-    ) -> Coroutine[Any, Any, Body]:
-        total = exchange.timeouts.total
-        if total is None:
-            return self._transport.read_body(req, announced, self._checks, budget)
-        return self._transport.read_body_by(exchange.began + total, req, announced, self._checks, budget)
-
-    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> Body:
-        """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up."""
-        budget = self._service.body_budget(exchange)
-        try:
-            await budget.open(announced)
-            return await self._read_body(exchange, req, announced, budget)
-        finally:
-            budget.release()
 
     async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
         watched = self._transport.watch(call, req)
@@ -309,28 +362,37 @@ class EndpointResource(Resource):
         head = call.head  # None if the job has lost its worker, and its next attempt has answered once
         if head is None or (isinstance(outcome, PenstockError) and not chunks):
             return None
-        on_close = partial(exchange.record_stream, self._service, call, head.status)
-        if head.media_type is None:
-            framing, annotation = choose_framing(exchange.header("accept")), self._chunk_annotation
-        else:
-            framing, annotation = RawFraming(head.media_type), None
+        framing = self._framing(head, exchange)
         stream = self._transport.stream_body(
-            watched, chunks, framing, annotation=annotation, debug=self._debug, on_close=on_close
+            watched,
+            chunks,
+            framing,
+            annotation=self._chunk_annotation if head.media_type is None else None,
+            describe=partial(public_error, request_id=exchange.request_id, debug=self._debug),
+            on_close=partial(exchange.record_stream, self._service, call, head.status),
         )
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
         return HttpResponse(head.status, headers, None, handler_headers=head.headers, stream=stream)
 
+    def _framing(self, head: Encoded, exchange: Exchange) -> Framing:
+        if head.media_type is not None:
+            return RawFraming(head.media_type)
+        return choose_framing(exchange.header("accept"))
+
     def _outcome_response(self, call: AnyCall, exchange: Exchange) -> HttpResponse:
         outcome = call.outcome
         timing = server_timing(call.queue_seconds, call.execution_seconds)
         if isinstance(outcome, PenstockError):
-            return problem(outcome, exchange.request_id, debug=self._debug, timing=timing, left=exchange.left)
+            return self._problem(outcome, exchange, timing)
         assert outcome is not None, "the wait ends with an outcome"
         if self._annotation.check is not None:
             self._annotation.check(outcome)
-        headers = common_headers(exchange.request_id, outcome.media_type or JSON, timing)
-        return HttpResponse(outcome.status, headers, outcome.body, handler_headers=outcome.headers)
+        return self._result_response(outcome, exchange, timing)
+
+    def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
+        headers = common_headers(exchange.request_id, result.media_type or JSON, timing)
+        return HttpResponse(result.status, headers, result.body, handler_headers=result.headers)
 
     def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
         if call is None:

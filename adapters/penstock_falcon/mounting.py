@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,10 @@ import falcon
 
 from penstock.errors import DeclarationError, MethodNotAllowed, NotFound
 from penstock.hooks import RequestAnswered
+from penstock.hosting import problem_document
+from penstock_falcon.dialect_operations import DialectEndpoint, OperationResource
 from penstock_falcon.exchange import EndpointResource, Resource, RouteResource
-from penstock_falcon.problems import framework_problem, internal_problem, problem
+from penstock_falcon.problems import ErrorWriter, framework_problem, internal_problem, problem
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, common_headers
 from penstock_falcon.service import Service
@@ -51,7 +54,7 @@ class Mount:
     Attributes
     ----------
     endpoints:
-        The resources of the endpoints, by path.
+        The resources of the endpoints that take nothing but a body, by path.
     """
 
     def __init__(
@@ -79,38 +82,64 @@ class Mount:
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise DeclarationError(f"mount(prefix={prefix!r}): a prefix begins with a slash and does not end with one")
         service, transport = self._service, self._transport
+        paths: defaultdict[str, dict[str, Resource]] = defaultdict(dict)
         for endpoint in service.app.endpoints:
             resource = self._endpoint_resource(service, transport, endpoint)
-            self.endpoints[prefix + endpoint.path] = resource
-            self._add_path(prefix + endpoint.path, ("POST",), resource)
+            path = prefix + endpoint.path
+            if endpoint.method == "POST" and not endpoint.codec.has_values:
+                self.endpoints[path] = resource
+            paths[path][endpoint.method] = resource
         for route in service.routes:
-            allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
-            self._add_path(prefix + route.path, allowed, RouteResource(service, transport, route))
+            paths[prefix + route.path][route.method] = RouteResource(service, transport, route)
+        for dialect in service.dialects:
+            served = {
+                endpoint.name: DialectEndpoint(service, transport, endpoint, dialect)
+                for endpoint in service.app.endpoints
+                if endpoint.name in dialect.endpoints
+            }
+            for operation in dialect.operations:
+                paths[prefix + operation.path][operation.method] = OperationResource(
+                    service, transport, dialect, operation, served
+                )
+        for path, resources in paths.items():
+            self._add_path(path, resources)
 
     def add_error_handlers(self) -> None:
         """Answer every other error of the application too; for an application that is ours alone."""
         self._falcon_app.add_error_handler(falcon.HTTPError, self._transport.responder(self._on_framework_error))
         self._falcon_app.add_error_handler(Exception, self._transport.responder(self._on_exception))
 
-    def _add_path(self, path: str, allowed: tuple[str, ...], resource: Resource) -> None:
-        self._allowed[path] = allowed
+    def _add_path(self, path: str, resources: Mapping[str, Resource]) -> None:
+        """Add a path with the resource of each method that it takes. Where GET is taken, so is HEAD."""
+        by_method = {"HEAD": resources["GET"], **resources} if "GET" in resources else resources
+        allowed = self._allowed[path] = tuple(sorted(by_method))
+        write_error = next(iter(resources.values())).write_error
 
-        async def options(req: falcon.Request, resp: falcon.Response) -> None:
+        async def options(req: falcon.Request, resp: falcon.Response, /, **_path_values: str) -> None:
             headers = common_headers(_request_id_of(req), "text/plain")
             headers.append(("allow", ", ".join((*allowed, "OPTIONS"))))
             self._answer(req, resp, HttpResponse(200, headers, b""))
 
-        async def refuse(req: falcon.Request, resp: falcon.Response) -> None:
-            self._answer(req, resp, self._wrong_method(req, path))
+        async def refuse(req: falcon.Request, resp: falcon.Response, /, **_path_values: str) -> None:
+            self._answer(req, resp, self._wrong_method(req, allowed, write_error))
 
         responder = self._transport.responder
         responders = dict.fromkeys(HTTP_METHODS, responder(refuse))
-        responders |= dict.fromkeys(allowed, responder(resource.respond)) | {"OPTIONS": responder(options)}
-        self._falcon_app.add_route(path, PathResource(responders))
+        responders |= {method: responder(resource.respond) for method, resource in by_method.items()}
+        responders["OPTIONS"] = responder(options)
+        try:
+            self._falcon_app.add_route(path, PathResource(responders))
+        except ValueError as error:  # Falcon's UnacceptableRouteError is one
+            raise DeclarationError(
+                f"{path} collides with another path that has variables: {error}; use the same names for variables in "
+                "the same place, or change one of the paths"
+            ) from error
 
-    def _wrong_method(self, req: falcon.Request, path: str) -> HttpResponse:
-        error = MethodNotAllowed(f"{path} does not take {req.method}", allowed=self._allowed[path])
-        return problem(error, _request_id_of(req), debug=False)
+    def _wrong_method(
+        self, req: falcon.Request, allowed: tuple[str, ...], write_error: ErrorWriter = problem_document
+    ) -> HttpResponse:
+        error = MethodNotAllowed(f"{req.path[:200]} does not take {req.method}", allowed=allowed)
+        return problem(error, _request_id_of(req), debug=False, write_error=write_error)
 
     async def _on_framework_error(
         self, req: Any, resp: Any, error: falcon.HTTPError, params: Any, ws: Any = None
@@ -123,7 +152,7 @@ class Mount:
     def _framework_response(self, error: falcon.HTTPError, req: falcon.Request) -> HttpResponse:
         # Falcon answers a method that it does not know with a 400.
         if req.uri_template in self._allowed and req.method not in falcon.COMBINED_METHODS:
-            return self._wrong_method(req, req.uri_template)
+            return self._wrong_method(req, self._allowed[req.uri_template])
         if isinstance(error, falcon.HTTPRouteNotFound):
             not_found = NotFound(f"Nothing is served at {req.path[:200]!r}")
             return problem(not_found, _request_id_of(req), debug=False)

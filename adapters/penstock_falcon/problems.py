@@ -1,4 +1,4 @@
-"""Errors as clients see them: RFC 9457 problem documents, with an ``error`` object for OpenAI-style clients."""
+"""Errors as clients see them, with the headers that say whether and when to retry."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import logging
 import math
 import random
 import traceback
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TypeAlias
 
 import falcon
-import msgspec
 
 from penstock.errors import (
-    UNENCODABLE,
     Forbidden,
-    HandlerError,
-    HookError,
     InvalidRequest,
     MalformedRequest,
     MethodNotAllowed,
@@ -29,10 +26,10 @@ from penstock.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from penstock.hooks import log_event
+from penstock.hooks import PublicError, RouteResponse, log_event
+from penstock.hosting import problem_document, public_error
 from penstock_falcon.responses import NO_JOB_TIMING, HttpResponse, common_headers
 
-PROBLEM = "application/problem+json"
 SHORTEST_RETRY_AFTER = 1
 # Up to here a wait is advice about the load, which is jittered. A longer one is an appointment, such as midnight for a
 # daily quota, and is sent unchanged.
@@ -40,13 +37,6 @@ LONGEST_JITTERED_RETRY_AFTER = 60
 # The default, in seconds, if the error does not say when to retry.
 USUAL_RETRY_AFTER = 1.0
 
-_ERROR_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    408: "timeout_error",
-    429: "rate_limit_error",
-    504: "timeout_error",
-}
 _BY_STATUS: dict[int, type[PenstockError]] = {
     400: MalformedRequest,
     401: Unauthorized,
@@ -61,7 +51,8 @@ _BY_STATUS: dict[int, type[PenstockError]] = {
 }
 _FRAMEWORK_HEADERS_DROPPED = frozenset({"content-type", "retry-after"})
 
-_encode = msgspec.json.Encoder().encode
+ErrorWriter: TypeAlias = Callable[[PublicError], RouteResponse]
+"""Returns the response for what a client may see of an error."""
 
 
 def retry_after(seconds: float | None) -> int:
@@ -76,33 +67,6 @@ def retry_after(seconds: float | None) -> int:
     spread = random.uniform(1.0, 2.0)  # noqa: S311 - to spread clients, not to keep a secret
     jittered = math.ceil(min(base, LONGEST_JITTERED_RETRY_AFTER) * spread)
     return max(SHORTEST_RETRY_AFTER, min(LONGEST_JITTERED_RETRY_AFTER, jittered))
-
-
-def error_type(status: int) -> str:
-    """Return the ``error.type`` that OpenAI-style clients expect for a status."""
-    known = _ERROR_TYPES.get(status)
-    return known or ("invalid_request_error" if status < 500 else "server_error")
-
-
-def public_detail(error: PenstockError, *, debug: bool) -> str:
-    """Return the text that clients may see: messages of user exceptions are included only with ``debug``."""
-    if isinstance(error, HandlerError) and error.exception_type != UNENCODABLE:
-        if not debug:
-            return "The handler raised an exception. The server's log has it, under this request id."
-        return f"{error.exception_type}: {error.detail}" if error.exception_type else error.detail
-    if isinstance(error, HookError) and not debug:
-        return "A plug-in raised an exception. The server's log has it, under this request id."
-    return error.detail
-
-
-def error_object(error: PenstockError, *, debug: bool) -> dict[str, Any]:
-    """Return the ``error`` object: sent alone in a stream, and as a member of a problem document."""
-    return {
-        "message": public_detail(error, debug=debug),
-        "type": error_type(error.status),
-        "code": error.code,
-        "param": error.param,
-    }
 
 
 def should_retry(error: PenstockError, wait: float, left: float | None) -> bool:
@@ -123,32 +87,23 @@ def problem(
     debug: bool,
     timing: str = NO_JOB_TIMING,
     left: float | None = None,
+    write_error: ErrorWriter = problem_document,
 ) -> HttpResponse:
     """Return the response for an error.
 
     ``left`` is how many seconds the caller still waits, retries of its own included; None if that is not known.
+    ``write_error`` writes what the client may see of it.
     """
-    inner = error_object(error, debug=debug)
-    document: dict[str, Any] = {
-        "type": f"urn:penstock:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": inner["message"],
-        "instance": request_id,
-        "error": inner,
-    }
-    if isinstance(error, InvalidRequest):
-        document["errors"] = error.errors
-    if debug and isinstance(error, HandlerError) and error.traceback:
-        document["traceback"] = error.traceback
-    headers = common_headers(request_id, PROBLEM, timing)
+    answer = write_error(public_error(error, request_id, debug=debug))
+    headers = common_headers(request_id, answer.media_type, timing)
     wait = 0
     if error.status in (429, 503):
         wait = retry_after(error.retry_after)
         headers.append(("retry-after", str(wait)))
     headers.append(("x-should-retry", "true" if should_retry(error, wait, left) else "false"))
     headers.extend((name.lower(), value) for name, value in error.headers.items())
-    return HttpResponse(error.status, headers, _encode(document), code=error.code)
+    headers.extend((name.lower(), value) for name, value in answer.headers.items())
+    return HttpResponse(answer.status, headers, answer.body, code=error.code)
 
 
 def framework_problem(error: falcon.HTTPError, request_id: str) -> HttpResponse:
@@ -180,7 +135,7 @@ def _kind_of_problem(status: int, title: str) -> type[PenstockError]:
     return type("HTTPProblem", (PenstockError,), {"status": status, "code": code, "title": title})
 
 
-def internal_problem(error: Exception, request_id: str) -> HttpResponse:
+def internal_problem(error: Exception, request_id: str, write_error: ErrorWriter = problem_document) -> HttpResponse:
     """Return the response for an unexpected exception. It is logged in full; the client learns nothing about it."""
     log_event(
         logging.ERROR,
@@ -190,4 +145,4 @@ def internal_problem(error: Exception, request_id: str) -> HttpResponse:
         traceback="".join(traceback.format_exception(error)),
     )
     public = PenstockError("The server failed. Its log has the reason, under this request id.")
-    return problem(public, request_id, debug=False)
+    return problem(public, request_id, debug=False, write_error=write_error)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeAlias
 
 from penstock import Endpoint
 from penstock.errors import MalformedRequest, PayloadTooLarge, QueueFull, RequestTimeout, UnsupportedMediaType
 from penstock.hosting import (
-    JSON,
     LARGE_BODY_BYTES,
     SMALL_BODY_BYTES,
     Body,
     BodyFile,
     Engine,
+    InputForm,
     RemoteUpload,
     ThreadedEngine,
+    form_type_of,
 )
 
 DEFAULT_SPILL_BYTES = 64 << 20
@@ -74,13 +75,23 @@ class RequestChecks:
         The largest body, in bytes.
     spill_above:
         Bodies above this size are written to a disk.
+
+    Attributes
+    ----------
+    takes_json:
+        True if JSON is a plain body here, with all the parameters in it; otherwise ask ``input_form``.
+    takes_body:
+        False if all parameters come from the path and the query.
     """
 
-    __slots__ = ("_endpoint", "_reads_json", "_spill_above", "max_body")
+    __slots__ = ("_codec", "_decode", "_endpoint", "_spill_above", "max_body", "takes_body", "takes_json")
 
     def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
         self._endpoint = endpoint
-        self._reads_json = endpoint.codec.reads == "json"
+        self._codec = endpoint.codec
+        self._decode = endpoint.codec.decode
+        self.takes_json = not endpoint.codec.has_values and endpoint.codec.reads != "form"
+        self.takes_body = endpoint.codec.reads != "query"
         self._spill_above = spill_above
         self.max_body = max_body
 
@@ -102,23 +113,32 @@ class RequestChecks:
         largest = min(announced or self.max_body, self.max_body)
         return BodyCollector(self.max_body, budget, has_file=may_be_large, is_on_disk=largest > self._spill_above)
 
-    def check_headers(self, content_type: str | None, header: Callable[[str], str | None]) -> int | None:
+    def input_form(self, content_type: str | None, values: Mapping[str, str], query: str) -> InputForm | None:
+        """Return how the input of a request is to be read; None for a plain body. ``values`` are those of the path.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If the endpoint does not read this content type.
+        NotFound
+            If a variable of the path is empty.
+        MalformedRequest
+            If the path or the query is not UTF-8.
+        """
+        return self._codec.input_form(values, query, form_type_of(self._endpoint, content_type))
+
+    def check_headers(self, header: Callable[[str], str | None]) -> int | None:
         """Return the announced length of the body in bytes, or None if the client does not announce one.
 
         Raises
         ------
         UnsupportedMediaType
-            If the endpoint does not read this content type, or the body is compressed.
+            If the body is compressed.
         PayloadTooLarge
             If the announced length is over the limit.
         MalformedRequest
             If the length is not a number.
         """
-        if content_type is not None and self._reads_json and content_type != JSON and not _is_json(content_type):
-            raise UnsupportedMediaType(
-                f"{self._endpoint.path} reads JSON, not {content_type!r}: send it with "
-                "-H 'Content-Type: application/json'"
-            )
         encoding = header("content-encoding")
         if encoding is not None and encoding.strip().lower() not in ("identity", ""):
             raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed")
@@ -131,7 +151,7 @@ class RequestChecks:
             raise too_large(self.max_body)
         return int(length)
 
-    def check_body(self, body: Body, announced: int | None) -> None:
+    def check_body(self, body: Body, announced: int | None, input_form: InputForm | None = None) -> None:
         """Check a body that has arrived in full.
 
         Raises
@@ -140,14 +160,17 @@ class RequestChecks:
             If it is over the limit.
         MalformedRequest, InvalidRequest
             If it is cut short, cannot be decoded, or does not fit the endpoint's schema.
+        UnsupportedMediaType
+            If it is not the form that it was announced as.
         """
         if len(body) > self.max_body:
             raise too_large(self.max_body)
         if announced is not None and len(body) < announced:
             raise cut_short()
-        if len(body) <= SMALL_BODY_BYTES:  # others only in the worker: to decode them here would delay other requests
+        # Others are decoded in the worker alone: here, that would delay other requests.
+        if len(body) <= SMALL_BODY_BYTES and (input_form is None or not input_form.decoder):
             assert not isinstance(body, BodyFile), "only a large one is in a file"
-            self._endpoint.codec.validate(body)
+            self._decode(body, input_form)
 
 
 class BodyBudget:
@@ -352,8 +375,3 @@ def late_body() -> RequestTimeout:
 def cut_short() -> MalformedRequest:
     """Return the error for an upload that ended too early."""
     return MalformedRequest("The body ended before it was complete")
-
-
-def _is_json(content_type: str) -> bool:
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json"))

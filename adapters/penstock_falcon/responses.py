@@ -11,6 +11,8 @@ import msgspec
 from penstock.hosting import SERVER_HEADERS
 
 OK = "ok"
+# A stream that is stored or buffered on its way does not arrive as one; nginx obeys the second header.
+STREAM_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
 class HttpResponse(msgspec.Struct, gc=False):

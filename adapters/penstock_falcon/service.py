@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -13,6 +13,7 @@ from penstock import App, Endpoint
 from penstock.errors import DeclarationError, PenstockError
 from penstock.hooks import RequestAnswered, Route, RouteRequest, RouteResponse, ShutdownRequest, Submission
 from penstock.hosting import (
+    NATIVE,
     Engine,
     Pipeline,
     Registry,
@@ -115,6 +116,8 @@ class Service(ABC, Generic[EngineT]):
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.host_check = HostCheck()
         self.routes = self.registry.routes(app)
+        # The native one is mounted by other means, with shorter ways.
+        self.dialects = [dialect for dialect in self.registry.dialects(app) if dialect.name != NATIVE]
         self._check_routes()
         self.is_ours = engine is None
         self.on_pools_failed: Callable[[str], None] | None = None
@@ -127,11 +130,21 @@ class Service(ABC, Generic[EngineT]):
         return f"<{type(self).__name__} of {self.app.import_name}: {engine}>"
 
     def _check_routes(self) -> None:
-        taken = {endpoint.path: f"endpoint {endpoint.name!r}" for endpoint in self.app.endpoints}
+        taken: dict[tuple[str, str], str] = {}
+        for method, path, owner in self._paths():
+            other = taken.setdefault((method, path), owner)
+            if other is not owner:
+                raise DeclarationError(f"{owner}: {method} {path} is that of {other}; change one of the paths")
+
+    def _paths(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the method and the path of everything that is served, with its owner."""
+        for endpoint in self.app.endpoints:
+            yield endpoint.method, endpoint.path, f"endpoint {endpoint.name!r}"
         for route in self.routes:
-            if route.path in taken:
-                raise DeclarationError(f"route {route.name!r}: its path {route.path!r} is that of {taken[route.path]}")
-            taken[route.path] = f"route {route.name!r}"
+            yield route.method, route.path, f"route {route.name!r}"
+        for dialect in self.dialects:
+            for operation in dialect.operations:
+                yield operation.method, operation.path, f"dialect {dialect.name!r}"
 
     @property
     def worker_count(self) -> int:
@@ -191,6 +204,15 @@ class Service(ABC, Generic[EngineT]):
         assert isinstance(endpoint, Endpoint), "a route takes no body"
         assert self.engine is not None, "the engine has started"
         assert not isinstance(self.engine, RemoteEngine), "that has budgets of its own"
+        return BodyBudget(self.engine, endpoint)
+
+    def early_budget(self, endpoint: Endpoint) -> BodyBudget | None:
+        """Return the room that a large body takes whose endpoint is not known yet; None if it cannot be counted.
+
+        ``endpoint`` is one for which it may be.
+        """
+        assert self.engine is not None, "the engine has started"
+        assert not isinstance(self.engine, RemoteEngine), "that cannot count it"
         return BodyBudget(self.engine, endpoint)
 
     def submit_fault(self, _submission: Submission, error: PenstockError) -> AnyCall:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from penstock.errors import HandlerError, PenstockError
+from penstock.hooks import Framing, PublicError
 from penstock.hosting import Encoded
 from penstock_falcon.annotation_checks import AnnotationCheck
-from penstock_falcon.framing import Framing
 from penstock_falcon.hangups import CLOSED, WatchedCall
-from penstock_falcon.problems import error_object
 
+KEEP_ALIVE_SECONDS = 15.0
 Outcome: TypeAlias = Encoded | PenstockError | None
 WatchedCallT = TypeVar("WatchedCallT", bound=WatchedCall)
 
@@ -29,8 +30,8 @@ class StreamBody(Generic[WatchedCallT]):
         The format of the body.
     annotation:
         The check of its chunks; None if they are not JSON.
-    debug:
-        True if the text of a handler's exception may be sent.
+    describe:
+        Returns what the client may see of an error.
     on_close:
         Called once, when the response has ended in whatever way.
     """
@@ -47,23 +48,30 @@ class StreamBody(Generic[WatchedCallT]):
         framing: Framing,
         *,
         annotation: AnnotationCheck | None,
-        debug: bool,
+        describe: Callable[[PenstockError], PublicError],
         on_close: Callable[[], None],
     ) -> None:
         self._watched = watched
         self._first = chunks
         self._framing = framing
         self._annotation = annotation
-        self._debug = debug
+        self._describe = describe
         self._on_close = on_close
         self._is_closed = False
+        self._is_piecewise = framing.is_piecewise
+        # The chunks after the present piece, if each chunk is one.
+        self._held: deque[bytes] = deque()
+        self._outcome: Outcome = None
         self._ending: type[BaseException] | None = None
         """Raised by the next step, after the last piece."""
 
     def _next_piece(self) -> bytes | None:
         """Return the chunks that have arrived, as one piece, or None if there is nothing to send yet."""
-        chunks, outcome = self._watched.take()
-        chunks, self._first = self._first + chunks, []
+        if self._is_piecewise:
+            chunks, outcome = self._take_one()
+        else:
+            chunks, outcome = self._watched.take()
+            chunks, self._first = self._first + chunks, []
         if not chunks and outcome is None:
             return None
         if self._annotation is not None and self._annotation.check is not None:
@@ -72,11 +80,20 @@ class StreamBody(Generic[WatchedCallT]):
         if isinstance(outcome, PenstockError):
             # A client that has gone cannot take a clean end for a whole stream; and servers log what a body raises.
             self._ending = self.finished if self._watched.is_gone else self.cut_short
-            return piece + self._framing.error(error_object(outcome, debug=self._debug))
+            return piece + self._framing.error(self._describe(outcome))
         if outcome is not None:
             self._ending = self.finished
             return piece + self._framing.end
         return piece
+
+    def _take_one(self) -> tuple[list[bytes], Outcome]:
+        """Return the next chunk, if there is one; and the outcome, once no chunk is left."""
+        if not self._held:
+            chunks, self._outcome = self._watched.take()
+            self._held.extend(self._first + chunks)
+            self._first = []
+        chunks = [self._held.popleft()] if self._held else []
+        return chunks, None if self._held else self._outcome
 
     def _checked(
         self, annotation: AnnotationCheck, chunks: list[bytes], outcome: Outcome

@@ -1,4 +1,4 @@
-"""How the processes of a server end: their exit codes, and the seconds that each step may take."""
+"""The ends of a server's processes: their exit codes, and the seconds that each step may take."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ if sys.platform == "win32":
     raise ImportError("Penstock needs process groups, fork and unix sockets, so it does not run on Windows; WSL works")
 
 from penstock.app import App, Endpoint
+from penstock.codec.uploads import Upload
 from penstock.context import Context
 from penstock.errors import (
     Cancelled,
@@ -42,7 +43,7 @@ from penstock.errors import (
 )
 from penstock.eventlog import configure_logging
 from penstock.policies import Backoff, Batching, Recycle, Retries, RetryBudget, Timeouts
-from penstock.response import Response
+from penstock.response import Event, Response
 
 if TYPE_CHECKING:  # for type checkers only: a worker imports this package, and must not load the engine
     from penstock.engine import AsyncEngine, Engine, ThreadedEngine, open_engine, start_engine
@@ -64,6 +65,7 @@ __all__ = [
     "Endpoint",
     "Engine",
     "EngineError",
+    "Event",
     "ExecutionTimeout",
     "Forbidden",
     "HandlerError",
@@ -89,6 +91,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
+    "Upload",
     "WorkerLost",
     "__version__",
     "configure_logging",

@@ -29,11 +29,23 @@ class Context:
     headers:
         The request's headers, with names in lower case. Those that the authenticator has read in order to identify the
         caller are omitted: a handler has no use for a credential, and could leak it.
+    query:
+        The query string as it was sent, without the question mark.
     deadline:
         The instant, by ``time.monotonic()``, at which this attempt is stopped; ``math.inf`` if there is none.
     """
 
-    __slots__ = ("_is_cancelled", "_trace", "attempt", "deadline", "headers", "job_id", "principal", "request_id")
+    __slots__ = (
+        "_is_cancelled",
+        "_trace",
+        "attempt",
+        "deadline",
+        "headers",
+        "job_id",
+        "principal",
+        "query",
+        "request_id",
+    )
 
     def __init__(
         self,
@@ -43,6 +55,7 @@ class Context:
         attempt: int = 1,
         principal: str | None = None,
         headers: Mapping[str, str] | None = None,
+        query: str = "",
         deadline: float = math.inf,
         is_cancelled: Callable[[], bool] = lambda: False,
         trace: Trace | None = None,
@@ -52,6 +65,7 @@ class Context:
         self.attempt = attempt
         self.principal = principal
         self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.query = query
         self.deadline = deadline
         self._is_cancelled = is_cancelled
         self._trace = trace

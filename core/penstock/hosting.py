@@ -8,6 +8,7 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
+from penstock.codec.event_chunks import split_chunk
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -24,12 +25,17 @@ from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
 from penstock.hooks.exit_flushes import flush_plugins
+from penstock.hooks.framings import RawFraming, choose_framing
+from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
+from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
+from penstock.suggestions import near_miss
+from penstock.wire import InputForm
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -37,6 +43,7 @@ __all__ = [
     "JSON",
     "LARGE_BODY_BYTES",
     "LONGEST_SOCKET_PATH_BYTES",
+    "NATIVE",
     "NORMAL_RANK",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
@@ -49,8 +56,10 @@ __all__ = [
     "EngineServer",
     "EngineSocket",
     "EngineState",
+    "InputForm",
     "Pipeline",
     "Pool",
+    "RawFraming",
     "Registry",
     "RemoteCall",
     "RemoteEngine",
@@ -59,6 +68,7 @@ __all__ = [
     "StreamRecord",
     "ThreadedCall",
     "ThreadedEngine",
+    "choose_framing",
     "class_name",
     "configure_logging",
     "create_engine",
@@ -66,14 +76,19 @@ __all__ = [
     "endpoint_pipeline",
     "flush_log",
     "flush_plugins",
+    "form_type_of",
     "load_app",
     "log_output",
     "log_refusal",
     "log_stream_record",
     "make_importable",
+    "near_miss",
     "own_import",
+    "problem_document",
+    "public_error",
     "replace_missing_streams",
     "request_pipeline",
     "route_pipeline",
     "shows_records_of",
+    "split_chunk",
 ]

@@ -132,6 +132,18 @@ class About(msgspec.Struct, array_like=True, gc=False):
     headers: dict[str, str]
     deadline: float
     request_id: str = ""
+    query: str = ""
+
+
+class InputForm(msgspec.Struct, array_like=True, gc=False):
+    """The way in which the input of a job is to be read, if it is not the body alone, or the body is a form."""
+
+    media_type: str
+    """The ``Content-Type`` of a form; empty if the body is as without it."""
+    values: list[tuple[str, str]] = []
+    """The names and values of the path's variables, in their order, and after them those of the query, decoded."""
+    decoder: str = ""
+    """``module:function`` of a dialect, which returns a plain body for this one; empty if the endpoint reads it."""
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):
@@ -141,6 +153,8 @@ class Work(msgspec.Struct, array_like=True, gc=False):
     """The request body, not decoded."""
     about: About | None = None
     """Set only for handlers that take a ``Context``."""
+    input_form: InputForm | None = None
+    """None for a plain body."""
 
 
 # ---- engine -> worker

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.apps.streams_app import CHUNKS
+from penstock import Event, HandlerError, ThreadedEngine
+from penstock.testing import engine_fixture
+from tests.e2e.apps.streams_app import CHUNKS, app
 from tests.e2e.watching import wait_event
 from tests.serving import Served
 
@@ -18,6 +20,9 @@ pytestmark = pytest.mark.e2e
 def served() -> Iterator[Served]:
     with Served("tests/e2e/apps/streams_app.py:app", "--log-format", "json") as served:
         yield served
+
+
+engine = engine_fixture(app, scope="module")
 
 
 @pytest.mark.parametrize("path", ["/inline", "/plain", "/thread", "/task", "/task-of-def", "/task-plain"])
@@ -98,3 +103,43 @@ def test_one_result_may_have_a_media_type(served: Served) -> None:
     """The media type holds for a result that is not a stream, too."""
     answer = served.post_json("/picture", {})
     assert (answer.headers["content-type"], answer.body) == ("image/svg+xml", b"<svg/>")
+
+
+EVENTS = ("events", "events-thread", "events-task", "events-asyncio")
+WRITTEN = "".join(f'event: count\nid: {n}\ndata: {{"n":{n}}}\n\n' for n in range(3)) + 'data: "plain"\n\n'
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_has_its_fields_in_a_stream_of_events(served: Served, name: str) -> None:
+    """In every mode: a client of server-sent events gets its name and id, one of NDJSON its data."""
+    answer = served.post_json(f"/{name}", {"n": 3}, headers={"Accept": "text/event-stream"})
+    assert answer.body.decode() == WRITTEN + "event: end\ndata: {}\n\n"
+    assert served.post_json(f"/{name}", {"n": 3}).lines() == [*CHUNKS, "plain"]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_embedding_program_gets_events_as_they_were_yielded(engine: ThreadedEngine, name: str) -> None:
+    """Events are events, and plain chunks plain."""
+    with engine.stream(name, {"n": 3}) as chunks:
+        assert list(chunks) == [*(Event(chunk, "count", place) for place, chunk in enumerate(CHUNKS)), "plain"]
+
+
+@pytest.mark.parametrize("name", ["end", "a\ndata: 3"])
+def test_an_event_that_would_break_the_stream_is_an_error(served: Served, engine: ThreadedEngine, name: str) -> None:
+    """A name that ends a stream, or a line, is refused where the handler makes the event."""
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        served.post_json("/forged-event", {"name": name}, headers={"Accept": "text/event-stream"})
+    assert cut.value.partial.startswith(b"data: 1\n\nevent: error\n")
+    assert "Event(event=" in wait_event(served, "handler-error", endpoint="forged-event")["message"]
+    with engine.stream("forged-event", {"name": name}) as chunks:
+        assert next(chunks) == Event(1)
+        with pytest.raises(HandlerError, match="event="):
+            next(chunks)
+
+
+@pytest.mark.parametrize("name", ["speech", "speech-thread", "speech-task", "speech-asyncio"])
+def test_bytes_are_streamed_in_every_mode(served: Served, engine: ThreadedEngine, name: str) -> None:
+    """The body over HTTP is that of the chunks; an embedding program gets each that is not empty."""
+    assert served.post_json(f"/{name}", {"parts": 3}).body == b"\x00\x00\xff\x00\x02\xff"
+    with engine.stream(name, {"parts": 3}) as chunks:
+        assert list(chunks) == [b"\x00\x00\xff", b"\x00\x02\xff"]

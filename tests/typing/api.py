@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Annotated, assert_type
+from typing import Annotated, Literal, assert_type
 
 import msgspec
 
@@ -13,6 +13,7 @@ from penstock import (
     Backoff,
     Batching,
     Context,
+    Event,
     PenstockError,
     Recycle,
     Response,
@@ -20,6 +21,7 @@ from penstock import (
     Retryable,
     RetryBudget,
     Timeouts,
+    Upload,
 )
 
 app = App(__name__)
@@ -45,6 +47,17 @@ def square(input: float) -> float:
 def count(n: int, delay: float = 0.0) -> Iterator[dict[str, int]]:
     for token in range(n):
         yield {"token": token}
+
+
+@app.endpoint("/words")
+def words(text: str) -> Iterator[Event[str] | str]:
+    for place, word in enumerate(text.split()):
+        event = Event(word, event="word", id=place)
+        assert_type(event, Event[str])
+        assert_type(event.data, str)
+        assert_type(event.id, str | None)
+        yield event
+    yield "."
 
 
 @app.endpoint("/fetch", concurrency=100, runtime="asyncio", idempotent=False)
@@ -107,6 +120,18 @@ class Classify:
         self.device = ""
 
 
+@app.endpoint("/users/{user_id}", method="GET")
+def show(user_id: int, tags: list[str], context: Context) -> str:
+    return context.query
+
+
+@app.endpoint("/users/{user_id}/caption")
+def caption(user_id: int, picture: Upload, others: list[Upload], words: int = 12) -> str:
+    with picture.open() as file:
+        file.read(picture.size)
+    return picture.name + picture.media_type + picture.content.decode()
+
+
 def main() -> None:
     """The decorator returns the handler with its type."""
     assert_type(square(2.0), float)
@@ -116,6 +141,7 @@ def main() -> None:
     assert_type(Classify().device, str)
     for endpoint in app.endpoints:
         assert_type(endpoint.name, str)
+        assert_type(endpoint.method, Literal["POST", "GET"])
         try:
             endpoint.codec.validate(b"{}")
         except PenstockError as error:

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable
 
 from penstock.errors import PenstockError
+from penstock.hooks import Framing, PublicError
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall
 from penstock_falcon._asgi.server_loop import LoopHandle, LoopWaiter, current_task, is_on_asyncio, running_loop
 from penstock_falcon._asgi.server_task import TrioStreamCutShort
 from penstock_falcon.annotation_checks import AnnotationCheck
-from penstock_falcon.framing import KEEP_ALIVE_SECONDS, Framing
-from penstock_falcon.stream_body import StreamBody
+from penstock_falcon.stream_body import KEEP_ALIVE_SECONDS, StreamBody
 
 # The time that a slow client still has to read what was written, once its job has failed.
 LAST_WRITE_SECONDS = 1.0
@@ -43,10 +43,10 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
         framing: Framing,
         *,
         annotation: AnnotationCheck | None,
-        debug: bool,
+        describe: Callable[[PenstockError], PublicError],
         on_close: Callable[[], None],
     ) -> None:
-        super().__init__(watched, chunks, framing, annotation=annotation, debug=debug, on_close=on_close)
+        super().__init__(watched, chunks, framing, annotation=annotation, describe=describe, on_close=on_close)
         self._call = watched.call
         self._loop = running_loop()
         if not is_on_asyncio():

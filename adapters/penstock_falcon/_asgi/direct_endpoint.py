@@ -16,7 +16,7 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError, RequestTimeout
 from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
-from penstock_falcon.exchange import EndpointResource, Exchange
+from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange
 from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body
 from penstock_falcon.request_ids import request_id
@@ -77,7 +77,7 @@ class DirectEndpoint(EndpointResource):
         self.is_direct = not endpoint.is_stream and not self._blocking_steps
         self._is_observed = service.on_answered is not None
         self._path = endpoint.path
-        self._reads_any = endpoint.codec.reads != "json"
+        self._takes_json = self._checks.takes_json
         self._known_hosts: set[bytes | None] = set()
 
     def begin(self, connection: DirectConnection, headers: Mapping[bytes, bytes], body: bytes) -> None:
@@ -131,8 +131,8 @@ class DirectEndpoint(EndpointResource):
         if self._ask is not None:
             self._ask(exchange)
         try:
-            if headers.get(b"content-type") != _JSON and not self._reads_any:
-                self._checks.check_headers(exchange.header("content-type"), exchange.header)
+            if headers.get(b"content-type") != _JSON or not self._takes_json:
+                exchange.input_form = self._checks.input_form(exchange.header("content-type"), NO_VALUES, "")
             total = exchange.timeouts.total
             if total is not None and monotonic() - exchange.began >= total:
                 raise late_body()

@@ -127,6 +127,9 @@ class SharedService(Service[RemoteEngine]):
         assert self.engine is not None, "it has been started for this request"
         return self.engine.begin_upload(submission)
 
+    def early_budget(self, endpoint: Endpoint) -> None:
+        """Return None: the engine counts a body together with its endpoint's policies."""
+
     def submit_fault(self, submission: Submission, error: PenstockError) -> RemoteCall:
         """Have the engine's policies asked about a request in which something is wrong; they may refuse it first."""
         assert self.engine is not None, "it has been started for this request"

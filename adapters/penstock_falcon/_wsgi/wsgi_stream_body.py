@@ -6,8 +6,7 @@ import errno
 import time
 
 from penstock_falcon._wsgi.wsgi_hangups import WsgiWatchedCall
-from penstock_falcon.framing import KEEP_ALIVE_SECONDS
-from penstock_falcon.stream_body import StreamBody
+from penstock_falcon.stream_body import KEEP_ALIVE_SECONDS, StreamBody
 
 
 class WsgiStreamCutShort(ConnectionResetError):

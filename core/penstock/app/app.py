@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
-from penstock.app.endpoints import Endpoint, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
+from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
+from penstock.app.path_templates import require_unique, variables_of
 from penstock.app.pool_options import options_of, require_use_of_pool
 from penstock.app.preloading import require_preloadable, require_use_of_preload
 from penstock.app.source_files import add_source_file
-from penstock.codec.codec import codec_for
+from penstock.codec.codec import Codec, codec_for
 from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
 from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Recycle, Retries, Timeouts
@@ -34,8 +35,8 @@ class App:
     import_name:
         The name of the module that creates the app: pass ``__name__``.
     plugins:
-        Additional plug-ins: modules, objects or classes with hook implementations. They are called before installed
-        plug-ins, the last one first.
+        Additional plug-ins: modules, objects or classes with hook implementations, called before installed ones, the
+        last one first.
     settings:
         Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
         override them.
@@ -88,8 +89,7 @@ class App:
         self._is_frozen = False
 
     def __repr__(self) -> str:
-        endpoints, pools = count(len(self.endpoints), "endpoint"), count(len(self._pools), "pool")
-        return f"<App {self.import_name}, {endpoints}, {pools}>"
+        return f"<App {self.import_name}, {count(len(self.endpoints), 'endpoint')}, {count(len(self._pools), 'pool')}>"
 
     @property
     def pools(self) -> dict[str, Pool]:
@@ -100,6 +100,7 @@ class App:
         self,
         path: str,
         *,
+        method: Method = "POST",
         name: str | None = None,
         workers: int | None = None,
         concurrency: int = 1,
@@ -113,6 +114,7 @@ class App:
         max_queue: int = 1000,
         media_type: str | None = None,
         idempotent: bool = True,
+        dialects: Sequence[Any] = (),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
 
@@ -122,7 +124,9 @@ class App:
         Parameters
         ----------
         path:
-            The path it is served at: ``POST path``.
+            The path it is served at. ``{name}`` in it is one segment: the value of the parameter of that name.
+        method:
+            ``"POST"``: parameters are the fields of the body; or ``"GET"``: they come from the query.
         name:
             The endpoint's name in logs, metrics and embedding programs. Default: the path without its leading slash.
         workers:
@@ -136,11 +140,10 @@ class App:
         runtime:
             The event loop of the workers, ``"trio"`` (the default) or ``"asyncio"``.
         preload:
-            True to run ``setup`` once for all workers of the pool, in a process from which they are then forked: they
-            share the memory of the model, and a replacement has it at once. For models on the CPU.
+            True to run ``setup`` once for all workers of the pool, in a process from which they are forked: they share
+            the memory of the model, and a replacement has it at once. For models on the CPU.
         batching:
-            Gather requests into batches. The handler then takes a list and returns one result, or one exception, per
-            item.
+            Gather requests into batches: the handler takes a list, and returns one result, or one exception, per item.
         timeouts, retries:
             See ``Timeouts`` and ``Retries``.
         max_queue:
@@ -149,6 +152,8 @@ class App:
             The ``Content-Type`` of results or chunks that are bytes or text, sent as they are. Default: they are JSON.
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
+        dialects:
+            Other HTTP interfaces to it: records of ``penstock.hooks.Dialect``, or names of those that plug-ins offer.
 
         Raises
         ------
@@ -157,27 +162,29 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
+        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
         declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
+        declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
 
         def declare(handler: Handler) -> Handler:
             namespace = declaration.local_names(handler, declaration.caller_frame(1))
-            batched = batching is not None
-            kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+            results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
+            kind, codec = _inspected(
+                handler, owner, path, namespace=namespace, results=results, method=method, batched=batching is not None
+            )
             declaration.require_use_of_devices(owner, handler, device_names)
             require_use_of_preload(owner, handler, preload=preload)
-            results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
-            codec = codec_for(kind.predict, owner=owner, batched=batched, namespace=namespace, results=results)
-            kind = declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched)
             self._add(
                 Endpoint(
                     name=name,
+                    method=method,
                     path=path,
                     handler=handler,
                     is_class=kind.is_class,
@@ -196,6 +203,7 @@ class App:
                     media_type=media_type,
                     idempotent=idempotent,
                     codec=codec,
+                    dialects=tuple(dialects),
                 )
             )
             return handler
@@ -261,11 +269,8 @@ class App:
 
     def _add(self, endpoint: Endpoint) -> None:
         if self._is_frozen:
-            raise DeclarationError(
-                f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this "
-                "endpoint; declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
-            )
-        _require_unique(endpoint, self.endpoints)
+            raise _too_late(endpoint)
+        require_unique(endpoint, self.endpoints)
         endpoints = [*self.endpoints, endpoint]
         pools = pools_of(endpoints, self._pool_options)  # raises before the endpoint is added
         require_preloadable(pools, self.start_method)
@@ -274,17 +279,35 @@ class App:
         add_source_file(self.source_files, endpoint.handler.__module__)
 
 
-def _require_unique(endpoint: Endpoint, others: Iterable[Endpoint]) -> None:
-    for other in others:
-        if other.path == endpoint.path:
-            raise DeclarationError(
-                f"endpoint {endpoint.name!r}: path {endpoint.path!r} is already used by {other.name!r}; change one"
-            )
-        if other.name == endpoint.name:
-            raise DeclarationError(
-                f"endpoint {endpoint.name!r}: the endpoint at {other.path!r} already has this name; pass name= to "
-                "one of them"
-            )
+def _too_late(endpoint: Endpoint) -> DeclarationError:
+    return DeclarationError(
+        f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this endpoint; "
+        "declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
+    )
+
+
+def _inspected(
+    handler: Any,
+    owner: str,
+    path: str,
+    *,
+    namespace: Mapping[str, Any],
+    results: ResultEncoder,
+    method: Method,
+    batched: bool,
+) -> tuple[declaration.HandlerKind, Codec]:
+    """Return how a handler is called, and the codec of its endpoint."""
+    kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+    codec = codec_for(
+        kind.predict,
+        owner=owner,
+        batched=batched,
+        namespace=namespace,
+        results=results,
+        path_names=variables_of(path, owner),
+        reads_query=method == "GET",
+    )
+    return declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched), codec
 
 
 def _pool_name(endpoint_name: str, *, has_own_pool: bool) -> str:

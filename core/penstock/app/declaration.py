@@ -12,13 +12,14 @@ from types import FrameType
 from typing import Any, Literal, get_args
 
 from penstock.app.endpoints import Runtime
+from penstock.app.path_templates import variables_of
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
 
 RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
 
-_UNFIT_IN_PATH = re.compile(r"[\s{}?#%\\\x00-\x1f\x7f\ud800-\udfff]|//")
+_UNFIT_IN_PATH = re.compile(r"[\s?#%\\\x00-\x1f\x7f\ud800-\udfff]|//")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
@@ -76,6 +77,17 @@ def require_media_type(owner: str, media_type: Any) -> None:
         raise DeclarationError(
             f'{owner}: media_type={media_type!r} is not a media type; write for instance media_type="audio/wav"'
         )
+
+
+def require_dialects(owner: str, dialects: Any) -> None:
+    """Raise ``DeclarationError`` unless ``dialects`` is a sequence of dialects and names of such."""
+    is_sequence = isinstance(dialects, Sequence) and not isinstance(dialects, str)
+    for given in dialects if is_sequence else [dialects]:
+        if not is_sequence or not (isinstance(given, str) or hasattr(given, "operations")):
+            raise DeclarationError(
+                f"{owner}: dialects={dialects!r} is not a list of dialects; write for instance "
+                'dialects=["openai"], or give it a penstock.hooks.Dialect'
+            )
 
 
 def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
@@ -217,7 +229,10 @@ def _require_path(path: Any) -> None:
         raise DeclarationError(f"{owner}: a path must start with a slash; write {'/' + path!r}")
     unfit = _UNFIT_IN_PATH.search(path)
     if unfit:
-        raise DeclarationError(f"{owner}: a path cannot contain {unfit[0]!r}; values go in the body, as parameters")
+        raise DeclarationError(
+            f"{owner}: a path cannot contain {unfit[0]!r}; values go in the body, as parameters, or in a {{variable}}"
+        )
+    variables_of(path, owner)
     if path in RESERVED_PATHS or path == RESERVED_PREFIX or path.startswith(RESERVED_PREFIX + "/"):
         raise DeclarationError(f"{owner}: this path is reserved by Penstock; choose another")
 

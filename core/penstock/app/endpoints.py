@@ -13,6 +13,7 @@ from penstock.policies import Batching, Recycle, Retries, Timeouts
 
 Runtime: TypeAlias = Literal["trio", "asyncio"]
 StartMethod: TypeAlias = Literal["auto", "fork", "fresh"]
+Method: TypeAlias = Literal["POST", "GET"]
 Mode: TypeAlias = Literal["inline", "task", "thread"]
 
 DEFAULT_RUNTIME: Runtime = "trio"
@@ -24,8 +25,10 @@ class Endpoint:
 
     name: str
     """Its name in logs, metrics and embedding programs, and between the engine and its workers. No other has it."""
+    method: Method
+    """Its method over HTTP."""
     path: str
-    """Its path over HTTP."""
+    """Its path over HTTP, which may have variables: ``{name}`` stands for one segment."""
     handler: Callable[..., Any]
     """The function or class, as declared."""
     is_class: bool
@@ -57,6 +60,8 @@ class Endpoint:
     """True if a job may run again after its worker died."""
     codec: Codec
     """The way its bodies are read and its results written."""
+    dialects: tuple[Any, ...] = ()
+    """The dialects, or the names of such, that serve it besides the native one."""
 
     mode: Mode = field(init=False)
     """The way an attempt runs in the worker.
@@ -77,7 +82,7 @@ class Endpoint:
             how += ", stream"
         if self.batching is not None:
             how += f", batches of {self.batching.max_size}"
-        return f"<Endpoint {self.name} POST {self.path} {how}, pool {self.pool}>"
+        return f"<Endpoint {self.name} {self.method} {self.path} {how}, pool {self.pool}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)

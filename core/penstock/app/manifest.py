@@ -127,7 +127,7 @@ def _shown(value: str | None) -> str:
 
 def _facts_of(endpoint: Endpoint, home: Iterable[str]) -> Iterator[tuple[str, str]]:
     codec = endpoint.codec
-    for name in ("path", "pool", "is_class", "is_async", "is_stream", "media_type", "concurrency", "runtime"):
+    for name in ("method", "path", "pool", "is_class", "is_async", "is_stream", "media_type", "concurrency", "runtime"):
         yield name, stable_text(getattr(endpoint, name))
     for name in ("max_queue", "idempotent", "timeouts", "retries", "batching"):
         yield from _policy_facts(name, getattr(endpoint, name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -18,18 +18,26 @@ from msgspec.structs import astuple
 from penstock.codec import decoding, encoding, json_schema
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.default_values import maker_of, require_fitting
+from penstock.codec.dialect_decoders import decoded
 from penstock.codec.encoding import ResultEncoder
+from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
+from penstock.codec.form_bodies import MULTIPART, URLENCODED, form_pairs, is_json, media_type_of
+from penstock.codec.input_parameters import InputParameter, parameters_of
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
+from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
 from penstock.response import Encoded
+from penstock.wire import InputForm
 
 DecodedInput: TypeAlias = Any
 """The value that ``Codec.decode`` returns and ``Codec.call`` takes; opaque to all other code."""
 
 _JSON = ResultEncoder()
+
+Reads: TypeAlias = Literal["json", "bytes", "form", "query"]
 
 _HandlerCall: TypeAlias = Callable[[Callable[..., Any], Any, Context | None], Any]
 
@@ -38,8 +46,8 @@ _HandlerCall: TypeAlias = Callable[[Callable[..., Any], Any, Context | None], An
 class Codec:
     """The way one endpoint's bodies are read, its handler called, and its results written. Built by ``codec_for``."""
 
-    reads: Literal["json", "bytes"]
-    """``"bytes"`` if the handler takes the raw body, otherwise ``"json"``."""
+    reads: Reads
+    """The content of a request: ``"json"``, raw ``"bytes"``, a ``"form"`` with files, or a ``"query"`` and no body."""
     context_parameter: str | None
     """The name of the parameter that takes the ``Context``, or None."""
     _read: decoding.Reader
@@ -51,19 +59,30 @@ class Codec:
     """The kind of iterator that the handler is annotated to return, or None."""
     _results: ResultEncoder = _JSON
     _chunk_type: Any = None
+    _whole: Parameter | None = None
+    _form: FormBody | None = None
+    _routed: RoutedInput | None = None
 
-    def decode(self, body: bytes) -> DecodedInput:
-        """Decode a body.
+    def decode(self, body: bytes, input_form: InputForm | None = None) -> DecodedInput:
+        """Decode a body, with what the path and the query say.
+
+        Without an ``InputForm`` it is a plain body. Where parameters come from the path or the query, that is an
+        object with all of them, which is how embedding programs pass them.
 
         Raises
         ------
         MalformedRequest
-            If it is not JSON at all: bad syntax, bad UTF-8, nested too deeply, or empty where something is required.
+            If it is not JSON or a form at all: bad syntax, bad UTF-8, nested too deeply, cut short, or empty where
+            something is required.
         InvalidRequest
             If it does not fit; ``errors`` and ``param`` name the fields.
+        PayloadTooLarge
+            If a form has too many parts.
         HandlerError
             If code of the user's own types raised an exception that is not a validation error.
         """
+        if input_form is not None:
+            return self._decode_form(body, input_form)
         if not body and self._read_empty is not None:
             return self._read_empty()
         try:
@@ -71,11 +90,44 @@ class Codec:
         except PenstockError:  # the user's own types may raise one themselves
             raise
         except Exception as error:
-            raise decoding.explain(error, body, is_json=self.reads == "json") from error
+            raise decoding.explain(error, body, is_json=not self._is_raw) from error
 
-    def validate(self, body: bytes) -> None:
-        """Check a body exactly as ``decode`` does, and discard the result."""
-        self.decode(body)
+    def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
+        if input_form.decoder:
+            return self.decode(decoded(body, input_form.decoder))
+        if self._routed is not None:
+            return self._routed.read(body, input_form)
+        if not input_form.media_type:
+            return self.decode(body)
+        assert self._form is not None, "only an endpoint that reads the query alone has no form"
+        return self._form.read(form_pairs(body, input_form.media_type))
+
+    def validate(self, body: bytes, input_form: InputForm | None = None) -> None:
+        """Check an input exactly as ``decode`` does, and discard the result."""
+        self.decode(body, input_form)
+
+    def input_form(self, path_values: Mapping[str, str], query: str, form_type: str) -> InputForm | None:
+        """Return how the input of a request is to be read; None for a plain body.
+
+        Parameters
+        ----------
+        path_values:
+            The values of the variables in the path, decoded.
+        query:
+            The query string as it was sent.
+        form_type:
+            The ``Content-Type``, if it is that of a form; otherwise "".
+
+        Raises
+        ------
+        NotFound
+            If a variable of the path is empty.
+        MalformedRequest
+            If the path or the query is not UTF-8.
+        """
+        if self._routed is None:
+            return InputForm(form_type) if form_type else None
+        return InputForm(form_type, self._routed.values(path_values, query))
 
     def call(self, function: Callable[..., Any], decoded: DecodedInput, context: Context | None = None) -> Any:
         """Call the handler with a decoded body, or a batching handler with a list of them.
@@ -105,8 +157,13 @@ class Codec:
         return stream_of(value, self._results, is_promised=self.returned_stream is not None)
 
     def decode_chunk(self, body: bytes, head: Encoded) -> Any:
-        """Return a chunk for a caller without HTTP: a value from JSON, or bytes if the stream has a media type."""
-        return body if head.media_type is not None else encoding.decode_result(Encoded(body))
+        """Return a chunk for a caller without HTTP: bytes if the stream has a media type.
+
+        Otherwise it is what was yielded, as JSON carries it: a value, or an ``Event`` with one.
+        """
+        if head.media_type is not None:
+            return body
+        return decode_event(body) if body.startswith(EVENT_MARK) else encoding.decode_result(Encoded(body))
 
     @property
     def media_type(self) -> str | None:
@@ -121,7 +178,7 @@ class Codec:
         InvalidRequest
             If the value has no such body.
         """
-        return encoding.encode_input(value, raw=self.reads == "bytes")
+        return encoding.encode_input(value, raw=self._is_raw)
 
     def decode_output(self, encoded: Encoded) -> Any:
         """Return the result for a caller without HTTP: a value from JSON, bytes, or a ``Response`` if it says more."""
@@ -134,13 +191,70 @@ class Codec:
     def chunk_check(self) -> JsonCheck | None:
         """Return a check of the chunks of a stream against ``T`` of ``-> Iterator[T]``, or None if there is none.
 
-        It is for chunks that are JSON: not for those of a ``Response`` with a media type.
+        It is for chunks that are JSON: not for those of a ``Response`` with a media type. The data of an
+        ``Event`` is checked.
         """
-        return None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
+        check = None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
+        return None if check is None else lambda chunk: check(split_chunk(chunk)[1])
 
     def input_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of a body."""
-        return json_schema.input_schema(self._input_type, raw=self.reads == "bytes")
+        """Return the JSON Schema of a plain body, with all parameters: see ``decode``."""
+        return json_schema.input_schema(self._input_type, raw=self._is_raw)
+
+    def body_schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of the body of a request, without what comes from the path; None if it has none."""
+        if self._routed is None:
+            return self.input_schema()
+        return None if self._routed.rest is None else self._routed.rest.input_schema()
+
+    def form_type(self, content_type: str | None) -> str | None:
+        """Return a content type, if it is that of a form; "" if the body is a plain one; None if it is not read here.
+
+        Bytes are taken whatever they are, except for the parts of a form.
+        """
+        if self.reads == "query":
+            return ""
+        media_type = "" if content_type is None else media_type_of(content_type)
+        if media_type == MULTIPART or (media_type == URLENCODED and self.reads == "json"):
+            return content_type
+        if self.reads == "bytes" or (self.reads == "json" and (content_type is None or is_json(media_type))):
+            return ""
+        return None
+
+    @property
+    def has_values(self) -> bool:
+        """True if parameters come from the path or the query."""
+        return self._routed is not None
+
+    @property
+    def form_fields(self) -> tuple[InputParameter, ...]:
+        """The fields of a form that this endpoint reads as its body."""
+        schema = self.body_schema() or {}
+        fields = parameters_of(schema, dict.fromkeys(schema.get("properties", {}), "body"))
+        return fields or tuple(parameter for parameter in self.parameters if parameter.source == "body")
+
+    @property
+    def parameters(self) -> tuple[InputParameter, ...]:
+        """The parameters of the handler, in the order of its signature, each with the place that it comes from.
+
+        A parameter that is the whole body counts as one.
+        """
+        if self._routed is not None:
+            return parameters_of(self.input_schema(), self._routed.sources)
+        if self._whole is not None:
+            return (InputParameter(self._whole.name, "body", self._whole.required, self.input_schema()),)
+        schema = self.input_schema()
+        return parameters_of(schema, dict.fromkeys(schema.get("properties", {}), "body"))
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the body is one parameter, and not an object with a field for each."""
+        return self._whole is not None
+
+    @property
+    def _is_raw(self) -> bool:
+        """True if a plain body is taken as it is: see ``decode``."""
+        return self.reads == "bytes" and self._routed is None
 
     def output_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a result, or of one chunk of a stream, as far as the handler is annotated."""
@@ -156,6 +270,8 @@ def codec_for(
     batched: bool,
     namespace: Mapping[str, Any] | None = None,
     results: ResultEncoder = _JSON,
+    path_names: Sequence[str] = (),
+    reads_query: bool = False,
 ) -> Codec:
     """Build the codec of a handler.
 
@@ -171,6 +287,10 @@ def codec_for(
         Local names that postponed annotations may use.
     results:
         The way in which results become bodies.
+    path_names:
+        The names of the parameters that come from the path.
+    reads_query:
+        True if the others come from the query, and not from a body.
 
     Raises
     ------
@@ -184,7 +304,9 @@ def codec_for(
     streams = signature.stream is not None or inspect.isgeneratorfunction(function)
     streams = streams or inspect.isasyncgenfunction(function)
     output_type = json_schema.output_type(signature.returns, batched=batched, streams=streams)
-    if len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0])):
+    if path_names or reads_query:
+        codec = _routed(signature, output_type, owner, path_names, batched=batched, reads_query=reads_query)
+    elif len(signature.parameters) == 1 and (batched or _is_whole(signature.parameters[0])):
         codec = _whole_body(signature.parameters[0], signature.context, output_type, owner)
     else:
         codec = _fields_body(signature, output_type, owner, batched=batched)
@@ -199,7 +321,34 @@ def _fields_body(signature: Signature, output_type: Any, owner: str, *, batched:
     names = [parameter.name for parameter in signature.parameters]
     arguments_of = _columns(names) if batched else _paired_with(names)
     call = _call_by_name(arguments_of, signature.context) if by_name else _call_with_fields
-    return Codec("json", signature.context, read, call, fields, output_type, _reader_of_empty(read))
+    return Codec(
+        "form" if decoding.has_uploads(fields) else "json",
+        signature.context,
+        read,
+        call,
+        fields,
+        output_type,
+        _reader_of_empty(read),
+        _form=FieldsForm(fields),
+    )
+
+
+def _routed(
+    signature: Signature, output_type: Any, owner: str, path_names: Sequence[str], *, batched: bool, reads_query: bool
+) -> Codec:
+    """Return the codec of a handler some of whose parameters come from the path or the query."""
+    everything = _fields_body(signature, output_type, owner, batched=batched)
+    rest = replace(signature, parameters=tuple(p for p in signature.parameters if p.name not in path_names))
+    body = None
+    if not reads_query:
+        is_whole = len(rest.parameters) == 1 and _is_whole(rest.parameters[0])
+        body = (
+            _whole_body(rest.parameters[0], None, output_type, owner)
+            if is_whole
+            else _fields_body(rest, output_type, owner, batched=batched)
+        )
+    routed = RoutedInput.of(signature, path_names, everything._input_type, body, owner=owner)
+    return replace(everything, reads="query" if body is None else body.reads, _routed=routed)
 
 
 def _with_field_infos(signature: Signature, owner: str) -> Signature:
@@ -239,10 +388,14 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     require_fitting(validated, parameter.default, owner=owner)
     if decoding.is_bytes(annotation):
         read = decoding.bytes_reader(annotation, owner=owner)
-        return Codec("bytes", context, read, call, annotation, output_type)
+        return Codec(
+            "bytes", context, read, call, annotation, output_type, _whole=parameter, _form=WholeForm(parameter, owner)
+        )
     read = decoding.json_reader(validated, owner=owner)
     empty = _reader_of_empty(read) if parameter.required else maker_of(parameter)
-    return Codec("json", context, read, call, validated, output_type, empty)
+    form: FormBody = FieldsForm(validated) if decoding.is_struct(annotation) else WholeForm(parameter, owner)
+    reads: Reads = "form" if decoding.has_uploads(validated) else "json"
+    return Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:

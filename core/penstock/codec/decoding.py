@@ -16,9 +16,11 @@ from msgspec import inspect as types
 
 from penstock.codec import leniency, pydantic_types
 from penstock.codec.annotation_fixes import fix_for
+from penstock.codec.custom_types import is_known, read_custom
 from penstock.codec.default_values import default_field, require_fitting
 from penstock.codec.pydantic_types import is_adapted, is_pydantic
 from penstock.codec.signature import Parameter
+from penstock.codec.uploads import Upload
 from penstock.errors import DeclarationError, HandlerError, InvalidRequest, MalformedRequest, PenstockError
 
 Reader = Callable[[bytes], Any]
@@ -44,6 +46,11 @@ def is_bytes(annotation: Any) -> bool:
     return _is_info(annotation, types.BytesType)
 
 
+def has_uploads(annotation: Any) -> bool:
+    """Return whether there is an ``Upload`` anywhere inside this type, which can only come in a form."""
+    return not is_adapted(annotation) and Upload in _custom_types(_type_info(annotation, ""), set())
+
+
 def _is_info(annotation: Any, kind: Any) -> bool:
     try:
         return isinstance(_type_info(annotation, ""), kind)
@@ -60,7 +67,7 @@ def require_readable(annotation: Any, *, owner: str) -> None:
         If not; names the type and the fix.
     """
     for custom in _custom_types(_type_info(annotation, owner), set()):
-        if not (is_pydantic(custom) or is_adapted(custom)):
+        if not is_known(custom):
             raise DeclarationError(f"{owner}: {class_name(custom)} cannot be decoded from JSON; {fix_for(custom)}")
 
 
@@ -105,11 +112,16 @@ def fields_type(name: str, parameters: Sequence[Parameter], *, owner: str) -> ty
     ``__post_init__`` or ``__private`` as a field.
     """
     fields = [
-        (f"field_{place}", _readable(parameter, owner), default_field(parameter))
+        (field_name(place), _readable(parameter, owner), default_field(parameter))
         for place, parameter in enumerate(parameters)
     ]
-    rename = {f"field_{place}": parameter.name for place, parameter in enumerate(parameters)}
+    rename = {field_name(place): parameter.name for place, parameter in enumerate(parameters)}
     return msgspec.defstruct(name, fields, rename=rename, kw_only=True, forbid_unknown_fields=True)
+
+
+def field_name(place: int) -> str:
+    """Return the Python name of a field of ``fields_type``."""
+    return f"field_{place}"
 
 
 def _readable(parameter: Parameter, owner: str) -> Any:
@@ -146,7 +158,7 @@ def json_reader(annotation: Any, *, owner: str) -> Reader:
         return _pydantic_reader(annotation, owner)
     require_readable(annotation, owner=owner)
     info = _type_info(annotation, owner)
-    read: Reader = msgspec.json.Decoder(annotation, dec_hook=pydantic_types.validate).decode
+    read: Reader = msgspec.json.Decoder(annotation, dec_hook=read_custom).decode
     return leniency.lenient(_strict(read, info), info)
 
 
@@ -270,7 +282,7 @@ def _misfit(error: msgspec.ValidationError) -> InvalidRequest:
     field = _FIELD.fullmatch(reason)
     if field is not None:
         path, reason = f"{path}.{field['name'][:MAX_NAME_CHARACTERS]}", _FAULTS[field["fault"]]
-    return _invalid([(path, reason)])
+    return invalid([(path, reason)])
 
 
 def _is_pydantic_error(error: BaseException) -> bool:
@@ -283,14 +295,15 @@ def _pydantic_misfit(error: Any, root: str) -> InvalidRequest:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
         return MalformedRequest(f"the body is not JSON: {faults[0]['msg']}")
-    return _invalid([(root + _path_of(fault["loc"]), fault["msg"]) for fault in faults[:MAX_ERRORS]])
+    return invalid([(root + _path_of(fault["loc"]), fault["msg"]) for fault in faults[:MAX_ERRORS]])
 
 
 def _path_of(location: Sequence[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part[:MAX_NAME_CHARACTERS]}" for part in location)
 
 
-def _invalid(faults: list[tuple[str, str]]) -> InvalidRequest:
+def invalid(faults: list[tuple[str, str]]) -> InvalidRequest:
+    """Return the error for one or more faults, each with its path and reason."""
     path, reason = faults[0]
     top = re.match(r"\$\.([^.\[]+)", path)
     errors = [{"path": path, "reason": reason} for path, reason in faults]

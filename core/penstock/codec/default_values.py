@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.codec.pydantic_types import fields_of, is_adapted, is_pydantic, validate
+from penstock.codec.custom_types import read_custom
+from penstock.codec.pydantic_types import fields_of, is_adapted, is_pydantic
 from penstock.codec.signature import NO_DEFAULT, Parameter
 from penstock.errors import DeclarationError
 
@@ -90,9 +91,9 @@ def _fits(default: Any, annotation: Any) -> bool:
         return msgspec.UnsetType in typing.get_args(annotation)
     if is_adapted(annotation):
         return _converts(lambda: annotation.adapter.validate_python(default))
-    return _converts(lambda: msgspec.convert(default, annotation, dec_hook=validate)) or _converts(
+    return _converts(lambda: msgspec.convert(default, annotation, dec_hook=read_custom)) or _converts(
         # A str enum, a subclass of float: values that JSON can express, of classes that `convert` does not know.
-        lambda: msgspec.convert(msgspec.to_builtins(default, enc_hook=_plain), annotation, dec_hook=validate)
+        lambda: msgspec.convert(msgspec.to_builtins(default, enc_hook=_plain), annotation, dec_hook=read_custom)
     )
 
 

@@ -13,16 +13,17 @@ from typing import Any
 import msgspec
 
 from penstock.codec.decoding import class_name
+from penstock.codec.event_chunks import event_chunk
 from penstock.codec.non_finite import find_non_finite
 from penstock.codec.plain_forms import to_json
 from penstock.codec.unsendable_values import describe, unsendable
 from penstock.errors import UNENCODABLE, HandlerError, InvalidRequest
-from penstock.response import OCTETS, Encoded, Response, header_mistake
+from penstock.response import OCTETS, Encoded, Event, Response, header_mistake
 
 TEXT = "text/plain; charset=utf-8"
 
 _BYTES = (bytes, bytearray, memoryview)
-_NOT_PLAIN_JSON = (*_BYTES, Response)
+_NOT_PLAIN_JSON = (*_BYTES, Response, Event)
 STATUSES_WITHOUT_BODY = (204, 304)
 
 
@@ -60,6 +61,8 @@ class ResultEncoder:
     def encode_chunk(self, value: Any) -> bytes:
         """Encode one chunk of a stream: JSON on one line, or the bytes and text of a stream with a media type.
 
+        The fields of an ``Event`` are in front of its JSON.
+
         Raises
         ------
         HandlerError
@@ -68,6 +71,8 @@ class ResultEncoder:
         if self.media_type is not None:
             return self._raw(value, "the chunk")
         if isinstance(value, _NOT_PLAIN_JSON):
+            if isinstance(value, Event) and not isinstance(value.data, Event):
+                return event_chunk(value, self.encode_chunk(value.data))
             raise unencodable(
                 f"a chunk of a stream cannot be {describe(value)}: it is a line of JSON; {_fix_for_chunk(value)}"
             )
@@ -112,6 +117,8 @@ class ResultEncoder:
 def _fix_for_chunk(value: Any) -> str:
     if isinstance(value, Response):
         return "yield its content"
+    if isinstance(value, Event):
+        return "its data is an Event again"
     return "yield base64.b64encode(chunk).decode(), or set media_type= to stream bytes as they are"
 
 

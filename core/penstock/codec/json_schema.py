@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import types
 import typing
 from functools import partial
 from typing import Any, Literal
@@ -11,7 +12,8 @@ import msgspec
 
 from penstock.codec.pydantic_output import union_schema
 from penstock.codec.pydantic_types import is_adapted, is_pydantic, names_of, schema_of
-from penstock.response import OCTETS, Response
+from penstock.codec.uploads import UPLOAD_SCHEMA, Upload
+from penstock.response import OCTETS, Event, Response
 
 _OCTETS_SCHEMA = {"type": "string", "contentMediaType": OCTETS}
 _STREAMS = (
@@ -36,8 +38,20 @@ def output_type(returns: Any, *, batched: bool, streams: bool) -> Any:
 
 
 def chunk_type(returns: Any) -> Any | None:
-    """Return the type of one chunk of a stream, or None if the annotation is not that of a stream."""
-    return _item_of(returns) if (typing.get_origin(returns) or returns) in _STREAMS else None
+    """Return the type of one chunk of a stream, or None if the annotation is not that of a stream.
+
+    The type of an ``Event`` is that of its data.
+    """
+    return _data_type(_item_of(returns)) if (typing.get_origin(returns) or returns) in _STREAMS else None
+
+
+def _data_type(chunk: Any) -> Any:
+    origin = typing.get_origin(chunk)
+    if Event in (chunk, origin):
+        return _item_of(chunk)
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(map(_data_type, typing.get_args(chunk)))]  # noqa: UP007 - its members are computed
+    return chunk
 
 
 def _item_of(annotation: Any) -> Any:
@@ -71,6 +85,8 @@ def _schema_of(annotation: Any, mode: Literal["validation", "serialization"]) ->
         return schema_of(annotation, mode=mode)
     if annotation is bytes:
         return dict(_OCTETS_SCHEMA)
+    if annotation is Upload:
+        return dict(UPLOAD_SCHEMA)
     definitions: dict[str, Any] = {}
     schema = _inlined(msgspec.json.schema(annotation, schema_hook=partial(_custom_schema, definitions, mode)))
     if definitions:
@@ -84,6 +100,8 @@ def _is_pydantics(cls: Any) -> bool:
 
 def _custom_schema(definitions: dict[str, Any], mode: str, cls: Any) -> dict[str, Any]:
     """Return the schema of a part that pydantic validates, and move its definitions to the root, where it refers to."""
+    if cls is Upload:
+        return dict(UPLOAD_SCHEMA)
     if not _is_pydantics(cls):
         raise NotImplementedError(cls)
     prefix = f"part-{len(definitions)}."  # two parts may have definitions of one name

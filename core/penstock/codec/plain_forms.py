@@ -20,6 +20,7 @@ import msgspec
 from penstock.codec.decoding import class_name
 from penstock.codec.pydantic_output import dump
 from penstock.codec.pydantic_types import is_pydantic
+from penstock.codec.uploads import Upload, plain_upload
 
 
 def simplified(value: Any) -> Any:
@@ -76,6 +77,7 @@ _PLAIN_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (dt.time, _plain_time),
     (dt.timedelta, _plain_timedelta),
     (PurePath, str),
+    (Upload, plain_upload),
     (collections.abc.Mapping, dict),
     ((collections.abc.Sequence, collections.abc.Set, collections.abc.ValuesView, collections.deque), list),
 )

@@ -236,4 +236,5 @@ _FIXES: dict[tuple[str, str], _Fix] = {
     ("datetime", "tzinfo"): _AS_TEXT,
     ("pydantic", "_BaseUrl"): _AS_TEXT,
     ("pydantic", "_SecretBase"): "write it.get_secret_value()",
+    ("penstock", "Event"): "an Event is a chunk of a stream; yield it, or write it.data",
 }

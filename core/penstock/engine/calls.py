@@ -41,8 +41,8 @@ AT_ONCE = _AtOnce()
 _NONE_OF_ITS_OWN: tuple[str, ...] = ()  # by a name, so that type checkers accept what its subclasses have slots for
 
 
-class CallerSide:
-    """What the caller of a job does with it, whichever process its engine is in.
+class HeldCall:
+    """The part of a call that its caller uses, whichever process its engine is in.
 
     The classes that have it have the attributes: two bases with slots of their own could not be combined.
 
@@ -121,7 +121,7 @@ class CallerSide:
             self.on_progress()
 
 
-class Call(CallerSide, Job):
+class Call(HeldCall, Job):
     """One submitted job, with its body, its chunks and its submission. Used on the engine's own thread.
 
     Parameters
@@ -145,7 +145,7 @@ class Call(CallerSide, Job):
     head:
         The response without its body, an ``Encoded``, once the job is known to be answered in chunks; otherwise None.
     outcome, on_progress:
-        As for every ``CallerSide``.
+        As for every ``HeldCall``.
     owed_bytes:
         The same. It belongs to one attempt: a job whose chunks a caller has seen is never run again.
     """

@@ -182,9 +182,9 @@ class Performer:
         calls: list[Call] = attempt.jobs  # type: ignore[assignment] # an engine submits nothing else
         endpoint = calls[0].endpoint
         if endpoint.codec.context_parameter is None:
-            works = [Work(call.body) for call in calls]  # type: ignore[arg-type] # the link sends files as well
+            works = [Work(call.body, None, call.submission.input_form) for call in calls]  # type: ignore[arg-type] # the link sends files as well
         else:
-            works = [Work(call.body, _about(call, attempt)) for call in calls]  # type: ignore[arg-type] # the same
+            works = [Work(call.body, _about(call, attempt), call.submission.input_form) for call in calls]  # type: ignore[arg-type] # the same
         # Only async code watches the clock itself; for the rest the engine does.
         deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
         # A worker that was idle need not wait for the rest of this turn of the loop.
@@ -286,5 +286,5 @@ class Performer:
 def _about(call: Call, attempt: Attempt) -> About:
     """Return the content of the handler's context."""
     number = call.attempts + (attempt.state is SENT)  # a job that was sent ahead is counted when its turn comes
-    headers, deadline = call.headers or {}, attempt.deadline()
-    return About(call.job_id, number, call.principal, headers, deadline, call.request_id)
+    headers, deadline, query = call.headers or {}, attempt.deadline(), call.submission.query
+    return About(call.job_id, number, call.principal, headers, deadline, call.request_id, query)

@@ -6,8 +6,10 @@ then called with the app. A distribution offers a plug-in through an entry point
 """
 
 from penstock.app import App, Endpoint
+from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.exit_flushes import before_exit
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
@@ -50,10 +52,13 @@ __all__ = [
     "AttemptEnded",
     "AttemptInterrupted",
     "BatchTraced",
+    "Dialect",
+    "DialectRequest",
     "DrainEnded",
     "DrainStarted",
     "Endpoint",
     "FifoQueue",
+    "Framing",
     "HeaderNames",
     "HookFailed",
     "Job",
@@ -61,10 +66,13 @@ __all__ = [
     "JobAnswered",
     "JobTraced",
     "JobsCounted",
+    "Operation",
+    "Payload",
     "PenstockError",
     "PluginSettings",
     "Principal",
     "Priority",
+    "PublicError",
     "Queue",
     "Record",
     "Release",
@@ -90,9 +98,11 @@ __all__ = [
     "before_exit",
     "blocking",
     "current_format",
+    "decoded_by",
     "hookimpl",
     "log_event",
     "near_miss",
     "require_endpoints",
+    "split_chunk",
     "text_value",
 ]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penstock.app import App
 from penstock.errors import NotReady, PenstockError
+from penstock.hooks.dialects import Dialect
 from penstock.hooks.hookspecs import hookimpl
+from penstock.hooks.native_dialect import native_dialect
 from penstock.hooks.records import ShutdownRequest
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.scheduler import FifoQueue, Job, Queue, retry_lost
@@ -37,6 +40,12 @@ def penstock_routes() -> list[Route]:
         Route(path="/readyz", name="readyz", handler=readyz, is_open=True),
         Route(path="/-/status", name="status", handler=status),
     ]
+
+
+@hookimpl(trylast=True)
+def penstock_dialects(app: App) -> list[Dialect]:
+    """Add the native interface."""
+    return [native_dialect(app.endpoints)] if app.endpoints else []
 
 
 def livez(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:

@@ -7,10 +7,12 @@ failure are counted, and logged at a limited rate.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from penstock.errors import HookError, PenstockError, PluginError
+from penstock.hooks.dialects import Dialect, Payload
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.principal import Principal
@@ -169,6 +171,25 @@ class HookGuard:
 
         return observe_safely
 
+    def dialect(self, dialect: Dialect) -> Dialect:
+        """Guard the functions of a dialect."""
+        operations = tuple(
+            replace(
+                operation,
+                read=GuardedDecision(self, operation.read, _payload),
+                choose=operation.choose and GuardedDecision(self, operation.choose, _name),
+            )
+            for operation in dialect.operations
+        )
+        return replace(
+            dialect,
+            operations=operations,
+            result=GuardedDecision(self, dialect.result, _response),
+            error=GuardedDecision(self, dialect.error, _response),
+            framing=dialect.framing and GuardedDecision(self, dialect.framing, _anything),
+            collected=dialect.collected and GuardedDecision(self, dialect.collected, _response),
+        )
+
     def route(self, route: Route) -> GuardedDecision[RouteResponse]:
         """Guard the handler of a route, which returns a response."""
         return GuardedDecision(self, route.handler, _response)
@@ -199,6 +220,22 @@ def _response(result: Any) -> RouteResponse:
         mistake = header_mistake(name, value)
         if mistake:
             raise ValueError(mistake)
+    return result
+
+
+def _payload(result: Any) -> Payload:
+    if isinstance(result, Payload):
+        return result
+    raise _wrong_type(result, "a Payload")
+
+
+def _name(result: Any) -> str:
+    if isinstance(result, str):
+        return result
+    raise _wrong_type(result, "the name of an endpoint")
+
+
+def _anything(result: Any) -> Any:
     return result
 
 

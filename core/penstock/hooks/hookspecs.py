@@ -21,6 +21,7 @@ import pluggy
 
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
+from penstock.hooks.dialects import Dialect
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.routes import Route
@@ -213,6 +214,21 @@ def penstock_routes(app: App) -> Iterable[Route] | None:
     Returns
     -------
     The routes; or None.
+    """
+
+
+@hookspec
+def penstock_dialects(app: App) -> Iterable[Dialect] | None:
+    """Add other HTTP interfaces to endpoints.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The dialects, each of which names its endpoints, or is named by them; or None.
     """
 
 

@@ -12,6 +12,8 @@ from typing import Any, Final
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks import defaults
+from penstock.hooks.dialect_table import served_dialects
+from penstock.hooks.dialects import Dialect
 from penstock.hooks.guards import GuardedDecision, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
@@ -230,6 +232,17 @@ class Registry:
     def worker_setups(self) -> list[str]:
         """Return the paths of the functions to call in each worker, in the order of precedence."""
         return list(self._results("penstock_worker_setup", app=self._app))
+
+    def dialects(self, app: App) -> list[Dialect]:
+        """Return all dialects, each with the endpoints that it serves.
+
+        Raises
+        ------
+        DeclarationError
+            If a dialect has no endpoint, or the name of another, or if a name is unknown.
+        """
+        found = list(self._results("penstock_dialects", app=app))
+        return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
 
     def cli_commands(self) -> list[Any]:
         """Return all commands, highest precedence first."""

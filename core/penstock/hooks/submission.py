@@ -12,7 +12,7 @@ from penstock.hooks.records import JobAnswered
 from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.routes import Route
 from penstock.policies import Timeouts
-from penstock.wire import Trace
+from penstock.wire import InputForm, Trace
 
 Priority: TypeAlias = Literal["interactive", "normal", "batch"]
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "normal", "batch")
@@ -61,6 +61,8 @@ class Submission:
     caller_timeout:
         Seconds from the first byte of the request for which the caller waits, retries of its own included; None if it
         has not said. A timeout policy that reads it from the request sets it with ``tighten_caller_timeout``.
+    input_form:
+        The way in which the input is to be read, once that is known; None for a plain body.
     trace:
         The request's place in a distributed trace, once the tracer has decided; None if there is no tracer.
     """
@@ -78,6 +80,7 @@ class Submission:
         "elapsed",
         "endpoint",
         "header",
+        "input_form",
         "principal",
         "query",
         "rank",
@@ -108,6 +111,7 @@ class Submission:
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout: float | None = None
+        self.input_form: InputForm | None = None
         self.received_headers: Mapping[bytes, bytes] | None = None
         self.trace: Trace | None = None
         self._response_headers: ResponseHeaders | None = None

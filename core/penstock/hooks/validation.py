@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import pluggy
 
 from penstock.errors import PluginError
+from penstock.hooks.dialects import Dialect, functions_of
 from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
@@ -118,9 +119,10 @@ class _Returned:
         where = f"{self.hook} ({part})" if part else self.hook
         return PluginError(f"{where} of {self.plugin} returned {problem}; {self.plugin.fix}")
 
-    def require_callable(self, value: Any, part: str = "") -> None:
-        """Raise ``PluginError`` if the value cannot be called in the way that this hook's results are."""
-        count = HOOKS[self.hook].arguments
+    def require_callable(self, value: Any, part: str = "", *, count: int | None = None) -> None:
+        """Raise ``PluginError`` if the value cannot be called with ``count`` arguments; default: those of the hook."""
+        if count is None:
+            count = HOOKS[self.hook].arguments
         needed = "no argument" if not count else "1 argument" if count == 1 else f"{count} arguments"
         if not callable(value):
             raise self.error(f"a {type(value).__name__} instead of a callable that takes {needed}", part)
@@ -189,6 +191,16 @@ def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
     return [dataclasses.replace(route, handler=guard.route(route)) for route in routes]
 
 
+def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialect]:
+    dialects = returned.listed(result)
+    for dialect in dialects:
+        if not isinstance(dialect, Dialect):
+            raise returned.error(f"a {type(dialect).__name__} in the place of a Dialect")
+        for function, count, part in functions_of(dialect):
+            returned.require_callable(function, f"{dialect.name}, {part}", count=count)
+    return [guard.dialect(dialect) for dialect in dialects]
+
+
 def _commands(returned: _Returned, result: Any, _guard: HookGuard) -> list[Any]:
     commands = returned.listed(result)
     for command in commands:
@@ -233,6 +245,7 @@ HOOKS: Final = {
     "penstock_observer": Hook(("app",), _observers),
     "penstock_worker_setup": Hook(("app",), _worker_setup),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
+    "penstock_dialects": Hook(("app",), _dialects),
     "penstock_cli_commands": Hook((), _commands, arguments=0),
 }
 """The hooks of ``hookspecs``, by name."""

@@ -10,8 +10,9 @@ from penstock.testing.clock import MockClock
 from penstock.testing.engine_fixture import engine_fixture
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Agenda, Behaviour, FakeWorker
-from penstock.testing.harness import FakeRequest, PluginHarness
+from penstock.testing.harness import PluginHarness
 from penstock.testing.invariants import InvariantBroken, check
+from penstock.testing.plugin_requests import FakeRequest
 
 __all__ = [
     "Agenda",

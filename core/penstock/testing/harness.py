@@ -19,27 +19,25 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from penstock.app import App, Endpoint
+from penstock.app import App
 from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.observers import Observers
 from penstock.engine.specs import lane_specs, pool_specs
 from penstock.engine.status import StatusPage
-from penstock.errors import NotFound, PenstockError
+from penstock.errors import PenstockError
 from penstock.hooks import records
 from penstock.hooks.hookspecs import hookimpl
-from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
+from penstock.hooks.pipeline import Pipeline, endpoint_pipeline
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.registry import Registry
-from penstock.hooks.routes import Route, RouteRequest, RouteResponse
+from penstock.hooks.routes import Route
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import Submission
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
-from penstock.scheduler import Job, Lane
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.testing.clock import MockClock
-from penstock.testing.fake_engine import FakeEngine
-from penstock.testing.fake_worker import Behaviour, FakeJob
+from penstock.testing.plugin_requests import PluginRequests, RequestJob
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -62,94 +60,12 @@ class Recorder:
         return {kind: self.records.append for kind in kinds if kind is not Record}
 
 
-class FakeRequest:
-    """A request and its outcome.
-
-    Attributes
-    ----------
-    submission:
-        The submission that the policies saw, with their changes to it: ``principal``, ``timeouts``, ``priority``, and
-        ``response_headers``.
-    behaviour:
-        The behaviour of the user's code, if the request gets that far.
-    error:
-        The error with which it was refused or failed; None if it succeeded or is undecided.
-    job:
-        The request's job; None if the request was refused.
-    """
-
-    def __init__(self, submission: Submission, behaviour: Behaviour) -> None:
-        self.submission = submission
-        self.behaviour = behaviour
-        self.error: PenstockError | None = None
-        self.job: Job | None = None
-
-    def __repr__(self) -> str:
-        return f"<FakeRequest {self.request_id} of {self.endpoint.name}: {self.code or 'undecided'}>"
-
-    @property
-    def code(self) -> str | None:
-        """``ok`` or the error's code; None while the request is undecided."""
-        if self.error is not None:
-            return self.error.code
-        return "ok" if self.job is not None and self.job.outcome is not None else None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers that the policies have added to the response."""
-        return dict(self.submission.response_headers)
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The endpoint that was called."""
-        assert isinstance(self.submission.endpoint, Endpoint)
-        return self.submission.endpoint
-
-    @property
-    def request_id(self) -> str:
-        """The request's id."""
-        return self.submission.request_id
-
-    @property
-    def principal(self) -> str | None:
-        """The caller's name, if an authenticator has identified the caller."""
-        return None if self.submission.principal is None else self.submission.principal.name
-
-    @property
-    def queue_seconds(self) -> float | None:
-        """Seconds that the job waited for its latest attempt; None if there is no attempt."""
-        return None if self.job is None or not self.job.attempts else self.job.queue_seconds
-
-    @property
-    def execution_seconds(self) -> float | None:
-        """Seconds that the latest attempt took; None until the outcome, and if no attempt started."""
-        return None if self.job is None else self.job.execution_seconds
-
-
-class RequestJob(FakeJob):
-    """The job of a ``FakeRequest``."""
-
-    __slots__ = ("request",)
-
-    def __init__(self, lane: Lane, request: FakeRequest, size_bytes: int) -> None:
-        submission = request.submission
-        super().__init__(
-            lane,
-            submission.timeouts,
-            size_bytes,
-            request.behaviour,
-            priority=submission.rank,
-            share=submission.share,
-        )
-        self.request = request
-
-
 def _submission_of(job: Any) -> Submission:
     submission: Submission = job.request.submission
     return submission
 
 
-class PluginHarness(FakeEngine):
+class PluginHarness(PluginRequests):
     """A fake engine that serves an app with plug-ins, from the request to the records.
 
     Parameters
@@ -232,90 +148,6 @@ class PluginHarness(FakeEngine):
         """Return the records of one type."""
         return [record for record in self.records if isinstance(record, kind)]
 
-    # ---- requests
-
-    def request(
-        self,
-        endpoint: str = "",
-        *,
-        headers: Mapping[str, str] | None = None,
-        query: str = "",
-        address: str = "192.0.2.1",
-        size_bytes: int = 0,
-        behaviour: Behaviour = Behaviour.QUICK,
-    ) -> FakeRequest:
-        """Send a request, as over HTTP. Return it at once: refused, or with a job that ends as the clock advances.
-
-        Parameters
-        ----------
-        endpoint:
-            The endpoint's name. Default: the app's first endpoint.
-        headers:
-            The request headers; the case of their names does not matter.
-        query:
-            The query string.
-        address:
-            The client's address.
-        size_bytes:
-            The size of the body.
-        behaviour:
-            The behaviour of the user's code for this request.
-
-        Raises
-        ------
-        NotFound
-            If there is no such endpoint.
-        """
-        target = next((e for e in self.app.endpoints if endpoint in ("", e.name)), None)
-        if target is None:
-            raise NotFound(f"there is no endpoint {endpoint!r}")
-        submission = Submission(
-            target, request_id=next(self._ids), header=_lookup(headers), query=query, address=address
-        )
-        request = FakeRequest(submission, behaviour)
-        try:
-            pipeline = self._pipelines[target.name]
-            if pipeline is not None:
-                pipeline.pass_through(submission)
-        except PenstockError as error:
-            self._refuse(request, error)
-            return request
-        request.job = job = RequestJob(self.scheduler.lanes[target.name], request, size_bytes)
-        self.receive(on.Submitted(job))
-        if not job.admitted:
-            request.job = None
-            self._refuse(request, job.outcome)
-        return request
-
-    def route(
-        self, path: str, method: str = "GET", *, headers: Mapping[str, str] | None = None, query: str = ""
-    ) -> RouteResponse:
-        """Send a request to a route and return its response. The route's handler receives the harness as its engine.
-
-        Raises
-        ------
-        NotFound
-            If there is no such route.
-        PenstockError
-            If the route refuses the request, or fails.
-        """
-        if (method, path) not in self._routes:
-            raise NotFound(f"there is no route {method} {path}")
-        route = self._routes[method, path]
-        submission = Submission(route, request_id=next(self._ids), header=_lookup(headers), query=query)
-        pipeline = route_pipeline(self.registry, route)
-        if pipeline is not None:
-            pipeline.pass_through(submission)
-        asked = RouteRequest(
-            request_id=submission.request_id,
-            method=method,
-            path=path,
-            header=submission.header,
-            query=query,
-            principal=submission.principal,
-        )
-        return route.handler(asked, _RouteSide(self))
-
     # ---- the engine's interface
 
     @property
@@ -396,38 +228,6 @@ class PluginHarness(FakeEngine):
         self.reports.append(command.report)
         self._observers.report(command.report)
 
-    def _refuse(self, request: FakeRequest, error: PenstockError) -> None:
-        request.error = error
-        self._observers.refused(request.submission, error)
-
-
-class _RouteSide:
-    """The harness as the handler of a route sees it: a ``RouteEngine``, whose ``shutdown`` returns nothing."""
-
-    def __init__(self, harness: PluginHarness) -> None:
-        self._harness = harness
-        self.unready_reasons = harness.unready_reasons
-        self.status = harness.status
-        self.pause = harness.pause
-        self.resume = harness.resume
-        self.scale = harness.scale
-
-    def reload(self, *, who: str = "the program", why: str = "") -> bool:  # noqa: ARG002 - as an engine has it
-        return False  # the harness has no server around it
-
-    @property
-    def draining(self) -> bool:
-        return self._harness.draining
-
-    @property
-    def longest_drain(self) -> float:
-        return self._harness.longest_drain
-
-    def shutdown(
-        self, drain: float, *, who: str = "the program", why: str = "", on_drained: Callable[[], None] | None = None
-    ) -> None:
-        self._harness.shutdown(drain, who=who, why=why, on_drained=on_drained)
-
 
 def _noting(observers: Observers, send: Callable[[Any], object]) -> Callable[[Any], object]:
     """Have each attempt noted that is sent, as an engine does, if requests are traced."""
@@ -440,8 +240,3 @@ def _noting(observers: Observers, send: Callable[[Any], object]) -> Callable[[An
         send(command)
 
     return note_and_send
-
-
-def _lookup(headers: Mapping[str, str] | None) -> Any:
-    lower = {name.lower(): value for name, value in (headers or {}).items()}
-    return lower.get

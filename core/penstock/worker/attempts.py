@@ -57,7 +57,8 @@ class LiveEndpoint:
 
     def start(self, invocation: Invocation) -> Any:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
-        decoded = self._codec.decode(invocation.run.works[0].body)
+        work = invocation.run.works[0]
+        decoded = self._codec.decode(work.body, work.input_form)
         return self._codec.call(self._predict, decoded, invocation.context())
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
@@ -116,9 +117,9 @@ class LiveEndpoint:
         """Return the failure to report for an exception in this endpoint's code, and whether it may be retried."""
         return failure_of(error, self.endpoint)
 
-    def decode(self, body: bytes) -> Any:
-        """Decode the body of one job; raise ``InvalidRequest`` if it does not fit."""
-        return self._codec.decode(body)
+    def decode(self, work: Work) -> Any:
+        """Decode the input of one job; raise ``InvalidRequest`` if it does not fit."""
+        return self._codec.decode(work.body, work.input_form)
 
 
 def _plain(stream: ChunkStream) -> ChunkStream:
@@ -160,6 +161,7 @@ class Invocation:
             attempt=about.attempt,
             principal=about.principal,
             headers=about.headers,
+            query=about.query,
             deadline=about.deadline,
             is_cancelled=self._is_cancelled,
             trace=self.run.trace,
@@ -188,11 +190,11 @@ class Batch:
         self.decoded: list[Any] = []
         self.results: list[JobResult] = []
         for work in works:
-            self._decode(work.body)
+            self._decode(work)
 
-    def _decode(self, body: bytes) -> None:
+    def _decode(self, work: Work) -> None:
         try:
-            self.decoded.append(self._live.decode(body))
+            self.decoded.append(self._live.decode(work))
         except Exception as error:
             self.results.append(failure_of(error))
         else:

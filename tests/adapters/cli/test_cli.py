@@ -260,6 +260,31 @@ def test_check_json_is_one_document(tmp_path: Path) -> None:
     assert "imported" in result.stderr
 
 
+ROUTED = """
+    from penstock import App
+
+    app = App(__name__)
+
+    @app.endpoint("/users/{user_id}", method="GET", name="show")
+    def show(user_id: int, tags: list[str]) -> int:
+        return user_id
+"""
+
+
+def test_check_shows_where_parameters_come_from(tmp_path: Path) -> None:
+    """The method, and the source of each parameter, if not all of them are in the body."""
+    write_app(tmp_path, ROUTED, "demo.py")
+    lines = [" ".join(line.split()) for line in run("check", "demo.py", folder=tmp_path).stdout.splitlines()]
+    assert "GET /users/{user_id}" in lines
+    assert "takes user_id from the path, tags from the query" in lines
+    (described,) = json.loads(run("check", "demo.py", "--json", folder=tmp_path).stdout)["endpoints"]
+    assert (described["method"], described["reads"]) == ("GET", "query")
+    assert [(taken["name"], taken["source"]) for taken in described["parameters"]] == [
+        ("user_id", "path"),
+        ("tags", "query"),
+    ]
+
+
 @pytest.mark.parametrize("command", ["check", "serve"])
 @pytest.mark.parametrize(
     ("target", "suggestion"),
@@ -313,7 +338,7 @@ def test_a_wrong_declaration_shows_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
-    """It logs the address with the real port, each endpoint, and each pool once ready; SIGTERM ends it with 0."""
+    """It logs its address, each endpoint, a call that works, and each pool once ready; SIGTERM ends it with 0."""
     write_app(tmp_path, APP, "demo.py")
     with Served("demo:app", "--port", "0", "--log-format", "json", folder=tmp_path, ready_timeout=None) as served:
         wait_until(lambda: len(served.events("pool-ready")) == 2, "the pools", timeout=30)
@@ -327,6 +352,9 @@ def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
             ("/score", "score"),
             ("/upload", "default"),
         ]
+        (example,) = served.events("try")
+        called = subprocess.run(example["message"], shell=True, capture_output=True, text=True, timeout=30, check=False)
+        assert called.stdout == "9.0"
         assert served.stop() == 0
         assert served.survivors() == []
 

@@ -19,6 +19,7 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
 from penstock.policies import Timeouts
 from penstock.response import Encoded
+from penstock.wire import InputForm
 
 
 def make_app() -> App:
@@ -57,6 +58,7 @@ class FakeCall:
         self.body = body
         self.request_id = request_id
         self.headers = headers
+        self.input_form: InputForm | None = None
         self.head: Encoded | None = None
         self.outcome: Encoded | PenstockError | None = None
         self.queue_seconds: float | None = None
@@ -221,6 +223,7 @@ class FakeEngine:
         self.check_room(submission.endpoint)
         call = self.call_class(submission.endpoint, body, submission.request_id, headers)
         call.elapsed = submission.elapsed
+        call.input_form = submission.input_form
         self.calls.append(call)
         self.script(call)
         return call

@@ -18,12 +18,14 @@ import msgspec
 import pytest
 
 import penstock_falcon
-from penstock import errors
+from penstock import Event, errors
+from penstock.codec.encoding import ResultEncoder
 from penstock.response import Encoded
 from penstock_falcon.request_checks import RequestChecks
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 from tests.adapters.falcon.shared_server import shared, shared_direct
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
 
 PROBLEM = "application/problem+json"
 LARGEST_BODY = 100_000
@@ -39,7 +41,7 @@ class Kind:
 
     @property
     def is_async(self) -> bool:
-        return self.build is not penstock_falcon.wsgi
+        return self.engine_class is FakeEngine
 
 
 KINDS = {
@@ -47,6 +49,9 @@ KINDS = {
     "direct": Kind(direct, falcon.asgi.App, FakeEngine),
     "shared": Kind(shared, falcon.asgi.App, FakeEngine),
     "shared-direct": Kind(shared_direct, falcon.asgi.App, FakeEngine),
+    "toy": Kind(toy_asgi, falcon.asgi.App, FakeEngine),
+    "toy-shared": Kind(toy_shared, falcon.asgi.App, FakeEngine),
+    "toy-wsgi": Kind(toy_wsgi, falcon.App, FakeThreadedEngine),
     "wsgi": Kind(penstock_falcon.wsgi, falcon.App, FakeThreadedEngine),
 }
 
@@ -380,14 +385,14 @@ def test_a_length_that_is_no_number_is_malformed(length: str) -> None:
     """A 400, not a guess; what Python takes for a number is not what HTTP does."""
     checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.MalformedRequest):
-        checks.check_headers(None, {"content-length": length}.get)
+        checks.check_headers({"content-length": length}.get)
 
 
 def test_an_absurd_length_is_too_large() -> None:
     """Thousands of digits are refused without being read as a number."""
     checks = RequestChecks(make_app().endpoints[0], LARGEST_BODY)
     with pytest.raises(errors.PayloadTooLarge):
-        checks.check_headers(None, {"content-length": "9" * 5000}.get)
+        checks.check_headers({"content-length": "9" * 5000}.get)
 
 
 def test_room_is_asked_for_after_all_that_is_wrong_anyway(
@@ -462,6 +467,15 @@ def test_a_stream_is_events_for_those_who_ask(
     result = client.simulate_post("/count", json={"n": 2}, headers={"Accept": accept})
     assert result.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert result.content == b"data: 0\n\ndata: 1\n\nevent: end\ndata: {}\n\n"
+
+
+def test_a_chunk_may_have_the_fields_of_an_event(client: falcon.testing.TestClient, engine: FakeEngine) -> None:
+    """Its name and id are for those who ask for events; to others it is its data."""
+    chunk = ResultEncoder().encode_chunk(Event(1, event="token", id=7))
+    engine.script = stream(b"0", chunk)
+    events = client.simulate_post("/square", json={"input": 1}, headers={"Accept": "text/event-stream"})
+    assert events.text == "data: 0\n\nevent: token\nid: 7\ndata: 1\n\nevent: end\ndata: {}\n\n"
+    assert client.simulate_post("/square", json={"input": 1}).text == "0\n1\n"
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/*", "text/event-stream;q=0", "application/json"])

@@ -171,7 +171,7 @@ def test_requests_that_wait_are_served_in_order(sockets: tuple[socket.socket, so
 
 
 def test_the_first_request_of_a_connection_is_served_directly(sockets: tuple[socket.socket, socket.socket]) -> None:
-    """It may arrive, in pieces too, before gunicorn's task has had its first turn, and nobody closes it as idle."""
+    """It may arrive, in pieces too, before gunicorn's task has had its first turn, and is not closed as idle."""
 
     async def test() -> None:
         scene = Scene(sockets[0])
@@ -190,7 +190,7 @@ def test_the_first_request_of_a_connection_is_served_directly(sockets: tuple[soc
 
 
 def test_a_new_connection_that_has_ended_at_once_starts_nothing(sockets: tuple[socket.socket, socket.socket]) -> None:
-    """What arrived before it was lost is not parsed any more."""
+    """The bytes that arrived before it was lost are not parsed any more."""
 
     async def test() -> None:
         scene = Scene(sockets[0])

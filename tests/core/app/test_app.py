@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock import Upload
 from penstock.app import App, Endpoint
 from penstock.context import Context
 from penstock.errors import DeclarationError
@@ -440,7 +441,14 @@ def test_a_served_app_takes_no_further_endpoints(app: App) -> None:
     [
         ("square", "must start with a slash; write '/square'"),
         ("", "must start with a slash"),
-        ("/a/{id}", "a path cannot contain '{'"),
+        ("/a/{id", "'{id' is not a variable, which is a whole segment"),
+        ("/a/{id}.json", "is not a variable"),
+        ("/a/{}", "does not have the name of a parameter"),
+        ("/a/{two-words}", "does not have the name of a parameter"),
+        ("/a/{class}", "does not have the name of a parameter"),
+        ("/a/{id:path}", "does not have the name of a parameter"),
+        ("/{a}/{a}", "occurs twice"),
+        ("/-/{id}", "reserved by Penstock"),
         ("/a?b=1", "a path cannot contain"),
         ("/a#b", "a path cannot contain"),
         ("/a b", "a path cannot contain"),
@@ -573,3 +581,96 @@ def test_what_is_declared_is_frozen(app: App) -> None:
         endpoint.path = "/other"
     with pytest.raises(dataclasses.FrozenInstanceError):
         app.pools["default"].workers = 5
+
+
+# ---- methods and variables in paths
+
+
+def of_user(user_id: int, words: int = 12) -> int:
+    return user_id * words
+
+
+def test_an_endpoint_has_a_method_and_variables(app: App) -> None:
+    """A variable of the path is a parameter of the handler; a path may have two methods."""
+    app.endpoint("/users/{user_id}", method="GET", name="show")(of_user)
+    app.endpoint("/users/{user_id}", name="change")(of_user)
+    show, change = app.endpoints
+    assert (show.method, change.method) == ("GET", "POST")
+    assert "GET /users/{user_id}" in repr(show)
+    assert [(p.name, p.source, p.required) for p in show.codec.parameters] == [
+        ("user_id", "path", True),
+        ("words", "query", False),
+    ]
+    assert [p.source for p in change.codec.parameters] == ["path", "body"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("/a/{user_id}", "/a/{other}", "match the same requests"),
+        ("/a/{user_id}", "/{user_id}/b", "match the same requests"),
+        ("/{user_id}/a", "/{other}/b", r"\{other\} in '/\{other\}/b' is \{user_id\} in.*name the same part"),
+        ("/a/{user_id}", "/a/{user_id}", "is already used by"),
+    ],
+)
+def test_no_two_templates_match_the_same_request(app: App, first: str, second: str, words: str) -> None:
+    """Each request has one endpoint, whichever the router would have found first."""
+
+    def handler(user_id: int = 0, other: int = 0) -> int:
+        return user_id + other
+
+    app.endpoint(first, name="first")(handler)
+    with pytest.raises(DeclarationError, match=words):
+        app.endpoint(second, name="second")(handler)
+
+
+def test_a_more_exact_path_may_stand_beside_a_template(app: App) -> None:
+    """``/users/me`` is not a user, and ``/users/me/{user_id}`` is more exact than one with two variables."""
+
+    def handler(user_id: int = 0, other: str = "") -> int:
+        return user_id
+
+    for place, path in enumerate(("/users/{other}", "/users/me", "/users/{other}/{user_id}", "/users/me/{user_id}")):
+        app.endpoint(path, name=str(place))(handler)
+    assert len(app.endpoints) == 4
+
+
+class Point(msgspec.Struct):
+    x: float
+
+
+def takes_struct(user_id: int, point: Point) -> None: ...
+
+
+def takes_context(context: Context) -> None: ...
+
+
+def takes_tags(tags: list[str]) -> None: ...
+
+
+def takes_bytes(body: bytes) -> None: ...
+
+
+def takes_uploads(files: list[Upload]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("path", "handler", "options", "words"),
+    [
+        ("/{other}", of_user, {}, r"the path has \{other\}, but the handler has no parameter `other`"),
+        ("/{user_id}", lambda user_id: None, {"method": "PUT"}, "method='PUT' is unknown; use 'POST' or 'GET'"),
+        ("/{context}", takes_context, {}, r"\{context\}, but that parameter is the Context"),
+        ("/{tags}", takes_tags, {}, "a path variable is one number or text"),
+        ("/{point}", takes_struct, {}, "a path variable is one number or text"),
+        ("/{body}", takes_bytes, {}, "bytes and files cannot come from the path"),
+        ("/x", takes_bytes, {"method": "GET"}, "bytes and files cannot come from the query"),
+        ("/x", takes_uploads, {"method": "GET"}, "bytes and files cannot come from the query"),
+        ("/{user_id}", takes_struct, {"method": "GET"}, "a struct is a body, which a GET request does not have"),
+    ],
+)
+def test_parameters_come_from_where_they_can(
+    app: App, path: str, handler: Any, options: dict[str, Any], words: str
+) -> None:
+    """A variable is a parameter, and what only a body can hold comes neither from a path nor from a query."""
+    with pytest.raises(DeclarationError, match=words):
+        app.endpoint(path, **options)(handler)

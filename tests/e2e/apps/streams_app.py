@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from penstock import App, Response, Timeouts
+from penstock import App, Event, Response, Timeouts
 
 app = App(__name__)
 CHUNKS = [{"n": 0}, {"n": 1}, {"n": 2}]
@@ -143,3 +143,55 @@ def wrong_chunk() -> Iterator[Any]:
 @app.endpoint("/picture", pool="inline", media_type="image/svg+xml")
 def picture() -> str:
     return "<svg/>"
+
+
+def events_of(n: int) -> Iterator[Event[dict[str, int]] | str]:
+    for place, chunk in enumerate(CHUNKS[:n]):
+        yield Event(chunk, event="count", id=place)
+    yield "plain"
+
+
+@app.endpoint("/events", pool="inline")
+def events(n: int) -> Iterator[Event[dict[str, int]] | str]:
+    return events_of(n)
+
+
+@app.endpoint("/events-thread", pool="others", concurrency=2)
+def events_thread(n: int) -> Iterator[Event[dict[str, int]] | str]:
+    yield from events_of(n)
+
+
+@app.endpoint("/events-task", pool="others")
+async def events_task(n: int) -> AsyncIterator[Event[dict[str, int]] | str]:
+    for event in events_of(n):
+        yield event
+
+
+@app.endpoint("/events-asyncio", pool="asyncio", runtime="asyncio")
+async def events_asyncio(n: int) -> AsyncIterator[Event[dict[str, int]] | str]:
+    for event in events_of(n):
+        yield event
+
+
+@app.endpoint("/forged-event", pool="inline")
+def forged_event(name: str) -> Iterator[Event[int]]:
+    yield Event(1)
+    yield Event(2, event=name)
+
+
+@app.endpoint("/speech-asyncio", pool="asyncio", media_type="audio/wav")
+async def speech_asyncio(parts: int) -> AsyncIterator[bytes]:
+    for part in range(parts):
+        yield b"" if part == 1 else bytes([0, part, 255])
+
+
+@app.endpoint("/speech-thread", pool="others", concurrency=2, media_type="audio/wav")
+def speech_thread(parts: int) -> Iterator[bytes]:
+    for part in range(parts):
+        yield b"" if part == 1 else bytes([0, part, 255])
+
+
+@app.endpoint("/speech-task", pool="others", media_type="audio/wav")
+async def speech_task(parts: int) -> AsyncIterator[bytes]:
+    for part in range(parts):
+        yield b"" if part == 1 else bytes([0, part, 255])

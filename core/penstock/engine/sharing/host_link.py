@@ -167,11 +167,13 @@ class HostLink:
         body = body_of(self._link, message)
         if job is not None:
             hosted = self._hosted(message.call, job)
+            hosted.submission.input_form = message.input_form
             self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn
             opened.close_upload()
+            opened.submission.input_form = message.input_form
             self._submit(opened, body, message.fault)
 
     def _hosted(self, number: int, job: Any) -> HostedRequest:

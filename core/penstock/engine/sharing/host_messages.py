@@ -16,7 +16,7 @@ from penstock.errors import PenstockError
 from penstock.hooks.records import RequestAnswered
 from penstock.raised_errors import fields_of, rebuild
 from penstock.response import Encoded
-from penstock.wire import Trace, WireError, frame_into
+from penstock.wire import InputForm, Trace, WireError, frame_into
 
 HeaderPairs: TypeAlias = list[tuple[str, str]]
 
@@ -108,6 +108,8 @@ class SubmitJob(msgspec.Struct, array_like=True, tag=4, gc=False):
     """The size of a body that is in a file, whose descriptor has been sent before; otherwise 0."""
     fault: Fault | None = None
     """The fault of the request, which becomes no job then. The policies are asked first, and may refuse it."""
+    input_form: InputForm | None = None
+    """The way in which the input is to be read; None for a plain body."""
 
 
 class CancelJob(msgspec.Struct, array_like=True, tag=5, gc=False):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from penstock.app import Endpoint
 from penstock.body_files import BodyFile
-from penstock.engine.calls import CallerSide, CallHost
+from penstock.engine.calls import CallHost, HeldCall
 from penstock.engine.sharing.host_messages import SubmitJob
 from penstock.errors import PenstockError
 from penstock.hooks.submission import Submission
@@ -14,7 +14,7 @@ from penstock.policies import Timeouts
 from penstock.response import Encoded
 
 
-class RemoteCall(CallerSide):
+class RemoteCall(HeldCall):
     """One job that was submitted to a shared engine. Its caller uses it like a ``Call``.
 
     Parameters

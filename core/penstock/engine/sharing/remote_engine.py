@@ -232,7 +232,8 @@ class RemoteEngine:
             number, job = upload.number, upload.job
         file, size_bytes = (body, len(body)) if isinstance(body, BodyFile) else (None, 0)
         described = None if fault is None else fault_of(fault)
-        message = SubmitJob(number, job, b"" if isinstance(body, BodyFile) else body, size_bytes, described)
+        plain = b"" if isinstance(body, BodyFile) else body
+        message = SubmitJob(number, job, plain, size_bytes, described, submission.input_form)
         return self._jobs.submit(submission, message, file, is_open=upload is not None and upload.is_open)
 
     def submit_fault(self, submission: Submission, fault: PenstockError) -> RemoteCall:

@@ -91,13 +91,13 @@ class RemoteJobs:
         """Submit a job; ``is_open`` says that its upload was opened, so that the engine has its facts."""
         call = self.calls[message.call] = RemoteCall(self, message.call, submission, message, file)
         if is_open:
-            message = SubmitJob(message.call, None, message.body, message.file_bytes, message.fault)
+            message = msgspec.structs.replace(message, job=None)
         self._send_job(message, file)
         return call
 
     def _send_job(self, message: SubmitJob, file: BodyFile | None) -> None:
         if file is not None and not self._connection.send_file(file):  # the engine has not taken the others yet
-            message = SubmitJob(message.call, message.job, file.read_all(), 0, message.fault)
+            message = msgspec.structs.replace(message, body=file.read_all(), file_bytes=0)
         self.send(message)
 
     def cancel(self, call: RemoteCall, reason: str) -> None:

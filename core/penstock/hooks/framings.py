@@ -1,17 +1,15 @@
-"""The two framings of a streamed body: lines of JSON, and server-sent events."""
+"""The framings of the native interface: lines of JSON, server-sent events, and chunks as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import msgspec
 
-_encode = msgspec.json.Encoder().encode
+from penstock.codec.event_chunks import EVENT_MARK, split_chunk
+from penstock.hooks.dialects import Framing, PublicError
 
-# A stream that is stored or buffered on its way does not arrive as one; nginx obeys the second header.
-STREAM_HEADERS = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
-KEEP_ALIVE_SECONDS = 15.0
+_encode = msgspec.json.Encoder().encode
 
 
 def _on_one_line(lines: bytes) -> bytes:
@@ -27,52 +25,45 @@ def _on_one_line(lines: bytes) -> bytes:
     )
 
 
-class Framing(Protocol):
-    """A way to write chunks, each of which is a JSON value."""
-
-    media_type: str
-    end: bytes
-    """The mark of a complete stream; empty if the end of the body is enough."""
-    keep_alive: bytes
-    """Sent during a long silence; empty if the format has nothing to send then."""
-
-    def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """Return ``chunks``, at least one, as one piece of the body."""
-
-    def error(self, error: dict[str, Any]) -> bytes:
-        """Return the last piece of a stream that failed."""
-
-
 class JSONLines:
     """NDJSON: one line for each chunk."""
 
     media_type = "application/x-ndjson"
+    is_piecewise = False
     end = b""
     keep_alive = b""
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
-        """Join the chunks, each followed by a line break."""
-        return _on_one_line(b"\n".join(chunks)) + b"\n"
+        """Join the chunks, each followed by a line break. An event is its data alone."""
+        lines = b"\n".join(chunks)
+        if EVENT_MARK in lines:
+            lines = b"\n".join([split_chunk(chunk)[1] for chunk in chunks])
+        return _on_one_line(lines) + b"\n"
 
-    def error(self, error: dict[str, Any]) -> bytes:
+    def error(self, error: PublicError) -> bytes:
         """Return a last line of a different shape."""
-        return _on_one_line(_encode({"error": error})) + b"\n"
+        return _on_one_line(_encode({"error": error.as_object()})) + b"\n"
 
 
 class ServerSentEvents:
     """``text/event-stream``: a ``data`` event for each chunk, and ``event: end`` last."""
 
     media_type = "text/event-stream; charset=utf-8"
+    is_piecewise = False
     end = b"event: end\ndata: {}\n\n"
     keep_alive = b": keep-alive\n\n"
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
         """Return one event for each chunk."""
-        return b"data: " + _on_one_line(b"\n\ndata: ".join(chunks)) + b"\n\n"
+        events = b"\n\ndata: ".join(chunks)
+        if EVENT_MARK in events:
+            parts = [split_chunk(chunk) for chunk in chunks]
+            return _on_one_line(b"".join([b"%sdata: %s\n\n" % part for part in parts]))
+        return b"data: " + _on_one_line(events) + b"\n\n"
 
-    def error(self, error: dict[str, Any]) -> bytes:
+    def error(self, error: PublicError) -> bytes:
         """Return an event with a name of its own, so that no client takes it for data."""
-        return b"event: error\ndata: " + _on_one_line(_encode({"error": error})) + b"\n\n"
+        return b"event: error\ndata: " + _on_one_line(_encode({"error": error.as_object()})) + b"\n\n"
 
 
 class RawFraming:
@@ -81,6 +72,7 @@ class RawFraming:
     There is no place for an error: a stream that fails is only cut.
     """
 
+    is_piecewise = False
     end = b""
     keep_alive = b""
 
@@ -91,7 +83,7 @@ class RawFraming:
         """Join the chunks."""
         return b"".join(chunks)
 
-    def error(self, error: dict[str, Any]) -> bytes:
+    def error(self, error: PublicError) -> bytes:  # noqa: ARG002 - as every framing has it
         """Return nothing."""
         return b""
 

@@ -1,0 +1,352 @@
+"""The operations of dialects: a request is read in a dialect's terms, becomes a job like any other, and is answered."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from penstock import Endpoint
+from penstock.errors import HandlerError, HookError, NotFound, PenstockError, UnsupportedMediaType
+from penstock.hooks import (
+    Dialect,
+    DialectRequest,
+    Framing,
+    Operation,
+    Payload,
+    PublicError,
+    Route,
+    RouteEngine,
+    RouteRequest,
+    RouteResponse,
+    log_event,
+)
+from penstock.hosting import SMALL_BODY_BYTES, Body, BodyFile, Encoded, RawFraming, problem_document
+from penstock_falcon.exchange import EndpointResource, Exchange, Resource
+from penstock_falcon.hangups import AnyCall, WatchedCall
+from penstock_falcon.problems import ErrorWriter
+from penstock_falcon.request_checks import RequestChecks, cut_short
+from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers, server_timing
+from penstock_falcon.service import Service
+from penstock_falcon.transport import Transport
+
+# A stream that a dialect collects is held in full.
+MOST_COLLECTED_BYTES = 64 << 20
+
+
+class DialectExchange(Exchange):
+    """An exchange in a dialect.
+
+    Attributes
+    ----------
+    payload:
+        The request in the endpoint's terms; None until it has been read.
+    """
+
+    takes_files = False  # a dialect writes results itself
+
+    __slots__ = ("payload",)
+
+    payload: Payload | None
+
+
+class DialectEndpoint(EndpointResource):
+    """An endpoint as one dialect serves it: outcomes become responses in the dialect's terms.
+
+    Parameters
+    ----------
+    service, transport, endpoint:
+        As for any endpoint.
+    dialect:
+        The dialect.
+    """
+
+    def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint, dialect: Dialect) -> None:
+        super().__init__(service, transport, endpoint)
+        self._dialect = dialect
+        self.write_error = error_writer(dialect)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint."""
+        return self._endpoint
+
+    def submit_payload(self, engine: Any, exchange: DialectExchange, body: Body, req: Any) -> AnyCall:
+        """Submit the job that the exchange's payload asks for, with this input."""
+        _payload_of(exchange).apply_to(exchange)
+        headers = dict(req.headers_lower) if self._wants_headers else None
+        return self._submit_body(engine, exchange, body, None, headers)
+
+    async def _stream_response(self, watched: WatchedCall, exchange: Exchange) -> HttpResponse | None:
+        payload = _payload_of(exchange)
+        if payload.is_streamed is not False:
+            return await super()._stream_response(watched, exchange)
+        collected = await self._collect(watched, exchange, payload)
+        if collected is not None:
+            watched.close()
+        return collected
+
+    async def _collect(self, watched: WatchedCall, exchange: Exchange, payload: Payload) -> HttpResponse | None:
+        """Return a whole response with all chunks of a stream; None if the stream has failed."""
+        collected: list[bytes] = []
+        size_bytes = 0
+        outcome: Encoded | PenstockError | None = None
+        while outcome is None:
+            chunks, outcome = watched.take()
+            collected += chunks
+            size_bytes += sum(map(len, chunks))
+            if size_bytes > MOST_COLLECTED_BYTES:
+                raise HandlerError(
+                    f"the stream has more than {MOST_COLLECTED_BYTES >> 20} MiB, and {self._dialect.name} collects it "
+                    "for a client that did not ask for a stream"
+                )
+            if not chunks and outcome is None:
+                await watched.wait()
+        if isinstance(outcome, PenstockError):
+            return None
+        if self._chunk_annotation.check is not None:
+            for chunk in collected:
+                self._chunk_annotation.check(chunk)
+        assert self._dialect.collected is not None, "otherwise the payload was refused"
+        call = watched.call
+        answer = self._dialect.collected(collected, payload)
+        return _response(answer, exchange, server_timing(call.queue_seconds, call.execution_seconds))
+
+    def _framing(self, head: Encoded, exchange: Exchange) -> Framing:
+        dialect = self._dialect
+        framing = None if dialect.framing is None else dialect.framing(head, _payload_of(exchange))
+        if framing is not None:
+            return framing
+        if head.media_type is None:
+            raise NotImplementedError(f"the dialect {dialect.name} has no framing for a stream of JSON values")
+        return RawFraming(head.media_type)
+
+    def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
+        payload = _payload_of(exchange)
+        if not payload.is_streamed:
+            return _response(self._dialect.result(result, payload), exchange, timing)
+        framing = self._framing(result, exchange)
+        headers = [*common_headers(exchange.request_id, framing.media_type, timing), *STREAM_HEADERS]
+        body = framing.frame([result.body]) + framing.end
+        return HttpResponse(result.status, headers, body, handler_headers=result.headers)
+
+
+class OperationResource(Resource):
+    """One operation of a dialect, which may serve several endpoints.
+
+    Until the endpoint is known, the request is for a route that stands for the operation: only the authenticator is
+    asked about it, and it is the name of that route that the request's record has.
+
+    Parameters
+    ----------
+    service, transport:
+        As for every resource.
+    dialect:
+        The dialect.
+    operation:
+        The operation.
+    served:
+        The endpoints that the dialect serves, by name.
+    """
+
+    def __init__(
+        self,
+        service: Service[Any],
+        transport: Transport,
+        dialect: Dialect,
+        operation: Operation,
+        served: Mapping[str, DialectEndpoint],
+    ) -> None:
+        door = Route(path=operation.path, name=f"{dialect.name} {operation.path}", handler=_never_called)
+        super().__init__(service, transport, door)
+        self.write_error = error_writer(dialect)
+        self._dialect = dialect
+        self._operation = operation
+        self._served = served
+        self._only = next(iter(served)) if len(served) == 1 else None
+        self._first = next(iter(served.values())).endpoint
+        self._checks: OperationChecks = OperationChecks(operation, self._first, service.settings)
+
+    def _identify(self, req: Any, path_values: Mapping[str, str]) -> DialectExchange:
+        exchange = self._new_exchange(DialectExchange, req, path_values)
+        exchange.payload = None
+        return exchange
+
+    async def _ask_policies(self, exchange: Exchange) -> None:
+        if self._operation.choose is not None:
+            await self._enter(exchange, self._operation.choose(_request_of(exchange)))
+        elif self._only is not None:
+            await self._enter(exchange, self._only)
+        else:
+            await super()._ask_policies(exchange)
+
+    async def _enter(self, exchange: Exchange, name: str) -> None:
+        """Have the endpoint of this name, and its policies, take over from the route that stands for the operation."""
+        served = self._served.get(name)
+        if served is None:
+            raise NotFound(f"{self._dialect.name} serves no endpoint {name[:100]!r}")
+        exchange.endpoint = served.endpoint
+        exchange.timeouts = served.endpoint.timeouts
+        await served._ask_policies(exchange)
+
+    async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
+        assert isinstance(exchange, DialectExchange), "_identify has made it"
+        try:
+            return await self._read_and_submit(engine, exchange, req)
+        except PenstockError as error:
+            if exchange.endpoint is self._target:
+                raise
+            return self._service.submit_fault(exchange, error)
+
+    async def _read_and_submit(self, engine: Any, exchange: DialectExchange, req: Any) -> AnyCall:
+        body = await self._receive(exchange, req)
+        try:
+            payload = exchange.payload = await self._read(exchange, body)
+            self._require_possible(payload)
+            if exchange.endpoint is self._target:
+                await self._enter(exchange, payload.endpoint)
+            elif payload.endpoint != exchange.endpoint.name:
+                raise RuntimeError(f"the dialect {self._dialect.name} chooses one endpoint, and reads for another")
+        except BaseException:
+            _release(body)
+            raise
+        if payload.body is not None:
+            _release(body)
+            body = payload.body
+        return self._served[payload.endpoint].submit_payload(engine, exchange, body, req)
+
+    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> Body:
+        if exchange.endpoint is not self._target:
+            return await super()._read_large_body(exchange, req, announced)
+        budget = self._service.early_budget(self._first)
+        if budget is None:
+            return await self._read_body(exchange, req, announced, None)
+        try:
+            await budget.open(announced)
+            return await self._read_body(exchange, req, announced, budget)
+        finally:
+            budget.release()
+
+    async def _receive(self, exchange: Exchange, req: Any) -> Body:
+        """Return the body of the request."""
+        if self._operation.method == "GET":
+            return b""
+        self._checks.check_media_type(req.content_type)
+        announced = self._checks.check_headers(exchange.header)
+        if announced is not None and announced <= SMALL_BODY_BYTES:
+            body = await self._read_body(exchange, req, announced, None)
+        else:
+            body = await self._read_large_body(exchange, req, announced)
+        if announced is not None and len(body) < announced:
+            _release(body)
+            raise cut_short()
+        return body
+
+    async def _read(self, exchange: Exchange, body: Body) -> Payload:
+        """Return what the request asks for."""
+        read = self._operation.read
+        if not self._operation.reads_body:
+            return read(_request_of(exchange))
+        content = body.read(0, len(body)) if isinstance(body, BodyFile) else body
+        request = _request_of(exchange, content)
+        if len(content) <= SMALL_BODY_BYTES:
+            return read(request)
+        found: list[Payload] = []
+        await self._transport.run_blocking(lambda _: found.append(read(request)), None)
+        return found[0]
+
+    def _require_possible(self, payload: Payload) -> None:
+        dialect = self._dialect
+        if payload.is_streamed is False and dialect.collected is None:
+            raise NotImplementedError(f"the dialect {dialect.name} wants chunks to be collected: it needs `collected`")
+
+    async def _answer(self, call: Any, exchange: Exchange, req: Any) -> HttpResponse:
+        return await self._served[exchange.endpoint.name]._answer(call, exchange, req)
+
+    def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
+        if call is not None or exchange.endpoint is not self._target:
+            self._served[exchange.endpoint.name]._give_up(exchange, call, error)
+
+
+class OperationChecks(RequestChecks):
+    """The checks of a request to an operation, before its body is read."""
+
+    __slots__ = ("_operation",)
+
+    def __init__(self, operation: Operation, endpoint: Endpoint, settings: Any) -> None:
+        limit = settings.max_body if operation.max_body is None else operation.max_body
+        super().__init__(endpoint, limit, settings.spill_above)
+        self._operation = operation
+
+    def check_media_type(self, content_type: str | None) -> None:
+        """Check the content type against those that the operation reads.
+
+        Raises
+        ------
+        UnsupportedMediaType
+            If it is none of them.
+        """
+        allowed = self._operation.media_types
+        if allowed is None or content_type is None:
+            return
+        media_type = content_type.partition(";")[0].strip().lower()
+        if not any(fnmatchcase(media_type, pattern) for pattern in allowed):
+            raise UnsupportedMediaType(
+                f"{self._operation.path} reads {' or '.join(allowed)}, not {content_type!r}: send it with "
+                f"-H 'Content-Type: {allowed[0]}'"
+            )
+
+
+def error_writer(dialect: Dialect) -> ErrorWriter:
+    """Return the dialect's way to write errors, or the native one for those that it cannot write."""
+
+    def write(error: PublicError) -> RouteResponse:
+        try:
+            return dialect.error(error)
+        except HookError:  # it is logged, and counted
+            return problem_document(error)
+        except Exception as failure:
+            log_event(
+                logging.ERROR,
+                "dialect-failed",
+                f"the dialect {dialect.name} could not write the error {error.code}: {failure!r}",
+                request_id=error.request_id,
+                traceback="".join(traceback.format_exception(failure)),
+            )
+            return problem_document(error)
+
+    return write
+
+
+def _release(body: Body) -> None:
+    if isinstance(body, BodyFile):
+        body.release()
+
+
+def _payload_of(exchange: Exchange) -> Payload:
+    assert isinstance(exchange, DialectExchange), "only an operation makes the exchanges of a dialect"
+    assert exchange.payload is not None, "it is read before the job is submitted"
+    return exchange.payload
+
+
+def _request_of(exchange: Exchange, body: bytes = b"") -> DialectRequest:
+    return DialectRequest(
+        request_id=exchange.request_id,
+        method=exchange.method,
+        path=exchange.path,
+        path_values=exchange.path_values,
+        header=exchange.header,
+        query=exchange.query,
+        body=body,
+    )
+
+
+def _response(answer: RouteResponse, exchange: Exchange, timing: str) -> HttpResponse:
+    headers = common_headers(exchange.request_id, answer.media_type, timing)
+    return HttpResponse(answer.status, headers, answer.body, handler_headers=answer.headers)
+
+
+def _never_called(request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+    raise AssertionError("the route stands for an operation")

@@ -1,0 +1,146 @@
+"""Requests in a dialect, for a ``PluginHarness``: read, decided, run by a fake worker, and answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from penstock.app import App
+from penstock.errors import NotFound, PenstockError
+from penstock.hooks.dialects import Dialect, DialectRequest, Operation, Payload
+from penstock.hooks.framings import RawFraming
+from penstock.hooks.pipeline import Pipeline, route_pipeline
+from penstock.hooks.public_errors import public_error
+from penstock.hooks.registry import Registry
+from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.hooks.submission import Submission
+from penstock.response import Encoded
+
+FakeAnswer: TypeAlias = Encoded | list[bytes]
+"""The answer of a handler: a result, or the chunks of a stream."""
+
+_VARIABLE = re.compile(r"{(\w+)(:path)?}")
+
+
+class FakeOperations:
+    """The operations of an app's dialects.
+
+    Parameters
+    ----------
+    app:
+        The app.
+    registry:
+        Its plug-ins.
+    pipelines:
+        The policies of the endpoints, by name; None for an endpoint without any.
+    run:
+        Runs the job of a submission, with a body of this size, to its end, or raises the error that it ends with.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        registry: Registry,
+        pipelines: Mapping[str, Pipeline | None],
+        run: Callable[[Submission, int], None],
+    ) -> None:
+        self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
+        self._dialects = registry.dialects(app)
+        self._registry = registry
+        self._pipelines = pipelines
+        self._run = run
+
+    def answer(self, request: DialectRequest, body: bytes, answer: FakeAnswer) -> RouteResponse:
+        """Return the response to one request, whose handler answers as given.
+
+        Raises
+        ------
+        NotFound
+            If no operation has this method and path.
+        """
+        dialect, operation, values = self._find(request.method, request.path)
+        request = msgspec.structs.replace(request, path_values=values)
+        try:
+            payload = self._serve(dialect, operation, request, body)
+            return _response(dialect, payload, answer)
+        except PenstockError as error:
+            return dialect.error(public_error(error, request.request_id, debug=False))
+
+    def _find(self, method: str, path: str) -> tuple[Dialect, Operation, dict[str, str]]:
+        for dialect, operation in self._operations():
+            match = _pattern_of(operation.path).fullmatch(path)
+            if match is not None and method == operation.method:
+                return dialect, operation, match.groupdict()
+        raise NotFound(f"no dialect has an operation {method} {path}")
+
+    def _operations(self) -> Iterator[tuple[Dialect, Operation]]:
+        for dialect in self._dialects:
+            for operation in dialect.operations:
+                yield dialect, operation
+
+    def _serve(self, dialect: Dialect, operation: Operation, request: DialectRequest, body: bytes) -> Payload:
+        """Read a request as a server does, in the same order, and run its job."""
+        name = next(iter(dialect.endpoints)) if len(dialect.endpoints) == 1 else None
+        if operation.choose is not None:
+            name = operation.choose(request)
+        door = Route(path=operation.path, name=f"{dialect.name} {operation.path}", handler=_never_called)
+        submission = Submission(door, request_id=request.request_id, header=request.header, query=request.query)
+        if name is None:
+            _ask(route_pipeline(self._registry, door), submission)
+        else:
+            self._enter(dialect, submission, name)
+        payload = operation.read(msgspec.structs.replace(request, body=body if operation.reads_body else b""))
+        if name is None:
+            self._enter(dialect, submission, payload.endpoint)
+        payload.apply_to(submission)
+        content = body if payload.body is None else payload.body
+        self._endpoints[payload.endpoint].codec.validate(content, payload.input_form)
+        self._run(submission, len(content))
+        return payload
+
+    def _enter(self, dialect: Dialect, submission: Submission, name: str) -> None:
+        if name not in dialect.endpoints:
+            raise NotFound(f"{dialect.name} serves no endpoint {name!r}")
+        endpoint = self._endpoints[name]
+        submission.endpoint, submission.timeouts = endpoint, endpoint.timeouts
+        _ask(self._pipelines[name], submission)
+
+
+def _response(dialect: Dialect, payload: Payload, answer: FakeAnswer) -> RouteResponse:
+    if isinstance(answer, Encoded):
+        if not payload.is_streamed:
+            return dialect.result(answer, payload)
+        head, chunks = Encoded(b"", answer.media_type, answer.status, answer.headers), [answer.body]
+    else:
+        if payload.is_streamed is False:
+            assert dialect.collected is not None, f"the dialect {dialect.name} has no `collected`"
+            return dialect.collected(answer, payload)
+        head, chunks = Encoded(b""), answer
+    framing = None if dialect.framing is None else dialect.framing(head, payload)
+    if framing is None:
+        assert head.media_type is not None, f"the dialect {dialect.name} has no framing for a stream of JSON values"
+        framing = RawFraming(head.media_type)
+    pieces = [framing.frame([chunk]) for chunk in chunks]
+    return RouteResponse(body=b"".join(pieces) + framing.end, media_type=framing.media_type)
+
+
+def _ask(pipeline: Pipeline | None, submission: Submission) -> None:
+    if pipeline is not None:
+        pipeline.pass_through(submission)
+
+
+def _pattern_of(path: str) -> re.Pattern[str]:
+    """Return the pattern that the paths of an operation match, with a group for each variable."""
+    pattern, end = "", 0
+    for variable in _VARIABLE.finditer(path):
+        pattern += re.escape(path[end : variable.start()])
+        pattern += f"(?P<{variable[1]}>{'.+' if variable[2] else '[^/]+'})"
+        end = variable.end()
+    return re.compile(pattern + re.escape(path[end:]))
+
+
+def _never_called(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
+    raise AssertionError("the route stands for an operation")
