@@ -57,11 +57,13 @@ class Exchange(Submission):
         The time at which the first byte of the request arrived, as far as the server knows it.
     path_values:
         The values of the variables in the path, decoded.
+    route:
+        The path of the endpoint, route or operation that the request was for, with its variables.
     """
 
     takes_files = True
 
-    __slots__ = ("began", "method", "path", "path_values")
+    __slots__ = ("began", "method", "path", "path_values", "route")
 
     def __init__(
         self,
@@ -99,6 +101,7 @@ class Exchange(Submission):
         self.method = method
         self.path = path
         self.path_values = path_values
+        self.route = endpoint.path
 
     @property
     def left(self) -> float | None:
@@ -125,6 +128,7 @@ class Exchange(Submission):
                 execution_seconds=None if call is None else call.execution_seconds,
                 began=self.began,
                 trace=self.trace,
+                route=self.route,
             )
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from penstock.hooks import RequestAnswered
@@ -21,7 +21,7 @@ BOUNDS: Final = (
 """The bounds of the semantic conventions, and a few more: models take longer than other services."""
 MOST_RECENT: Final = 256
 MOST_KEYS: Final = 1000
-"""Clients choose neither endpoints nor codes, but a handler may choose any status."""
+"""Clients choose neither routes nor codes, but a handler may choose any status."""
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _OTHER: Final = "_OTHER"
 
@@ -29,7 +29,7 @@ _OTHER: Final = "_OTHER"
 class RequestKey(NamedTuple):
     """The facts that requests have in common which are counted together."""
 
-    endpoint: str
+    route: str
     method: str
     status: int
     code: str
@@ -100,21 +100,21 @@ class Durations:
         requests: defaultdict[tuple[str, str, int, str], list[float]] = defaultdict(list)
         queue: defaultdict[str, list[float]] = defaultdict(list)
         execution: defaultdict[str, list[float]] = defaultdict(list)
+        exclude = self._exclude
         with self._lock:
             recent = [self._recent.popleft() for _ in range(len(self._recent))]
             for record in recent:
-                requests[record.endpoint, record.method, record.status, record.code].append(record.seconds)
+                if record.endpoint in exclude:
+                    continue
+                requests[record.route, record.method, record.status, record.code].append(record.seconds)
                 if record.queue_seconds is not None:
                     queue[record.endpoint].append(record.queue_seconds)
                 if record.execution_seconds is not None:
                     execution[record.endpoint].append(record.execution_seconds)
             for key, durations in requests.items():
-                if key[0] not in self._exclude:
-                    self.requests.setdefault(self._known(RequestKey(*key)), DurationCounts()).add_all(durations)
+                self.requests.setdefault(self._known(RequestKey(*key)), DurationCounts()).add_all(durations)
             for table, found in ((self.queue, queue), (self.execution, execution)):
                 for endpoint, durations in found.items():
-                    if endpoint in self._exclude:
-                        continue
                     table.setdefault(endpoint, DurationCounts()).add_all(durations)
 
     def _known(self, key: RequestKey) -> RequestKey:
@@ -123,13 +123,13 @@ class Durations:
         return key if key in self.requests or len(self.requests) < MOST_KEYS else _ANY_OTHER
 
 
-def request_attributes(key: RequestKey, routes: Mapping[str, str]) -> dict[str, str | int]:
+def request_attributes(key: RequestKey) -> dict[str, str | int]:
     """Return the attributes of requests, named as in the semantic conventions for HTTP."""
     attributes: dict[str, str | int] = {"http.request.method": key.method}
     if key.status and key.status != 499:
         attributes["http.response.status_code"] = key.status
-    if key.endpoint in routes:
-        attributes["http.route"] = routes[key.endpoint]
+    if key.route:
+        attributes["http.route"] = key.route
     if key.code != "ok":
         attributes["error.type"] = key.code or _OTHER
     elif key.status >= 500:

@@ -27,7 +27,7 @@ from penstock_otel.export_thread import CollectorHealth
 _LOGGER: Final = "opentelemetry.exporter.otlp.proto.http.metric_exporter"
 
 
-def export_of(durations: Durations, routes: Mapping[str, str], resource: Resource) -> Callable[[], None]:
+def export_of(durations: Durations, resource: Resource) -> Callable[[], None]:
     """Return a function that exports the durations as they are when it is called."""
     exporter = OTLPMetricExporter()
     health = CollectorHealth("metrics", _LOGGER)
@@ -36,7 +36,7 @@ def export_of(durations: Durations, routes: Mapping[str, str], resource: Resourc
 
     def export() -> None:
         durations.catch_up()
-        metrics = list(_metrics(durations, routes, started, time.time_ns()))
+        metrics = list(_metrics(durations, started, time.time_ns()))
         if not metrics:
             return
         data = MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, metrics, "")], "")])
@@ -46,8 +46,8 @@ def export_of(durations: Durations, routes: Mapping[str, str], resource: Resourc
     return export
 
 
-def _metrics(durations: Durations, routes: Mapping[str, str], began: int, now: int) -> Iterator[Metric]:
-    requests = ((request_attributes(key, routes), counts) for key, counts in list(durations.requests.items()))
+def _metrics(durations: Durations, began: int, now: int) -> Iterator[Metric]:
+    requests = ((request_attributes(key), counts) for key, counts in list(durations.requests.items()))
     of_endpoints = [
         ("penstock.job.queue.duration", "Time that jobs waited for their latest attempt", durations.queue),
         ("penstock.job.execution.duration", "Time of the latest attempt in your code", durations.execution),

@@ -116,17 +116,16 @@ class OtelPlugin:
     def penstock_observer(self, app: App) -> dict[type[Record], Callable[[Any], None]] | None:
         """Take what is sampled, and count all requests; nothing starts before the first worker is ready."""
         environment = self._environment
-        routes = {endpoint.name: endpoint.path for endpoint in app.endpoints}
         observers: dict[type[Record], Callable[[Any], None]] = {}
         on_request: list[Callable[[RequestAnswered], None]] = []
         if environment.exports("traces"):
-            buffer = SpanBuffer(environment, routes, app.import_name)
+            buffer = SpanBuffer(environment, app.import_name)
             self._threads.append(buffer.thread)
             observers |= {JobTraced: buffer.put, BatchTraced: buffer.put}
             on_request.append(_sampled(buffer))
         if environment.exports("metrics"):
             durations = Durations(self._settings.exclude)
-            self._threads.append(self._metrics_thread(durations, routes, app.import_name))
+            self._threads.append(self._metrics_thread(durations, app.import_name))
             on_request.append(durations.put)
         if not on_request:
             return None
@@ -142,13 +141,13 @@ class OtelPlugin:
         """Have OpenTelemetry set up in each worker, if the app uses it and has not done that itself."""
         return WORKER_SETUP if self._environment.exports("traces") else None
 
-    def _metrics_thread(self, durations: Durations, routes: dict[str, str], service: str) -> ExportThread:
+    def _metrics_thread(self, durations: Durations, service: str) -> ExportThread:
         def prepare() -> Callable[[], None]:
             # These take a tenth of a second to import.
             from penstock_otel.metric_points import export_of  # noqa: PLC0415 - see above
             from penstock_otel.resources import resource_of  # noqa: PLC0415 - see above
 
-            return export_of(durations, routes, resource_of(service))
+            return export_of(durations, resource_of(service))
 
         interval = self._environment.positive("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1000
         return ExportThread("metrics", prepare, interval=interval)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeAlias
 
 from penstock.hooks import BatchTraced, JobTraced, RequestAnswered, log_event
@@ -22,14 +22,11 @@ class SpanBuffer:
     ----------
     environment:
         The variables.
-    routes:
-        The path of each endpoint, by its name.
     service:
         The name of the service if the variables have none.
     """
 
-    def __init__(self, environment: Environment, routes: Mapping[str, str], service: str) -> None:
-        self._routes = routes
+    def __init__(self, environment: Environment, service: str) -> None:
         self._service = service
         self._most = environment.positive("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
         self._batch = min(environment.positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), self._most)
@@ -59,7 +56,7 @@ class SpanBuffer:
         from penstock_otel.spans import SpanMaker  # noqa: PLC0415 - see above
 
         exporter = OTLPSpanExporter()
-        maker = SpanMaker(resource_of(self._service), self._routes)
+        maker = SpanMaker(resource_of(self._service))
         health = CollectorHealth("traces", _LOGGER)
 
         def export() -> None:

@@ -6,7 +6,7 @@ The names of attributes are those of the semantic conventions for HTTP, and ``pe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Final, TypeAlias
 
@@ -59,13 +59,10 @@ class SpanMaker:
     ----------
     resource:
         The description of this service.
-    routes:
-        The path of each endpoint, by its name.
     """
 
-    def __init__(self, resource: Resource, routes: Mapping[str, str]) -> None:
+    def __init__(self, resource: Resource) -> None:
         self._resource = resource
-        self._routes = routes
         self._scope = InstrumentationScope(SCOPE, version("penstock"))
         self.clock = WallClock()
 
@@ -111,13 +108,12 @@ class SpanMaker:
         trace = record.trace
         assert trace is not None, "only sampled requests have spans"
         method = record.method if record.method in METHODS else "HTTP"
-        route = self._routes.get(record.endpoint, "")
         return self._span(
-            f"{method} {route}".rstrip(),
+            f"{method} {record.route}".rstrip(),
             _context(trace, trace.span_id),
             _context(trace, trace.parent_id, is_remote=True) if trace.parent_id else None,
             (record.began, record.began + record.seconds),
-            _request_attributes(record, trace, route),
+            _request_attributes(record, trace),
             kind=SpanKind.SERVER,
             is_error=is_server_error(record),
         )
@@ -209,7 +205,7 @@ def _context(trace: Trace, span_id: str, *, is_remote: bool = False) -> SpanCont
     return SpanContext(int(trace.trace_id, 16), int(span_id, 16), is_remote, TraceFlags(trace.flags), state)
 
 
-def _request_attributes(record: RequestAnswered, trace: Trace, route: str) -> AttributeValues:
+def _request_attributes(record: RequestAnswered, trace: Trace) -> AttributeValues:
     attributes: AttributeValues = {
         "http.request.method": record.method if record.method in METHODS else "_OTHER",
         "url.path": record.path,
@@ -222,7 +218,7 @@ def _request_attributes(record: RequestAnswered, trace: Trace, route: str) -> At
         attributes["http.response.status_code"] = record.status
     host, _, port = trace.host.rpartition(":") if trace.host[-1:] != "]" else (trace.host, "", "")
     optional = {
-        "http.route": route,
+        "http.route": record.route,
         "client.address": record.address,
         "user_agent.original": trace.user_agent,
         "server.address": host if port.isdecimal() else trace.host,

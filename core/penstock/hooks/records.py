@@ -39,6 +39,8 @@ class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
         The instant from which ``seconds`` counts, by ``time.monotonic``.
     trace:
         The request's place in a distributed trace; None if it has none.
+    route:
+        The declared path, with its variables; "" if the path matched none. It may be that of a dialect's operation.
     """
 
     endpoint: str
@@ -55,6 +57,7 @@ class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
     execution_seconds: float | None = None
     began: float = 0.0
     trace: Trace | None = None
+    route: str = ""
 
 
 class JobAnswered(Record, frozen=True, kw_only=True, gc=False):

@@ -59,7 +59,9 @@ def trace_of(headers: dict[str, str], *, exports: bool = True, **variables: str)
 
 def record(**more: Any) -> RequestAnswered:
     usual = {"endpoint": "square", "request_id": "r", "method": "POST", "path": "/square", "status": 200, "code": "ok"}
-    return RequestAnswered(**(usual | {"seconds": 0.01, "trace": Trace(TRACE, SPAN, True, 1)} | more))
+    return RequestAnswered(
+        **(usual | {"seconds": 0.01, "route": "/square", "trace": Trace(TRACE, SPAN, True, 1)} | more)
+    )
 
 
 # ---- the headers
@@ -411,7 +413,7 @@ def test_a_fork_waits_for_no_thread() -> None:
 
 def test_the_buffer_is_bounded() -> None:
     """A collector that takes nothing costs no more memory than the variable says."""
-    buffer = SpanBuffer(Environment({"OTEL_BSP_MAX_QUEUE_SIZE": "10"}), {}, "tests")
+    buffer = SpanBuffer(Environment({"OTEL_BSP_MAX_QUEUE_SIZE": "10"}), "tests")
     for _ in range(25):
         buffer.put(record())
     assert (len(buffer._records), buffer._dropped, buffer._batch) == (10, 15, 10)
@@ -461,7 +463,7 @@ def test_durations_are_counted_many_at_a_time() -> None:
     ("more", "expected"),
     [
         ({}, {"http.response.status_code": 200, "http.route": "/square"}),
-        ({"status": 404, "code": "not-found", "endpoint": ""}, {"http.response.status_code": 404}),
+        ({"status": 404, "code": "not-found", "endpoint": "", "route": ""}, {"http.response.status_code": 404}),
         ({"status": 500}, {"http.response.status_code": 500, "http.route": "/square", "error.type": "500"}),
         ({"status": 499, "code": "cancelled"}, {"http.route": "/square"}),
     ],
@@ -474,7 +476,7 @@ def test_the_attributes_of_a_duration(more: dict[str, Any], expected: dict[str, 
     [key] = durations.requests
     code = more.get("code")
     error = {} if code is None else {"error.type": code}
-    assert request_attributes(key, {"square": "/square"}) == {"http.request.method": "POST", **expected, **error}
+    assert request_attributes(key) == {"http.request.method": "POST", **expected, **error}
 
 
 def test_a_trace_is_what_opentelemetry_makes_of_it() -> None:
