@@ -97,6 +97,9 @@ def _quiet_interrupt() -> Iterator[None]:
 
 def _endpoint_named(name: str, app: App, target: str) -> Endpoint:
     is_path = name.startswith("/")
+    alike = [endpoint.name for endpoint in app.endpoints if endpoint.path == name]
+    if len(alike) > 1:
+        raise CallError(f"{target} has several endpoints at {name}; use the name of one: {' or '.join(alike)}")
     endpoints = {endpoint.path if is_path else endpoint.name: endpoint for endpoint in app.endpoints}
     if name not in endpoints:
         raise CallError(f"{target} has no endpoint {name}; {near_miss(name, endpoints)}")

@@ -16,7 +16,7 @@ import msgspec
 import pydantic
 import pytest
 
-from penstock import App
+from penstock import App, Batching, Upload
 from penstock_cli.example_calls import curl_call
 from penstock_cli.example_values import examples_of
 
@@ -145,6 +145,61 @@ def test_bytes_are_those_of_a_file_that_there_is(monkeypatch: pytest.MonkeyPatch
     assert curl_call(app, URL) == f"curl --data-binary @test_example_calls.py {URL}/upload"
     monkeypatch.chdir("/")
     assert curl_call(app, URL) == f"curl --data-binary @{__file__.lstrip('/')} {URL}/upload"
+
+
+def show(user_id: int, tags: list[str], day: dt.date, deep: bool = False) -> None: ...
+
+
+def change(user_id: int, name: str) -> None: ...
+
+
+def order(user_id: int, order: Order) -> None: ...
+
+
+def keep(user_id: int, body: bytes) -> None: ...
+
+
+def caption(user_id: str, picture: Upload, words: int, others: list[Upload], note: str = "") -> None: ...
+
+
+def alone(pictures: list[Upload]) -> None: ...
+
+
+JSON = "-H 'Content-Type: application/json' -d"
+USER = "/users/{user_id}"
+
+
+@pytest.mark.parametrize(
+    ("handler", "path", "options", "call"),
+    [
+        (show, USER, {"method": "GET"}, f"'{URL}/users/3?tags=text&day=2026-01-31'"),
+        (show, "/users", {"method": "GET"}, f"'{URL}/users?user_id=3&tags=text&day=2026-01-31'"),
+        (change, USER, {}, f'{JSON} \'{{"name": "text"}}\' {URL}/users/3'),
+        (
+            order,
+            USER,
+            {},
+            f'{JSON} \'{{"article": "2026-01-31T12:00:00Z", "at": "2026-01-31T12:00:00Z"}}\' {URL}/users/3',
+        ),
+        (keep, USER, {}, f"--data-binary @test_example_calls.py {URL}/users/3"),
+        (
+            caption,
+            USER,
+            {},
+            f"-F picture=@test_example_calls.py -F words=3 -F others=@test_example_calls.py {URL}/users/text",
+        ),
+        (alone, "/alone", {}, f"-F pictures=@test_example_calls.py {URL}/alone"),
+        (alone, "/alone", {"batching": Batching(max_size=2)}, f"-F pictures=@test_example_calls.py {URL}/alone"),
+    ],
+)
+def test_each_parameter_is_where_it_belongs(
+    monkeypatch: pytest.MonkeyPatch, handler: Any, path: str, options: dict[str, Any], call: str
+) -> None:
+    """Variables in the path, parameters of a GET endpoint in the query, and files in a form."""
+    monkeypatch.chdir(Path(__file__).parent)
+    app = App(__name__)
+    app.endpoint(path, **options)(handler)
+    assert curl_call(app, URL) == f"curl {call}"
 
 
 def test_a_stream_is_not_buffered() -> None:
