@@ -93,6 +93,18 @@ def test_a_request_is_a_span_with_its_wait_and_its_attempt(served: Served, colle
     assert spans[2].attributes["penstock.worker"] == "default/0"
 
 
+@pytest.mark.parametrize(
+    ("path", "route"), [("/users/ada/name", "/users/{user}/name"), ("/v1/models/square", "/v1/models/{model}")]
+)
+def test_a_span_is_named_after_the_declared_path(served: Served, collector: Collector, path: str, route: str) -> None:
+    """With its variables, of which clients choose the values; in a dialect, it is that of the operation."""
+    answer, trace_id = call(served, path, {"input": 3} if "models" in path else {})
+    server, *_ = collector.of_trace(trace_id, spans=3)
+    assert answer.status == 200
+    assert server.name == f"POST {route}"
+    assert (server.attributes["http.route"], server.attributes["url.path"]) == (route, path)
+
+
 @pytest.mark.parametrize("path", ["/square", "/threads", "/task"])
 def test_a_handler_continues_the_trace(served: Served, collector: Collector, path: str) -> None:
     """For OpenTelemetry in the worker, the present span is that of the attempt, in every mode."""

@@ -15,8 +15,32 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from penstock import App, Batching, Context, Retries, Retryable, Timeouts
+from penstock.hooks import Dialect, DialectRequest, Operation, Payload, PublicError, RouteResponse, hookimpl
 
-app = App(__name__)
+
+def read(request: DialectRequest) -> Payload:
+    return Payload(endpoint=request.path_values["model"], body=request.body)
+
+
+def result(answer: Any, _payload: Payload) -> RouteResponse:
+    return RouteResponse(body=answer.body)
+
+
+def error(error: PublicError) -> RouteResponse:
+    return RouteResponse.json({"error": error.message}, status=error.status)
+
+
+predict = Operation(path="/v1/models/{model}", read=read)
+toy = Dialect(name="toy", endpoints=("square",), operations=(predict,), result=result, error=error)
+
+
+class Toy:
+    @hookimpl
+    def penstock_dialects(self) -> list[Dialect]:
+        return [toy]
+
+
+app = App(__name__, plugins=[Toy])
 logger = logging.getLogger("model")
 
 
@@ -30,6 +54,11 @@ def place() -> str:
 def square(input: float) -> dict[str, Any]:
     logger.warning("squaring %s", input)
     return {"result": input**2, "place": place(), "baggage": dict(baggage.get_all())}
+
+
+@app.endpoint("/users/{user}/name")
+def name(user: str) -> str:
+    return user
 
 
 @app.endpoint("/threads", concurrency=2, pool="threads")
