@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.hooks import Route, RouteRequest
-from penstock.hosting import JSON, Encoded, RawFraming, log_refusal, public_error
+from penstock.hosting import JSON, Body, Encoded, RawFraming, log_refusal, public_error
 from penstock_falcon.exchange import Exchange, Resource
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, AnyRouteCall, WatchedCall
 from penstock_falcon.problems import retry_after
-from penstock_falcon.request_checks import BodyChecks
+from penstock_falcon.request_checks import AnyBudget, BodyChecks
+from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
+
+TYPELESS_STATUSES = (204, 304)
+"""Responses with these statuses have no body, and so no media type."""
 
 
 class RouteResource(Resource):
@@ -41,13 +46,25 @@ class RouteResource(Resource):
         return self._service.ask(self._route, request, exchange)
 
     async def _receive(self, exchange: Exchange, req: Any) -> bytes:
-        """Return the body of the request."""
+        """Return the body of the request, inflated if it came compressed."""
         announced = self._checks.check_headers(exchange.header)
-        deadline = exchange.began + self._route.body_timeout
-        body = await self._transport.read_body_by(deadline, req, announced, self._checks, None)
-        self._checks.check_size(body, announced)
+        coding = content_coding(exchange.header("content-encoding"))
+        if coding:
+            body = await self._read_large_body(exchange, req, announced, coding)
+        else:
+            body = await self._read_body(exchange, req, announced, None)
+            self._checks.check_size(body, announced)
         assert isinstance(body, bytes), "without a budget, it is kept in memory"
         return body
+
+    def _read_body(
+        self, exchange: Exchange, req: Any, announced: int | None, budget: AnyBudget | None
+    ) -> Coroutine[Any, Any, Body]:
+        deadline = exchange.began + self._route.body_timeout
+        return self._transport.read_body_by(deadline, req, announced, self._checks, budget)
+
+    def _budget(self, exchange: Exchange) -> None:
+        """Return None: the body is not counted, because it is small enough to be kept in memory."""
 
     async def _answer(self, call: AnyRouteCall, exchange: Exchange, req: Any) -> HttpResponse:
         outcome = call.outcome
@@ -67,7 +84,10 @@ class RouteResource(Resource):
         if isinstance(outcome, PenstockError):
             log_refusal(exchange, outcome)
             return self._problem(outcome, exchange)
-        return HttpResponse(outcome.status, _headers(outcome, exchange), outcome.body)
+        response = HttpResponse(outcome.status, _headers(outcome, exchange), outcome.body)
+        if self._compresses:
+            await self._compress(response, exchange)
+        return response
 
     def _stream_response(
         self, call: AnyRouteCall, head: Encoded, watched: WatchedCall, exchange: Exchange
@@ -99,6 +119,8 @@ class RouteResource(Resource):
 
 def _headers(head: Encoded, exchange: Exchange) -> list[tuple[str, str]]:
     headers = common_headers(exchange.request_id, head.media_type or JSON)
+    if head.status in TYPELESS_STATUSES:
+        headers = [header for header in headers if header[0] != "content-type"]
     headers += [(name.lower(), value) for name, value in (head.headers or {}).items()]
     if head.status == 503:
         headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]

@@ -32,7 +32,9 @@ def wsgi(
     max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
+    compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+    docs: bool = Settings.docs,
 ) -> WsgiApplication:
     """Return a complete WSGI application that serves ``app``.
 
@@ -46,7 +48,9 @@ def wsgi(
         max_waiting=max_waiting,
         drain_timeout=drain_timeout,
         target=target,
+        compress=compress,
         trusted_proxies=trusted_proxies,
+        docs=docs,
     )
     service = WsgiService(app, engine, settings)
     application = WsgiApplication(router=ExactRouter())

@@ -130,6 +130,11 @@ class Route:
         The HTTP method. A ``GET`` route answers ``HEAD`` as well. Routes with other methods may have the same path.
     is_open:
         True if the route needs no authentication even where there is an authenticator: for health checks.
+    is_for_callers:
+        True if it is for every caller that may use endpoints, and not only for operators. The authenticator decides.
+    is_local:
+        True if its handler looks at nothing that changes, and so at no part of the engine. Where several HTTP processes
+        share an engine, it is called in the one that has received the request.
     reads_body:
         True if the handler looks at the body, which is read once the authenticator has let the request in. Otherwise it
         is ignored.
@@ -150,6 +155,8 @@ class Route:
     handler: RouteHandler
     method: RouteMethod = "GET"
     is_open: bool = False
+    is_for_callers: bool = False
+    is_local: bool = False
     reads_body: bool = False
     max_body: int = 1 << 20
     body_timeout: float = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -238,10 +239,14 @@ def test_a_body_that_comes_late_is_refused(client: falcon.testing.TestClient) ->
     assert code_of(client.simulate_post("/late", body=b"text")) == (408, "request-timeout")
 
 
-def test_a_compressed_body_is_not_passed_on_as_it_is(client: falcon.testing.TestClient) -> None:
-    """A handler would take it for the text."""
-    sent = client.simulate_post("/notes", body=b"text", headers={"Content-Encoding": "br"})
-    assert code_of(sent) == (415, "unsupported-media-type")
+def test_a_compressed_body_is_inflated(client: falcon.testing.TestClient) -> None:
+    """A handler never sees another form, and what is inflated counts against the limit."""
+    gzipped = {"Content-Encoding": "gzip"}
+    assert client.simulate_post("/notes", body=gzip.compress(b"text"), headers=gzipped).json == ["POST", {}, "text"]
+    large = client.simulate_post("/notes", body=gzip.compress(b"x" * 1000), headers=gzipped)
+    assert code_of(large) == (413, "payload-too-large")
+    strange = client.simulate_post("/notes", body=b"text", headers={"Content-Encoding": "br"})
+    assert code_of(strange) == (415, "unsupported-media-type")
 
 
 def test_a_body_is_not_read_for_a_stranger(client: falcon.testing.TestClient, notes: Notes) -> None:
