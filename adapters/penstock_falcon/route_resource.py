@@ -121,7 +121,8 @@ def _headers(head: Encoded, exchange: Exchange) -> list[tuple[str, str]]:
     headers = common_headers(exchange.request_id, head.media_type or JSON)
     if head.status in TYPELESS_STATUSES:
         headers = [header for header in headers if header[0] != "content-type"]
-    headers += [(name.lower(), value) for name, value in (head.headers or {}).items()]
+    if head.headers:
+        headers += [(name.lower(), value) for name, value in head.headers.items()]
     if head.status == 503:
         headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
     return headers

@@ -114,17 +114,26 @@ class RouteCalls:
 
     def begin(self, route: Route, request: RouteRequest) -> RouteCall:
         """Call the handler of a route, and return at once. If it neither waits nor streams, there is the outcome."""
-        call = RouteCall(self)
         if route.waits:
+            call = RouteCall(self)
             self._start(call, self._wait(call, route, request))
             return call
-        answer = self._answer(route, request)
-        if isinstance(answer, PenstockError):
-            call.outcome = answer
-        elif answer.stream is None:
-            call.outcome = _encoded(answer)
-        else:
-            self._start(call, self._send(call, answer, request))
+        # An error is in no variable of a frame: its traceback would keep that, and the call with it.
+        try:
+            answer: RouteResponse = route.handler(request, self._engine)  # type: ignore[assignment] # it does not wait
+        except PenstockError as error:
+            return self._settled(error)
+        except Exception as error:
+            return self._settled(internal_error(error, request.request_id))
+        if answer.stream is None:
+            return self._settled(_encoded(answer))
+        call = RouteCall(self)
+        self._start(call, self._send(call, answer, request))
+        return call
+
+    def _settled(self, outcome: Encoded | PenstockError) -> RouteCall:
+        call = RouteCall(self)
+        call.outcome = outcome
         return call
 
     def close(self, error: PenstockError) -> None:
@@ -156,16 +165,7 @@ class RouteCalls:
             work.close()
             call.settle(self._end_of_all)
 
-    # Errors are returned, and not kept in a frame of which their traceback would keep the call.
-
-    def _answer(self, route: Route, request: RouteRequest) -> RouteResponse | PenstockError:
-        handler: Callable[..., RouteResponse] = route.handler  # type: ignore[assignment] # it does not wait
-        try:
-            return handler(request, self._engine)
-        except PenstockError as error:
-            return error
-        except Exception as error:
-            return internal_error(error, request.request_id)
+    # Here too, errors are returned, and are in no variable of a frame that has seen them pass.
 
     async def _awaited(self, route: Route, request: RouteRequest) -> RouteResponse | PenstockError:
         handler: Callable[..., Coroutine[Any, Any, RouteResponse]] = route.handler  # type: ignore[assignment] # it waits
@@ -200,7 +200,7 @@ class RouteCalls:
                 self._end(call, outcome)
 
     async def _sent(self, call: RouteCall, answer: RouteResponse, request: RouteRequest) -> Encoded | PenstockError:
-        end = _encoded(answer, b"")
+        end = _head_of(answer)
         if request.method == "HEAD":
             return end
         call.begin_stream(end, answer.keep_alive)
@@ -228,8 +228,12 @@ class RouteCalls:
         call.settle(outcome)
 
 
-def _encoded(answer: RouteResponse, body: bytes | None = None) -> Encoded:
-    return Encoded(answer.body if body is None else body, answer.media_type, answer.status, dict(answer.headers))
+def _encoded(answer: RouteResponse) -> Encoded:
+    return Encoded(answer.body, answer.media_type, answer.status, answer.headers or None)  # type: ignore[arg-type] # a mapping
+
+
+def _head_of(answer: RouteResponse) -> Encoded:
+    return Encoded(b"", answer.media_type, answer.status, answer.headers or None)  # type: ignore[arg-type] # a mapping
 
 
 async def _close(stream: Any) -> None:

@@ -119,7 +119,7 @@ def _answer(number: int, encoded: Encoded, *, is_streamed: bool = False, keep_al
         encoded.body,
         encoded.status,
         encoded.media_type or JSON,
-        encoded.headers or {},
+        dict(encoded.headers or {}),
         is_streamed=is_streamed,
         keep_alive=keep_alive,
     )
