@@ -102,6 +102,19 @@ def test_a_stream_comes_chunk_by_chunk(hosted: Hosted, accept: str) -> None:
     assert stream.arrivals[-1] - stream.arrivals[0] > 0.1
 
 
+def test_a_route_reads_waits_and_streams(hosted: Hosted) -> None:
+    """Its handler runs on the loop of the engine, in the loop or beside the threads of the server."""
+    assert hosted.request("PUT", f"{hosted.prefix}/relay/a", b"b").body == b"ab"
+    connection = http.client.HTTPConnection(hosted.host, hosted.port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", f"{hosted.prefix}/drip")
+        response = connection.getresponse()
+        began = time.monotonic()
+        assert response.read1(100) == b"0\n"
+        assert response.read() == b"1\n2\n"
+        assert time.monotonic() - began > 0.05
+
+
 def test_a_connection_carries_many_requests(hosted: Hosted) -> None:
     """Calls and streams in turn, if the server keeps connections at all."""
     connection = http.client.HTTPConnection(hosted.host, hosted.port, timeout=10)

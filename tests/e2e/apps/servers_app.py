@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 from wsgiref.util import shift_path_info
 
+import trio
+
 import penstock_falcon
 from penstock import App
+from penstock.hooks import Route as PluginRoute
+from penstock.hooks import RouteRequest, RouteResponse, hookimpl
 from tests.e2e.apps.marks import mark
 
 # Longer than a test waits for the end of abandoned work, and short, as nothing ends it under some servers.
 HOLD_SECONDS = 4.0
 
-app = App(__name__)
+
+class Relay:
+    """A plug-in with routes that wait, on whichever loop the server runs."""
+
+    @hookimpl
+    def penstock_routes(self) -> list[PluginRoute]:
+        return [
+            PluginRoute(path="/relay/{name}", name="relay", handler=self.relay, method="PUT", reads_body=True),
+            PluginRoute(path="/drip", name="drip", handler=self.drip),
+        ]
+
+    async def relay(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        await rest(0.01)
+        return RouteResponse(body=request.path_values["name"].encode() + request.body)
+
+    def drip(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        return RouteResponse(media_type="text/plain", stream=self.drops())
+
+    async def drops(self) -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"%d\n" % number
+            await rest(0.05)
+
+
+async def rest(seconds: float) -> None:
+    """Wait as asyncio or trio does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        await trio.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
+
+
+app = App(__name__, plugins=[Relay()])
 
 
 @app.endpoint("/square")
