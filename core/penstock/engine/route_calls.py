@@ -201,7 +201,7 @@ class RouteCalls:
 
     async def _sent(self, call: RouteCall, answer: RouteResponse, request: RouteRequest) -> Encoded | PenstockError:
         end = _head_of(answer)
-        if request.method == "HEAD":
+        if request.method == "HEAD" or call.outcome is not None:
             return end
         call.begin_stream(end, answer.keep_alive)
         try:
@@ -209,6 +209,8 @@ class RouteCalls:
                 await self._hand_over(call, answer.body)
             assert answer.stream is not None, "the caller has looked"
             async for piece in answer.stream:
+                if call.outcome is not None:  # the iterator has not heeded its cancellation
+                    break
                 if piece:
                     await self._hand_over(call, piece)
         except PenstockError as error:
@@ -220,7 +222,7 @@ class RouteCalls:
     async def _hand_over(self, call: RouteCall, piece: bytes) -> None:
         """Give the caller a piece, and wait until it is taken."""
         call.add_chunks([piece])
-        while call.has_chunks:
+        while call.has_chunks and call.outcome is None:
             await self.reactor.park(call.wait_for_taking)
 
     def _end(self, call: RouteCall, outcome: Encoded | PenstockError) -> None:

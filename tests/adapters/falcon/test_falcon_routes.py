@@ -31,6 +31,7 @@ from penstock_falcon._asgi import asgi_stream_body
 from penstock_falcon._wsgi import wsgi_stream_body
 from tests.adapters.falcon.fake_engine import FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared
+from tests.serving import wait_until
 
 
 class LoopedEngine(FakeThreadedEngine):
@@ -109,6 +110,7 @@ class Notes:
             Route(path="/files/{path:path}", name="files", handler=tell),
             Route(path="/soon", name="soon", handler=self.soon, method="POST", reads_body=True),
             Route(path="/never", name="never", handler=self.never),
+            Route(path="/stubborn", name="stubborn", handler=self.stubborn),
             Route(path="/events/{kind}", name="events", handler=self.events),
         ]
 
@@ -129,6 +131,11 @@ class Notes:
             self.ended.append("cancelled")
             raise
         raise AssertionError("nobody ends the wait")
+
+    async def stubborn(self, request: RouteRequest, engine: Any) -> RouteResponse:
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.never(request, engine)
+        return RouteResponse(body=b"x", stream=self.endless_events())
 
     def events(self, request: RouteRequest, engine: Any) -> RouteResponse:
         stream = getattr(self, f"{request.path_values['kind']}_events")()
@@ -286,6 +293,16 @@ def test_a_client_that_leaves_ends_the_wait(kind: str, client: falcon.testing.Te
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"], indirect=True)
+def test_a_handler_that_does_not_heed_its_end_answers_nobody(
+    kind: str, client: falcon.testing.TestClient, engine: FakeEngine, notes: Notes
+) -> None:
+    """Its stream is not begun."""
+    leave(kind, client, notes, "/stubborn")
+    assert [(record.status, record.code) for record in notes.answered] == [(499, "cancelled")]
+    assert notes.pieces == 0
+    wait_until(lambda: "0 in progress" in repr(engine.route_calls), "the end of the handler")
+
+
 def test_a_server_that_stops_ends_the_wait(client: falcon.testing.TestClient, engine: FakeEngine, notes: Notes) -> None:
     """With 503, so that the client asks another server."""
     notes.on_wait = lambda: engine.route_calls.close(errors.Draining("the server has stopped"))
