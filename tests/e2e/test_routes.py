@@ -34,6 +34,9 @@ APP = """
             return [
                 Route(path="/bell/{name}", name="bell", handler=self.wait),
                 Route(path="/bell/{name}", name="bell", handler=self.ring, method="PUT", reads_body=True, max_body=100),
+                Route(
+                    path="/hasty", name="hasty", handler=self.ring, method="POST", reads_body=True, body_timeout=0.2
+                ),
                 Route(path="/left", name="left", handler=lambda request, engine: RouteResponse.json(self.left)),
                 Route(path="/waiting", name="waiting", handler=self.count),
                 Route(path="/sound", name="sound", handler=self.sound),
@@ -175,6 +178,24 @@ def test_a_body_is_bounded(served: Served) -> None:
     with served.connect() as client:
         client.sendall(b"PUT /bell/all HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\nhalf")
     assert served.get("/waiting").status == 200
+
+
+def test_a_body_without_a_length_is_bounded_too(served: Served) -> None:
+    """As soon as what has arrived is over the limit; one that is not, is read to its end."""
+    head = b"PUT /bell/all HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for size, status in ((100, b"204"), (101, b"413")):
+        with served.connect() as client:
+            client.sendall(head + b"%x\r\n" % size + b"x" * size + b"\r\n" + (b"0\r\n\r\n" if size == 100 else b""))
+            assert client.recv(4096).split(b" ", 2)[1] == status
+
+
+def test_a_body_that_comes_late_is_refused(served: Served) -> None:
+    """At the deadline of its route, whether the rest of it comes or not."""
+    with served.connect() as client:
+        client.sendall(b"POST /hasty HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\nhalf")
+        began = time.monotonic()
+        assert client.recv(4096).split(b" ", 2)[1] == b"408"
+        assert time.monotonic() - began < SOON_SECONDS
 
 
 @pytest.mark.parametrize("options", [(), ("--http-workers", "2")], ids=["one", "shared"])

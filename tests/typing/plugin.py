@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import assert_type
 
 import click
@@ -106,7 +106,16 @@ class Typed:
             assert_type(request.principal, Principal | None)
             return RouteResponse.json({"hello": app.import_name})
 
-        return [Route(path="/hello", name="hello", handler=hello)]
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"word"
+
+        async def words(request: RouteRequest, engine: object) -> RouteResponse:
+            return RouteResponse(body=request.body, stream=pieces())
+
+        return [
+            Route(path="/hello", name="hello", handler=hello),
+            Route(path="/words/{name}", name="words", handler=words, method="PUT", reads_body=True),
+        ]
 
     @hookimpl
     def penstock_cli_commands(self) -> list[click.Command]:

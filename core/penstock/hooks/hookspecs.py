@@ -206,7 +206,7 @@ def penstock_worker_setup(app: App) -> str | None:
 
 @hookspec
 def penstock_routes(app: App) -> Iterable[Route] | None:
-    """Add routes beside the endpoints.
+    """Add routes beside the endpoints: pages, actions, and streams that need no worker.
 
     Parameters
     ----------
