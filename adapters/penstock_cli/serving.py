@@ -16,7 +16,7 @@ from penstock import App
 from penstock.hooks import log_event
 from penstock.hosting import configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
-from penstock_cli.example_calls import curl_call
+from penstock_cli.example_calls import client_url, curl_call
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import (
@@ -37,6 +37,7 @@ from penstock_gunicorn import (
 )
 
 EXIT_CANNOT_START = 2
+PAGE = "/docs"
 TLS_SETTINGS = frozenset({"ca_certs", "cert_reqs", "ciphers", "ssl_context"})
 
 
@@ -65,6 +66,7 @@ class ServeOptions:
     body_timeout: float
     min_body_rate: int
     max_unread: int
+    compress: bool
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
     pid_file: Path | None
@@ -210,6 +212,7 @@ class ServedApp:
             max_waiting=options.max_waiting,
             drain_timeout=options.drain_timeout,
             target=options.target,
+            compress=options.compress,
             trusted_proxies=options.trusted_proxies,
         )
         application.serve_below(options.root_path)
@@ -241,6 +244,8 @@ class ServedApp:
         call = curl_call(self._app, self.url)
         if call is not None:
             log_event(logging.INFO, "try", call)
+        if any(route.path == PAGE for route in self._application.penstock.routes) and not self.url.startswith("unix:"):
+            log_event(logging.INFO, "page", client_url(self.url) + PAGE)
 
     def _is_leaving(self) -> bool:
         engine = self._application.penstock.engine

@@ -7,7 +7,7 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
@@ -162,11 +162,12 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
+        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
-        declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
+        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
         declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)
@@ -240,7 +241,8 @@ class App:
             For every mistake that can be detected here.
         """
         if self._is_frozen or name in self._pool_options:
-            raise _too_late_for_pool(name, is_served=self._is_frozen)
+            when = "the app is already being served" if self._is_frozen else "it is declared already"
+            raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
         options = options_of(
             name, workers=workers, devices=devices, runtime=runtime, preload=preload, recycle=recycle, spares=spares
         )
@@ -282,11 +284,6 @@ def _too_late(endpoint: Endpoint) -> DeclarationError:
         f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this endpoint; "
         "declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
     )
-
-
-def _too_late_for_pool(name: str, *, is_served: bool) -> DeclarationError:
-    when = "the app is already being served" if is_served else "it is declared already"
-    return DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
 
 
 def _inspected(
