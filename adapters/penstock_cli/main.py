@@ -130,6 +130,13 @@ def cli() -> None:
     help="Compress responses from 1 KiB on for clients that accept it.",
 )
 @click.option(
+    "--docs/--no-docs",
+    cls=VariableOption,
+    default=None,
+    help="Serve the page /docs and its /openapi.json.  [default: only if all addresses are of this machine, and no "
+    "proxy is named]",
+)
+@click.option(
     "--log-format", cls=VariableOption, type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option(

@@ -76,7 +76,7 @@ class Settings:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
         client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
     docs:
-        Serve the description of the endpoints, at ``/openapi.json``.
+        Serve the description of the endpoints, at ``/openapi.json``, and the page on which to try them, at ``/docs``.
     """
 
     debug: bool = False
@@ -137,7 +137,8 @@ class Service(ABC, Generic[EngineT]):
         self.headers_of = self.registry.response_headers(app)
         self.routes = self.registry.routes(app)
         if settings.docs:
-            self.routes += documentation_routes(app, self.registry)
+            taken = {route.path for route in self.routes}
+            self.routes += [route for route in documentation_routes(app, self.registry) if route.path not in taken]
         # The native one is mounted by other means, with shorter ways.
         self.dialects = [dialect for dialect in self.registry.dialects(app) if dialect.name != NATIVE]
         self._check_routes()

@@ -31,7 +31,7 @@ from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
-from penstock.openapi import documentation_routes, openapi_document
+from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 from penstock.wire import InputForm
@@ -44,6 +44,7 @@ __all__ = [
     "LONGEST_SOCKET_PATH_BYTES",
     "NATIVE",
     "NORMAL_RANK",
+    "PAGE_PATH",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
     "AsyncioReactor",

@@ -7,7 +7,7 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
@@ -162,12 +162,11 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
-        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
-        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
+        declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
         declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Literal, get_args
 
-from penstock.app.endpoints import Runtime, StartMethod
+from penstock.app.endpoints import Method, Runtime, StartMethod
 from penstock.app.path_templates import variables_of
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
@@ -267,8 +267,11 @@ def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any) 
             raise DeclarationError(f"{owner}: {option}={value!r} is not a policy; write {option}={fix}")
 
 
-def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any, preload: Any) -> None:
-    """Raise ``DeclarationError`` for a flag that is not a bool, an unknown runtime, or an invalid pool name."""
+def require_choices(
+    owner: str, method: Any = "POST", *, idempotent: Any, runtime: Any, pool: Any, preload: Any
+) -> None:
+    """Raise ``DeclarationError`` for an unknown method or runtime, a flag that is not a bool, or a bad pool name."""
+    require_choice(owner, method=method, choices=get_args(Method))
     for flag, value in (("idempotent", idempotent), ("preload", False if preload is None else preload)):
         if not isinstance(value, bool):
             raise DeclarationError(f"{owner}: {flag}={value!r} is not a bool; use True or False")

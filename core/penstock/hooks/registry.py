@@ -232,10 +232,6 @@ class Registry:
         found = list(self._results("penstock_dialects", app=app))
         return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
 
-    def descriptions(self, endpoint: Endpoint) -> list[EndpointDescription]:
-        """Return what the plug-ins say about an endpoint, highest precedence first."""
-        return list(self._results("penstock_description", endpoint=endpoint, app=self._app))
-
     def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
         """Return what adds headers to every response, and never raises; None if no plug-in does.
 
@@ -245,6 +241,10 @@ class Registry:
         if len(found) < 2:
             return found[0] if found else None
         return lambda head: [header for headers_of in reversed(found) for header in headers_of(head)]
+
+    def descriptions(self, endpoint: Endpoint) -> list[EndpointDescription]:
+        """Return what the plug-ins say about an endpoint, highest precedence first."""
+        return list(self._results("penstock_description", endpoint=endpoint, app=self._app))
 
     def cli_commands(self) -> list[Any]:
         """Return all commands, highest precedence first."""

@@ -10,6 +10,7 @@ import msgspec
 from penstock.app import App
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.openapi.page_routes import page_routes
 
 DOCUMENT_PATH: Final = "/openapi.json"
 # Relative to the document itself, so that it is right behind any prefix: that of a mount, or of a proxy.
@@ -26,7 +27,8 @@ def documentation_routes(app: App, registry: Registry) -> list[Route]:
     def answer(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
         return RouteResponse(body=document())
 
-    routes = [Route(path=DOCUMENT_PATH, name="openapi", handler=answer, is_for_callers=True, is_local=True)]
+    document_route = Route(path=DOCUMENT_PATH, name="openapi", handler=answer, is_for_callers=True, is_local=True)
+    routes = [document_route, *page_routes()]
     taken = {endpoint.path for endpoint in app.endpoints}
     return [route for route in routes if route.path not in taken]
 

@@ -24,6 +24,7 @@ from penstock_cli.example_values import examples_of
 from tests.serving import Served, write_app
 
 URL = "http://127.0.0.1:8000"
+FILE = "@test_example_calls.py"
 Meta = msgspec.Meta
 
 
@@ -189,7 +190,7 @@ USER = "/users/{user_id}"
             caption,
             USER,
             {},
-            f"-F picture=@test_example_calls.py --form-string words=3 -F others=@test_example_calls.py {URL}/users/text",
+            f"-F picture={FILE} --form-string words=3 -F others={FILE} {URL}/users/text",
         ),
         (alone, "/alone", {}, f"-F pictures=@test_example_calls.py {URL}/alone"),
         (alone, "/alone", {"batching": Batching(max_size=2)}, f"-F pictures=@test_example_calls.py {URL}/alone"),
