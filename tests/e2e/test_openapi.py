@@ -39,9 +39,14 @@ QUICK = {"square", "visitor", "raw", "count", "look", "photo"}
 TYPESCRIPT = ["openapi-typescript@7.13.0", "typescript@5.9.3"]
 
 
+def whole_document(**more: Any) -> Any:
+    """Return the document of the zoo with all installed plug-ins."""
+    return json.loads(json.dumps(openapi_document(zoo_app.app, Registry.load(zoo_app.app), **more)))
+
+
 def document() -> Any:
-    """Return the document without the response for errors that are a handler's own, which the zoo does not raise."""
-    found = json.loads(json.dumps(openapi_document(zoo_app.app, Registry.load(zoo_app.app))))
+    """Return it without the response for errors that are a handler's own, which the zoo does not raise."""
+    found = whole_document()
     for operations in found["paths"].values():
         for operation in operations.values():
             if "$ref" in operation["responses"]["default"]:
@@ -108,6 +113,13 @@ def test_requests_that_do_not_fit_are_refused_as_the_document_says(served: Serve
     """Schemathesis finds no answer outside the document, and no invalid request that is accepted."""
     statuses = require_conformity(served, GenerationMode.NEGATIVE, examples)
     assert statuses & {400, 422}
+
+
+def test_a_server_describes_itself(served: Served) -> None:
+    """What it serves is what the command writes, but for its address, which is that of the document."""
+    answer = served.get("/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == whole_document(server=".")
 
 
 @pytest.mark.parametrize(
