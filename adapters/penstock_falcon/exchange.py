@@ -62,11 +62,13 @@ class Exchange(Submission):
         The time at which the first byte of the request arrived, as far as the server knows it.
     path_values:
         The values of the variables in the path, decoded.
+    route:
+        The path of the endpoint, route or operation that the request was for, with its variables.
     """
 
     takes_files = True
 
-    __slots__ = ("began", "method", "path", "path_values")
+    __slots__ = ("began", "method", "path", "path_values", "route")
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Exchange(Submission):
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout = None
+        self.trace = None
         self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None
@@ -103,6 +106,7 @@ class Exchange(Submission):
         self.method = method
         self.path = path
         self.path_values = path_values
+        self.route = endpoint.path
 
     @property
     def left(self) -> float | None:
@@ -127,6 +131,9 @@ class Exchange(Submission):
                 attempts=0 if call is None else call.attempts,
                 queue_seconds=None if call is None else call.queue_seconds,
                 execution_seconds=None if call is None else call.execution_seconds,
+                began=self.began,
+                trace=self.trace,
+                route=self.route,
             )
         )
 

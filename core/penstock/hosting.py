@@ -24,6 +24,7 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.exit_flushes import flush_plugins
 from penstock.hooks.framings import DataFraming, RawFraming, choose_framing
 from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
@@ -78,6 +79,7 @@ __all__ = [
     "documentation_routes",
     "endpoint_pipeline",
     "flush_log",
+    "flush_plugins",
     "form_type_of",
     "load_app",
     "log_output",

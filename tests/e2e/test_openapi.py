@@ -116,7 +116,7 @@ def test_requests_that_do_not_fit_are_refused_as_the_document_says(served: Serve
 
 
 def test_a_server_describes_itself(served: Served) -> None:
-    """What it serves is what the command writes, but for its address, which is that of the document."""
+    """It serves what the command writes, except for its address, which is that of the document."""
     answer = served.get("/openapi.json")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json() == whole_document(server=".")

@@ -30,11 +30,30 @@ from penstock.hooks.routes import Route
 from penstock.hooks.submission import Release, Submission
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
+from penstock.wire import Trace
 
 PROJECT = "penstock"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def penstock_tracer(endpoint: Endpoint, app: App) -> Callable[[Submission], Trace | None] | None:
+    """Decide to which distributed trace a request belongs, and whether it is recorded there.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint of the requests.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    A callable that takes the submission, before any policy has seen it, and returns the request's place in a trace, or
+    None if it is to have none. ``JobTraced`` and ``BatchTraced`` report the jobs that are sampled. Or None.
+    """
 
 
 @hookspec(firstresult=True)
@@ -166,6 +185,22 @@ def penstock_observer(app: App) -> Mapping[type[Record], Callable[[Any], None]] 
     -------
     A callable for each type of record to observe (see ``penstock.hooks.records``), which takes one record; or None. The
     callables run on the engine's thread, in the middle of its work, and must not block.
+    """
+
+
+@hookspec
+def penstock_worker_setup(app: App) -> str | None:
+    """Name a function to be called in each worker.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The function, as ``"package.module:function"``; or None. It is called with the app in each worker process, once the
+    worker's models are set up, and may return another function, to be called when the worker ends.
     """
 
 

@@ -97,7 +97,7 @@ def test_defaults_are_the_same_in_every_process() -> None:
 
 
 def test_a_tuple_has_no_schema_that_is_false() -> None:
-    """Some tools cannot read it; that there are no more items is said by their number as well."""
+    """Some tools cannot read it, and the largest number of items says the same."""
     pair = {"type": "array", "prefixItems": [INT, INT], "minItems": 2, "maxItems": 2, "items": False}
     _, components = placed((using("Pair", pair), "Input", {}))
     assert components["Pair"] == {key: value for key, value in pair.items() if key != "items"}
