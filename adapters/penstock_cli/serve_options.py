@@ -35,7 +35,7 @@ class VariableOption(click.Option):
     """An option that the environment may set too: ``--log-level`` is ``PENSTOCK_LOG_LEVEL``."""
 
     def __init__(self, declarations: list[str], **attributes: Any) -> None:
-        name = declarations[0].removeprefix("--").replace("-", "_").upper()
+        name = declarations[0].partition("/")[0].removeprefix("--").replace("-", "_").upper()
         super().__init__(declarations, envvar=f"PENSTOCK_{name}", show_envvar=True, **attributes)
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:

@@ -66,6 +66,7 @@ class ServeOptions:
     body_timeout: float
     min_body_rate: int
     max_unread: int
+    compress: bool
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
     pid_file: Path | None
@@ -211,6 +212,7 @@ class ServedApp:
             max_waiting=options.max_waiting,
             drain_timeout=options.drain_timeout,
             target=options.target,
+            compress=options.compress,
             trusted_proxies=options.trusted_proxies,
         )
         application.serve_below(options.root_path)

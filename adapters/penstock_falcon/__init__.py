@@ -32,6 +32,7 @@ def mount(
     spill_above: int = Settings.spill_above,
     max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
+    compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
 ) -> Service[Any]:
     """Add the endpoints of ``app``, and the health routes, to an existing Falcon application.
@@ -48,7 +49,7 @@ def mount(
         The app to serve.
     prefix:
         Prepended to every path: ``/models`` turns ``/square`` into ``/models/square``. May be empty.
-    engine, debug, max_body, spill_above, max_waiting, drain_timeout, trusted_proxies:
+    engine, debug, max_body, spill_above, max_waiting, drain_timeout, compress, trusted_proxies:
         As for ``asgi`` and ``wsgi``.
 
     Returns
@@ -67,6 +68,7 @@ def mount(
         spill_above=spill_above,
         max_waiting=max_waiting,
         drain_timeout=drain_timeout,
+        compress=compress,
         trusted_proxies=trusted_proxies,
     )
     if isinstance(falcon_app, falcon.asgi.App):

@@ -81,6 +81,7 @@ def asgi(
     max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
+    compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
 ) -> AsgiApplication:
     """Return a complete ASGI application that serves ``app``.
@@ -95,7 +96,7 @@ def asgi(
     engine:
         A running engine, on the event loop that will serve; its creator stops it. By default the application starts
         and stops an engine of its own.
-    debug, max_body, spill_above, max_waiting, drain_timeout, target, trusted_proxies:
+    debug, max_body, spill_above, max_waiting, drain_timeout, target, compress, trusted_proxies:
         As in ``Settings``.
     """
     settings = Settings(
@@ -105,6 +106,7 @@ def asgi(
         max_waiting=max_waiting,
         drain_timeout=drain_timeout,
         target=target,
+        compress=compress,
         trusted_proxies=trusted_proxies,
     )
     return application_of(_service(app, engine, settings))

@@ -34,6 +34,7 @@ from penstock.hooks.records import (
     WorkerRecycled,
     WorkerRestarted,
 )
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
@@ -70,6 +71,7 @@ __all__ = [
     "Record",
     "Release",
     "RequestAnswered",
+    "ResponseHead",
     "Retries",
     "RetryScheduled",
     "Route",

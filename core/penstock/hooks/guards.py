@@ -6,7 +6,7 @@ failure are counted, and logged at a limited rate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -17,6 +17,8 @@ from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
+from penstock.hooks.response_headers import checked_headers
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteResponse
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
@@ -184,6 +186,18 @@ class HookGuard:
             framing=dialect.framing and GuardedDecision(self, dialect.framing, _anything),
             collected=dialect.collected and GuardedDecision(self, dialect.collected, _response),
         )
+
+    def response_headers(self, decide: Callable[..., Any]) -> Callable[[ResponseHead], Sequence[tuple[str, str]]]:
+        """Guard a callable that adds headers to every response. If it fails, the response is sent without them."""
+
+        def headers_of(head: ResponseHead) -> Sequence[tuple[str, str]]:
+            try:
+                return checked_headers(decide(head) or ())
+            except BaseException as error:
+                self.failed(error, may_be_off_thread=True)
+                return ()
+
+        return headers_of
 
     def route(self, route: Route) -> GuardedDecision[RouteResponse]:
         """Guard the handler of a route, which returns a response."""

@@ -24,6 +24,7 @@ from penstock.errors import PenstockError
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
 from penstock.hooks.submission import Release, Submission
 from penstock.policies import Timeouts
@@ -194,6 +195,25 @@ def penstock_dialects(app: App) -> Iterable[Dialect] | None:
     Returns
     -------
     The dialects, each of which names its endpoints, or is named by them; or None.
+    """
+
+
+@hookspec
+def penstock_response_headers(app: App) -> Callable[[ResponseHead], Iterable[tuple[str, str]] | None] | None:
+    """Add headers to every response: of endpoints, of routes, and those to requests for neither, such as a 404.
+
+    A policy adds headers through ``Submission.response_headers``, and so only where it is asked.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    A callable that takes the head of a response and returns pairs of a name and a value, or None to add nothing. They
+    replace the headers of these names, except ``Vary``, which is added to. The callable runs in each process that
+    serves HTTP, in several threads at a time under WSGI, and must not block. Or None.
     """
 
 

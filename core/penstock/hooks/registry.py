@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -20,6 +20,7 @@ from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.plugin_loader import PluginLoader
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, Record, ShutdownRequest
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import Release
@@ -229,6 +230,16 @@ class Registry:
         """
         found = list(self._results("penstock_dialects", app=app))
         return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
+
+    def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
+        """Return what adds headers to every response, and never raises; None if no plug-in does.
+
+        Of two plug-ins that set the same header, the one with the higher precedence comes last, and so counts.
+        """
+        found = list(self._results("penstock_response_headers", app=app))
+        if len(found) < 2:
+            return found[0] if found else None
+        return lambda head: [header for headers_of in reversed(found) for header in headers_of(head)]
 
     def cli_commands(self) -> list[Any]:
         """Return all commands, highest precedence first."""

@@ -233,6 +233,7 @@ HOOKS: Final = {
     "penstock_observer": Hook(("app",), _observers),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
+    "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),
     "penstock_cli_commands": Hook((), _commands, arguments=0),
 }
 """The hooks of ``hookspecs``, by name."""

@@ -70,6 +70,7 @@ def test_the_defaults_of_serve_are_those_of_the_adapter() -> None:
     """They are written out in the options, so that ``--help`` imports no engine; here they are compared."""
     options = {option.name: option for option in command_line.serve.params}
     assert options["drain_timeout"].default == Settings.drain_timeout
+    assert options["compress"].default == Settings.compress
     for name in ("max_body", "spill_above"):
         size = options[name]
         assert size.type.convert(size.default, size, None) == getattr(Settings, name)
@@ -120,6 +121,7 @@ def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason:
         ("PENSTOCK_LOG_FORMAT", "xml", "'text', 'json'"),
         ("PENSTOCK_LOG_LEVEL", "loud", "'debug', 'info'"),
         ("PENSTOCK_DEBUG", "perhaps", "not a valid boolean"),
+        ("PENSTOCK_COMPRESS", "perhaps", "not a valid boolean"),
         ("PENSTOCK_MAX_BODY", "lots", "64KiB"),
         ("PENSTOCK_BIND", "fd://3,nonsense", "'nonsense': it is not an address"),
         ("PENSTOCK_DRAIN_TIMEOUT", "nan", "give seconds as a number"),

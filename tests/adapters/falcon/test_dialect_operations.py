@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -153,11 +154,11 @@ def kind(request: pytest.FixtureRequest) -> tuple[Callable[..., Any], type[FakeE
 class Scene:
     """An application with the dialect, and its client."""
 
-    def __init__(self, kind: tuple[Callable[..., Any], type[FakeEngine]], talker: Talker) -> None:
+    def __init__(self, kind: tuple[Callable[..., Any], type[FakeEngine]], talker: Talker, **settings: Any) -> None:
         build, engine_class = kind
         self.talker = talker
         self.engine = engine_class(registry=Registry([talker]))
-        self.client = falcon.testing.TestClient(build(make_app(), engine=self.engine))
+        self.client = falcon.testing.TestClient(build(make_app(), engine=self.engine, **settings))
 
     def ask(self, model: str = "square", value: Any = None, **more: Any) -> falcon.testing.Result:
         body = {"model": model, "input": {"input": 3.0} if value is None else value, **more}
@@ -219,6 +220,36 @@ def test_errors_are_written_by_the_dialect(scene: Scene) -> None:
 def test_a_body_over_the_limit_of_the_operation(scene: Scene) -> None:
     """It is smaller than the application's."""
     assert scene.ask(padding="x" * 1000).text == "alas: payload-too-large: None"
+
+
+def test_a_compressed_body_is_read_like_any_other(scene: Scene) -> None:
+    """Also where the body chooses the endpoint. The limit of the operation is for what it contains."""
+    headers = {"X-Key": "k", "Content-Encoding": "gzip"}
+    body = gzip.compress(msgspec.json.encode({"model": "square", "input": {"input": 1.0}}))
+    assert scene.client.simulate_post("/v1/answers", body=body, headers=headers).text == "square said 1.0"
+    refused = scene.client.simulate_post("/v1/answers", body=gzip.compress(b" " * 2000), headers=headers)
+    assert refused.text == "alas: payload-too-large: None"
+    cut = scene.client.simulate_post("/v1/answers", body=body[:-1], headers=headers)
+    assert cut.text == "alas: invalid-request: None"
+    unknown = scene.client.simulate_post("/v1/answers", body=body, headers={**headers, "Content-Encoding": "br"})
+    assert unknown.text == "alas: unsupported-media-type: None"
+    assert unknown.headers["accept-encoding"].startswith("gzip, deflate")
+
+
+def test_whole_answers_are_compressed(kind: Any) -> None:
+    """Single ones, and streams that were collected; a stream that is sent as one is not."""
+    scene = Scene(kind, Talker(), compress=True)
+    wants = {"X-Key": "k", "Accept-Encoding": "gzip"}
+
+    def ask(model: str, **more: Any) -> falcon.testing.Result:
+        body = msgspec.json.encode({"model": model, "input": {"n": 1} if model == "count" else {"input": 1.0}, **more})
+        return scene.client.simulate_post("/v1/answers", body=body, headers=wants)
+
+    scene.engine.script = lambda call: call.decide(Encoded(b"1" * 2000))
+    assert gzip.decompress(ask("square").content) == b"square said " + b"1" * 2000
+    scene.engine.script = stream(b"1" * 1000, b"2" * 1000)
+    assert gzip.decompress(ask("count", stream=False).content) == b"count said " + b"1" * 1000 + b"+" + b"2" * 1000
+    assert "content-encoding" not in ask("count").headers
 
 
 def test_a_type_that_the_operation_does_not_read(scene: Scene) -> None:
