@@ -46,6 +46,14 @@ APP = """
     def teapot() -> Response:
         return Response({"short": True}, status=418)
 
+    @app.endpoint("/users/{user_id}", method="GET", name="show")
+    def show(user_id: int, tags: list[str]) -> list[str]:
+        return [str(user_id), *tags]
+
+    @app.endpoint("/users/{user_id}", name="change")
+    def change(user_id: int) -> int:
+        return user_id
+
     @app.endpoint("/sleep")
     def sleep() -> None:
         time.sleep(30.0)
@@ -89,6 +97,13 @@ def test_a_stream_is_lines_or_what_it_consists_of(folder: Path) -> None:
     """An event is its data alone; a raw stream is its bytes, whether or not the endpoint declares that it streams."""
     assert call(folder, "/count", '{"n": 3}')[:2] == (0, b'0\n{"token":1}\n2\n')
     assert call(folder, "/undeclared")[:2] == (0, b"ab")
+
+
+def test_all_parameters_are_in_one_object_or_where_a_client_writes_them(folder: Path) -> None:
+    """For the name of an endpoint, the input has them all. A path has its values, and its query, as over HTTP."""
+    assert call(folder, "show", '{"user_id": 7, "tags": ["a"]}')[:2] == (0, b'["7","a"]\n')
+    assert call(folder, "/users/7?tags=a&tags=b")[:2] == (0, b'["7","a","b"]\n')
+    assert call(folder, "/users/7", "{}")[:2] == (0, b"7\n")
 
 
 def test_a_failure_is_told_on_stderr(folder: Path) -> None:
