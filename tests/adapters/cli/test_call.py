@@ -99,11 +99,9 @@ def test_a_stream_is_lines_or_what_it_consists_of(folder: Path) -> None:
     assert call(folder, "/undeclared")[:2] == (0, b"ab")
 
 
-def test_all_parameters_are_in_one_object_or_where_a_client_writes_them(folder: Path) -> None:
-    """For the name of an endpoint, the input has them all. A path has its values, and its query, as over HTTP."""
+def test_all_parameters_are_in_one_object(folder: Path) -> None:
+    """Parameters of the path and the query are in it, too."""
     assert call(folder, "show", '{"user_id": 7, "tags": ["a"]}')[:2] == (0, b'["7","a"]\n')
-    assert call(folder, "/users/7?tags=a&tags=b")[:2] == (0, b'["7","a","b"]\n')
-    assert call(folder, "/users/7", "{}")[:2] == (0, b"7\n")
 
 
 def test_a_failure_is_told_on_stderr(folder: Path) -> None:

@@ -170,6 +170,7 @@ def alone(pictures: list[Upload]) -> None: ...
 
 JSON = "-H 'Content-Type: application/json' -d"
 USER = "/users/{user_id}"
+FILE = Path(__file__).name
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ USER = "/users/{user_id}"
             caption,
             USER,
             {},
-            f"-F picture=@test_example_calls.py -F words=3 -F others=@test_example_calls.py {URL}/users/text",
+            f"-F picture=@{FILE} --form-string words=3 -F others=@{FILE} {URL}/users/text",
         ),
         (alone, "/alone", {}, f"-F pictures=@test_example_calls.py {URL}/alone"),
         (alone, "/alone", {"batching": Batching(max_size=2)}, f"-F pictures=@test_example_calls.py {URL}/alone"),
