@@ -105,6 +105,7 @@ def test_the_examples_do_what_they_seem_to() -> None:
     assert_newest_first(harness("penstock_queue_discipline"))
     assert_two_attempts(harness("penstock_retry_policy"))
     assert harness("penstock_shutdown_policy").shutdown(60) == 10.0
+    assert Registry([examples["penstock_worker_setup"]], app=app()).worker_setups()[0].endswith(":watch_memory")
     predicted = harness("penstock_dialects").operation(
         "POST", "/v1/models/square/predict", b'{"instance": {"input": 3}}', Encoded(b"9.0")
     )

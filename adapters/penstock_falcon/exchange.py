@@ -45,6 +45,8 @@ from penstock_falcon.responses import NO_JOB_TIMING, OK, STREAM_HEADERS, HttpRes
 from penstock_falcon.service import Service
 from penstock_falcon.transport import HeaderLookup, Transport
 
+TYPELESS_STATUSES = (204, 304)
+"""Responses with these statuses have no body, and so no media type."""
 NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -60,11 +62,13 @@ class Exchange(Submission):
         The time at which the first byte of the request arrived, as far as the server knows it.
     path_values:
         The values of the variables in the path, decoded.
+    route:
+        The path of the endpoint, route or operation that the request was for, with its variables.
     """
 
     takes_files = True
 
-    __slots__ = ("began", "method", "path", "path_values")
+    __slots__ = ("began", "method", "path", "path_values", "route")
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Exchange(Submission):
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout = None
+        self.trace = None
         self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None
@@ -101,6 +106,7 @@ class Exchange(Submission):
         self.method = method
         self.path = path
         self.path_values = path_values
+        self.route = endpoint.path
 
     @property
     def left(self) -> float | None:
@@ -125,6 +131,9 @@ class Exchange(Submission):
                 attempts=0 if call is None else call.attempts,
                 queue_seconds=None if call is None else call.queue_seconds,
                 execution_seconds=None if call is None else call.execution_seconds,
+                began=self.began,
+                trace=self.trace,
+                route=self.route,
             )
         )
 
@@ -456,6 +465,8 @@ class RouteResource(Resource):
         )
         answer = await self._service.ask(self._route, request, exchange)
         headers = common_headers(exchange.request_id, answer.media_type)
+        if answer.status in TYPELESS_STATUSES:
+            headers = [header for header in headers if header[0] != "content-type"]
         headers += [(name.lower(), value) for name, value in answer.headers.items()]
         if answer.status == 503:
             headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]

@@ -24,6 +24,7 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.exit_flushes import flush_plugins
 from penstock.hooks.framings import DataFraming, RawFraming, choose_framing
 from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
@@ -31,6 +32,7 @@ from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
+from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 from penstock.wire import InputForm
@@ -43,6 +45,7 @@ __all__ = [
     "LONGEST_SOCKET_PATH_BYTES",
     "NATIVE",
     "NORMAL_RANK",
+    "PAGE_PATH",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
     "AsyncioReactor",
@@ -73,14 +76,17 @@ __all__ = [
     "create_engine",
     "data_of",
     "divert_records",
+    "documentation_routes",
     "endpoint_pipeline",
     "flush_log",
+    "flush_plugins",
     "form_type_of",
     "load_app",
     "log_output",
     "log_refusal",
     "log_stream_record",
     "make_importable",
+    "openapi_document",
     "own_import",
     "problem_document",
     "public_error",

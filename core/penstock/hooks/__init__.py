@@ -9,7 +9,9 @@ from penstock.app import App, Endpoint
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
+from penstock.hooks.exit_flushes import before_exit
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -17,16 +19,19 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import (
     AttemptEnded,
     AttemptInterrupted,
+    BatchTraced,
     DrainEnded,
     DrainStarted,
     HookFailed,
     JobAbandoned,
     JobAnswered,
     JobsCounted,
+    JobTraced,
     Record,
     RequestAnswered,
     RetryScheduled,
     ShutdownRequest,
+    TracedAttempt,
     WorkerDied,
     WorkerKilled,
     WorkerLost,
@@ -41,24 +46,29 @@ from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.policies import Retries, Timeouts
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
+from penstock.wire import Trace
 
 __all__ = [
     "PRIORITIES",
     "App",
     "AttemptEnded",
     "AttemptInterrupted",
+    "BatchTraced",
     "Dialect",
     "DialectRequest",
     "DrainEnded",
     "DrainStarted",
     "Endpoint",
+    "EndpointDescription",
     "FifoQueue",
     "Framing",
+    "HeaderDescription",
     "HeaderNames",
     "HookFailed",
     "Job",
     "JobAbandoned",
     "JobAnswered",
+    "JobTraced",
     "JobsCounted",
     "Operation",
     "Payload",
@@ -82,12 +92,15 @@ __all__ = [
     "ShutdownRequest",
     "Submission",
     "Timeouts",
+    "Trace",
+    "TracedAttempt",
     "WorkerDied",
     "WorkerKilled",
     "WorkerLost",
     "WorkerReady",
     "WorkerRecycled",
     "WorkerRestarted",
+    "before_exit",
     "blocking",
     "current_format",
     "decoded_by",

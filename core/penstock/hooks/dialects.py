@@ -186,6 +186,9 @@ class Operation:
         read, too. None: all of them.
     max_body:
         The largest body, in bytes. None: that of the application.
+    description:
+        The operation as the OpenAPI document shows it, with ``requestBody``, ``responses`` and the rest. Its id, its
+        tag, path variables and credentials are added where they are missing. None: it is not in the document.
     """
 
     path: str
@@ -195,6 +198,7 @@ class Operation:
     reads_body: bool = True
     media_types: tuple[str, ...] | None = None
     max_body: int | None = None
+    description: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

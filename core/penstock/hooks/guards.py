@@ -24,6 +24,7 @@ from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
 from penstock.response import header_mistake
 from penstock.scheduler import GuardedQueue, Queue
+from penstock.wire import Trace
 
 _QUEUE_PARTS: Final = tuple(name for name in [*Queue.__annotations__, *vars(Queue)] if name[:1] != "_")
 
@@ -92,6 +93,10 @@ class HookGuard:
         return self._failures.add(
             self._plugin, self._hook, error, is_reported=is_reported, may_be_off_thread=may_be_off_thread
         )
+
+    def tracer(self, decide: Callable[..., Any]) -> GuardedDecision[Trace | None]:
+        """Guard a tracer, which returns a place in a trace or None."""
+        return GuardedDecision(self, decide, _trace)
 
     def authenticator(self, decide: Callable[..., Any]) -> GuardedDecision[Principal | None]:
         """Guard an authenticator, which returns a principal or None."""
@@ -202,6 +207,12 @@ class HookGuard:
     def route(self, route: Route) -> GuardedDecision[RouteResponse]:
         """Guard the handler of a route, which returns a response."""
         return GuardedDecision(self, route.handler, _response)
+
+
+def _trace(result: Any) -> Trace | None:
+    if result is None or isinstance(result, Trace):
+        return result
+    raise _wrong_type(result, "a Trace or None")
 
 
 def _principal(result: Any) -> Principal | None:

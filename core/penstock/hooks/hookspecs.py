@@ -21,6 +21,7 @@ import pluggy
 
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
@@ -29,11 +30,30 @@ from penstock.hooks.routes import Route
 from penstock.hooks.submission import Release, Submission
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
+from penstock.wire import Trace
 
 PROJECT = "penstock"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def penstock_tracer(endpoint: Endpoint, app: App) -> Callable[[Submission], Trace | None] | None:
+    """Decide to which distributed trace a request belongs, and whether it is recorded there.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint of the requests.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    A callable that takes the submission, before any policy has seen it, and returns the request's place in a trace, or
+    None if it is to have none. ``JobTraced`` and ``BatchTraced`` report the jobs that are sampled. Or None.
+    """
 
 
 @hookspec(firstresult=True)
@@ -169,6 +189,22 @@ def penstock_observer(app: App) -> Mapping[type[Record], Callable[[Any], None]] 
 
 
 @hookspec
+def penstock_worker_setup(app: App) -> str | None:
+    """Name a function to be called in each worker.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The function, as ``"package.module:function"``; or None. It is called with the app in each worker process, once the
+    worker's models are set up, and may return another function, to be called when the worker ends.
+    """
+
+
+@hookspec
 def penstock_routes(app: App) -> Iterable[Route] | None:
     """Add routes beside the endpoints.
 
@@ -214,6 +250,26 @@ def penstock_response_headers(app: App) -> Callable[[ResponseHead], Iterable[tup
     A callable that takes the head of a response and returns pairs of a name and a value, or None to add nothing. They
     replace the headers of these names, except ``Vary``, which is added to. The callable runs in each process that
     serves HTTP, in several threads at a time under WSGI, and must not block. Or None.
+    """
+
+
+@hookspec
+def penstock_description(endpoint: Endpoint, app: App) -> EndpointDescription | None:
+    """Describe for the OpenAPI document what the plug-in adds to the requests and responses of an endpoint.
+
+    Called when the document is asked for, and not before. All plug-ins are asked; for credentials and scopes, the first
+    that names credentials counts.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint to describe.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The headers that it reads and adds, the credentials that it takes, and the errors with which it refuses; or None.
     """
 
 

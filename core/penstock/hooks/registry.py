@@ -12,6 +12,7 @@ from typing import Any, Final
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks import defaults
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialect_table import served_dialects
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.guards import GuardedDecision, is_blocking
@@ -27,6 +28,7 @@ from penstock.hooks.submission import Release
 from penstock.hooks.validation import HOOKS, guarded
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
+from penstock.wire import Trace
 
 __all__ = ["Registry", "is_blocking"]
 
@@ -182,6 +184,15 @@ class Registry:
             else:
                 list(self._results(name, app=app))
 
+    def tracer(self, endpoint: Endpoint) -> GuardedDecision[Trace | None] | None:
+        """Return the tracer of an endpoint, or None if there is none."""
+        return next(self._results("penstock_tracer", endpoint=endpoint, app=self._app), None)
+
+    @property
+    def traces_requests(self) -> bool:
+        """True if a plug-in traces the requests of an endpoint."""
+        return self._app is not None and any(self.tracer(endpoint) is not None for endpoint in self._app.endpoints)
+
     def authenticator(self, target: Endpoint | Route) -> GuardedDecision[Principal | None] | None:
         """Return the authenticator of an endpoint or route; None if there is none, or if the route is open."""
         if getattr(target, "is_open", False):
@@ -220,6 +231,10 @@ class Registry:
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
 
+    def worker_setups(self) -> list[str]:
+        """Return the paths of the functions to call in each worker, in the order of precedence."""
+        return list(self._results("penstock_worker_setup", app=self._app))
+
     def dialects(self, app: App) -> list[Dialect]:
         """Return all dialects, each with the endpoints that it serves.
 
@@ -240,6 +255,10 @@ class Registry:
         if len(found) < 2:
             return found[0] if found else None
         return lambda head: [header for headers_of in reversed(found) for header in headers_of(head)]
+
+    def descriptions(self, endpoint: Endpoint) -> list[EndpointDescription]:
+        """Return what the plug-ins say about an endpoint, highest precedence first."""
+        return list(self._results("penstock_description", endpoint=endpoint, app=self._app))
 
     def cli_commands(self) -> list[Any]:
         """Return all commands, highest precedence first."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import pluggy
 
 from penstock.errors import PluginError
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect, functions_of
 from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
@@ -20,6 +22,8 @@ from penstock.hooks.plugin import Plugin
 from penstock.hooks.records import Record
 from penstock.hooks.routes import Route
 from penstock.suggestions import near_miss
+
+_FUNCTION_PATH: Final = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 # ---- implementations
 
@@ -171,6 +175,14 @@ def _observers(returned: _Returned, observers: Any, guard: HookGuard) -> dict[ty
     return {kind: guard.observer(kind, observe) for kind, observe in observers.items()}
 
 
+def _worker_setup(returned: _Returned, path: Any, _guard: HookGuard) -> str:
+    if not isinstance(path, str):
+        raise returned.error(f"a {type(path).__name__} instead of the path of a function, 'package.module:function'")
+    if not _FUNCTION_PATH.fullmatch(path):
+        raise returned.error(f"{path!r}, which is not the path of a function, 'package.module:function'")
+    return path
+
+
 def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
     routes = returned.listed(result)
     for route in routes:
@@ -188,6 +200,12 @@ def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialec
         for function, count, part in functions_of(dialect):
             returned.require_callable(function, f"{dialect.name}, {part}", count=count)
     return [guard.dialect(dialect) for dialect in dialects]
+
+
+def _description(returned: _Returned, result: Any, _guard: HookGuard) -> EndpointDescription:
+    if not isinstance(result, EndpointDescription):
+        raise returned.error(f"a {type(result).__name__} instead of an EndpointDescription")
+    return result
 
 
 def _commands(returned: _Returned, result: Any, _guard: HookGuard) -> list[Any]:
@@ -224,6 +242,7 @@ class Hook(NamedTuple):
 
 
 HOOKS: Final = {
+    "penstock_tracer": Hook(("endpoint", "app"), _decision(HookGuard.tracer)),
     "penstock_authenticator": Hook(("endpoint", "app"), _decision(HookGuard.authenticator), may_block=True),
     "penstock_timeout_policy": Hook(("endpoint", "app"), _decision(HookGuard.timeout_policy), may_block=True),
     "penstock_admission_policy": Hook(("endpoint", "app"), _decision(HookGuard.admission_policy), may_block=True),
@@ -231,9 +250,11 @@ HOOKS: Final = {
     "penstock_retry_policy": Hook(("endpoint", "app"), _decision(HookGuard.retry_policy), arguments=3),
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
     "penstock_observer": Hook(("app",), _observers),
+    "penstock_worker_setup": Hook(("app",), _worker_setup),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
     "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),
+    "penstock_description": Hook(("endpoint", "app"), _description),
     "penstock_cli_commands": Hook((), _commands, arguments=0),
 }
 """The hooks of ``hookspecs``, by name."""

@@ -348,6 +348,9 @@ def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
         served.port = int(listening["url"].rpartition(":")[2])
         assert listening["url"].startswith(f"http://{HOST}:")
         assert served.post_json("/square", {"input": 4.0}).json() == 16.0
+        (page,) = served.events("page")
+        assert page["url"] == f"{served.base_url.rpartition(':')[0]}:{served.port}/docs"
+        assert served.get("/docs").status == 200
         endpoints = served.events("endpoint")
         assert [(event["path"], event["pool"]) for event in endpoints] == [
             ("/square", "default"),

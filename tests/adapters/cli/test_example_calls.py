@@ -24,6 +24,7 @@ from penstock_cli.example_values import examples_of
 from tests.serving import Served, write_app
 
 URL = "http://127.0.0.1:8000"
+FILE = "@test_example_calls.py"
 Meta = msgspec.Meta
 
 
@@ -170,7 +171,6 @@ def alone(pictures: list[Upload]) -> None: ...
 
 JSON = "-H 'Content-Type: application/json' -d"
 USER = "/users/{user_id}"
-FILE = Path(__file__).name
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ FILE = Path(__file__).name
             caption,
             USER,
             {},
-            f"-F picture=@{FILE} --form-string words=3 -F others=@{FILE} {URL}/users/text",
+            f"-F picture={FILE} --form-string words=3 -F others={FILE} {URL}/users/text",
         ),
         (alone, "/alone", {}, f"-F pictures=@test_example_calls.py {URL}/alone"),
         (alone, "/alone", {"batching": Batching(max_size=2)}, f"-F pictures=@test_example_calls.py {URL}/alone"),
