@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import os
 import shlex
 import shutil
 import subprocess
@@ -230,6 +231,21 @@ def test_the_address_is_one_that_a_client_can_use(url: str, arguments: str) -> N
     assert (curl_call(app_with(int), url) or "").partition("'{\"value\": 3}' ")[2] == arguments
 
 
+@pytest.mark.parametrize(
+    ("schemes", "header"),
+    [
+        ([{"type": "http", "scheme": "bearer"}, {"type": "apiKey"}], "Authorization: Bearer $API_KEY"),
+        ([{"type": "mutualTLS"}, {"type": "apiKey", "in": "header", "name": "X-API-Key"}], "X-API-Key: $API_KEY"),
+        ([{"type": "apiKey", "in": "query", "name": "key"}], None),
+        ([{"type": "apiKey", "in": "header", "name": '$(rm "x")'}], None),
+    ],
+)
+def test_a_credential_comes_from_a_variable(schemes: list[dict[str, str]], header: str | None) -> None:
+    """The shell puts it in; the call itself never has one."""
+    call = curl_call(app_with(int), URL, lambda _endpoint: schemes)
+    assert call == "curl" + (f' -H "{header}"' if header else "") + f" {JSON} '{{\"value\": 3}}' {URL}/0"
+
+
 SERVED = """
     from penstock import App, Upload
 
@@ -244,11 +260,20 @@ SERVED = """
 @pytest.mark.e2e
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_call_of_a_form_works(tmp_path: Path) -> None:
-    """As the server prints it."""
+    """As the server prints it, with the key of a caller in the environment."""
     write_app(tmp_path, SERVED, "demo.py")
-    with Served("demo.py", "--log-format", "json", folder=tmp_path) as served:
+    key = "a-key-of-alice-for-the-test"
+    keys = {"PENSTOCK_AUTH_KEYS": f"alice={key}"}
+    with Served("demo.py", "--log-format", "json", folder=tmp_path, environment=keys) as served:
         (printed,) = served.events("try")
         called = subprocess.run(
-            printed["message"], shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+            printed["message"],
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "API_KEY": key},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert called.stdout == '[3,"demo.py",["text"]]'
