@@ -135,7 +135,7 @@ class InProcessWorkers:
         """Start nothing: there is no zygote."""
         type(self).latest = {}
 
-    def spawn(self, worker: int, pool: str, _place: int, _device: str | None, **_more: bool) -> None:
+    def spawn(self, worker: int, pool: str, _place: int, _device: str | None, **_more: object) -> None:
         """Create a worker and have it report that it is ready."""
         events = self._events
         link = WorkerLink(

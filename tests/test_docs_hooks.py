@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from penstock import App, hooks
-from penstock.hooks import Submission, defaults, hookspecs, records
+from penstock.hooks import ResponseHead, Submission, defaults, hookspecs, records
 from penstock.hooks.records import Record
 from penstock.hooks.registry import Registry
 from penstock.hooks.validation import HOOKS
@@ -105,13 +105,22 @@ def test_the_examples_do_what_they_seem_to() -> None:
     assert_newest_first(harness("penstock_queue_discipline"))
     assert_two_attempts(harness("penstock_retry_policy"))
     assert harness("penstock_shutdown_policy").shutdown(60) == 10.0
+    assert Registry([examples["penstock_worker_setup"]], app=app()).worker_setups()[0].endswith(":watch_memory")
     predicted = harness("penstock_dialects").operation(
         "POST", "/v1/models/square/predict", b'{"instance": {"input": 3}}', Encoded(b"9.0")
     )
     assert predicted.body == b'{"prediction":9.0}'
     assert harness("penstock_routes").route("/version").body == b'{"app":"tests","version":"1.4"}'
+    assert_signed(examples["penstock_response_headers"])
     [hello] = Registry([examples["penstock_cli_commands"]]).cli_commands()
     assert CliRunner().invoke(hello).output == "hello\n"
+
+
+def assert_signed(plugin: Any) -> None:
+    headers_of = Registry([plugin]).response_headers(app())
+    assert headers_of is not None
+    head = ResponseHead(method="GET", path="/", header={}.get, status=404, headers={})
+    assert list(headers_of(head)) == [("x-content-type-options", "nosniff")]
 
 
 def assert_one_at_a_time(harness: PluginHarness) -> None:

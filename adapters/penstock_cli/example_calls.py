@@ -7,6 +7,8 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
 
 from penstock import App, Endpoint
 from penstock_cli.example_values import examples_of
@@ -26,24 +28,63 @@ def curl_call(app: App, url: str) -> str | None:
         An address at which it is served: a URL, or ``unix:`` with a path or ``@NAME``.
     """
     for endpoint in app.endpoints:
-        body = _body_arguments(app, endpoint)
-        if body is not None:
+        request = _request(app, endpoint)
+        if request is not None:
+            content, path = request
             buffering = ["-N"] if endpoint.is_stream else []
-            return shlex.join(["curl", *buffering, *body, *_address(url, endpoint.path)])
+            return shlex.join(["curl", *buffering, *content, *_address(url, path)])
     return None
 
 
-def _body_arguments(app: App, endpoint: Endpoint) -> list[str] | None:
-    if endpoint.codec.reads == "bytes":
-        return ["--data-binary", f"@{_file_of(app)}"]
-    for example in examples_of(endpoint.codec.input_schema()):
-        body = json.dumps(example, ensure_ascii=False)
+def _request(app: App, endpoint: Endpoint) -> tuple[list[str], str] | None:
+    """Return curl's arguments for the content of a request, and its path with the query; None without an example."""
+    codec = endpoint.codec
+    if codec.reads == "bytes" and not codec.has_values:
+        return _content(app, endpoint, None), endpoint.path
+    bodies = examples_of(codec.body_schema() or {})
+    for values, body in zip(examples_of(codec.input_schema()), bodies, strict=True):
         try:
-            endpoint.codec.validate(body.encode())
+            codec.validate(json.dumps(values).encode())
         except Exception:  # noqa: S112 - the schema does not say everything, and validators of the user's raise anything
             continue
-        return ["-H", "Content-Type: application/json", "-d", body]
+        return _content(app, endpoint, body), _filled(endpoint, values) if codec.has_values else endpoint.path
     return None
+
+
+def _content(app: App, endpoint: Endpoint, body: Any) -> list[str]:
+    reads = endpoint.codec.reads
+    if reads == "query":
+        return []
+    if reads == "bytes":
+        return ["--data-binary", f"@{_file_of(app)}"]
+    if reads == "json":
+        return ["-H", "Content-Type: application/json", "-d", json.dumps(body, ensure_ascii=False)]
+    arguments = []
+    for field in endpoint.codec.form_fields:
+        if field.is_file and field.required:
+            arguments += ["-F", f"{field.name}=@{_file_of(app)}"]
+        elif field.required:
+            for text in _texts(body[field.name]):
+                arguments += ["--form-string", f"{field.name}={text}"]
+    return arguments
+
+
+def _filled(endpoint: Endpoint, values: dict[str, Any]) -> str:
+    """Return the path with these values in place of its variables, and those of the query after it."""
+    path, query = endpoint.path, []
+    for parameter in endpoint.codec.parameters:
+        texts = _texts(values.get(parameter.name, []))
+        if parameter.source == "path":
+            path = path.replace(f"{{{parameter.name}}}", quote(texts[0], safe=""))
+        elif parameter.source == "query":
+            query += [(parameter.name, text) for text in texts]
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a value as the text of a field, or several for a list."""
+    parts = value if isinstance(value, list) else [value]
+    return [part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts]
 
 
 def _file_of(app: App) -> str:
@@ -53,9 +94,14 @@ def _file_of(app: App) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def client_url(url: str) -> str:
+    """Return the URL for a client on this machine of a server at this URL, which may be that of all addresses."""
+    return _EVERY_ADDRESS.sub(lambda found: _OWN_ADDRESS[found[1]], url, count=1)
+
+
 def _address(url: str, path: str) -> list[str]:
     if not url.startswith("unix:"):
-        return [_EVERY_ADDRESS.sub(lambda found: _OWN_ADDRESS[found[1]], url, count=1) + path]
+        return [client_url(url) + path]
     name = url.removeprefix("unix:")
     option = ["--abstract-unix-socket", name[1:]] if name.startswith("@") else ["--unix-socket", name]
     return [*option, f"http://localhost{path}"]

@@ -123,6 +123,13 @@ def cli() -> None:
     "--debug", cls=VariableOption, is_flag=True, help="Include exceptions of handlers in responses. Not for production."
 )
 @click.option(
+    "--compress/--no-compress",
+    cls=VariableOption,
+    default=False,
+    show_default=True,
+    help="Compress responses from 1 KiB on for clients that accept it.",
+)
+@click.option(
     "--docs/--no-docs",
     cls=VariableOption,
     default=None,

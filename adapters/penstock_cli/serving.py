@@ -16,7 +16,7 @@ from penstock import App
 from penstock.hooks import log_event
 from penstock.hosting import PAGE_PATH, configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
-from penstock_cli.example_calls import curl_call
+from penstock_cli.example_calls import client_url, curl_call
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import (
@@ -66,6 +66,7 @@ class ServeOptions:
     body_timeout: float
     min_body_rate: int
     max_unread: int
+    compress: bool
     trusted_proxies: tuple[str, ...]
     start_method: Literal["auto", "fork", "fresh"] | None
     pid_file: Path | None
@@ -224,6 +225,7 @@ class ServedApp:
             max_waiting=options.max_waiting,
             drain_timeout=options.drain_timeout,
             target=options.target,
+            compress=options.compress,
             trusted_proxies=options.trusted_proxies,
             docs=self.docs,
         )
@@ -239,17 +241,8 @@ class ServedApp:
             watch_files(self._app, self._began, self._is_leaving)
         for url in urls:
             log_event(logging.INFO, "listening", url, url=url, target=self._options.target, pid=os.getpid())
-        self._announce_page(urls)
         if self._options.http_workers == 1:
             self.announce_endpoints()
-
-    def _announce_page(self, urls: Sequence[str]) -> None:
-        """Log the address of the page of the API, if it is served at one that browsers can open."""
-        is_served = any(route.path == PAGE_PATH for route in self._application.penstock.routes)
-        url = next((url for url in urls if not url.startswith("unix:")), None)
-        if is_served and url is not None:
-            address = f"{url}{self._options.root_path}{PAGE_PATH}"
-            log_event(logging.INFO, "page", address, url=address)
 
     def announce_endpoints(self) -> None:
         """Log the endpoints, a call to try one with, and the page that describes them."""
@@ -265,6 +258,10 @@ class ServedApp:
         call = curl_call(self._app, self.url)
         if call is not None:
             log_event(logging.INFO, "try", call)
+        has_page = any(route.path == PAGE_PATH for route in self._application.penstock.routes)
+        if has_page and not self.url.startswith("unix:"):
+            address = f"{client_url(self.url)}{self._options.root_path}{PAGE_PATH}"
+            log_event(logging.INFO, "page", address, url=address)
 
     def _is_leaving(self) -> bool:
         engine = self._application.penstock.engine

@@ -32,6 +32,7 @@ def mount(
     spill_above: int = Settings.spill_above,
     max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
+    compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
     docs: bool = Settings.docs,
 ) -> Service[Any]:
@@ -49,7 +50,7 @@ def mount(
         The app to serve.
     prefix:
         Prepended to every path: ``/models`` turns ``/square`` into ``/models/square``. May be empty.
-    engine, debug, max_body, spill_above, max_waiting, drain_timeout, trusted_proxies, docs:
+    engine, debug, max_body, spill_above, max_waiting, drain_timeout, compress, trusted_proxies, docs:
         As for ``asgi`` and ``wsgi``.
 
     Returns
@@ -68,6 +69,7 @@ def mount(
         spill_above=spill_above,
         max_waiting=max_waiting,
         drain_timeout=drain_timeout,
+        compress=compress,
         trusted_proxies=trusted_proxies,
         docs=docs,
     )

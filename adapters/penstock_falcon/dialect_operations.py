@@ -23,11 +23,21 @@ from penstock.hooks import (
     RouteResponse,
     log_event,
 )
-from penstock.hosting import SMALL_BODY_BYTES, Body, BodyFile, Encoded, RawFraming, problem_document
+from penstock.hosting import (
+    SMALL_BODY_BYTES,
+    Body,
+    BodyFile,
+    DataFraming,
+    Encoded,
+    RawFraming,
+    data_of,
+    problem_document,
+)
 from penstock_falcon.exchange import EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import AnyCall, WatchedCall
 from penstock_falcon.problems import ErrorWriter
-from penstock_falcon.request_checks import RequestChecks, cut_short
+from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short
+from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
@@ -111,14 +121,16 @@ class DialectEndpoint(EndpointResource):
                 self._chunk_annotation.check(chunk)
         assert self._dialect.collected is not None, "otherwise the payload was refused"
         call = watched.call
-        answer = self._dialect.collected(collected, payload)
+        has_events = call.head is not None and call.head.media_type is None
+        answer = self._dialect.collected(data_of(collected) if has_events else collected, payload)
         return _response(answer, exchange, server_timing(call.queue_seconds, call.execution_seconds))
 
     def _framing(self, head: Encoded, exchange: Exchange) -> Framing:
         dialect = self._dialect
         framing = None if dialect.framing is None else dialect.framing(head, _payload_of(exchange))
         if framing is not None:
-            return framing
+            is_plain = head.media_type is None and not getattr(framing, "takes_events", False)
+            return DataFraming(framing) if is_plain else framing
         if head.media_type is None:
             raise NotImplementedError(f"the dialect {dialect.name} has no framing for a stream of JSON values")
         return RawFraming(head.media_type)
@@ -217,17 +229,10 @@ class OperationResource(Resource):
             body = payload.body
         return self._served[payload.endpoint].submit_payload(engine, exchange, body, req)
 
-    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> Body:
+    def _budget(self, exchange: Exchange) -> AnyBudget | None:
         if exchange.endpoint is not self._target:
-            return await super()._read_large_body(exchange, req, announced)
-        budget = self._service.early_budget(self._first)
-        if budget is None:
-            return await self._read_body(exchange, req, announced, None)
-        try:
-            await budget.open(announced)
-            return await self._read_body(exchange, req, announced, budget)
-        finally:
-            budget.release()
+            return super()._budget(exchange)
+        return self._service.early_budget(self._first)
 
     async def _receive(self, exchange: Exchange, req: Any) -> Body:
         """Return the body of the request."""
@@ -235,6 +240,9 @@ class OperationResource(Resource):
             return b""
         self._checks.check_media_type(req.content_type)
         announced = self._checks.check_headers(exchange.header)
+        coding = content_coding(exchange.header("content-encoding"))
+        if coding:
+            return await self._read_large_body(exchange, req, announced, coding)
         if announced is not None and announced <= SMALL_BODY_BYTES:
             body = await self._read_body(exchange, req, announced, None)
         else:

@@ -28,7 +28,9 @@ from penstock.hosting import (
     problem_document,
     public_error,
 )
+from penstock_falcon.added_headers import add_headers
 from penstock_falcon.annotation_checks import AnnotationCheck
+from penstock_falcon.compression import coding_for, compress
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import (
     ErrorWriter,
@@ -36,7 +38,8 @@ from penstock_falcon.problems import (
     problem,
     retry_after,
 )
-from penstock_falcon.request_checks import AnyBudget, RequestChecks
+from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short
+from penstock_falcon.request_decoding import content_coding, inflated
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import NO_JOB_TIMING, OK, STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -59,11 +62,13 @@ class Exchange(Submission):
         The time at which the first byte of the request arrived, as far as the server knows it.
     path_values:
         The values of the variables in the path, decoded.
+    route:
+        The path of the endpoint, route or operation that the request was for, with its variables.
     """
 
     takes_files = True
 
-    __slots__ = ("began", "method", "path", "path_values")
+    __slots__ = ("began", "method", "path", "path_values", "route")
 
     def __init__(
         self,
@@ -91,6 +96,7 @@ class Exchange(Submission):
         self.rank = NORMAL_RANK
         self.elapsed = 0.0
         self.caller_timeout = None
+        self.trace = None
         self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None
@@ -100,6 +106,7 @@ class Exchange(Submission):
         self.method = method
         self.path = path
         self.path_values = path_values
+        self.route = endpoint.path
 
     @property
     def left(self) -> float | None:
@@ -124,6 +131,9 @@ class Exchange(Submission):
                 attempts=0 if call is None else call.attempts,
                 queue_seconds=None if call is None else call.queue_seconds,
                 execution_seconds=None if call is None else call.execution_seconds,
+                began=self.began,
+                trace=self.trace,
+                route=self.route,
             )
         )
 
@@ -165,6 +175,7 @@ class Resource(ABC):
         self._transport = transport
         self._target = target
         self._debug = service.settings.debug
+        self._compresses = service.settings.compress
         self._host_check = service.host_check
         pipeline = service.pipeline(target)
         self._ask = None if pipeline is None else service.in_engine(pipeline.pass_through)
@@ -236,14 +247,33 @@ class Resource(ABC):
             return self._transport.read_body(req, announced, self._checks, budget)
         return self._transport.read_body_by(exchange.began + total, req, announced, self._checks, budget)
 
-    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None) -> Body:
-        """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up."""
-        budget = self._service.body_budget(exchange)
+    def _budget(self, exchange: Exchange) -> AnyBudget | None:
+        """Return the room that a large body will take; None if it is not counted before it has arrived."""
+        return self._service.body_budget(exchange)
+
+    async def _read_large_body(self, exchange: Exchange, req: Any, announced: int | None, coding: str = "") -> Body:
+        """Read a body that is large, or may be; its bytes are counted from now until it is complete or given up.
+
+        A compressed one is inflated. The larger of its two sizes counts, and a small one may have a large content.
+        """
+        budget = self._budget(exchange)
         try:
-            await budget.open(announced)
-            return await self._read_body(exchange, req, announced, budget)
+            if budget is not None:
+                await budget.open(None if (announced or 0) <= SMALL_BODY_BYTES else announced)
+            body = await self._read_body(exchange, req, announced, budget)
+            return await self._inflate(body, announced, coding, exchange, budget) if coding else body
         finally:
-            budget.release()
+            if budget is not None:
+                budget.release()
+
+    async def _inflate(
+        self, body: Body, announced: int | None, coding: str, exchange: Exchange, budget: AnyBudget | None
+    ) -> Body:
+        if announced is not None and len(body) < announced:
+            raise cut_short()
+        total = exchange.timeouts.total
+        deadline = None if total is None else exchange.began + total
+        return await inflated(body, coding, self._checks.collector(None, budget), self._transport, deadline)
 
     @abstractmethod
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall | None:
@@ -252,6 +282,12 @@ class Resource(ABC):
     @abstractmethod
     async def _answer(self, call: Any, exchange: Exchange, req: Any) -> HttpResponse:
         """Return the response, once it is known."""
+
+    async def _compress(self, response: HttpResponse, exchange: Exchange) -> None:
+        """Compress a whole response, if it is to be."""
+        coding = coding_for(response, exchange.method, exchange.header)
+        if coding:
+            await compress(response, coding, self._transport)
 
     def _failure(self, error: Exception, exchange: Exchange, call: AnyCall | None) -> HttpResponse:
         if isinstance(error, PenstockError):
@@ -276,8 +312,10 @@ class Resource(ABC):
 
     def _finish(self, response: HttpResponse, exchange: Exchange, call: AnyCall | None, resp: Any) -> None:
         if exchange.has_response_headers:
-            response.headers.extend(exchange.response_headers)
+            add_headers(response, exchange.response_headers)
         service = self._service
+        if service.headers_of is not None:
+            service.add_headers(response, exchange.method, exchange.path, exchange.header)
         service.write(resp, response)
         # A stream is recorded at its end.
         if service.on_answered is not None and response.stream is None:
@@ -309,7 +347,11 @@ class EndpointResource(Resource):
         if content_type != JSON or not checks.takes_json:
             exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query)
         announced = checks.check_headers(exchange.header) if checks.takes_body else 0
-        if announced is not None and announced <= SMALL_BODY_BYTES:
+        coding = content_coding(exchange.header("content-encoding")) if checks.takes_body else ""
+        if coding:
+            body = await self._read_large_body(exchange, req, announced, coding)
+            announced = None
+        elif announced is not None and announced <= SMALL_BODY_BYTES:
             engine.check_room(self._endpoint)
             body = await self._read_body(exchange, req, announced, None) if checks.takes_body else b""
         else:
@@ -341,10 +383,11 @@ class EndpointResource(Resource):
         except BaseException:
             watched.close()
             raise
-        if stream is not None:
-            return stream
-        watched.close()
-        response = self._outcome_response(call, exchange)
+        if stream is None:
+            watched.close()
+        response = stream or self._outcome_response(call, exchange)
+        if self._compresses:
+            await self._compress(response, exchange)
         body: Body | None = response.body
         if isinstance(body, BodyFile):
             response.body, response.size_bytes = None, len(body)
@@ -427,7 +470,10 @@ class RouteResource(Resource):
         headers += [(name.lower(), value) for name, value in answer.headers.items()]
         if answer.status == 503:
             headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
-        return HttpResponse(answer.status, headers, answer.body)
+        response = HttpResponse(answer.status, headers, answer.body)
+        if self._compresses:
+            await self._compress(response, exchange)
+        return response
 
     def _give_up(self, exchange: Exchange, call: AnyCall | None, error: PenstockError) -> None:
         """Log a plug-in's failure, as the engine does for endpoints. A route has no job and no admission policies."""

@@ -168,10 +168,12 @@ class Mount:
     def _answer(self, req: falcon.Request, resp: falcon.Response, response: HttpResponse) -> None:
         """Answer and record a request that was for no endpoint and no route, or had a method that its path refuses."""
         service = self._service
+        header, _received, peer, _began = self._transport.identify(req)
+        if service.headers_of is not None:
+            service.add_headers(response, req.method, req.path, header)
         service.write(resp, response)
         if service.on_answered is None:
             return
-        header, _received, peer, _began = self._transport.identify(req)
         service.on_answered(
             RequestAnswered(
                 endpoint="",

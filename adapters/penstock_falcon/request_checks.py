@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from penstock import Endpoint
-from penstock.errors import MalformedRequest, PayloadTooLarge, QueueFull, RequestTimeout, UnsupportedMediaType
+from penstock.errors import MalformedRequest, PayloadTooLarge, QueueFull, RequestTimeout
 from penstock.hosting import (
     LARGE_BODY_BYTES,
     SMALL_BODY_BYTES,
@@ -132,16 +132,11 @@ class RequestChecks:
 
         Raises
         ------
-        UnsupportedMediaType
-            If the body is compressed.
         PayloadTooLarge
             If the announced length is over the limit.
         MalformedRequest
             If the length is not a number.
         """
-        encoding = header("content-encoding")
-        if encoding is not None and encoding.strip().lower() not in ("identity", ""):
-            raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed")
         length = header("content-length")
         if length is None:
             return None

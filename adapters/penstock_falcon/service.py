@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -11,7 +11,15 @@ import falcon
 
 from penstock import App, Endpoint
 from penstock.errors import DeclarationError, PenstockError
-from penstock.hooks import RequestAnswered, Route, RouteRequest, RouteResponse, ShutdownRequest, Submission
+from penstock.hooks import (
+    RequestAnswered,
+    ResponseHead,
+    Route,
+    RouteRequest,
+    RouteResponse,
+    ShutdownRequest,
+    Submission,
+)
 from penstock.hosting import (
     NATIVE,
     Engine,
@@ -24,12 +32,14 @@ from penstock.hosting import (
     route_pipeline,
 )
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
+from penstock_falcon.added_headers import add_headers, headers_of
 from penstock_falcon.client_address import TrustedProxies
 from penstock_falcon.hangups import AnyCall
 from penstock_falcon.problems import framework_problem
 from penstock_falcon.request_checks import DEFAULT_SPILL_BYTES, AnyBudget, BodyBudget, HostCheck
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, write_handler_headers
+from penstock_falcon.transport import HeaderLookup
 
 EngineT = TypeVar("EngineT", bound=Engine | ThreadedEngine | RemoteEngine)
 P = ParamSpec("P")
@@ -60,6 +70,8 @@ class Settings:
     max_waiting:
         The most bytes of large request bodies that may arrive or wait at the same time. Default: 256 MiB, or four times
         ``max_body`` if that is more.
+    compress:
+        Compress whole responses from 1 KiB on for clients that accept it. Request bodies may be compressed in any case.
     trusted_proxies:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
         client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
@@ -73,6 +85,7 @@ class Settings:
     max_waiting: int | None = None
     drain_timeout: float = DEFAULT_DRAIN_TIMEOUT
     target: str | None = None
+    compress: bool = False
     trusted_proxies: Sequence[str] = ()
     docs: bool = False
 
@@ -96,6 +109,8 @@ class Service(ABC, Generic[EngineT]):
         The plug-ins: those of the engine, if the user passed one.
     on_answered:
         Called with the ``RequestAnswered`` of each request; None if there is no observer for it.
+    headers_of:
+        Returns the headers that plug-ins add to every response; None if no plug-in does.
     on_pools_failed:
         Called with the reason when a pool cannot be started at all. Set it before the engine starts.
     on_reload:
@@ -119,6 +134,7 @@ class Service(ABC, Generic[EngineT]):
         self.on_answered = self.request_observer()
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.host_check = HostCheck()
+        self.headers_of = self.registry.response_headers(app)
         self.routes = self.registry.routes(app)
         if settings.docs:
             taken = {route.path for route in self.routes}
@@ -239,6 +255,13 @@ class Service(ABC, Generic[EngineT]):
         if self.engine is not None:  # without an engine, no policy has been asked
             self.in_engine_soon(self.bare_engine.refuse)(submission, error)
 
+    def add_headers(self, response: HttpResponse, method: str, path: str, header: HeaderLookup) -> None:
+        """Add the headers that plug-ins add to every response. For a service with ``headers_of``."""
+        assert self.headers_of is not None, "the caller has asked"
+        headers = headers_of(response) if response.handler_headers else dict(response.headers)
+        head = ResponseHead(method=method, path=path, header=header, status=response.status, headers=headers)
+        add_headers(response, self.headers_of(head))
+
     def write(self, resp: falcon.Response, response: HttpResponse) -> None:
         """Copy a response into one of Falcon's; while draining, ask clients to close kept-alive connections."""
         if response.status != 200:
@@ -255,7 +278,15 @@ class Service(ABC, Generic[EngineT]):
         if self.asks_clients_to_leave and self.engine is not None and self.engine.draining:
             resp.set_header("Connection", "close")
 
-    def answer_unreadable(self, status: int, detail: str) -> tuple[list[tuple[str, str]], bytes]:
-        """Return the headers and body for a request that the server could not read, and so did not pass on."""
+    def answer_unreadable(
+        self, status: int, detail: str, received: Mapping[bytes, bytes]
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        """Return the headers and body for a request that the server could not read, and so did not pass on.
+
+        ``received`` are those of its headers that could be read, by lower-case name.
+        """
         response = framework_problem(falcon.HTTPError(status, description=detail), request_id(None))
+        if self.headers_of is not None:
+            names = {name.decode("latin-1"): value.decode("latin-1") for name, value in received.items()}
+            self.add_headers(response, "", "", names.get)
         return response.headers, response.body or b""

@@ -37,6 +37,7 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
 
     _closed: bool  # set by gunicorn, like the next one
     _body_receiver: Any
+    _current_request: Any
     _has_refused = False
     _client_has_finished = False
     _head_began: float | None = None
@@ -113,7 +114,9 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
         if answer is None:
             super()._send_error_response(status, message, extra_headers)
             return
-        headers, body = answer(status, message)
+        # Not from the parser: after a head that it has refused, the one in C crashes when it is asked for the headers.
+        received = dict(self._current_request.headers_bytes) if self._is_amid_body else {}
+        headers, body = answer(status, message, received)
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
         lines += [f"{name}: {value}" for name, value in [*headers, *extra_headers] if name != "connection"]
         lines += [f"content-length: {len(body)}", "connection: close", "", ""]

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from gunicorn.arbiter import Arbiter
 
-from penstock.hosting import flush_log
+from penstock.hosting import flush_log, flush_plugins
 
 EXIT_NOT_LOADED: int = Arbiter.APP_LOAD_ERROR
 """The app cannot be imported. On this exit code and the next, another process would end in the same way."""
@@ -22,10 +22,11 @@ LAST_LINES = 0.5
 
 
 def leave(code: int) -> NoReturn:
-    """End this process once the log is written.
+    """End this process once plug-ins have written what they have buffered, and the log is written.
 
     Not by ``sys.exit()``: SystemExit would be raised inside the user's import, which may catch it.
     """
+    flush_plugins()
     flush_log(LAST_LINES)
     os._exit(code)
 

@@ -38,7 +38,7 @@ from gunicorn.asgi.lifespan import LifespanManager
 from gunicorn.workers.gasgi import ASGIWorker
 
 from penstock.hooks import ShutdownRequest, log_event
-from penstock.hosting import Engine, flush_log
+from penstock.hosting import Engine, flush_log, flush_plugins
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.direct_protocol import DirectProtocol
 from penstock_gunicorn.garbage import calm_garbage_collector
@@ -235,6 +235,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         finally:
             self._quick_shutdown = True  # bounds what _cleanup() waits for
             self._cleanup()
+        flush_plugins()
         flush_log(LAST_LINES)
         watchdog = threading.Timer(EXIT_LIMIT, os._exit, (exit_code,))
         watchdog.daemon = True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from penstock.errors import Cancelled
+from penstock.wire import Trace
 
 _LONGEST_GRPC_NUMBER: Final = 99_999_999  # the gRPC protocol allows at most eight digits
 
@@ -34,7 +35,17 @@ class Context:
         The instant, by ``time.monotonic()``, at which this attempt is stopped; ``math.inf`` if there is none.
     """
 
-    __slots__ = ("_is_cancelled", "attempt", "deadline", "headers", "job_id", "principal", "query", "request_id")
+    __slots__ = (
+        "_is_cancelled",
+        "_trace",
+        "attempt",
+        "deadline",
+        "headers",
+        "job_id",
+        "principal",
+        "query",
+        "request_id",
+    )
 
     def __init__(
         self,
@@ -47,6 +58,7 @@ class Context:
         query: str = "",
         deadline: float = math.inf,
         is_cancelled: Callable[[], bool] = lambda: False,
+        trace: Trace | None = None,
     ) -> None:
         self.job_id = job_id
         self.request_id = request_id
@@ -56,6 +68,7 @@ class Context:
         self.query = query
         self.deadline = deadline
         self._is_cancelled = is_cancelled
+        self._trace = trace
 
     def __repr__(self) -> str:
         return f"<Context {self.job_id} attempt {self.attempt}, {self.remaining():.3f} s left>"
@@ -88,6 +101,7 @@ class Context:
         ``X-Request-Id`` and, if there is a deadline, the time left until it in three notations: ``X-Request-Timeout``
         (seconds), ``grpc-timeout`` and ``x-envoy-expected-rq-timeout-ms``. It is rounded down to milliseconds, so that
         the other service gives up before this one does. A batch's context has no id, since each of its jobs has one.
+        If requests are traced, ``traceparent``, and ``tracestate`` and ``baggage`` as they were received.
 
         Raises
         ------
@@ -96,6 +110,8 @@ class Context:
         """
         self.check()
         headers = {"X-Request-Id": self.request_id} if self.request_id else {}
+        if self._trace is not None and self._trace.trace_id:
+            headers |= self._trace.headers()
         if self.deadline == math.inf:
             return headers
         milliseconds = int(self.remaining() * 1000)

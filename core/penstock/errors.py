@@ -223,11 +223,25 @@ class PayloadTooLarge(PenstockError):
 
 
 class UnsupportedMediaType(PenstockError):
-    """The endpoint does not accept the body's content type."""
+    """The endpoint does not accept the body's content type, or the way in which it is compressed.
+
+    ``codings`` lists the content codings that would be accepted, if that is the reason.
+    """
 
     status = 415
     code = "unsupported-media-type"
     title = "Unsupported media type"
+
+    codings: tuple[str, ...]
+
+    def __init__(self, detail: str = "", *, codings: tuple[str, ...] = (), param: str | None = None) -> None:
+        super().__init__(detail, param=param)
+        self.codings = codings
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """``Accept-Encoding``, as RFC 9110 (section 12.5.3) asks for."""
+        return {"Accept-Encoding": ", ".join(self.codings)} if self.codings else {}
 
 
 class RateLimited(PenstockError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from struct import Struct
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -37,6 +37,12 @@ _unpack_length = _LENGTH.unpack_from
 # Below this, copying a payload behind its length costs less than a second piece to write.
 _COPIED_BYTES = 1 << 16
 
+# For ids that follow from other ids: odd, so that different numbers lead to different ids.
+_SPREAD: Final = 0x9E3779B97F4A7C15
+_TRACE_SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
+_SPAN_MASK: Final = (1 << 64) - 1
+_TRACE_MASK: Final = (1 << 128) - 1
+
 _FileBytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_FRAME_BYTES)]
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 """A finite duration: anything that is learnt from durations would be spoilt by one that is not."""
@@ -44,6 +50,77 @@ _Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 class WireError(Exception):
     """The bytes are not a valid frame, so the other end is not the process that it should be."""
+
+
+class Trace(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A place in a distributed trace: the span of which everything that happens next is a part.
+
+    A tracer (``penstock_tracer``) says to which trace a request belongs, the engine makes a place below it for each
+    attempt, and the worker passes that on to the handler. See W3C's Trace Context.
+
+    Attributes
+    ----------
+    trace_id:
+        32 hexadecimal digits in lower case.
+    span_id:
+        16 hexadecimal digits in lower case: the request's own span, or its caller's if the request is not sampled.
+    is_sampled:
+        True if the spans of the request are recorded here.
+    flags:
+        The flags of ``traceparent`` for those who continue the trace.
+    state, baggage:
+        The caller's ``tracestate`` and ``baggage``, to be passed on as they are; "" if there are none.
+    parent_id:
+        The span of the caller; "" if the trace begins here.
+    user_agent, host:
+        The request's headers of these names, if it is sampled.
+    """
+
+    trace_id: str
+    span_id: str
+    is_sampled: bool = False
+    flags: int = 0
+    state: str = ""
+    baggage: str = ""
+    parent_id: str = ""
+    user_agent: str = ""
+    host: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers with which another service continues the trace."""
+        headers = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{self.flags & 0xFF:02x}"}
+        if self.state:
+            headers["tracestate"] = self.state
+        if self.baggage:
+            headers["baggage"] = self.baggage
+        return headers
+
+    def attempt_id(self, number: int) -> str:
+        """Return the span of an attempt of this request, by the attempt's number.
+
+        It follows from the request's own, so that nothing has to be kept to find it again.
+        """
+        return _span_id(int(self.span_id, 16) + number * _SPREAD)
+
+    def of_attempt(self, number: int) -> Trace:
+        """Return the place of what an attempt does: below its own span if the request is sampled, else its caller's."""
+        if not self.is_sampled:
+            return self
+        return Trace(self.trace_id, self.attempt_id(number), True, self.flags, self.state, self.baggage)
+
+    def of_batch(self, attempt: int) -> Trace:
+        """Return the place of what a batch does whose first sampled job this is: a trace of its own."""
+        trace_id = (int(self.trace_id, 16) + attempt * _TRACE_SPREAD) & _TRACE_MASK or 1
+        span_id = _span_id((int(self.span_id, 16) ^ _SPREAD) + attempt * _SPREAD)
+        return Trace(f"{trace_id:032x}", span_id, True, self.flags)
+
+
+NO_TRACE: Final = Trace("", "")
+"""Stands for the trace of a job that has none, where others have."""
+
+
+def _span_id(number: int) -> str:
+    return f"{number & _SPAN_MASK or 1:016x}"
 
 
 class About(msgspec.Struct, array_like=True, gc=False):
@@ -94,6 +171,10 @@ class Run(msgspec.Struct, array_like=True, tag=1, gc=False):
     works: list[Work]
     request_ids: list[str] = []
     """The request id of each job, for the log records of the attempt."""
+    trace: Trace | None = None
+    """The place of what the handler does, if requests are traced: in its job's trace, or in that of its batch."""
+    trace_ids: list[str] = []
+    """For a batch, the trace of each job, for the log records; "" for a job that has none."""
 
 
 class Cancel(msgspec.Struct, array_like=True, tag=2, gc=False):
@@ -245,6 +326,10 @@ class Log(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False)
     """The jobs of the attempt that was running, if any."""
     is_import: bool = False
     """True if it was logged by the import of the app."""
+    trace_ids: list[str] = []
+    """The trace of each of those jobs; "" for a job that has none."""
+    span_id: str = ""
+    """The span of the attempt, if there is one."""
 
 
 # ---- engine <-> zygote <-> template
@@ -290,6 +375,8 @@ class Spawn(msgspec.Struct, array_like=True, tag=23):
     device: str | None
     preload: bool = False
     """True if it is forked from the pool's template. If there is none yet, it sets the models up and leaves one."""
+    setups: list[str] = []
+    """The functions of plug-ins to call once its models are set up, each as ``package.module:function``."""
 
 
 class Spawned(msgspec.Struct, array_like=True, tag=24):

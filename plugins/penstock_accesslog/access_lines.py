@@ -114,6 +114,8 @@ class TextLines:
             line += f" principal={shown[record.principal]}"
         if record.address:
             line += f" address={shown[record.address]}"
+        if record.trace is not None:
+            line += f" trace_id={record.trace.trace_id} span_id={record.trace.span_id}"
         return f"{line} request_id={request_id}]\n".encode()
 
 
@@ -140,11 +142,13 @@ class JsonLines:
         queue, execution = record.queue_seconds, record.execution_seconds
         queue_ms = "null" if queue is None else f"{queue * 1000:.3f}"
         execution_ms = "null" if execution is None else f"{execution * 1000:.3f}"
+        trace = record.trace
+        ids = "" if trace is None else f'"trace_id": "{trace.trace_id}", "span_id": "{trace.span_id}", '
         return (
             f'{{"time": "{self._clock(second)}.{int((now - second) * 1000):03d}Z", '
             f'"level": "info", "event": "request", '
             f'"message": "{method[1:-1]} {path[1:-1]} {record.status}", "request_id": {request_id}, '
-            f'"principal": {principal}, "address": {address}, "method": {method}, "path": {path}, '
+            f'{ids}"principal": {principal}, "address": {address}, "method": {method}, "path": {path}, '
             f'"endpoint": {endpoint}, "status": {record.status}, "code": {shown[record.code]}, '
             f'"ms": {record.seconds * 1000:.3f}, "queue_ms": {queue_ms}, "execution_ms": {execution_ms}, '
             f'"attempts": {record.attempts}}}\n'

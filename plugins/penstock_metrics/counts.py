@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from penstock.errors import DeclarationError
 from penstock.hooks import (
@@ -21,6 +21,7 @@ from penstock.hooks import (
     AttemptInterrupted,
     HookFailed,
     JobsCounted,
+    JobTraced,
     PenstockError,
     Record,
     RequestAnswered,
@@ -44,6 +45,14 @@ MOST_RECENT: Final = 256
 """Responses that may wait to be counted: enough to be efficient, few enough to count in a fraction of a millisecond."""
 
 
+class TracedValue(NamedTuple):
+    """A number of a request or a job that can be looked up in a trace."""
+
+    value: float
+    trace_id: str
+    span_id: str
+
+
 class Histogram:
     """A histogram of numbers in fixed buckets.
 
@@ -55,14 +64,21 @@ class Histogram:
         The count of each bucket: the numbers up to its bound and above the previous one; at last, the infinite bucket.
     total:
         The sum of all numbers.
+    examples:
+        By bucket, the latest of its numbers that belongs to a sampled trace.
     """
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "examples", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.examples: dict[int, TracedValue] = {}
+
+    def exemplify(self, value: float, trace_id: str, span_id: str) -> None:
+        """Keep a number, which is counted elsewhere, as the example of its bucket."""
+        self.examples[bisect_left(self.bounds, value)] = TracedValue(value, trace_id, span_id)
 
     def observe(self, value: float) -> None:
         """Count a number."""
@@ -195,6 +211,7 @@ class Counts:
         """Return the observer of each type of record."""
         return {
             JobsCounted: self._jobs_counted,
+            JobTraced: self._job_traced,
             RequestAnswered: self._request_answered,
             AttemptInterrupted: self._attempt_interrupted,
             RetryScheduled: self._retry_scheduled,
@@ -222,6 +239,9 @@ class Counts:
         times: dict[tuple[str, int], list[float]] = defaultdict(list)
         for record in recent:
             times[record.endpoint, record.status].append(record.seconds)
+            if record.trace is not None and record.trace.is_sampled:
+                counts = self.responses.get(record.endpoint) or self._other_responses(record.endpoint)
+                counts.seconds.exemplify(record.seconds, record.trace.trace_id, record.trace.span_id)
         for (name, status), seconds in times.items():
             counts = self.responses.get(name) or self._other_responses(name)
             counts.add(status, seconds)
@@ -242,6 +262,18 @@ class Counts:
         counts.wasted_seconds += record.wasted_seconds
 
     # ---- for rare events
+
+    def _job_traced(self, record: JobTraced) -> None:
+        """Keep the times of a job as examples, with the span of its latest attempt; if it has none, of its request."""
+        counts = self.jobs.get(record.endpoint) or self._other_jobs()
+        latest = record.attempts[-1] if record.attempts else None
+        trace_id = record.trace.trace_id
+        span_id = record.trace.span_id if latest is None else record.trace.attempt_id(latest.number)
+        counts.queue.exemplify(record.queue_seconds, trace_id, span_id)
+        if record.execution_seconds is not None:
+            counts.execution.exemplify(record.execution_seconds, trace_id, span_id)
+        if record.first_chunk is not None and latest is not None and counts.first_chunk is not None:
+            counts.first_chunk.exemplify(record.first_chunk - latest.started, trace_id, span_id)
 
     def _attempt_interrupted(self, record: AttemptInterrupted) -> None:
         (self.jobs.get(record.endpoint) or self._other_jobs()).interrupts.add(record.why)

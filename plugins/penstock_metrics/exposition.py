@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from penstock.hooks import App, RouteRequest, RouteResponse
 from penstock_metrics.counts import OTHER, Counts, Histogram
@@ -285,10 +286,17 @@ def _gauge(name: str, text: str, labels: Labels, numbers: Numbers) -> Metric:
 def _histogram(name: str, text: str, labels: Labels, histograms: Histograms) -> Metric:
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, histogram in histograms:
-        buckets: list[tuple[str, float]] = []
+        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
         so_far = 0
-        for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+        for place, (bound, count) in enumerate(zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True)):
             so_far += count
-            buckets.append((str(bound), so_far))
+            example = histogram.examples.get(place)
+            # The encoder for Prometheus' own format, which has no exemplars, leaves them out. One is shown only beside
+            # numbers that are counted: those of jobs are reported later, many at a time.
+            if example is None or not count:
+                buckets.append((str(bound), so_far))
+            else:
+                ids = {"trace_id": example.trace_id, "span_id": example.span_id}
+                buckets.append((str(bound), so_far, Exemplar(ids, example.value)))
         family.add_metric(values, buckets, histogram.total)
     return family

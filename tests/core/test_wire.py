@@ -25,8 +25,9 @@ HEADERS = st.dictionaries(st.text(), st.text(), max_size=3)
 HEADER_NAMES = st.text(alphabet="!#$%&'*+.^_`|~09AZaz-", min_size=1)
 HEADER_VALUES = st.text(alphabet=st.characters(codec="latin-1", exclude_categories=["Cc"]))
 STATUSES = st.integers(min_value=200, max_value=599)
-ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS, st.text())
-WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT)
+ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS, st.text(), st.text())
+INPUT_FORM = st.builds(wire.InputForm, st.text(), st.lists(st.tuples(st.text(), st.text()), max_size=3), st.text())
+WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT, st.none() | INPUT_FORM)
 RESPONSE_HEADERS = st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=3)
 ENCODED = st.builds(Encoded, st.binary(), st.none() | HEADER_VALUES, STATUSES, st.none() | RESPONSE_HEADERS)
 ERRORS = st.lists(HEADERS, max_size=2)
@@ -36,7 +37,9 @@ FAILURE = st.builds(
 )
 DECLARED = st.none() | st.builds(wire.Declared, st.dictionaries(st.text(), HEADERS, max_size=2), HEADERS)
 
-RUN = st.builds(wire.Run, IDS, st.text(), SECONDS, st.lists(WORK, max_size=4), st.lists(st.text(), max_size=4))
+TRACE = st.builds(wire.Trace, st.text(), st.text(), st.booleans(), IDS, st.text(), st.text())
+NAMES = st.lists(st.text(), max_size=4)
+RUN = st.builds(wire.Run, IDS, st.text(), SECONDS, st.lists(WORK, max_size=4), NAMES, st.none() | TRACE, NAMES)
 DONE = st.builds(wire.Done, IDS, DURATIONS, st.lists(ENCODED | FAILURE, max_size=4))
 SIZES = st.lists(st.integers(min_value=0, max_value=wire.MAX_FRAME_BYTES), max_size=4)
 
@@ -60,13 +63,13 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text()), st.text()),
     wire.Loaded: st.builds(wire.Loaded, SECONDS, st.lists(st.text())),
     wire.LoadFailed: st.builds(wire.LoadFailed, st.text(), DECLARED),
-    wire.Spawn: st.builds(wire.Spawn, IDS, st.text(), st.text(), st.none() | st.text()),
+    wire.Spawn: st.builds(wire.Spawn, IDS, st.text(), st.text(), st.none() | st.text(), setups=NAMES),
     wire.Spawned: st.builds(wire.Spawned, IDS, IDS),
     wire.SpawnFailed: st.builds(wire.SpawnFailed, IDS, st.text()),
     wire.Suspended: st.builds(wire.Suspended, IDS),
     wire.Exited: st.builds(wire.Exited, IDS, st.integers(min_value=-64, max_value=255)),
 }
-PARTS = {wire.About, wire.Work, wire.Failure, wire.Declared}
+PARTS = {wire.About, wire.InputForm, wire.Work, wire.Failure, wire.Declared, wire.Trace, wire.Log}
 # The machine may be busy with other tests, so the time that an example takes proves nothing.
 at_leisure = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -98,8 +101,7 @@ def test_every_kind_of_message_is_tested() -> None:
     kinds = set()
     for value in vars(wire).values():
         is_struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
-        is_part = value in (wire.About, wire.Work, wire.Failure, wire.Declared, wire.Log)
-        if is_struct and value.__module__ == wire.__name__ and not is_part:
+        if is_struct and value.__module__ == wire.__name__ and value not in PARTS:
             kinds.add(value)
     assert kinds == set(MESSAGES)
 

@@ -186,11 +186,11 @@ def test_an_unknown_path_is_a_404(server: Served, path: str) -> None:
     [
         {"Content-Type": "text/plain"},
         {"Content-Type": "application/x-www-form-urlencoded"},
-        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        {"Content-Type": "application/json", "Content-Encoding": "br"},
     ],
 )
 def test_a_wrong_content_type_is_a_415(server: Served, headers: dict[str, str]) -> None:
-    """A JSON endpoint reads JSON, as it is."""
+    """A JSON endpoint reads JSON, compressed in a way that the server reads, or not at all."""
     assert_refused(server.post("/square", b'{"input": 1}', headers=headers), 415, "unsupported-media-type")
 
 

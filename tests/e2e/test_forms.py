@@ -14,6 +14,8 @@ import httpx
 import pytest
 import requests
 
+import penstock
+from penstock.hosting import load_app
 from tests.serving import WAYS, Served
 
 pytestmark = pytest.mark.e2e
@@ -46,7 +48,8 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 def pids(served: Served) -> list[int]:
-    return [worker["pid"] for pool in served.status()["pools"].values() for worker in pool["workers"]]
+    pools = served.status()["pools"]
+    return [worker["pid"] for name, pool in pools.items() if name != "fragile" for worker in pool["workers"]]
 
 
 @pytest.fixture
@@ -132,6 +135,44 @@ def test_each_request_of_a_batch_has_its_own_file(served: Served) -> None:
     assert answers[0].status_code == 422
     assert [answer.json()[:4] for answer in answers[1:]] == [[f"{n}.png", "image/png", n, n] for n in range(1, 8)]
     assert max(answer.json()[4] for answer in answers[1:]) > 1
+
+
+def test_a_get_request_may_be_answered_with_a_stream(served: Served) -> None:
+    """A browser's ``EventSource`` can send nothing but GET."""
+    answer = served.get("/count/3?step=2", headers={"Accept": "text/event-stream"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert [line for line in answer.body.splitlines() if line.startswith(b"data: ")][:3] == [
+        b"data: 0",
+        b"data: 2",
+        b"data: 4",
+    ]
+
+
+def test_the_body_of_a_get_request_is_not_the_next_request(served: Served) -> None:
+    """Nothing reads it, and the connection goes on behind it."""
+    head = b"GET /users/%d HTTP/1.1\r\nHost: test\r\n"
+    with served.connect() as client:
+        client.sendall(head % 7 + b"Content-Length: 7\r\n\r\nignored" + head % 8 + b"Connection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200") == 2
+    assert answers.endswith(b"[8,[],false]")
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_the_attempt_after_a_crash_has_the_same_form(served: Served, content: bytes) -> None:
+    """The worker dies with the first attempt; the second one reads the same file."""
+    answer = httpx.post(f"{served.base_url}/fragile", files={"picture": ("cat.png", content)}, timeout=30)
+    assert answer.json() == [2, *facts("cat.png", "image/png", content)]
+
+
+def test_an_embedding_program_calls_the_same_endpoints() -> None:
+    """Without HTTP, all parameters are in one mapping, and a file is an ``Upload`` or bytes."""
+    with penstock.start_engine(load_app(str(APP))) as engine:
+        upload = penstock.Upload(SMALL, "cat.png", "image/png")
+        called = engine.call("users/{user_id}/caption", {"user_id": 7, "picture": upload, "words": 3})
+        assert called == {"user": 7, "picture": facts("cat.png", "image/png", SMALL), "words": 3, "query": ""}
+        assert engine.call("show", {"user_id": 7, "tags": ["a"]}) == [7, ["a"], False]
+        assert engine.call("digest", LARGE) == hashlib.sha256(LARGE).hexdigest()
 
 
 # ---- damage

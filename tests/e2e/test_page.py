@@ -252,7 +252,7 @@ def test_a_stream_of_text_can_be_read_as_text(page: Page) -> None:
 
 
 def test_events_are_shown_with_their_names(page: Page) -> None:
-    """Of server-sent events, the name is beside the data; the event that ends the stream is not shown as a chunk."""
+    """The name is beside the data; the event that ends the stream is not shown as a chunk."""
     choose(page, "events")
     page.click("input[value='text/event-stream'] + span")
     assert send(page).startswith("200 OK")

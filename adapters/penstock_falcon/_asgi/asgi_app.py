@@ -81,6 +81,7 @@ def asgi(
     max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
+    compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
     docs: bool = Settings.docs,
 ) -> AsgiApplication:
@@ -96,7 +97,7 @@ def asgi(
     engine:
         A running engine, on the event loop that will serve; its creator stops it. By default the application starts
         and stops an engine of its own.
-    debug, max_body, spill_above, max_waiting, drain_timeout, target, trusted_proxies, docs:
+    debug, max_body, spill_above, max_waiting, drain_timeout, target, compress, trusted_proxies, docs:
         As in ``Settings``.
     """
     settings = Settings(
@@ -106,6 +107,7 @@ def asgi(
         max_waiting=max_waiting,
         drain_timeout=drain_timeout,
         target=target,
+        compress=compress,
         trusted_proxies=trusted_proxies,
         docs=docs,
     )

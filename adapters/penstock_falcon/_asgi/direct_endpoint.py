@@ -16,6 +16,8 @@ from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError, RequestTimeout
 from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
+from penstock_falcon.added_headers import add_headers
+from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
 from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange
 from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body
@@ -25,8 +27,10 @@ from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
 
 _JSON = JSON.encode()
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _WITHOUT_BODY = frozenset({204, 304})
-_USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing"})
+# If a policy sets one of these, the response is written in the general way, which has each only once.
+_USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing", "vary"})
 
 
 class DirectConnection(Protocol):
@@ -76,6 +80,10 @@ class DirectEndpoint(EndpointResource):
         super().__init__(service, transport, endpoint)
         self.is_direct = not endpoint.is_stream and not self._blocking_steps
         self._is_observed = service.on_answered is not None
+        self._gets_headers = service.headers_of is not None
+        # Responses from this size on are not written in the fast way, and those above the other size not here.
+        self._finished_from_bytes = 0 if self._gets_headers else COMPRESSED_FROM_BYTES if self._compresses else math.inf
+        self._most_bytes = AT_ONCE_BYTES if self._compresses else math.inf
         self._path = endpoint.path
         self._takes_json = self._checks.takes_json
         self._known_hosts: set[bytes | None] = set()
@@ -166,6 +174,7 @@ class DirectEndpoint(EndpointResource):
         is_usual = (
             type(outcome) is Encoded
             and type(outcome.body) is bytes
+            and len(outcome.body) < self._finished_from_bytes
             and outcome.status == 200
             and outcome.headers is None
             and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
@@ -173,7 +182,8 @@ class DirectEndpoint(EndpointResource):
             and not (engine is not None and engine.draining)
         )
         if not is_usual:
-            if isinstance(getattr(outcome, "body", None), BodyFile):
+            body = getattr(outcome, "body", b"")
+            if isinstance(body, BodyFile) or len(body) > self._most_bytes:
                 connection.hand_over()
                 return
             self._conclude(connection, exchange, call, self._response(call, exchange))
@@ -207,8 +217,14 @@ class DirectEndpoint(EndpointResource):
     def _conclude(
         self, connection: DirectConnection, exchange: Exchange, call: Call | None, response: HttpResponse
     ) -> None:
+        if self._compresses:
+            coding = coding_for(response, exchange.method, exchange.header)
+            if coding:
+                compress_at_once(response, coding)
         if exchange.has_response_headers:
-            response.headers.extend(exchange.response_headers)
+            add_headers(response, exchange.response_headers)
+        if self._gets_headers:
+            self._service.add_headers(response, exchange.method, exchange.path, exchange.header)
         engine = self._service.engine
         is_last = response.status == RequestTimeout.status or (engine is not None and engine.draining)
         connection.respond(*_lines(response), is_last=is_last)
@@ -226,17 +242,10 @@ def _lines(response: HttpResponse) -> tuple[str, bytes]:
     if response.status not in _WITHOUT_BODY:
         headers["content-length"] = str(len(body))
     lines = [
-        f"{response.status} {_phrase(response.status)}\r\n",
+        f"{response.status} {_PHRASES.get(response.status, 'Unknown')}\r\n",
         *(f"{name}: {value}\r\n" for name, value in headers.items()),
     ]
     return "".join(lines), body
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
 
 
 def _decoded(headers: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -32,6 +32,7 @@ def wsgi(
     max_waiting: int | None = Settings.max_waiting,
     drain_timeout: float = Settings.drain_timeout,
     target: str | None = Settings.target,
+    compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
     docs: bool = Settings.docs,
 ) -> WsgiApplication:
@@ -47,6 +48,7 @@ def wsgi(
         max_waiting=max_waiting,
         drain_timeout=drain_timeout,
         target=target,
+        compress=compress,
         trusted_proxies=trusted_proxies,
         docs=docs,
     )

@@ -240,7 +240,8 @@ class App:
             For every mistake that can be detected here.
         """
         if self._is_frozen or name in self._pool_options:
-            raise _too_late_for_pool(name, is_served=self._is_frozen)
+            when = "the app is already being served" if self._is_frozen else "it is declared already"
+            raise DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
         options = options_of(
             name, workers=workers, devices=devices, runtime=runtime, preload=preload, recycle=recycle, spares=spares
         )
@@ -282,11 +283,6 @@ def _too_late(endpoint: Endpoint) -> DeclarationError:
         f"endpoint {endpoint.name!r}: the app is being served already, and its workers would not have this endpoint; "
         "declare every endpoint before asgi(), wsgi(), open_engine() or start_engine() is called"
     )
-
-
-def _too_late_for_pool(name: str, *, is_served: bool) -> DeclarationError:
-    when = "the app is already being served" if is_served else "it is declared already"
-    return DeclarationError(f"pool {name!r}: {when}; put all options into one app.pool(), before that")
 
 
 def _inspected(

@@ -72,7 +72,7 @@ class TextReader:
         for name, value in pairs:
             known, shape = self._field(name)
             if shape.item is not None:
-                if value != "" or shape.item.kind == "text":
+                if not _is_blank(value, shape.item):
                     values.setdefault(known, []).append(_plain(value, shape.item, known))
             elif known in given:
                 raise decoding.invalid([(_path(known), f"given more than once, but takes one {self._noun}")])
@@ -152,6 +152,7 @@ def _json_or_text(text: str) -> Any:
 
 def _validate(cls: Any, value: Any) -> Any:
     """Return a value as a class reads it that msgspec does not know. This is msgspec's ``dec_hook``."""
-    if isinstance(value, bytes) and pydantic_types.is_adapted(cls):
-        return cls.adapter.validate_python(value)
+    parts = value.values() if isinstance(value, dict) else (value,)
+    if pydantic_types.is_adapted(cls) and any(isinstance(part, bytes) for part in parts):
+        return cls.adapter.validate_python(value)  # in JSON, which pydantic reads otherwise, bytes would be text
     return read_custom(cls, value)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from penstock.engine.job_traces import JobTraces
 from penstock.errors import PenstockError
 from penstock.hooks import records
 from penstock.hooks.records import ShutdownRequest
@@ -36,7 +37,9 @@ class Observers:
     see_answers:
         True if any plug-in observes ``JobAnswered``.
     see_attempts:
-        True if any plug-in observes ``AttemptEnded``.
+        True if any plug-in observes ``AttemptEnded``, or batches are traced.
+    traces:
+        The jobs whose requests are sampled; None if requests are not traced.
     """
 
     def __init__(
@@ -51,7 +54,12 @@ class Observers:
         self._on_drain_start = registry.observer_of(records.DrainStarted)
         self._on_drain_end = registry.observer_of(records.DrainEnded)
         self.see_answers = self._on_answer is not None
-        self.see_attempts = self._on_attempt is not None
+        self.traces: JobTraces | None = None
+        if registry.traces_requests:
+            self.traces = JobTraces(
+                time, submission_of, registry.observer_of(records.JobTraced), registry.observer_of(records.BatchTraced)
+            )
+        self.see_attempts = self._on_attempt is not None or registry.observer_of(records.BatchTraced) is not None
         self._makers: dict[type, tuple[Observe, Callable[[Any], records.Record]]] = {}
         for report, record, make in (
             (reports.CountsReport, records.JobsCounted, _counted),
@@ -87,6 +95,8 @@ class Observers:
         submission.close(record)
         if self._on_answer is not None:
             self._on_answer(record)
+        if self.traces is not None:
+            self.traces.answered(job)
 
     def refused(self, submission: Submission, error: PenstockError) -> None:
         """Release the admission policies of a request that never becomes a job, and notify observers."""
@@ -104,6 +114,8 @@ class Observers:
 
     def attempt_ended(self, attempt: Attempt, useful: int, seconds: float) -> None:
         """Notify observers that an attempt has ended; ``useful`` of its jobs still had a caller."""
+        if self.traces is not None and attempt.lane.batching is not None:
+            self.traces.batch_ended(attempt, useful, seconds)
         if self._on_attempt is not None:
             self._on_attempt(
                 records.AttemptEnded(
@@ -123,7 +135,11 @@ class Observers:
         if maker is not None:
             observe, make = maker
             observe(make(report))
+        if self.traces is not None and isinstance(report, reports.RetryReport):
+            self.traces.retried(report)
         if isinstance(report, (reports.WorkerLostReport, reports.KillReport)):
+            if self.traces is not None:
+                self.traces.lost(report.attempts)
             for attempt in report.attempts:  # no result of these will arrive
                 self.attempt_ended(attempt, 0, self._time() - attempt.started)
 

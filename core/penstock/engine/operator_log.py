@@ -164,7 +164,7 @@ class OperatorLog:
             report.event,
             f"{report.attempt.lane.name} is interrupted: {_WHY.get(report.why, report.why)}",
             **self._attempt_fields(report.attempt),
-            request_id=_request_id(report.job),
+            **_id_fields(report.job),
             why=report.why,
         )
 
@@ -175,7 +175,7 @@ class OperatorLog:
             report.event,
             f"{attempt.lane.name} has not stopped {attempt.lane.timeouts.grace:g} s after its interrupt",
             **self._attempt_fields(attempt),
-            request_ids=_request_ids([attempt]),
+            **_all_id_fields([attempt]),
         )
 
     def _kill(self, report: reports.KillReport) -> None:
@@ -208,7 +208,7 @@ class OperatorLog:
         now = self._time()
         return {
             "endpoints": sorted({attempt.lane.name for attempt in attempts}),
-            "request_ids": _request_ids(attempts),
+            **_all_id_fields(attempts),
             "running_seconds": rounded(max(now - attempt.started for attempt in attempts)),
         }
 
@@ -272,7 +272,7 @@ def _drain_timeout(report: reports.DrainTimeoutReport) -> None:
 def _abandoned(report: reports.AbandonReport) -> None:
     name = report.job.lane.name
     message = f"a job of {name} is abandoned: {report.state} at the end of the drain"
-    log_event(logging.DEBUG, report.event, message, endpoint=name, request_id=_request_id(report.job))
+    log_event(logging.DEBUG, report.event, message, endpoint=name, **_id_fields(report.job))
 
 
 def _retry(report: reports.RetryReport) -> None:
@@ -288,7 +288,7 @@ def _retry(report: reports.RetryReport) -> None:
         report.event,
         f"{job.lane.name} is tried again {when}: {reason}",
         endpoint=job.lane.name,
-        request_id=_request_id(job),
+        **_id_fields(job),
         attempt=report.attempt,
         delay=round(report.delay, 4),
         cause=cause,
@@ -297,7 +297,7 @@ def _retry(report: reports.RetryReport) -> None:
 
 def log_failure(call: Call, error: PenstockError) -> None:
     """Write that a job was answered with an error. Most errors are the caller's concern, and have no line."""
-    fields: Fields = {"endpoint": call.lane.name, "request_id": call.request_id or None}
+    fields: Fields = {"endpoint": call.lane.name, **_id_fields(call)}
     if isinstance(error, HandlerError):
         message = f"{call.lane.name} raised {error.exception_type}: {error.detail}"
         log_event(logging.ERROR, "handler-error", message, **fields, attempt=call.attempts, traceback=error.traceback)
@@ -326,17 +326,30 @@ def log_refusal(submission: Submission, error: PenstockError) -> None:
 def _hook_error(submission: Submission, error: HookError) -> None:
     """Write which request a plug-in has failed; the traceback is in a line of its own, once a minute."""
     message = f"{submission.endpoint.name} was answered with an error: {error.detail}: {error.reason}"
-    fields = {"endpoint": submission.endpoint.name, "request_id": submission.request_id or None}
+    fields = {"endpoint": submission.endpoint.name, **_ids_of(submission)}
     log_event(logging.ERROR, error.code, message, **fields)
 
 
-def _request_id(job: Job) -> str | None:
-    """Return the id of a job's request; None if it has none, as in a program that names none."""
-    return (job.request_id or None) if isinstance(job, Call) else None
+def _ids_of(submission: Submission) -> Fields:
+    """Return the fields by which a request is found again: its id, and its trace if it has one."""
+    fields: Fields = {"request_id": submission.request_id or None}
+    if submission.trace is not None:
+        fields |= {"trace_id": submission.trace.trace_id, "span_id": submission.trace.span_id}
+    return fields
 
 
-def _request_ids(attempts: list[Attempt]) -> list[str | None]:
-    return [_request_id(job) for attempt in attempts for job in attempt.jobs]
+def _id_fields(job: Job) -> Fields:
+    """Return the same for a job's request. Its id is None if the program around the engine names none."""
+    return _ids_of(job.submission) if isinstance(job, Call) else {"request_id": None}
+
+
+def _all_id_fields(attempts: list[Attempt]) -> Fields:
+    """Return the same for all jobs of these attempts."""
+    found = [_id_fields(job) for attempt in attempts for job in attempt.jobs]
+    fields: Fields = {"request_ids": [ids["request_id"] for ids in found]}
+    if any("trace_id" in ids for ids in found):
+        fields["trace_ids"] = [ids.get("trace_id") for ids in found]
+    return fields
 
 
 def rounded(seconds: float | None) -> float | None:

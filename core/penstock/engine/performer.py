@@ -86,7 +86,9 @@ class Performer:
         self.reactor = reactor
         self._scheduler = scheduler
         self._observers = observers
+        self._traces = observers.traces
         self._on_report = on_report
+        self._worker_setups = observers.registry.worker_setups()
         self._log = OperatorLog(reactor.time, self.pid_of)
         self._watch = WorkerWatch(reactor, scheduler, self.inbox, self.processes.links, self._log)
         self._alarm: TimerHandle | None = None
@@ -189,6 +191,8 @@ class Performer:
         was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
         request_ids = [call.submission.request_id for call in calls]
         message = Run(attempt.id, endpoint.name, deadline, works, request_ids)
+        if self._traces is not None:
+            message.trace, message.trace_ids = self._traces.sent(attempt)
         self.processes.links[command.worker].send(message, at_once=was_idle)
 
     def _answer(self, command: do.Answer) -> None:
@@ -199,12 +203,15 @@ class Performer:
                 log_failure(call, call.outcome)
             if call.submission.has_releases or self._observers.see_answers:
                 self._observers.job_answered(call)
+            elif self._traces is not None:
+                self._traces.answered(call)
         call.close()  # last, since the response may be written now: a release may still have added to its headers
 
     def _start_worker(self, command: do.StartWorker) -> None:
         pool = self._app.pools[command.pool]
         device = pool.device_of(command.place)
-        self.processes.spawn(command.worker, command.pool, command.place, device, preload=pool.preload)
+        preload, setups = pool.preload, self._worker_setups
+        self.processes.spawn(command.worker, command.pool, command.place, device, preload=preload, setups=setups)
         self._watch.on_start()
 
     def _interrupt(self, command: do.Interrupt) -> None:

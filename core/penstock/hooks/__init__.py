@@ -11,6 +11,7 @@ from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
+from penstock.hooks.exit_flushes import before_exit
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -18,16 +19,19 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import (
     AttemptEnded,
     AttemptInterrupted,
+    BatchTraced,
     DrainEnded,
     DrainStarted,
     HookFailed,
     JobAbandoned,
     JobAnswered,
     JobsCounted,
+    JobTraced,
     Record,
     RequestAnswered,
     RetryScheduled,
     ShutdownRequest,
+    TracedAttempt,
     WorkerDied,
     WorkerKilled,
     WorkerLost,
@@ -35,18 +39,21 @@ from penstock.hooks.records import (
     WorkerRecycled,
     WorkerRestarted,
 )
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.policies import Retries, Timeouts
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
+from penstock.wire import Trace
 
 __all__ = [
     "PRIORITIES",
     "App",
     "AttemptEnded",
     "AttemptInterrupted",
+    "BatchTraced",
     "Dialect",
     "DialectRequest",
     "DrainEnded",
@@ -61,6 +68,7 @@ __all__ = [
     "Job",
     "JobAbandoned",
     "JobAnswered",
+    "JobTraced",
     "JobsCounted",
     "Operation",
     "Payload",
@@ -73,6 +81,7 @@ __all__ = [
     "Record",
     "Release",
     "RequestAnswered",
+    "ResponseHead",
     "Retries",
     "RetryScheduled",
     "Route",
@@ -83,12 +92,15 @@ __all__ = [
     "ShutdownRequest",
     "Submission",
     "Timeouts",
+    "Trace",
+    "TracedAttempt",
     "WorkerDied",
     "WorkerKilled",
     "WorkerLost",
     "WorkerReady",
     "WorkerRecycled",
     "WorkerRestarted",
+    "before_exit",
     "blocking",
     "current_format",
     "decoded_by",

@@ -138,8 +138,8 @@ class PublicError(msgspec.Struct, frozen=True, kw_only=True):
 class Framing(Protocol):
     """A way to write the chunks of one stream.
 
-    A chunk is the JSON of a value. If the handler has yielded an ``Event``, that of its data is behind the event's own
-    fields, which ``split_chunk`` separates.
+    A chunk that the handler has yielded as an ``Event`` is its data. If the framing has an attribute ``takes_events``
+    that is true, such a chunk has the event's fields in front of its data: ``split_chunk`` takes them apart.
     """
 
     media_type: str

@@ -6,7 +6,7 @@ failure are counted, and logged at a limited rate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -17,11 +17,14 @@ from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
+from penstock.hooks.response_headers import checked_headers
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteResponse
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
 from penstock.response import header_mistake
 from penstock.scheduler import GuardedQueue, Queue
+from penstock.wire import Trace
 
 _QUEUE_PARTS: Final = tuple(name for name in [*Queue.__annotations__, *vars(Queue)] if name[:1] != "_")
 
@@ -90,6 +93,10 @@ class HookGuard:
         return self._failures.add(
             self._plugin, self._hook, error, is_reported=is_reported, may_be_off_thread=may_be_off_thread
         )
+
+    def tracer(self, decide: Callable[..., Any]) -> GuardedDecision[Trace | None]:
+        """Guard a tracer, which returns a place in a trace or None."""
+        return GuardedDecision(self, decide, _trace)
 
     def authenticator(self, decide: Callable[..., Any]) -> GuardedDecision[Principal | None]:
         """Guard an authenticator, which returns a principal or None."""
@@ -185,9 +192,27 @@ class HookGuard:
             collected=dialect.collected and GuardedDecision(self, dialect.collected, _response),
         )
 
+    def response_headers(self, decide: Callable[..., Any]) -> Callable[[ResponseHead], Sequence[tuple[str, str]]]:
+        """Guard a callable that adds headers to every response. If it fails, the response is sent without them."""
+
+        def headers_of(head: ResponseHead) -> Sequence[tuple[str, str]]:
+            try:
+                return checked_headers(decide(head) or ())
+            except BaseException as error:
+                self.failed(error, may_be_off_thread=True)
+                return ()
+
+        return headers_of
+
     def route(self, route: Route) -> GuardedDecision[RouteResponse]:
         """Guard the handler of a route, which returns a response."""
         return GuardedDecision(self, route.handler, _response)
+
+
+def _trace(result: Any) -> Trace | None:
+    if result is None or isinstance(result, Trace):
+        return result
+    raise _wrong_type(result, "a Trace or None")
 
 
 def _principal(result: Any) -> Principal | None:

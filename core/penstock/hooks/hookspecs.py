@@ -25,15 +25,35 @@ from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
 from penstock.hooks.submission import Release, Submission
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
+from penstock.wire import Trace
 
 PROJECT = "penstock"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def penstock_tracer(endpoint: Endpoint, app: App) -> Callable[[Submission], Trace | None] | None:
+    """Decide to which distributed trace a request belongs, and whether it is recorded there.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint of the requests.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    A callable that takes the submission, before any policy has seen it, and returns the request's place in a trace, or
+    None if it is to have none. ``JobTraced`` and ``BatchTraced`` report the jobs that are sampled. Or None.
+    """
 
 
 @hookspec(firstresult=True)
@@ -169,6 +189,22 @@ def penstock_observer(app: App) -> Mapping[type[Record], Callable[[Any], None]] 
 
 
 @hookspec
+def penstock_worker_setup(app: App) -> str | None:
+    """Name a function to be called in each worker.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The function, as ``"package.module:function"``; or None. It is called with the app in each worker process, once the
+    worker's models are set up, and may return another function, to be called when the worker ends.
+    """
+
+
+@hookspec
 def penstock_routes(app: App) -> Iterable[Route] | None:
     """Add routes beside the endpoints.
 
@@ -195,6 +231,25 @@ def penstock_dialects(app: App) -> Iterable[Dialect] | None:
     Returns
     -------
     The dialects, each of which names its endpoints, or is named by them; or None.
+    """
+
+
+@hookspec
+def penstock_response_headers(app: App) -> Callable[[ResponseHead], Iterable[tuple[str, str]] | None] | None:
+    """Add headers to every response: of endpoints, of routes, and those to requests for neither, such as a 404.
+
+    A policy adds headers through ``Submission.response_headers``, and so only where it is asked.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    A callable that takes the head of a response and returns pairs of a name and a value, or None to add nothing. They
+    replace the headers of these names, except ``Vary``, which is added to. The callable runs in each process that
+    serves HTTP, in several threads at a time under WSGI, and must not block. Or None.
     """
 
 

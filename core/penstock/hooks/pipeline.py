@@ -1,7 +1,7 @@
 """The policies that a submission passes before it becomes a job.
 
-They decide in this order: the authenticator who the caller is, the timeout policy how long the job may take, and the
-admission policies whether the request becomes a job at all.
+They decide in this order: the tracer to which trace it belongs, the authenticator who the caller is, the timeout policy
+how long the job may take, and the admission policies whether the request becomes a job at all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route
 from penstock.hooks.submission import Submission
 from penstock.policies import Timeouts
+from penstock.wire import Trace
 
 MAX_MERGED_TIMEOUTS: Final = 1024
 """The number of different timeouts for which one endpoint remembers the merged result."""
@@ -120,6 +121,9 @@ def _pipeline(steps: list[Step]) -> Pipeline | None:
 
 def _of_the_request(registry: Registry, endpoint: Endpoint) -> list[Step]:
     steps = _authentication(registry, endpoint)
+    tracer = registry.tracer(endpoint)
+    if tracer is not None:
+        steps.insert(0, _TracerStep(tracer))
     timeout_policy = registry.timeout_policy(endpoint)
     if timeout_policy is not None:
         steps.append(_TimeoutStep(timeout_policy, endpoint.timeouts))
@@ -133,6 +137,16 @@ def _of_admission(registry: Registry, endpoint: Endpoint) -> list[Step]:
 def _authentication(registry: Registry, target: Endpoint | Route) -> list[Step]:
     authenticator = registry.authenticator(target)
     return [] if authenticator is None else [_AuthenticatorStep(authenticator, target)]
+
+
+class _TracerStep(Step):
+    """Sets the trace."""
+
+    __slots__ = ()
+
+    def take_effect(self, submission: Submission, decision: Any) -> None:
+        # Only a decision of the wrong type costs another frame.
+        submission.trace = decision if type(decision) is Trace else self._policy.accept(decision)
 
 
 class _AuthenticatorStep(Step):

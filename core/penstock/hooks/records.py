@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from penstock.wire import Trace
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base class of all records."""
@@ -33,6 +35,12 @@ class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
         From the first look at the request until its last byte was handed on.
     attempts, queue_seconds, execution_seconds:
         As in the job's ``JobAnswered``; 0 and None if there was no job.
+    began:
+        The instant from which ``seconds`` counts, by ``time.monotonic``.
+    trace:
+        The request's place in a distributed trace; None if it has none.
+    route:
+        The declared path, with its variables; "" if the path matched none. It may be that of a dialect's operation.
     """
 
     endpoint: str
@@ -47,6 +55,9 @@ class RequestAnswered(Record, frozen=True, kw_only=True, gc=False):
     attempts: int = 0
     queue_seconds: float | None = None
     execution_seconds: float | None = None
+    began: float = 0.0
+    trace: Trace | None = None
+    route: str = ""
 
 
 class JobAnswered(Record, frozen=True, kw_only=True, gc=False):
@@ -74,6 +85,100 @@ class JobAnswered(Record, frozen=True, kw_only=True, gc=False):
     queue_seconds: float = 0.0
     execution_seconds: float | None = None
     first_chunk_seconds: float | None = None
+
+
+class TracedAttempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt of a job, in a ``JobTraced``.
+
+    Attributes
+    ----------
+    number:
+        Its number, from 1. ``Trace.attempt_id`` returns its span.
+    worker:
+        The worker that ran it.
+    attempt_id:
+        The engine's number for it, which the jobs of a batch share.
+    started, ended:
+        Instants of ``time.monotonic``: its start, and the instant from which the job no longer waited for it.
+    code:
+        ``ok``, or the code of the error with which it ended for this job.
+    retry_delay:
+        The delay of the next attempt; None if the job was answered, or if it was not charged for this attempt.
+    batch:
+        The place of the batch in a trace of its own; None if the endpoint does not batch.
+    """
+
+    number: int
+    worker: str
+    attempt_id: int
+    started: float
+    ended: float
+    code: str
+    retry_delay: float | None = None
+    batch: Trace | None = None
+
+
+class JobTraced(Record, frozen=True, kw_only=True, gc=False):
+    """A job whose request is sampled has its outcome.
+
+    Attributes
+    ----------
+    trace:
+        The request's place in its trace.
+    code:
+        As in ``JobAnswered``.
+    arrived, answered:
+        Instants of ``time.monotonic``.
+    attempts:
+        The attempts, in their order.
+    first_chunk:
+        For a stream, the instant of its first chunk; None if there was no chunk.
+    chunks:
+        The number of chunks.
+    queue_seconds, execution_seconds:
+        As in ``JobAnswered``.
+    """
+
+    endpoint: str
+    request_id: str
+    trace: Trace
+    code: str
+    arrived: float
+    answered: float
+    attempts: Sequence[TracedAttempt] = ()
+    first_chunk: float | None = None
+    chunks: int = 0
+    queue_seconds: float = 0.0
+    execution_seconds: float | None = None
+
+
+class BatchTraced(Record, frozen=True, kw_only=True, gc=False):
+    """A batch with at least one job whose request is sampled has ended, or its worker is gone.
+
+    Attributes
+    ----------
+    trace:
+        The place of the batch, in a trace of its own.
+    attempt_id:
+        The engine's number for it, as in ``TracedAttempt``.
+    started, ended:
+        Instants of ``time.monotonic``.
+    jobs, useful, seconds:
+        As in ``AttemptEnded``.
+    members:
+        The place of each job's attempt, for those jobs that are sampled.
+    """
+
+    endpoint: str
+    worker: str
+    trace: Trace
+    attempt_id: int
+    started: float
+    ended: float
+    jobs: int
+    useful: int
+    seconds: float
+    members: Sequence[Trace] = ()
 
 
 class JobsCounted(Record, frozen=True, kw_only=True, gc=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -21,12 +21,14 @@ from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.plugin_loader import PluginLoader
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, Record, ShutdownRequest
+from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import Release
 from penstock.hooks.validation import HOOKS, guarded
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
+from penstock.wire import Trace
 
 __all__ = ["Registry", "is_blocking"]
 
@@ -182,6 +184,15 @@ class Registry:
             else:
                 list(self._results(name, app=app))
 
+    def tracer(self, endpoint: Endpoint) -> GuardedDecision[Trace | None] | None:
+        """Return the tracer of an endpoint, or None if there is none."""
+        return next(self._results("penstock_tracer", endpoint=endpoint, app=self._app), None)
+
+    @property
+    def traces_requests(self) -> bool:
+        """True if a plug-in traces the requests of an endpoint."""
+        return self._app is not None and any(self.tracer(endpoint) is not None for endpoint in self._app.endpoints)
+
     def authenticator(self, target: Endpoint | Route) -> GuardedDecision[Principal | None] | None:
         """Return the authenticator of an endpoint or route; None if there is none, or if the route is open."""
         if getattr(target, "is_open", False):
@@ -220,6 +231,10 @@ class Registry:
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
 
+    def worker_setups(self) -> list[str]:
+        """Return the paths of the functions to call in each worker, in the order of precedence."""
+        return list(self._results("penstock_worker_setup", app=self._app))
+
     def dialects(self, app: App) -> list[Dialect]:
         """Return all dialects, each with the endpoints that it serves.
 
@@ -230,6 +245,16 @@ class Registry:
         """
         found = list(self._results("penstock_dialects", app=app))
         return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
+
+    def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
+        """Return what adds headers to every response, and never raises; None if no plug-in does.
+
+        Of two plug-ins that set the same header, the one with the higher precedence comes last, and so counts.
+        """
+        found = list(self._results("penstock_response_headers", app=app))
+        if len(found) < 2:
+            return found[0] if found else None
+        return lambda head: [header for headers_of in reversed(found) for header in headers_of(head)]
 
     def descriptions(self, endpoint: Endpoint) -> list[EndpointDescription]:
         """Return what the plug-ins say about an endpoint, highest precedence first."""

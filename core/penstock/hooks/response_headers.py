@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, Self, SupportsIndex
 
 from penstock.response import SERVER_HEADERS, header_mistake, is_header_value
@@ -37,7 +38,7 @@ class ResponseHeaders(list[tuple[str, str]]):
                 return
         except (KeyError, TypeError, ValueError):
             pass  # it is a new name, or a mistake
-        list.append(self, _checked(header))
+        list.append(self, checked_header(header))
 
     def lines(self) -> str:
         """Return the lines of a response's head. Later headers replace earlier ones of the same name."""
@@ -46,21 +47,31 @@ class ResponseHeaders(list[tuple[str, str]]):
 
     def extend(self, headers: Iterable[tuple[str, str]], /) -> None:
         """Add several headers."""
-        super().extend(map(_checked, headers))
+        super().extend(map(checked_header, headers))
 
     def insert(self, index: SupportsIndex, header: tuple[str, str], /) -> None:
         """Add one header at a position."""
-        super().insert(index, _checked(header))
+        super().insert(index, checked_header(header))
 
     def __iadd__(self, headers: Iterable[tuple[str, str]], /) -> Self:  # type: ignore[override,misc] # a list's takes any iterable too
         self.extend(headers)
         return self
 
     def __setitem__(self, index: Any, value: Any, /) -> None:
-        super().__setitem__(index, [_checked(one) for one in value] if isinstance(index, slice) else _checked(value))
+        checked = [*map(checked_header, value)] if isinstance(index, slice) else checked_header(value)
+        super().__setitem__(index, checked)
 
 
-def _checked(header: Any) -> tuple[str, str]:
+def checked_headers(headers: Iterable[Any]) -> Sequence[tuple[str, str]]:
+    """Return headers with their names in lower case; raise like ``ResponseHeaders`` if one cannot be added.
+
+    A tuple is checked once, and remembered: most responses get the same few.
+    """
+    return _remembered(headers) if type(headers) is tuple else [checked_header(header) for header in headers]
+
+
+def checked_header(header: Any) -> tuple[str, str]:
+    """Return a header with its name in lower case; raise like ``ResponseHeaders`` if it cannot be added."""
     if not isinstance(header, tuple) or len(header) != 2:
         raise TypeError(f"response_headers takes pairs of a name and a value, not {header!r}")
     name, value = header
@@ -73,3 +84,8 @@ def _checked(header: Any) -> tuple[str, str]:
     if type(name) is str and len(_names) < _MOST_NAMES:
         _names[name] = lower
     return lower, value
+
+
+@lru_cache(maxsize=256)
+def _remembered(headers: tuple[Any, ...]) -> Sequence[tuple[str, str]]:
+    return tuple(map(checked_header, headers))

@@ -12,7 +12,7 @@ from penstock.hooks.records import JobAnswered
 from penstock.hooks.response_headers import ResponseHeaders
 from penstock.hooks.routes import Route
 from penstock.policies import Timeouts
-from penstock.wire import InputForm
+from penstock.wire import InputForm, Trace
 
 Priority: TypeAlias = Literal["interactive", "normal", "batch"]
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "normal", "batch")
@@ -63,6 +63,8 @@ class Submission:
         has not said. A timeout policy that reads it from the request sets it with ``tighten_caller_timeout``.
     input_form:
         The way in which the input is to be read, once that is known; None for a plain body.
+    trace:
+        The request's place in a distributed trace, once the tracer has decided; None if there is no tracer.
     """
 
     takes_files: ClassVar[bool] = False
@@ -85,6 +87,7 @@ class Submission:
         "received_headers",
         "request_id",
         "timeouts",
+        "trace",
     )
 
     def __init__(
@@ -110,6 +113,7 @@ class Submission:
         self.caller_timeout: float | None = None
         self.input_form: InputForm | None = None
         self.received_headers: Mapping[bytes, bytes] | None = None
+        self.trace: Trace | None = None
         self._response_headers: ResponseHeaders | None = None
         self._releases: list[tuple[Release, OnFailure | None]] = []
         self._answered: JobAnswered | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,8 @@ from penstock.hooks.plugin import Plugin
 from penstock.hooks.records import Record
 from penstock.hooks.routes import Route
 from penstock.suggestions import near_miss
+
+_FUNCTION_PATH: Final = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 # ---- implementations
 
@@ -172,6 +175,14 @@ def _observers(returned: _Returned, observers: Any, guard: HookGuard) -> dict[ty
     return {kind: guard.observer(kind, observe) for kind, observe in observers.items()}
 
 
+def _worker_setup(returned: _Returned, path: Any, _guard: HookGuard) -> str:
+    if not isinstance(path, str):
+        raise returned.error(f"a {type(path).__name__} instead of the path of a function, 'package.module:function'")
+    if not _FUNCTION_PATH.fullmatch(path):
+        raise returned.error(f"{path!r}, which is not the path of a function, 'package.module:function'")
+    return path
+
+
 def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
     routes = returned.listed(result)
     for route in routes:
@@ -231,6 +242,7 @@ class Hook(NamedTuple):
 
 
 HOOKS: Final = {
+    "penstock_tracer": Hook(("endpoint", "app"), _decision(HookGuard.tracer)),
     "penstock_authenticator": Hook(("endpoint", "app"), _decision(HookGuard.authenticator), may_block=True),
     "penstock_timeout_policy": Hook(("endpoint", "app"), _decision(HookGuard.timeout_policy), may_block=True),
     "penstock_admission_policy": Hook(("endpoint", "app"), _decision(HookGuard.admission_policy), may_block=True),
@@ -238,8 +250,10 @@ HOOKS: Final = {
     "penstock_retry_policy": Hook(("endpoint", "app"), _decision(HookGuard.retry_policy), arguments=3),
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
     "penstock_observer": Hook(("app",), _observers),
+    "penstock_worker_setup": Hook(("app",), _worker_setup),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
+    "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),
     "penstock_description": Hook(("endpoint", "app"), _description),
     "penstock_cli_commands": Hook((), _commands, arguments=0),
 }

@@ -131,8 +131,8 @@ class PluginHarness(PluginRequests):
             pid_of=lambda _worker: None,
             request_id_of=lambda job: _submission_of(job).request_id,
         )
-        self._perform[do.Answer] = self._answer
-        self._perform[do.Report] = self._report
+        send = _noting(self._observers, self._perform[do.Send])
+        self._perform |= {do.Answer: self._answer, do.Report: self._report, do.Send: send}
         self.start()
         self.advance(SETUP_SECONDS)
 
@@ -227,3 +227,16 @@ class PluginHarness(PluginRequests):
     def _report(self, command: do.Report) -> None:
         self.reports.append(command.report)
         self._observers.report(command.report)
+
+
+def _noting(observers: Observers, send: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Have each attempt noted that is sent, as an engine does, if requests are traced."""
+    traces = observers.traces
+    if traces is None:
+        return send
+
+    def note_and_send(command: do.Send) -> None:
+        traces.sent(command.attempt)
+        send(command)
+
+    return note_and_send

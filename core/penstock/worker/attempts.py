@@ -146,15 +146,15 @@ class Invocation:
     def context(self) -> Context | None:
         """Return the ``Context``, or None if the handler does not take one.
 
-        A batch's context carries only its deadline and cancellation: its jobs have different callers.
+        A batch's context carries only its deadline, cancellation and trace: its jobs have different callers.
         """
         if not self._live.needs_context:
             return None
         about = self.run.works[0].about
         if about is None:
-            return Context(deadline=self.run.deadline, is_cancelled=self._is_cancelled)
+            return Context(deadline=self.run.deadline, is_cancelled=self._is_cancelled, trace=self.run.trace)
         if self._live.endpoint.batching:
-            return Context(deadline=about.deadline, is_cancelled=self._is_cancelled)
+            return Context(deadline=about.deadline, is_cancelled=self._is_cancelled, trace=self.run.trace)
         return Context(
             job_id=about.job_id,
             request_id=about.request_id,
@@ -164,6 +164,7 @@ class Invocation:
             query=about.query,
             deadline=about.deadline,
             is_cancelled=self._is_cancelled,
+            trace=self.run.trace,
         )
 
     def cancelled(self, error: Interrupted | None = None, *, seconds: float = 0.0) -> Done:

@@ -14,9 +14,12 @@ from typing import TextIO
 
 from penstock.eventlog.stream_records import StreamRecord, divert_records
 from penstock.wire import Log, pack_log
+from penstock.worker.trace_entry import TRACE_IDS
 
 REQUEST_IDS: ContextVar[list[str]] = ContextVar("penstock_request_ids")
 """The request ids of the attempt that runs in this context."""
+
+_UNTRACED: tuple[list[str], str] = [], ""
 
 
 class _Sending:
@@ -54,5 +57,7 @@ def import_of_app() -> Iterator[None]:
 
 
 def _send(stream: TextIO, record: StreamRecord) -> None:
-    stream.write(pack_log(_Sending.mark, Log(*record, REQUEST_IDS.get([]), _Sending.is_import)))
+    trace_ids, span_id = TRACE_IDS.get(_UNTRACED)
+    log = Log(*record, REQUEST_IDS.get([]), _Sending.is_import, trace_ids, span_id)
+    stream.write(pack_log(_Sending.mark, log))
     stream.flush()

@@ -34,7 +34,6 @@ from penstock.worker.channel import Channel, leave
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.large_bodies import load
-from penstock.worker.log_records import REQUEST_IDS
 from penstock.worker.modes import inline
 from penstock.worker.modes.inline import InlineStream
 from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
@@ -215,7 +214,6 @@ class Program:
         if not self._guard.may_begin(run.attempt):
             self._channel.post_done(Done(run.attempt, 0.0, [Failure(FAILED_RECALLED)] * len(run.works)))
             return
-        REQUEST_IDS.set(run.request_ids)
         answer = inline.answer(run, live, self._guard, self._channel)
         if isinstance(answer, InlineStream):
             self._stream = answer

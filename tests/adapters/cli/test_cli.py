@@ -70,6 +70,7 @@ def test_the_defaults_of_serve_are_those_of_the_adapter() -> None:
     """They are written out in the options, so that ``--help`` imports no engine; here they are compared."""
     options = {option.name: option for option in command_line.serve.params}
     assert options["drain_timeout"].default == Settings.drain_timeout
+    assert options["compress"].default == Settings.compress
     for name in ("max_body", "spill_above"):
         size = options[name]
         assert size.type.convert(size.default, size, None) == getattr(Settings, name)
@@ -120,6 +121,7 @@ def test_a_wrong_option_is_refused_with_the_reason(arguments: list[str], reason:
         ("PENSTOCK_LOG_FORMAT", "xml", "'text', 'json'"),
         ("PENSTOCK_LOG_LEVEL", "loud", "'debug', 'info'"),
         ("PENSTOCK_DEBUG", "perhaps", "not a valid boolean"),
+        ("PENSTOCK_COMPRESS", "perhaps", "not a valid boolean"),
         ("PENSTOCK_MAX_BODY", "lots", "64KiB"),
         ("PENSTOCK_BIND", "fd://3,nonsense", "'nonsense': it is not an address"),
         ("PENSTOCK_DRAIN_TIMEOUT", "nan", "give seconds as a number"),
@@ -360,6 +362,31 @@ def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
         assert called.stdout == "9.0"
         assert served.stop() == 0
         assert served.survivors() == []
+
+
+PAGE = """
+    from penstock import App
+    from penstock.hooks import Route, RouteResponse, hookimpl
+
+    class Page:
+        @hookimpl
+        def penstock_routes(self):
+            return [Route(path="/docs", name="page", handler=lambda request, engine: RouteResponse(body=b"a page"))]
+
+    app = App(__name__, plugins=[Page()])
+
+    @app.endpoint("/one")
+    def one() -> int:
+        return 1
+"""
+
+
+@pytest.mark.e2e
+def test_serve_prints_the_address_of_the_page(tmp_path: Path) -> None:
+    """If there is a page at /docs: as a browser on this machine opens it."""
+    write_app(tmp_path, PAGE, "demo.py")
+    with Served("demo:app", "--host", "0.0.0.0", "--log-format", "json", folder=tmp_path) as served:
+        assert [event["message"] for event in served.events("page")] == [f"{served.base_url}/docs"]
 
 
 @pytest.mark.e2e

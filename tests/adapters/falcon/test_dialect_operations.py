@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ import msgspec
 import pytest
 
 import penstock_falcon
+from penstock import Event
 from penstock.app import App
+from penstock.codec.encoding import ResultEncoder
 from penstock.errors import HandlerError, InvalidRequest, QueueFull, Unauthorized, WorkerLost
 from penstock.hooks import (
     Dialect,
@@ -24,6 +27,7 @@ from penstock.hooks import (
     RouteResponse,
     Submission,
     hookimpl,
+    split_chunk,
 )
 from penstock.hooks.registry import Registry
 from penstock.response import Encoded
@@ -150,11 +154,11 @@ def kind(request: pytest.FixtureRequest) -> tuple[Callable[..., Any], type[FakeE
 class Scene:
     """An application with the dialect, and its client."""
 
-    def __init__(self, kind: tuple[Callable[..., Any], type[FakeEngine]], talker: Talker) -> None:
+    def __init__(self, kind: tuple[Callable[..., Any], type[FakeEngine]], talker: Talker, **settings: Any) -> None:
         build, engine_class = kind
         self.talker = talker
         self.engine = engine_class(registry=Registry([talker]))
-        self.client = falcon.testing.TestClient(build(make_app(), engine=self.engine))
+        self.client = falcon.testing.TestClient(build(make_app(), engine=self.engine, **settings))
 
     def ask(self, model: str = "square", value: Any = None, **more: Any) -> falcon.testing.Result:
         body = {"model": model, "input": {"input": 3.0} if value is None else value, **more}
@@ -216,6 +220,36 @@ def test_errors_are_written_by_the_dialect(scene: Scene) -> None:
 def test_a_body_over_the_limit_of_the_operation(scene: Scene) -> None:
     """It is smaller than the application's."""
     assert scene.ask(padding="x" * 1000).text == "alas: payload-too-large: None"
+
+
+def test_a_compressed_body_is_read_like_any_other(scene: Scene) -> None:
+    """Also where the body chooses the endpoint. The limit of the operation is for what it contains."""
+    headers = {"X-Key": "k", "Content-Encoding": "gzip"}
+    body = gzip.compress(msgspec.json.encode({"model": "square", "input": {"input": 1.0}}))
+    assert scene.client.simulate_post("/v1/answers", body=body, headers=headers).text == "square said 1.0"
+    refused = scene.client.simulate_post("/v1/answers", body=gzip.compress(b" " * 2000), headers=headers)
+    assert refused.text == "alas: payload-too-large: None"
+    cut = scene.client.simulate_post("/v1/answers", body=body[:-1], headers=headers)
+    assert cut.text == "alas: invalid-request: None"
+    unknown = scene.client.simulate_post("/v1/answers", body=body, headers={**headers, "Content-Encoding": "br"})
+    assert unknown.text == "alas: unsupported-media-type: None"
+    assert unknown.headers["accept-encoding"].startswith("gzip, deflate")
+
+
+def test_whole_answers_are_compressed(kind: Any) -> None:
+    """Single ones, and streams that were collected; a stream that is sent as one is not."""
+    scene = Scene(kind, Talker(), compress=True)
+    wants = {"X-Key": "k", "Accept-Encoding": "gzip"}
+
+    def ask(model: str, **more: Any) -> falcon.testing.Result:
+        body = msgspec.json.encode({"model": model, "input": {"n": 1} if model == "count" else {"input": 1.0}, **more})
+        return scene.client.simulate_post("/v1/answers", body=body, headers=wants)
+
+    scene.engine.script = lambda call: call.decide(Encoded(b"1" * 2000))
+    assert gzip.decompress(ask("square").content) == b"square said " + b"1" * 2000
+    scene.engine.script = stream(b"1" * 1000, b"2" * 1000)
+    assert gzip.decompress(ask("count", stream=False).content) == b"count said " + b"1" * 1000 + b"+" + b"2" * 1000
+    assert "content-encoding" not in ask("count").headers
 
 
 def test_a_type_that_the_operation_does_not_read(scene: Scene) -> None:
@@ -317,3 +351,36 @@ def test_a_dialect_must_read_for_the_endpoint_that_it_has_chosen(kind: Any) -> N
     scene = Scene(kind, Talker(operations=(operation,)))
     assert scene.ask("square").text == "alas: internal-error: None"
     assert not scene.engine.calls
+
+
+class NamedBars(Bars):
+    """Chunks between bars, each with the fields of its event."""
+
+    takes_events = True
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        return b"".join(b"|%s->%s" % split_chunk(chunk) for chunk in chunks)
+
+
+def test_an_event_is_its_data_to_a_dialect(kind: tuple[Callable[..., Any], type[FakeEngine]]) -> None:
+    """One that has not heard of events never sees their fields, streamed or collected; another may ask for them."""
+    chunks = [ResultEncoder().encode_chunk(value) for value in (0, Event(1, event="token"))]
+    for framing, written in ((bars, "|0|1|"), (lambda _head, _payload: NamedBars(), "|->0|event: token\n->1|")):
+        scene = Scene(kind, Talker(framing=framing))
+        scene.engine.script = stream(*chunks)
+        assert scene.ask("count", {"n": 2}, stream=True).text == written
+        assert scene.ask("count", {"n": 2}, stream=False).text == "count said 0+1"
+
+
+def test_raw_chunks_are_left_alone(kind: tuple[Callable[..., Any], type[FakeEngine]]) -> None:
+    """Bytes of a stream with a media type may look like anything."""
+    raw = b"\x1eraw\x1e"
+    scene = Scene(kind, Talker())
+
+    def script(call: FakeCall) -> None:
+        call.begin_stream(Encoded(b"", "audio/wav")).yield_chunk(raw)
+        call.decide(STREAM)
+
+    scene.engine.script = script
+    assert scene.ask("count", {"n": 1}, stream=True).content == b"|" + raw + b"|"
+    assert scene.ask("count", {"n": 1}, stream=False).content == b"count said " + raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import threading
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import trio
 
 import penstock_falcon
 from penstock import App, Timeouts, errors
+from penstock.response import Encoded
 from penstock_falcon._asgi import asgi_service
 from penstock_falcon._asgi.server_loop import running_loop
 from penstock_falcon._asgi.server_task import TrioStreamCutShort
@@ -160,6 +162,25 @@ def test_an_upload_ends_at_the_deadline(engine: TrioEngine) -> None:
         exchange = Exchange(penstock_falcon.asgi(app, engine=engine), "/hasty", part)
         await exchange.run()
         assert (exchange.sent[0]["status"], engine.calls) == (408, [])
+
+    run(test)
+
+
+def test_bodies_are_compressed_both_ways(engine: TrioEngine) -> None:
+    """Large ones in threads of trio's."""
+    content = bytes(600_000)
+    engine.script = lambda call: call.decide(Encoded(call.body, "text/plain"))
+
+    async def test() -> None:
+        exchange = Exchange(
+            penstock_falcon.asgi(make_app(), engine=engine, compress=True),
+            "/raw",
+            {"type": "http.request", "body": gzip.compress(content)},
+        )
+        exchange.scope["headers"] = [(b"content-encoding", b"gzip"), (b"accept-encoding", b"gzip")]
+        await exchange.run()
+        assert (b"content-encoding", b"gzip") in exchange.sent[0]["headers"]
+        assert engine.calls[0].body == content == gzip.decompress(exchange.sent[1]["body"])
 
     run(test)
 

@@ -7,6 +7,7 @@ import datetime as dt
 import enum
 import uuid
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 import msgspec
 import pydantic
@@ -437,6 +438,7 @@ def test_the_name_of_a_file_can_do_no_harm(disposition: str, name: str) -> None:
         ),
         (list[bytes], [('"it[]"; filename="a"', b"1"), ('"it[]"; filename="b"', b"2")], [b"1", b"2"]),
         (Annotated[bytes, pydantic.Field(max_length=3)], [('"it"; filename="a"', b"\xff")], b"\xff"),
+        (list[int], [('"it"', b""), ('"it"', b"2")], [2]),
         (Upload | None, [], None),
         (Upload | None, [('"it"; filename=""', b"")], None),
         (str, [('"it"; filename="a.txt"', b"text")], "text"),
@@ -507,6 +509,21 @@ def test_files_inside_a_struct() -> None:
     assert from_form(handler, multipart(('"picture"; filename="a"', b"x")), Request=Request) == ("a", 3)
 
 
+def test_a_dataclass_of_pydantics_holds_bytes() -> None:
+    """The bytes of a file are the bytes of a field, although pydantic would take them for text in JSON."""
+
+    @pydantic.dataclasses.dataclass
+    class Request:
+        picture: bytes
+        words: Annotated[int, pydantic.Field(ge=1)] = 3
+
+    def handler(request: Request) -> Any:
+        return request.picture, request.words
+
+    form = multipart(('"picture"; filename="a"', b"\xff"), ('"words"', b"2"))
+    assert from_form(handler, form, Request=Request) == (b"\xff", 2)
+
+
 def test_a_field_is_not_a_file() -> None:
     """A part without a file name is refused for an ``Upload``, with the way to send one."""
     error = refusal(take, multipart(('"picture"', b"x")))
@@ -530,6 +547,33 @@ def test_a_large_form_is_put_together_again() -> None:
     content = (b"\r\n--edg" + bytes(range(256))) * 9000
     found, _ = from_form(take, multipart(('"picture"; filename="a"', content)))
     assert found.content == content
+
+
+def many(
+    *,
+    number: int = 0,
+    flag: bool | None = None,
+    tags: list[str] = [],  # noqa: B006 - it is copied
+    options: dict[str, int] = {},  # noqa: B006 - it is copied
+    anything: Any = None,
+    day: dt.date | None = None,
+    point: Point | None = None,
+    size: Annotated[int, pydantic.Field(ge=0)] = 0,
+) -> None: ...
+
+
+MANY = routed(many, query=True)
+NAMES = st.sampled_from(["number", "flag", "tags", "tags[]", "options", "anything", "day", "point", "size"])
+TEXTS = (
+    st.text(max_size=20) | st.from_regex(r"[0-9\[\]{}\":,.eE+-]{0,20}") | st.sampled_from(["nan", "null", "[" * 9999])
+)
+
+
+@given(st.lists(st.tuples(NAMES | st.text(max_size=5), TEXTS), max_size=6))
+def test_no_text_makes_it_fail_otherwise(pairs: list[tuple[str, str]]) -> None:
+    """Whatever a query says, it is read or refused as an invalid request."""
+    with contextlib.suppress(InvalidRequest):
+        MANY.validate(b"", MANY.input_form({}, urlencode(pairs, errors="surrogatepass"), ""))
 
 
 @given(st.binary(max_size=200), st.integers(0, 300), st.integers(0, 300))

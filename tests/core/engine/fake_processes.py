@@ -66,7 +66,7 @@ class FakeProcesses:
 
     def start(self) -> None: ...
 
-    def spawn(self, worker: int, pool: str, place: int, device: str | None, *, preload: bool = False) -> None:
+    def spawn(self, worker: int, pool: str, place: int, device: str | None, **options: object) -> None:
         self.links[worker] = FakeLink(worker)
 
     def kill(self, worker: int) -> None: ...

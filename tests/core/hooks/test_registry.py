@@ -576,6 +576,7 @@ def test_a_hook_that_raises_is_reported_with_the_endpoint() -> None:
 
 
 RESOLVERS: dict[str, Callable[[Registry], Any]] = {
+    "penstock_tracer": lambda registry: registry.tracer(endpoint()),
     "penstock_authenticator": lambda registry: registry.authenticator(endpoint()),
     "penstock_timeout_policy": lambda registry: registry.timeout_policy(endpoint()),
     "penstock_admission_policy": lambda registry: registry.admission_policies(endpoint()),
@@ -583,6 +584,7 @@ RESOLVERS: dict[str, Callable[[Registry], Any]] = {
     "penstock_retry_policy": lambda registry: registry.retry_policy(endpoint()),
     "penstock_shutdown_policy": lambda registry: registry.shutdown_policy(app_with()),
     "penstock_observer": lambda registry: registry.observe(app_with()),
+    "penstock_worker_setup": lambda registry: registry.worker_setups(),
     "penstock_routes": lambda registry: registry.routes(app_with()),
     "penstock_cli_commands": lambda registry: registry.cli_commands(),
 }
@@ -629,6 +631,9 @@ WRONG = [
     ("penstock_observer", print, "returned a builtin_function_or_method instead of a dict"),
     ("penstock_observer", {"JobAnswered": print}, "'JobAnswered', which is not a type of record"),
     ("penstock_observer", {JobAnswered: None}, r"\(JobAnswered\) of .* returned a NoneType"),
+    ("penstock_worker_setup", 3, "returned a int instead of the path of a function, 'package.module:function'"),
+    ("penstock_worker_setup", "module.function", "returned 'module.function', which is not the path of a function"),
+    ("penstock_tracer", "sampled", "returned a str instead of a callable that takes 1 argument"),
     ("penstock_routes", 3, "returned something that cannot be iterated over"),
     ("penstock_routes", ["/x"], "returned a str in the place of a Route"),
     ("penstock_routes", [Route(path="/x", name="x", handler=lambda: None)], r"\(/x\) of .*called with 2 arguments"),  # type: ignore[misc,arg-type]

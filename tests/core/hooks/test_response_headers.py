@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.hooks.response_headers import ResponseHeaders
+from penstock.hooks.response_headers import ResponseHeaders, checked_headers
 
 
 def _assign(headers: ResponseHeaders, header: Any) -> None:
@@ -73,3 +73,12 @@ def test_a_mistake_is_found_however_often_the_name_was_right(header: Any) -> Non
         headers.append(header)
     headers.append(("X-Again", "b"))
     assert headers == [("x-again", "a"), ("x-again", "b")]
+
+
+@pytest.mark.parametrize("kind", [tuple, list, iter])
+def test_headers_for_every_response_are_checked_alike(kind: Callable[[Any], Any]) -> None:
+    """A tuple is remembered, and a wrong one is refused again each time."""
+    for _ in range(2):
+        assert list(checked_headers(kind([("X-A", "1"), ("x-b", "2")]))) == [("x-a", "1"), ("x-b", "2")]
+        with pytest.raises(ValueError, match="header"):
+            checked_headers(kind([("X-A", "1"), ("x-b", "a\r\nb")]))

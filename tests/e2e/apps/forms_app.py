@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 from penstock import App, Batching, Context, Timeouts, Upload
@@ -37,6 +39,18 @@ def optional(name: str, picture: Upload | None = None, agreed: bool = False, siz
 @app.endpoint("/batch", batching=Batching(max_size=7, max_wait=2))
 def batch(picture: list[Upload], words: list[int] = 3) -> list[Any]:  # type: ignore[assignment] # of one item
     return [[*facts(one)[:3], count, len(picture)] for one, count in zip(picture, words, strict=True)]
+
+
+@app.endpoint("/count/{n}", method="GET", name="count")
+def count(n: int, step: int = 1) -> Iterator[int]:
+    yield from range(0, n * step, step)
+
+
+@app.endpoint("/fragile", pool="fragile")
+def fragile(picture: Upload, context: Context) -> Any:
+    if context.attempt == 1:
+        os._exit(1)
+    return [context.attempt, *facts(picture)]
 
 
 @app.endpoint("/square", timeouts=Timeouts(total=10))

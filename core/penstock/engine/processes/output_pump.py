@@ -154,6 +154,12 @@ class OutputPump:
             fields["request_id"] = log.request_ids[0]
         elif log.request_ids:
             fields["request_ids"] = log.request_ids
+        if len(log.trace_ids) == 1:
+            fields["trace_id"] = log.trace_ids[0]
+        elif log.trace_ids:
+            fields["trace_ids"] = log.trace_ids
+        if log.span_id:
+            fields["span_id"] = log.span_id
         said = StreamRecord(log.level, log.logger, log.time, log.message, log.traceback)
         log_stream_record(said, self._name, fields)
 

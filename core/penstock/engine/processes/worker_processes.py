@@ -8,7 +8,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock.app.endpoints import StartMethod
 from penstock.app.manifest import NOTHING_DECLARED, Manifest
@@ -132,8 +132,8 @@ class WorkerProcesses:
         sys_path = [path or str(Path.cwd()) for path in sys.path]
         return Load(self._target, sys_path, sys.argv, digest=self._manifest.digest, start_method=self._start_method)
 
-    def spawn(self, worker: int, pool: str, place: int, device: str | None, *, preload: bool = False) -> None:
-        """Start a worker, now or as soon as the app is imported. ``preload``: and the models of its pool are set up."""
+    def spawn(self, worker: int, pool: str, place: int, device: str | None, **options: Any) -> None:
+        """Start a worker, now or as soon as the app is imported. ``options`` are the other fields of ``Spawn``."""
         name = f"{pool}/{place}"
         self._names.add(name)
         try:
@@ -143,7 +143,7 @@ class WorkerProcesses:
         except OSError as error:
             self._fail_soon(worker, error.strerror or str(error))
         else:
-            self._to_spawn[worker] = Spawn(worker, pool, name, device, preload)
+            self._to_spawn[worker] = Spawn(worker, pool, name, device, **options)
             self._spawn_waiting()
         self._keep_descriptors()
 

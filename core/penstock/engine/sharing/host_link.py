@@ -12,6 +12,7 @@ from penstock.app import Endpoint
 from penstock.body_files import Body
 from penstock.engine.outcomes import file_of
 from penstock.engine.sharing.host_messages import (
+    ANSWERED_FIELDS,
     AskRoute,
     CancelJob,
     CreditChunks,
@@ -46,7 +47,6 @@ from penstock.socket_buffers import ReceiveBuffer
 
 _GONE = "the process that took the request has ended"
 _PIECE_BYTES = 1 << 16
-_ANSWERED_FIELDS = RequestAnswered.__struct_fields__
 
 
 class HostLink:
@@ -293,7 +293,8 @@ class HostLink:
 
     def _on_answer(self, message: ReportAnswer) -> None:
         if self._shared.on_answered is not None:
-            self._shared.on_answered(RequestAnswered(**dict(zip(_ANSWERED_FIELDS, message.fields, strict=True))))
+            fields = dict(zip(ANSWERED_FIELDS, message.fields, strict=True))
+            self._shared.on_answered(RequestAnswered(**fields, trace=message.trace))
 
     def _on_host(self, message: ReportHost) -> None:
         self.status = message.status

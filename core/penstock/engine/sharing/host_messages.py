@@ -13,11 +13,15 @@ from typing import Any, TypeAlias
 import msgspec
 
 from penstock.errors import PenstockError
+from penstock.hooks.records import RequestAnswered
 from penstock.raised_errors import fields_of, rebuild
 from penstock.response import Encoded
-from penstock.wire import InputForm, WireError, frame_into
+from penstock.wire import InputForm, Trace, WireError, frame_into
 
 HeaderPairs: TypeAlias = list[tuple[str, str]]
+
+ANSWERED_FIELDS = [name for name in RequestAnswered.__struct_fields__ if name != "trace"]
+"""The names of the ``fields`` of ``ReportAnswer``."""
 
 
 class Fault(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -47,6 +51,7 @@ class RequestFacts(msgspec.Struct, array_like=True, gc=False):
     """By lower-case name; empty if neither a policy nor the handler could look at them."""
     principal: str | None = None
     scopes: tuple[str, ...] = ()
+    trace: Trace | None = None
 
 
 # ---- host -> engine
@@ -142,9 +147,10 @@ class ReportRefusal(msgspec.Struct, array_like=True, tag=8, gc=False):
 
 
 class ReportAnswer(msgspec.Struct, array_like=True, tag=9, gc=False):
-    """A request has been answered: the fields of ``RequestAnswered``, in their order."""
+    """A request has been answered: the fields of ``RequestAnswered`` in their order, the trace apart."""
 
     fields: tuple[Any, ...]
+    trace: Trace | None = None
 
 
 class ReportHost(msgspec.Struct, array_like=True, tag=10, gc=False):

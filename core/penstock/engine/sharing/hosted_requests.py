@@ -111,6 +111,7 @@ def submission_of(target: Endpoint | Route, facts: RequestFacts) -> Submission:
         principal=None if facts.principal is None else Principal(facts.principal, frozenset(facts.scopes)),
     )
     submission.received_headers = headers
+    submission.trace = facts.trace
     return submission
 
 

@@ -16,6 +16,7 @@ from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.reactor import Reactor
 from penstock.engine.sharing.engine_connection import EngineConnection
 from penstock.engine.sharing.host_messages import (
+    ANSWERED_FIELDS,
     AskRoute,
     JobFacts,
     ReportAnswer,
@@ -39,7 +40,6 @@ from penstock.hooks.routes import Route, RouteRequest, RouteResponse
 from penstock.hooks.submission import Submission
 
 REPORT_SECONDS = 1.0
-_ANSWERED_FIELDS = RequestAnswered.__struct_fields__
 
 
 class RemoteEngine:
@@ -286,7 +286,7 @@ class RemoteEngine:
     def report(self, record: RequestAnswered) -> None:
         """Pass a record on to the observers, which are beside the engine."""
         if self.connection.hello.sees_requests:
-            self.send(ReportAnswer(tuple([getattr(record, name) for name in _ANSWERED_FIELDS])))
+            self.send(ReportAnswer(tuple([getattr(record, name) for name in ANSWERED_FIELDS]), record.trace))
 
     def unready_reasons(self) -> list[str]:
         """Return why work should not be sent here now, as far as this process knows."""
@@ -312,10 +312,10 @@ def _request_facts(submission: Submission, headers: dict[str, str] | None) -> Re
     if received is None:  # the transport has them in another form
         received = {name.encode("latin-1"): value.encode("latin-1") for name, value in (headers or {}).items()}
     principal = submission.principal
-    if principal is None:
-        return RequestFacts(submission.request_id, submission.address, submission.query, received)
-    name, scopes = principal.name, tuple(principal.scopes)
-    return RequestFacts(submission.request_id, submission.address, submission.query, received, name, scopes)
+    name, scopes = (None, ()) if principal is None else (principal.name, tuple(principal.scopes))
+    return RequestFacts(
+        submission.request_id, submission.address, submission.query, received, name, scopes, submission.trace
+    )
 
 
 def _do_nothing() -> None: ...

@@ -12,11 +12,16 @@ from penstock.worker.channel import Channel
 from penstock.worker.failure_reports import user_traceback
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Interrupted, InterruptGuard
+from penstock.worker.log_records import REQUEST_IDS
+from penstock.worker.trace_entry import enter_trace
 
 
 def answer(run: Run, live: LiveEndpoint, guard: InterruptGuard, channel: Channel) -> Done | InlineStream:
     """Run one attempt, from the bodies to the results, or to the beginning of a stream."""
     attempt = run.attempt
+    REQUEST_IDS.set(run.request_ids)
+    if run.trace is not None:
+        enter_trace(run, run.trace)
     invocation = Invocation(run, live, lambda: guard.is_target(attempt))
     began = perf_counter()
     try:

@@ -17,6 +17,7 @@ from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.large_bodies import close_all, load, set_aside_all
 from penstock.worker.log_records import REQUEST_IDS
+from penstock.worker.trace_entry import enter_trace
 
 # Messages of code written for asyncio that runs under trio: from asyncio itself, sniffio and anyio, trio's run loop.
 _FOREIGN_LOOP = (
@@ -124,7 +125,10 @@ class TaskAttempt:
     async def run(self) -> Done:
         """Run the attempt. Never raises: its cancellation is caught here, where its scope ends."""
         began = perf_counter()
-        REQUEST_IDS.set(self._invocation.run.request_ids)
+        run = self._invocation.run
+        REQUEST_IDS.set(run.request_ids)
+        if run.trace is not None:
+            enter_trace(run, run.trace)
         try:
             if self._files:
                 await self._load()

@@ -19,6 +19,7 @@ from penstock.worker.attempts import END_OF_STREAM, Invocation, JobResult, LiveE
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.large_bodies import load
 from penstock.worker.log_records import REQUEST_IDS
+from penstock.worker.trace_entry import enter_trace
 
 Delivery = Done | Head | Chunk
 
@@ -109,7 +110,10 @@ class ThreadAttempt:
 
     def run(self) -> None:
         """Run the attempt, and put its chunks and its ``Done`` into the mailbox."""
-        REQUEST_IDS.set(self._invocation.run.request_ids)
+        run = self._invocation.run
+        REQUEST_IDS.set(run.request_ids)
+        if run.trace is not None:
+            enter_trace(run, run.trace)
         began = perf_counter()
         try:
             if self._files:

@@ -23,6 +23,7 @@ from penstock.worker.channel import Channel
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.log_records import import_of_app, send_records
 from penstock.worker.models import Models, SetupError
+from penstock.worker.process.plugin_setups import call_ends, call_setups
 from penstock.worker.process.process_setup import become_worker
 from penstock.worker.program import Program, WorkerRuntime
 
@@ -145,7 +146,7 @@ class _WorkerMain:
             except SetupError as error:
                 return self._report_setup_failure(error)
         run: Callable[..., int] = preload_runtime(pool.runtime).run
-        return run(lambda runtime: self._serve(pool, models, began, runtime), self._channel)
+        return run(lambda runtime: self._serve(app, pool, models, began, runtime), self._channel)
 
     def _preloaded(self, pool: Pool) -> Models:
         """Return the models that were set up before this worker was forked; or set them up, and share them."""
@@ -158,7 +159,7 @@ class _WorkerMain:
             self._preload.share(models)
         return models
 
-    async def _serve(self, pool: Pool, models: Models | None, began: float, runtime: ServingRuntime) -> int:
+    async def _serve(self, app: App, pool: Pool, models: Models | None, began: float, runtime: ServingRuntime) -> int:
         if models is None:
             began = perf_counter()
             models = Models()
@@ -166,6 +167,7 @@ class _WorkerMain:
                 await models.build(pool, self._spawn.device)
             except SetupError as error:
                 return self._report_setup_failure(error)
+        ends = call_setups(self._spawn.setups, app)
         # Everything loaded so far stays for good, so the garbage collector need not scan it again and again.
         gc.freeze()
         self._channel.post(Ready(perf_counter() - began, os.getpid()))
@@ -174,6 +176,7 @@ class _WorkerMain:
         await runtime.serve(Program(runtime, self._channel, self._guard, endpoints, models.problem))
         self._channel.flush_all()
         await models.teardown()
+        call_ends(ends)
         return os.EX_OK
 
     def _report_setup_failure(self, error: SetupError) -> int:
