@@ -10,23 +10,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NoReturn
 
-import click
-
-from penstock import App, Endpoint, PenstockError
+from penstock import PenstockError
 from penstock.errors import PluginError
-from penstock.hooks import Submission
-from penstock.hosting import Encoded, ThreadedCall, ThreadedEngine, near_miss, split_chunk
+from penstock.hosting import Encoded, ThreadedCall, ThreadedEngine, data_of
+from penstock_cli.call_targets import submission_to
 from penstock_cli.targets import TargetError, include_current_folder, load_target, user_code
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 STDIN = "-"
-
-
-class CallError(click.ClickException):
-    """The call cannot be made as the command line asks for it; exit code 2."""
-
-    exit_code = 2
 
 
 def call_app(
@@ -39,7 +31,7 @@ def call_app(
     target, arguments:
         The app, and its own arguments.
     name:
-        The path or the name of the endpoint.
+        The path or the name of the endpoint: see ``submission_to``.
     text:
         The body of the request; ``-`` if it is to be read from stdin, None if it is empty.
     timeout:
@@ -61,24 +53,20 @@ def call_app(
 def _exit_code(target: str, name: str, text: str | None, arguments: Sequence[str], timeout: float | None) -> int:
     include_current_folder()
     app = load_target(target, arguments)
-    endpoint = _endpoint_named(name, app, target)
-    body = sys.stdin.buffer.read() if text == STDIN else os.fsencode(text or "")
+    body = None if text is None else sys.stdin.buffer.read() if text == STDIN else os.fsencode(text)
     with user_code():
         _ = app.pools  # validates more than the declarations do by themselves
     try:
-        endpoint.codec.validate(body)  # before the models are loaded, which may take minutes
+        submission = submission_to(name, app, target, body)  # before the models are loaded, which may take minutes
     except PenstockError as error:
-        if error.status >= PenstockError.status:
-            return _report(error)
-        raise CallError(f"{name} cannot take this input: {error.detail}") from None
-    submission = Submission(endpoint)
+        return _report(error)
     total = submission.timeouts.total
     if timeout is not None and (total is None or timeout < total):
         submission.timeouts = dataclasses.replace(submission.timeouts, total=timeout)
     try:
         with ThreadedEngine(app, target=target) as engine, _quiet_interrupt():
             engine.wait_ready()
-            return _answer(engine.submit(submission, body), sys.stdout.buffer)
+            return _answer(engine.submit(submission, body or b""), sys.stdout.buffer)
     except PluginError as error:
         raise TargetError(str(error)) from None
     except PenstockError as error:
@@ -93,17 +81,6 @@ def _quiet_interrupt() -> Iterator[None]:
     except KeyboardInterrupt:
         logging.disable()
         raise
-
-
-def _endpoint_named(name: str, app: App, target: str) -> Endpoint:
-    is_path = name.startswith("/")
-    alike = [endpoint.name for endpoint in app.endpoints if endpoint.path == name]
-    if len(alike) > 1:
-        raise CallError(f"{target} has several endpoints at {name}; use the name of one: {' or '.join(alike)}")
-    endpoints = {endpoint.path if is_path else endpoint.name: endpoint for endpoint in app.endpoints}
-    if name not in endpoints:
-        raise CallError(f"{target} has no endpoint {name}; {near_miss(name, endpoints)}")
-    return endpoints[name]
 
 
 def _answer(call: ThreadedCall, output: BinaryIO) -> int:
@@ -125,7 +102,7 @@ def _answer(call: ThreadedCall, output: BinaryIO) -> int:
 
 
 def _write(pieces: list[bytes], output: BinaryIO, *, is_raw: bool) -> None:
-    output.write(b"".join(pieces if is_raw else [split_chunk(piece)[1] + b"\n" for piece in pieces]))
+    output.write(b"".join(pieces if is_raw else [piece + b"\n" for piece in data_of(pieces)]))
     output.flush()
 
 

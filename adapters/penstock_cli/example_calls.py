@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 from penstock import App, Endpoint
 from penstock_cli.example_values import examples_of
 
-_NO_CONTENT = ""  # this is base64 as well
 _EVERY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\])(?=:)")
 _OWN_ADDRESS = {"0.0.0.0": "//127.0.0.1", "[::]": "//[::1]"}  # noqa: S104 - nothing is bound here
 
@@ -29,79 +28,63 @@ def curl_call(app: App, url: str) -> str | None:
         An address at which it is served: a URL, or ``unix:`` with a path or ``@NAME``.
     """
     for endpoint in app.endpoints:
-        found = _example_of(app, endpoint)
-        if found is not None:
-            options, path = found
+        request = _request(app, endpoint)
+        if request is not None:
+            content, path = request
             buffering = ["-N"] if endpoint.is_stream else []
-            return shlex.join(["curl", *buffering, *options, *_address(url, path)])
+            return shlex.join(["curl", *buffering, *content, *_address(url, path)])
     return None
 
 
-def _example_of(app: App, endpoint: Endpoint) -> tuple[list[str], str] | None:
-    """Return curl's options, and the path with its variables and the query, for an input that is valid."""
+def _request(app: App, endpoint: Endpoint) -> tuple[list[str], str] | None:
+    """Return curl's arguments for the content of a request, and its path with the query; None without an example."""
     codec = endpoint.codec
     if codec.reads == "bytes" and not codec.has_values:
-        return ["--data-binary", f"@{_file_of(app)}"], endpoint.path
-    for example in examples_of(codec.input_schema()):
+        return _content(app, endpoint, None), endpoint.path
+    bodies = examples_of(codec.body_schema() or {})
+    for values, body in zip(examples_of(codec.input_schema()), bodies, strict=True):
         try:
-            codec.validate(json.dumps(_with_contents(endpoint, example)).encode())
+            codec.validate(json.dumps(values).encode())
         except Exception:  # noqa: S112 - the schema does not say everything, and validators of the user's raise anything
             continue
-        return _written(app, endpoint, example)
+        return _content(app, endpoint, body), _filled(endpoint, values) if codec.has_values else endpoint.path
     return None
 
 
-def _with_contents(endpoint: Endpoint, example: Any) -> Any:
-    """Return an example as a program would pass it that embeds the app: its files have contents."""
-    files = {field.name for field in endpoint.codec.form_fields if field.is_file}
-    if not isinstance(example, dict) or not files:
-        return _NO_CONTENT if files else example
-    return {name: _contents(value) if name in files else value for name, value in example.items()}
-
-
-def _contents(value: Any) -> Any:
-    return [_NO_CONTENT for _ in value] if isinstance(value, list) else _NO_CONTENT
-
-
-def _written(app: App, endpoint: Endpoint, example: Any) -> tuple[list[str], str]:
-    codec, path = endpoint.codec, endpoint.path
-    body = example
-    if codec.has_values:
-        sources = {parameter.name: parameter.source for parameter in codec.parameters}
-        for name, value in example.items():
-            if sources[name] == "path":
-                path = path.replace(f"{{{name}}}", quote(_text(value), safe=""))
-        body = {name: value for name, value in example.items() if sources[name] != "path"}
-    if codec.reads == "query":
-        query = urlencode([(name, text) for name, value in body.items() for text in _texts(value)])
-        return [], f"{path}?{query}" if query else path
-    if codec.reads == "bytes":
-        return ["--data-binary", f"@{_file_of(app)}"], path
-    if codec.reads == "form":
-        return _form_options(app, endpoint, body), path
-    if codec.has_values and codec.body_is_whole:
-        (body,) = body.values()
-    return ["-H", "Content-Type: application/json", "-d", json.dumps(body, ensure_ascii=False)], path
-
-
-def _form_options(app: App, endpoint: Endpoint, body: Any) -> list[str]:
-    options = []
+def _content(app: App, endpoint: Endpoint, body: Any) -> list[str]:
+    reads = endpoint.codec.reads
+    if reads == "query":
+        return []
+    if reads == "bytes":
+        return ["--data-binary", f"@{_file_of(app)}"]
+    if reads == "json":
+        return ["-H", "Content-Type: application/json", "-d", json.dumps(body, ensure_ascii=False)]
+    arguments = []
     for field in endpoint.codec.form_fields:
-        if not field.required:
-            continue
-        value = body.get(field.name) if isinstance(body, dict) else body
-        texts = [f"@{_file_of(app)}"] if field.is_file else _texts(value)
-        options += [part for text in texts for part in ("-F", f"{field.name}={text}")]
-    return options
+        if field.is_file and field.required:
+            arguments += ["-F", f"{field.name}=@{_file_of(app)}"]
+        elif field.required:
+            for text in _texts(body[field.name]):
+                arguments += ["--form-string", f"{field.name}={text}"]
+    return arguments
+
+
+def _filled(endpoint: Endpoint, values: dict[str, Any]) -> str:
+    """Return the path with these values in place of its variables, and those of the query after it."""
+    path, query = endpoint.path, []
+    for parameter in endpoint.codec.parameters:
+        texts = _texts(values.get(parameter.name, []))
+        if parameter.source == "path":
+            path = path.replace(f"{{{parameter.name}}}", quote(texts[0], safe=""))
+        elif parameter.source == "query":
+            query += [(parameter.name, text) for text in texts]
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def _texts(value: Any) -> list[str]:
-    """Return the texts of a value in a query or a form: those of its items, if it is a list."""
-    return [_text(item) for item in value] if isinstance(value, list) else [_text(value)]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """Return a value as the text of a field, or several for a list."""
+    parts = value if isinstance(value, list) else [value]
+    return [part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts]
 
 
 def _file_of(app: App) -> str:
@@ -111,9 +94,14 @@ def _file_of(app: App) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def client_url(url: str) -> str:
+    """Return the URL for a client on this machine of a server at this URL, which may be that of all addresses."""
+    return _EVERY_ADDRESS.sub(lambda found: _OWN_ADDRESS[found[1]], url, count=1)
+
+
 def _address(url: str, path: str) -> list[str]:
     if not url.startswith("unix:"):
-        return [_EVERY_ADDRESS.sub(lambda found: _OWN_ADDRESS[found[1]], url, count=1) + path]
+        return [client_url(url) + path]
     name = url.removeprefix("unix:")
     option = ["--abstract-unix-socket", name[1:]] if name.startswith("@") else ["--unix-socket", name]
     return [*option, f"http://localhost{path}"]

@@ -79,7 +79,7 @@ class _Examples:
         return first + [self.of(others if isinstance(others, dict) else {}, depth + 1)] * wanted
 
     def _text(self, schema: Mapping[str, Any]) -> str:
-        if schema.get("contentEncoding") == "base64":
+        if schema.get("contentEncoding") == "base64" or "contentMediaType" in schema:
             return "AAAA"
         text = _FORMATS.get(schema.get("format", ""), self._plain_text)
         size = int(max(schema.get("minLength", 0), min(schema.get("maxLength", len(text)), len(text))))

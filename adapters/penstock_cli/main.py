@@ -130,6 +130,13 @@ def cli() -> None:
     help="Compress responses from 1 KiB on for clients that accept it.",
 )
 @click.option(
+    "--docs/--no-docs",
+    cls=VariableOption,
+    default=None,
+    help="Serve the page /docs and its /openapi.json.  [default: only if all addresses are of this machine, and no "
+    "proxy is named]",
+)
+@click.option(
     "--log-format", cls=VariableOption, type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option(
@@ -298,6 +305,23 @@ def check(target: str, as_json: bool, arguments: tuple[str, ...]) -> None:  # no
     from penstock_cli.checking import check_app  # noqa: PLC0415 - each command imports only what it needs
 
     check_app(target, arguments, as_json=as_json)
+
+
+@cli.command(cls=AppCommand)
+@click.argument("target")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.  [default: standard output]"
+)
+@click.option("--server", metavar="URL", default="/", show_default=True, help="The address of the server.")
+@config_option
+def openapi(target: str, output: Path | None, server: str, arguments: tuple[str, ...]) -> None:
+    """Write the OpenAPI document of the app TARGET.
+
+    Nothing is started.
+    """
+    from penstock_cli.describing import write_openapi  # noqa: PLC0415 - each command imports only what it needs
+
+    write_openapi(target, arguments, output, server)
 
 
 @cli.command(cls=AppCommand)

@@ -32,7 +32,10 @@ _ROOT_PATH = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 
 
 class VariableOption(click.Option):
-    """An option that the environment may set too: ``--log-level`` is ``PENSTOCK_LOG_LEVEL``."""
+    """An option that the environment may set too: ``--log-level`` is ``PENSTOCK_LOG_LEVEL``.
+
+    A switch has one variable for both of its values: ``--docs/--no-docs`` is ``PENSTOCK_DOCS``, which is 1 or 0.
+    """
 
     def __init__(self, declarations: list[str], **attributes: Any) -> None:
         name = declarations[0].partition("/")[0].removeprefix("--").replace("-", "_").upper()

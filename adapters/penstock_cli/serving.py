@@ -14,9 +14,9 @@ from typing import Any, Literal, NoReturn
 import penstock_falcon
 from penstock import App
 from penstock.hooks import log_event
-from penstock.hosting import configure_logging, load_app, own_import, replace_missing_streams
+from penstock.hosting import PAGE_PATH, configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
-from penstock_cli.example_calls import curl_call
+from penstock_cli.example_calls import client_url, curl_call
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import (
@@ -55,6 +55,7 @@ class ServeOptions:
     reload: bool
     gunicorn_config: str | None
     debug: bool
+    docs: bool | None
     log_format: Literal["text", "json"]
     log_level: str
     drain_timeout: float
@@ -106,6 +107,7 @@ def _application(options: ServeOptions, served: ServedApp) -> PenstockApplicatio
         _check_pid_file(options.pid_file)
     settings = gunicorn_settings(options)
     listeners = _listeners(options, settings.get("backlog", ListenSettings.backlog))
+    served.docs = serves_docs(options, listeners)
     served.url = listeners[0].url("https" if options.certfile else "http")
     return PenstockApplication(
         served.load,
@@ -155,6 +157,15 @@ def _listeners(options: ServeOptions, backlog: int) -> Listeners:
     return inherited
 
 
+def serves_docs(options: ServeOptions, listeners: Listeners) -> bool:
+    """Return whether the page of the API is served: by default only to users of this machine."""
+    if options.docs is not None:
+        return options.docs
+    # A server that has these is behind a proxy, which may pass on the requests of strangers.
+    is_behind_proxy = bool(options.trusted_proxies or options.root_path)
+    return listeners.are_local and not is_behind_proxy
+
+
 def _check_pid_file(path: Path) -> None:
     try:
         prepare_pid_file(path)
@@ -172,11 +183,14 @@ class ServedApp:
 
     Attributes
     ----------
+    docs:
+        True to serve the page of the API and its document.
     url:
         The first of the addresses at which it is served.
     """
 
     def __init__(self, options: ServeOptions) -> None:
+        self.docs = bool(options.docs)
         self._options = options
         self._app: App
         self._application: Any
@@ -213,6 +227,7 @@ class ServedApp:
             target=options.target,
             compress=options.compress,
             trusted_proxies=options.trusted_proxies,
+            docs=self.docs,
         )
         application.serve_below(options.root_path)
         self._application = application
@@ -243,6 +258,10 @@ class ServedApp:
         call = curl_call(self._app, self.url)
         if call is not None:
             log_event(logging.INFO, "try", call)
+        has_page = any(route.path == PAGE_PATH for route in self._application.penstock.routes)
+        if has_page and not self.url.startswith("unix:"):
+            address = f"{client_url(self.url)}{self._options.root_path}{PAGE_PATH}"
+            log_event(logging.INFO, "page", address, url=address)
 
     def _is_leaving(self) -> bool:
         engine = self._application.penstock.engine

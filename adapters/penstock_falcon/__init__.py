@@ -34,6 +34,7 @@ def mount(
     drain_timeout: float = Settings.drain_timeout,
     compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+    docs: bool = Settings.docs,
 ) -> Service[Any]:
     """Add the endpoints of ``app``, and the health routes, to an existing Falcon application.
 
@@ -49,7 +50,7 @@ def mount(
         The app to serve.
     prefix:
         Prepended to every path: ``/models`` turns ``/square`` into ``/models/square``. May be empty.
-    engine, debug, max_body, spill_above, max_waiting, drain_timeout, compress, trusted_proxies:
+    engine, debug, max_body, spill_above, max_waiting, drain_timeout, compress, trusted_proxies, docs:
         As for ``asgi`` and ``wsgi``.
 
     Returns
@@ -70,6 +71,7 @@ def mount(
         drain_timeout=drain_timeout,
         compress=compress,
         trusted_proxies=trusted_proxies,
+        docs=docs,
     )
     if isinstance(falcon_app, falcon.asgi.App):
         return mount_asgi(falcon_app, app, prefix, engine, settings)

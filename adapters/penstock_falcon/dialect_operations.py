@@ -23,7 +23,16 @@ from penstock.hooks import (
     RouteResponse,
     log_event,
 )
-from penstock.hosting import SMALL_BODY_BYTES, Body, BodyFile, Encoded, RawFraming, problem_document
+from penstock.hosting import (
+    SMALL_BODY_BYTES,
+    Body,
+    BodyFile,
+    DataFraming,
+    Encoded,
+    RawFraming,
+    data_of,
+    problem_document,
+)
 from penstock_falcon.exchange import EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import AnyCall, WatchedCall
 from penstock_falcon.problems import ErrorWriter
@@ -112,14 +121,16 @@ class DialectEndpoint(EndpointResource):
                 self._chunk_annotation.check(chunk)
         assert self._dialect.collected is not None, "otherwise the payload was refused"
         call = watched.call
-        answer = self._dialect.collected(collected, payload)
+        has_events = call.head is not None and call.head.media_type is None
+        answer = self._dialect.collected(data_of(collected) if has_events else collected, payload)
         return _response(answer, exchange, server_timing(call.queue_seconds, call.execution_seconds))
 
     def _framing(self, head: Encoded, exchange: Exchange) -> Framing:
         dialect = self._dialect
         framing = None if dialect.framing is None else dialect.framing(head, _payload_of(exchange))
         if framing is not None:
-            return framing
+            is_plain = head.media_type is None and not getattr(framing, "takes_events", False)
+            return DataFraming(framing) if is_plain else framing
         if head.media_type is None:
             raise NotImplementedError(f"the dialect {dialect.name} has no framing for a stream of JSON values")
         return RawFraming(head.media_type)

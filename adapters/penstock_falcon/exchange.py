@@ -45,6 +45,8 @@ from penstock_falcon.responses import NO_JOB_TIMING, OK, STREAM_HEADERS, HttpRes
 from penstock_falcon.service import Service
 from penstock_falcon.transport import HeaderLookup, Transport
 
+TYPELESS_STATUSES = (204, 304)
+"""Responses with these statuses have no body, and so no media type."""
 NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -463,6 +465,8 @@ class RouteResource(Resource):
         )
         answer = await self._service.ask(self._route, request, exchange)
         headers = common_headers(exchange.request_id, answer.media_type)
+        if answer.status in TYPELESS_STATUSES:
+            headers = [header for header in headers if header[0] != "content-type"]
         headers += [(name.lower(), value) for name, value in answer.headers.items()]
         if answer.status == 503:
             headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]

@@ -27,6 +27,7 @@ from penstock.hosting import (
     Registry,
     RemoteEngine,
     ThreadedEngine,
+    documentation_routes,
     endpoint_pipeline,
     route_pipeline,
 )
@@ -74,6 +75,8 @@ class Settings:
     trusted_proxies:
         Addresses and networks, such as ``10.0.0.0/8``, of proxies whose ``X-Forwarded-For`` is believed, for limits by
         client address and for fair shares. ``unix`` stands for the clients of a Unix socket.
+    docs:
+        Serve the description of the endpoints, at ``/openapi.json``, and the page on which to try them, at ``/docs``.
     """
 
     debug: bool = False
@@ -84,6 +87,7 @@ class Settings:
     target: str | None = None
     compress: bool = False
     trusted_proxies: Sequence[str] = ()
+    docs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trusted_proxies", tuple(self.trusted_proxies))
@@ -132,6 +136,9 @@ class Service(ABC, Generic[EngineT]):
         self.host_check = HostCheck()
         self.headers_of = self.registry.response_headers(app)
         self.routes = self.registry.routes(app)
+        if settings.docs:
+            taken = {route.path for route in self.routes}
+            self.routes += [route for route in documentation_routes(app, self.registry) if route.path not in taken]
         # The native one is mounted by other means, with shorter ways.
         self.dialects = [dialect for dialect in self.registry.dialects(app) if dialect.name != NATIVE]
         self._check_routes()
@@ -240,7 +247,8 @@ class Service(ABC, Generic[EngineT]):
 
     async def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> RouteResponse:
         """Return the answer of a route."""
-        return self.in_engine(route.handler)(request, self.bare_engine)
+        handler = route.handler if route.is_local else self.in_engine(route.handler)
+        return handler(request, self.bare_engine)
 
     def refuse(self, submission: Submission, error: PenstockError) -> None:
         """Release the admission policies and notify observers: the request will not become a job."""

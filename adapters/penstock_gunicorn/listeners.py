@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import socket
 import sys
@@ -47,6 +48,11 @@ class Listener:
 
     def __str__(self) -> str:
         return self.url("http")
+
+    @property
+    def is_local(self) -> bool:
+        """True if only programs on this machine can connect: it is a Unix socket, or on the loopback interface."""
+        return isinstance(self._name, str) or ipaddress.ip_address(self._name[0]).is_loopback
 
     def url(self, scheme: str) -> str:
         """Return the URL at which it can be reached; that of a Unix socket begins with ``unix:``."""
@@ -106,6 +112,11 @@ class Listeners(Sequence[Listener]):
 
     def __getitem__(self, place: Any) -> Any:
         return self._listeners[place]
+
+    @property
+    def are_local(self) -> bool:
+        """True if only programs on this machine can connect to any of them."""
+        return all(listener.is_local for listener in self)
 
     def close(self) -> None:
         """Close the sockets in this process."""

@@ -8,7 +8,7 @@ from penstock.app import Pool
 from penstock.app.loader import load_app, make_importable
 from penstock.body_files import LARGE_BODY_BYTES, Body, BodyFile
 from penstock.codec.decoding import class_name
-from penstock.codec.event_chunks import split_chunk
+from penstock.codec.event_chunks import data_of
 from penstock.engine import Call, Engine, ThreadedCall, ThreadedEngine, create_engine
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
@@ -25,16 +25,16 @@ from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
 from penstock.hooks.exit_flushes import flush_plugins
-from penstock.hooks.framings import RawFraming, choose_framing
+from penstock.hooks.framings import DataFraming, RawFraming, choose_framing
 from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
+from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
-from penstock.suggestions import near_miss
 from penstock.wire import InputForm
 
 __all__ = [
@@ -45,12 +45,14 @@ __all__ = [
     "LONGEST_SOCKET_PATH_BYTES",
     "NATIVE",
     "NORMAL_RANK",
+    "PAGE_PATH",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
     "AsyncioReactor",
     "Body",
     "BodyFile",
     "Call",
+    "DataFraming",
     "Encoded",
     "Engine",
     "EngineServer",
@@ -72,7 +74,9 @@ __all__ = [
     "class_name",
     "configure_logging",
     "create_engine",
+    "data_of",
     "divert_records",
+    "documentation_routes",
     "endpoint_pipeline",
     "flush_log",
     "flush_plugins",
@@ -82,7 +86,7 @@ __all__ = [
     "log_refusal",
     "log_stream_record",
     "make_importable",
-    "near_miss",
+    "openapi_document",
     "own_import",
     "problem_document",
     "public_error",
@@ -90,5 +94,4 @@ __all__ = [
     "request_pipeline",
     "route_pipeline",
     "shows_records_of",
-    "split_chunk",
 ]

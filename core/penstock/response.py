@@ -72,7 +72,7 @@ class Response:
 
 T_co = TypeVar("T_co", covariant=True)
 
-RESERVED_EVENTS: Final = frozenset({"end", "error"})
+_RESERVED_EVENTS: Final = frozenset({"end", "error"})
 """The names of the events that end a stream."""
 
 # All that ends a line for some reader of lines, and everything else below the space: nothing of it is in a name.
@@ -150,7 +150,7 @@ def _event_mistake(event: Any, id: Any, retry: Any) -> str | None:
             return f"Event({name}={text!r}): use one line of text, without control characters"
     if event == "":
         return "Event(event=''): leave it out, or give the event a name"
-    if event in RESERVED_EVENTS:
+    if event in _RESERVED_EVENTS:
         return f"Event(event={event!r}): this name is reserved, because it ends a stream; use another one"
     if retry is not None and not (isinstance(retry, (int, float)) and 0 <= retry < math.inf):
         return f"Event(retry={retry!r}): use seconds, 0 or more"

@@ -138,7 +138,12 @@ class AuthSettings(PluginSettings, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def is_on(self) -> bool:
         """True if callers must authenticate."""
-        return self.keys_file is not None or self.keys is not None or self.jwt is not None
+        return self.takes_keys or self.jwt is not None
+
+    @property
+    def takes_keys(self) -> bool:
+        """True if API keys are accepted."""
+        return self.keys_file is not None or self.keys is not None
 
 
 def _check_url(url: str) -> None:

@@ -8,8 +8,17 @@ from functools import partial
 from hmac import compare_digest
 from typing import Any, Final, TypeAlias
 
-from penstock.errors import Forbidden, PluginError
-from penstock.hooks import App, Endpoint, Principal, Route, Submission, hookimpl, require_endpoints
+from penstock.errors import Forbidden, PluginError, Unauthorized
+from penstock.hooks import (
+    App,
+    Endpoint,
+    EndpointDescription,
+    Principal,
+    Route,
+    Submission,
+    hookimpl,
+    require_endpoints,
+)
 from penstock_auth.api_keys import KeyRing, digest_of, keys_in_text
 from penstock_auth.auth_settings import ANY_ENDPOINT, AuthSettings, JwtSettings
 from penstock_auth.fetching import fetch
@@ -80,6 +89,19 @@ class AuthPlugin:
         return authenticator(self._checker, endpoint.name, *self._needs(endpoint))
 
     @hookimpl
+    def penstock_description(self, endpoint: Endpoint) -> EndpointDescription | None:
+        """Describe the credentials that the settings accept, and the scopes that the endpoint needs."""
+        settings = self._settings
+        if not settings.is_on:
+            return None
+        scopes, _ = self._needs(endpoint)
+        return EndpointDescription(
+            credentials=_credentials(takes_keys=settings.takes_keys, takes_tokens=settings.jwt is not None),
+            scopes=tuple(sorted(scopes)),
+            errors=(Unauthorized, Forbidden) if scopes else (Unauthorized,),
+        )
+
+    @hookimpl
     def penstock_cli_commands(self) -> Iterable[Any]:
         """Add the command ``penstock keys``."""
         from penstock_auth.key_commands import keys  # noqa: PLC0415 - a server does not need click
@@ -90,6 +112,8 @@ class AuthPlugin:
         """Return the scopes that a caller needs all of, and the scopes that it needs any one of."""
         settings = self._settings
         if isinstance(endpoint, Route):
+            if endpoint.is_for_callers:
+                return frozenset(), frozenset()
             is_read = endpoint.method == "GET"
             return frozenset(), frozenset({settings.operator_scope, *([settings.observer_scope] if is_read else [])})
         scopes = settings.scopes.get(endpoint.name, settings.scopes.get(ANY_ENDPOINT, ()))
@@ -196,6 +220,15 @@ class CredentialChecker:
         if self._tokens is not None and authorization is not None:
             return self._tokens.principal_of(credential, digest)
         raise unknown_key()
+
+
+def _credentials(*, takes_keys: bool, takes_tokens: bool) -> dict[str, dict[str, Any]]:
+    """Return the security schemes: both headers take keys, and only the first takes tokens."""
+    kinds = [kind for kind, is_taken in (("an API key", takes_keys), ("a JSON Web Token", takes_tokens)) if is_taken]
+    bearer_scheme = {"type": "http", "scheme": "bearer", "description": f"Takes {' or '.join(kinds)}."}
+    if not takes_keys:
+        return {"bearer": {**bearer_scheme, "bearerFormat": "JWT"}}
+    return {"bearer": bearer_scheme, "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
 
 
 def bearer(authorization: str) -> str:

@@ -25,7 +25,7 @@ HEADER: Final = "endpoint-load-metrics"
 BINARY_HEADER: Final = "endpoint-load-metrics-bin"
 REQUEST_HEADER: Final = "endpoint-load-metrics-format"
 _REQUESTED: Final = HeaderNames([REQUEST_HEADER])
-_FORMATS: Final[dict[str, ReportFormat]] = {"text": "text", "json": "json", "bin": "binary", "binary": "binary"}
+REPORT_FORMATS: Final[dict[str, ReportFormat]] = {"text": "text", "json": "json", "bin": "binary", "binary": "binary"}
 WINDOW_SECONDS: Final = 5.0
 # Responses of this time share one report, because making one costs more than all else here.
 REPORT_SECONDS: Final = 0.05
@@ -198,4 +198,4 @@ class LoadReports:
     def _form_for(self, submission: Submission) -> ReportFormat | None:
         if not submission.has_any_header(_REQUESTED):
             return self._form
-        return _FORMATS.get((submission.header(REQUEST_HEADER) or "").strip().lower(), self._form)
+        return REPORT_FORMATS.get((submission.header(REQUEST_HEADER) or "").strip().lower(), self._form)

@@ -11,9 +11,20 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from penstock.errors import PluginError
-from penstock.hooks import App, Endpoint, PluginSettings, Record, Release, Route, Submission, hookimpl
+from penstock.hooks import (
+    App,
+    Endpoint,
+    EndpointDescription,
+    HeaderDescription,
+    PluginSettings,
+    Record,
+    Release,
+    Route,
+    Submission,
+    hookimpl,
+)
 from penstock_metrics.counts import Counts
-from penstock_metrics.orca import LoadReports
+from penstock_metrics.orca import BINARY_HEADER, HEADER, REPORT_FORMATS, REQUEST_HEADER, LoadReports
 
 SECONDS_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -121,6 +132,17 @@ class MetricsPlugin:
         if self._reports is None:
             self._reports = LoadReports(app, None if orca == "asked" else orca)
         return self._reports.policy(endpoint)
+
+    @hookimpl
+    def penstock_description(self) -> EndpointDescription | None:
+        """Describe the headers of load reports, if they are switched on."""
+        if self._settings.orca == "off":
+            return None
+        report = HeaderDescription("The load of the server, for load balancers that understand ORCA.")
+        form = HeaderDescription("The format of the load report.", {"type": "string", "enum": list(REPORT_FORMATS)})
+        return EndpointDescription(
+            request_headers={REQUEST_HEADER: form}, response_headers={HEADER: report, BINARY_HEADER: report}
+        )
 
     @hookimpl
     def penstock_routes(self, app: App) -> list[Route]:

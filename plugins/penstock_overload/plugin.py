@@ -12,6 +12,8 @@ from penstock.hooks import (
     PRIORITIES,
     App,
     Endpoint,
+    EndpointDescription,
+    HeaderDescription,
     HeaderNames,
     PluginSettings,
     Priority,
@@ -100,6 +102,13 @@ class OverloadPlugin:
                 submission.priority = priority
 
         return set_priority
+
+    @hookimpl
+    def penstock_description(self) -> EndpointDescription:
+        """Describe the header in which a caller may ask for a lower priority."""
+        text = "The priority of the request. A caller may lower its own, and never raise it."
+        schema = {"type": "string", "enum": list(PRIORITIES)}
+        return EndpointDescription(request_headers={"X-Request-Priority": HeaderDescription(text, schema)})
 
 
 def _less_urgent(priority: Priority, requested: str) -> Priority:

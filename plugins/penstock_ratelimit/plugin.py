@@ -6,7 +6,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from penstock.hooks import App, Endpoint, Release, Submission, blocking, hookimpl, require_endpoints
+from penstock.errors import RateLimited
+from penstock.hooks import (
+    App,
+    Endpoint,
+    EndpointDescription,
+    HeaderDescription,
+    Release,
+    Submission,
+    blocking,
+    hookimpl,
+    require_endpoints,
+)
 from penstock_ratelimit.ratelimit_settings import RateLimitSettings
 
 if TYPE_CHECKING:  # these modules load the `limits` library, which only servers with a limit should pay for
@@ -73,3 +84,16 @@ class RateLimitPlugin:
             return None if gate is None else gate.admit(submission)
 
         return policy if self.factory.redis is None else blocking(policy)
+
+    @hookimpl
+    def penstock_description(self) -> EndpointDescription | None:
+        """Describe the headers with the limits, and the refusal, if there are limits."""
+        if self.factory is None:
+            return None
+        return EndpointDescription(
+            response_headers={
+                "RateLimit-Policy": HeaderDescription("The limits that apply to the caller."),
+                "RateLimit": HeaderDescription("The caller's remaining quota in each of them."),
+            },
+            errors=(RateLimited,),
+        )

@@ -31,6 +31,8 @@ class DeadlineHeader:
         The header's name in its usual case.
     form:
         The form of a valid value, for error messages.
+    pattern:
+        The pattern of all that ``parse`` accepts.
     parse:
         Converts a value to seconds; returns None if it is invalid.
     is_for_streams:
@@ -41,6 +43,7 @@ class DeadlineHeader:
 
     name: str
     form: str
+    pattern: re.Pattern[str]
     parse: Callable[[str], float | None]
     is_for_streams: bool = True
     spans_retries: bool = True
@@ -79,13 +82,17 @@ _IN_SECONDS = "seconds, such as 2.5"
 DEADLINE_HEADERS: Final[Mapping[str, DeadlineHeader]] = {
     header.name.lower(): header
     for header in (
-        DeadlineHeader("X-Request-Timeout", _IN_SECONDS, _seconds),
-        DeadlineHeader("grpc-timeout", "1 to 8 digits and one of H M S m u n, such as 250m", _grpc),
-        DeadlineHeader("x-envoy-expected-rq-timeout-ms", "whole milliseconds, such as 250", _milliseconds),
-        DeadlineHeader("x-request-timeout-seconds", _IN_SECONDS, _seconds),
+        DeadlineHeader("X-Request-Timeout", _IN_SECONDS, _SECONDS, _seconds),
+        DeadlineHeader("grpc-timeout", "1 to 8 digits and one of H M S m u n, such as 250m", _GRPC, _grpc),
+        DeadlineHeader(
+            "x-envoy-expected-rq-timeout-ms", "whole milliseconds, such as 250", _MILLISECONDS, _milliseconds
+        ),
+        DeadlineHeader("x-request-timeout-seconds", _IN_SECONDS, _SECONDS, _seconds),
         # The OpenAI client waits this long for the next bytes: for a response in one piece that is the whole wait. Each
         # of its retries waits as long again.
-        DeadlineHeader("x-stainless-read-timeout", _IN_SECONDS, _seconds, is_for_streams=False, spans_retries=False),
+        DeadlineHeader(
+            "x-stainless-read-timeout", _IN_SECONDS, _SECONDS, _seconds, is_for_streams=False, spans_retries=False
+        ),
     )
 }
 """The headers by their names in lower case."""

@@ -11,7 +11,17 @@ from typing import Final
 import msgspec
 
 from penstock.errors import DeadlineInfeasible
-from penstock.hooks import Endpoint, HeaderNames, PluginSettings, Submission, Timeouts, hookimpl, near_miss
+from penstock.hooks import (
+    Endpoint,
+    EndpointDescription,
+    HeaderDescription,
+    HeaderNames,
+    PluginSettings,
+    Submission,
+    Timeouts,
+    hookimpl,
+    near_miss,
+)
 from penstock_timeouts.deadline_headers import DEADLINE_HEADERS, DeadlineHeader
 
 MAX_CACHED: Final = 256
@@ -81,17 +91,33 @@ class TimeoutsPlugin:
     @hookimpl
     def penstock_timeout_policy(self, endpoint: Endpoint) -> Policy | None:
         """Return the policy that applies the tightest of the endpoint's, the operator's and the caller's limits."""
-        named = {name.lower() for name in self._settings.headers}
-        readers = [
-            (name, header)
-            for name, header in DEADLINE_HEADERS.items()
-            if name in named and (header.is_for_streams or not endpoint.is_stream)
-        ]
+        readers = self._readers_of(endpoint)
         default = _tightening(endpoint.timeouts, self._limits_of(None))
         principals = {name: _tightening(endpoint.timeouts, self._limits_of(name)) for name in self._settings.principals}
         if not readers and not principals and default(math.inf) is None:
             return None
         return _policy(readers, default, principals)
+
+    @hookimpl
+    def penstock_description(self, endpoint: Endpoint) -> EndpointDescription:
+        """Describe the headers in which a caller may send its deadline."""
+        return EndpointDescription(
+            request_headers={
+                header.name: HeaderDescription(
+                    f"The time for which the caller waits: {header.form}.",
+                    {"type": "string", "pattern": f"^(?:{header.pattern.pattern})$"},
+                )
+                for _, header in self._readers_of(endpoint)
+            }
+        )
+
+    def _readers_of(self, endpoint: Endpoint) -> list[tuple[str, DeadlineHeader]]:
+        named = {name.lower() for name in self._settings.headers}
+        return [
+            (name, header)
+            for name, header in DEADLINE_HEADERS.items()
+            if name in named and (header.is_for_streams or not endpoint.is_stream)
+        ]
 
     def _limits_of(self, principal: str | None) -> dict[str, float]:
         limits = self._settings.default.as_dict()

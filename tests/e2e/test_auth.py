@@ -82,10 +82,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def test_without_a_key_nothing_is_answered_but_health(guarded: Guarded) -> None:
-    """Endpoints, ``/-/status`` and ``/metrics`` are closed; ``livez`` and ``readyz`` are open."""
+    """Endpoints, what describes them, ``/-/status`` and ``/metrics`` are closed.
+
+    ``livez`` and ``readyz`` are open, and the page at ``/docs``, which has nothing of the app.
+    """
     served = guarded.served
-    assert [served.get(path).status for path in ("/livez", "/readyz")] == [200, 200]
-    for answer in [served.post_json("/who", {}), served.post_json("/square", {"input": 3}), *map(served.get, CLOSED)]:
+    assert [served.get(path).status for path in ("/livez", "/readyz", "/docs")] == [200, 200, 200]
+    closed = [*CLOSED, "/openapi.json"]
+    for answer in [served.post_json("/who", {}), served.post_json("/square", {"input": 3}), *map(served.get, closed)]:
         assert_refused(answer, "unauthorized", 401)
         assert answer.headers["www-authenticate"] == 'Bearer realm="penstock"'
 

@@ -67,6 +67,7 @@ def test_a_stream_is_an_iterator(facts: dict[str, Any]) -> None:
     assert facts["count"] == [0, 1, 2, 3, 4]
     assert facts["undeclared"] == [0, 1, 2]
     assert facts["csv"] == "0,1,"
+    assert facts["events"] == [[0, "number", "0"], [1, "number", "1"]]
 
 
 def test_pools_are_scaled_while_they_run(facts: dict[str, Any]) -> None:

@@ -66,19 +66,26 @@ def installed(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def test_the_wheel_has_every_package_and_nothing_else(wheel: Path) -> None:
-    """The packages with their ``py.typed``, the metadata, the licence; no test, no example."""
+    """The packages with their ``py.typed``, the API page, the metadata, the licence; no test, no example."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     modules = {str(path.relative_to(root)) for root in ROOTS for path in root.rglob("*.py")}
     assert modules <= set(names)
+    page = ROOT / "core" / "penstock" / "openapi" / "page"
+    assert {f"penstock/openapi/page/{file.name}" for file in page.iterdir()} <= set(names)
     assert any(name.endswith("/LICENSE") for name in names)
 
 
 def test_the_installed_command_serves(installed: Served) -> None:
     """An app outside the checkout is served by the wheel's own code."""
     assert installed.post_json("/square", {"input": 4.0}).json() == 16.0
+
+
+def test_the_installed_page_is_complete(installed: Served) -> None:
+    """The files of the API page are served from the wheel."""
+    assert [installed.get(path).status for path in ("/docs", "/docs/page.js", "/docs/page.css")] == [200, 200, 200]
 
 
 def test_a_worker_imports_no_server_and_nothing_optional(installed: Served, environment: Path) -> None:

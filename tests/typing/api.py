@@ -24,7 +24,7 @@ from penstock import (
     Upload,
 )
 
-app = App(__name__)
+app = App(__name__, title="Typed", version="1.0")
 
 
 class Image(msgspec.Struct):

@@ -83,6 +83,7 @@ def asgi(
     target: str | None = Settings.target,
     compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+    docs: bool = Settings.docs,
 ) -> AsgiApplication:
     """Return a complete ASGI application that serves ``app``.
 
@@ -96,7 +97,7 @@ def asgi(
     engine:
         A running engine, on the event loop that will serve; its creator stops it. By default the application starts
         and stops an engine of its own.
-    debug, max_body, spill_above, max_waiting, drain_timeout, target, compress, trusted_proxies:
+    debug, max_body, spill_above, max_waiting, drain_timeout, target, compress, trusted_proxies, docs:
         As in ``Settings``.
     """
     settings = Settings(
@@ -108,6 +109,7 @@ def asgi(
         target=target,
         compress=compress,
         trusted_proxies=trusted_proxies,
+        docs=docs,
     )
     return application_of(_service(app, engine, settings))
 

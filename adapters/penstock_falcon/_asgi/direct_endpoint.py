@@ -27,6 +27,7 @@ from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
 
 _JSON = JSON.encode()
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _WITHOUT_BODY = frozenset({204, 304})
 # If a policy sets one of these, the response is written in the general way, which has each only once.
 _USUAL_HEADERS = frozenset({"content-type", "x-request-id", "server-timing", "vary"})
@@ -241,17 +242,10 @@ def _lines(response: HttpResponse) -> tuple[str, bytes]:
     if response.status not in _WITHOUT_BODY:
         headers["content-length"] = str(len(body))
     lines = [
-        f"{response.status} {_phrase(response.status)}\r\n",
+        f"{response.status} {_PHRASES.get(response.status, 'Unknown')}\r\n",
         *(f"{name}: {value}\r\n" for name, value in headers.items()),
     ]
     return "".join(lines), body
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
 
 
 def _decoded(headers: Mapping[bytes, bytes]) -> dict[str, str]:

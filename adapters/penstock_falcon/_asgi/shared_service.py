@@ -22,7 +22,7 @@ from penstock.hosting import (
 )
 from penstock_falcon.service import Service, Settings
 
-LIVENESS, READINESS = "livez", "readyz"
+READINESS = "readyz"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,8 +144,8 @@ class SharedService(Service[RemoteEngine]):
         """Return the answer of a route, from beside the engine; about this process, it answers by itself."""
         engine = self.engine
         assert engine is not None, "it has been started for this request"
-        if route.name == LIVENESS or (route.name == READINESS and engine.unready_reasons()):
-            return route.handler(request, engine)  # type: ignore[arg-type] # these look at the readiness alone
+        if route.is_local or (route.name == READINESS and engine.unready_reasons()):
+            return route.handler(request, engine)  # type: ignore[arg-type] # these look at the readiness at most
         if engine.closed:
             raise NotReady("this process is shutting down")
         return await engine.ask(route, request, submission)

@@ -34,6 +34,7 @@ def wsgi(
     target: str | None = Settings.target,
     compress: bool = Settings.compress,
     trusted_proxies: Sequence[str] = Settings.trusted_proxies,
+    docs: bool = Settings.docs,
 ) -> WsgiApplication:
     """Return a complete WSGI application that serves ``app``.
 
@@ -49,6 +50,7 @@ def wsgi(
         target=target,
         compress=compress,
         trusted_proxies=trusted_proxies,
+        docs=docs,
     )
     service = WsgiService(app, engine, settings)
     application = WsgiApplication(router=ExactRouter())

@@ -7,7 +7,7 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
@@ -46,6 +46,8 @@ class App:
     nan:
         The fate of NaN and infinities in results, which JSON does not have: ``"error"`` is a ``handler-error`` that
         names their place, ``"null"`` sends null.
+    title, version:
+        Those that its OpenAPI document shows. Default: the title is ``import_name``.
     start_method:
         The way workers start: ``"fork"`` forks them from a process that has imported the app, which takes milliseconds;
         ``"fresh"`` starts a new interpreter for each, which imports the app itself; ``"auto"`` (the default) forks
@@ -68,18 +70,16 @@ class App:
         plugins: Iterable[Any] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         nan: Literal["error", "null"] = "error",
+        title: str | None = None,
+        version: str = "0",
         start_method: StartMethod = "auto",
         start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
-        declaration.require_import_name(import_name)
-        declaration.require_choice("App", nan=nan, choices=("error", "null"))
-        declaration.require_choice("App", start_method=start_method, choices=get_args(StartMethod))
-        declaration.require_start_timeout(start_timeout)
+        declaration.require_names(import_name, title=title, version=version)
+        declaration.require_app_options(nan=nan, start_method=start_method, start_timeout=start_timeout)
         self.import_name = import_name
-        self.plugins = tuple(plugins)
-        self.settings = dict(settings or {})
-        self.nan = nan
-        self.start_timeout = start_timeout
+        self.title, self.version, self.nan, self.start_timeout = title, version, nan, start_timeout
+        self.plugins, self.settings = tuple(plugins), dict(settings or {})
         self.start_method: StartMethod = start_method
         self.endpoints: list[Endpoint] = []
         self.source_files: dict[str, str] = {}
@@ -162,12 +162,11 @@ class App:
         """
         name = declaration.name_of(path, name)
         owner = f"endpoint {name!r}"
-        declaration.require_choice(owner, method=method, choices=get_args(Method))
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
-        declaration.require_choices(owner, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
+        declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
         declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Literal, get_args
 
-from penstock.app.endpoints import Runtime
+from penstock.app.endpoints import Method, Runtime, StartMethod
 from penstock.app.path_templates import variables_of
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Retries, Timeouts
@@ -188,18 +188,26 @@ def caller_frame(depth: int) -> FrameType:
 # ---- options
 
 
-def require_import_name(import_name: Any) -> None:
-    """Raise ``DeclarationError`` unless ``import_name`` can be a module's name."""
+def require_names(import_name: Any, *, title: Any, version: Any) -> None:
+    """Raise ``DeclarationError`` unless ``import_name`` can be a module's name, and the others are text."""
     if not isinstance(import_name, str) or not import_name:
         raise DeclarationError(f"App({import_name!r}): the argument is not a module's name; write App(__name__)")
+    for option, value in {"title": title, "version": version}.items():
+        if not (isinstance(value, str) and value) and (option, value) != ("title", None):
+            raise DeclarationError(f"App: {option}={value!r} is not a text; write one, or leave it out")
 
 
-def require_start_timeout(seconds: Any) -> None:
-    """Raise ``DeclarationError`` unless ``seconds`` is a positive number, or None."""
-    if seconds is None:
+def require_app_options(*, nan: Any, start_method: Any, start_timeout: Any) -> None:
+    """Raise ``DeclarationError`` for an unknown choice, or a time that is not a positive number or None."""
+    require_choice("App", nan=nan, choices=("error", "null"))
+    require_choice("App", start_method=start_method, choices=get_args(StartMethod))
+    if start_timeout is None:
         return
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
-        raise DeclarationError(f"App(start_timeout={seconds!r}): use a number of seconds above 0, or None for no limit")
+    is_number = isinstance(start_timeout, (int, float)) and not isinstance(start_timeout, bool)
+    if not is_number or not 0 < start_timeout < math.inf:
+        raise DeclarationError(
+            f"App(start_timeout={start_timeout!r}): use a number of seconds above 0, or None for no limit"
+        )
 
 
 def name_of(path: Any, name: Any) -> str:
@@ -259,8 +267,11 @@ def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any) 
             raise DeclarationError(f"{owner}: {option}={value!r} is not a policy; write {option}={fix}")
 
 
-def require_choices(owner: str, *, idempotent: Any, runtime: Any, pool: Any, preload: Any) -> None:
-    """Raise ``DeclarationError`` for a flag that is not a bool, an unknown runtime, or an invalid pool name."""
+def require_choices(
+    owner: str, method: Any = "POST", *, idempotent: Any, runtime: Any, pool: Any, preload: Any
+) -> None:
+    """Raise ``DeclarationError`` for an unknown method or runtime, a flag that is not a bool, or a bad pool name."""
+    require_choice(owner, method=method, choices=get_args(Method))
     for flag, value in (("idempotent", idempotent), ("preload", False if preload is None else preload)):
         if not isinstance(value, bool):
             raise DeclarationError(f"{owner}: {flag}={value!r} is not a bool; use True or False")

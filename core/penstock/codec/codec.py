@@ -17,19 +17,20 @@ from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
 from penstock.codec.chunk_stream import ChunkStream, stream_of
+from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
 from penstock.codec.dialect_decoders import decoded
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
 from penstock.codec.form_bodies import MULTIPART, URLENCODED, form_pairs, is_json, media_type_of
-from penstock.codec.input_parameters import InputParameter, parameters_of
+from penstock.codec.input_parameters import InputParameter, parameters_of, resolved
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
-from penstock.response import Encoded
+from penstock.response import Encoded, Response
 from penstock.wire import InputForm
 
 DecodedInput: TypeAlias = Any
@@ -59,6 +60,8 @@ class Codec:
     """The kind of iterator that the handler is annotated to return, or None."""
     _results: ResultEncoder = _JSON
     _chunk_type: Any = None
+    returns_response: bool = False
+    """True if the handler is annotated to return a ``Response``, which may have any media type and any status."""
     _whole: Parameter | None = None
     _form: FormBody | None = None
     _routed: RoutedInput | None = None
@@ -197,6 +200,13 @@ class Codec:
         check = None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
         return None if check is None else lambda chunk: check(split_chunk(chunk)[1])
 
+    @property
+    def accepts_empty(self) -> bool:
+        """True if an empty body will do: because there is none, nothing in it is required, or it is a raw one."""
+        if self._routed is not None:
+            return self._routed.rest is None or self._routed.rest.accepts_empty
+        return self._read_empty is not None or self.reads == "bytes"
+
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a plain body, with all parameters: see ``decode``."""
         return json_schema.input_schema(self._input_type, raw=self._is_raw)
@@ -229,7 +239,7 @@ class Codec:
     @property
     def form_fields(self) -> tuple[InputParameter, ...]:
         """The fields of a form that this endpoint reads as its body."""
-        schema = self.body_schema() or {}
+        schema = resolved(self.body_schema() or {})
         fields = parameters_of(schema, dict.fromkeys(schema.get("properties", {}), "body"))
         return fields or tuple(parameter for parameter in self.parameters if parameter.source == "body")
 
@@ -266,6 +276,10 @@ class Codec:
         if self.media_type is not None:
             return {"type": "string", "contentMediaType": self.media_type}
         return json_schema.output_schema(self._output_type)
+
+    def class_names(self) -> dict[str, set[str]]:
+        """Return the qualified names of the classes that the two schemas describe, by the name without its module."""
+        return class_names((self._input_type, self._output_type))
 
 
 def codec_for(
@@ -316,7 +330,13 @@ def codec_for(
     else:
         codec = _fields_body(signature, output_type, owner, batched=batched)
     chunk_type = json_schema.chunk_type(signature.returns)
-    return replace(codec, _results=results, returned_stream=signature.stream, _chunk_type=chunk_type)
+    return replace(
+        codec,
+        _results=results,
+        returned_stream=signature.stream,
+        _chunk_type=chunk_type,
+        returns_response=Response in (signature.returns, *typing.get_args(signature.returns)),
+    )
 
 
 def _fields_body(signature: Signature, output_type: Any, owner: str, *, batched: bool) -> Codec:

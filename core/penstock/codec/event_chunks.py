@@ -10,6 +10,7 @@ No JSON has the mark, which is a control character, and no field.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -36,6 +37,11 @@ def split_chunk(chunk: bytes) -> tuple[bytes, bytes]:
         return b"", chunk
     fields, _, data = chunk[1:].partition(EVENT_MARK)
     return fields, data
+
+
+def data_of(chunks: Sequence[bytes]) -> list[bytes]:
+    """Return the JSON of each chunk, without the fields of those that are events."""
+    return [split_chunk(chunk)[1] for chunk in chunks]
 
 
 def decode_event(chunk: bytes) -> Event[Any]:

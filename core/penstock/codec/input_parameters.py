@@ -28,8 +28,17 @@ class InputParameter:
     @property
     def is_file(self) -> bool:
         """True if it is a file of a form, or a list of files."""
+        return "upload" in self._kinds
+
+    @property
+    def is_json(self) -> bool:
+        """True if it is written as JSON where it is a field of a form or a parameter of a query: an object, say."""
+        return "json" in self._kinds
+
+    @property
+    def _kinds(self) -> list[str]:
         shape = shape_of(self.schema, self.schema.get("$defs", {}))
-        return "upload" in (shape.kind, shape.item and shape.item.kind)
+        return [shape.kind] if shape.item is None else [shape.kind, shape.item.kind]
 
 
 def parameters_of(schema: dict[str, Any], sources: Mapping[str, Source]) -> tuple[InputParameter, ...]:
@@ -39,6 +48,12 @@ def parameters_of(schema: dict[str, Any], sources: Mapping[str, Source]) -> tupl
         InputParameter(name, sources[name], name in required, with_definitions(child, schema.get("$defs", {})))
         for name, child in schema.get("properties", {}).items()
     )
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema that is only a reference to one of its definitions as that definition: the type is recursive."""
+    name = schema.get("$ref", "").removeprefix("#/$defs/")
+    return {**schema["$defs"][name], "$defs": schema["$defs"]} if name else schema
 
 
 def with_definitions(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

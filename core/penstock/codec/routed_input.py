@@ -35,6 +35,10 @@ class BodyCodec(Protocol):
     def is_whole(self) -> bool:
         """True if the body is one parameter, and not an object with a field for each."""
 
+    @property
+    def accepts_empty(self) -> bool:
+        """True if an empty body will do."""
+
     def decode(self, body: bytes, input_form: InputForm | None = None) -> Any:
         """Decode a body."""
 

@@ -9,6 +9,7 @@ from penstock.app import App, Endpoint
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.exit_flushes import before_exit
 from penstock.hooks.guards import blocking
@@ -58,8 +59,10 @@ __all__ = [
     "DrainEnded",
     "DrainStarted",
     "Endpoint",
+    "EndpointDescription",
     "FifoQueue",
     "Framing",
+    "HeaderDescription",
     "HeaderNames",
     "HookFailed",
     "Job",

@@ -36,7 +36,7 @@ def penstock_shutdown_policy() -> Callable[[ShutdownRequest], float]:
 def penstock_routes() -> list[Route]:
     """Add the routes for liveness, readiness and status."""
     return [
-        Route(path="/livez", name="livez", handler=livez, is_open=True),
+        Route(path="/livez", name="livez", handler=livez, is_open=True, is_local=True),
         Route(path="/readyz", name="readyz", handler=readyz, is_open=True),
         Route(path="/-/status", name="status", handler=status),
     ]

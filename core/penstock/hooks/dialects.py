@@ -138,8 +138,8 @@ class PublicError(msgspec.Struct, frozen=True, kw_only=True):
 class Framing(Protocol):
     """A way to write the chunks of one stream.
 
-    A chunk is the JSON of a value. If the handler has yielded an ``Event``, that of its data is behind the event's own
-    fields, which ``split_chunk`` separates.
+    A chunk that the handler has yielded as an ``Event`` is its data. If the framing has an attribute ``takes_events``
+    that is true, such a chunk has the event's fields in front of its data: ``split_chunk`` takes them apart.
     """
 
     media_type: str
@@ -186,6 +186,9 @@ class Operation:
         read, too. None: all of them.
     max_body:
         The largest body, in bytes. None: that of the application.
+    description:
+        The operation as the OpenAPI document shows it, with ``requestBody``, ``responses`` and the rest. Its id, its
+        tag, path variables and credentials are added where they are missing. None: it is not in the document.
     """
 
     path: str
@@ -195,6 +198,7 @@ class Operation:
     reads_body: bool = True
     media_types: tuple[str, ...] | None = None
     max_body: int | None = None
+    description: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from penstock.codec.event_chunks import EVENT_MARK, split_chunk
+from penstock.codec.event_chunks import EVENT_MARK, data_of, split_chunk
 from penstock.hooks.dialects import Framing, PublicError
 
 _encode = msgspec.json.Encoder().encode
@@ -30,6 +30,7 @@ class JSONLines:
 
     media_type = "application/x-ndjson"
     is_piecewise = False
+    takes_events = True
     end = b""
     keep_alive = b""
 
@@ -37,7 +38,7 @@ class JSONLines:
         """Join the chunks, each followed by a line break. An event is its data alone."""
         lines = b"\n".join(chunks)
         if EVENT_MARK in lines:
-            lines = b"\n".join([split_chunk(chunk)[1] for chunk in chunks])
+            lines = b"\n".join(data_of(chunks))
         return _on_one_line(lines) + b"\n"
 
     def error(self, error: PublicError) -> bytes:
@@ -50,6 +51,7 @@ class ServerSentEvents:
 
     media_type = "text/event-stream; charset=utf-8"
     is_piecewise = False
+    takes_events = True
     end = b"event: end\ndata: {}\n\n"
     keep_alive = b": keep-alive\n\n"
 
@@ -86,6 +88,39 @@ class RawFraming:
     def error(self, error: PublicError) -> bytes:  # noqa: ARG002 - as every framing has it
         """Return nothing."""
         return b""
+
+
+class DataFraming:
+    """A framing that has not heard of events: to it, each of them is its data.
+
+    Parameters
+    ----------
+    framing:
+        That framing.
+    """
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+        self.media_type = framing.media_type
+        self.is_piecewise = framing.is_piecewise
+
+    @property
+    def end(self) -> bytes:
+        """The mark of a complete stream."""
+        return self._framing.end
+
+    @property
+    def keep_alive(self) -> bytes:
+        """Sent during a long silence."""
+        return self._framing.keep_alive
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        """Return the data of the chunks as one piece of the body."""
+        return self._framing.frame(data_of(chunks))
+
+    def error(self, error: PublicError) -> bytes:
+        """Return the last piece of a stream that failed."""
+        return self._framing.error(error)
 
 
 _LINES = JSONLines()

@@ -21,6 +21,7 @@ import pluggy
 
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
@@ -249,6 +250,26 @@ def penstock_response_headers(app: App) -> Callable[[ResponseHead], Iterable[tup
     A callable that takes the head of a response and returns pairs of a name and a value, or None to add nothing. They
     replace the headers of these names, except ``Vary``, which is added to. The callable runs in each process that
     serves HTTP, in several threads at a time under WSGI, and must not block. Or None.
+    """
+
+
+@hookspec
+def penstock_description(endpoint: Endpoint, app: App) -> EndpointDescription | None:
+    """Describe for the OpenAPI document what the plug-in adds to the requests and responses of an endpoint.
+
+    Called when the document is asked for, and not before. All plug-ins are asked; for credentials and scopes, the first
+    that names credentials counts.
+
+    Parameters
+    ----------
+    endpoint:
+        The endpoint to describe.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The headers that it reads and adds, the credentials that it takes, and the errors with which it refuses; or None.
     """
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks import defaults
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialect_table import served_dialects
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.guards import GuardedDecision, is_blocking
@@ -254,6 +255,10 @@ class Registry:
         if len(found) < 2:
             return found[0] if found else None
         return lambda head: [header for headers_of in reversed(found) for header in headers_of(head)]
+
+    def descriptions(self, endpoint: Endpoint) -> list[EndpointDescription]:
+        """Return what the plug-ins say about an endpoint, highest precedence first."""
+        return list(self._results("penstock_description", endpoint=endpoint, app=self._app))
 
     def cli_commands(self) -> list[Any]:
         """Return all commands, highest precedence first."""

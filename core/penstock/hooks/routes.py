@@ -105,6 +105,11 @@ class Route:
         The HTTP method. A ``GET`` route answers ``HEAD`` as well.
     is_open:
         True if the route needs no authentication even where there is an authenticator: for health checks.
+    is_for_callers:
+        True if it is for every caller that may use endpoints, and not only for operators. The authenticator decides.
+    is_local:
+        True if its handler looks at nothing that changes, and so at no part of the engine. Where several HTTP processes
+        share an engine, it is called in the one that has received the request.
     """
 
     path: str
@@ -112,6 +117,8 @@ class Route:
     handler: RouteHandler
     method: Literal["GET", "POST"] = "GET"
     is_open: bool = False
+    is_for_callers: bool = False
+    is_local: bool = False
 
     # Endpoints have timeouts too, so a policy can read those of a submission without checking its target.
     timeouts: ClassVar[Timeouts] = Timeouts()

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import pluggy
 
 from penstock.errors import PluginError
+from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect, functions_of
 from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
@@ -201,6 +202,12 @@ def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialec
     return [guard.dialect(dialect) for dialect in dialects]
 
 
+def _description(returned: _Returned, result: Any, _guard: HookGuard) -> EndpointDescription:
+    if not isinstance(result, EndpointDescription):
+        raise returned.error(f"a {type(result).__name__} instead of an EndpointDescription")
+    return result
+
+
 def _commands(returned: _Returned, result: Any, _guard: HookGuard) -> list[Any]:
     commands = returned.listed(result)
     for command in commands:
@@ -247,6 +254,7 @@ HOOKS: Final = {
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
     "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),
+    "penstock_description": Hook(("endpoint", "app"), _description),
     "penstock_cli_commands": Hook((), _commands, arguments=0),
 }
 """The hooks of ``hookspecs``, by name."""

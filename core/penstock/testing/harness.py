@@ -33,6 +33,7 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import Submission
+from penstock.openapi import documentation_routes
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
@@ -116,9 +117,8 @@ class PluginHarness(PluginRequests):
         self._pipelines: dict[str, Pipeline | None] = {
             endpoint.name: endpoint_pipeline(self.registry, endpoint) for endpoint in app.endpoints
         }
-        self._routes: dict[tuple[str, str], Route] = {
-            (route.method, route.path): route for route in self.registry.routes(app)
-        }
+        routes = [*self.registry.routes(app), *documentation_routes(app, self.registry)]
+        self._routes: dict[tuple[str, str], Route] = {(route.method, route.path): route for route in routes}
         self._ids = map("r{}".format, count(1))
         self.longest_drain = math.inf
         self._on_drained: list[Callable[[], None]] = []

@@ -100,11 +100,8 @@ def test_a_stream_is_lines_or_what_it_consists_of(folder: Path) -> None:
 
 
 def test_all_parameters_are_in_one_object(folder: Path) -> None:
-    """Parameters of the path and the query are in it, too; two endpoints at one path are known by their names."""
+    """Parameters of the path and the query are in it, too."""
     assert call(folder, "show", '{"user_id": 7, "tags": ["a"]}')[:2] == (0, b'["7","a"]\n')
-    exit_code, _, logged = call(folder, "/users/{user_id}", "{}")
-    assert exit_code == 2
-    assert "has several endpoints at /users/{user_id}; use the name of one: show or change" in " ".join(logged.split())
 
 
 def test_a_failure_is_told_on_stderr(folder: Path) -> None:
@@ -122,12 +119,7 @@ def test_a_failure_is_told_on_stderr(folder: Path) -> None:
     ("arguments", "reason"),
     [
         (["/squar", "1"], "demo.py has no endpoint /squar; did you mean /square?"),
-        (["kep", "1"], "did you mean keep?"),
         (["/square", '{"input": 3'], "/square cannot take this input: the body is not JSON"),
-        (["/square", '{"inpt": 3}'], "$.inpt"),
-        (["/square"], "the body is empty"),
-        (["/square", "{}", "--timeout", "0"], "x>0"),
-        ([], "Missing argument 'ENDPOINT'"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_started(folder: Path, arguments: list[str], reason: str) -> None:

@@ -348,6 +348,9 @@ def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
         served.port = int(listening["url"].rpartition(":")[2])
         assert listening["url"].startswith(f"http://{HOST}:")
         assert served.post_json("/square", {"input": 4.0}).json() == 16.0
+        (page,) = served.events("page")
+        assert page["url"] == f"{served.base_url.rpartition(':')[0]}:{served.port}/docs"
+        assert served.get("/docs").status == 200
         endpoints = served.events("endpoint")
         assert [(event["path"], event["pool"]) for event in endpoints] == [
             ("/square", "default"),
@@ -359,6 +362,31 @@ def test_serve_introduces_the_app_and_ends_with_0(tmp_path: Path) -> None:
         assert called.stdout == "9.0"
         assert served.stop() == 0
         assert served.survivors() == []
+
+
+PAGE = """
+    from penstock import App
+    from penstock.hooks import Route, RouteResponse, hookimpl
+
+    class Page:
+        @hookimpl
+        def penstock_routes(self):
+            return [Route(path="/docs", name="page", handler=lambda request, engine: RouteResponse(body=b"a page"))]
+
+    app = App(__name__, plugins=[Page()])
+
+    @app.endpoint("/one")
+    def one() -> int:
+        return 1
+"""
+
+
+@pytest.mark.e2e
+def test_serve_prints_the_address_of_the_page(tmp_path: Path) -> None:
+    """If there is a page at /docs: as a browser on this machine opens it."""
+    write_app(tmp_path, PAGE, "demo.py")
+    with Served("demo:app", "--host", "0.0.0.0", "--log-format", "json", folder=tmp_path) as served:
+        assert [event["message"] for event in served.events("page")] == [f"{served.base_url}/docs"]
 
 
 @pytest.mark.e2e

@@ -6,6 +6,8 @@ import dataclasses
 import datetime as dt
 import enum
 import shlex
+import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -19,8 +21,10 @@ import pytest
 from penstock import App, Batching, Upload
 from penstock_cli.example_calls import curl_call
 from penstock_cli.example_values import examples_of
+from tests.serving import Served, write_app
 
 URL = "http://127.0.0.1:8000"
+FILE = "@test_example_calls.py"
 Meta = msgspec.Meta
 
 
@@ -186,7 +190,7 @@ USER = "/users/{user_id}"
             caption,
             USER,
             {},
-            f"-F picture=@test_example_calls.py -F words=3 -F others=@test_example_calls.py {URL}/users/text",
+            f"-F picture={FILE} --form-string words=3 -F others={FILE} {URL}/users/text",
         ),
         (alone, "/alone", {}, f"-F pictures=@test_example_calls.py {URL}/alone"),
         (alone, "/alone", {"batching": Batching(max_size=2)}, f"-F pictures=@test_example_calls.py {URL}/alone"),
@@ -224,3 +228,72 @@ def test_a_stream_is_not_buffered() -> None:
 def test_the_address_is_one_that_a_client_can_use(url: str, arguments: str) -> None:
     """Not "every address of this machine", and for a Unix socket with curl's option."""
     assert (curl_call(app_with(int), url) or "").partition("'{\"value\": 3}' ")[2] == arguments
+
+
+# ---- from paths, queries and forms
+
+
+def caption(user: int, picture: Upload, title: str, words: int = 12) -> None: ...
+
+
+def search(kind: str, text: dt.datetime, tags: list[str], page: int = 1) -> None: ...
+
+
+def order(name: str, order: Order) -> None: ...
+
+
+def put(name: str, body: bytes) -> None: ...
+
+
+def many(pictures: list[Upload], sizes: list[int]) -> None: ...
+
+
+JSON = "-H 'Content-Type: application/json'"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "handler", "call"),
+    [
+        ("/users/{user}/caption", "POST", caption, "-F picture=@FILE --form-string title=text URL/users/3/caption"),
+        ("/search/{kind}", "GET", search, "'URL/search/AT?text=AT&tags=AT'"),
+        ("/orders/{name}", "POST", order, JSON + """ -d '{"article": "AT", "at": "AT"}' URL/orders/AT"""),
+        ("/put/{name}", "POST", put, "--data-binary @FILE URL/put/text"),
+        ("/many", "POST", many, "-F pictures=@FILE --form-string sizes=3 URL/many"),
+    ],
+)
+def test_each_value_is_where_the_endpoint_reads_it(
+    path: str, method: Literal["POST", "GET"], handler: Any, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the path, in the query, in a form, or in the body; only what is required."""
+    app = App(__name__)
+    app.endpoint(path, method=method)(handler)
+    monkeypatch.chdir(Path(__file__).parent)
+    at = "2026-01-31T12:00:00Z"
+    content, _, address = call.rpartition(" ")
+    expected = f"{content} {address.replace('AT', at.replace(':', '%3A'))}".lstrip()
+    expected = expected.replace("AT", at).replace("URL", URL).replace("FILE", Path(__file__).name)
+    assert curl_call(app, URL) == f"curl {expected}"
+
+
+SERVED = """
+    from penstock import App, Upload
+
+    app = App(__name__)
+
+    @app.endpoint("/users/{user}/caption")
+    def caption(user: int, picture: Upload, titles: list[str]) -> list[object]:
+        return [user, picture.name, titles]
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_call_of_a_form_works(tmp_path: Path) -> None:
+    """As the server prints it."""
+    write_app(tmp_path, SERVED, "demo.py")
+    with Served("demo.py", "--log-format", "json", folder=tmp_path) as served:
+        (printed,) = served.events("try")
+        called = subprocess.run(
+            printed["message"], shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert called.stdout == '[3,"demo.py",["text"]]'

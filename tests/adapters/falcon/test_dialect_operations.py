@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 import penstock_falcon
+from penstock import Event
 from penstock.app import App
+from penstock.codec.encoding import ResultEncoder
 from penstock.errors import HandlerError, InvalidRequest, QueueFull, Unauthorized, WorkerLost
 from penstock.hooks import (
     Dialect,
@@ -25,6 +27,7 @@ from penstock.hooks import (
     RouteResponse,
     Submission,
     hookimpl,
+    split_chunk,
 )
 from penstock.hooks.registry import Registry
 from penstock.response import Encoded
@@ -348,3 +351,36 @@ def test_a_dialect_must_read_for_the_endpoint_that_it_has_chosen(kind: Any) -> N
     scene = Scene(kind, Talker(operations=(operation,)))
     assert scene.ask("square").text == "alas: internal-error: None"
     assert not scene.engine.calls
+
+
+class NamedBars(Bars):
+    """Chunks between bars, each with the fields of its event."""
+
+    takes_events = True
+
+    def frame(self, chunks: Sequence[bytes]) -> bytes:
+        return b"".join(b"|%s->%s" % split_chunk(chunk) for chunk in chunks)
+
+
+def test_an_event_is_its_data_to_a_dialect(kind: tuple[Callable[..., Any], type[FakeEngine]]) -> None:
+    """One that has not heard of events never sees their fields, streamed or collected; another may ask for them."""
+    chunks = [ResultEncoder().encode_chunk(value) for value in (0, Event(1, event="token"))]
+    for framing, written in ((bars, "|0|1|"), (lambda _head, _payload: NamedBars(), "|->0|event: token\n->1|")):
+        scene = Scene(kind, Talker(framing=framing))
+        scene.engine.script = stream(*chunks)
+        assert scene.ask("count", {"n": 2}, stream=True).text == written
+        assert scene.ask("count", {"n": 2}, stream=False).text == "count said 0+1"
+
+
+def test_raw_chunks_are_left_alone(kind: tuple[Callable[..., Any], type[FakeEngine]]) -> None:
+    """Bytes of a stream with a media type may look like anything."""
+    raw = b"\x1eraw\x1e"
+    scene = Scene(kind, Talker())
+
+    def script(call: FakeCall) -> None:
+        call.begin_stream(Encoded(b"", "audio/wav")).yield_chunk(raw)
+        call.decide(STREAM)
+
+    scene.engine.script = script
+    assert scene.ask("count", {"n": 1}, stream=True).content == b"|" + raw + b"|"
+    assert scene.ask("count", {"n": 1}, stream=False).content == b"count said " + raw

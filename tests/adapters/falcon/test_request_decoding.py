@@ -106,6 +106,13 @@ def test_the_content_is_checked_as_without_compression(client: falcon.testing.Te
     assert len(engine.calls) == 1
 
 
+def test_a_compressed_form_is_a_form(client: falcon.testing.TestClient) -> None:
+    """The media type is that of the content."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert post(client, gzip.compress(b"input=4"), "gzip", "/square", **form).content == b"input=4"
+    assert post(client, gzip.compress(b"input=x"), "gzip", "/square", **form).status_code == 422
+
+
 @pytest.mark.parametrize("header", ["", "identity", " , identity"])
 def test_no_coding_is_none(client: falcon.testing.TestClient, header: str) -> None:
     """The body is taken as it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -29,14 +28,14 @@ class ToyServer:
     def __init__(self, application: Any, paths: list[str]) -> None:
         self.application = application
         self.penstock = application.penstock
-        self._paths = [re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in paths]
+        self._paths = {path: f"/toy{path}" for path in paths}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.application, name)
 
     def moved(self, path: str) -> str:
         """Return the path in the dialect, if it is that of an endpoint."""
-        return f"/toy{path}" if any(known.fullmatch(path) for known in self._paths) else path
+        return self._paths.get(path, path)
 
 
 class ToyAsgiServer(ToyServer):

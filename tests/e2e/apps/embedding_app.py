@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from penstock import App, Response, Timeouts
+from penstock import App, Event, Response, Timeouts
 from tests.e2e.apps.marks import mark
 
 app = App(__name__)
@@ -30,6 +30,12 @@ def undeclared(n: int) -> Any:
 @app.endpoint("/csv")
 def csv(n: int) -> Response:
     return Response((f"{row}," for row in range(n)), "text/csv")
+
+
+@app.endpoint("/events")
+def events(n: int) -> Iterator[Event[int]]:
+    for number in range(n):
+        yield Event(number, event="number", id=number)
 
 
 @app.endpoint("/breaks")

@@ -97,6 +97,8 @@ async def try_results(engine: Any) -> None:
         facts["count"] = [chunk async for chunk in chunks]
     async with engine.stream("undeclared", {"n": 3}) as chunks:
         facts["undeclared"] = [chunk async for chunk in chunks]
+    async with engine.stream("events", {"n": 2}) as chunks:
+        facts["events"] = [(chunk.data, chunk.event, chunk.id) async for chunk in chunks]
     async with engine.stream("csv", {"n": 2}) as chunks:
         facts["csv"] = b"".join([chunk async for chunk in chunks]).decode()
     facts["fifty"] = await together([lambda n=n: engine.call("square", {"input": n}) for n in range(50)])

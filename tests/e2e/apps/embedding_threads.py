@@ -50,6 +50,8 @@ def try_results(engine: Any) -> None:
         facts["count"] = list(chunks)
     with engine.stream("undeclared", {"n": 3}) as chunks:
         facts["undeclared"] = list(chunks)
+    with engine.stream("events", {"n": 2}) as chunks:
+        facts["events"] = [(chunk.data, chunk.event, chunk.id) for chunk in chunks]
     with engine.stream("csv", {"n": 2}) as chunks:
         facts["csv"] = b"".join(chunks).decode()
     with ThreadPoolExecutor(50) as pool:
