@@ -160,6 +160,8 @@ def test_a_body_has_the_schema_of_its_fields(zoo: Any) -> None:
     schema = body_schema(zoo, "/fields")
     assert schema["required"] == ["animals"]
     assert schema["additionalProperties"] is False
+    assert "title" not in schema  # it would be the name of the function, or `predict`
+    assert body_schema(zoo, "/box")["title"] == "Box"
     assert schema["properties"]["animals"] == {"type": "array", "items": {"$ref": "#/components/schemas/Animal"}}
 
 
