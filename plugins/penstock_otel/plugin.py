@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -77,7 +76,7 @@ class OtelPlugin:
         self._settings = settings
         self._environment = environment or Environment.of_process()
         self._threads: list[ExportThread] = []
-        self._has_started = False
+        self._has_started = self._has_given_up = False
         self._tracer: Callable[[Submission], Trace] | None = None
 
     def check(self, _app: App) -> None:
@@ -162,7 +161,12 @@ class OtelPlugin:
             log_event(logging.WARNING, "otel-sampler", problem)
         for thread in self._threads:
             thread.start()
-        before_exit(partial(flush_all, self._threads, self._settings.exit_timeout))
+        before_exit(self._flush)
+
+    def _flush(self) -> None:
+        """Export what is left; once a collector has not taken it in time, do not wait for it again."""
+        if not self._has_given_up:
+            self._has_given_up = not flush_all(self._threads, self._settings.exit_timeout)
 
     def _finish(self, _record: DrainEnded) -> None:
         """End the threads: an engine that has ended leaves none."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from penstock import App
-from penstock.hosting import Engine, create_engine
+from penstock.hosting import Engine, create_engine, flush_plugins
 from penstock_falcon._asgi.server_loop import LoopWaiter, running_loop
 from penstock_falcon.service import Service, Settings
 
@@ -106,5 +106,6 @@ class Lifespan:
         self._service.start()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Drain the engine and stop its workers."""
+        """Drain the engine and stop its workers. Some servers end their process without another word, so flush now."""
         await self._service.stop()
+        flush_plugins()

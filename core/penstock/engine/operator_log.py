@@ -334,7 +334,7 @@ def _ids_of(submission: Submission) -> Fields:
     """Return the fields by which a request is found again: its id, and its trace if it has one."""
     fields: Fields = {"request_id": submission.request_id or None}
     if submission.trace is not None:
-        fields |= {"trace_id": submission.trace.trace_id, "span_id": submission.trace.span_id}
+        fields |= submission.trace.log_fields()
     return fields
 
 

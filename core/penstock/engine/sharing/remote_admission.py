@@ -13,6 +13,7 @@ from penstock.engine.sharing.shared_engine import SharedEngine
 from penstock.errors import Cancelled, PenstockError
 from penstock.eventlog import log_event
 from penstock.hooks.pipeline import Step
+from penstock.wire import Trace
 
 
 class RemoteAdmission:
@@ -82,16 +83,17 @@ def answer_to(error: BaseException, hosted: HostedRequest) -> PenstockError:
         return error
     if isinstance(error, asyncio.CancelledError):
         return Cancelled("a policy has given up the request")
-    return internal_error(error, hosted.submission.request_id)
+    return internal_error(error, hosted.submission.request_id, hosted.submission.trace)
 
 
-def internal_error(error: BaseException, request_id: str) -> PenstockError:
+def internal_error(error: BaseException, request_id: str, trace: Trace | None = None) -> PenstockError:
     """Log an unexpected exception in full; return an error that shows nothing of it."""
     log_event(
         logging.ERROR,
         "internal-error",
         f"request {request_id} failed inside the engine: {type(error).__name__}: {error}",
         request_id=request_id,
+        **({} if trace is None else trace.log_fields()),
         traceback="".join(traceback.format_exception(error)),
     )
     return PenstockError("The server failed. Its log has the reason, under this request id.")
