@@ -14,6 +14,8 @@ from penstock.hooks import (
     BatchTraced,
     DrainEnded,
     Endpoint,
+    EndpointDescription,
+    HeaderDescription,
     JobTraced,
     PluginSettings,
     Record,
@@ -110,6 +112,15 @@ class OtelPlugin:
         if self._tracer is None:
             self._tracer = make_tracer(environment, exports=environment.exports("traces"))
         return self._tracer
+
+    @hookimpl
+    def penstock_description(self) -> EndpointDescription | None:
+        """Describe the headers that name the trace of a request."""
+        if self._environment.is_disabled:
+            return None
+        trace = HeaderDescription("The trace that the request belongs to, as in W3C Trace Context.")
+        state = HeaderDescription("The entries of tracing systems, passed on unchanged.")
+        return EndpointDescription(request_headers={"traceparent": trace, "tracestate": state})
 
     @hookimpl
     def penstock_observer(self, app: App) -> dict[type[Record], Callable[[Any], None]] | None:
