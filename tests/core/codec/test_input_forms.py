@@ -524,6 +524,19 @@ def test_a_dataclass_of_pydantics_holds_bytes() -> None:
     assert from_form(handler, form, Request=Request) == (b"\xff", 2)
 
 
+class Branches(pydantic.RootModel[list["Branches"]]):
+    """A type that contains itself in nothing but lists."""
+
+
+def test_a_type_may_contain_itself() -> None:
+    """A field that is repeated has items, and lists among these are JSON."""
+
+    def handler(tree: Branches, n: int) -> Any:
+        return tree.model_dump(), n
+
+    assert from_form(handler, b"tree=%5B%5D&tree=%5B%5B%5D%5D&n=3", URLENCODED) == ([[], [[]]], 3)
+
+
 def test_a_field_is_not_a_file() -> None:
     """A part without a file name is refused for an ``Upload``, with the way to send one."""
     error = refusal(take, multipart(('"picture"', b"x")))
