@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -13,12 +14,17 @@ from urllib.parse import quote, urlencode
 from penstock import App, Endpoint
 from penstock_cli.example_values import examples_of
 
+_HEADER_NAME = re.compile("[A-Za-z0-9-]+")
 _EVERY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\])(?=:)")
 _OWN_ADDRESS = {"0.0.0.0": "//127.0.0.1", "[::]": "//[::1]"}  # noqa: S104 - nothing is bound here
 
 
-def curl_call(app: App, url: str) -> str | None:
+def curl_call(
+    app: App, url: str, schemes_of: Callable[[Endpoint], Iterable[Mapping[str, Any]]] = lambda _endpoint: ()
+) -> str | None:
     """Return a call, by curl, of the first endpoint for which there is an example; None if there is none.
+
+    If the endpoint needs a credential, the call takes it from the variable ``API_KEY``.
 
     Parameters
     ----------
@@ -26,14 +32,28 @@ def curl_call(app: App, url: str) -> str | None:
         The app, which is served.
     url:
         An address at which it is served: a URL, or ``unix:`` with a path or ``@NAME``.
+    schemes_of:
+        Returns the security schemes of an endpoint, as OpenAPI has them. A client uses one.
     """
     for endpoint in app.endpoints:
         request = _request(app, endpoint)
         if request is not None:
             content, path = request
             buffering = ["-N"] if endpoint.is_stream else []
-            return shlex.join(["curl", *buffering, *content, *_address(url, path)])
+            words = [*map(shlex.quote, ["curl", *buffering]), *_credential(schemes_of(endpoint))]
+            return " ".join([*words, *map(shlex.quote, [*content, *_address(url, path)])])
     return None
+
+
+def _credential(schemes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the words of the shell that send a credential, in the first way that is a header; none without one."""
+    for scheme in schemes:
+        if scheme.get("type") == "http" and scheme.get("scheme") == "bearer":
+            return ["-H", '"Authorization: Bearer $API_KEY"']
+        name = str(scheme.get("name", ""))
+        if scheme.get("type") == "apiKey" and scheme.get("in") == "header" and _HEADER_NAME.fullmatch(name):
+            return ["-H", f'"{name}: $API_KEY"']
+    return []
 
 
 def _request(app: App, endpoint: Endpoint) -> tuple[list[str], str] | None:

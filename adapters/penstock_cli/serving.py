@@ -6,13 +6,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import penstock_falcon
-from penstock import App
+from penstock import App, Endpoint
 from penstock.hooks import log_event
 from penstock.hosting import PAGE_PATH, configure_logging, load_app, own_import, replace_missing_streams
 from penstock_cli.app_arguments import show_arguments_to_app
@@ -255,13 +255,17 @@ class ServedApp:
                 path=endpoint.path,
                 pool=endpoint.pool,
             )
-        call = curl_call(self._app, self.url)
+        call = curl_call(self._app, self.url, self._security_schemes)
         if call is not None:
             log_event(logging.INFO, "try", call)
         has_page = any(route.path == PAGE_PATH for route in self._application.penstock.routes)
         if has_page and not self.url.startswith("unix:"):
             address = f"{client_url(self.url)}{self._options.root_path}{PAGE_PATH}"
             log_event(logging.INFO, "page", address, url=address)
+
+    def _security_schemes(self, endpoint: Endpoint) -> Iterator[Mapping[str, Any]]:
+        for description in self._application.penstock.registry.descriptions(endpoint):
+            yield from description.credentials.values()
 
     def _is_leaving(self) -> bool:
         engine = self._application.penstock.engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -83,11 +83,22 @@ class DialectEndpoint(EndpointResource):
         """The endpoint."""
         return self._endpoint
 
-    def submit_payload(self, engine: Any, exchange: DialectExchange, body: Body, req: Any) -> AnyCall:
+    @property
+    def is_blocking(self) -> bool:
+        """True if one of its policies blocks."""
+        return bool(self._blocking_steps)
+
+    def ask(self, exchange: Exchange) -> None:
+        """Have the policies decide, none of which blocks."""
+        if self._ask is not None:
+            self._ask(exchange)
+
+    def submit_payload(
+        self, engine: Any, exchange: DialectExchange, body: Body, headers: Callable[[], dict[str, str]]
+    ) -> AnyCall:
         """Submit the job that the exchange's payload asks for, with this input."""
         _payload_of(exchange).apply_to(exchange)
-        headers = dict(req.headers_lower) if self._wants_headers else None
-        return self._submit_body(engine, exchange, body, None, headers)
+        return self._submit_body(engine, exchange, body, None, headers() if self._wants_headers else None)
 
     async def _stream_response(self, watched: WatchedCall, exchange: Exchange) -> HttpResponse | None:
         payload = _payload_of(exchange)
@@ -187,21 +198,25 @@ class OperationResource(Resource):
         return exchange
 
     async def _ask_policies(self, exchange: Exchange) -> None:
-        if self._operation.choose is not None:
-            await self._enter(exchange, self._operation.choose(_request_of(exchange)))
-        elif self._only is not None:
-            await self._enter(exchange, self._only)
-        else:
+        name = self._chosen(exchange)
+        if name is None:
             await super()._ask_policies(exchange)
+        else:
+            await self._take_over(exchange, name)._ask_policies(exchange)
 
-    async def _enter(self, exchange: Exchange, name: str) -> None:
-        """Have the endpoint of this name, and its policies, take over from the route that stands for the operation."""
+    def _chosen(self, exchange: Exchange) -> str | None:
+        """Return the name of the endpoint, if it is known before the body is."""
+        choose = self._operation.choose
+        return self._only if choose is None else choose(_request_of(exchange))
+
+    def _take_over(self, exchange: Exchange, name: str) -> DialectEndpoint:
+        """Have the endpoint of this name take over from the route that stands for the operation, and return it."""
         served = self._served.get(name)
         if served is None:
             raise NotFound(f"{self._dialect.name} serves no endpoint {name[:100]!r}")
         exchange.endpoint = served.endpoint
         exchange.timeouts = served.endpoint.timeouts
-        await served._ask_policies(exchange)
+        return served
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyCall:
         assert isinstance(exchange, DialectExchange), "_identify has made it"
@@ -215,19 +230,16 @@ class OperationResource(Resource):
     async def _read_and_submit(self, engine: Any, exchange: DialectExchange, req: Any) -> AnyCall:
         body = await self._receive(exchange, req)
         try:
-            payload = exchange.payload = await self._read(exchange, body)
-            self._require_possible(payload)
+            payload = await self._read(exchange, body)
             if exchange.endpoint is self._target:
-                await self._enter(exchange, payload.endpoint)
-            elif payload.endpoint != exchange.endpoint.name:
-                raise RuntimeError(f"the dialect {self._dialect.name} chooses one endpoint, and reads for another")
+                await self._take_over(exchange, payload.endpoint)._ask_policies(exchange)
         except BaseException:
             _release(body)
             raise
         if payload.body is not None:
             _release(body)
             body = payload.body
-        return self._served[payload.endpoint].submit_payload(engine, exchange, body, req)
+        return self._served[payload.endpoint].submit_payload(engine, exchange, body, lambda: dict(req.headers_lower))
 
     def _budget(self, exchange: Exchange) -> AnyBudget | None:
         if exchange.endpoint is not self._target:
@@ -252,23 +264,29 @@ class OperationResource(Resource):
             raise cut_short()
         return body
 
-    async def _read(self, exchange: Exchange, body: Body) -> Payload:
-        """Return what the request asks for."""
-        read = self._operation.read
+    async def _read(self, exchange: DialectExchange, body: Body) -> Payload:
+        """Return what the request asks for, and keep it in the exchange. A large body is read in a thread."""
         if not self._operation.reads_body:
-            return read(_request_of(exchange))
+            return self._read_now(exchange, b"")
         content = body.read(0, len(body)) if isinstance(body, BodyFile) else body
-        request = _request_of(exchange, content)
         if len(content) <= SMALL_BODY_BYTES:
-            return read(request)
-        found: list[Payload] = []
-        await self._transport.run_blocking(lambda _: found.append(read(request)), None)
-        return found[0]
+            return self._read_now(exchange, content)
 
-    def _require_possible(self, payload: Payload) -> None:
-        dialect = self._dialect
-        if payload.is_streamed is False and dialect.collected is None:
-            raise NotImplementedError(f"the dialect {dialect.name} wants chunks to be collected: it needs `collected`")
+        def read(exchange: DialectExchange) -> None:
+            self._read_now(exchange, content)
+
+        await self._transport.run_blocking(read, exchange)
+        return _payload_of(exchange)
+
+    def _read_now(self, exchange: DialectExchange, body: bytes) -> Payload:
+        request = _request_of(exchange, body if self._operation.reads_body else b"")
+        payload = exchange.payload = self._operation.read(request)
+        name = self._dialect.name
+        if payload.is_streamed is False and self._dialect.collected is None:
+            raise NotImplementedError(f"the dialect {name} wants chunks to be collected: it needs `collected`")
+        if exchange.endpoint is not self._target and payload.endpoint != exchange.endpoint.name:
+            raise RuntimeError(f"the dialect {name} chooses one endpoint, and reads for another")
+        return payload
 
     async def _answer(self, call: Any, exchange: Exchange, req: Any) -> HttpResponse:
         return await self._served[exchange.endpoint.name]._answer(call, exchange, req)

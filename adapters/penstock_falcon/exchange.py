@@ -290,7 +290,7 @@ class Resource(ABC):
             self._give_up(exchange, call, error)
             return self._problem(error, exchange)
         self._give_up(exchange, call, PenstockError())
-        return internal_problem(error, exchange.request_id, self.write_error)
+        return internal_problem(error, exchange.request_id, self.write_error, exchange.trace)
 
     def _problem(self, error: PenstockError, exchange: Exchange, timing: str = NO_JOB_TIMING) -> HttpResponse:
         return problem(

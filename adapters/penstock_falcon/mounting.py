@@ -49,13 +49,13 @@ class Mount:
         The service.
     transport:
         The primitives of the adapter.
-    endpoint_resource:
-        The class of the endpoints' resources.
+    endpoint_resource, operation_resource:
+        The classes of the resources of endpoints, and of the operations of dialects.
 
     Attributes
     ----------
-    endpoints:
-        The resources of the endpoints that take nothing but a body, by path.
+    paths:
+        The resources of each path, by method.
     """
 
     def __init__(
@@ -64,12 +64,14 @@ class Mount:
         service: Service[Any],
         transport: Transport,
         endpoint_resource: type[EndpointResource] = EndpointResource,
+        operation_resource: type[OperationResource] = OperationResource,
     ) -> None:
         self._falcon_app = falcon_app
         self._service = service
         self._transport = transport
         self._endpoint_resource = endpoint_resource
-        self.endpoints: dict[str, EndpointResource] = {}
+        self._operation_resource = operation_resource
+        self.paths: defaultdict[str, dict[str, Resource]] = defaultdict(dict)
         self._allowed: dict[str, tuple[str, ...]] = {}
 
     def add_paths(self, prefix: str) -> None:
@@ -83,13 +85,9 @@ class Mount:
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise DeclarationError(f"mount(prefix={prefix!r}): a prefix begins with a slash and does not end with one")
         service, transport = self._service, self._transport
-        paths: defaultdict[str, dict[str, Resource]] = defaultdict(dict)
+        paths = self.paths
         for endpoint in service.app.endpoints:
-            resource = self._endpoint_resource(service, transport, endpoint)
-            path = prefix + endpoint.path
-            if endpoint.method == "POST" and not endpoint.codec.has_values:
-                self.endpoints[path] = resource
-            paths[path][endpoint.method] = resource
+            paths[prefix + endpoint.path][endpoint.method] = self._endpoint_resource(service, transport, endpoint)
         for route in service.routes:
             paths[prefix + route.path][route.method] = RouteResource(service, transport, route)
         for dialect in service.dialects:
@@ -99,7 +97,7 @@ class Mount:
                 if endpoint.name in dialect.endpoints
             }
             for operation in dialect.operations:
-                paths[prefix + operation.path][operation.method] = OperationResource(
+                paths[prefix + operation.path][operation.method] = self._operation_resource(
                     service, transport, dialect, operation, served
                 )
         for path, resources in paths.items():

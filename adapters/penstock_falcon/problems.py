@@ -26,7 +26,7 @@ from penstock.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from penstock.hooks import PublicError, RouteResponse, log_event
+from penstock.hooks import PublicError, RouteResponse, Trace, log_event
 from penstock.hosting import problem_document, public_error
 from penstock_falcon.responses import NO_JOB_TIMING, HttpResponse, common_headers
 
@@ -135,13 +135,16 @@ def _kind_of_problem(status: int, title: str) -> type[PenstockError]:
     return type("HTTPProblem", (PenstockError,), {"status": status, "code": code, "title": title})
 
 
-def internal_problem(error: Exception, request_id: str, write_error: ErrorWriter = problem_document) -> HttpResponse:
+def internal_problem(
+    error: Exception, request_id: str, write_error: ErrorWriter = problem_document, trace: Trace | None = None
+) -> HttpResponse:
     """Return the response for an unexpected exception. It is logged in full; the client learns nothing about it."""
     log_event(
         logging.ERROR,
         "internal-error",
         f"request {request_id} failed inside the server: {type(error).__name__}: {error}",
         request_id=request_id,
+        **({} if trace is None else trace.log_fields()),
         traceback="".join(traceback.format_exception(error)),
     )
     public = PenstockError("The server failed. Its log has the reason, under this request id.")

@@ -95,6 +95,10 @@ class Trace(msgspec.Struct, array_like=True, frozen=True, gc=False):
             headers["baggage"] = self.baggage
         return headers
 
+    def log_fields(self) -> dict[str, str]:
+        """Return the fields that a log line about this request has."""
+        return {"trace_id": self.trace_id, "span_id": self.span_id}
+
     def attempt_id(self, number: int) -> str:
         """Return the span of an attempt of this request, by the attempt's number.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +14,8 @@ from penstock.hooks import (
     BatchTraced,
     DrainEnded,
     Endpoint,
+    EndpointDescription,
+    HeaderDescription,
     JobTraced,
     PluginSettings,
     Record,
@@ -77,7 +78,7 @@ class OtelPlugin:
         self._settings = settings
         self._environment = environment or Environment.of_process()
         self._threads: list[ExportThread] = []
-        self._has_started = False
+        self._has_started = self._has_given_up = False
         self._tracer: Callable[[Submission], Trace] | None = None
 
     def check(self, _app: App) -> None:
@@ -111,6 +112,15 @@ class OtelPlugin:
         if self._tracer is None:
             self._tracer = make_tracer(environment, exports=environment.exports("traces"))
         return self._tracer
+
+    @hookimpl
+    def penstock_description(self) -> EndpointDescription | None:
+        """Describe the headers that name the trace of a request."""
+        if self._environment.is_disabled:
+            return None
+        trace = HeaderDescription("The trace that the request belongs to, as in W3C Trace Context.")
+        state = HeaderDescription("The entries of tracing systems, passed on unchanged.")
+        return EndpointDescription(request_headers={"traceparent": trace, "tracestate": state})
 
     @hookimpl
     def penstock_observer(self, app: App) -> dict[type[Record], Callable[[Any], None]] | None:
@@ -162,7 +172,12 @@ class OtelPlugin:
             log_event(logging.WARNING, "otel-sampler", problem)
         for thread in self._threads:
             thread.start()
-        before_exit(partial(flush_all, self._threads, self._settings.exit_timeout))
+        before_exit(self._flush)
+
+    def _flush(self) -> None:
+        """Export what is left; once a collector has not taken it in time, do not wait for it again."""
+        if not self._has_given_up:
+            self._has_given_up = not flush_all(self._threads, self._settings.exit_timeout)
 
     def _finish(self, _record: DrainEnded) -> None:
         """End the threads: an engine that has ended leaves none."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import jsonschema
 import pytest
 import requests
 import schemathesis
@@ -38,12 +39,17 @@ QUICK = {"square", "visitor", "raw", "count", "look", "photo"}
 TYPESCRIPT = ["openapi-typescript@7.13.0", "typescript@5.9.3"]
 
 
+def whole_document(**more: Any) -> Any:
+    """Return the document of the zoo with all installed plug-ins."""
+    return json.loads(json.dumps(openapi_document(zoo_app.app, Registry.load(zoo_app.app), **more)))
+
+
 def document() -> Any:
-    """Return the document without the response for errors that are a handler's own, of which the zoo has one kind."""
-    found = json.loads(json.dumps(openapi_document(zoo_app.app, Registry.load(zoo_app.app))))
+    """Return it without the response for errors that are a handler's own, which the zoo does not raise."""
+    found = whole_document()
     for operations in found["paths"].values():
         for operation in operations.values():
-            if operation["operationId"] != "free":
+            if "$ref" in operation["responses"]["default"]:
                 del operation["responses"]["default"]
     return found
 
@@ -107,6 +113,29 @@ def test_requests_that_do_not_fit_are_refused_as_the_document_says(served: Serve
     """Schemathesis finds no answer outside the document, and no invalid request that is accepted."""
     statuses = require_conformity(served, GenerationMode.NEGATIVE, examples)
     assert statuses & {400, 422}
+
+
+def test_a_server_describes_itself(served: Served) -> None:
+    """It serves what the command writes, except for its address, which is that of the document."""
+    answer = served.get("/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == whole_document(server=".")
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"), [("*/*", "application/x-ndjson"), ("text/event-stream", "text/event-stream")]
+)
+def test_each_chunk_of_a_stream_fits_the_schema_of_one(served: Served, accept: str, media_type: str) -> None:
+    """In both framings. A tool that knows no streams takes the schema for that of the whole body."""
+    described = document()
+    content = described["paths"]["/count"]["post"]["responses"]["200"]["content"]
+    answer = served.post_json("/count", {"n": 3}, headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == media_type
+    texts = re.findall(rb"^(?:data: )?(\{.+\})$", answer.body, re.MULTILINE)
+    check = jsonschema.Draft202012Validator({**content[media_type]["schema"], "components": described["components"]})
+    for text in texts:
+        check.validate(json.loads(text))
+    assert len(texts) == 3
 
 
 def test_the_command_writes_the_document(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -366,6 +367,20 @@ def test_several_http_processes_trace_as_one_does(small: Path, collector: Collec
         _, last = call(served, "/fail")
         assert served.stop() == 0
     assert names(collector.of_trace(last, spans=3))[1:] == ["queue", "attempt failed"]
+
+
+def test_the_last_spans_are_exported_under_servers_that_end_abruptly(small: Path, collector: Collector) -> None:
+    """Uvicorn ends by the signal itself once the application has stopped: no exit function of Python is called."""
+    small.write_text(small.read_text(encoding="utf-8") + "\nimport penstock_falcon\nasgi = penstock_falcon.asgi(app)\n")
+    late = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "PENSTOCK_OTEL_EXIT_TIMEOUT": "20"}
+    served = Served("", environment={**collector.environment, **late}, folder=small.parent)
+    options = ["--host", served.host, "--port", str(served.port), "--log-level", "warning"]
+    served.command = [sys.executable, "-m", "uvicorn", *options, f"{small.stem}:asgi"]
+    with served:
+        _, trace_id = call(served, "/ask")
+        served.process.terminate()
+        served.process.wait(10)
+    assert names(collector.of_trace(trace_id, spans=3))[1:] == ["queue", "attempt ok"]
 
 
 def test_a_collector_that_is_busy_is_asked_again(small: Path) -> None:

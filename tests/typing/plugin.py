@@ -11,7 +11,9 @@ from penstock import App
 from penstock.errors import RateLimited, Unauthorized, WorkerLost
 from penstock.hooks import (
     Endpoint,
+    EndpointDescription,
     FifoQueue,
+    HeaderDescription,
     Job,
     JobAnswered,
     PenstockError,
@@ -116,6 +118,15 @@ class Typed:
             Route(path="/hello", name="hello", handler=hello),
             Route(path="/words/{name}", name="words", handler=words, method="PUT", reads_body=True),
         ]
+
+    @hookimpl
+    def penstock_description(self, endpoint: Endpoint) -> EndpointDescription | None:
+        key = {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
+        return EndpointDescription(
+            request_headers={"X-Api-Key": HeaderDescription("The key.", {"type": "string", "minLength": 20})},
+            credentials={"key": key},
+            errors=(RateLimited, Unauthorized),
+        )
 
     @hookimpl
     def penstock_cli_commands(self) -> list[click.Command]:

@@ -15,7 +15,7 @@ from penstock_falcon._asgi.asgi_requests import BodyOnDemand, Request
 from penstock_falcon._asgi.asgi_scope import normalized
 from penstock_falcon._asgi.asgi_service import AsgiService, Lifespan
 from penstock_falcon._asgi.asgi_transport import AsgiTransport
-from penstock_falcon._asgi.direct_endpoint import DirectEndpoint
+from penstock_falcon._asgi.direct_endpoint import DirectEndpoint, DirectOperation, DirectResource
 from penstock_falcon._asgi.server_loop import is_on_asyncio
 from penstock_falcon._asgi.shared_service import SharedService
 from penstock_falcon.exact_router import ExactRouter
@@ -29,8 +29,8 @@ class AsgiApplication(falcon.asgi.App[Any, Any]):
     """A complete application. ``penstock`` is the service behind it."""
 
     penstock: AsgiService | SharedService
-    direct_endpoints: dict[bytes, DirectEndpoint]
-    """The endpoints that a server may call without this interface, by path as it is sent: see ``DirectEndpoint``."""
+    direct_endpoints: dict[bytes, DirectResource]
+    """The resources that a server may call without this interface, by path as it is sent: see ``DirectResource``."""
 
     def add_middleware(self, middleware: Any) -> None:
         """Add middleware, as to any Falcon application. It sees every request, so none is answered without it."""
@@ -117,11 +117,12 @@ def asgi(
 def application_of(service: AsgiService | SharedService) -> AsgiApplication:
     """Return the application around a service."""
     application = AsgiApplication(service)
-    mount = Mount(application, service, AsgiTransport(), DirectEndpoint)
+    mount = Mount(application, service, AsgiTransport(), DirectEndpoint, DirectOperation)
     mount.add_paths("")
     mount.add_error_handlers()
-    for path, resource in mount.endpoints.items():
-        if isinstance(resource, DirectEndpoint) and resource.is_direct:
+    for path, resources in mount.paths.items():
+        resource = resources.get("POST")
+        if isinstance(resource, DirectResource) and resource.is_direct:
             application.direct_endpoints[path.encode()] = resource
     return application
 

@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from penstock import App
 from penstock.hooks import Route, RouteRequest, Submission
-from penstock.hosting import Engine, RouteCall, create_engine
+from penstock.hosting import Engine, RouteCall, create_engine, flush_plugins
 from penstock_falcon._asgi.server_loop import LoopWaiter, running_loop
 from penstock_falcon.service import Service, Settings
 
@@ -111,5 +111,6 @@ class Lifespan:
         self._service.start()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Drain the engine and stop its workers."""
+        """Drain the engine and stop its workers. Some servers end their process without another word, so flush now."""
         await self._service.stop()
+        flush_plugins()

@@ -7,6 +7,7 @@ submitted, so there is no coroutine and no task: the outcome calls back, and the
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from time import monotonic
@@ -14,13 +15,15 @@ from typing import Any, Protocol
 
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError, RequestTimeout
+from penstock.hooks import Dialect, Operation, Route
 from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
 from penstock_falcon.added_headers import add_headers
 from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
-from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange
+from penstock_falcon.dialect_operations import DialectEndpoint, DialectExchange, OperationResource
+from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import GIVEN_UP, GONE
-from penstock_falcon.request_checks import late_body
+from penstock_falcon.request_checks import late_body, too_large
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, server_timing
 from penstock_falcon.service import Service
@@ -67,25 +70,24 @@ class DirectConnection(Protocol):
         """Have the application answer the request, through ASGI."""
 
 
-class DirectEndpoint(EndpointResource):
-    """An endpoint whose small requests a server may pass on without ASGI.
+class DirectResource(Resource):
+    """A resource whose small requests a server may pass on without ASGI.
 
     Attributes
     ----------
     is_direct:
-        False if it cannot be used without ASGI, because it streams, or because a policy blocks.
+        False if it cannot be used without ASGI, because all of its responses are streams, or because a policy blocks.
     """
 
-    def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint) -> None:
-        super().__init__(service, transport, endpoint)
-        self.is_direct = not endpoint.is_stream and not self._blocking_steps
-        self._is_observed = service.on_answered is not None
+    exchange_class: type[Exchange] = Exchange
+    is_direct: bool
+
+    def __init__(self, service: Service[Any], transport: Transport, target: Endpoint | Route) -> None:
+        super().__init__(service, transport, target)
         self._gets_headers = service.headers_of is not None
-        # Responses from this size on are not written in the fast way, and those above the other size not here.
-        self._finished_from_bytes = 0 if self._gets_headers else COMPRESSED_FROM_BYTES if self._compresses else math.inf
+        # Above this size, compressing a response would delay others.
         self._most_bytes = AT_ONCE_BYTES if self._compresses else math.inf
-        self._path = endpoint.path
-        self._takes_json = self._checks.takes_json
+        self._path = self._target.path
         self._known_hosts: set[bytes | None] = set()
 
     def begin(self, connection: DirectConnection, headers: Mapping[bytes, bytes], body: bytes) -> None:
@@ -108,8 +110,8 @@ class DirectEndpoint(EndpointResource):
 
         given = get(b"x-request-id")
         proxies = self._service.trusted_proxies
-        exchange = connection.exchange = Exchange(
-            self._endpoint,
+        exchange = connection.exchange = self.exchange_class(
+            self._target,
             request_id=request_id(None if given is None else given.decode("latin-1")),
             header=header,
             query="",
@@ -132,22 +134,9 @@ class DirectEndpoint(EndpointResource):
             if call.outcome is not None:  # its queue has shed it at once
                 self.progress(connection)
 
+    @abstractmethod
     def _submit_whole(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> Any:
-        if headers.get(b"host") not in self._known_hosts:
-            self._check_host(exchange, headers)
-        engine = self._service.engine or self._service.start()
-        if self._ask is not None:
-            self._ask(exchange)
-        try:
-            if headers.get(b"content-type") != _JSON or not self._takes_json:
-                exchange.input_form = self._checks.input_form(exchange.header("content-type"), NO_VALUES, "")
-            total = exchange.timeouts.total
-            if total is not None and monotonic() - exchange.began >= total:
-                raise late_body()
-            seen = _decoded(headers) if self._wants_headers else None
-            return self._submit_body(engine, exchange, body, None, seen)
-        except PenstockError as error:
-            return self._service.submit_fault(exchange, error)
+        """Return the job of a request that is here in full; raise a ``PenstockError`` to refuse it."""
 
     def _check_host(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
         check = self._host_check
@@ -161,7 +150,7 @@ class DirectEndpoint(EndpointResource):
         assert call is not None, "there is progress only between `begin` and `respond`"
         assert exchange is not None, "it comes with the call"
         outcome = call.outcome
-        if call.head is not None and not isinstance(outcome, PenstockError):
+        if call.head is not None and (call.has_chunks or not isinstance(outcome, PenstockError)):
             call.on_progress = None
             connection.hand_over()
             return
@@ -170,34 +159,21 @@ class DirectEndpoint(EndpointResource):
         call.on_progress = None
         idle = call.timeouts.idle
         connection.write_idle = math.inf if idle is None else idle
-        engine = self._service.engine
-        is_usual = (
-            type(outcome) is Encoded
-            and type(outcome.body) is bytes
-            and len(outcome.body) < self._finished_from_bytes
-            and outcome.status == 200
-            and outcome.headers is None
-            and (not exchange.has_response_headers or _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
-            and self._annotation.check is None
-            and not (engine is not None and engine.draining)
-        )
-        if not is_usual:
-            body = getattr(outcome, "body", b"")
-            if isinstance(body, BodyFile) or len(body) > self._most_bytes:
-                connection.hand_over()
-                return
-            self._conclude(connection, exchange, call, self._response(call, exchange))
+        self._write(connection, exchange, call, outcome)
+
+    def _write(
+        self, connection: DirectConnection, exchange: Exchange, call: Call, outcome: Encoded | PenstockError
+    ) -> None:
+        """Write the response for an outcome."""
+        body = getattr(outcome, "body", b"")
+        if isinstance(body, BodyFile) or len(body) > self._most_bytes:
+            connection.hand_over()
             return
-        timing = server_timing(call.queue_seconds, call.execution_seconds)
-        added = exchange.response_headers.lines() if exchange.has_response_headers else ""
-        connection.respond(
-            f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
-            f"server-timing: {timing}\r\n{added}content-length: {len(outcome.body)}\r\n",
-            outcome.body,
-            is_last=False,
-        )
-        if self._is_observed:
-            exchange.record(self._service, call, 200, OK)
+        self._conclude(connection, exchange, call, self._response(call, exchange))
+
+    @abstractmethod
+    def _outcome_response(self, call: Any, exchange: Exchange) -> HttpResponse:
+        """Return the response for the outcome of a call."""
 
     def _response(self, call: Call, exchange: Exchange) -> HttpResponse:
         try:
@@ -229,6 +205,115 @@ class DirectEndpoint(EndpointResource):
         is_last = response.status == RequestTimeout.status or (engine is not None and engine.draining)
         connection.respond(*_lines(response), is_last=is_last)
         exchange.record(self._service, call, response.status, response.code)
+
+
+class DirectEndpoint(EndpointResource, DirectResource):
+    """An endpoint whose small requests a server may pass on without ASGI."""
+
+    def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint) -> None:
+        super().__init__(service, transport, endpoint)
+        takes_body_alone = endpoint.method == "POST" and not endpoint.codec.has_values
+        self.is_direct = takes_body_alone and not endpoint.is_stream and not self._blocking_steps
+        self._is_observed = service.on_answered is not None
+        # Responses from this size on are not written in the fast way.
+        self._finished_from_bytes = 0 if self._gets_headers else COMPRESSED_FROM_BYTES if self._compresses else math.inf
+        self._takes_json = self._checks.takes_json
+
+    def _submit_whole(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> Any:
+        if headers.get(b"host") not in self._known_hosts:
+            self._check_host(exchange, headers)
+        engine = self._service.engine or self._service.start()
+        if self._ask is not None:
+            self._ask(exchange)
+        try:
+            if headers.get(b"content-type") != _JSON or not self._takes_json:
+                exchange.input_form = self._checks.input_form(exchange.header("content-type"), NO_VALUES, "")
+            total = exchange.timeouts.total
+            if total is not None and monotonic() - exchange.began >= total:
+                raise late_body()
+            seen = _decoded(headers) if self._wants_headers else None
+            return self._submit_body(engine, exchange, body, None, seen)
+        except PenstockError as error:
+            return self._service.submit_fault(exchange, error)
+
+    def _write(
+        self, connection: DirectConnection, exchange: Exchange, call: Call, outcome: Encoded | PenstockError
+    ) -> None:
+        engine = self._service.engine
+        if (
+            type(outcome) is not Encoded
+            or type(outcome.body) is not bytes
+            or len(outcome.body) >= self._finished_from_bytes
+            or outcome.status != 200
+            or outcome.headers is not None
+            or (exchange.has_response_headers and not _USUAL_HEADERS.isdisjoint(dict(exchange.response_headers)))
+            or self._annotation.check is not None
+            or (engine is not None and engine.draining)
+        ):
+            super()._write(connection, exchange, call, outcome)
+            return
+        timing = server_timing(call.queue_seconds, call.execution_seconds)
+        added = exchange.response_headers.lines() if exchange.has_response_headers else ""
+        connection.respond(
+            f"200 OK\r\ncontent-type: {outcome.media_type or JSON}\r\nx-request-id: {exchange.request_id}\r\n"
+            f"server-timing: {timing}\r\n{added}content-length: {len(outcome.body)}\r\n",
+            outcome.body,
+            is_last=False,
+        )
+        if self._is_observed:
+            exchange.record(self._service, call, 200, OK)
+
+
+class DirectOperation(OperationResource, DirectResource):
+    """An operation of a dialect whose small requests a server may pass on without ASGI: its path has no variables."""
+
+    exchange_class = DialectExchange
+
+    def __init__(
+        self,
+        service: Service[Any],
+        transport: Transport,
+        dialect: Dialect,
+        operation: Operation,
+        served: Mapping[str, DialectEndpoint],
+    ) -> None:
+        super().__init__(service, transport, dialect, operation, served)
+        blocks = bool(self._blocking_steps) or any(each.is_blocking for each in served.values())
+        self.is_direct = operation.method == "POST" and "{" not in operation.path and not blocks
+
+    def _submit_whole(self, exchange: Any, headers: Mapping[bytes, bytes], body: bytes) -> Any:
+        exchange.payload = None
+        if headers.get(b"host") not in self._known_hosts:
+            self._check_host(exchange, headers)
+        engine = self._service.engine or self._service.start()
+        name = self._chosen(exchange)
+        if name is not None:
+            self._take_over(exchange, name).ask(exchange)
+        elif self._ask is not None:
+            self._ask(exchange)
+        try:
+            return self._read_whole(engine, exchange, headers, body)
+        except PenstockError as error:
+            if exchange.endpoint is self._target:
+                raise
+            return self._service.submit_fault(exchange, error)
+
+    def _read_whole(self, engine: Any, exchange: Any, headers: Mapping[bytes, bytes], body: bytes) -> Any:
+        checks = self._checks
+        checks.check_media_type(exchange.header("content-type"))
+        if len(body) > checks.max_body:
+            raise too_large(checks.max_body)
+        total = exchange.timeouts.total
+        if total is not None and monotonic() - exchange.began >= total:
+            raise late_body()
+        payload = self._read_now(exchange, body)
+        if exchange.endpoint is self._target:
+            self._take_over(exchange, payload.endpoint).ask(exchange)
+        content = body if payload.body is None else payload.body
+        return self._served[payload.endpoint].submit_payload(engine, exchange, content, lambda: _decoded(headers))
+
+    def _outcome_response(self, call: Any, exchange: Exchange) -> HttpResponse:
+        return self._served[exchange.endpoint.name]._outcome_response(call, exchange)
 
 
 def _lines(response: HttpResponse) -> tuple[str, bytes]:

@@ -257,11 +257,6 @@ class Codec:
         return parameters_of(schema, dict.fromkeys(schema.get("properties", {}), "body"))
 
     @property
-    def body_is_whole(self) -> bool:
-        """True if the body of a request is one parameter, and not an object with a field for each."""
-        return self.is_whole if self._routed is None else self._routed.rest is not None and self._routed.rest.is_whole
-
-    @property
     def is_whole(self) -> bool:
         """True if the body is one parameter, and not an object with a field for each."""
         return self._whole is not None

@@ -37,12 +37,15 @@ def shapes_of(schema: dict[str, Any]) -> dict[str, TextShape]:
     return {name: shape_of(child, definitions) for name, child in root.get("properties", {}).items()}
 
 
-def shape_of(schema: Any, definitions: dict[str, Any]) -> TextShape:
-    """Return the shape of a value with this schema."""
+def shape_of(schema: Any, definitions: dict[str, Any], *, is_item: bool = False) -> TextShape:
+    """Return the shape of a value with this schema.
+
+    An item of a list that is a list itself is JSON: such a type may contain itself, and a field is repeated once only.
+    """
     kinds: set[Kind] = set()
     for part in _alternatives(schema, definitions):
         if part.get("type") == "array":
-            return TextShape("list", _item_shape(part, definitions))
+            return TextShape("json") if is_item else TextShape("list", _item_shape(part, definitions))
         if part.get("type") != "null":
             kinds.add(_kind_of(part))
     if len(kinds) < 2:
@@ -56,10 +59,9 @@ def shape_of(schema: Any, definitions: dict[str, Any]) -> TextShape:
 
 def _item_shape(array: dict[str, Any], definitions: dict[str, Any]) -> TextShape:
     if "prefixItems" in array:  # a tuple of different types
-        shapes = [shape_of(item, definitions) for item in array["prefixItems"]]
+        shapes = [shape_of(item, definitions, is_item=True) for item in array["prefixItems"]]
         return shapes[0] if len({*shapes}) == 1 else _TEXT
-    item = shape_of(array.get("items", True), definitions)
-    return TextShape("json") if item.kind == "list" else item
+    return shape_of(array.get("items", True), definitions, is_item=True)
 
 
 def _alternatives(schema: Any, definitions: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from penstock.hooks.submission import Submission
 from penstock.scheduler import Attempt, Job, reports
 from penstock.scheduler.pools import Worker
 from penstock.scheduler.reports import AnyReport
+from penstock.wire import Trace
 
 Fields = dict[str, Any]
 
@@ -324,13 +325,14 @@ def log_refusal(submission: Submission, error: PenstockError) -> None:
         _hook_error(submission, error)
 
 
-def internal_error(error: BaseException, request_id: str) -> PenstockError:
+def internal_error(error: BaseException, request_id: str, trace: Trace | None = None) -> PenstockError:
     """Log an unexpected exception in full; return an error that shows nothing of it."""
     log_event(
         logging.ERROR,
         "internal-error",
         f"request {request_id} failed inside the engine: {type(error).__name__}: {error}",
         request_id=request_id,
+        **({} if trace is None else trace.log_fields()),
         traceback="".join(traceback.format_exception(error)),
     )
     return PenstockError("The server failed. Its log has the reason, under this request id.")
@@ -347,7 +349,7 @@ def _ids_of(submission: Submission) -> Fields:
     """Return the fields by which a request is found again: its id, and its trace if it has one."""
     fields: Fields = {"request_id": submission.request_id or None}
     if submission.trace is not None:
-        fields |= {"trace_id": submission.trace.trace_id, "span_id": submission.trace.span_id}
+        fields |= submission.trace.log_fields()
     return fields
 
 

@@ -11,7 +11,7 @@ _flushes: Final[list[tuple[int, Callable[[], object]]]] = []
 
 
 def before_exit(flush: Callable[[], object]) -> None:
-    """Have a function called before this process ends. It must return within a few seconds.
+    """Have a function called before this process ends, perhaps more than once. It must return within a few seconds.
 
     Forks of this process do not call it. A process that is killed does not either.
     """
@@ -21,8 +21,7 @@ def before_exit(flush: Callable[[], object]) -> None:
 
 
 def flush_plugins() -> None:
-    """Call these functions, each once. For exits that skip Python's own."""
-    while _flushes:
-        process, flush = _flushes.pop()
+    """Call these functions. For the end of a server, and for exits that skip Python's own."""
+    for process, flush in reversed(_flushes):
         if process == os.getpid():
             flush()

@@ -12,7 +12,7 @@ from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.openapi.error_responses import HEADERS, response_name
 from penstock.openapi.request_inputs import RequestInput, binary
 from penstock.openapi.schema_components import Schema, SchemaComponents, cleaned
-from penstock.response import JSON
+from penstock.response import JSON, OCTETS
 
 OTHER_ERRORS: Final = "OtherError"
 REQUEST_ID: Final = "RequestId"
@@ -224,9 +224,22 @@ def _content(endpoint: Endpoint, schemas: EndpointSchemas) -> dict[str, Any]:
     if codec.returns_response:
         return {"*/*": {}}
     schema = schemas.output()
-    media_type = endpoint.media_type or schema.get("contentMediaType")
+    media_type = endpoint.media_type
     if media_type is not None:
-        found = {media_type: {"schema": schema if media_type.startswith("text/") else binary(schema)}}
+        found = {media_type: schema if media_type.startswith("text/") else binary(schema)}
+    elif endpoint.is_stream:
+        found = {NDJSON: schema, EVENTS: schema}
     else:
-        found = {name: {"schema": schema} for name in ((NDJSON, EVENTS) if endpoint.is_stream else (JSON,))}
-    return {name: {**each, "x-stream": True} for name, each in found.items()} if endpoint.is_stream else found
+        found = _json_and_bytes(schema)
+    mark = {"x-stream": True} if endpoint.is_stream else {}
+    return {name: {"schema": each, **mark} for name, each in found.items()}
+
+
+def _json_and_bytes(schema: Schema) -> dict[str, Schema]:
+    """Return the schemas of a result by media type: bytes are sent as they are, and all else as JSON."""
+    options = schema.get("anyOf", [schema])
+    others = [option for option in options if option.keys().isdisjoint({"contentEncoding", "contentMediaType"})]
+    if len(others) == len(options):
+        return {JSON: schema}
+    in_json = {} if not others else {JSON: others[0] if len(others) == 1 else {**schema, "anyOf": others}}
+    return {**in_json, OCTETS: binary({"type": "string", "contentMediaType": OCTETS})}

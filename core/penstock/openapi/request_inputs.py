@@ -36,7 +36,7 @@ class RequestInput:
     def __init__(self, endpoint: Endpoint, components: SchemaComponents) -> None:
         codec = endpoint.codec
         self._components = components
-        self._body = codec.body_schema()
+        self._body = _untitled(codec.body_schema(), getattr(endpoint.handler, "predict", endpoint.handler))
         self._fields = codec.form_fields if self._body is not None else ()
         self._parameters = [parameter for parameter in codec.parameters if parameter.source != "body"]
         self._media_types = _MEDIA_TYPES[codec.reads]
@@ -95,6 +95,13 @@ class RequestInput:
             schema = {"minItems": 1, **schema}  # without an item, nothing of the list is in the form
         is_raw = self._media_types[0] == OCTETS
         return _with_binary_files(schema) if field.is_file or is_raw else schema
+
+
+def _untitled(schema: Schema | None, function: Any) -> Schema | None:
+    """Return the schema of a body without its title, if that is only the name of the function with these parameters."""
+    if schema is None or schema.get("title") != getattr(function, "__name__", None):
+        return schema
+    return {keyword: value for keyword, value in schema.items() if keyword != "title"}
 
 
 def binary(schema: Schema) -> Schema:

@@ -201,6 +201,8 @@ def with_references(schema: Schema, target: Callable[[str], str]) -> Schema:
                 found[keyword] = [moved(inner) for inner in value]
             else:
                 found[keyword] = moved(value) if keyword in _ONE else value
+        if found.get("items") is False and found.get("maxItems") == len(found.get("prefixItems", ())):
+            del found["items"]  # it says nothing that the number of items does not, and some tools expect an object
         default = found.get("default")
         if isinstance(default, list) and found.get("uniqueItems"):
             found["default"] = sorted(default, key=_text)

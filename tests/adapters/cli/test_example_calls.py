@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import os
 import shlex
 import shutil
 import subprocess
@@ -230,49 +231,19 @@ def test_the_address_is_one_that_a_client_can_use(url: str, arguments: str) -> N
     assert (curl_call(app_with(int), url) or "").partition("'{\"value\": 3}' ")[2] == arguments
 
 
-# ---- from paths, queries and forms
-
-
-def caption(user: int, picture: Upload, title: str, words: int = 12) -> None: ...
-
-
-def search(kind: str, text: dt.datetime, tags: list[str], page: int = 1) -> None: ...
-
-
-def order(name: str, order: Order) -> None: ...
-
-
-def put(name: str, body: bytes) -> None: ...
-
-
-def many(pictures: list[Upload], sizes: list[int]) -> None: ...
-
-
-JSON = "-H 'Content-Type: application/json'"
-
-
 @pytest.mark.parametrize(
-    ("path", "method", "handler", "call"),
+    ("schemes", "header"),
     [
-        ("/users/{user}/caption", "POST", caption, "-F picture=@FILE --form-string title=text URL/users/3/caption"),
-        ("/search/{kind}", "GET", search, "'URL/search/AT?text=AT&tags=AT'"),
-        ("/orders/{name}", "POST", order, JSON + """ -d '{"article": "AT", "at": "AT"}' URL/orders/AT"""),
-        ("/put/{name}", "POST", put, "--data-binary @FILE URL/put/text"),
-        ("/many", "POST", many, "-F pictures=@FILE --form-string sizes=3 URL/many"),
+        ([{"type": "http", "scheme": "bearer"}, {"type": "apiKey"}], "Authorization: Bearer $API_KEY"),
+        ([{"type": "mutualTLS"}, {"type": "apiKey", "in": "header", "name": "X-API-Key"}], "X-API-Key: $API_KEY"),
+        ([{"type": "apiKey", "in": "query", "name": "key"}], None),
+        ([{"type": "apiKey", "in": "header", "name": '$(rm "x")'}], None),
     ],
 )
-def test_each_value_is_where_the_endpoint_reads_it(
-    path: str, method: Literal["POST", "GET"], handler: Any, call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the path, in the query, in a form, or in the body; only what is required."""
-    app = App(__name__)
-    app.endpoint(path, method=method)(handler)
-    monkeypatch.chdir(Path(__file__).parent)
-    at = "2026-01-31T12:00:00Z"
-    content, _, address = call.rpartition(" ")
-    expected = f"{content} {address.replace('AT', at.replace(':', '%3A'))}".lstrip()
-    expected = expected.replace("AT", at).replace("URL", URL).replace("FILE", Path(__file__).name)
-    assert curl_call(app, URL) == f"curl {expected}"
+def test_a_credential_comes_from_a_variable(schemes: list[dict[str, str]], header: str | None) -> None:
+    """The shell puts it in; the call itself never has one."""
+    call = curl_call(app_with(int), URL, lambda _endpoint: schemes)
+    assert call == "curl" + (f' -H "{header}"' if header else "") + f" {JSON} '{{\"value\": 3}}' {URL}/0"
 
 
 SERVED = """
@@ -289,11 +260,20 @@ SERVED = """
 @pytest.mark.e2e
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_call_of_a_form_works(tmp_path: Path) -> None:
-    """As the server prints it."""
+    """As the server prints it, with the key of a caller in the environment."""
     write_app(tmp_path, SERVED, "demo.py")
-    with Served("demo.py", "--log-format", "json", folder=tmp_path) as served:
+    key = "a-key-of-alice-for-the-test"
+    keys = {"PENSTOCK_AUTH_KEYS": f"alice={key}"}
+    with Served("demo.py", "--log-format", "json", folder=tmp_path, environment=keys) as served:
         (printed,) = served.events("try")
         called = subprocess.run(
-            printed["message"], shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+            printed["message"],
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "API_KEY": key},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert called.stdout == '[3,"demo.py",["text"]]'

@@ -16,7 +16,7 @@ from penstock_falcon.service import Settings
 from tests.adapters.falcon.direct_server import DirectServer
 from tests.adapters.falcon.fake_engine import FakeEngine
 
-LAST_MESSAGES = 0.01
+PATIENCE = 10.0
 
 
 class SharedServer:
@@ -62,8 +62,10 @@ class SharedServer:
         try:
             await self.application(scope, receive, send)
         finally:
-            await asyncio.sleep(LAST_MESSAGES)
-            remote.close()
+            remote.close()  # once what is unsent is sent
+            async with asyncio.timeout(PATIENCE):
+                while server.status()["hosts"]:  # noqa: ASYNC110 - its end is noticed in a turn of this loop
+                    await asyncio.sleep(0)
             server.close()
 
 

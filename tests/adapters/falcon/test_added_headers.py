@@ -19,7 +19,7 @@ from penstock_cors import CorsPlugin
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared, shared_direct
-from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_direct, toy_shared, toy_wsgi
 
 FALCON_APPS = {"asgi": falcon.asgi.App, "wsgi": falcon.App}
 
@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "mounted-asgi": (mounted("asgi"), FakeEngine),
     "mounted-wsgi": (mounted("wsgi"), FakeThreadedEngine),
     "toy-asgi": (toy_asgi, FakeEngine),
+    "toy-direct": (toy_direct, FakeEngine),
     "toy-shared": (toy_shared, FakeEngine),
     "toy-wsgi": (toy_wsgi, FakeThreadedEngine),
 }

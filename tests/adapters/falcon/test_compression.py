@@ -26,7 +26,7 @@ from penstock_falcon.responses import HttpResponse
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared, shared_direct
-from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_direct, toy_shared, toy_wsgi
 
 
 def mounted(app: App, **settings: Any) -> Any:
@@ -43,6 +43,7 @@ KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
     "mounted": (mounted, FakeEngine),
     "toy-asgi": (toy_asgi, FakeEngine),
+    "toy-direct": (toy_direct, FakeEngine),
     "toy-shared": (toy_shared, FakeEngine),
     "toy-wsgi": (toy_wsgi, FakeThreadedEngine),
 }

@@ -31,11 +31,13 @@ from penstock.hooks import (
 )
 from penstock.hooks.registry import Registry
 from penstock.response import Encoded
+from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
+    "direct": (direct, FakeEngine),
     "shared": (shared, FakeEngine),
     "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),
 }

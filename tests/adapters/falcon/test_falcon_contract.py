@@ -25,7 +25,7 @@ from penstock_falcon.request_checks import RequestChecks
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import JSON_STREAM, FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 from tests.adapters.falcon.shared_server import shared, shared_direct
-from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_direct, toy_shared, toy_wsgi
 
 PROBLEM = "application/problem+json"
 LARGEST_BODY = 100_000
@@ -50,6 +50,7 @@ KINDS = {
     "shared": Kind(shared, falcon.asgi.App, FakeEngine),
     "shared-direct": Kind(shared_direct, falcon.asgi.App, FakeEngine),
     "toy": Kind(toy_asgi, falcon.asgi.App, FakeEngine),
+    "toy-direct": Kind(toy_direct, falcon.asgi.App, FakeEngine),
     "toy-shared": Kind(toy_shared, falcon.asgi.App, FakeEngine),
     "toy-wsgi": Kind(toy_wsgi, falcon.App, FakeThreadedEngine),
     "wsgi": Kind(penstock_falcon.wsgi, falcon.App, FakeThreadedEngine),

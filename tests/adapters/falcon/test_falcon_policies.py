@@ -34,7 +34,7 @@ from penstock_falcon.exchange import Exchange
 from tests.adapters.falcon.direct_server import DirectConnection, DirectServer, direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, keep, make_app
 from tests.adapters.falcon.shared_server import shared, shared_direct
-from tests.adapters.falcon.toy_dialect import toy_asgi, toy_shared, toy_wsgi
+from tests.adapters.falcon.toy_dialect import toy_asgi, toy_direct, toy_shared, toy_wsgi
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "shared": (shared, FakeEngine),
     "shared-direct": (shared_direct, FakeEngine),
     "toy": (toy_asgi, FakeEngine),
+    "toy-direct": (toy_direct, FakeEngine),
     "toy-shared": (toy_shared, FakeEngine),
     "toy-wsgi": (toy_wsgi, FakeThreadedEngine),
     "wsgi": (penstock_falcon.wsgi, FakeThreadedEngine),

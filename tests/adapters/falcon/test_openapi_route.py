@@ -74,7 +74,7 @@ def test_an_endpoint_may_have_the_path_of_the_document() -> None:
     assert answer.status_code == 405
 
 
-@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_document_needs_a_key_where_endpoints_do(kind: str) -> None:
     """Any caller's key will do; it need not be that of an operator."""
     app = App("locked", plugins=[AuthPlugin(AuthSettings(keys=f"ada={KEY}"))])

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import penstock_falcon
 from penstock.app import App
 from penstock.hooks.native_dialect import native_dialect
+from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.shared_server import shared
 
 
@@ -63,6 +64,7 @@ def _served(build: Callable[..., Any], server: type[ToyServer]) -> Callable[...,
     return build_toy
 
 
+toy_direct = _served(direct, ToyAsgiServer)
 toy_asgi = _served(penstock_falcon.asgi, ToyAsgiServer)
 toy_wsgi = _served(penstock_falcon.wsgi, ToyWsgiServer)
 toy_shared = _served(shared, ToyAsgiServer)

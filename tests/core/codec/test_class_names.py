@@ -51,7 +51,7 @@ Alias = NewType("Alias", Point)
         (Annotated[Alias, msgspec.Meta(description="a point")], {"Point"}),
         (adapted(Annotated[list[Relaxed], pydantic.Field(max_length=3)], owner="here"), {"Relaxed"}),
     ],
-    ids=str,
+    ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_all_classes_are_found(annotation: Any, names: set[str]) -> None:
     """In structs, dataclasses, TypedDicts, named tuples and models; not those of Python itself."""

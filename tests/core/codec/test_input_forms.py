@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import Upload
@@ -524,6 +524,19 @@ def test_a_dataclass_of_pydantics_holds_bytes() -> None:
     assert from_form(handler, form, Request=Request) == (b"\xff", 2)
 
 
+class Branches(pydantic.RootModel[list["Branches"]]):
+    """A type that contains itself in nothing but lists."""
+
+
+def test_a_type_may_contain_itself() -> None:
+    """A field that is repeated has items, and lists among these are JSON."""
+
+    def handler(tree: Branches, n: int) -> Any:
+        return tree.model_dump(), n
+
+    assert from_form(handler, b"tree=%5B%5D&tree=%5B%5B%5D%5D&n=3", URLENCODED) == ([[], [[]]], 3)
+
+
 def test_a_field_is_not_a_file() -> None:
     """A part without a file name is refused for an ``Upload``, with the way to send one."""
     error = refusal(take, multipart(('"picture"', b"x")))
@@ -569,6 +582,7 @@ TEXTS = (
 )
 
 
+@settings(deadline=None)  # the first example imports the reader of forms, on a machine that may be busy
 @given(st.lists(st.tuples(NAMES | st.text(max_size=5), TEXTS), max_size=6))
 def test_no_text_makes_it_fail_otherwise(pairs: list[tuple[str, str]]) -> None:
     """Whatever a query says, it is read or refused as an invalid request."""
@@ -576,6 +590,7 @@ def test_no_text_makes_it_fail_otherwise(pairs: list[tuple[str, str]]) -> None:
         MANY.validate(b"", MANY.input_form({}, urlencode(pairs, errors="surrogatepass"), ""))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 300), st.integers(0, 300))
 def test_no_damage_to_a_form_makes_it_fail_otherwise(noise: bytes, start: int, end: int) -> None:
     """Whatever a form is damaged by, it is read or refused as an invalid request."""
@@ -585,6 +600,7 @@ def test_no_damage_to_a_form_makes_it_fail_otherwise(noise: bytes, start: int, e
         its.validate(whole[:start] + noise + whole[end:], InputForm(MULTIPART))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=300), st.text(max_size=20)), max_size=5))
 def test_any_files_arrive_as_they_were(files: list[tuple[bytes, str]]) -> None:
     """Contents are the same, byte for byte, and names have no folder."""

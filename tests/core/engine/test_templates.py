@@ -162,7 +162,7 @@ def test_a_template_that_dies_is_made_again(tmp_path: Path, caplog: pytest.LogCa
             assert "the process that keeps the models of pool p died" in caplog.text
             spawn(processes, 3, 4)
             await until(lambda: len(reports.ready) == 4)
-            assert processes.template_pid("p") not in {None, lost}
+            await until(lambda: processes.template_pid("p") not in {None, lost})
             assert reports.exits == {}
 
     run(scenario)

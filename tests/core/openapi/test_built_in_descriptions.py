@@ -63,6 +63,12 @@ def test_limits_are_described_if_there_are_any() -> None:
     assert {"RateLimit", "RateLimit-Policy"} <= responses["200"]["headers"].keys()
 
 
+def test_traces_are_described_if_they_are_read() -> None:
+    """With the two headers of W3C Trace Context."""
+    assert "traceparent" not in headers_of(document_of(PENSTOCK_OTEL_ENABLED="false"))
+    assert {"traceparent", "tracestate"} <= {*headers_of(document_of(PENSTOCK_OTEL_ENABLED="true"))}
+
+
 def test_load_reports_are_described_if_they_are_on() -> None:
     """With the header that asks for one, and those that carry it."""
     assert "endpoint-load-metrics-format" not in headers_of(document_of())

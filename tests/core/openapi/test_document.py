@@ -160,6 +160,8 @@ def test_a_body_has_the_schema_of_its_fields(zoo: Any) -> None:
     schema = body_schema(zoo, "/fields")
     assert schema["required"] == ["animals"]
     assert schema["additionalProperties"] is False
+    assert "title" not in schema  # it would be the name of the function, or `predict`
+    assert body_schema(zoo, "/box")["title"] == "Box"
     assert schema["properties"]["animals"] == {"type": "array", "items": {"$ref": "#/components/schemas/Animal"}}
 
 
@@ -221,14 +223,16 @@ def test_two_classes_of_one_name_are_components_of_their_own() -> None:
 def test_a_body_is_required_unless_an_empty_one_will_do(zoo: Any) -> None:
     """Where every field has a default, the body may be left out."""
     ids = {each["operationId"] for each in operations_of(zoo) if not each.get("requestBody", {}).get("required")}
-    assert ids == {"raw", "anything", "nothing", "tone", "csv", "free", "look", "open-zoo"}
+    assert ids == {"raw", "maybe-raw", "short-raw", "anything", "nothing", "tone", "csv", "free", "look", "open-zoo"}
 
 
 def test_raw_bodies_are_binary(zoo: Any) -> None:
     """A handler that takes bytes reads any body, and one that returns bytes sends them as they are."""
     octets = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
     assert body_schema(zoo, "/raw") == octets
-    assert result_content(zoo, "/raw") == {"application/octet-stream": {"schema": octets}}
+    sent = {"application/octet-stream": {"schema": octets}}
+    assert result_content(zoo, "/raw") == result_content(zoo, "/short-raw") == sent
+    assert result_content(zoo, "/maybe-raw") == {"application/json": {"schema": {"type": "null"}}, **sent}
 
 
 def test_values_from_the_path_and_the_query_are_parameters(zoo: Any) -> None:

@@ -96,6 +96,16 @@ def test_defaults_are_the_same_in_every_process() -> None:
     assert defaults == {"names": ["a", "b"], "list": ["b", "a"], "most": None, "least": 0.5}
 
 
+def test_a_tuple_has_no_schema_that_is_false() -> None:
+    """Some tools cannot read it, and the largest number of items says the same."""
+    pair = {"type": "array", "prefixItems": [INT, INT], "minItems": 2, "maxItems": 2, "items": False}
+    _, components = placed((using("Pair", pair), "Input", {}))
+    assert components["Pair"] == {key: value for key, value in pair.items() if key != "items"}
+    none = {"type": "array", "maxItems": 3, "items": False}
+    _, components = placed((using("None", none), "Input", {}))
+    assert components["None"] == none
+
+
 def test_references_are_found_wherever_a_schema_may_be() -> None:
     """A class that refers to itself in every place where a schema may be, and data that only look like one."""
     reference = {"$ref": "#/$defs/Item"}

@@ -108,6 +108,16 @@ def raw(body: bytes) -> bytes:
     return body
 
 
+@app.endpoint("/maybe-raw")
+def maybe_raw(is_raw: bool = True) -> bytes | None:
+    return b"raw" if is_raw else None
+
+
+@app.endpoint("/short-raw")
+def short_raw() -> Annotated[bytes, msgspec.Meta(max_length=10)]:
+    return b"raw"
+
+
 @app.endpoint("/anything")
 def anything(value: Any = None) -> Any:
     return {"value": value}

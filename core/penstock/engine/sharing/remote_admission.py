@@ -80,4 +80,4 @@ def answer_to(error: BaseException, hosted: HostedRequest) -> PenstockError:
         return error
     if isinstance(error, asyncio.CancelledError):
         return Cancelled("a policy has given up the request")
-    return internal_error(error, hosted.submission.request_id)
+    return internal_error(error, hosted.submission.request_id, hosted.submission.trace)
