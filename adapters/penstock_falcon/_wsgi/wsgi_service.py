@@ -71,6 +71,9 @@ class WsgiService(Service[ThreadedEngine]):
         engine = self.engine
         assert engine is not None, "it has been started for this request"
 
+        if route.is_local:
+            return engine.engine.route_calls.begin(route, request)
+
         def begin_here() -> AnyRouteCall:
             call = engine.engine.route_calls.begin(route, request)
             return call if call.outcome is not None else ThreadedRouteCall(engine, call)

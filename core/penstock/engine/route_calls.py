@@ -127,6 +127,9 @@ class RouteCalls:
             return self._settled(internal_error(error, request.request_id))
         if answer.stream is None:
             return self._settled(_encoded(answer))
+        if route.is_local:  # perhaps this is not the thread of the engine's loop
+            mistake = TypeError(f"route {route.name!r} is local, so it cannot stream")
+            return self._settled(internal_error(mistake, request.request_id))
         call = RouteCall(self)
         self._start(call, self._send(call, answer, request))
         return call

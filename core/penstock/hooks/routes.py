@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from penstock.errors import DeclarationError
 from penstock.hooks.principal import Principal
 from penstock.policies import Timeouts
 from penstock.response import JSON
@@ -134,7 +135,7 @@ class Route:
         True if it is for every caller that may use endpoints, and not only for operators. The authenticator decides.
     is_local:
         True if its handler looks at nothing that changes, and so at no part of the engine. Where several HTTP processes
-        share an engine, it is called in the one that has received the request.
+        share an engine, it is called in the one that has received the request. It neither waits nor streams.
     reads_body:
         True if the handler looks at the body, which is read once the authenticator has let the request in. Otherwise it
         is ignored.
@@ -167,6 +168,10 @@ class Route:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "waits", is_async(self.handler))
+        if self.waits and self.is_local:
+            raise DeclarationError(
+                f"route {self.name!r} is local, so it cannot wait: make its handler a plain function, or leave out is_local"
+            )
 
     @property
     def key(self) -> str:

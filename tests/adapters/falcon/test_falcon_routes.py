@@ -110,6 +110,7 @@ class Notes:
             Route(path="/files/{path:path}", name="files", handler=tell),
             Route(path="/soon", name="soon", handler=self.soon, method="POST", reads_body=True),
             Route(path="/never", name="never", handler=self.never),
+            Route(path="/local", name="local", handler=self.events, is_local=True),
             Route(path="/stubborn", name="stubborn", handler=self.stubborn),
             Route(path="/events/{kind}", name="events", handler=self.events),
         ]
@@ -138,7 +139,7 @@ class Notes:
         return RouteResponse(body=b"x", stream=self.endless_events())
 
     def events(self, request: RouteRequest, engine: Any) -> RouteResponse:
-        stream = getattr(self, f"{request.path_values['kind']}_events")()
+        stream = getattr(self, f"{request.path_values.get('kind', 'some')}_events")()
         return RouteResponse(body=b"first,", media_type="text/event-stream", stream=stream, keep_alive=b":still,")
 
     async def some_events(self) -> AsyncIterator[bytes]:
@@ -349,6 +350,14 @@ def test_a_client_that_leaves_closes_the_stream(
     assert notes.ended == ["closed"]
     assert [(record.status, record.code) for record in notes.answered] == [(499, "cancelled")]
     assert notes.pieces < 10
+
+
+def test_a_local_route_neither_waits_nor_streams(client: falcon.testing.TestClient, notes: Notes) -> None:
+    """It is called in whichever thread has the request, where there may be no loop."""
+    assert client.simulate_get("/local").status_code == 500
+    assert notes.ended == []
+    with pytest.raises(errors.DeclarationError, match="route 'x' is local"):
+        Route(path="/x", name="x", handler=notes.never, is_local=True)
 
 
 def test_a_silent_stream_is_kept_alive(
