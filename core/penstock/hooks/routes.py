@@ -170,7 +170,7 @@ class Route:
         object.__setattr__(self, "waits", is_async(self.handler))
         if self.waits and self.is_local:
             raise DeclarationError(
-                f"route {self.name!r} is local, so it cannot wait: make its handler a plain function, or leave out is_local"
+                f"route {self.name!r} is local, so it cannot wait: make its handler a plain one, or leave out is_local"
             )
 
     @property
