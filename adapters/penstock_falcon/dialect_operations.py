@@ -36,7 +36,7 @@ from penstock.hosting import (
 from penstock_falcon.exchange import EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import AnyCall, WatchedCall
 from penstock_falcon.problems import ErrorWriter
-from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short
+from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, too_large
 from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
@@ -262,6 +262,8 @@ class OperationResource(Resource):
         if announced is not None and len(body) < announced:
             _release(body)
             raise cut_short()
+        if len(body) > self._checks.max_body:  # a small one of unknown length, which came in one piece
+            raise too_large(self._checks.max_body)
         return body
 
     async def _read(self, exchange: DialectExchange, body: Body) -> Payload:

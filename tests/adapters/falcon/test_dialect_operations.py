@@ -34,6 +34,7 @@ from penstock.response import Encoded
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared
+from tests.adapters.falcon.test_falcon_asgi import Exchange, piece, run
 
 KINDS: dict[str, tuple[Callable[..., Any], type[FakeEngine]]] = {
     "asgi": (penstock_falcon.asgi, FakeEngine),
@@ -222,6 +223,18 @@ def test_errors_are_written_by_the_dialect(scene: Scene) -> None:
 def test_a_body_over_the_limit_of_the_operation(scene: Scene) -> None:
     """It is smaller than the application's."""
     assert scene.ask(padding="x" * 1000).text == "alas: payload-too-large: None"
+
+
+def test_a_body_of_unknown_length_has_the_limit_too() -> None:
+    """Even if it comes in one piece."""
+
+    async def test() -> None:
+        application = penstock_falcon.asgi(make_app(), engine=FakeEngine(registry=Registry([Talker()])))
+        exchange = Exchange(application, "/v1/answers", piece(b" " * 1001), transfer_encoding="chunked")
+        await exchange.run()
+        assert exchange.bodies == [b"alas: payload-too-large: None"]
+
+    run(test)
 
 
 def test_a_compressed_body_is_read_like_any_other(scene: Scene) -> None:
