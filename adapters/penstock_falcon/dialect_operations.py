@@ -75,6 +75,7 @@ class DialectEndpoint(EndpointResource):
 
     def __init__(self, service: Service[Any], transport: Transport, endpoint: Endpoint, dialect: Dialect) -> None:
         super().__init__(service, transport, endpoint)
+        self._compresses = self._compresses and dialect.is_compressed
         self._dialect = dialect
         self.write_error = error_writer(dialect)
 
@@ -184,6 +185,7 @@ class OperationResource(Resource):
     ) -> None:
         door = Route(path=operation.path, name=f"{dialect.name} {operation.path}", handler=_never_called)
         super().__init__(service, transport, door)
+        self._compresses = self._compresses and dialect.is_compressed
         self.write_error = error_writer(dialect)
         self._dialect = dialect
         self._operation = operation

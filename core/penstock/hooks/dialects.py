@@ -224,6 +224,9 @@ class Dialect:
         that.
     endpoints:
         The names of the endpoints that it serves, besides those that are declared with it.
+    is_compressed:
+        False if its responses are never compressed, whatever the application does and the client accepts: for clients
+        that rely on a length in the response's own headers, for instance.
     """
 
     name: str
@@ -233,6 +236,7 @@ class Dialect:
     framing: Callable[[Encoded, Payload], Framing | None] | None = None
     collected: Callable[[list[bytes], Payload], RouteResponse] | None = None
     endpoints: tuple[str, ...] = ()
+    is_compressed: bool = True
 
 
 def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:

@@ -267,6 +267,29 @@ def test_whole_answers_are_compressed(kind: Any) -> None:
     assert "content-encoding" not in ask("count").headers
 
 
+def test_a_dialect_may_be_against_compression(kind: Any) -> None:
+    """Its responses are then sent as they are, whatever the application does."""
+    scene = Scene(kind, Talker(is_compressed=False), compress=True)
+    scene.engine.script = lambda call: call.decide(Encoded(b"1" * 2000))
+    body = msgspec.json.encode({"model": "square", "input": {"input": 1.0}})
+    found = scene.client.simulate_post("/v1/answers", body=body, headers={"X-Key": "k", "Accept-Encoding": "gzip"})
+    assert found.text == "square said " + "1" * 2000
+
+
+def test_each_chunk_may_be_a_write_of_its_own() -> None:
+    """If the framing asks for that, also for chunks that have come together."""
+
+    async def test() -> None:
+        engine = FakeEngine(stream(b"1", b"2", b"3"), Registry([Talker()]))
+        application = penstock_falcon.asgi(make_app(), engine=engine)
+        body = msgspec.json.encode({"model": "count", "input": {"n": 3}})
+        exchange = Exchange(application, "/v1/answers", piece(body))
+        await exchange.run()
+        assert [written for written in exchange.bodies if written] == [b"|1", b"|2", b"|3|"]
+
+    run(test)
+
+
 def test_a_type_that_the_operation_does_not_read(scene: Scene) -> None:
     """Plain text is refused, and a body without a type is read."""
     body = msgspec.json.encode({"model": "square", "input": {"input": 1.0}})
