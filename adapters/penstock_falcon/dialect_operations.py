@@ -17,9 +17,6 @@ from penstock.hooks import (
     Operation,
     Payload,
     PublicError,
-    Route,
-    RouteEngine,
-    RouteRequest,
     RouteResponse,
     log_event,
 )
@@ -31,6 +28,7 @@ from penstock.hosting import (
     Encoded,
     RawFraming,
     data_of,
+    door_of,
     problem_document,
 )
 from penstock_falcon.exchange import EndpointResource, Exchange, Resource
@@ -183,8 +181,7 @@ class OperationResource(Resource):
         operation: Operation,
         served: Mapping[str, DialectEndpoint],
     ) -> None:
-        door = Route(path=operation.path, name=f"{dialect.name} {operation.path}", handler=_never_called)
-        super().__init__(service, transport, door)
+        super().__init__(service, transport, door_of(dialect, operation))
         self._compresses = self._compresses and dialect.is_compressed
         self.write_error = error_writer(dialect)
         self._dialect = dialect
@@ -376,7 +373,3 @@ def _request_of(exchange: Exchange, body: bytes = b"") -> DialectRequest:
 def _response(answer: RouteResponse, exchange: Exchange, timing: str) -> HttpResponse:
     headers = common_headers(exchange.request_id, answer.media_type, timing)
     return HttpResponse(answer.status, headers, answer.body, handler_headers=answer.headers)
-
-
-def _never_called(request: RouteRequest, engine: RouteEngine) -> RouteResponse:
-    raise AssertionError("the route stands for an operation")

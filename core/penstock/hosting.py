@@ -26,6 +26,7 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.dialects import door_of
 from penstock.hooks.exit_flushes import flush_plugins
 from penstock.hooks.framings import DataFraming, RawFraming, choose_framing
 from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
@@ -82,6 +83,7 @@ __all__ = [
     "data_of",
     "divert_records",
     "documentation_routes",
+    "door_of",
     "endpoint_pipeline",
     "flush_log",
     "flush_plugins",

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from penstock.errors import DeclarationError
-from penstock.hooks.routes import RouteResponse
+from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.submission import Priority, Submission
 from penstock.response import Encoded
 from penstock.wire import InputForm
@@ -257,6 +257,24 @@ def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
     if "." in function.__qualname__ or function.__qualname__ == "<lambda>":
         raise DeclarationError(f"{function!r} cannot be imported by a worker; define it at the top level of a module")
     return InputForm("", decoder=f"{function.__module__}:{function.__qualname__}")
+
+
+def door_of(dialect: Dialect, operation: Operation) -> Route:
+    """Return the route that stands for an operation until its endpoint is known.
+
+    The authenticator is asked about it, and lets in every caller that may use endpoints.
+    """
+    return Route(
+        path=operation.path,
+        name=f"{dialect.name} {operation.path}",
+        handler=_never_called,
+        method=operation.method,
+        is_for_callers=True,
+    )
+
+
+def _never_called(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
+    raise AssertionError("the route stands for an operation")
 
 
 def functions_of(dialect: Dialect) -> Iterator[tuple[Callable[..., Any], int, str]]:

@@ -9,12 +9,12 @@ import msgspec
 
 from penstock.app import App
 from penstock.errors import NotFound, PenstockError
-from penstock.hooks.dialects import Dialect, DialectRequest, Operation, Payload
+from penstock.hooks.dialects import Dialect, DialectRequest, Operation, Payload, door_of
 from penstock.hooks.framings import RawFraming
 from penstock.hooks.pipeline import Pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
-from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.hooks.routes import RouteResponse
 from penstock.hooks.submission import Submission
 from penstock.response import Encoded
 from penstock.testing.path_patterns import pattern_of
@@ -84,7 +84,7 @@ class FakeOperations:
         name = next(iter(dialect.endpoints)) if len(dialect.endpoints) == 1 else None
         if operation.choose is not None:
             name = operation.choose(request)
-        door = Route(path=operation.path, name=f"{dialect.name} {operation.path}", handler=_never_called)
+        door = door_of(dialect, operation)
         submission = Submission(door, request_id=request.request_id, header=request.header, query=request.query)
         if name is None:
             _ask(route_pipeline(self._registry, door), submission)
@@ -128,7 +128,3 @@ def _response(dialect: Dialect, payload: Payload, answer: FakeAnswer) -> RouteRe
 def _ask(pipeline: Pipeline | None, submission: Submission) -> None:
     if pipeline is not None:
         pipeline.pass_through(submission)
-
-
-def _never_called(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
-    raise AssertionError("the route stands for an operation")
