@@ -169,6 +169,18 @@ def test_every_attribute_of_a_submission_is_listed() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", ["Dialect", "Operation", "DialectRequest", "Payload", "PublicError", "Framing"])
+def test_every_field_of_a_dialect_is_listed(kind: str) -> None:
+    """Each record of the part about dialects has a table with all of its fields, and no other."""
+    part = TEXT[TEXT.index("## Dialects") : TEXT.index("## Submissions")]
+    table = part[part.index(f"| `{kind}` |") :].partition("\n\n")[0]
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    cls = getattr(hooks, kind)
+    members = {name for name in vars(cls) if name[0] != "_"} if kind == "Framing" else set()
+    members |= {"takes_events"} if kind == "Framing" else set()  # no part of the protocol: few framings have it
+    assert listed - {kind} == {*inspect.get_annotations(cls), *members}
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_used_by_a_built_in_plug_in(hook: str) -> None:
     """The page names exactly the built-in plug-ins that use the hook, and there is at least one, or the core does."""
