@@ -22,9 +22,9 @@ from penstock_load import (
     RequestMix,
     ServerAddress,
     address_of,
-    descriptor_limit,
     figures_of,
     header_of,
+    raise_descriptor_limit,
     read_body,
     read_mix,
     request_bytes,
@@ -88,6 +88,7 @@ def load_server(asked: LoadOptions) -> NoReturn:
     before = None if asked.compare is None else _read_figures(asked.compare)
     if asked.json_file not in {None, STDOUT}:
         _check_writable(Path(str(asked.json_file)))
+    raise_descriptor_limit()
     tally, is_interrupted = run_load(settings, _watcher(settings))
     figures = figures_of(tally, _described(asked), is_interrupted=is_interrupted)
     make_console(stderr=asked.json_file == STDOUT).print(table_of(figures, tally.latency, before))
@@ -113,7 +114,7 @@ def _settings(asked: LoadOptions) -> LoadSettings:
             patience=asked.patience,
             is_stream=asked.stream,
             keeps_alive=not asked.no_keep_alive,
-            most_connections=max(1, min(asked.connections, descriptor_limit())),
+            most_connections=asked.connections,
         ),
         rate=start,
         end_rate=end,

@@ -144,8 +144,8 @@ class LoadCaller:
         assert connection is not None
         was_closing = fate in {Fate.CLOSED, Fate.RESET} and connection.carried > 1
         if was_closing and not self.shot.is_resent:
-            # The server has closed an idle connection at the moment when the request was sent, as it may. Every client
-            # sends the request again then.
+            # The server has closed an idle connection at the moment when the request was sent, as it may. Browsers and
+            # most HTTP libraries send it again then. Without that, the errors would be those of the generator's pool.
             self.shot.is_resent = True
             self._open()
             return

@@ -23,7 +23,6 @@ Watch: TypeAlias = Callable[[LoadTally, int, float], None]
 """Called with the tally so far, the number of requests in flight, and the seconds since the start; -1 at the end."""
 _LEAD_SECONDS = 0.02  # so that the first request is not late for the start of the loop
 _TICK_SECONDS = 0.5
-_OTHER_DESCRIPTORS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def run_load(settings: LoadSettings, watch: Watch | None = None) -> tuple[LoadTa
         Called twice a second.
     """
     clock = time.perf_counter
-    tally = LoadTally(clock() + _LEAD_SECONDS, settings.seconds)
+    tally = LoadTally(clock() + _LEAD_SECONDS, settings.seconds, are_streams=settings.callers.is_stream)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_run(settings, tally, watch, clock))
@@ -121,10 +120,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def descriptor_limit() -> int:
-    """Raise this process's limit of open files as far as it may; return how many connections fit below it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def raise_descriptor_limit() -> None:
+    """Raise this process's limit of open files as far as it may be: each connection needs one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return soft - _OTHER_DESCRIPTORS if soft != resource.RLIM_INFINITY else 1 << 30

@@ -21,11 +21,14 @@ class LoadTally:
     seconds:
         The time during which requests are sent. Only answers within it count for the goodput: the server also answers
         requests that were waiting when it was over, and with these the goodput could exceed the server's capacity.
+    are_streams:
+        The responses without an error are streams, whose chunks are measured.
     """
 
-    def __init__(self, begin: float, seconds: float) -> None:
+    def __init__(self, begin: float, seconds: float, *, are_streams: bool = False) -> None:
         self.begin = begin
         self.seconds = seconds
+        self._are_streams = are_streams
         self.offered = 0
         """The requests that were meant to be sent, and have ended in some way."""
         self.on_time = 0
@@ -67,13 +70,14 @@ class LoadTally:
         if shot.is_good:
             self.good += 1
             self.good_in_time += shot.done <= self.begin + self.seconds
-        if shot.first is not None:
-            self._record_stream(shot, shot.first)
+        if self._are_streams and 0 < shot.status < 400:
+            self._record_stream(shot)
 
-    def _record_stream(self, shot: Shot, first: float) -> None:
+    def _record_stream(self, shot: Shot) -> None:
         self.streams += 1
         self.cut_streams += shot.fate in {Fate.CUT, Fate.MALFORMED} or bool(shot.code)
-        self.first_chunk.add(first - shot.planned)
+        if shot.first is not None:
+            self.first_chunk.add(shot.first - shot.planned)
         for gap in shot.gaps:
             self.gaps.add(gap)
 

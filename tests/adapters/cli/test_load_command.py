@@ -65,10 +65,10 @@ def load(*arguments: str) -> tuple[int, str, str]:
 
 
 @contextmanager
-def listening() -> Iterator[tuple[str, list[bytes]]]:
+def listening(*, accepts: bool = True) -> Iterator[tuple[str, list[bytes]]]:
     """Listen on the loopback address; return the URL, and the list of what arrives there."""
     arrived: list[bytes] = []
-    with socket.create_server((HOST, 0)) as listener:
+    with socket.create_server((HOST, 0), backlog=256) as listener:
 
         def accept() -> None:
             with contextlib.suppress(OSError):
@@ -77,7 +77,8 @@ def listening() -> Iterator[tuple[str, list[bytes]]]:
                     with connection:
                         arrived.append(connection.recv(1024))
 
-        threading.Thread(target=accept, daemon=True).start()
+        if accepts:
+            threading.Thread(target=accept, daemon=True).start()
         yield f"http://{HOST}:{listener.getsockname()[1]}/", arrived
         listener.shutdown(socket.SHUT_RDWR)
 
@@ -270,6 +271,28 @@ def test_a_run_without_an_answer_is_invalid() -> None:
     assert code == 1
     assert "connection refused" in out
     assert "This run is invalid: no request was answered" in out
+
+
+@pytest.mark.e2e
+def test_a_run_that_was_late_is_invalid() -> None:
+    """A rate that no generator can keep: the exit code is 1, and the message has the fix."""
+    code, out, _ = load(f"http://{HOST}:{free_port()}/", "--rate", "50000", "--duration", "0.2")
+    assert code == 1
+    assert "This run is invalid: the generator was late" in out
+    assert "lower the rate" in out
+
+
+@pytest.mark.e2e
+def test_out_of_descriptors_says_what_to_raise() -> None:
+    """Requests that find no descriptor are not sent, and are not blamed on the server."""
+    with listening(accepts=False) as (url, _):
+        words = shlex.join(command(url, "--rate", "100", "--duration", "0.6", "--patience", "1"))
+        done = subprocess.run(
+            ["bash", "-c", f"ulimit -n 40; exec {words}"], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "not sent: no file descriptor" in done.stdout
+    assert "ulimit -n 65536" in done.stdout
 
 
 @pytest.mark.e2e

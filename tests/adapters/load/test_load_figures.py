@@ -15,15 +15,15 @@ def shot(planned: float, done: float, fate: Fate = Fate.ANSWERED, *, lag: float 
     return Shot(planned, planned + lag, done, fate, **({"status": 200} | more))
 
 
-def tallied(*shots: Shot, seconds: float = 10.0) -> LoadTally:
-    tally = LoadTally(0.0, seconds)
+def tallied(*shots: Shot, seconds: float = 10.0, are_streams: bool = False) -> LoadTally:
+    tally = LoadTally(0.0, seconds, are_streams=are_streams)
     for one in shots:
         tally.record(one)
     return tally
 
 
-def figures(*shots: Shot, seconds: float = 10.0) -> dict[str, Any]:
-    return figures_of(tallied(*shots, seconds=seconds), {})
+def figures(*shots: Shot, are_streams: bool = False) -> dict[str, Any]:
+    return figures_of(tallied(*shots, are_streams=are_streams), {})
 
 
 def test_a_late_request_counts_from_its_planned_time() -> None:
@@ -74,12 +74,22 @@ def test_streams_have_a_first_chunk_gaps_and_cuts() -> None:
         shot(0.0, 3.0, Fate.CUT, first=1.0, gaps=[]),
         shot(0.0, 3.0, first=1.0, code="timeout"),
         shot(0.0, 3.0, Fate.GIVEN_UP, first=1.0),
+        shot(0.0, 3.0, Fate.CUT),
+        shot(0.0, 3.0, status=503, first=1.0),
+        shot(0.0, 3.0, Fate.GIVEN_UP, status=0),
+        are_streams=True,
     )
-    assert found["streams"] == {"count": 4, "cut": 2}
+    assert found["streams"] == {"count": 5, "cut": 3}
     assert found["first_chunk"]["count"] == 4
     assert (found["gaps"]["count"], found["gaps"]["max"]) == (2, 1.5)
     assert found["good"]["count"] == 1
     assert "200 timeout" in found["outcomes"]
+
+
+def test_chunked_responses_are_not_streams_unless_they_are_meant_to_be() -> None:
+    """Many servers send ordinary responses in chunks."""
+    found = figures(shot(0.0, 3.0, first=1.0, gaps=[0.5]))
+    assert (found["streams"]["count"], found["gaps"]["count"]) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +128,8 @@ def test_the_document_is_json_and_has_every_line() -> None:
     """Missing figures are None, never a NaN, which JSON does not have; each line of the table finds its figure."""
     empty = json.loads(json.dumps(figures(), allow_nan=False))
     assert empty["latency"]["p50"] is None
-    full = json.loads(
-        json.dumps(figures(shot(0.0, 1.0, first=0.5, gaps=[0.1]), shot(0.0, 1.0, status=500)), allow_nan=False)
-    )
+    shots = shot(0.0, 1.0, first=0.5, gaps=[0.1]), shot(0.0, 1.0, status=500)
+    full = json.loads(json.dumps(figures(*shots, are_streams=True), allow_nan=False))
     assert [line.path for line in LINES if figure(full, line.path) is None] == []
     assert LatencyHistogram.from_document(full["histograms"]["latency"]).number == 1
 
