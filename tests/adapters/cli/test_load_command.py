@@ -22,7 +22,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock_cli import main as command_line
-from penstock_cli.load_output import duration
+from penstock_cli.load_output import duration, table_of
+from penstock_load import Fate, LoadTally, Shot, figures_of
 from tests.serving import HOST, ROOT, Served, free_port, wait_until, write_app
 
 APP = """
@@ -164,6 +165,38 @@ def test_a_file_that_is_not_an_earlier_run_is_refused(tmp_path: Path) -> None:
 def test_durations_have_three_digits_and_a_unit(seconds: float, text: str) -> None:
     """As a person reads them."""
     assert duration(seconds) == text
+
+
+def table(before: dict[str, Any] | None = None, **options: Any) -> tuple[str, dict[str, Any]]:
+    """Return the table of a run of one request, and its document."""
+    tally = LoadTally(0.0, 10.0)
+    tally.record(Shot(1.0, 1.0, 1.25, Fate.ANSWERED, 200))
+    figures = figures_of(tally, {"rate": 1.0} | options)
+    return str(table_of(figures, tally.latency, before)), figures
+
+
+def test_figures_that_do_not_apply_are_left_out() -> None:
+    """No streams, no errors, nothing sent again: no lines about them."""
+    shown, _ = table()
+    assert "latency p50 250 ms" in " ".join(shown.split())
+    assert not [words for words in ("stream", "chunk", "gap", "errors", "again", "ratio", "nan") if words in shown]
+
+
+def test_a_comparison_with_another_load_says_so() -> None:
+    """A ratio of two different loads misleads, and so does one with an invalid run."""
+    _, earlier = table()
+    assert "The earlier run" not in table(earlier)[0]
+    shown, _ = table(earlier | {"valid": False}, rate=2.0)
+    assert "The earlier run had another rate: 1.0, and not 2.0." in shown
+    assert "The earlier run was invalid." in shown
+
+
+def test_outcomes_of_either_run_are_compared() -> None:
+    """An outcome that has gone, or is new, has a line too."""
+    _, earlier = table()
+    shown, _ = table(earlier | {"outcomes": {"given up": 3}})
+    lines = {line[:24].strip(): line[24:].split() for line in shown.splitlines()}
+    assert (lines["200"], lines["given up"]) == (["1", "0"], ["0", "3", "0", "x"])
 
 
 # ---- the page

@@ -73,16 +73,18 @@ async def ok(visit: Visit) -> None:
 def test_it_keeps_its_rate_whatever_the_server_does() -> None:
     """With answers that take longer than the gap between requests, the rate is kept to within 2 %."""
     with known_server(0.2) as address:
-        tally, is_interrupted = run_load(settings(address, rate=200.0, seconds=1.0))
-    assert tally.offered == pytest.approx(200, rel=0.02)
-    assert tally.outcomes == {"200": tally.offered}
-    assert not is_interrupted
+        shots = asyncio.run(sent(address, rate=200.0, seconds=1.0))
+    assert (len(shots), fates(shots)) == (200, {Fate.ANSWERED})
+    # The line through all times, which a single late one on a busy machine moves little.
+    slope = statistics.linear_regression(range(200), [shot.sent for shot in shots]).slope
+    assert slope == pytest.approx(1 / 200, rel=0.02)
 
 
 def test_it_measures_the_delay_of_the_server() -> None:
     """No latency is shorter than the 50 ms that the server takes, and the median is little longer."""
     with known_server(0.05) as address:
-        tally, _ = run_load(settings(address, rate=100.0, seconds=0.6))
+        tally, is_interrupted = run_load(settings(address, rate=100.0, seconds=0.6))
+    assert (tally.offered, tally.outcomes, is_interrupted) == (60, {"200": 60}, False)
     assert tally.latency.shortest >= 0.049
     assert tally.latency.quantile(0.5) == pytest.approx(0.055, abs=0.02)
 
