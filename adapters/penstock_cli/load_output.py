@@ -62,7 +62,7 @@ def table_of(figures: Mapping[str, Any], latency: LatencyHistogram, before: Mapp
         if not (line.path.startswith(_OPTIONAL) and not now and not then) and (now is not None or then is not None):
             text.append(_line(line.label, _shown(line, now), _shown(line, then) if before else None, ratio(then, now)))
     text.append("\n")
-    for part in (*_outcome_lines(figures, before), *_bar_lines(latency)):
+    for part in (*_outcome_lines(figures, before), *_bar_lines(latency, before)):
         text.append(part)
     for note in _notes(figures, before):
         text.append(f"\n{note}", style="yellow")
@@ -96,14 +96,17 @@ def _outcome_lines(figures: Mapping[str, Any], before: Mapping[str, Any] | None)
         yield line if reason is None else f"{line.rstrip()}  {reason}\n"
 
 
-def _bar_lines(latency: LatencyHistogram) -> Iterator[str]:
-    found = bars(latency)
-    if not found:
+def _bar_lines(latency: LatencyHistogram, before: Mapping[str, Any] | None) -> Iterator[str]:
+    now = dict(bars(latency))
+    if not now:
         return
-    most = max(count for _, count in found)
+    then = {} if before is None else dict(bars(LatencyHistogram.from_document(before["histograms"]["latency"])))
     yield "\nlatency of the good answers\n"
-    for end, count in found:
-        yield f"  up to {duration(end):>7} {'#' * -(-_BAR * count // most):{_BAR}} {count:,}\n"
+    for end in sorted({*now, *then}):
+        count = now.get(end, 0)
+        bar = "#" * -(-_BAR * count // max(now.values()))
+        earlier = "" if before is None else f", before {then.get(end, 0):,}"
+        yield f"  up to {duration(end):>7} {bar:{_BAR}} {count:,}{earlier}\n"
 
 
 def _notes(figures: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[str]:

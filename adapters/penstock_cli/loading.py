@@ -16,6 +16,7 @@ from penstock_cli.terminal import make_console
 from penstock_load import (
     VERSION,
     CallerOptions,
+    LatencyHistogram,
     LoadError,
     LoadSettings,
     LoadTally,
@@ -171,12 +172,16 @@ def _watcher(settings: LoadSettings) -> Callable[[LoadTally, int, float], None] 
 
 def _read_figures(file: Path) -> dict[str, Any]:
     try:
-        figures = json.loads(file.read_bytes())
+        figures: dict[str, Any] = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise LoadUsageError(f"cannot read {file}: {error}.") from None
-    if not isinstance(figures, dict) or figures.get("penstock_load") != VERSION:
-        raise LoadUsageError(f"{file} was not written by penstock load --json of this version.")
-    return figures
+    try:
+        if figures["penstock_load"] != VERSION:
+            raise ValueError("of another version")
+        LatencyHistogram.from_document(figures["histograms"]["latency"])
+    except (KeyError, TypeError, ValueError):
+        raise LoadUsageError(f"{file} was not written by penstock load --json of this version.") from None
+    return {"outcomes": {}, "settings": {}} | figures
 
 
 def _check_writable(file: Path) -> None:

@@ -84,7 +84,7 @@ def header_of(text: str) -> tuple[str, str]:
     """
     name, colon, value = text.partition(":")
     if not colon:
-        raise LoadError(f"the header {text!r} has no colon; write 'Name: value'")
+        raise LoadError("a header has no colon; write 'Name: value'")  # it is not shown: it may be a key
     _check_header(name.strip(), value.strip())
     return name.strip(), value.strip()
 

@@ -143,10 +143,11 @@ def test_a_missing_certificate_file_is_refused() -> None:
     assert (result.exit_code, "missing.pem" in result.output) == (2, True)
 
 
-def test_a_file_that_is_not_an_earlier_run_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{}", "[]", "1", '{"penstock_load": 0}', '{"penstock_load": 1, "histograms": 2}'])
+def test_a_file_that_is_not_an_earlier_run_is_refused(text: str, tmp_path: Path) -> None:
     """Any other JSON has no figures to compare with."""
     other = tmp_path / "other.json"
-    other.write_text("{}", encoding="utf-8")
+    other.write_text(text, encoding="utf-8")
     result = invoke("http://127.0.0.1/", "--rate", "1", "--compare", str(other))
     assert (result.exit_code, "not written by penstock load" in result.output) == (2, True)
 
@@ -197,6 +198,7 @@ def test_outcomes_of_either_run_are_compared() -> None:
     shown, _ = table(earlier | {"outcomes": {"given up": 3}})
     lines = {line[:24].strip(): line[24:].split() for line in shown.splitlines()}
     assert (lines["200"], lines["given up"]) == (["1", "0"], ["0", "3", "0", "x"])
+    assert "up to  500 ms ######################################## 1, before 1" in shown
 
 
 # ---- the page
