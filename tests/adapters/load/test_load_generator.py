@@ -75,9 +75,9 @@ def test_it_keeps_its_rate_whatever_the_server_does() -> None:
     with known_server(0.2) as address:
         shots = asyncio.run(sent(address, rate=200.0, seconds=1.0))
     assert (len(shots), fates(shots)) == (200, {Fate.ANSWERED})
-    # The line through all times, which a single late one on a busy machine moves little.
-    slope = statistics.linear_regression(range(200), [shot.sent for shot in shots]).slope
-    assert slope == pytest.approx(1 / 200, rel=0.02)
+    # The median over many starts: a busy machine may delay some.
+    times = [after.sent - before.sent for before, after in zip(shots, shots[100:], strict=False)]
+    assert statistics.median(times) == pytest.approx(100 / 200, rel=0.02)
 
 
 def test_it_measures_the_delay_of_the_server() -> None:
@@ -129,9 +129,9 @@ def test_an_impatient_caller_hangs_up() -> None:
 
     shots, _ = shots_of(silent, patience=0.2)
     assert fates(shots) == {Fate.GIVEN_UP}
-    assert all(0.2 <= shot.latency < 0.4 for shot in shots)
+    assert all(0.2 <= shot.latency < 1.0 for shot in shots)
     assert len(hangups) >= len(shots) - 1  # the last one may be on its way
-    assert hangups[0] - shots[0].planned < 0.5
+    assert hangups[0] - shots[0].planned < 1.0
 
 
 def test_a_caller_gives_up_while_it_connects() -> None:
@@ -144,7 +144,7 @@ def test_a_caller_gives_up_while_it_connects() -> None:
 
     shots = asyncio.run(run())
     assert Fate.GIVEN_UP in fates(shots)
-    assert all(shot.latency < 0.5 for shot in shots)
+    assert all(shot.latency < 1.0 for shot in shots)
 
 
 @contextmanager
@@ -234,15 +234,17 @@ def test_the_chunks_of_a_stream_are_timed() -> None:
 
     async def stream(visit: Visit) -> None:
         await visit.write(STREAM)
-        for _ in range(4):
+        for _ in range(6):
             await asyncio.sleep(0.1)
             await visit.chunk(b"data: 1\n\n")
         await visit.write(b"0\r\n\r\n")
 
-    shots, _ = shots_of(stream, is_stream=True, patience=0.25, rate=50.0)
+    shots, _ = shots_of(stream, is_stream=True, patience=0.5, rate=50.0)
     assert fates(shots) == {Fate.ANSWERED}
-    assert all(0.1 <= (shot.first or 0.0) - shot.planned < 0.2 for shot in shots)
-    assert all(len(shot.gaps) == 3 for shot in shots)
+    firsts = [(shot.first or 0.0) - shot.planned for shot in shots]
+    assert min(firsts) >= 0.1
+    assert statistics.median(firsts) < 0.2
+    assert all(len(shot.gaps) == 5 for shot in shots)
     assert statistics.median(gap for shot in shots for gap in shot.gaps) == pytest.approx(0.1, abs=0.04)
 
 
@@ -258,7 +260,7 @@ def test_a_stream_that_only_says_that_it_is_there_is_given_up() -> None:
 
     shots, _ = shots_of(stalling, is_stream=True, patience=0.2, rate=50.0)
     assert fates(shots) == {Fate.GIVEN_UP}
-    assert all(shot.first is not None and shot.latency < 0.5 for shot in shots)
+    assert all(shot.first is not None and shot.latency < 1.0 for shot in shots)
 
 
 # ---- connections
