@@ -1,56 +1,29 @@
-"""An open-loop load generator: requests are sent at their times, whatever has become of the earlier ones.
+"""The open-loop load of the benchmark: ``penstock_load`` with a new connection for each request, and all records kept.
 
-Each request has a connection of its own. Its latency counts from the time at which it was meant to be sent, so a slow
-server (or a slow generator) cannot hide waiting time by delaying the requests themselves. The generator records by how
-much it was late itself; ``headroom`` measures how far its rate can rise before it is late.
+Requests are sent at their times, whatever has become of the earlier ones. The latency of each counts from the time at
+which it was meant to be sent, so a slow server (or a slow generator) cannot hide waiting time by delaying the requests
+themselves. ``headroom`` measures how far the rate can rise before the generator is late.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from penstock_load import CallerOptions, Fate, LoadGenerator, PreparedRequest, ServerAddress, Shot, arrivals
 
 HOST = "127.0.0.1"
 LATE_SECONDS = 0.005
 NO_ANSWER, REFUSED = 0, -1
-
-
-@dataclass(slots=True)
-class Shot:
-    """One request; times are those of ``perf_counter``.
-
-    Parameters
-    ----------
-    planned:
-        The time at which it was meant to be sent.
-    sent:
-        The time at which the generator began to connect.
-    status:
-        The status of the response, 0 without one, and -1 if the connection was refused.
-    done:
-        The time at which the response was complete, or the caller had hung up.
-    body:
-        The body of the response.
-    """
-
-    planned: float
-    sent: float = 0.0
-    status: int = NO_ANSWER
-    done: float = 0.0
-    body: bytes = b""
-
-    @property
-    def latency(self) -> float:
-        """The seconds from the planned start to the end of the response."""
-        return self.done - self.planned
+"""The statuses of a request without a complete response, and of a refused connection."""
 
 
 @dataclass
 class Volley:
-    """All requests of one run."""
+    """All requests of one run, in the order in which they were sent."""
 
     begin: float
     seconds: float
@@ -70,44 +43,13 @@ class Volley:
 
     def lateness(self, share: float) -> float:
         """Return a quantile of the seconds by which the generator itself was late."""
-        return quantile([shot.sent - shot.planned for shot in self.shots], share)
+        return quantile([shot.lag for shot in self.shots], share)
 
 
 def quantile(values: list[float], share: float) -> float:
     """Return a quantile of values; not a number if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
-
-
-async def fire(port: int, request: bytes, shot: Shot, patience: float) -> None:
-    """Send a request on a new connection; hang up ``patience`` seconds after its time."""
-    shot.sent = time.perf_counter()
-    writer = None
-    try:
-        async with asyncio.timeout(shot.planned + patience - shot.sent):
-            reader, writer = await asyncio.open_connection(HOST, port)
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            shot.body = await _body(reader, head.lower())
-            shot.status = int(head.split(maxsplit=2)[1])
-    except ConnectionRefusedError:
-        shot.status = REFUSED
-    except (TimeoutError, OSError, EOFError, ValueError):
-        pass
-    finally:
-        shot.done = time.perf_counter()
-        if writer is not None:
-            writer.close()
-
-
-async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
-    if b"transfer-encoding: chunked" in head:
-        body = b""
-        while size := int(await reader.readline(), 16):
-            body += (await reader.readexactly(size + 2))[:-2]
-        return body
-    length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
-    return await reader.readexactly(int(length or 0))
 
 
 async def offer(
@@ -130,17 +72,30 @@ async def offer(
     seed:
         The seed of the random times.
     """
-    dice = random.Random(seed)
-    at = time.perf_counter()
-    volley = Volley(at, seconds)
-    async with asyncio.TaskGroup() as group:
-        while (at := at + (1 / rate if seed is None else dice.expovariate(rate))) < volley.begin + seconds:
-            delay = at - time.perf_counter()
-            if delay > 0:
-                await asyncio.sleep(delay)
-            volley.shots.append(shot := Shot(at))
-            group.create_task(fire(port, request, shot, patience))
+    dice = None if seed is None else random.Random(seed)
+    volley = Volley(time.perf_counter(), seconds)
+    await _send(port, request, volley, arrivals(rate, seconds, dice=dice), patience)
     return volley
+
+
+async def burst(port: int, request: bytes, number: int, patience: float) -> Volley:
+    """Send a number of requests at once."""
+    volley = Volley(time.perf_counter(), 0.0)
+    await _send(port, request, volley, [0.0] * number, patience)
+    return volley
+
+
+async def _send(port: int, request: bytes, volley: Volley, times: Iterable[float], patience: float) -> None:
+    def record(shot: Shot) -> None:
+        if shot.fate is not Fate.ANSWERED:
+            shot.status = REFUSED if shot.fate is Fate.REFUSED else NO_ANSWER
+        volley.shots.append(shot)
+
+    address = ServerAddress(host=HOST, port=port, authority=HOST, path="/", is_own=True)
+    generator = LoadGenerator(address, CallerOptions(patience=patience, keeps_alive=False), record)
+    prepared = PreparedRequest(request)
+    await generator.run(volley.begin, times, lambda: prepared)
+    volley.shots.sort(key=lambda shot: shot.planned)
 
 
 async def headroom(port: int, request: bytes, rate: float, *, seconds: float = 1.0, most: float = 6400.0) -> float:

@@ -1,7 +1,8 @@
 """``penstock``: its commands and their options.
 
-Exit codes: 0 success; 1 ``plugins`` found a broken plug-in, or ``reload`` or ``call`` failed; 2 the command line, what
-it names (an address, a certificate, a file) or the app that TARGET names cannot be used; 130 Ctrl-C has ended ``call``.
+Exit codes: 0 success; 1 ``plugins`` found a broken plug-in, ``reload`` or ``call`` failed, or a run of ``load`` is
+invalid; 2 the command line, what it names (an address, a certificate, a file) or the app that TARGET names cannot be
+used; 130 Ctrl-C has ended ``call`` or ``load``.
 ``penstock_gunicorn`` documents the exit codes of a server that ran.
 """
 
@@ -17,6 +18,7 @@ import click
 
 from penstock_cli.app_arguments import AppCommand
 from penstock_cli.early_signals import die_of_stop_signals
+from penstock_cli.load_command import load
 from penstock_cli.plugin_commands import PluginGroup
 from penstock_cli.serve_options import (
     SocketMode,
@@ -257,6 +259,9 @@ def call(target: str, endpoint: str, input: str | None, timeout: float | None, a
     from penstock_cli.calling import call_app  # noqa: PLC0415 - each command imports only what it needs
 
     call_app(target, endpoint, input, arguments, timeout=timeout)
+
+
+cli.add_command(load)
 
 
 def _printable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from client import as_json
 from harness import Case, Figures, Pace
-from open_loop import REFUSED, Shot, fire, offer
+from open_loop import REFUSED, burst, offer
 from results import Column, Result
 from servers import Server
 
@@ -24,8 +24,7 @@ async def stop_under_load(server: Server) -> Figures:
     request = server.request(JOB)
     load = asyncio.create_task(offer(server.port, request, rate=RATE, seconds=SECONDS, patience=PATIENCE))
     await asyncio.sleep(STOP_AT)
-    burst = [Shot(time.perf_counter()) for _ in range(BURST)]
-    fired = [asyncio.create_task(fire(server.port, request, shot, PATIENCE)) for shot in burst]
+    more = asyncio.create_task(burst(server.port, request, BURST, PATIENCE))
     await asyncio.sleep(BURST_SECONDS)
     stopped = time.perf_counter()
     server.process.send_signal(signal.SIGTERM)
@@ -37,8 +36,7 @@ async def stop_under_load(server: Server) -> Figures:
         await asyncio.sleep(0.01)
     left = len(server.living_pids()) if isinstance(ended, float) else 0
     volley = await load
-    await asyncio.gather(*fired)
-    volley.shots += burst
+    volley.shots += (await more).shots
     before = [shot for shot in volley.shots if shot.planned < stopped]
     after = [shot for shot in volley.shots if shot.planned >= stopped]
     return {
