@@ -9,7 +9,7 @@ import re
 import statistics
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,8 @@ import pytest
 from docs import make_server_table, make_state_diagrams
 from tests.serving import ROOT
 
-SOURCE_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
+SERVER_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
+SOURCE_ROOTS = [*SERVER_ROOTS, ROOT / "client"]
 BINARY = {".png", ".jpg", ".gif", ".pdf", ".zip", ".wav", ".bin"}
 GENERATED = {"build", "dist", "__pycache__"}
 # Written in two parts, so that this file keeps its own rules.
@@ -44,10 +45,10 @@ def texts() -> Iterator[tuple[Path, str]]:
             yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
 
 
-def packages() -> dict[str, Path]:
+def packages(roots: Iterable[Path] = SOURCE_ROOTS) -> dict[str, Path]:
     """Return the folder of every package of the source roots, by dotted name."""
     found = {}
-    for root in SOURCE_ROOTS:
+    for root in roots:
         for init in sorted(root.rglob("__init__.py")):
             found[".".join(init.parent.relative_to(root).parts)] = init.parent
     return found
@@ -166,11 +167,23 @@ def test_every_package_is_typed() -> None:
 
 def test_the_distribution_has_every_package_of_the_tree(metadata: configparser.ConfigParser) -> None:
     """``setup.cfg`` lists the packages of all roots by hand; a new folder must not be missing from the wheel."""
-    assert lines_of(metadata["options"]["packages"]) == sorted(packages())
+    known = packages(SERVER_ROOTS)
+    assert lines_of(metadata["options"]["packages"]) == sorted(known)
     mapping = dict(line.split(" = ") for line in lines_of(metadata["options"]["package_dir"]))
     assert {name: ROOT / folder for name, folder in mapping.items()} == {
-        name: path for name, path in packages().items() if "." not in name
+        name: path for name, path in known.items() if "." not in name
     }
+
+
+def test_the_client_is_a_distribution_of_its_own() -> None:
+    """It has every package of its folder, and needs two distributions, at the versions that the suite runs with."""
+    project = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["setuptools"]["packages"] == sorted(packages([ROOT / "client"]))
+    files = [ROOT / "requirements" / name for name in ("runtime.txt", "dev.txt")]
+    pinned = [line.split("==") for file in files for line in lines_of(file.read_text()) if "==" in line]
+    bounds = dict(line.partition(",")[0].split(">=") for line in project["project"]["dependencies"])
+    assert bounds.keys() == {"httpx2", "msgspec"}
+    assert {name: dict(pinned)[name][: len(bound)] for name, bound in bounds.items()} == bounds
 
 
 def test_the_environment_is_pinned_in_full() -> None:
