@@ -126,7 +126,7 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
     Raises
     ------
     ValueError
-        If the URL has no scheme or host, or the key cannot be sent.
+        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
     """
 
     def __init__(

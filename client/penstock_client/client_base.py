@@ -115,6 +115,8 @@ class ClientBase(Generic[Http]):
         parsed = httpx2.URL(url)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise ValueError(f"{_without_password(parsed)!r} is not a server's address; write http://host:port")
+        if parsed.userinfo:
+            raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
         if isinstance(key, str):
             _require_key(key)
         self._url = url.rstrip("/")

@@ -116,7 +116,7 @@ class Client(ClientBase[httpx2.Client]):
     Raises
     ------
     ValueError
-        If the URL has no scheme or host, or the key cannot be sent.
+        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
     """
 
     def __init__(

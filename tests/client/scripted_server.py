@@ -105,7 +105,10 @@ class ScriptedServer:
         line, *rows = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in rows)}
         while len(body) < int(headers.get("content-length", 0)):
-            body += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                return None
+            body += piece
         return Received(line, headers, body)
 
     def _perform(self, step: Step, connection: socket.socket) -> bool:
