@@ -74,6 +74,7 @@ study: $(VENV)/.for-study
 docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_state_diagrams.py
 	$(BIN)/python docs/make_server_table.py
+	$(BIN)/python docs/make_retry_table.py
 
 clean:
 	rm -rf $(VENV) build dist core/*.egg-info client/*.egg-info client/build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

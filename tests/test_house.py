@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import make_server_table, make_state_diagrams
+from docs import make_retry_table, make_server_table, make_state_diagrams
 from tests.serving import ROOT
 
 SERVER_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
@@ -257,6 +257,12 @@ def test_the_table_of_servers_is_what_the_tests_have_found() -> None:
     """`make docs` would not change it. That the findings are true is checked by tests/e2e/test_servers.py."""
     page = make_server_table.PAGE.read_text(encoding="utf-8")
     assert make_server_table.with_table(page, make_server_table.read_findings()) == page
+
+
+def test_the_table_of_retries_is_that_of_the_client() -> None:
+    """The page shows the rows that the client decides by: ``make docs`` updates them."""
+    page = make_retry_table.PAGE.read_text(encoding="utf-8")
+    assert make_retry_table.with_retry_table(page) == page
 
 
 def test_the_readme_names_commands_that_exist() -> None:
