@@ -211,6 +211,7 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
             value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
         except ClientError as error:
             error.attempts, error.request_id = attempts, outgoing.spec.request_id
+            error.retryable = outgoing.spec.is_idempotent
             raise
         return Result(value, response.status_code, arrived.headers, attempts)
 
@@ -245,7 +246,7 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
         async with self._slot(outgoing, plan, shared):
             attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
             watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            stream = AsyncEventStream(response, StreamState(arrived.headers, attempts, watch, outgoing.spec.request_id))
+            stream = AsyncEventStream(response, StreamState(arrived.headers, attempts, watch, outgoing.spec))
             try:
                 yield stream
             finally:
@@ -324,7 +325,7 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
     async def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
-        trace = RequestTrace()
+        trace = RequestTrace(is_certain=self._is_own)
         request = shared.http.build_request(
             outgoing.method,
             outgoing.url,

@@ -135,7 +135,7 @@ class Plan:
     def _proceed(self, now: float) -> Command:
         if self._spec.deadline - now < LEAST_SECONDS:
             error = error_of_fault(Fault.TOTAL_TIMEOUT, "")
-            error.retryable = self._spec.is_idempotent or not self._may_have_run
+            error.retryable = self._is_safe()
             return self.fail(error, now, refused="deadline")
         if self._rate is not None and not self._is_reserved:
             seconds = self._rate.reserve(now, self._spec.deadline)
@@ -174,7 +174,7 @@ class Plan:
 
     def _limited(self, now: float) -> Raise:
         error = self._last or LimitTimeout("the client's rate leaves no time to send the request before its deadline")
-        error.retryable = error.retryable or not self._may_have_run
+        error.retryable = error.retryable or self._is_safe()
         return self.fail(error, now, refused="deadline")
 
     def _blocked(self, seconds: float, now: float) -> Raise:
@@ -222,7 +222,7 @@ class Plan:
     def _judge(self, error: ClientError, row: Row, *, may_have_run: bool, says: bool | None, now: float) -> Command:
         self._may_have_run = self._may_have_run or may_have_run
         may = self._allows(row) if says is None else says
-        error.retryable = may and row.verdict is not Verdict.NEW_KEY_ONCE
+        error.retryable = self._is_safe() if row.faults else may and row.verdict is not Verdict.NEW_KEY_ONCE
         refused, delay = self._refusal(row, error.retry_after, now) if may else ("rule", 0.0)
         if refused:
             return self.fail(error, now, refused=refused)
@@ -230,6 +230,9 @@ class Plan:
         self._spent += row.cost
         self._last = error
         return self._again(self._attempts[-1].outcome, delay, now)
+
+    def _is_safe(self) -> bool:
+        return self._spec.is_idempotent or not self._may_have_run
 
     def _allows(self, row: Row) -> bool:
         match row.verdict:

@@ -12,6 +12,7 @@ from penstock_client.call_records import Attempt
 from penstock_client.errors import ClientError
 from penstock_client.event_lines import EventLines
 from penstock_client.failures import error_of_fault
+from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_table import Fault
 
 
@@ -26,17 +27,18 @@ class StreamState:
         The requests that were sent.
     watch:
         The time-outs.
-    request_id:
-        The id of the call.
+    spec:
+        The call.
     """
 
     def __init__(
-        self, headers: Mapping[str, str], attempts: tuple[Attempt, ...], watch: AnswerWatch, request_id: str
+        self, headers: Mapping[str, str], attempts: tuple[Attempt, ...], watch: AnswerWatch, spec: CallSpec
     ) -> None:
         self.headers = headers
         self.attempts = attempts
         self.watch = watch
-        self.request_id = headers.get("x-request-id", request_id)
+        self.request_id = headers.get("x-request-id", spec.request_id)
+        self._is_idempotent = spec.is_idempotent
         self.partial: list[Any] = []
         self.is_over = False
         self._ready: list[Any] = []  # in reverse
@@ -104,6 +106,7 @@ class StreamState:
         error.attempts = self.attempts
         error.request_id = self.request_id
         error.may_have_run = True
+        error.retryable = self._is_idempotent
         error.retries_refused = "rule"
         return error
 

@@ -201,6 +201,7 @@ class Client(ClientBase[httpx2.Client]):
             value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
         except ClientError as error:
             error.attempts, error.request_id = attempts, outgoing.spec.request_id
+            error.retryable = outgoing.spec.is_idempotent
             raise
         return Result(value, response.status_code, arrived.headers, attempts)
 
@@ -236,7 +237,7 @@ class Client(ClientBase[httpx2.Client]):
             attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
             watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
             try:
-                yield EventStream(response, StreamState(arrived.headers, attempts, watch, outgoing.spec.request_id))
+                yield EventStream(response, StreamState(arrived.headers, attempts, watch, outgoing.spec))
             finally:
                 response.close()
 
@@ -308,7 +309,7 @@ class Client(ClientBase[httpx2.Client]):
     def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
-        trace = RequestTrace()
+        trace = RequestTrace(is_certain=self._is_own)
         request = shared.http.build_request(
             outgoing.method,
             outgoing.url,

@@ -27,10 +27,17 @@ _TIMEOUTS: Final = {
 
 
 class RequestTrace:
-    """The progress of a request, by httpx2's trace. A transport without one leaves it at "sent"."""
+    """The progress of a request, by httpx2's trace.
 
-    def __init__(self) -> None:
-        self._is_traced = False
+    Parameters
+    ----------
+    is_certain:
+        True if the transport is known to report its progress. Another one is, once it has reported anything; until
+        then the request counts as sent.
+    """
+
+    def __init__(self, *, is_certain: bool) -> None:
+        self._is_traced = is_certain
         self._has_connected = False
         self._is_sent = False
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import anyio
 import pytest
 
-from penstock_client import Limits, Result, Retries, Timeouts, errors
+from penstock_client import AsyncClient, Client, Limits, Result, Retries, Timeouts, errors
 from tests.client.drivers import DRIVERS, call, drive, one
 from tests.client.scripted_server import Drip, End, ScriptedServer, Step, answer, chunked
 
@@ -266,37 +267,33 @@ def test_a_redirect_is_not_followed(driver: str) -> None:
 # ---- limits
 
 
-def test_the_pool_has_a_timeout_of_its_own(driver: str) -> None:
-    """A stream holds the only connection: the error says that nothing was sent."""
-    limits = Limits(max_connections=1)
+@pytest.mark.parametrize(("pool", "total", "kind"), [(0.1, 5.0, errors.PoolTimeout), (5.0, 0.1, errors.TotalTimeout)])
+def test_the_pool_has_a_timeout_of_its_own(
+    driver: str, pool: float, total: float, kind: type[errors.ClientError]
+) -> None:
+    """A stream holds the only connection: whichever time-out ends the wait, the error says that nothing was sent."""
+    settings = {"limits": Limits(max_connections=1), "timeouts": Timeouts(pool=pool), "retries": ONCE}
     with ScriptedServer([(chunked(b"1\n", end=False), End.SILENCE)]) as server:
         if driver == "sync":
-            error = _pool_sync(server.url, limits)
+            error = call_beside_stream(server.url, settings, total)
         else:
-            import anyio  # the async drivers alone need it
+            error = anyio.run(call_beside_stream_async, server.url, settings, total, backend=driver)
+        assert len(server.requests) == 1
+    assert type(error) is kind
+    assert (error.may_have_run, error.retryable) == (False, True)
 
-            error = anyio.run(_pool_async, server.url, limits, backend=driver)
-    assert (type(error), error.may_have_run) == (errors.PoolTimeout, False)
 
-
-def _pool_sync(url: str, limits: Limits) -> Exception:
-    from penstock_client import Client
-
-    with Client(url, limits=limits, timeouts=Timeouts(pool=0.1), retries=ONCE) as client, client.stream("w") as events:
+def call_beside_stream(url: str, settings: dict[str, Any], total: float) -> errors.ClientError:
+    with Client(url, **settings) as client, client.stream("w") as events:
         next(events)
         with pytest.raises(errors.ClientError) as caught:
-            client.call("classify")
+            client.call("classify", timeout=total)
     return caught.value
 
 
-async def _pool_async(url: str, limits: Limits) -> Exception:
-    from penstock_client import AsyncClient
-
-    async with (
-        AsyncClient(url, limits=limits, timeouts=Timeouts(pool=0.1), retries=ONCE) as client,
-        client.stream("w") as events,
-    ):
+async def call_beside_stream_async(url: str, settings: dict[str, Any], total: float) -> errors.ClientError:
+    async with AsyncClient(url, **settings) as client, client.stream("w") as events:
         await anext(events)
         with pytest.raises(errors.ClientError) as caught:
-            await client.call("classify")
+            await client.call("classify", timeout=total)
     return caught.value

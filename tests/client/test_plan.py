@@ -147,6 +147,14 @@ def test_the_header_false_beats_the_status(status: int) -> None:
     assert (len(error.attempts), error.retryable, error.retries_refused) == (1, False, "rule")
 
 
+@pytest.mark.parametrize("fault", Fault)
+def test_what_is_safe_may_be_called_again(fault: Fault) -> None:
+    """After any fault, a call that may run twice may be made again; another one only if it has not run."""
+    assert Clocked(is_idempotent=True).error(RequestFailed(fault)).retryable
+    error = Clocked().error(RequestFailed(fault))
+    assert error.retryable is not error.may_have_run
+
+
 def test_what_ran_in_any_request_may_have_run() -> None:
     """The first request may have done the work, although the second never left."""
     error = Clocked(is_idempotent=True).error(RequestFailed(Fault.LOST), RequestFailed(Fault.CONNECT))
@@ -264,7 +272,8 @@ def test_a_call_without_time_sends_nothing() -> None:
 @pytest.mark.parametrize("is_sent", [False, True])
 def test_a_total_timeout_knows_whether_the_request_left(*, is_sent: bool) -> None:
     """Time that ran out while connecting has started nothing."""
-    assert Clocked().error(RequestFailed(Fault.TOTAL_TIMEOUT, is_sent=is_sent)).may_have_run == is_sent
+    error = Clocked().error(RequestFailed(Fault.TOTAL_TIMEOUT, is_sent=is_sent))
+    assert (error.may_have_run, error.retryable) == (is_sent, not is_sent)
 
 
 # ---- the budget
