@@ -342,16 +342,31 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
                 failed = trace.failed(error, time.monotonic(), command.deadline)
         if response is None:
             return None, failed or trace.out_of_time()
-        command.timeouts["read"] = None  # the body has limits of its own
         if is_stream and response.status_code < 300:
+            command.timeouts["read"] = None  # a stream has limits of its own
             return response, HeadArrived(response.status_code, dict(response.headers))
         return response, await _whole(response, command, outgoing.spec.timeouts)
 
 
-def _until(instant: float) -> anyio.CancelScope:
+class _Unlimited:
+    """A scope that nothing cancels, which costs nothing."""
+
+    cancelled_caught = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+_UNLIMITED = _Unlimited()
+
+
+def _until(instant: float) -> anyio.CancelScope | _Unlimited:
     """Return a scope that is cancelled at an instant of ``time.monotonic``, whatever clock the loop has."""
     if instant == math.inf:
-        return anyio.CancelScope()
+        return _UNLIMITED
     return anyio.CancelScope(deadline=anyio.current_time() + max(0.0, instant - time.monotonic()))
 
 
@@ -372,22 +387,20 @@ async def _hang_up(pieces: AsyncIterator[bytes], response: httpx2.Response) -> N
 async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Event:
     """Return the response with its body; of an error's body, as much as arrives in time."""
     is_error = response.status_code >= 300
-    watch = AnswerWatch(timeouts, command.deadline, time.monotonic())
+    command.timeouts["read"] = timeouts.idle  # the transport reads it once, when the body begins
     body = bytearray()
     failed: RequestFailed | None = None
     pieces = response.aiter_bytes()
     try:
-        while not (is_error and len(body) > LARGEST_ERROR_BODY):
-            piece: bytes | None = b""
-            with _until(watch.next_limit()) as scope:
-                piece = await anext(pieces, None)
-            if scope.cancelled_caught:
-                failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
-                break
-            if piece is None:
-                break
-            body += piece
-            watch.on_piece(time.monotonic(), has_event=True)
+        with _until(command.deadline) as scope:
+            async for piece in pieces:
+                body += piece
+                if is_error and len(body) > LARGEST_ERROR_BODY:
+                    break
+        if scope.cancelled_caught:
+            failed = RequestFailed(Fault.TOTAL_TIMEOUT, partial=bytes(body))
+    except httpx2.TimeoutException:
+        failed = RequestFailed(Fault.IDLE_TIMEOUT, partial=bytes(body))
     except httpx2.HTTPError as error:
         failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
     finally:
