@@ -192,7 +192,7 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
         TypeError
             If the body cannot be written as JSON.
         ValueError
-            If the time-out is not above 0, or the idempotency key cannot be sent.
+            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,

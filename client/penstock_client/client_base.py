@@ -124,7 +124,7 @@ class ClientBase(Generic[Http]):
         self._key = key
         self._timeouts = timeouts
         self._retries = retries
-        self._headers = dict(headers or {})
+        self._headers = _sendable(headers or {})
         self._on_event = on_event
         self._deadline = math.inf
         self._request_id = ""
@@ -156,7 +156,7 @@ class ClientBase(Generic[Http]):
             view._key = key
         view._timeouts = timeouts or self._timeouts
         view._retries = retries or self._retries
-        view._headers = {**self._headers, **(headers or {})}
+        view._headers = {**self._headers, **_sendable(headers or {})}
         return view
 
     def from_context(self, context: JobContext) -> Self:
@@ -212,7 +212,7 @@ class ClientBase(Generic[Http]):
         content, media_type = encoded(body)
         sent = {"content-type": media_type} if media_type else {}
         sent |= self._headers
-        sent |= headers
+        sent |= _sendable(headers)
         policy = {}
         if idempotency_key is not None:
             _require_header("idempotency_key", idempotency_key)
@@ -293,7 +293,14 @@ def _require_seconds(name: str, value: float) -> None:
 
 def _require_header(name: str, value: str) -> None:
     if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError(f"{name}={value!r}: give printable ASCII characters without spaces at its ends")
+        raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
+
+
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
+    for name, value in headers.items():
+        _require_header(f"the header {name!r}", value)
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _require_key(key: str) -> str:

@@ -182,7 +182,7 @@ class Client(ClientBase[httpx2.Client]):
         TypeError
             If the body cannot be written as JSON.
         ValueError
-            If the time-out is not above 0, or the idempotency key cannot be sent.
+            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,

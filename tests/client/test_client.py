@@ -92,6 +92,29 @@ def test_an_idempotency_key_is_a_header() -> None:
         client.call("classify", idempotency_key="a\r\nb")
 
 
+def test_a_header_that_cannot_be_sent_is_refused() -> None:
+    """A newline would end it; the message does not show the value."""
+    client = client_of(lambda request: pytest.fail("it was sent"))
+    for headers in ({"authorization": f"Bearer {SECRET}\n"}, {"x-a": "é"}, {"x-a": ""}):
+        with pytest.raises(ValueError, match=r"the header '.*' cannot be sent") as caught:
+            client.call("classify", headers=headers)
+        assert SECRET not in str(caught.value)
+
+
+def test_a_header_replaces_another_in_any_spelling() -> None:
+    """The header of the call is sent, and the client's is not beside it."""
+    seen: list[httpx2.Headers] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.headers)
+        return httpx2.Response(200, json=1)
+
+    client_of(respond, headers={"X-Team": "red"}).call(
+        "classify", {}, headers={"x-team": "blue", "Content-Type": "a/b"}
+    )
+    assert [seen[0].get_list("x-team"), seen[0].get_list("content-type")] == [["blue"], ["a/b"]]
+
+
 @pytest.mark.parametrize(
     "make",
     [

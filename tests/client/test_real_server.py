@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ APP = """
         import trio
         await trio.sleep(seconds)
 
+    @app.endpoint("/single", max_queue=1)
+    async def single(seconds: float) -> str:
+        import trio
+        await trio.sleep(seconds)
+        return "done"
+
     @app.endpoint("/write", concurrency=4)
     def write(words: int = 3, pause: float = 0.0, gone: str = "", fail: bool = False) -> Iterator[str]:
         try:
@@ -80,7 +87,7 @@ APP = """
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    server = Served(write_app(tmp_path_factory.mktemp("app"), APP))
+    server = Served(write_app(tmp_path_factory.mktemp("app"), APP), "--max-body", "64KiB")
     server.environment = {**server.environment, "SELF": server.base_url}
     with server:
         yield server
@@ -126,6 +133,38 @@ def test_a_wrong_method_and_a_body_that_is_not_json(served: Served) -> None:
             client.call("square", b"{", headers={"content-type": "application/json"})
         with pytest.raises(errors.UnsupportedMediaType):
             client.call("square", b"{}")
+
+
+def test_refusals_before_the_work_are_errors_of_their_own(served: Served) -> None:
+    """413 and an infeasible deadline have started nothing, and are not tried again."""
+    with Client(served.base_url) as client:
+        with pytest.raises(errors.PayloadTooLarge) as too_large:
+            client.call("square", {"input": "x" * 100_000})
+        with pytest.raises(errors.DeadlineInfeasible) as infeasible:
+            client.call("square", {"input": 1.0}, headers={"X-Request-Timeout": "0"})
+    for error in (too_large.value, infeasible.value):
+        assert (error.may_have_run, error.retryable, len(error.attempts)) == (False, False, 1)
+
+
+def test_a_full_queue_is_waited_for(served: Served) -> None:
+    """Without retries the call is refused; with them it comes back when the server says, and succeeds."""
+    with Client(served.base_url) as client, ThreadPoolExecutor(4) as threads:
+        once = client.with_options(retries=Retries(max_attempts=1))
+        for _ in range(4):
+            threads.submit(once.call, "single", {"seconds": 0.4})
+        refused = wait_until(lambda: refusal(once), "a full queue")
+        assert type(refused) is errors.QueueFull
+        assert (refused.may_have_run, refused.retryable) == (False, True)
+        assert refused.retry_after
+        assert client.with_options(retries=Retries(max_attempts=9)).call("single", {"seconds": 0}).value == "done"
+
+
+def refusal(client: Client) -> errors.ClientError | None:
+    try:
+        client.call("single", {"seconds": 0.0}, timeout=5)
+    except errors.ClientError as error:
+        return error
+    return None
 
 
 def test_the_server_knows_the_deadline(served: Served) -> None:
