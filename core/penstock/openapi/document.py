@@ -78,7 +78,7 @@ def _tags_in(paths: dict[str, dict[str, Any]]) -> list[str]:
 
 def _info(app: App) -> dict[str, Any]:
     module = sys.modules.get(app.import_name)
-    text = inspect.cleandoc(getattr(module, "__doc__", None) or "")
+    text = "" if module is None else inspect.cleandoc(module.__doc__ or "")
     return {
         "title": app.title or _name_of(app.import_name, module),
         "version": app.version,

@@ -141,7 +141,8 @@ def _texts(handler: Any) -> tuple[str, str]:
 
     A class without one has that of its ``predict``.
     """
-    text = inspect.cleandoc(handler.__doc__ or getattr(getattr(handler, "predict", None), "__doc__", None) or "")
+    predict = getattr(handler, "predict", handler)
+    text = inspect.cleandoc(handler.__doc__ or predict.__doc__ or "")
     summary, _, rest = text.partition("\n")
     return summary.strip(), rest.strip()
 
