@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -199,8 +200,8 @@ def test_a_deadline_bounds_all_calls_of_a_block() -> None:
         other.call("classify")
     client.call("classify")
     first, second, elsewhere, after = left
-    assert 4.5 < float(first) <= 4.95
-    assert 1.5 < float(second) <= 1.95
+    assert 4.0 < float(first) <= 4.95
+    assert 1.0 < float(second) <= 1.95
     assert elsewhere is after is None
 
 
@@ -225,7 +226,7 @@ def test_a_job_passes_on_what_it_has() -> None:
     client_of(respond).from_context(HandlersContext(2.0)).call("classify", timeout=60)
     [sent] = seen
     assert (sent["x-request-id"], sent["traceparent"]) == ("r9", "00-1-2-01")
-    assert 1.5 < float(sent["x-request-timeout"]) <= 1.95
+    assert 1.0 < float(sent["x-request-timeout"]) <= 1.95
     assert "grpc-timeout" not in sent
 
 
@@ -236,7 +237,9 @@ def test_a_forked_process_opens_connections_of_its_own() -> None:
     """Two processes on one connection would read each other's answers."""
     with ScriptedServer([(answer(),)]) as server, Client(server.url) as client:
         client.call("classify")
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the server's threads; the child uses none of them
+            child = os.fork()
         if child == 0:
             try:
                 client.call("classify")

@@ -136,7 +136,7 @@ def test_total_bounds_a_stream(driver: str) -> None:
     began = time.monotonic()
     error = met_by(driver, *script, act=stream(timeout=0.3))
     assert type(error) is errors.TotalTimeout
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 1.5
     assert set(error.partial) == {1, 2}
 
 
