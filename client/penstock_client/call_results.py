@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock_client.call_records import Attempt
-from penstock_client.errors import InvalidAnswer, StreamFailed
+from penstock_client.errors import InvalidAnswer
 from penstock_client.event_lines import EventLines
 
 _DURATION: Final = re.compile(r"(queue|exec)\s*;\s*dur=([0-9.]+)")
@@ -82,15 +82,16 @@ def decoded(status: int, media_type: str, body: bytes) -> Any:
     ------
     InvalidAnswer
         If the body is missing, or is not what its media type says.
-    StreamFailed
-        If it is a stream in lines of JSON whose last line is an error.
+    TruncatedStream
+        If it is in lines of JSON, and one of them is not.
     """
     media_type, _, parameters = media_type.partition(";")
     media_type = media_type.strip().lower()
     if status == 204:
         return None
     if media_type == "application/x-ndjson":
-        return _decoded_lines(body)
+        lines = EventLines()
+        return [*lines.feed(body), *lines.finish()]
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
             return msgspec.json.decode(body)
@@ -103,16 +104,6 @@ def decoded(status: int, media_type: str, body: bytes) -> Any:
         except (UnicodeDecodeError, LookupError) as error:
             raise _invalid(f"it says that it is text, and is not: {error}", body) from None
     return body
-
-
-def _decoded_lines(body: bytes) -> list[Any]:
-    lines = EventLines()
-    values = [*lines.feed(body), *lines.finish()]
-    last = EventLines.failure_in(values[-1]) if values else None
-    if isinstance(last, StreamFailed):
-        last.partial = values[:-1]
-        raise last
-    return values
 
 
 def _invalid(reason: str, body: bytes) -> InvalidAnswer:

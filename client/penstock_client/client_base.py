@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ from penstock_client.timeouts import Timeouts
 LOGGER: Final = logging.getLogger("penstock.client")
 IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 LARGEST_ERROR_BODY: Final = 64 * 1024
+MOST_BREAKERS: Final = 1000
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
 Http = TypeVar("Http", httpx2.Client, httpx2.AsyncClient)
@@ -72,6 +74,7 @@ class SharedState(Generic[Http]):
     budget: RetryBudget = field(init=False)
     rate: RateBucket | None = field(init=False)
     breakers: dict[str, Breaker] = field(init=False)
+    lock: threading.Lock = field(init=False)
     slots: Any = field(init=False)
     pid: int = field(init=False)
     is_closed: bool = False
@@ -86,6 +89,7 @@ class SharedState(Generic[Http]):
         self.budget = RetryBudget(self.retries, time.monotonic())
         self.rate = None if self.limits.rate is None else RateBucket(self.limits.rate, self.limits.burst)
         self.breakers = {}
+        self.lock = threading.Lock()
         most = self.limits.max_concurrent
         self.slots = None if most is None else self.make_slots(most)
 
@@ -94,7 +98,12 @@ class SharedState(Generic[Http]):
         if self.breaker is None:
             return None
         found = self.breakers.get(endpoint)
-        return found if found is not None else self.breakers.setdefault(endpoint, Breaker(self.breaker))
+        if found is None:
+            with self.lock:
+                if len(self.breakers) >= MOST_BREAKERS:  # the oldest goes: paths with an id in them have no end
+                    del self.breakers[next(iter(self.breakers))]
+                found = self.breakers.setdefault(endpoint, Breaker(self.breaker))
+        return found
 
 
 class ClientBase(Generic[Http]):
@@ -221,7 +230,7 @@ class ClientBase(Generic[Http]):
         total = self._timeouts.total if timeout is None else timeout
         known = _deadlines.get()
         spec = CallSpec(
-            endpoint=endpoint.strip("/"),
+            endpoint=endpoint.partition("?")[0].strip("/"),  # a query is not for logs, and has no breaker of its own
             request_id=self._request_id or uuid.uuid4().hex,
             timeouts=self._timeouts,
             deadline=min(

@@ -57,19 +57,19 @@ class EventLines:
 
     def failure(self, detail: str) -> StreamError:
         """Return the reason of a cut: the server's own, if the last line has it."""
-        known = self.failure_in(self._held[-1]) if self._held and not self._rest else None
+        known = _failure_in(self._held[-1]) if self._held and not self._rest else None
         return known or _cut(detail)
 
-    @staticmethod
-    def failure_in(value: Any) -> StreamError | None:
-        """Return the error that a last line describes; None if it is an event like any other."""
-        code = code_in(value)
-        if not code:
-            return None
-        error = StreamFailed(f"{StreamFailed.title}: {message_in(value) or code}")
-        error.server_code = code
-        error.may_have_run = True
-        return error
+
+def _failure_in(value: Any) -> StreamError | None:
+    """Return the error that a last line describes; None if it is an event like any other."""
+    code = code_in(value)
+    if not code:
+        return None
+    error = StreamFailed(f"{StreamFailed.title}: {message_in(value) or code}")
+    error.server_code = code
+    error.may_have_run = True
+    return error
 
 
 def _decoded(line: bytes | bytearray) -> Any:

@@ -57,7 +57,7 @@ def test_a_request_says_what_the_server_needs(driver: str) -> None:
         ("text/plain; charset=utf-8", "é".encode(), "é"),
         ("text/plain; charset=latin-1", "é".encode("latin-1"), "é"),
         ("image/png", b"\x89PNG", b"\x89PNG"),
-        ("application/x-ndjson", b'{"n":1}\n{"n":2}\n', [{"n": 1}, {"n": 2}]),
+        ("application/x-ndjson", b'{"n":1}\n{"error":{"code":"x"}}\n', [{"n": 1}, {"error": {"code": "x"}}]),
     ],
 )
 def test_the_media_type_says_what_a_value_is(driver: str, media_type: str, body: bytes, value: Any) -> None:

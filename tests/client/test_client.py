@@ -322,6 +322,26 @@ def test_an_open_breaker_stops_the_calls_of_its_endpoint() -> None:
     assert caught.value.retry_after == pytest.approx(5.0, abs=1)
 
 
+def test_a_query_has_no_breaker_of_its_own() -> None:
+    """It is the endpoint that fails, and its name in records has no query, which may be private."""
+    records: list[Record] = []
+    client = client_of(lambda request: httpx2.Response(500), retries=ONCE, on_event=records.append)
+    for number in range(5):
+        with pytest.raises(errors.InternalError):
+            client.call(f"bad?n={number}", method="GET")
+    with pytest.raises(errors.CircuitOpen):
+        client.call("bad?n=6", method="GET")
+    assert {record.endpoint for record in records} == {"bad"}
+
+
+def test_breakers_do_not_fill_the_memory() -> None:
+    """A path with an id in it has a breaker until a thousand others have been called."""
+    client = client_of(lambda request: httpx2.Response(200, json=1))
+    for number in range(1010):
+        client.call(f"items/{number}", method="GET")
+    assert len(client._shared.breakers) == 1000
+
+
 def test_no_breaker_is_an_option() -> None:
     """``breaker=None`` sends everything."""
     client = client_of(lambda request: httpx2.Response(500), retries=ONCE, breaker=None)
