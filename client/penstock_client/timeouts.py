@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Self
 
 
@@ -57,7 +57,3 @@ class Timeouts:
     def reasoning(cls) -> Self:
         """Return time-outs for models that think for long before they answer: 30 minutes in total, 5 without a byte."""
         return cls(idle=300.0, total=1800.0)
-
-    def with_total(self, total: float | None) -> Timeouts:
-        """Return the same time-outs with another limit for the whole call."""
-        return replace(self, total=total)

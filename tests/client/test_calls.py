@@ -68,6 +68,18 @@ def test_the_media_type_says_what_a_value_is(driver: str, media_type: str, body:
 # ---- answers that are not what they say
 
 
+@pytest.mark.parametrize("media_type", ["text/plain", "text/plain; charset=utf-8", "text/plain; charset=martian"])
+def test_text_that_cannot_be_read_is_an_error(driver: str, media_type: str) -> None:
+    """It is not replaced by question marks."""
+    error = met_by(driver, answer(b"\xff", media_type=media_type))
+    assert (type(error), error.partial) == (errors.InvalidAnswer, b"\xff")
+
+
+def test_an_answer_without_content_has_no_value(driver: str) -> None:
+    """204 is the way to say so."""
+    assert met_by(driver, b"HTTP/1.1 204 No Content\r\n\r\n").value is None
+
+
 @pytest.mark.parametrize("body", [b"", b'{"label": "c', b"\xff", b"<html>"])
 def test_an_answer_that_is_not_json_is_an_error(driver: str, body: bytes) -> None:
     """A missing or truncated answer is never an empty value."""

@@ -66,6 +66,13 @@ def test_a_key_that_cannot_be_sent_is_refused(key: str) -> None:
     assert not key or repr(key) not in str(caught.value)
 
 
+def test_the_presets_differ_in_their_totals() -> None:
+    """One, three, ten and thirty minutes."""
+    presets = (Timeouts.simple(), Timeouts.code(), Timeouts.long(), Timeouts.reasoning())
+    assert [preset.total for preset in presets] == [60, 180, 600, 1800]
+    assert Timeouts.reasoning().idle == 300
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 def test_a_timeout_that_is_not_one_is_refused(seconds: float) -> None:
     """In the settings, in a call, and in a block."""

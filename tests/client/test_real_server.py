@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
 import pytest
 
-from penstock_client import Client, Retries, errors
+from penstock_client import AsyncClient, Client, Retries, errors
 from tests.client.drivers import DRIVERS, call, one, stream
 from tests.serving import Served, wait_until, write_app
 
@@ -217,3 +218,14 @@ def test_health_is_a_question(served: Served) -> None:
     with Client(served.base_url) as client, Client("http://127.0.0.1:9") as nothing:
         assert client.health()
         assert not nothing.health(timeout=1.0)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_health_is_a_question_in_a_loop_too(served: Served, backend: str) -> None:
+    """The same answers."""
+
+    async def main() -> tuple[bool, bool]:
+        async with AsyncClient(served.base_url) as client, AsyncClient("http://127.0.0.1:9") as nothing:
+            return await client.health(), await nothing.health(timeout=1.0)
+
+    assert anyio.run(main, backend=backend) == (True, False)
