@@ -24,8 +24,6 @@ from penstock_gunicorn.connection import TrackedProtocol
 ELSEWHERE: Final = "elsewhere"  # there is none, or gunicorn serves it
 ARRIVING: Final = "arriving"  # its head is complete
 BEGINNING: Final = "beginning"  # it is being passed on to its endpoint
-BEGINNING: Final = "beginning"  # it is being passed on to its endpoint
-BEGINNING: Final = "beginning"  # it is being passed on to its endpoint
 RUNNING: Final = "running"  # its endpoint has it
 ANSWERED: Final = "answered"  # the response is written
 HELD: Final = "held"  # the same, but the client reads so slowly that the next request has to wait
@@ -120,7 +118,7 @@ class DirectProtocol(TrackedProtocol):
 
     def _is_usual(self, parser: Any) -> bool:
         """Return whether the request may be served directly; if so, keep its headers."""
-        if parser.method != b"POST" or parser.http_version != (1, 1) or not self.worker.alive:
+        if parser.method != b"POST" or parser.http_version != (1, 1):
             return False
         if (parser.content_length or 0) > SMALL_BODY_BYTES:
             return False
@@ -143,6 +141,26 @@ class DirectProtocol(TrackedProtocol):
             super()._on_message_complete()
 
     def _feed_callback_parser(self, data: bytes) -> bool:
+        if self.req_count:
+            return self._feed_now(data)
+        # gunicorn's task has not had its first turn, so a request would take the way through ASGI.
+        if not self._early:
+            self._head_began = monotonic()
+            self.worker.loop.call_soon(self._feed_early)
+        self._early += data
+        return True
+
+    def _feed_early(self) -> None:
+        early, self._early = self._early, b""
+        if early and not self._closed and self._callback_parser is not None:
+            self._feed_now(early)
+
+    def eof_received(self) -> bool:
+        """Close the connection, except in the middle of an upload."""
+        self._feed_early()
+        return super().eof_received()
+
+    def _feed_now(self, data: bytes) -> bool:
         is_open = super()._feed_callback_parser(data)
         # Not from within the parser's callbacks: the parser must be left before it is used for the next request.
         if self._stage is ARRIVING and is_open:
@@ -157,11 +175,11 @@ class DirectProtocol(TrackedProtocol):
             if not self._is_whole:
                 self.hand_over()
                 return
-            self._begin()
-            if self._stage is ANSWERED:  # at once
+            if self._begin():
                 self._end()
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """Pass the request on to its endpoint; return whether it was answered at once."""
         self._stage = BEGINNING
         self._awaiting_request = False
         if self._keepalive_handle is not None:
@@ -177,6 +195,7 @@ class DirectProtocol(TrackedProtocol):
             self.abort()
         if self._stage is BEGINNING:
             self._stage = RUNNING
+        return self._stage is ANSWERED
 
     def _on_progress(self) -> None:
         try:
@@ -190,20 +209,33 @@ class DirectProtocol(TrackedProtocol):
         self.call = self.exchange = None
         is_beginning = self._stage is BEGINNING
         self._stage = ANSWERED
-        if is_last or not self.worker.alive:
+        if is_last or self.worker.is_leaving:
             self._is_last = True
             head += "connection: close\r\n"
         parts = (b"HTTP/1.1 ", head.encode("latin-1"), _CACHED_SERVER_HEADER, _get_cached_date_header(), b"\r\n", body)
         if self._closed:
             pass  # the client has gone
         elif len(body) < _NO_COPY_BODY_SIZE:
-            self._safe_write(b"".join(parts))
+            self._write_now(b"".join(parts))
         else:
             self.transport.writelines(parts)
         if not is_beginning:
             self._end()
             if self._stage is ARRIVING:
                 self._serve()
+
+    def _write_now(self, data: bytes) -> None:
+        """Write, and not only at the end of the loop's turn, if nothing is waiting to be written before it."""
+        transport: Any = self.transport
+        if self._is_ssl or transport.is_closing() or transport.get_write_buffer_size():
+            self._safe_write(data)
+            return
+        try:
+            sent = os.write(self._descriptor, data)
+        except OSError:  # no room, or no connection: the transport knows what to do
+            sent = 0
+        if sent < len(data):
+            self._safe_write(data[sent:])
 
     def _end(self) -> None:
         """Make the connection ready for its next request, which may have arrived already."""
@@ -213,9 +245,10 @@ class DirectProtocol(TrackedProtocol):
             return
         worker = self.worker
         worker.nr += 1
-        if self._is_last or worker.nr >= worker.max_requests or parser.remaining_truncated:
-            worker.alive = worker.alive and worker.nr < worker.max_requests
-            self._keepalive_timeout()  # closes the connection, and ends its task
+        if worker.nr >= worker.max_requests:
+            worker.is_leaving = True  # as gunicorn's ``alive``
+        if self._is_last or parser.remaining_truncated:
+            self._close_at_once()
         elif self._flow_control.write_paused:
             self._stage = HELD
         else:
