@@ -28,6 +28,7 @@ PYTEST_OPTIONS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETUP := setup.cfg pyproject.toml requirements/runtime.txt
+CLIENT := client/pyproject.toml
 
 .PHONY: serve test test-all lint format soak bench bench-quick bench-check study docs clean
 .DEFAULT_GOAL := test
@@ -73,9 +74,10 @@ study: $(VENV)/.for-study
 docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_state_diagrams.py
 	$(BIN)/python docs/make_server_table.py
+	$(BIN)/python docs/make_retry_table.py
 
 clean:
-	rm -rf $(VENV) build dist core/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist core/*.egg-info client/*.egg-info client/build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The stamp files make later runs quick; they are out of date when a pin or the metadata changes.
 $(BIN)/python:
@@ -88,9 +90,10 @@ $(VENV)/.for-serve: $(SETUP) requirements/examples.txt | $(BIN)/python
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/.for-test: $(SETUP) requirements/examples.txt requirements/dev.txt | $(BIN)/python
+$(VENV)/.for-test: $(SETUP) $(CLIENT) requirements/examples.txt requirements/dev.txt | $(BIN)/python
 	$(PIP) install -r requirements/dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
+	$(PIP) install --no-build-isolation --no-deps --editable ./client
 	@touch $@
 
 $(VENV)/.for-study: requirements/study.txt $(VENV)/.for-test

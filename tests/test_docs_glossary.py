@@ -14,14 +14,15 @@ ROWS = re.findall(r"^\| (?!word \|)([a-z, ]+) \|", TEXT, re.MULTILINE)
 WORDS = [word for row in ROWS for word in row.split(", ")]
 # Words at the end of class names that mean here what they mean in every program.
 PLAIN = """
-    answer, app, application, arbiter, backoff, batching, body, budget, buffer, candidate, check, clock, collector,
-    decision, demand, descriptor, ending, error, failure, formatter, group, guard, handle, header, kind, lifespan, line,
-    log, logger, loader, mode, name, opinion, option, page, parameter, process, protocol, proxy, pump, reader, recorder,
-    retry, router, server, setting, simulation, size, socket, source, stream, thread, timer, transition, value, watch
+    answer, app, application, arbiter, backoff, base, batching, body, breaker, bucket, budget, buffer, candidate,
+    check, client, clock, collector, decision, demand, descriptor, ending, error, failure, formatter, group, guard,
+    handle, header, kind, lifespan, limit, line, loader, log, logger, mode, name, opinion, option, page, parameter,
+    process, protocol, proxy, pump, reader, recorder, result, retry, router, server, setting, simulation, size,
+    socket, source, stream, thread, timer, transition, value, watch
 """
 PARTICIPLE = re.compile("[a-z]+ed|ahead|broken|short")
 # The modules whose classes are named for happenings and messages, not for things.
-HAPPENINGS = {"commands", "errors", "events", "host_messages", "records", "reports", "wire"}
+HAPPENINGS = {"commands", "errors", "events", "host_messages", "records", "reports", "plan_messages", "wire"}
 VERBS = "admit, back off, drain, interrupt, kill, recall, refuse, sending ahead, shed"
 
 
@@ -30,8 +31,8 @@ def listed(words: str) -> list[str]:
 
 
 def words_of_the_code() -> str:
-    """Return all words of the core and the adapters in lower case; names are split at underscores and capitals."""
-    files = [file for root in ("core", "adapters") for file in (ROOT / root).rglob("*.py")]
+    """Return all words of the three in lower case; names are split at underscores and capitals."""
+    files = [file for root in ("core", "adapters", "client") for file in (ROOT / root).rglob("*.py")]
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     return " ".join(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text))
 
@@ -40,9 +41,9 @@ CODE = words_of_the_code()
 
 
 def nouns_of_the_classes() -> dict[str, str]:
-    """Return the last word of each public class of the core and the adapters, with the class's name."""
+    """Return the last word of each public class of the core, the adapters and the client, with the class's name."""
     nouns = {}
-    for file in (file for root in ("core", "adapters") for file in (ROOT / root).rglob("*.py")):
+    for file in (file for root in ("core", "adapters", "client") for file in (ROOT / root).rglob("*.py")):
         if file.stem not in HAPPENINGS:
             tree = ast.parse(file.read_text(encoding="utf-8"))
             names = [node.name for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
@@ -72,5 +73,5 @@ def test_each_word_has_one_row() -> None:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_each_word_is_used_in_the_code(word: str) -> None:
-    """A word that has gone from the core and the adapters goes from the glossary too."""
+    """A word that has gone from the core, the adapters and the client goes from the glossary too."""
     assert re.search(rf"\b{word}(?:s|es)?\b", CODE)

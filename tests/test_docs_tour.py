@@ -17,7 +17,9 @@ def test_the_tour_is_short() -> None:
 def test_every_path_of_the_tour_exists() -> None:
     """Paths are relative to the root of the repository; each question is answered by at least one."""
     questions = re.findall(r"^\| Where (.*)\? \| (.*) \|$", PAGE, re.MULTILINE)
-    paths = {question: re.findall(r"`((?:core|adapters|plugins)/[^`]*)`", answer) for question, answer in questions}
+    paths = {
+        question: re.findall(r"`((?:core|adapters|plugins|client)/[^`]*)`", answer) for question, answer in questions
+    }
     assert len(paths) >= 20
     assert [question for question, found in paths.items() if not found] == []
     assert [path for found in paths.values() for path in found if not (ROOT / path).exists()] == []

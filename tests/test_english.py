@@ -9,7 +9,7 @@ import pytest
 from tests import english
 from tests.serving import ROOT
 
-AREAS = ["core", "adapters", "plugins", "examples", "bench", "docs", "changelog.d", "tests"]
+AREAS = ["core", "adapters", "plugins", "client", "examples", "bench", "docs", "changelog.d", "tests"]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 
 

@@ -9,15 +9,16 @@ import re
 import statistics
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from docs import make_server_table, make_state_diagrams
+from docs import make_retry_table, make_server_table, make_state_diagrams
 from tests.serving import ROOT
 
-SOURCE_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
+SERVER_ROOTS = [ROOT / name for name in ("core", "adapters", "plugins")]
+SOURCE_ROOTS = [*SERVER_ROOTS, ROOT / "client"]
 BINARY = {".png", ".jpg", ".gif", ".pdf", ".zip", ".wav", ".bin"}
 GENERATED = {"build", "dist", "__pycache__"}
 # Written in two parts, so that this file keeps its own rules.
@@ -44,10 +45,10 @@ def texts() -> Iterator[tuple[Path, str]]:
             yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
 
 
-def packages() -> dict[str, Path]:
+def packages(roots: Iterable[Path] = SOURCE_ROOTS) -> dict[str, Path]:
     """Return the folder of every package of the source roots, by dotted name."""
     found = {}
-    for root in SOURCE_ROOTS:
+    for root in roots:
         for init in sorted(root.rglob("__init__.py")):
             found[".".join(init.parent.relative_to(root).parts)] = init.parent
     return found
@@ -166,11 +167,23 @@ def test_every_package_is_typed() -> None:
 
 def test_the_distribution_has_every_package_of_the_tree(metadata: configparser.ConfigParser) -> None:
     """``setup.cfg`` lists the packages of all roots by hand; a new folder must not be missing from the wheel."""
-    assert lines_of(metadata["options"]["packages"]) == sorted(packages())
+    known = packages(SERVER_ROOTS)
+    assert lines_of(metadata["options"]["packages"]) == sorted(known)
     mapping = dict(line.split(" = ") for line in lines_of(metadata["options"]["package_dir"]))
     assert {name: ROOT / folder for name, folder in mapping.items()} == {
-        name: path for name, path in packages().items() if "." not in name
+        name: path for name, path in known.items() if "." not in name
     }
+
+
+def test_the_client_is_a_distribution_of_its_own() -> None:
+    """It has every package of its folder, and needs two distributions, at the versions that the suite runs with."""
+    project = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["setuptools"]["packages"] == sorted(packages([ROOT / "client"]))
+    files = [ROOT / "requirements" / name for name in ("runtime.txt", "dev.txt")]
+    pinned = [line.split("==") for file in files for line in lines_of(file.read_text()) if "==" in line]
+    bounds = dict(line.partition(",")[0].split(">=") for line in project["project"]["dependencies"])
+    assert bounds.keys() == {"httpx2", "msgspec"}
+    assert {name: dict(pinned)[name][: len(bound)] for name, bound in bounds.items()} == bounds
 
 
 def test_the_environment_is_pinned_in_full() -> None:
@@ -244,6 +257,12 @@ def test_the_table_of_servers_is_what_the_tests_have_found() -> None:
     """`make docs` would not change it. That the findings are true is checked by tests/e2e/test_servers.py."""
     page = make_server_table.PAGE.read_text(encoding="utf-8")
     assert make_server_table.with_table(page, make_server_table.read_findings()) == page
+
+
+def test_the_table_of_retries_is_that_of_the_client() -> None:
+    """The page shows the rows that the client decides by: ``make docs`` updates them."""
+    page = make_retry_table.PAGE.read_text(encoding="utf-8")
+    assert make_retry_table.with_retry_table(page) == page
 
 
 def test_the_readme_names_commands_that_exist() -> None:

@@ -1,0 +1,113 @@
+"""The two bodies of a call: the request's as bytes, the answer's as a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from penstock_client.call_records import Attempt
+from penstock_client.errors import InvalidAnswer
+from penstock_client.event_lines import EventLines
+
+_DURATION: Final = re.compile(r"(queue|exec)\s*;\s*dur=([0-9.]+)")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to a call.
+
+    Attributes
+    ----------
+    value:
+        The decoded body: of JSON the value, of lines of JSON a list, of text a ``str``, of anything else ``bytes``.
+    status:
+        The status of the response.
+    headers:
+        Its headers, with names in lower case.
+    attempts:
+        The requests that were sent; the last one has this answer.
+    """
+
+    value: Any
+    status: int
+    headers: Mapping[str, str]
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def request_id(self) -> str:
+        """The server's ``X-Request-Id``; "" if it sends none."""
+        return self.headers.get("x-request-id", "")
+
+    @property
+    def queue_seconds(self) -> float | None:
+        """The time that the job waited on the server, if the server says so."""
+        return self._duration("queue")
+
+    @property
+    def execution_seconds(self) -> float | None:
+        """The time that the job ran on the server, if the server says so."""
+        return self._duration("exec")
+
+    def _duration(self, name: str) -> float | None:
+        found = dict(_DURATION.findall(self.headers.get("server-timing", "")))
+        return float(found[name]) / 1000 if name in found else None
+
+
+def encoded(body: Any) -> tuple[bytes, str]:
+    """Return the bytes of a request's body and their media type, "" for none.
+
+    Raises
+    ------
+    TypeError
+        If the body cannot be written as JSON.
+    """
+    if body is None:
+        return b"", ""
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body), "application/octet-stream"
+    try:
+        return msgspec.json.encode(body), "application/json"
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise TypeError(f"the body cannot be written as JSON: {error}") from None
+
+
+def decoded(status: int, media_type: str, body: bytes) -> Any:
+    """Return the value of a whole answer.
+
+    Raises
+    ------
+    InvalidAnswer
+        If the body is missing, or is not what its media type says.
+    TruncatedStream
+        If it is in lines of JSON, and one of them is not.
+    """
+    media_type, _, parameters = media_type.partition(";")
+    media_type = media_type.strip().lower()
+    if status == 204:
+        return None
+    if media_type == "application/x-ndjson":
+        lines = EventLines()
+        return [*lines.feed(body), *lines.finish()]
+    if media_type == "application/json" or media_type.endswith("+json"):
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _invalid(f"it says that it is JSON, and is not: {error}" if body else "it is empty", body) from None
+    if media_type.startswith("text/"):
+        charset = re.search(r"charset=\"?([\w-]+)", parameters)
+        try:
+            return body.decode(charset[1] if charset else "utf-8")
+        except (UnicodeDecodeError, LookupError) as error:
+            raise _invalid(f"it says that it is text, and is not: {error}", body) from None
+    return body
+
+
+def _invalid(reason: str, body: bytes) -> InvalidAnswer:
+    error = InvalidAnswer(f"{InvalidAnswer.title}: {reason}")
+    error.may_have_run = True
+    error.partial = body
+    return error

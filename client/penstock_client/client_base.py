@@ -1,0 +1,318 @@
+"""The common part of both clients: their settings, the state that calls share, and the way from a call to a plan."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
+
+import httpx2
+
+from penstock_client.call_records import CallRecord, Record, RetryRecord
+from penstock_client.call_results import encoded
+from penstock_client.endpoint_breaker import Breaker, BreakerSettings
+from penstock_client.limits import Limits, RateBucket
+from penstock_client.plan import Plan
+from penstock_client.plan_messages import CallSpec
+from penstock_client.retry_settings import Retries, RetryBudget
+from penstock_client.timeouts import Timeouts
+
+LOGGER: Final = logging.getLogger("penstock.client")
+IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+LARGEST_ERROR_BODY: Final = 64 * 1024
+MOST_BREAKERS: Final = 1000
+PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
+
+Http = TypeVar("Http", httpx2.Client, httpx2.AsyncClient)
+
+_deadlines: ContextVar[Mapping[int, float]] = ContextVar("penstock_client_deadlines", default={})  # noqa: B039 - never changed
+
+
+class JobContext(Protocol):
+    """The part of a handler's ``penstock.Context`` that ``from_context`` needs."""
+
+    deadline: float
+
+    def headers_for_downstream(self) -> Mapping[str, str]:
+        """Return the headers that belong to the job."""
+
+
+@dataclass(frozen=True)
+class OutgoingRequest:
+    """A request as it is sent, but for the headers of the plan and the key."""
+
+    method: str
+    url: str
+    content: bytes
+    headers: Mapping[str, str]
+    spec: CallSpec
+
+
+@dataclass
+class SharedState(Generic[Http]):
+    """The state that all views of a client share: the connections, the budget, the breakers and the rate.
+
+    A forked process must not use its parent's connections, and begins with a state of its own.
+    """
+
+    make_http: Callable[[], Http]
+    make_slots: Callable[[int], Any]
+    retries: Retries
+    breaker: BreakerSettings | None
+    limits: Limits
+    http: Http = field(init=False)
+    budget: RetryBudget = field(init=False)
+    rate: RateBucket | None = field(init=False)
+    breakers: dict[str, Breaker] = field(init=False)
+    lock: threading.Lock = field(init=False)
+    slots: Any = field(init=False)
+    pid: int = field(init=False)
+    is_closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Start afresh, in a new process too. The connections of the old state are left alone: the parent uses them."""
+        self.pid = os.getpid()
+        self.http = self.make_http()
+        self.budget = RetryBudget(self.retries, time.monotonic())
+        self.rate = None if self.limits.rate is None else RateBucket(self.limits.rate, self.limits.burst)
+        self.breakers = {}
+        self.lock = threading.Lock()
+        most = self.limits.max_concurrent
+        self.slots = None if most is None else self.make_slots(most)
+
+    def breaker_of(self, endpoint: str) -> Breaker | None:
+        """Return the breaker of an endpoint."""
+        if self.breaker is None:
+            return None
+        found = self.breakers.get(endpoint)
+        if found is None:
+            with self.lock:
+                if len(self.breakers) >= MOST_BREAKERS:  # the oldest goes: paths with an id in them have no end
+                    del self.breakers[next(iter(self.breakers))]
+                found = self.breakers.setdefault(endpoint, Breaker(self.breaker))
+        return found
+
+
+class ClientBase(Generic[Http]):
+    """The settings of a client, and the calls that follow from them. The drivers add the input and output."""
+
+    _shared: SharedState[Http]
+
+    def _configure(
+        self,
+        url: str,
+        *,
+        key: str | Callable[[], str] | None,
+        timeouts: Timeouts,
+        retries: Retries,
+        headers: Mapping[str, str] | None,
+        on_event: Callable[[Record], None] | None,
+    ) -> None:
+        parsed = httpx2.URL(url)
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise ValueError(f"{_without_password(parsed)!r} is not a server's address; write http://host:port")
+        if parsed.userinfo:
+            raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
+        if isinstance(key, str):
+            _require_key(key)
+        self._url = url.rstrip("/")
+        self._name = _without_password(parsed)
+        self._key = key
+        self._timeouts = timeouts
+        self._retries = retries
+        self._headers = _sendable(headers or {})
+        self._on_event = on_event
+        self._deadline = math.inf
+        self._request_id = ""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name}>"
+
+    def with_options(
+        self,
+        *,
+        key: str | Callable[[], str] | None = None,
+        timeouts: Timeouts | None = None,
+        retries: Retries | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return a client with other settings that shares this one's connections, budget, breakers and limits.
+
+        Parameters
+        ----------
+        key, timeouts, retries:
+            Replace those of this client. The budget of the retries stays that of the first client.
+        headers:
+            Headers of every request, added to those of this client.
+        """
+        view = copy.copy(self)
+        if key is not None:
+            if isinstance(key, str):
+                _require_key(key)
+            view._key = key
+        view._timeouts = timeouts or self._timeouts
+        view._retries = retries or self._retries
+        view._headers = {**self._headers, **_sendable(headers or {})}
+        return view
+
+    def from_context(self, context: JobContext) -> Self:
+        """Return a client for one job of a Penstock handler: it takes over the deadline, the request id and the trace.
+
+        Parameters
+        ----------
+        context:
+            The ``Context`` of the handler. If its job is no longer wanted, this raises ``Cancelled`` of Penstock.
+        """
+        passed = {name.lower(): value for name, value in context.headers_for_downstream().items()}
+        view = self.with_options(headers={name: passed[name] for name in PASSED_ON if name in passed})
+        view._deadline = min(self._deadline, context.deadline)
+        view._request_id = passed.get("x-request-id", "")
+        return view
+
+    @contextlib.contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Bound all calls of this client in the block, together: they end within ``seconds`` from now."""
+        _require_seconds("deadline", seconds)
+        known = _deadlines.get()
+        mine = id(self._shared)
+        instant = min(time.monotonic() + seconds, known.get(mine, math.inf))
+        token = _deadlines.set({**known, mine: instant})
+        try:
+            yield
+        finally:
+            _deadlines.reset(token)
+
+    # ---- for the drivers
+
+    def _state(self) -> SharedState[Http]:
+        shared = self._shared
+        if shared.is_closed:
+            raise RuntimeError(f"{self!r} is closed; call it before close(), or inside its with block")
+        if shared.pid != os.getpid():
+            shared.begin()
+        return shared
+
+    def _outgoing(
+        self,
+        endpoint: str,
+        body: Any,
+        *,
+        timeout: float | None,
+        idempotency_key: str | None,
+        idempotent: bool,
+        method: str,
+        headers: Mapping[str, str],
+    ) -> OutgoingRequest:
+        if timeout is not None:
+            _require_seconds("timeout", timeout)
+        content, media_type = encoded(body)
+        sent = {"content-type": media_type} if media_type else {}
+        sent |= self._headers
+        sent |= _sendable(headers)
+        policy = {}
+        if idempotency_key is not None:
+            _require_header("idempotency_key", idempotency_key)
+            policy["idempotency-key"] = idempotency_key
+        now = time.monotonic()
+        total = self._timeouts.total if timeout is None else timeout
+        known = _deadlines.get()
+        spec = CallSpec(
+            endpoint=endpoint.partition("?")[0].strip("/"),  # a query is not for logs, and has no breaker of its own
+            request_id=self._request_id or uuid.uuid4().hex,
+            timeouts=self._timeouts,
+            deadline=min(
+                now + total if total is not None else math.inf, self._deadline, known.get(id(self._shared), math.inf)
+            ),
+            is_idempotent=idempotent or idempotency_key is not None or method in IDEMPOTENT_METHODS,
+            has_new_keys=callable(self._key),
+            headers=policy,
+        )
+        return OutgoingRequest(method, f"{self._url}/{endpoint.lstrip('/')}", content, sent, spec)
+
+    def _plan(self, outgoing: OutgoingRequest, shared: SharedState[Http]) -> Plan:
+        return Plan(
+            outgoing.spec,
+            self._retries,
+            budget=shared.budget,
+            rand=random.random,
+            breaker=shared.breaker_of(outgoing.spec.endpoint),
+            rate=shared.rate,
+            notify=self._notify,
+        )
+
+    def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
+        headers = {**outgoing.headers, **planned}
+        if self._key is not None:
+            key = self._key if isinstance(self._key, str) else self._key()
+            headers["authorization"] = f"Bearer {_require_key(key)}"
+        return headers
+
+    def _notify(self, record: Record) -> None:
+        if isinstance(record, RetryRecord):
+            LOGGER.info(
+                "%s is tried again in %.3f s: request %d met %s [request_id=%s]",
+                record.endpoint,
+                record.delay,
+                record.attempt,
+                record.reason,
+                record.request_id,
+            )
+        elif record.code:
+            _log_failure(record)
+        if self._on_event is not None:
+            try:
+                self._on_event(record)
+            except Exception:
+                LOGGER.exception("on_event has raised an exception; the call goes on")
+
+
+def _log_failure(record: CallRecord) -> None:
+    LOGGER.debug(
+        "%s failed after %.3f s and %d requests: %s [request_id=%s]",
+        record.endpoint,
+        record.seconds,
+        record.attempts,
+        record.code,
+        record.request_id,
+    )
+
+
+def _without_password(url: httpx2.URL) -> str:
+    port = f":{url.port}" if url.port else ""
+    return f"{url.scheme}://{url.host}{port}" if url.scheme else url.host or url.path
+
+
+def _require_seconds(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}={value!r}: give seconds above 0")
+
+
+def _require_header(name: str, value: str) -> None:
+    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
+        raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
+
+
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
+    for name, value in headers.items():
+        _require_header(f"the header {name!r}", value)
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _require_key(key: str) -> str:
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("the key cannot be sent: it is empty, or has a space, a newline or another special character")
+    return key

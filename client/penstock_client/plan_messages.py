@@ -1,0 +1,111 @@
+"""The messages of a plan: the facts of its call, the events that go in, and the commands that come out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock_client.call_records import Attempt
+from penstock_client.errors import ClientError
+from penstock_client.retry_table import Fault
+from penstock_client.timeouts import Timeouts
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallSpec:
+    """The facts about a call that do not change.
+
+    Attributes
+    ----------
+    endpoint, request_id:
+        For records and errors.
+    timeouts:
+        By phase; ``total`` is in the deadline.
+    deadline:
+        The instant at which the call is over; ``math.inf`` if there is none.
+    is_idempotent:
+        True if the work may run twice.
+    has_new_keys:
+        True if each request has a new key.
+    headers:
+        The headers that belong to the policy: the idempotency key, for instance.
+    """
+
+    endpoint: str
+    request_id: str = ""
+    timeouts: Timeouts
+    deadline: float = math.inf
+    is_idempotent: bool = False
+    has_new_keys: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+# ---- events
+
+
+@dataclass(frozen=True)
+class HeadArrived:
+    """A response has arrived: its head, and its body as far as the driver was asked to read it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class RequestFailed:
+    """There is no response, or not all of it.
+
+    ``is_sent`` is whether the server may have the whole request, ``is_reused`` whether its connection served others.
+    """
+
+    fault: Fault
+    detail: str = ""
+    is_sent: bool = True
+    is_reused: bool = False
+    partial: Any = None
+
+
+@dataclass(frozen=True)
+class TimePassed:
+    """The wait is over."""
+
+
+Event = HeadArrived | RequestFailed | TimePassed
+
+# ---- commands
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send the request with these headers and time-outs: ``connect``, ``pool``, ``write`` and ``read``."""
+
+    headers: Mapping[str, str]
+    timeouts: dict[str, float | None]
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Give:
+    """The response is the answer."""
+
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class Raise:
+    """The call has failed."""
+
+    error: ClientError
+
+
+Command = Send | Sleep | Give | Raise

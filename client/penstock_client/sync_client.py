@@ -1,0 +1,363 @@
+"""The client for programs without an event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from penstock_client.answer_watch import AnswerWatch
+from penstock_client.call_records import Attempt, Record
+from penstock_client.call_results import Result, decoded
+from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState
+from penstock_client.endpoint_breaker import BreakerSettings
+from penstock_client.errors import ClientError, LimitTimeout
+from penstock_client.limits import Limits
+from penstock_client.plan import Plan
+from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
+from penstock_client.retry_settings import Retries
+from penstock_client.retry_table import Fault
+from penstock_client.stream_state import StreamState
+from penstock_client.timeouts import Timeouts
+from penstock_client.transport_faults import RequestTrace
+
+NO_HEADERS: Mapping[str, str] = {}
+
+
+class EventStream:
+    """The events of a stream, in their order; a ``for`` loop reads them. Use it in a ``with`` block.
+
+    Leaving the block early hangs up, and the server stops the work.
+
+    Attributes
+    ----------
+    partial:
+        The events read so far.
+    headers, request_id, attempts:
+        Facts about the response and the call.
+    """
+
+    def __init__(self, response: httpx2.Response, state: StreamState) -> None:
+        self._response = response
+        self._state = state
+        self._pieces = response.iter_bytes()
+
+    headers = property(lambda self: self._state.headers)
+    request_id = property(lambda self: self._state.request_id)
+    attempts = property(lambda self: self._state.attempts)
+    partial = property(lambda self: self._state.partial)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        state = self._state
+        state.watch.resume(time.monotonic())
+        while True:
+            with contextlib.suppress(IndexError):
+                return state.pop()
+            if state.is_over:
+                raise StopIteration
+            self._read()
+
+    def text(self) -> str:
+        """Return the whole stream as one text, once it has ended.
+
+        Raises
+        ------
+        TypeError
+            If an event is not text.
+        """
+        for _ in self:
+            pass
+        return self._state.joined()
+
+    def _read(self) -> None:
+        failed: ClientError | None = None
+        try:
+            piece = next(self._pieces, None)
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            failed = self._state.failed(error, time.monotonic())
+        if failed is not None:
+            raise failed
+        if piece is None:
+            self._state.on_end()
+        else:
+            self._state.on_piece(piece, time.monotonic())
+
+
+class Client(ClientBase[httpx2.Client]):
+    """Calls the endpoints of one server. Threads may share it, and so may the whole program.
+
+    Parameters
+    ----------
+    url:
+        The server: ``http://host:port``, with a path if it is mounted on one.
+    key:
+        The key that is sent as a bearer token, or a callable that returns the current one.
+    timeouts, retries, limits:
+        See these classes.
+    breaker:
+        When the breaker of an endpoint opens; None for no breaker.
+    headers:
+        Headers of every request.
+    on_event:
+        Called with a frozen record for each retry, and at the end of each call.
+    http_client:
+        A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
+        this one, and must not be used in a forked process.
+
+    Raises
+    ------
+    ValueError
+        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | Callable[[], str] | None = None,
+        timeouts: Timeouts | None = None,
+        retries: Retries | None = None,
+        breaker: BreakerSettings | None = BreakerSettings(),  # noqa: B008 - frozen
+        limits: Limits | None = None,
+        headers: Mapping[str, str] | None = None,
+        on_event: Callable[[Record], None] | None = None,
+        http_client: httpx2.Client | None = None,
+    ) -> None:
+        retries = retries or Retries()
+        limits = limits or Limits()
+        self._configure(
+            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+        )
+        self._is_own = http_client is None
+        pool = httpx2.Limits(
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.keepalive,
+            keepalive_expiry=limits.keepalive_expiry,
+        )
+        self._shared = SharedState(
+            lambda: http_client or httpx2.Client(limits=pool), threading.Semaphore, retries, breaker, limits
+        )
+
+    def call(
+        self,
+        endpoint: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        idempotent: bool = False,
+        method: str = "POST",
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Result:
+        """Call an endpoint and return its whole answer.
+
+        Parameters
+        ----------
+        endpoint:
+            Its path: ``"classify"``, or ``"/v1/items?limit=5"``.
+        body:
+            Sent as JSON; ``bytes`` as they are, and None as no body.
+        timeout:
+            Seconds for the whole call, instead of ``Timeouts.total``.
+        idempotency_key:
+            Sent as ``Idempotency-Key``: the server does the work once, so the call may be tried again after any loss.
+        idempotent:
+            True if the work may run twice. Always so for GET, HEAD, PUT, DELETE and OPTIONS.
+        method, headers:
+            Parts of the request.
+
+        Raises
+        ------
+        ClientError
+            If there is no answer, or it is an error.
+        TypeError
+            If the body cannot be written as JSON.
+        ValueError
+            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
+        """
+        outgoing = self._outgoing(
+            endpoint,
+            body,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            idempotent=idempotent,
+            method=method,
+            headers=headers,
+        )
+        shared = self._state()
+        plan = self._plan(outgoing, shared)
+        with self._slot(outgoing, plan, shared):
+            attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=False)
+        try:
+            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
+        except ClientError as error:
+            error.attempts, error.request_id = attempts, outgoing.spec.request_id
+            error.retryable = outgoing.spec.is_idempotent
+            raise
+        return Result(value, response.status_code, arrived.headers, attempts)
+
+    @contextlib.contextmanager
+    def stream(
+        self,
+        endpoint: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        idempotent: bool = False,
+        method: str = "POST",
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Iterator[EventStream]:
+        """Call an endpoint that streams; the block has its events. The parameters and errors are those of ``call``.
+
+        A stream is not tried again once it has begun: if it breaks off, the loop raises ``TruncatedStream``, and
+        ``StreamFailed`` if the server says why.
+        """
+        outgoing = self._outgoing(
+            endpoint,
+            body,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            idempotent=idempotent,
+            method=method,
+            headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
+        )
+        shared = self._state()
+        plan = self._plan(outgoing, shared)
+        with self._slot(outgoing, plan, shared):
+            attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
+            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
+            try:
+                yield EventStream(response, StreamState(arrived.headers, attempts, watch, outgoing.spec))
+            finally:
+                response.close()
+
+    def health(self, *, timeout: float = 5.0) -> bool:
+        """Return whether the server says that it is ready, asking once."""
+        try:
+            once = self.with_options(retries=Retries(max_attempts=1))
+            return once.call("readyz", method="GET", timeout=timeout).status == 200
+        except ClientError:
+            return False
+
+    def close(self) -> None:
+        """Close the connections, of all views of this client. Calls that are running fail."""
+        if not self._shared.is_closed:
+            self._shared.is_closed = True
+            if self._is_own:
+                self._shared.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- the driver of the plan
+
+    @contextlib.contextmanager
+    def _slot(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:
+        slots: threading.Semaphore | None = shared.slots
+        if slots is None:
+            yield
+            return
+        left = outgoing.spec.deadline - time.monotonic()
+        if not slots.acquire(timeout=None if left == math.inf else max(0.0, left)):
+            error = LimitTimeout(f"{shared.limits.max_concurrent} calls were running for the whole time of this one")
+            error.retryable = True
+            raise plan.fail(error, time.monotonic(), refused="deadline").error
+        try:
+            yield
+        finally:
+            slots.release()
+
+    def _run(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client], *, is_stream: bool
+    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
+        command = plan.start(time.monotonic())
+        response: httpx2.Response | None = None
+        event: Event = TimePassed()
+        try:
+            while True:
+                if isinstance(command, Send):
+                    response, event = self._send(outgoing, command, shared, is_stream=is_stream)
+                elif isinstance(command, Sleep):
+                    time.sleep(command.seconds)
+                    event = TimePassed()
+                elif isinstance(command, Raise):
+                    raise command.error
+                else:
+                    assert response is not None
+                    assert isinstance(event, HeadArrived)
+                    return command.attempts, response, event
+                command = plan.handle(event, time.monotonic())
+        except BaseException:
+            plan.abandon()
+            raise
+
+    def _send(
+        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
+    ) -> tuple[httpx2.Response | None, Event]:
+        trace = RequestTrace(is_certain=self._is_own)
+        request = shared.http.build_request(
+            outgoing.method,
+            outgoing.url,
+            content=outgoing.content or None,
+            headers=self._all_headers(outgoing, command.headers),
+            extensions={"trace": trace, "timeout": command.timeouts},
+        )
+        try:
+            response = shared.http.send(request, stream=True, follow_redirects=False)
+        except httpx2.TransportError as error:
+            return None, trace.failed(error, time.monotonic(), command.deadline)
+        if is_stream and response.status_code < 300:
+            watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
+            _set_read_timeout(command, watch)
+            return response, HeadArrived(response.status_code, dict(response.headers))
+        return response, _whole(response, command, outgoing.spec.timeouts)
+
+
+def _set_read_timeout(command: Send, watch: AnswerWatch) -> None:
+    # The transport reads it once, when the body begins.
+    limit = watch.next_limit()
+    command.timeouts["read"] = None if limit == math.inf else max(0.001, limit - time.monotonic())
+
+
+def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Event:
+    """Return the response with its body; of an error's body, as much as arrives in time."""
+    is_error = response.status_code >= 300
+    watch = AnswerWatch(timeouts, command.deadline, time.monotonic())
+    _set_read_timeout(command, watch)
+    body = bytearray()
+    failed: RequestFailed | None = None
+    try:
+        for piece in response.iter_bytes():
+            body += piece
+            now = time.monotonic()
+            watch.on_piece(now, has_event=True)
+            fault = watch.passed(now)
+            if fault is not None:
+                failed = RequestFailed(fault, partial=bytes(body))
+                break
+            if is_error and len(body) > LARGEST_ERROR_BODY:
+                break
+    except httpx2.TimeoutException:
+        failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
+    except httpx2.HTTPError as error:
+        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
+    finally:
+        response.close()
+    if failed is not None and not is_error:
+        return failed
+    return HeadArrived(response.status_code, dict(response.headers), bytes(body))

@@ -1,0 +1,75 @@
+"""The reports of httpx2, in the words of the retry table."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import httpx2
+
+from penstock_client.plan_messages import RequestFailed
+from penstock_client.retry_table import Fault
+
+_EXACT: Final[dict[type[Exception], Fault]] = {
+    httpx2.ConnectTimeout: Fault.CONNECT_TIMEOUT,
+    httpx2.PoolTimeout: Fault.POOL_TIMEOUT,
+    httpx2.WriteTimeout: Fault.WRITE_TIMEOUT,
+    httpx2.ReadTimeout: Fault.FIRST_BYTE_TIMEOUT,
+    httpx2.ConnectError: Fault.CONNECT,
+    httpx2.ProxyError: Fault.CONNECT,
+    httpx2.UnsupportedProtocol: Fault.CONNECT,
+}
+_TIMEOUTS: Final = {
+    Fault.CONNECT_TIMEOUT,
+    Fault.POOL_TIMEOUT,
+    Fault.WRITE_TIMEOUT,
+    Fault.FIRST_BYTE_TIMEOUT,
+}
+
+
+class RequestTrace:
+    """The progress of a request, by httpx2's trace.
+
+    Parameters
+    ----------
+    is_certain:
+        True if the transport is known to report its progress. Another one is, once it has reported anything; until
+        then the request counts as sent.
+    """
+
+    def __init__(self, *, is_certain: bool) -> None:
+        self._is_traced = is_certain
+        self._has_connected = False
+        self._is_sent = False
+
+    def __call__(self, name: str, _info: Any) -> None:
+        """Note an event of the transport: of all of them, three matter."""
+        self._is_traced = True
+        if name.endswith("send_request_body.complete"):
+            self._is_sent = True
+        elif name.startswith("connection.connect"):
+            self._has_connected = True
+
+    async def note(self, name: str, info: Any) -> None:
+        """Note an event of an async transport."""
+        self(name, info)
+
+    @property
+    def is_sent(self) -> bool:
+        """True if the server may have the whole request."""
+        return self._is_sent or not self._is_traced
+
+    @property
+    def is_reused(self) -> bool:
+        """True if the request was sent on a connection that had served others."""
+        return self._is_traced and not self._has_connected
+
+    def failed(self, error: Exception, now: float, deadline: float) -> RequestFailed:
+        """Return the event for an exception in place of a response."""
+        fault = _EXACT.get(type(error)) or (Fault.LOST if self.is_sent else Fault.UNSENT)
+        if fault in _TIMEOUTS and now >= deadline - 0.001:
+            return self.out_of_time()
+        return RequestFailed(fault, str(error), is_sent=self.is_sent, is_reused=self.is_reused)
+
+    def out_of_time(self) -> RequestFailed:
+        """Return the event for a request that was on its way at the deadline."""
+        return RequestFailed(Fault.TOTAL_TIMEOUT, is_sent=self.is_sent)
