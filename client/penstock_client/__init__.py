@@ -1,28 +1,52 @@
 """Calls Penstock and other JSON services: deadlines, retries, a breaker and limits on the caller's side."""
 
-from penstock_client.async_client import AsyncClient, AsyncEventStream
+from penstock_client.async_client import AsyncChatStream, AsyncClient, AsyncEventStream
 from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
 from penstock_client.call_results import Result
+from penstock_client.chat_answers import (
+    ChatAnswer,
+    ChatChoice,
+    ChatEvent,
+    ContentDelta,
+    Done,
+    ReasoningDelta,
+    ToolCall,
+    Usage,
+    UsageReport,
+)
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
-from penstock_client.sync_client import Client, EventStream
+from penstock_client.server_sent_events import ServerSentEvent
+from penstock_client.sync_client import ChatStream, Client, EventStream
 from penstock_client.timeouts import Timeouts
 
 __all__ = [
+    "AsyncChatStream",
     "AsyncClient",
     "AsyncEventStream",
     "Attempt",
     "BreakerSettings",
     "CallRecord",
+    "ChatAnswer",
+    "ChatChoice",
+    "ChatEvent",
+    "ChatStream",
     "Client",
     "ClientError",
+    "ContentDelta",
+    "Done",
     "EventStream",
     "Limits",
+    "ReasoningDelta",
     "Record",
     "Result",
     "Retries",
     "RetryRecord",
+    "ServerSentEvent",
     "Timeouts",
+    "ToolCall",
+    "Usage",
+    "UsageReport",
 ]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
+
+SECONDS_TO_END: Final = 1.0
+"""The time that a stream may take from the mark of its end to the end of the response."""
 
 
 class AnswerWatch:
@@ -36,6 +40,10 @@ class AnswerWatch:
         self._piece_at = now
         if has_event:
             self._event_at = now
+
+    def on_complete(self, now: float) -> None:
+        """Note that nothing more is needed: the rest is read only so that the connection can be used again."""
+        self._deadline = min(self._deadline, now + SECONDS_TO_END)
 
     def resume(self, now: float) -> None:
         """Note that the program asks for more: the time that it took with the last event does not count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def decoded(status: int, media_type: str, body: bytes) -> Any:
         return None
     if media_type == "application/x-ndjson":
         lines = EventLines()
-        return [*lines.feed(body), *lines.finish()]
+        return [arrived.event for arrived in itertools.chain(lines.feed(body), lines.finish())]
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
             return msgspec.json.decode(body)

@@ -18,9 +18,11 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import httpx2
 
-from penstock_client.call_records import CallRecord, Record, RetryRecord
+from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
+from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
+from penstock_client.errors import ClientError
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
@@ -242,6 +244,9 @@ class ClientBase(Generic[Http]):
         )
         return OutgoingRequest(method, f"{self._url}/{endpoint.lstrip('/')}", content, sent, spec)
 
+    def _chat_request(self, body: Mapping[str, Any], path: str | None, **options: Any) -> OutgoingRequest:
+        return self._outgoing(path or chat_path(httpx2.URL(self._url).path), body, method="POST", **options)
+
     def _plan(self, outgoing: OutgoingRequest, shared: SharedState[Http]) -> Plan:
         return Plan(
             outgoing.spec,
@@ -277,6 +282,20 @@ class ClientBase(Generic[Http]):
                 self._on_event(record)
             except Exception:
                 LOGGER.exception("on_event has raised an exception; the call goes on")
+
+
+def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: OutgoingRequest) -> ClientError:
+    """Return the error of an answer that cannot be used, with the facts about its call."""
+    error.attempts = attempts
+    error.request_id = error.request_id or outgoing.spec.request_id
+    error.retryable = outgoing.spec.is_idempotent
+    return error
+
+
+def require_size(name: str, value: int | None) -> None:
+    """Raise ``ValueError`` unless the value is a size in bytes, or None."""
+    if value is not None and not value >= 0:
+        raise ValueError(f"{name}={value!r}: give bytes, 0 or more, or None for no limit")
 
 
 def _log_failure(record: CallRecord) -> None:

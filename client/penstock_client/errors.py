@@ -53,7 +53,8 @@ class ClientError(Exception):
     may_have_run:
         True if the server may have done the work.
     partial:
-        The part of the answer that had arrived: a list of a stream's events, or the bytes of a body.
+        The part of the answer that had arrived: a list of a stream's events, the last ones of a long stream; of a chat,
+        the ``ChatAnswer`` so far; otherwise the bytes of a body.
     retries_refused:
         The reason why the call was not tried again: ``"rule"``, ``"attempts"``, ``"deadline"``, ``"retry-after"``,
         ``"budget"``, ``"breaker"``; or "" if there was nothing to refuse.
@@ -180,12 +181,13 @@ class TruncatedStream(StreamError):
 
 
 class StreamFailed(StreamError):
-    """The server ended the stream with an error. ``server_code`` is the code of that error."""
+    """The server ended the stream with an error. ``server_code`` and ``server_type`` are the names of that error."""
 
     code = "stream-failed"
     title = "The stream ended with an error"
 
     server_code: str = ""
+    server_type: str = ""
 
 
 class ResponseError(ClientError):
@@ -195,8 +197,9 @@ class ResponseError(ClientError):
     ----------
     status:
         The status of the response.
-    server_code:
-        The code in the response; "" if it had none.
+    server_code, server_type, server_message:
+        The names and the sentence in the response, as OpenAI's ``code``, ``type`` and ``message``; "" if it had none.
+        Without a code, the type is in its place.
     param:
         The name of the request field at fault, or None.
     errors:
@@ -210,6 +213,8 @@ class ResponseError(ClientError):
 
     status: int = 0
     server_code: str = ""
+    server_type: str = ""
+    server_message: str = ""
     param: str | None = None
     errors: tuple[Mapping[str, str], ...] = ()
     headers: Mapping[str, str] = {}

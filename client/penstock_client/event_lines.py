@@ -2,14 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from penstock_client.errors import StreamError, StreamFailed, TruncatedStream
-from penstock_client.failures import code_in, message_in
+from penstock_client.errors import StreamError
+from penstock_client.failures import code_in, cut, failed_stream
 
 _LONGEST_LINE: Final = 64 * 1024 * 1024
+
+
+class Arrived(NamedTuple):
+    """An event, and the bytes that it took in the stream."""
+
+    event: Any
+    size_bytes: int
+
+
+class StreamDecoder(Protocol):
+    """Turns the bytes of a stream into events.
+
+    Attributes
+    ----------
+    seen:
+        The number of events so far. An event counts even if there is nothing in it for the program.
+    is_complete:
+        True once the stream has had a mark of its end: whatever follows does not matter.
+    """
+
+    seen: int
+    is_complete: bool
+
+    def feed(self, piece: bytes) -> Iterator[Arrived]:
+        """Yield the events that are complete; raise a ``ClientError`` if they cannot be read, or say so."""
+
+    def finish(self) -> Iterator[Arrived]:
+        """Yield the last events, at the clean end of the stream; raise a ``ClientError`` if something is missing."""
+
+    def failure(self, detail: str) -> StreamError:
+        """Return the reason of a cut."""
+
+    def value_of(self, event: Any) -> Any:
+        """Return the value of an event."""
+
+
+class PieceDecoder:
+    """The pieces of a stream as they are, for media types without events."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.is_complete = False
+
+    def feed(self, piece: bytes) -> Iterator[Arrived]:
+        """Yield the piece."""
+        self.seen += 1
+        yield Arrived(piece, len(piece))
+
+    def finish(self) -> Iterator[Arrived]:
+        """Yield nothing."""
+        return iter(())
+
+    def failure(self, detail: str) -> StreamError:
+        """Return the reason of a cut."""
+        return cut(detail)
+
+    def value_of(self, event: Any) -> Any:
+        """Return the piece."""
+        return event
 
 
 class EventLines:
@@ -20,11 +80,13 @@ class EventLines:
     """
 
     def __init__(self) -> None:
+        self.seen = 0
+        self.is_complete = False
         self._rest = bytearray()
-        self._held: list[Any] = []
+        self._held: list[Arrived] = []
 
-    def feed(self, piece: bytes) -> list[Any]:
-        """Return the events that are complete.
+    def feed(self, piece: bytes) -> Iterator[Arrived]:
+        """Yield the events that are complete.
 
         Raises
         ------
@@ -34,52 +96,48 @@ class EventLines:
         self._rest += piece
         if b"\n" not in piece:
             if len(self._rest) > _LONGEST_LINE:
-                raise _cut("a line is longer than 64 MiB")
-            return []
+                raise cut("a line is longer than 64 MiB")
+            return
         *lines, rest = self._rest.split(b"\n")
         self._rest = bytearray(rest)
-        values = [*self._held, *(_decoded(line) for line in lines if line.strip())]
-        self._held = [values.pop()] if values and code_in(values[-1]) else []
-        return values
+        for line in lines:
+            if line.strip():
+                yield from self._on_line(line)
 
-    def finish(self) -> list[Any]:
-        """Return the last events, at the clean end of the stream.
+    def finish(self) -> Iterator[Arrived]:
+        """Yield the last events, at the clean end of the stream.
 
         Raises
         ------
         TruncatedStream
             If the last line is not complete.
         """
-        values = self._held
+        yield from self._held
         if self._rest.strip():
-            values = [*values, _decoded(self._rest)]
-        return values
+            yield Arrived(_decoded(self._rest), len(self._rest))
 
     def failure(self, detail: str) -> StreamError:
         """Return the reason of a cut: the server's own, if the last line has it."""
-        known = _failure_in(self._held[-1]) if self._held and not self._rest else None
-        return known or _cut(detail)
+        known = failed_stream(self._held[-1].event) if self._held and not self._rest else None
+        return known or cut(detail)
 
+    def value_of(self, event: Any) -> Any:
+        """Return the event."""
+        return event
 
-def _failure_in(value: Any) -> StreamError | None:
-    """Return the error that a last line describes; None if it is an event like any other."""
-    code = code_in(value)
-    if not code:
-        return None
-    error = StreamFailed(f"{StreamFailed.title}: {message_in(value) or code}")
-    error.server_code = code
-    error.may_have_run = True
-    return error
+    def _on_line(self, line: bytearray) -> Iterator[Arrived]:
+        self.seen += 1
+        yield from self._held
+        self._held = []
+        arrived = Arrived(_decoded(line), len(line))
+        if code_in(arrived.event):
+            self._held = [arrived]
+        else:
+            yield arrived
 
 
 def _decoded(line: bytes | bytearray) -> Any:
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _cut(f"a line is not JSON: {error}") from None
-
-
-def _cut(detail: str) -> TruncatedStream:
-    error = TruncatedStream(f"{TruncatedStream.title}: {detail}" if detail else "")
-    error.may_have_run = True
-    return error
+        raise cut(f"a line is not JSON: {error}") from None

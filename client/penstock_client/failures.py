@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from penstock_client import errors
-from penstock_client.errors import ClientError, ResponseError
+from penstock_client.error_bodies import error_body_of
+from penstock_client.errors import ClientError, ResponseError, StreamFailed, TruncatedStream
 from penstock_client.retry_table import Fault
 
-_URN: Final = "urn:penstock:"
 _LONGEST_DETAIL: Final = 500
 
 _OF_FAULTS: Final[dict[Fault, type[ClientError]]] = {
@@ -67,64 +67,75 @@ def error_of_fault(fault: Fault, detail: str) -> ClientError:
 
 def error_of_response(status: int, headers: Mapping[str, str], body: bytes) -> ResponseError:
     """Return the error of a response, whatever the shape of its body."""
-    problem = _object_in(body)
-    nested = problem.get("error")
-    inner = nested if isinstance(nested, dict) else {}
-    code = _code_of(problem, inner)
-    kind = _OF_CODES.get(code, _OF_STATUSES.get(status, ResponseError))
+    said = error_body_of(_value_in(body))
+    kind = _OF_CODES.get(said.code, _OF_STATUSES.get(status, ResponseError))
     if kind is errors.InvalidRequest and status == 400:
         kind = errors.MalformedRequest
-    detail = _text(problem.get("detail")) or _text(inner.get("message")) or _text(nested) or _text(problem.get("title"))
+    detail = said.message or said.title
     error = kind(f"{status}: {detail[:_LONGEST_DETAIL]}" if detail else f"{status}: {kind.title}")
     error.status = status
-    error.server_code = code
-    error.param = _text(inner.get("param")) or None
-    faults = problem.get("errors")
-    error.errors = tuple(fault for fault in faults if isinstance(fault, dict)) if isinstance(faults, list) else ()
+    error.server_code = said.code
+    error.server_type = said.type
+    error.server_message = said.message
+    error.param = said.param or None
+    error.errors = said.faults
     error.headers = headers
     error.retry_after = seconds_to_wait(headers)
     return error
 
 
+def failed_stream(value: Any) -> StreamFailed:
+    """Return the error of a stream that has ended with this value."""
+    said = error_body_of(value)
+    message = said.message or said.code or said.type
+    error = StreamFailed(f"{StreamFailed.title}: {message[:_LONGEST_DETAIL]}" if message else "")
+    error.server_code = said.code
+    error.server_type = said.type
+    error.may_have_run = True
+    return error
+
+
+def cut(detail: str) -> TruncatedStream:
+    """Return the error of a stream that has no end."""
+    error = TruncatedStream(f"{TruncatedStream.title}: {detail}" if detail else "")
+    error.may_have_run = True
+    return error
+
+
 def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
-    """Return ``Retry-After`` in seconds, or None. A date is read beside the response's own ``Date``."""
-    text = headers.get("retry-after", "").strip()
+    """Return ``Retry-After`` in seconds, or None. A date is read beside the response's own ``Date``.
+
+    OpenAI and Azure send ``retry-after-ms`` beside it, which is more exact.
+    """
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        seconds = _seconds_in(headers.get(name, "").strip(), headers.get("date", ""))
+        if seconds is not None and seconds < float("inf"):  # NaN is below nothing
+            return max(0.0, seconds / unit)
+    return None
+
+
+def _seconds_in(text: str, date: str) -> float | None:
     try:
-        seconds = float(text)
+        return float(text)
     except ValueError:
-        try:
-            then, since = (email.utils.parsedate_to_datetime(date) for date in (text, headers.get("date", "")))
-            seconds = (then - since).total_seconds()
-        except (TypeError, ValueError):
-            return None
-    return max(0.0, seconds) if seconds < float("inf") else None  # NaN is below nothing
+        pass
+    try:
+        then, since = (email.utils.parsedate_to_datetime(instant) for instant in (text, date))
+        return (then - since).total_seconds()
+    except (TypeError, ValueError):
+        return None
 
 
 def code_in(value: Any) -> str:
     """Return the code in the last line of a failed stream; "" if the value is not such a line."""
-    inner = value.get("error") if isinstance(value, dict) and len(value) == 1 else None
-    return _code_of({}, inner) or "error" if isinstance(inner, dict) else ""
+    is_alone = isinstance(value, dict) and len(value) == 1 and isinstance(value.get("error"), dict)
+    return (error_body_of(value).code or "error") if is_alone else ""
 
 
-def message_in(value: Any) -> str:
-    """Return the message in the last line of a failed stream."""
-    return _text(value["error"].get("message")) or _text(value["error"].get("detail"))
-
-
-def _object_in(body: bytes) -> dict[str, Any]:
+def _value_in(body: bytes) -> Any:
+    """Return the value of a body that is JSON, and otherwise its text; "" for a page of HTML."""
     try:
-        value = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _code_of(problem: dict[str, Any], inner: dict[str, Any]) -> str:
-    name = _text(problem.get("type"))
-    if name.startswith(_URN):
-        return name.removeprefix(_URN)
-    return _text(inner.get("code")) or _text(inner.get("type"))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+        text = body.decode(errors="replace").strip()
+        return "" if text.startswith("<") or "\ufffd" in text else text

@@ -46,7 +46,7 @@ class Row:
     case:
         The case in words, for the documentation.
     faults, statuses, codes:
-        The cases of the row. A row with codes is for these codes of Penstock only.
+        The cases of the row. A row with codes is for these codes of the server only.
     verdict:
         When the request may be sent again.
     may_have_run:
@@ -141,6 +141,14 @@ ROWS: Final = (
         reason="the server asks for it",
     ),
     Row(
+        case="429 `insufficient_quota`, or another code of an account that cannot pay",
+        statuses=(429,),
+        codes=("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"),
+        verdict=Verdict.NEVER,
+        may_have_run=False,
+        reason="no wait helps",
+    ),
+    Row(
         case="429",
         statuses=(429,),
         verdict=Verdict.ALWAYS,
@@ -206,7 +214,7 @@ def row_of_fault(fault: Fault) -> Row:
 
 
 def row_of_status(status: int, code: str) -> Row:
-    """Return the row of a response, by its status and Penstock's code, which may be ""."""
+    """Return the row of a response, by its status and the server's code, which may be ""."""
     for row in ROWS:
         if status in row.statuses and (not row.codes or code in row.codes):
             return row

@@ -2,18 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
 from penstock_client.errors import ClientError
-from penstock_client.event_lines import EventLines
+from penstock_client.event_framing import FramedEvents
+from penstock_client.event_lines import Arrived, EventLines, PieceDecoder, StreamDecoder
 from penstock_client.failures import error_of_fault
 from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_table import Fault
+from penstock_client.server_sent_events import ServerSentEvent
+
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""The bytes of a stream whose events are kept for ``partial``, unless a call says otherwise."""
+
+_DECODERS: Final[Mapping[str, type[StreamDecoder]]] = {
+    "application/x-ndjson": EventLines,
+    "text/event-stream": FramedEvents,
+}
+
+
+class KeptEvents:
+    """The events that a program has read, the last ones if there are too many of them.
+
+    Parameters
+    ----------
+    keep_bytes:
+        The bytes that the kept events may have taken in the stream; None for no limit. The last event is kept even if
+        it is larger, unless this is 0.
+    """
+
+    def __init__(self, keep_bytes: int | None) -> None:
+        self._limit = keep_bytes
+        self._bytes = 0
+        self._events: deque[Arrived] = deque()
+        self.dropped = 0
+
+    def add(self, arrived: Arrived) -> None:
+        """Keep an event, and drop the oldest ones if there are too many."""
+        if self._limit == 0:
+            self.dropped += 1
+            return
+        self._events.append(arrived)
+        self._bytes += arrived.size_bytes
+        while self._limit is not None and self._bytes > self._limit and len(self._events) > 1:
+            self._bytes -= self._events.popleft().size_bytes
+            self.dropped += 1
+
+    def keep_all(self) -> None:
+        """Drop nothing from now on.
+
+        Raises
+        ------
+        RuntimeError
+            If events have been dropped.
+        """
+        if self.dropped:
+            raise RuntimeError(
+                f"the first {self.dropped} events are no longer kept; call text() before the loop, or raise keep_bytes"
+            )
+        self._limit = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return (arrived.event for arrived in self._events)
 
 
 class StreamState:
@@ -22,40 +78,97 @@ class StreamState:
     Parameters
     ----------
     headers:
-        The headers of the response. Lines of JSON become events; a stream of another media type is ``bytes``.
+        The headers of the response.
     attempts:
         The requests that were sent.
     watch:
         The time-outs.
     spec:
         The call.
+    keep_bytes:
+        The limit of ``partial``.
+    decoder:
+        Turns bytes into events; None for the one that belongs to the media type.
     """
 
     def __init__(
-        self, headers: Mapping[str, str], attempts: tuple[Attempt, ...], watch: AnswerWatch, spec: CallSpec
+        self,
+        headers: Mapping[str, str],
+        attempts: tuple[Attempt, ...],
+        watch: AnswerWatch,
+        spec: CallSpec,
+        *,
+        keep_bytes: int | None = KEPT_BYTES,
+        decoder: StreamDecoder | None = None,
     ) -> None:
         self.headers = headers
         self.attempts = attempts
         self.watch = watch
         self.request_id = headers.get("x-request-id", spec.request_id)
-        self._is_idempotent = spec.is_idempotent
-        self.partial: list[Any] = []
         self.is_over = False
-        self._ready: list[Any] = []  # in reverse
-        is_lines = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/x-ndjson"
-        self._lines = EventLines() if is_lines else None
+        self.kept = KeptEvents(keep_bytes)
+        self._is_idempotent = spec.is_idempotent
+        self._ready: deque[Arrived] = deque()
+        self._failure: ClientError | None = None  # what is raised after the events that arrived before it
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._decoder = decoder or _DECODERS.get(media_type, PieceDecoder)()
 
-    def pop(self) -> Any:
-        """Return the next event that has arrived.
+    @property
+    def partial(self) -> Any:
+        """The events that were read, as far as they are kept."""
+        return list(self.kept)
+
+    def has_event(self) -> bool:
+        """Return whether an event has arrived that was not read yet.
 
         Raises
         ------
-        IndexError
-            If there is none.
+        ClientError
+            If there is none, and the stream has failed.
         """
-        event = self._ready.pop()
-        self.partial.append(event)
-        return event
+        if self._ready:
+            return True
+        if self._failure is not None:
+            error, self._failure = self._failure, None
+            raise self.dressed(error)
+        return False
+
+    def pop(self) -> Any:
+        """Return the value of the next event that has arrived.
+
+        Raises
+        ------
+        ClientError
+            If it cannot be read.
+        """
+        event, size_bytes = self._ready.popleft()
+        try:
+            value = self._decoder.value_of(event)
+        except ClientError as error:
+            raise self.dressed(error) from None
+        self.kept.add(Arrived(value, size_bytes))
+        return value
+
+    def pop_event(self) -> ServerSentEvent:
+        """Return the next event that has arrived, as it is."""
+        arrived = self._ready.popleft()
+        self.kept.add(arrived)
+        return arrived.event  # type: ignore[no-any-return]  # see require_events
+
+    def require_events(self) -> None:
+        """Check that the stream has server-sent events.
+
+        Raises
+        ------
+        TypeError
+            If it has not.
+        """
+        if not isinstance(self._decoder, FramedEvents):
+            media_type = self.headers.get("content-type", "")
+            raise TypeError(
+                f"this stream is {media_type!r}, which has no names and ids; "
+                'ask for events with headers={"accept": "text/event-stream"}'
+            )
 
     def on_piece(self, piece: bytes, now: float) -> None:
         """Take in what has arrived.
@@ -63,37 +176,54 @@ class StreamState:
         Raises
         ------
         ClientError
-            If it is not what was announced, or a time-out has passed.
+            If a time-out has passed.
         """
-        try:
-            events = [piece] if self._lines is None else self._lines.feed(piece)
-        except ClientError as error:
-            raise self.dressed(error) from None
-        self._ready = events[::-1]
-        self.watch.on_piece(now, has_event=bool(events))
+        seen = self._decoder.seen
+        self._take(self._decoder.feed(piece))
+        self.watch.on_piece(now, has_event=self._decoder.seen > seen)
+        if self._decoder.is_complete:
+            self.watch.on_complete(now)
         fault = self.watch.passed(now)
-        if fault is not None:
+        if fault is not None and not self._is_settled:
             raise self.timed_out(fault)
 
     def on_end(self) -> None:
-        """Take in the clean end.
+        """Take in the clean end."""
+        if not self._is_settled:
+            self._take(self._decoder.finish())
+        self.is_over = True
+
+    def on_failed(self, error: Exception, now: float) -> None:
+        """Take in what the transport has raised.
 
         Raises
         ------
         ClientError
-            If the last event is not complete.
+            Unless the stream is complete without the rest.
         """
-        self.is_over = True
-        try:
-            self._ready = [] if self._lines is None else self._lines.finish()[::-1]
-        except ClientError as error:
-            raise self.dressed(error) from None
-
-    def failed(self, error: Exception, now: float) -> ClientError:
-        """Return the error for what the transport has raised."""
         if isinstance(error, httpx2.TimeoutException):
-            return self.timed_out(self.watch.of_silence(now))
-        return self.dressed((self._lines or EventLines()).failure(str(error)))
+            self.on_silence(now)
+        elif self._is_settled:
+            self.is_over = True
+        else:
+            raise self.dressed(self._decoder.failure(str(error)))
+
+    def on_silence(self, now: float) -> None:
+        """Take in that a time-out has been reached.
+
+        Raises
+        ------
+        ClientError
+            Unless the stream is complete without the rest.
+        """
+        if not self._is_settled:
+            raise self.timed_out(self.watch.of_silence(now))
+        self.is_over = True
+
+    @property
+    def _is_settled(self) -> bool:
+        """True if nothing that may still arrive makes a difference."""
+        return self._decoder.is_complete or self._failure is not None
 
     def timed_out(self, fault: Fault) -> ClientError:
         """Return the error of a time-out."""
@@ -118,9 +248,17 @@ class StreamState:
         TypeError
             If an event is not text.
         """
-        if self._lines is None:
-            return b"".join(self.partial).decode()
-        for event in self.partial:
+        events = list(self.kept)
+        if isinstance(self._decoder, PieceDecoder):
+            return b"".join(events).decode()
+        for event in events:
             if not isinstance(event, str):
                 raise TypeError(f"text() joins events that are text, and this one is {type(event).__name__}")
-        return "".join(self.partial)
+        return "".join(events)
+
+    def _take(self, events: Iterator[Arrived]) -> None:
+        try:
+            self._ready.extend(events)  # those before an error stay
+        except ClientError as error:
+            self._failure = error
+            self.is_over = True
