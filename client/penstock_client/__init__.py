@@ -1,6 +1,7 @@
 """Calls Penstock and other JSON services: deadlines, retries, a breaker and limits on the caller's side."""
 
-from penstock_client.async_client import AsyncChatStream, AsyncClient, AsyncEventStream
+from penstock_client.async_client import AsyncClient
+from penstock_client.async_streams import AsyncChatStream, AsyncEventStream
 from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
 from penstock_client.call_results import Result
 from penstock_client.chat_answers import (
@@ -19,7 +20,8 @@ from penstock_client.errors import ClientError
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.server_sent_events import ServerSentEvent
-from penstock_client.sync_client import ChatStream, Client, EventStream
+from penstock_client.sync_client import Client
+from penstock_client.sync_streams import ChatStream, EventStream
 from penstock_client.timeouts import Timeouts
 
 __all__ = [

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 import httpx2
 
-from penstock_client.answer_watch import AnswerWatch
+from penstock_client.async_chat import AsyncChatCalls
+from penstock_client.async_scopes import hang_up, until
+from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_records import Attempt, Record
 from penstock_client.call_results import Result, decoded
-from penstock_client.chat_answers import ChatAnswer, ChatEvent
-from penstock_client.chat_decoding import whole_answer
-from penstock_client.chat_requests import Message, chat_body
-from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.client_base import (
     LARGEST_ERROR_BODY,
-    ClientBase,
+    NO_HEADERS,
     OutgoingRequest,
     SharedState,
     explained,
@@ -34,161 +31,12 @@ from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_settings import Retries
 from penstock_client.retry_table import Fault
-from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import RequestTrace
 
-NO_HEADERS: Mapping[str, str] = {}
 
-_Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
-
-
-class _StreamReader:
-    """A stream that is being read, whatever its events are."""
-
-    def __init__(self, response: httpx2.Response, state: StreamState) -> None:
-        self._response = response
-        self._state = state
-        self._pieces = response.aiter_bytes()
-
-    headers = property(lambda self: self._state.headers)
-    request_id = property(lambda self: self._state.request_id)
-    attempts = property(lambda self: self._state.attempts)
-
-    async def aclose(self) -> None:
-        """Hang up."""
-        self._state.is_over = True
-        await _hang_up(self._pieces, self._response)
-
-    async def _has_next(self) -> bool:
-        """Read until there is an event; return False at the end of the stream."""
-        state = self._state
-        state.watch.resume(time.monotonic())
-        while not state.has_event():
-            if state.is_over:
-                return False
-            await self._read()
-        return True
-
-    async def _read(self) -> None:
-        failed: Exception | None = None
-        piece: bytes | None = None
-        with _until(self._state.watch.next_limit()) as scope:
-            try:
-                piece = await anext(self._pieces, None)
-            except (httpx2.HTTPError, httpx2.StreamError) as error:
-                failed = error
-        if scope.cancelled_caught:
-            self._state.on_silence(time.monotonic())
-        elif failed is not None:
-            self._state.on_failed(failed, time.monotonic())
-        elif piece is None:
-            self._state.on_end()
-        else:
-            self._state.on_piece(piece, time.monotonic())
-
-
-class AsyncEventStream(_StreamReader):
-    """The events of a stream, in their order; an ``async for`` loop reads their values.
-
-    Use it in an ``async with`` block. The value of an event is its JSON: a line of NDJSON, or the data of a server-sent
-    event. A stream of another media type has pieces of ``bytes``. Leaving the block early hangs up, and the server
-    stops the work.
-
-    Attributes
-    ----------
-    partial:
-        The values read so far, as far as ``keep_bytes`` allows.
-    dropped:
-        The number of older values that are no longer in ``partial``.
-    headers, request_id, attempts:
-        Facts about the response and the call.
-    """
-
-    partial = property(lambda self: self._state.partial)
-    dropped = property(lambda self: self._state.kept.dropped)
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def __anext__(self) -> Any:
-        if not await self._has_next():
-            raise StopAsyncIteration
-        return self._state.pop()
-
-    def events(self) -> AsyncIterator[ServerSentEvent]:
-        """Return the server-sent events as they are: with name and id, and the data as text, which need not be JSON.
-
-        Raises
-        ------
-        TypeError
-            If the stream has another media type.
-        """
-        self._state.require_events()
-        return self._events()
-
-    async def _events(self) -> AsyncIterator[ServerSentEvent]:
-        while await self._has_next():
-            yield self._state.pop_event()
-
-    async def text(self) -> str:
-        """Return the whole stream as one text, once it has ended.
-
-        Raises
-        ------
-        TypeError
-            If an event is not text.
-        RuntimeError
-            If values that were read before are no longer kept.
-        """
-        self._state.kept.keep_all()
-        async for _ in self:
-            pass
-        return self._state.joined()
-
-
-class AsyncChatStream(_StreamReader):
-    """The events of a chat answer, in their order; an ``async for`` loop reads them. Use it in an ``async with`` block.
-
-    Attributes
-    ----------
-    answer:
-        The answer so far; after the loop, the whole answer.
-    headers, request_id, attempts:
-        Facts about the response and the call.
-    """
-
-    _state: ChatStreamState
-
-    @property
-    def answer(self) -> ChatAnswer:
-        """The answer so far; after the loop, the whole answer."""
-        return self._state.partial
-
-    def __aiter__(self) -> AsyncIterator[ChatEvent]:
-        return self
-
-    async def __anext__(self) -> ChatEvent:
-        if not await self._has_next():
-            raise StopAsyncIteration
-        event: ChatEvent = self._state.pop()
-        return event
-
-    async def text(self) -> str:
-        """Return the content of the answer, once it is whole.
-
-        Raises
-        ------
-        InvalidAnswer
-            If there is none.
-        """
-        async for _ in self:
-            pass
-        return self.answer.text()
-
-
-class AsyncClient(ClientBase[httpx2.AsyncClient]):
+class AsyncClient(AsyncChatCalls):
     """Calls the endpoints of one server, from one event loop: asyncio's or trio's.
 
     Parameters
@@ -343,96 +191,6 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
             finally:
                 await stream.aclose()
 
-    async def chat(
-        self,
-        model: str,
-        messages: Sequence[Message],
-        *,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        idempotent: bool = False,
-        headers: Mapping[str, str] = NO_HEADERS,
-        path: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> ChatAnswer:
-        """Send a chat request to a server that has OpenAI's interface, and return the whole answer.
-
-        Parameters
-        ----------
-        model:
-            The name of the model.
-        messages:
-            The conversation: ``[{"role": "user", "content": "..."}]``.
-        timeout, idempotency_key, idempotent, headers:
-            See ``call``.
-        path:
-            The path of the request, if it is not ``v1/chat/completions``. ``v1`` is left out if the client's URL has a
-            version in its path.
-        extra_body:
-            Fields of the body whose names are taken by the parameters above.
-        parameters:
-            All other fields of the body: ``temperature``, ``max_tokens``, ``tools``, ``response_format``, and those of
-            the server's own.
-
-        Raises
-        ------
-        ClientError
-            If there is no answer, or it is an error. ``InvalidAnswer`` is one without content, or with a tool call that
-            is not complete.
-        TypeError
-            If the messages are not a list of messages, or the body cannot be written as JSON.
-        ValueError
-            If the model or the messages are empty, or as for ``call``.
-        """
-        outgoing = self._chat_request(
-            chat_body(model, messages, parameters, extra_body),
-            path,
-            timeout=timeout,
-            idempotency_key=idempotency_key,
-            idempotent=idempotent,
-            headers=headers,
-        )
-        attempts, arrived = await self._answered(outgoing)
-        try:
-            return whole_answer(arrived.headers, attempts, arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-
-    @contextlib.asynccontextmanager
-    async def chat_stream(
-        self,
-        model: str,
-        messages: Sequence[Message],
-        *,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        idempotent: bool = False,
-        headers: Mapping[str, str] = NO_HEADERS,
-        path: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> AsyncIterator[AsyncChatStream]:
-        """Send a chat request; the block has the events of the answer. The parameters and errors are those of ``chat``.
-
-        Like any stream it is not tried again once it has begun. An error in the loop has the answer so far in
-        ``partial``: ``TruncatedStream`` if it breaks off, ``StreamFailed`` if the server says why.
-        """
-        outgoing = self._chat_request(
-            {**chat_body(model, messages, parameters, extra_body), "stream": True},
-            path,
-            timeout=timeout,
-            idempotency_key=idempotency_key,
-            idempotent=idempotent,
-            headers={"accept": "text/event-stream, application/json", "accept-encoding": "identity", **headers},
-        )
-        async with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            stream = AsyncChatStream(response, ChatStreamState(arrived, attempts, watch, outgoing.spec))
-            try:
-                yield stream
-            finally:
-                await stream.aclose()
-
     async def health(self, *, timeout: float = 5.0) -> bool:
         """Return whether the server says that it is ready, asking once."""
         try:
@@ -458,22 +216,6 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
 
     # ---- the driver of the plan
 
-    async def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
-
-    @contextlib.asynccontextmanager
-    async def _streamed(self, outgoing: OutgoingRequest) -> AsyncIterator[_Streamed]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
-            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            yield response, arrived.headers, attempts, watch
-
     @contextlib.asynccontextmanager
     async def _slot(
         self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
@@ -483,7 +225,7 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
             yield
             return
         is_taken = False
-        with _until(outgoing.spec.deadline):
+        with until(outgoing.spec.deadline):
             await slots.acquire()
             is_taken = True
         if not is_taken:
@@ -532,7 +274,7 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
         )
         response: httpx2.Response | None = None
         failed: RequestFailed | None = None
-        with _until(command.deadline):
+        with until(command.deadline):
             try:
                 response = await shared.http.send(request, stream=True, follow_redirects=False)
             except httpx2.TransportError as error:
@@ -545,42 +287,6 @@ class AsyncClient(ClientBase[httpx2.AsyncClient]):
         return response, await _whole(response, command, outgoing.spec.timeouts)
 
 
-class _Unlimited:
-    """A scope that nothing cancels, which costs nothing."""
-
-    cancelled_caught = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
-_UNLIMITED = _Unlimited()
-
-
-def _until(instant: float) -> anyio.CancelScope | _Unlimited:
-    """Return a scope that is cancelled at an instant of ``time.monotonic``, whatever clock the loop has."""
-    if instant == math.inf:
-        return _UNLIMITED
-    return anyio.CancelScope(deadline=anyio.current_time() + max(0.0, instant - time.monotonic()))
-
-
-async def _hang_up(pieces: AsyncIterator[bytes], response: httpx2.Response) -> None:
-    """Close a response that is not read to its end.
-
-    The transport reads it by generators within generators, and closing the outer one leaves the inner ones to the
-    garbage collector, which has no loop to close them in. A cancelled read goes through all of them.
-    """
-    with anyio.CancelScope(shield=True):
-        with anyio.CancelScope() as scope, contextlib.suppress(httpx2.HTTPError, httpx2.StreamError):
-            scope.cancel()
-            async for _ in pieces:
-                pass
-        await response.aclose()
-
-
 async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Event:
     """Return the response with its body; of an error's body, as much as arrives in time."""
     is_error = response.status_code >= 300
@@ -589,7 +295,7 @@ async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -
     failed: RequestFailed | None = None
     pieces = response.aiter_bytes()
     try:
-        with _until(command.deadline) as scope:
+        with until(command.deadline) as scope:
             async for piece in pieces:
                 body += piece
                 if is_error and len(body) > LARGEST_ERROR_BODY:
@@ -602,7 +308,7 @@ async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -
         failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
     finally:
         if not response.is_closed:
-            await _hang_up(pieces, response)
+            await hang_up(pieces, response)
     if failed is not None and not is_error:
         return failed
     return HeadArrived(response.status_code, dict(response.headers), bytes(body))

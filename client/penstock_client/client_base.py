@@ -33,6 +33,7 @@ LOGGER: Final = logging.getLogger("penstock.client")
 IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 LARGEST_ERROR_BODY: Final = 64 * 1024
 MOST_BREAKERS: Final = 1000
+NO_HEADERS: Final[Mapping[str, str]] = {}
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
 Http = TypeVar("Http", httpx2.Client, httpx2.AsyncClient)

@@ -20,7 +20,7 @@ class ErrorBody:
     title:
         A few words that say the same for every failure of this kind; "" if there are none.
     code, type:
-        The names of the failure; "" without one. The code is the type if there is no other.
+        The names of the failure; "" without one. Without a code, the type is in its place, or Google's ``status``.
     param:
         The name of the request field at fault; "" without one.
     status:
@@ -74,7 +74,7 @@ def _code_of(value: Mapping[str, Any], inner: Mapping[str, Any]) -> str:
     name = _text(value.get("type"))
     if name.startswith(_URN):
         return name.removeprefix(_URN)
-    return _text(inner.get("code")) or _text(inner.get("type"))
+    return _text(inner.get("code")) or _text(inner.get("type")) or _text(inner.get("status"))
 
 
 def _own_faults(value: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:

@@ -47,7 +47,7 @@ class EventDecoder:
     """
 
     def __init__(self) -> None:
-        self._rest = bytearray()  # of a line
+        self._rest = bytearray()  # the beginning of a line
         self._is_first_line = True
         self._has_cr = False  # the last piece ended with a CR, whose LF may follow
         self._data: list[bytes] = []

@@ -109,7 +109,7 @@ class StreamState:
         self.kept = KeptEvents(keep_bytes)
         self._is_idempotent = spec.is_idempotent
         self._ready: deque[Arrived] = deque()
-        self._failure: ClientError | None = None  # what is raised after the events that arrived before it
+        self._failure: ClientError | None = None  # raised after the events that arrived before it
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         self._decoder = decoder or _DECODERS.get(media_type, PieceDecoder)()
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,13 +15,9 @@ import httpx2
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt, Record
 from penstock_client.call_results import Result, decoded
-from penstock_client.chat_answers import ChatAnswer, ChatEvent
-from penstock_client.chat_decoding import whole_answer
-from penstock_client.chat_requests import Message, chat_body
-from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.client_base import (
     LARGEST_ERROR_BODY,
-    ClientBase,
+    NO_HEADERS,
     OutgoingRequest,
     SharedState,
     explained,
@@ -34,152 +30,14 @@ from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_settings import Retries
 from penstock_client.retry_table import Fault
-from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import KEPT_BYTES, StreamState
+from penstock_client.sync_chat import ChatCalls
+from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import RequestTrace
 
-NO_HEADERS: Mapping[str, str] = {}
 
-_Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
-
-
-class _StreamReader:
-    """A stream that is being read, whatever its events are."""
-
-    def __init__(self, response: httpx2.Response, state: StreamState) -> None:
-        self._response = response
-        self._state = state
-        self._pieces = response.iter_bytes()
-
-    headers = property(lambda self: self._state.headers)
-    request_id = property(lambda self: self._state.request_id)
-    attempts = property(lambda self: self._state.attempts)
-
-    def _has_next(self) -> bool:
-        """Read until there is an event; return False at the end of the stream."""
-        state = self._state
-        state.watch.resume(time.monotonic())
-        while not state.has_event():
-            if state.is_over:
-                return False
-            self._read()
-        return True
-
-    def _read(self) -> None:
-        failed: Exception | None = None
-        piece: bytes | None = None
-        try:
-            piece = next(self._pieces, None)
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
-            failed = error
-        if failed is not None:
-            self._state.on_failed(failed, time.monotonic())
-        elif piece is None:
-            self._state.on_end()
-        else:
-            self._state.on_piece(piece, time.monotonic())
-
-
-class EventStream(_StreamReader):
-    """The events of a stream, in their order; a ``for`` loop reads their values. Use it in a ``with`` block.
-
-    The value of an event is its JSON: a line of NDJSON, or the data of a server-sent event. A stream of another media
-    type has pieces of ``bytes``. Leaving the block early hangs up, and the server stops the work.
-
-    Attributes
-    ----------
-    partial:
-        The values read so far, as far as ``keep_bytes`` allows.
-    dropped:
-        The number of older values that are no longer in ``partial``.
-    headers, request_id, attempts:
-        Facts about the response and the call.
-    """
-
-    partial = property(lambda self: self._state.partial)
-    dropped = property(lambda self: self._state.kept.dropped)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        if not self._has_next():
-            raise StopIteration
-        return self._state.pop()
-
-    def events(self) -> Iterator[ServerSentEvent]:
-        """Return the server-sent events as they are: with name and id, and the data as text, which need not be JSON.
-
-        Raises
-        ------
-        TypeError
-            If the stream has another media type.
-        """
-        self._state.require_events()
-        return self._events()
-
-    def _events(self) -> Iterator[ServerSentEvent]:
-        while self._has_next():
-            yield self._state.pop_event()
-
-    def text(self) -> str:
-        """Return the whole stream as one text, once it has ended.
-
-        Raises
-        ------
-        TypeError
-            If an event is not text.
-        RuntimeError
-            If values that were read before are no longer kept.
-        """
-        self._state.kept.keep_all()
-        for _ in self:
-            pass
-        return self._state.joined()
-
-
-class ChatStream(_StreamReader):
-    """The events of a chat answer, in their order; a ``for`` loop reads them. Use it in a ``with`` block.
-
-    Attributes
-    ----------
-    answer:
-        The answer so far; after the loop, the whole answer.
-    headers, request_id, attempts:
-        Facts about the response and the call.
-    """
-
-    _state: ChatStreamState
-
-    @property
-    def answer(self) -> ChatAnswer:
-        """The answer so far; after the loop, the whole answer."""
-        return self._state.partial
-
-    def __iter__(self) -> Iterator[ChatEvent]:
-        return self
-
-    def __next__(self) -> ChatEvent:
-        if not self._has_next():
-            raise StopIteration
-        event: ChatEvent = self._state.pop()
-        return event
-
-    def text(self) -> str:
-        """Return the content of the answer, once it is whole.
-
-        Raises
-        ------
-        InvalidAnswer
-            If there is none.
-        """
-        for _ in self:
-            pass
-        return self.answer.text()
-
-
-class Client(ClientBase[httpx2.Client]):
+class Client(ChatCalls):
     """Calls the endpoints of one server. Threads may share it, and so may the whole program.
 
     Parameters
@@ -329,92 +187,6 @@ class Client(ClientBase[httpx2.Client]):
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
             yield EventStream(response, StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes))
 
-    def chat(
-        self,
-        model: str,
-        messages: Sequence[Message],
-        *,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        idempotent: bool = False,
-        headers: Mapping[str, str] = NO_HEADERS,
-        path: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> ChatAnswer:
-        """Send a chat request to a server that has OpenAI's interface, and return the whole answer.
-
-        Parameters
-        ----------
-        model:
-            The name of the model.
-        messages:
-            The conversation: ``[{"role": "user", "content": "..."}]``.
-        timeout, idempotency_key, idempotent, headers:
-            See ``call``.
-        path:
-            The path of the request, if it is not ``v1/chat/completions``. ``v1`` is left out if the client's URL has a
-            version in its path.
-        extra_body:
-            Fields of the body whose names are taken by the parameters above.
-        parameters:
-            All other fields of the body: ``temperature``, ``max_tokens``, ``tools``, ``response_format``, and those of
-            the server's own.
-
-        Raises
-        ------
-        ClientError
-            If there is no answer, or it is an error. ``InvalidAnswer`` is one without content, or with a tool call that
-            is not complete.
-        TypeError
-            If the messages are not a list of messages, or the body cannot be written as JSON.
-        ValueError
-            If the model or the messages are empty, or as for ``call``.
-        """
-        outgoing = self._chat_request(
-            chat_body(model, messages, parameters, extra_body),
-            path,
-            timeout=timeout,
-            idempotency_key=idempotency_key,
-            idempotent=idempotent,
-            headers=headers,
-        )
-        attempts, arrived = self._answered(outgoing)
-        try:
-            return whole_answer(arrived.headers, attempts, arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-
-    @contextlib.contextmanager
-    def chat_stream(
-        self,
-        model: str,
-        messages: Sequence[Message],
-        *,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        idempotent: bool = False,
-        headers: Mapping[str, str] = NO_HEADERS,
-        path: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Iterator[ChatStream]:
-        """Send a chat request; the block has the events of the answer. The parameters and errors are those of ``chat``.
-
-        Like any stream it is not tried again once it has begun. An error in the loop has the answer so far in
-        ``partial``: ``TruncatedStream`` if it breaks off, ``StreamFailed`` if the server says why.
-        """
-        outgoing = self._chat_request(
-            {**chat_body(model, messages, parameters, extra_body), "stream": True},
-            path,
-            timeout=timeout,
-            idempotency_key=idempotency_key,
-            idempotent=idempotent,
-            headers={"accept": "text/event-stream, application/json", "accept-encoding": "identity", **headers},
-        )
-        with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            yield ChatStream(response, ChatStreamState(arrived, attempts, watch, outgoing.spec))
-
     def health(self, *, timeout: float = 5.0) -> bool:
         """Return whether the server says that it is ready, asking once."""
         try:
@@ -439,25 +211,6 @@ class Client(ClientBase[httpx2.Client]):
         self.close()
 
     # ---- the driver of the plan
-
-    def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
-
-    @contextlib.contextmanager
-    def _streamed(self, outgoing: OutgoingRequest) -> Iterator[_Streamed]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
-            attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
-            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            try:
-                yield response, arrived.headers, attempts, watch
-            finally:
-                response.close()
 
     @contextlib.contextmanager
     def _slot(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:

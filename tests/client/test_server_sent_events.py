@@ -301,7 +301,7 @@ TEN = chunked(*(f"data: {number}\n\n".encode() for number in range(10)), media_t
     ("keep_bytes", "partial"), [(None, list(range(10))), (6, [7, 8, 9]), (1, [9]), (0, []), (10_000, list(range(10)))]
 )
 def test_partial_has_a_bound(driver: str, keep_bytes: int | None, partial: list[int]) -> None:
-    """The last values are kept: those that took so many bytes in the stream."""
+    """The last values are kept: those that took this number of bytes in the stream."""
     error = met_by(driver, TEN, End.CLOSE, act=stream(keep_bytes=keep_bytes))
     assert (type(error), error.partial) == (errors.TruncatedStream, partial)
 

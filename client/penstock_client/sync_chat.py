@@ -1,0 +1,149 @@
+"""Chat with the client for programs without an event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx2
+
+from penstock_client.answer_watch import AnswerWatch
+from penstock_client.call_records import Attempt
+from penstock_client.chat_answers import ChatAnswer
+from penstock_client.chat_decoding import whole_answer
+from penstock_client.chat_requests import Message, chat_body
+from penstock_client.chat_stream_state import ChatStreamState
+from penstock_client.client_base import NO_HEADERS, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.errors import ClientError
+from penstock_client.plan import Plan
+from penstock_client.plan_messages import HeadArrived
+from penstock_client.sync_streams import ChatStream
+
+Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
+
+
+class ChatCalls(ClientBase[httpx2.Client]):
+    """The part of the client above its driver: the answer or the stream of a request, and chat."""
+
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        idempotent: bool = False,
+        headers: Mapping[str, str] = NO_HEADERS,
+        path: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> ChatAnswer:
+        """Send a chat request to a server that has OpenAI's interface, and return the whole answer.
+
+        Parameters
+        ----------
+        model:
+            The name of the model.
+        messages:
+            The conversation: ``[{"role": "user", "content": "..."}]``.
+        timeout, idempotency_key, idempotent, headers:
+            See ``call``.
+        path:
+            The path of the request, if it is not ``v1/chat/completions``. ``v1`` is left out if the client's URL has a
+            version in its path.
+        extra_body:
+            Fields of the body whose names are taken by the parameters above.
+        parameters:
+            All other fields of the body: ``temperature``, ``max_tokens``, ``tools``, ``response_format``, and those of
+            the server's own.
+
+        Raises
+        ------
+        ClientError
+            If there is no answer, or it is an error. ``InvalidAnswer`` is one without content, or with a tool call that
+            is not complete.
+        TypeError
+            If the messages are not a list of messages, or the body cannot be written as JSON.
+        ValueError
+            If the model or the messages are empty, or as for ``call``.
+        """
+        outgoing = self._chat_request(
+            chat_body(model, messages, parameters, extra_body),
+            path,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            idempotent=idempotent,
+            headers=headers,
+        )
+        attempts, arrived = self._answered(outgoing)
+        try:
+            return whole_answer(arrived.headers, attempts, arrived.body)
+        except ClientError as error:
+            raise explained(error, attempts, outgoing) from None
+
+    @contextlib.contextmanager
+    def chat_stream(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        idempotent: bool = False,
+        headers: Mapping[str, str] = NO_HEADERS,
+        path: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Iterator[ChatStream]:
+        """Send a chat request; the block has the events of the answer. The parameters and errors are those of ``chat``.
+
+        Like any stream it is not tried again once it has begun. An error in the loop has the answer so far in
+        ``partial``: ``TruncatedStream`` if it breaks off, ``StreamFailed`` if the server says why.
+        """
+        outgoing = self._chat_request(
+            {**chat_body(model, messages, parameters, extra_body), "stream": True},
+            path,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            idempotent=idempotent,
+            headers={"accept": "text/event-stream, application/json", "accept-encoding": "identity", **headers},
+        )
+        with self._streamed(outgoing) as (response, arrived, attempts, watch):
+            yield ChatStream(response, ChatStreamState(arrived, attempts, watch, outgoing.spec))
+
+    # ---- from a request to its answer, or its stream
+
+    def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
+        shared = self._state()
+        plan = self._plan(outgoing, shared)
+        with self._slot(outgoing, plan, shared):
+            attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
+        return attempts, arrived
+
+    @contextlib.contextmanager
+    def _streamed(self, outgoing: OutgoingRequest) -> Iterator[Streamed]:
+        shared = self._state()
+        plan = self._plan(outgoing, shared)
+        with self._slot(outgoing, plan, shared):
+            attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
+            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
+            try:
+                yield response, arrived.headers, attempts, watch
+            finally:
+                response.close()
+
+    # ---- the driver
+
+    def _slot(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Hold one of the calls at a time."""
+        raise NotImplementedError
+
+    def _run(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client], *, is_stream: bool
+    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
+        """Carry out the plan."""
+        raise NotImplementedError
