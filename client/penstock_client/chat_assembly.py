@@ -86,7 +86,8 @@ class ChatAssembly:
             raise _invalid(f"a part of it is of the type {type(value).__name__}, and not an object")
         self._model = self._model or _text(value.get("model"))
         self._id = self._id or _text(value.get("id"))
-        self._note_usage(value.get("usage"))
+        for place in (value, value.get("x_groq")):
+            self._note_usage(place)
         choices = value.get("choices")
         for place, choice in enumerate(choices if isinstance(choices, list) else []):
             if isinstance(choice, dict):
@@ -120,7 +121,7 @@ class ChatAssembly:
         delta = value.get("message" if is_whole else "delta")
         if isinstance(delta, dict):
             yield from self._on_delta(choice, delta, is_whole=is_whole)
-        self._note_usage(value.get("usage"))
+        self._note_usage(value)
         choice.finish_reason = _text(value.get("finish_reason")) or choice.finish_reason
         if choice.finish_reason == "error":
             raise failed_stream(value)
@@ -152,7 +153,8 @@ class ChatAssembly:
         if self._characters > _LONGEST_ANSWER:
             raise _invalid("it is longer than 64 MiB")
 
-    def _note_usage(self, value: Any) -> None:
+    def _note_usage(self, place: Any) -> None:
+        value = place.get("usage") if isinstance(place, dict) else None
         if isinstance(value, dict) and value:
             self._usage = Usage(
                 prompt_tokens=_number(value.get("prompt_tokens")),

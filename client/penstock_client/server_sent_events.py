@@ -42,8 +42,9 @@ class ServerSentEvent:
 class EventDecoder:
     """Splits bytes into server-sent events, wherever the pieces were cut.
 
-    It departs from the standard in two points, so that nothing is lost without an error: text that is not UTF-8 is
-    refused, and an event at the clean end of the stream needs no empty line after it.
+    It departs from the standard in three points, so that nothing is lost without an error: text that is not UTF-8 is
+    refused, an event at the clean end of the stream needs no empty line after it, and a field ``error``, in which
+    llama.cpp wrote its errors until late in 2025, is the data of an event of that name.
     """
 
     def __init__(self) -> None:
@@ -102,9 +103,10 @@ class EventDecoder:
     def _on_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")  # a comment has no name
         value = value.removeprefix(b" ")
-        if name == b"data":
+        if name in {b"data", b"error"}:
             self._data.append(value)
             self._data_bytes += len(value) + 1
+            self._event = b"error" if name == b"error" else self._event
         elif name == b"event":
             self._event = value
         elif name == b"id" and b"\0" not in value:

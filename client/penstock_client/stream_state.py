@@ -232,6 +232,7 @@ class StreamState:
     def dressed(self, error: ClientError) -> ClientError:
         """Return the error with all that is known about the call."""
         self.is_over = True
+        self._ready.clear()
         error.partial = self.partial
         error.attempts = self.attempts
         error.request_id = self.request_id

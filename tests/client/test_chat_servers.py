@@ -185,6 +185,7 @@ USAGES: dict[str, list[bytes]] = {
     "beside finish_reason": [chunk(piece("Hi")), chunk(piece(finish_reason="stop"), usage=USAGE)],
     "null in all others": [chunk(piece("Hi"), usage=None), chunk(STOP, usage=None), chunk(usage=USAGE)],
     "inside the choice": [chunk(piece("Hi")), chunk({**piece(finish_reason="stop"), "usage": USAGE})],
+    "in a field of Groq": [chunk(piece("Hi")), chunk(piece(finish_reason="stop"), x_groq={"usage": USAGE})],
     "before the content": [chunk(usage=USAGE), chunk(piece("Hi")), END],
 }
 
@@ -387,6 +388,11 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "a message": (event_of({"message": "out of memory", "code": "oom"}), "out of memory", "oom"),
     "a detail": (event_of({"detail": "out of memory"}), "out of memory", ""),
     "an event with the name": (b"event: error\ndata: out of memory\n\n", "out of memory", ""),
+    "llama.cpp, in a field of its own": (
+        b'error: {"code": 500, "message": "out of memory", "type": "server_error"}\n\n',
+        "out of memory",
+        "server_error",
+    ),
     "an error beside choices": (
         chunk(piece("", "error"), error={"code": "oom", "message": "out of memory"}),
         "out of memory",

@@ -44,6 +44,7 @@ RULES: dict[str, tuple[bytes, list[tuple[str, str, str, float | None]]]] = {
     "an id with a null": (b"id: 7\0\ndata: 1\n\n", [("1", "", "", None)]),
     "a time to come back": (b"retry: 1500\ndata: 1\n\n", [("1", "", "", 1.5)]),
     "a time that is not one": (b"retry: soon\ndata: 1\n\n", [("1", "", "", None)]),
+    "an error in a field of its own": (b"error: no\n\ndata: 1\n\n", [("no", "error", "", None), ("1", "", "", None)]),
     "an unknown field": (b"colour: red\ndata: 1\n\n", [("1", "", "", None)]),
     "CRLF": (b"data: 1\r\ndata: 2\r\n\r\ndata: 3\r\n\r\n", [("1\n2", "", "", None), ("3", "", "", None)]),
     "CR": (b"data: 1\rdata: 2\r\rdata: 3\r\r", [("1\n2", "", "", None), ("3", "", "", None)]),
@@ -56,7 +57,7 @@ RULES: dict[str, tuple[bytes, list[tuple[str, str, str, float | None]]]] = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_rules_of_the_standard(rule: str) -> None:
-    """Each is an example; the last but one departs from the standard, which drops the event."""
+    """Each is an example. Two depart from the standard, which drops the event: a field ``error``, and no last line."""
     text, events = RULES[rule]
     assert facts(text) == events
 
