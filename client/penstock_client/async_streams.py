@@ -35,12 +35,14 @@ class AsyncStreamReader:
     async def _has_next(self) -> bool:
         """Read until there is an event; return False at the end of the stream."""
         state = self._state
+        if state.has_event():
+            return True
         state.watch.resume(time.monotonic())
-        while not state.has_event():
-            if state.is_over:
-                return False
+        while not state.is_over:
             await self._read()
-        return True
+            if state.has_event():
+                return True
+        return False
 
     async def _read(self) -> None:
         failed: Exception | None = None

@@ -92,7 +92,7 @@ def decoded(status: int, media_type: str, body: bytes) -> Any:
         return None
     if media_type == "application/x-ndjson":
         lines = EventLines()
-        return [arrived.event for arrived in itertools.chain(lines.feed(body), lines.finish())]
+        return [event for event, _ in itertools.chain(lines.feed(body), lines.finish())]
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
             return msgspec.json.decode(body)

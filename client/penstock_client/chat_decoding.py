@@ -35,7 +35,6 @@ class ChatDecoder:
         self.is_complete = False
         self.assembly = ChatAssembly()
         self.whole: Any = None
-        self._start = bytearray()
         self._body: bytearray | None = None
         self._events: EventDecoder | None = None
 
@@ -95,16 +94,13 @@ class ChatDecoder:
         return event
 
     def _begin(self, piece: bytes) -> bytes:
-        """Return what is known to belong to a whole answer, or to events, as soon as it is known to which."""
-        self._start += piece
-        first = self._start.lstrip(_SPACE)[:1]
-        if not first:
-            return b""
-        if first in b"{[":
+        """Decide by the first byte, and return the piece from there; empty lines before it keep a connection alive."""
+        piece = piece.lstrip(_SPACE)
+        if piece[:1] in {b"{", b"["}:
             self._body = bytearray()
-        else:
+        elif piece:
             self._events = EventDecoder()
-        return bytes(self._start)
+        return piece
 
     def _on_event(self, event: ServerSentEvent) -> Iterator[Arrived]:
         if self.is_complete or not event.data.strip():
@@ -121,21 +117,21 @@ class ChatDecoder:
             raise cut(f"the data of an event is not JSON: {error}") from None
         if event.event == "error":
             raise failed_stream(chunk)
-        yield from (Arrived(found, event.size_bytes) for found in self.assembly.add(chunk))
+        yield from ((found, event.size_bytes) for found in self.assembly.add(chunk))
 
     def _end(self) -> Iterator[Arrived]:
         self.is_complete = True
-        yield from (Arrived(event, 0) for event in self.assembly.finish())
+        yield from ((event, 0) for event in self.assembly.finish())
 
     def _on_body(self, body: bytes) -> Iterator[Arrived]:
         try:
-            self.whole = msgspec.json.decode(body.lstrip(_SPACE))
+            self.whole = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _invalid(f"it says that it is JSON, and is not: {error}") from None
         self.seen += 1
         if is_error(self.whole):
             raise error_of_response(error_body_of(self.whole).status or 200, {}, body)
-        yield from (Arrived(event, 0) for event in self.assembly.add(self.whole))
+        yield from ((event, 0) for event in self.assembly.add(self.whole))
         yield from self._end()
 
 

@@ -60,7 +60,7 @@ class FramedEvents:
 
     def failure(self, detail: str) -> StreamError:
         """Return the reason of a cut: the server's own, if the last event has it."""
-        return failed_stream(_json_in(self._held[-1].event.data)) if self._held else cut(detail)
+        return failed_stream(_json_in(self._held[-1][0].data)) if self._held else cut(detail)
 
     def value_of(self, event: ServerSentEvent) -> Any:
         """Return the data of an event, decoded.
@@ -86,7 +86,7 @@ class FramedEvents:
         elif event.event == "error":
             raise failed_stream(_json_in(event.data))
         else:
-            arrived = Arrived(event, event.size_bytes)
+            arrived = (event, event.size_bytes)
             if not event.event and _IS_ERROR.match(event.data) and code_in(_json_in(event.data)):
                 self._held = [arrived]
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -13,11 +13,8 @@ from penstock_client.failures import code_in, cut, failed_stream
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 
 
-class Arrived(NamedTuple):
-    """An event, and the bytes that it took in the stream."""
-
-    event: Any
-    size_bytes: int
+Arrived = tuple[Any, int]
+"""An event, and the bytes that it took in the stream."""
 
 
 class StreamDecoder(Protocol):
@@ -57,7 +54,7 @@ class PieceDecoder:
     def feed(self, piece: bytes) -> Iterator[Arrived]:
         """Yield the piece."""
         self.seen += 1
-        yield Arrived(piece, len(piece))
+        yield piece, len(piece)
 
     def finish(self) -> Iterator[Arrived]:
         """Yield nothing."""
@@ -101,8 +98,15 @@ class EventLines:
         *lines, rest = self._rest.split(b"\n")
         self._rest = bytearray(rest)
         for line in lines:
-            if line.strip():
-                yield from self._on_line(line)
+            if line and not line.isspace():
+                self.seen += 1
+                yield from self._held
+                self._held.clear()
+                value = _decoded(line)
+                if code_in(value):
+                    self._held.append((value, len(line)))
+                else:
+                    yield value, len(line)
 
     def finish(self) -> Iterator[Arrived]:
         """Yield the last events, at the clean end of the stream.
@@ -114,26 +118,16 @@ class EventLines:
         """
         yield from self._held
         if self._rest.strip():
-            yield Arrived(_decoded(self._rest), len(self._rest))
+            yield _decoded(self._rest), len(self._rest)
 
     def failure(self, detail: str) -> StreamError:
         """Return the reason of a cut: the server's own, if the last line has it."""
-        known = failed_stream(self._held[-1].event) if self._held and not self._rest else None
+        known = failed_stream(self._held[-1][0]) if self._held and not self._rest else None
         return known or cut(detail)
 
     def value_of(self, event: Any) -> Any:
         """Return the event."""
         return event
-
-    def _on_line(self, line: bytearray) -> Iterator[Arrived]:
-        self.seen += 1
-        yield from self._held
-        self._held = []
-        arrived = Arrived(_decoded(line), len(line))
-        if code_in(arrived.event):
-            self._held = [arrived]
-        else:
-            yield arrived
 
 
 def _decoded(line: bytes | bytearray) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -38,21 +39,17 @@ class KeptEvents:
     """
 
     def __init__(self, keep_bytes: int | None) -> None:
-        self._limit = keep_bytes
+        self._limit = math.inf if keep_bytes is None else keep_bytes
         self._bytes = 0
         self._events: deque[Arrived] = deque()
         self.dropped = 0
 
-    def add(self, arrived: Arrived) -> None:
+    def add(self, event: Any, size_bytes: int) -> None:
         """Keep an event, and drop the oldest ones if there are too many."""
-        if self._limit == 0:
-            self.dropped += 1
-            return
-        self._events.append(arrived)
-        self._bytes += arrived.size_bytes
-        while self._limit is not None and self._bytes > self._limit and len(self._events) > 1:
-            self._bytes -= self._events.popleft().size_bytes
-            self.dropped += 1
+        self._events.append((event, size_bytes))
+        self._bytes += size_bytes
+        if self._bytes > self._limit:
+            self._drop()
 
     def keep_all(self) -> None:
         """Drop nothing from now on.
@@ -66,10 +63,16 @@ class KeptEvents:
             raise RuntimeError(
                 f"the first {self.dropped} events are no longer kept; call text() before the loop, or raise keep_bytes"
             )
-        self._limit = None
+        self._limit = math.inf
 
     def __iter__(self) -> Iterator[Any]:
-        return (arrived.event for arrived in self._events)
+        return (event for event, _ in self._events)
+
+    def _drop(self) -> None:
+        least = 1 if self._limit else 0
+        while self._bytes > self._limit and len(self._events) > least:
+            self._bytes -= self._events.popleft()[1]
+            self.dropped += 1
 
 
 class StreamState:
@@ -146,14 +149,15 @@ class StreamState:
             value = self._decoder.value_of(event)
         except ClientError as error:
             raise self.dressed(error) from None
-        self.kept.add(Arrived(value, size_bytes))
+        self.kept.add(value, size_bytes)
         return value
 
     def pop_event(self) -> ServerSentEvent:
         """Return the next event that has arrived, as it is."""
-        arrived = self._ready.popleft()
-        self.kept.add(arrived)
-        return arrived.event  # type: ignore[no-any-return]  # see require_events
+        event: ServerSentEvent
+        event, size_bytes = self._ready.popleft()
+        self.kept.add(event, size_bytes)
+        return event
 
     def require_events(self) -> None:
         """Check that the stream has server-sent events.

@@ -12,121 +12,15 @@ import pytest
 from penstock_client import Client, ContentDelta, Done, Retries, ToolCall, Usage, UsageReport, errors
 from tests.client.chatting import chat
 from tests.client.drivers import DRIVERS
+from tests.client.parrot import PARROT
 from tests.serving import Served, wait_until, write_app
 
 pytestmark = pytest.mark.e2e
 
-# A parrot: it repeats the last message, one word at a time. The words `fail`, `call` and `slowly` have it do so.
-APP = """
-    import time
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import msgspec
-
-    from penstock import App
-    from penstock.errors import InvalidRequest
-    from penstock.hooks import Dialect, Operation, Payload, RouteResponse
-
-
-    class Asked(msgspec.Struct):
-        model: str
-        messages: list[dict]
-        stream: bool = False
-        gone: str = ""
-
-
-    def read(request):
-        try:
-            asked = msgspec.json.decode(request.body, type=Asked)
-        except msgspec.DecodeError as error:
-            raise InvalidRequest(str(error), param="messages") from None
-        body = msgspec.json.encode({"text": asked.messages[-1]["content"], "gone": asked.gone})
-        return Payload(endpoint="repeat", body=body, is_streamed=asked.stream)
-
-
-    def choice(kind, **fields):
-        return {"id": "chatcmpl-1", "object": kind, "created": 0, "model": "parrot", **fields}
-
-
-    def collected(chunks, payload):
-        deltas = [msgspec.json.decode(chunk) for chunk in chunks]
-        message = {"role": "assistant", "content": "".join(delta.get("content", "") for delta in deltas)}
-        return RouteResponse.json(
-            choice(
-                "chat.completion",
-                choices=[{"index": 0, "message": message, "finish_reason": "stop"}],
-                usage={"prompt_tokens": 1, "completion_tokens": len(deltas), "total_tokens": 1 + len(deltas)},
-            )
-        )
-
-
-    def event(**fields):
-        return b"data: " + msgspec.json.encode(choice("chat.completion.chunk", **fields)) + b"\\n\\n"
-
-
-    class Chunks:
-        media_type = "text/event-stream"
-        is_piecewise = False
-        keep_alive = b": keep-alive\\n\\n"
-        end = (
-            event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
-            + event(choices=[], usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3})
-            + b"data: [DONE]\\n\\n"
-        )
-
-        def frame(self, chunks):
-            return b"".join(
-                event(choices=[{"index": 0, "delta": msgspec.Raw(chunk), "finish_reason": None}]) for chunk in chunks
-            )
-
-        def error(self, error):
-            return b"data: " + msgspec.json.encode({"error": error.as_object()}) + b"\\n\\n"
-
-
-    OPENAI = Dialect(
-        name="parrot-openai",
-        operations=(Operation(path="/v1/chat/completions", read=read, media_types=("application/json",)),),
-        result=lambda answer, payload: RouteResponse(body=answer.body),
-        collected=collected,
-        framing=lambda head, payload: Chunks(),
-        error=lambda error: RouteResponse.json({"error": error.as_object()}, status=error.status),
-    )
-
-    app = App(__name__)
-
-
-    @app.endpoint("/repeat", dialects=[OPENAI], concurrency=2)
-    def repeat(text: str, gone: str = "") -> Iterator[dict]:
-        try:
-            for word in text.split():
-                if word == "fail":
-                    raise ValueError("no")
-                if word == "call":
-                    for piece in ('{"city":', '"Oslo"}'):
-                        function = {"name": "weather", "arguments": piece}
-                        yield {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": function}]}
-                elif word == "slowly":
-                    time.sleep(0.02)
-                else:
-                    yield {"content": f"{word} "}
-        finally:
-            if gone:
-                Path(gone).touch()
-
-
-    @app.endpoint("/events")
-    def events(fail: bool = False) -> Iterator[int]:
-        yield 1
-        yield 2
-        if fail:
-            raise ValueError("no")
-"""
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(write_app(tmp_path_factory.mktemp("app"), APP)) as server:
+    with Served(write_app(tmp_path_factory.mktemp("app"), PARROT)) as server:
         yield server
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from penstock_client import (
@@ -19,8 +20,9 @@ from penstock_client import (
     UsageReport,
     errors,
 )
-from penstock_client.chat_assembly import ChatAssembly
-from penstock_client.chat_decoding import ChatDecoder
+from penstock_client.chat_decoding import ChatDecoder, whole_answer
+from penstock_client.failures import error_of_response
+from penstock_client.tool_call_pieces import ToolCallAssembly
 from tests.client.chatting import (
     DONE,
     STOP,
@@ -575,8 +577,8 @@ BODY = b"".join([chunk(piece("Grüße")), chunk(call_piece('{"a": 1}', id="c", n
 
 def events_of(*pieces: bytes) -> list[ChatEvent]:
     decoder = ChatDecoder()
-    found = [arrived.event for piece in pieces for arrived in decoder.feed(piece)]
-    return [*found, *(arrived.event for arrived in decoder.finish())]
+    found = [event for piece in pieces for event, _ in decoder.feed(piece)]
+    return [*found, *(event for event, _ in decoder.finish())]
 
 
 @given(cuts=st.lists(st.integers(0, len(BODY)), max_size=10).map(sorted), ending=st.sampled_from([b"\n", b"\r\n"]))
@@ -608,12 +610,45 @@ JSON = st.recursive(
 
 @given(values=st.lists(JSON, max_size=5))
 def test_any_json_is_an_answer_or_an_error_of_the_client(values: list[Any]) -> None:
-    """A server that has gone mad raises no ``KeyError`` or ``AttributeError``."""
-    assembly = ChatAssembly()
-    try:
-        for value in values:
-            list(assembly.add(value))
-        list(assembly.finish())
-    except errors.ClientError:
-        pass
-    assert assembly.answer().choices is not None
+    """A server that has gone mad raises no ``KeyError`` or ``AttributeError``, streamed, whole, or with an error."""
+    bodies = [b"".join(map(event_of, values)) + DONE, *(json.dumps(value).encode() for value in values)]
+    for body in bodies:
+        with contextlib.suppress(errors.ClientError):
+            assert whole_answer({}, (), body).choices
+        assert error_of_response(400, {}, body).status == 400
+
+
+ARGUMENTS = st.dictionaries(st.sampled_from(["city", 'a "b"']), st.text(max_size=4) | st.integers(0, 9), max_size=2)
+
+
+@given(
+    wanted=st.lists(st.tuples(st.sampled_from(["weather", "now"]), ARGUMENTS), min_size=1, max_size=4),
+    numbers=st.sampled_from(["index", "zero", "none"]),
+    has_ids=st.booleans(),
+    repeats_id=st.booleans(),
+    repeats_name=st.booleans(),
+    size=st.integers(1, 9),
+)
+def test_calls_are_told_apart_in_any_style(  # noqa: PLR0917 - hypothesis passes them by name
+    wanted: list[tuple[str, dict[str, Any]]],
+    numbers: str,
+    has_ids: bool,
+    repeats_id: bool,
+    repeats_name: bool,
+    size: int,
+) -> None:
+    """Whatever a server repeats and leaves out, there are as many calls as it meant, with their arguments."""
+    assume(numbers != "zero" or has_ids)  # nothing would tell them apart
+    calls = ToolCallAssembly()
+    for number, (name, arguments) in enumerate(wanted):
+        text, id_ = json.dumps(arguments), f"c{number}" if has_ids else ""
+        for place in range(0, len(text), size):
+            piece: dict[str, Any] = {"function": {"arguments": text[place : place + size]}}
+            if place == 0 or repeats_name:
+                piece["function"]["name"] = name
+            if id_ and (place == 0 or repeats_id):
+                piece["id"] = id_
+            if numbers != "none":
+                piece["index"] = number if numbers == "index" else 0
+            calls.add(piece)
+    assert [(call.name, call.arguments) for call in calls.finish("tool_calls", 0)] == wanted

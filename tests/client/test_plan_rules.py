@@ -106,9 +106,9 @@ def test_the_cuts_of_the_network_do_not_matter(values: list[Any], sizes: list[in
     lines, found, place = EventLines(), [], 0
     while place < len(text):
         size = sizes[place % len(sizes)]
-        found += [arrived.event for arrived in lines.feed(text[place : place + size])]
+        found += [event for event, _ in lines.feed(text[place : place + size])]
         place += size
-    assert [*found, *(arrived.event for arrived in lines.finish())] == values
+    assert [*found, *(event for event, _ in lines.finish())] == values
 
 
 @given(values=st.lists(VALUES, min_size=1, max_size=8), share=st.floats(0.0, 1.0))
@@ -116,6 +116,6 @@ def test_a_cut_stream_has_the_events_before_the_cut(values: list[Any], share: fl
     """Wherever it is cut, the events are a beginning of those that were sent, and there is an error."""
     text = b"".join(json.dumps(value).encode() + b"\n" for value in values)
     lines = EventLines()
-    found = [arrived.event for arrived in lines.feed(text[: int(len(text) * share)])]
+    found = [event for event, _ in lines.feed(text[: int(len(text) * share)])]
     assert found == values[: len(found)]
     assert isinstance(lines.failure("cut"), StreamError)

@@ -237,7 +237,7 @@ def test_an_event_named_end_may_have_data() -> None:
     """Only Penstock's own is the end of a stream."""
     framed = FramedEvents()
     found = [*framed.feed(b'event: end\ndata: {"n": 1}\n\ndata: 2\n\n'), *framed.finish()]
-    assert [arrived.event.data for arrived in found] == ['{"n": 1}', "2"]
+    assert [event.data for event, _ in found] == ['{"n": 1}', "2"]
 
 
 @each_driver
