@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from client import Payload
+from http_client import Payload
 from servers import Server, tool
 
 _UNITS = {"us": 1.0, "ms": 1000.0, "s": 1e6, "m": 60e6}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client import Payload, as_bytes, as_form, as_json
+from http_client import Payload, as_bytes, as_form, as_json
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"

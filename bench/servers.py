@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client import HOST, Client, Payload, as_json, message
 from contenders import BARE, PEERS, PENSTOCK, Contender
+from http_client import HOST, Client, Payload, as_json, message
 
 EXIT_SECONDS = 15.0
 READY_SECONDS = 60.0

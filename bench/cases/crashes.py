@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from client import as_json
 from harness import Case, Figures, Pace
+from http_client import as_json
 from open_loop import offer
 from results import Column, Result
 from servers import Server

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from client import as_json, message
 from harness import Figures
+from http_client import as_json, message
 from open_loop import headroom, offer
 from servers import tool
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cases.stuck import outcome
-from client import Client, as_json
 from harness import Case, Figures, Pace
+from http_client import Client, as_json
 from results import Column, Result
 from servers import Server
 

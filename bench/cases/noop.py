@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from client import as_json
 from closed_loop import closed_loop
 from harness import Case, Figures, Pace
+from http_client import as_json
 from plots import bars
 from results import Column, Result, times
 from servers import Server

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from client import as_json
 from harness import Case, Figures, Pace
+from http_client import as_json
 from open_loop import NO_ANSWER, REFUSED, Volley, offer
 from plots import lines as plot
 from results import Column, Result

@@ -9,8 +9,8 @@ import socket
 import time
 from pathlib import Path
 
-from client import HOST, as_json
 from harness import Case, Figures, Pace
+from http_client import HOST, as_json
 from results import Column, Result
 from servers import Server
 

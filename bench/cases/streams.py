@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client import HOST, as_json
 from harness import Case, Figures, Pace
+from http_client import HOST, as_json
 from open_loop import quantile
 from plots import bars
 from results import Column, Result, times
