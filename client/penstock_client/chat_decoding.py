@@ -14,9 +14,9 @@ from penstock_client.chat_assembly import ChatAssembly, is_error
 from penstock_client.error_bodies import error_body_of
 from penstock_client.errors import ClientError, InvalidAnswer, StreamError
 from penstock_client.event_framing import DONE
-from penstock_client.event_lines import Arrived
 from penstock_client.failures import cut, error_of_response, failed_stream
 from penstock_client.server_sent_events import EventDecoder, ServerSentEvent
+from penstock_client.stream_decoders import Arrived
 
 _LARGEST_BODY: Final = 256 * 1024 * 1024
 _SPACE: Final = b" \t\r\n\xef\xbb\xbf"

@@ -9,6 +9,7 @@ from typing import Any, Final
 Message = Mapping[str, Any]
 """A message: ``{"role": "user", "content": "..."}``, or any other that the server knows."""
 
+_EXAMPLE: Final = '{"role": "user", "content": "..."}'
 _VERSION: Final = re.compile(r"/v\d+[a-z]*\d*(/|$)")
 
 
@@ -35,12 +36,17 @@ def chat_body(
     """
     if not model:
         raise ValueError("model is empty; give the name of a model, as the server lists them under /v1/models")
-    if isinstance(messages, str | bytes | Mapping) or not all(isinstance(message, Mapping) for message in messages):
-        raise TypeError(
-            f'messages are a list like [{{"role": "user", "content": "..."}}], and not {type(messages).__name__}'
-        )
-    if not messages:
-        raise ValueError("messages are empty; give one at least")
+    _require_messages(messages)
     if "stream" in parameters or "stream" in (extra_body or {}):
         raise TypeError("stream is not a parameter; call chat() for a whole answer, and chat_stream() for its events")
     return {"model": model, "messages": list(messages), **parameters, **(extra_body or {})}
+
+
+def _require_messages(messages: Any) -> None:
+    if isinstance(messages, str | bytes) or not isinstance(messages, Sequence):
+        raise TypeError(f"messages are a list like [{_EXAMPLE}], and not of the type {type(messages).__name__}")
+    if not messages:
+        raise ValueError("messages are empty; give one at least")
+    for message in messages:
+        if not isinstance(message, Mapping):
+            raise TypeError(f"a message is a mapping like {_EXAMPLE}, and not of the type {type(message).__name__}")

@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from penstock_client.errors import StreamError
-from penstock_client.event_lines import Arrived
 from penstock_client.failures import code_in, cut, failed_stream
 from penstock_client.server_sent_events import EventDecoder, ServerSentEvent
+from penstock_client.stream_decoders import Arrived
 
 DONE: Final = "[DONE]"
 """The data of the last event of servers in the manner of OpenAI."""

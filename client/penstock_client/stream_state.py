@@ -13,11 +13,12 @@ from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
 from penstock_client.errors import ClientError
 from penstock_client.event_framing import FramedEvents
-from penstock_client.event_lines import Arrived, EventLines, PieceDecoder, StreamDecoder
+from penstock_client.event_lines import EventLines
 from penstock_client.failures import error_of_fault
 from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_table import Fault
 from penstock_client.server_sent_events import ServerSentEvent
+from penstock_client.stream_decoders import Arrived, PieceDecoder, StreamDecoder
 
 KEPT_BYTES: Final = 16 * 1024 * 1024
 """The bytes of a stream whose events are kept for ``partial``, unless a call says otherwise."""

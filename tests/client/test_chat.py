@@ -23,6 +23,8 @@ from penstock_client import (
     ToolCall,
     Usage,
     UsageReport,
+    chat_assembly,
+    chat_decoding,
     errors,
 )
 from penstock_client.chat_requests import chat_path
@@ -110,9 +112,10 @@ def test_the_path_may_be_another() -> None:
     [
         ({"model": ""}, ValueError, "model is empty"),
         ({"messages": []}, ValueError, "messages are empty"),
-        ({"messages": "Hello"}, TypeError, "messages are a list like .*, and not str"),
+        ({"messages": "Hello"}, TypeError, "messages are a list like .*, and not of the type str"),
         ({"messages": {"role": "user"}}, TypeError, "messages are a list"),
-        ({"messages": ["Hello"]}, TypeError, "messages are a list"),
+        ({"messages": iter(HELLO)}, TypeError, "messages are a list"),
+        ({"messages": ["Hello"]}, TypeError, "a message is a mapping like .*, and not of the type str"),
         ({"stream": True}, TypeError, r"call chat\(\) for a whole answer, and chat_stream\(\)"),
         ({"extra_body": {"stream": True}}, TypeError, "chat_stream"),
         ({"temperature": object()}, TypeError, "cannot be written as JSON"),
@@ -458,3 +461,45 @@ def test_an_answer_without_anything_is_empty() -> None:
     """The answer of a stream that has not begun has no content and no reason for its end."""
     empty = ChatAnswer()
     assert (empty.content, empty.tool_calls, empty.finish_reason, empty.request_id) == (None, (), None, "")
+
+
+# ---- bounds
+
+
+def endless(event: bytes, tries: int = 60) -> list[Any]:
+    return [sse(event, end=False), *[f"{len(event):x}\r\n".encode() + event + b"\r\n"] * tries, b"0\r\n\r\n"]
+
+
+@each_driver
+@pytest.mark.parametrize(
+    "delta",
+    [
+        piece("x" * 10),
+        piece(reasoning="x" * 10),
+        piece([{"type": "text", "text": "x" * 10}]),
+        piece(refusal="x" * 10),
+        call_piece("x" * 10, name="f"),
+    ],
+)
+def test_an_endless_answer_does_not_fill_the_memory(
+    driver: str, delta: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond 64 MiB it is an error, which has the answer until then."""
+    monkeypatch.setattr(chat_assembly, "_LONGEST_ANSWER", 400)
+    chatted = streamed(driver, *endless(chunk(delta)))
+    assert type(chatted.error) is errors.InvalidAnswer
+    assert "longer than 64 MiB" in str(chatted.error)
+
+
+def test_a_whole_answer_in_a_stream_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept until its end, and has no other bound."""
+    monkeypatch.setattr(chat_decoding, "_LARGEST_BODY", 1000)
+    chatted = streamed("sync", *endless(b'{"n": 12345678}' * 10))
+    assert type(chatted.error) is errors.InvalidAnswer
+    assert "larger than 256 MiB" in str(chatted.error)
+
+
+def test_a_refusal_is_a_part_of_the_message() -> None:
+    """A conversation goes on with it."""
+    message = ChatAnswer((ChatChoice(refusal="No."),)).message
+    assert message == {"role": "assistant", "content": None, "refusal": "No."}

@@ -83,7 +83,7 @@ def test_a_failure_in_the_middle_has_what_came(served: Served, driver: str) -> N
 @each_driver
 def test_a_deadline_in_the_middle_has_what_came(served: Served, driver: str) -> None:
     """The server stops the work a moment before the client's time-out, and says so; the answer so far is there."""
-    chatted = chat(driver, served.base_url, is_stream=True, messages=ask("to " + "slowly on " * 1000), timeout=1.0)
+    chatted = chat(driver, served.base_url, is_stream=True, messages=ask("to " + "slowly on " * 1000), timeout=2.0)
     assert isinstance(chatted.error, errors.StreamFailed | errors.TotalTimeout)
     assert chatted.partial.content.startswith("to on ")
     assert chatted.partial.finish_reason is None

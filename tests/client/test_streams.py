@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock_client import Retries, Timeouts, errors
+from penstock_client import Retries, Timeouts, errors, event_lines
 from tests.client.drivers import DRIVERS, Act, one, stream
 from tests.client.scripted_server import Drip, End, ScriptedServer, Step, answer, chunked
 from tests.serving import wait_until
@@ -43,6 +43,26 @@ def test_text_of_numbers_is_refused(driver: str) -> None:
 def test_other_media_types_are_bytes(driver: str) -> None:
     """The pieces of a sound arrive as they are."""
     assert b"".join(met_by(driver, chunked(b"RIFF", b"\n\x00", media_type="audio/wav"))) == b"RIFF\n\x00"
+
+
+def test_bytes_may_be_read_as_text(driver: str) -> None:
+    """A stream of plain text is one text, with characters that are split over its pieces."""
+    body = chunked(b"gr\xc3", b"\xbcn", media_type="text/plain")
+    assert met_by(driver, body, act=stream(is_text=True)) == "gr\u00fcn"
+
+
+def test_bytes_that_are_cut_are_a_truncated_stream(driver: str) -> None:
+    """Half a sound is not taken for a sound."""
+    error = met_by(driver, chunked(b"RIFF", media_type="audio/wav", end=False), End.CLOSE)
+    assert (type(error), error.partial) == (errors.TruncatedStream, [b"RIFF"])
+
+
+def test_a_line_has_a_longest_length(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that never ends a line does not fill the memory."""
+    monkeypatch.setattr(event_lines, "_LONGEST_LINE", 100)
+    error = met_by(driver, chunked(b"1\n", *[b"x" * 10] * 20))
+    assert type(error) is errors.TruncatedStream
+    assert (error.partial, "longer than 64 MiB" in str(error)) == ([1], True)
 
 
 def test_leaving_early_hangs_up(driver: str) -> None:
@@ -82,8 +102,7 @@ def test_a_truncated_stream_is_never_whole(driver: str, cut: str) -> None:
         error = one(driver, server.url, stream(idempotent=True), retries=Retries(base=0.001))
         assert len(server.requests) == 1
     assert type(error) is errors.TruncatedStream
-    if cut != "a line that is not JSON":  # its line and the one before it arrive together
-        assert error.partial == partial
+    assert error.partial == partial
     assert (error.may_have_run, error.retryable, len(error.attempts)) == (True, True, 1)
 
 
