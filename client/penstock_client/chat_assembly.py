@@ -86,8 +86,8 @@ class ChatAssembly:
             raise _invalid(f"a part of it is of the type {type(value).__name__}, and not an object")
         self._model = self._model or _text(value.get("model"))
         self._id = self._id or _text(value.get("id"))
-        for place in (value, value.get("x_groq")):
-            self._note_usage(place)
+        for holder in (value, value.get("x_groq")):
+            self._note_usage(holder)
         choices = value.get("choices")
         for place, choice in enumerate(choices if isinstance(choices, list) else []):
             if isinstance(choice, dict):
@@ -153,8 +153,8 @@ class ChatAssembly:
         if self._characters > _LONGEST_ANSWER:
             raise _invalid("it is longer than 64 MiB")
 
-    def _note_usage(self, place: Any) -> None:
-        value = place.get("usage") if isinstance(place, dict) else None
+    def _note_usage(self, holder: Any) -> None:
+        value = holder.get("usage") if isinstance(holder, dict) else None
         if isinstance(value, dict) and value:
             self._usage = Usage(
                 prompt_tokens=_number(value.get("prompt_tokens")),

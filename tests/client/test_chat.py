@@ -17,6 +17,7 @@ from penstock_client import (
     Client,
     ContentDelta,
     Done,
+    Limits,
     ReasoningDelta,
     Retries,
     Timeouts,
@@ -350,6 +351,34 @@ def test_leaving_a_chat_early_hangs_up(driver: str) -> None:
 async def leave(url: str) -> None:
     async with AsyncClient(url) as client, client.chat_stream("m", HELLO) as stream:
         await anext(stream)
+
+
+@each_driver
+def test_chats_do_not_use_up_the_pool(driver: str) -> None:
+    """A chat that is left early frees its connection, and one that is read to its end keeps it for the next."""
+    whole_stream = (sse(chunk(piece("a")), chunk(piece("b", "stop")), DONE),)
+    with ScriptedServer([*[(sse(chunk(piece("a")), end=False), End.SILENCE)] * 10, whole_stream]) as server:
+        if driver == "sync":
+            with Client(server.url, limits=Limits(max_connections=1)) as client:
+                for _ in range(10):
+                    with client.chat_stream("m", HELLO) as stream:
+                        next(stream)
+                for _ in range(3):
+                    with client.chat_stream("m", HELLO) as stream:
+                        assert stream.text() == "ab"
+        else:
+            anyio.run(chat_often, server.url, backend=driver)
+        assert (len(server.requests), server.connections) == (13, 11)
+
+
+async def chat_often(url: str) -> None:
+    async with AsyncClient(url, limits=Limits(max_connections=1)) as client:
+        for _ in range(10):
+            async with client.chat_stream("m", HELLO) as stream:
+                await anext(stream)
+        for _ in range(3):
+            async with client.chat_stream("m", HELLO) as stream:
+                assert await stream.text() == "ab"
 
 
 # ---- time
