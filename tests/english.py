@@ -156,6 +156,7 @@ def files(paths: list[Path]) -> Iterator[Path]:
     """Yield the files that contain prose, at and below these paths."""
     for path in paths:
         candidates = [path] if path.is_file() else sorted(path.rglob("*"))
+        candidates = [item for item in candidates if "build" not in item.relative_to(path).parts]  # of pip install
         yield from (item for item in candidates if item.suffix in {".py", ".md"} and item.name != "english.py")
 
 

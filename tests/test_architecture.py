@@ -39,7 +39,7 @@ def modules() -> dict[str, Path]:
     """Return every module of the source roots, by its dotted name."""
     found = {}
     for root in SOURCE_ROOTS:
-        for path in sorted(root.rglob("*.py")):
+        for path in sorted(path for init in root.glob("*/__init__.py") for path in init.parent.rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found

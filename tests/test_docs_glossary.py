@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 
@@ -30,10 +31,15 @@ def listed(words: str) -> list[str]:
     return " ".join(words.split()).split(", ")
 
 
+def source_files() -> list[Path]:
+    """Return the modules of the core, the adapters and the client."""
+    packages = [init.parent for root in ("core", "adapters", "client") for init in (ROOT / root).glob("*/__init__.py")]
+    return [file for package in packages for file in package.rglob("*.py")]
+
+
 def words_of_the_code() -> str:
     """Return all words of the three in lower case; names are split at underscores and capitals."""
-    files = [file for root in ("core", "adapters", "client") for file in (ROOT / root).rglob("*.py")]
-    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    text = "\n".join(file.read_text(encoding="utf-8") for file in source_files())
     return " ".join(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text))
 
 
@@ -43,7 +49,7 @@ CODE = words_of_the_code()
 def nouns_of_the_classes() -> dict[str, str]:
     """Return the last word of each public class of the core, the adapters and the client, with the class's name."""
     nouns = {}
-    for file in (file for root in ("core", "adapters", "client") for file in (ROOT / root).rglob("*.py")):
+    for file in source_files():
         if file.stem not in HAPPENINGS:
             tree = ast.parse(file.read_text(encoding="utf-8"))
             names = [node.name for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]

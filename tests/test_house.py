@@ -49,7 +49,7 @@ def packages(roots: Iterable[Path] = SOURCE_ROOTS) -> dict[str, Path]:
     """Return the folder of every package of the source roots, by dotted name."""
     found = {}
     for root in roots:
-        for init in sorted(root.rglob("__init__.py")):
+        for init in sorted(init for top in root.glob("*/__init__.py") for init in top.parent.rglob("__init__.py")):
             found[".".join(init.parent.relative_to(root).parts)] = init.parent
     return found
 
