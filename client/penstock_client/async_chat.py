@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -13,15 +14,16 @@ from penstock_client.answer_watch import AnswerWatch
 from penstock_client.async_streams import AsyncChatStream
 from penstock_client.call_records import Attempt
 from penstock_client.chat_answers import ChatAnswer
-from penstock_client.chat_decoding import whole_answer
+from penstock_client.chat_decoding import answer_of
 from penstock_client.chat_requests import Message, chat_body
 from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.client_base import NO_HEADERS, ClientBase, OutgoingRequest, SharedState, explained
 from penstock_client.errors import ClientError
 from penstock_client.plan import Plan
-from penstock_client.plan_messages import HeadArrived
+from penstock_client.plan_messages import Event, HeadArrived, Send
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
+Answer = TypeVar("Answer")
 
 
 class AsyncChatCalls(ClientBase[httpx2.AsyncClient]):
@@ -77,11 +79,7 @@ class AsyncChatCalls(ClientBase[httpx2.AsyncClient]):
             idempotent=idempotent,
             headers=headers,
         )
-        attempts, arrived = await self._answered(outgoing)
-        try:
-            return whole_answer(arrived.headers, attempts, arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
+        return await self._answered(outgoing, answer_of)
 
     @contextlib.asynccontextmanager
     async def chat_stream(
@@ -111,7 +109,8 @@ class AsyncChatCalls(ClientBase[httpx2.AsyncClient]):
             headers={"accept": "text/event-stream, application/json", "accept-encoding": "identity", **headers},
         )
         async with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            stream = AsyncChatStream(response, ChatStreamState(arrived, attempts, watch, outgoing.spec))
+            state = ChatStreamState(arrived, attempts, watch, outgoing.spec, on_error=outgoing.trace.failed)
+            stream = AsyncChatStream(response, state)
             try:
                 yield stream
             finally:
@@ -119,21 +118,28 @@ class AsyncChatCalls(ClientBase[httpx2.AsyncClient]):
 
     # ---- from a request to its answer, or its stream
 
-    async def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
+    async def _answered(
+        self, outgoing: OutgoingRequest, read: Callable[[tuple[Attempt, ...], HeadArrived], Answer]
+    ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
+        with outgoing.trace:
+            async with self._slot(outgoing, plan, shared):
+                attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
+            try:
+                return read(attempts, arrived)
+            except ClientError as error:
+                raise explained(error, attempts, outgoing) from None
 
     @contextlib.asynccontextmanager
     async def _streamed(self, outgoing: OutgoingRequest) -> AsyncIterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
-            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            yield response, arrived.headers, attempts, watch
+        with outgoing.trace:
+            async with self._slot(outgoing, plan, shared):
+                attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
+                watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
+                yield response, arrived.headers, attempts, watch
 
     # ---- the driver
 
@@ -147,4 +153,20 @@ class AsyncChatCalls(ClientBase[httpx2.AsyncClient]):
         self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
     ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
         """Carry out the plan."""
+        raise NotImplementedError
+
+    async def _send(
+        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
+    ) -> tuple[httpx2.Response | None, Event]:
+        with outgoing.trace.request(is_stream=is_stream) as request:
+            if request.headers:
+                command = replace(command, headers={**command.headers, **request.headers})
+            response, event = await self._exchange(outgoing, command, shared, is_stream=is_stream)
+            request.met(event)
+        return response, event
+
+    async def _exchange(
+        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
+    ) -> tuple[httpx2.Response | None, Event]:
+        """Send one request, and report what it met."""
         raise NotImplementedError

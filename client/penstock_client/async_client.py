@@ -15,13 +15,13 @@ from penstock_client.async_chat import AsyncChatCalls
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_records import Attempt, Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
     LARGEST_ERROR_BODY,
     NO_HEADERS,
     OutgoingRequest,
     SharedState,
-    explained,
     require_size,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
@@ -53,6 +53,8 @@ class AsyncClient(AsyncChatCalls):
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
         this one, and must not be used in a forked process.
@@ -74,12 +76,14 @@ class AsyncClient(AsyncChatCalls):
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
+        tracer: CallTracer | None = None,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
         pool = httpx2.Limits(
@@ -137,12 +141,7 @@ class AsyncClient(AsyncChatCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = await self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return await self._answered(outgoing, result_of)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -184,7 +183,9 @@ class AsyncClient(AsyncChatCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         async with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes)
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
             stream = AsyncEventStream(response, state)
             try:
                 yield stream
@@ -261,7 +262,7 @@ class AsyncClient(AsyncChatCalls):
             plan.abandon()
             raise
 
-    async def _send(
+    async def _exchange(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
         trace = RequestTrace(is_certain=self._is_own)

@@ -20,6 +20,7 @@ import httpx2
 
 from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
+from penstock_client.call_tracing import UNTRACED, CallSpan, CallTracer
 from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
@@ -59,6 +60,7 @@ class OutgoingRequest:
     content: bytes
     headers: Mapping[str, str]
     spec: CallSpec
+    trace: CallSpan = UNTRACED
 
 
 @dataclass
@@ -123,6 +125,7 @@ class ClientBase(Generic[Http]):
         retries: Retries,
         headers: Mapping[str, str] | None,
         on_event: Callable[[Record], None] | None,
+        tracer: CallTracer | None,
     ) -> None:
         parsed = httpx2.URL(url)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
@@ -138,6 +141,7 @@ class ClientBase(Generic[Http]):
         self._retries = retries
         self._headers = _sendable(headers or {})
         self._on_event = on_event
+        self._tracer = tracer
         self._deadline = math.inf
         self._request_id = ""
 
@@ -243,7 +247,15 @@ class ClientBase(Generic[Http]):
             has_new_keys=callable(self._key),
             headers=policy,
         )
-        return OutgoingRequest(method, f"{self._url}/{endpoint.lstrip('/')}", content, sent, spec)
+        url = f"{self._url}/{endpoint.lstrip('/')}"
+        return OutgoingRequest(method, url, content, sent, spec, self._trace(method, url, spec, sent))
+
+    def _trace(self, method: str, url: str, spec: CallSpec, headers: Mapping[str, str]) -> CallSpan:
+        if self._tracer is None:
+            return UNTRACED
+        return self._tracer.call(
+            method=method, url=url, endpoint=spec.endpoint, request_id=spec.request_id, headers=headers
+        )
 
     def _chat_request(self, body: Mapping[str, Any], path: str | None, **options: Any) -> OutgoingRequest:
         return self._outgoing(path or chat_path(httpx2.URL(self._url).path), body, method="POST", **options)

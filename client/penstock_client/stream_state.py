@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx2
@@ -93,6 +93,8 @@ class StreamState:
         The limit of ``partial``.
     decoder:
         Turns bytes into events; None for the one that belongs to the media type.
+    on_error:
+        Called with the error of the stream, just before it is raised.
     """
 
     def __init__(
@@ -104,12 +106,14 @@ class StreamState:
         *,
         keep_bytes: int | None = KEPT_BYTES,
         decoder: StreamDecoder | None = None,
+        on_error: Callable[[ClientError], None],
     ) -> None:
         self.headers = headers
         self.attempts = attempts
         self.watch = watch
         self.request_id = headers.get("x-request-id", spec.request_id)
         self.is_over = False
+        self._on_error = on_error
         self.kept = KeptEvents(keep_bytes)
         self._is_idempotent = spec.is_idempotent
         self._ready: deque[Arrived] = deque()
@@ -244,6 +248,7 @@ class StreamState:
         error.may_have_run = True
         error.retryable = self._is_idempotent
         error.retries_refused = "rule"
+        self._on_error(error)
         return error
 
     def joined(self) -> str:

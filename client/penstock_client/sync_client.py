@@ -14,13 +14,13 @@ import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt, Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
     LARGEST_ERROR_BODY,
     NO_HEADERS,
     OutgoingRequest,
     SharedState,
-    explained,
     require_size,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
@@ -54,6 +54,8 @@ class Client(ChatCalls):
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
         this one, and must not be used in a forked process.
@@ -75,12 +77,14 @@ class Client(ChatCalls):
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
+        tracer: CallTracer | None = None,
         http_client: httpx2.Client | None = None,
     ) -> None:
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
         pool = httpx2.Limits(
@@ -138,12 +142,7 @@ class Client(ChatCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return self._answered(outgoing, result_of)
 
     @contextlib.contextmanager
     def stream(
@@ -185,7 +184,10 @@ class Client(ChatCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            yield EventStream(response, StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes))
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
+            yield EventStream(response, state)
 
     def health(self, *, timeout: float = 5.0) -> bool:
         """Return whether the server says that it is ready, asking once."""
@@ -252,7 +254,7 @@ class Client(ChatCalls):
             plan.abandon()
             raise
 
-    def _send(
+    def _exchange(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
         trace = RequestTrace(is_certain=self._is_own)
