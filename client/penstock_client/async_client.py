@@ -22,6 +22,7 @@ from penstock_client.client_base import (
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
+from penstock_client.hedging import Hedge
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
@@ -41,6 +42,8 @@ class AsyncClient(AsyncChatCalls):
         See these classes.
     breaker:
         When the breaker of an endpoint opens; None for no breaker.
+    hedge:
+        When a slow request is sent a second time, if the work may run twice; None for never.
     headers:
         Headers of every request.
     on_event:
@@ -64,6 +67,7 @@ class AsyncClient(AsyncChatCalls):
         retries: Retries | None = None,
         breaker: BreakerSettings | None = BreakerSettings(),  # noqa: B008 - frozen
         limits: Limits | None = None,
+        hedge: Hedge | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
         http_client: httpx2.AsyncClient | None = None,
@@ -80,7 +84,7 @@ class AsyncClient(AsyncChatCalls):
             keepalive_expiry=limits.keepalive_expiry,
         )
         self._shared = SharedState(
-            lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits
+            lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits, hedge
         )
 
     async def call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Mapping
 
@@ -10,12 +11,13 @@ import anyio
 import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
+from penstock_client.async_flights import flights
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.call_records import Attempt
 from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState
 from penstock_client.errors import LimitTimeout
 from penstock_client.plan import Plan
-from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
+from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import RequestTrace
@@ -68,6 +70,8 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
     async def _run(
         self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
     ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
+        if shared.hedge is not None and outgoing.spec.may_hedge:
+            return await self._run_hedged(outgoing, plan, shared, is_stream=is_stream)
         command = plan.start(time.monotonic())
         response: httpx2.Response | None = None
         event: Event = TimePassed()
@@ -81,10 +85,37 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
                 elif isinstance(command, Raise):
                     raise command.error
                 else:
+                    assert isinstance(command, Give)  # there is nothing to wait for: one request at a time
                     assert response is not None
                     assert isinstance(event, HeadArrived)
                     return command.attempts, response, event
                 command = plan.handle(event, time.monotonic())
+        except BaseException:
+            plan.abandon()
+            raise
+
+    async def _run_hedged(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
+    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
+        send = functools.partial(self._send, outgoing, shared=shared, is_stream=is_stream)
+        try:
+            async with flights(send) as group:
+                command = plan.start(time.monotonic())
+                number = 0
+                event: Event = TimePassed()
+                while not isinstance(command, Give | Raise):
+                    if isinstance(command, Sleep):
+                        await anyio.sleep(command.seconds)
+                        number, event = 0, TimePassed()
+                    else:
+                        if isinstance(command, Send):
+                            group.start(command)
+                        number, event = await group.next()
+                    command = plan.handle(event, time.monotonic(), number)
+                if isinstance(command, Raise):
+                    raise command.error
+                assert isinstance(event, HeadArrived)
+                return command.attempts, group.take(number), event
         except BaseException:
             plan.abandon()
             raise

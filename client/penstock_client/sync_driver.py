@@ -15,7 +15,7 @@ from penstock_client.call_records import Attempt
 from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState
 from penstock_client.errors import LimitTimeout
 from penstock_client.plan import Plan
-from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
+from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import RequestTrace
@@ -79,6 +79,7 @@ class Driver(ClientBase[httpx2.Client]):
                 elif isinstance(command, Raise):
                     raise command.error
                 else:
+                    assert isinstance(command, Give)  # there is nothing to wait for: one request at a time
                     assert response is not None
                     assert isinstance(event, HeadArrived)
                     return command.attempts, response, event
