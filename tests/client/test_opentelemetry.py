@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from penstock_client import AsyncClient, Client, Retries, Timeouts, errors
+from penstock_client import AsyncClient, Client, Hedge, Retries, Timeouts, errors
 from penstock_client.opentelemetry import BOUNDS, OpenTelemetryTracer
 from tests.client.drivers import DRIVERS, Act, call, drive, one, stream
 from tests.client.scripted_server import End, ScriptedServer, Step, answer, chunked
@@ -235,7 +235,27 @@ def test_an_error_status_in_place_of_a_stream(driver: str, traced: Traced) -> No
     assert requests[0].end_time <= requests[1].start_time
 
 
-# ---- cancelled calls
+# ---- hedged and cancelled calls
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_request_that_was_overtaken_is_cancelled(backend: str, traced: Traced, *, is_stream: bool) -> None:
+    """Both requests are below the call, which has the answer of the quicker one."""
+
+    async def main(server: ScriptedServer) -> None:
+        async with AsyncClient(server.url, tracer=traced.tracer, hedge=Hedge(after=0.05)) as client:
+            if is_stream:
+                async with client.stream("write", {}, idempotent=True) as events:
+                    assert [event async for event in events] == [1]
+            else:
+                await client.call("classify", {}, idempotent=True)
+
+    with ScriptedServer([(End.SILENCE,), (chunked(b"1\n") if is_stream else answer(),)]) as server:
+        anyio.run(main, server, backend=backend)
+    whole, requests = traced.call()
+    again = {request.attributes.get("http.request.resend_count"): failure_of(request) for request in requests}
+    assert (again, failure_of(whole)) == ({None: "cancelled", 1: ""}, "")
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
