@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import httpx2
@@ -77,7 +77,8 @@ class EndpointState:
 class SharedState(Generic[Http]):
     """The state that all views of a client share: the connections, the budget, the breakers and the rate.
 
-    A forked process must not use its parent's connections, and begins with a state of its own.
+    A forked process must not use its parent's connections, nor its locks, which another thread may have held: each
+    process has a state of its own. The parent's is kept untouched, so that nothing closes its connections.
     """
 
     make_http: Callable[[], Http]
@@ -92,15 +93,11 @@ class SharedState(Generic[Http]):
     endpoints: dict[str, EndpointState] = field(init=False)
     lock: threading.Lock = field(init=False)
     slots: Any = field(init=False)
-    pid: int = field(init=False)
+    pid: int = field(init=False, default_factory=os.getpid)
+    heirs: dict[int, SharedState[Http]] = field(init=False, default_factory=dict)  # by process
     is_closed: bool = False
 
     def __post_init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Start afresh, in a new process too. The connections of the old state are left alone: the parent uses them."""
-        self.pid = os.getpid()
         self.http = self.make_http()
         self.budget = RetryBudget(self.retries, time.monotonic())
         self.rate = None if self.limits.rate is None else RateBucket(self.limits.rate, self.limits.burst)
@@ -108,6 +105,29 @@ class SharedState(Generic[Http]):
         self.lock = threading.Lock()
         most = self.limits.max_concurrent
         self.slots = None if most is None else self.make_slots(most)
+
+    def of_this_process(self) -> SharedState[Http]:
+        """Return this state, or its heir in a forked process.
+
+        Raises
+        ------
+        RuntimeError
+            If the process is forked, and the connections are those of a client of httpx2.
+        """
+        pid = os.getpid()
+        if pid == self.pid:
+            return self
+        # Without a lock: one of several threads wins, and the states of the others have no connections yet.
+        return self.heirs.get(pid) or self.heirs.setdefault(pid, replace(self))
+
+    def close(self) -> Http | None:
+        """Close the state in this process; return its connections, unless there are none to close."""
+        if self.is_closed:
+            return None
+        self.is_closed = True
+        pid = os.getpid()
+        mine = self if pid == self.pid else self.heirs.get(pid)
+        return None if mine is None else mine.http
 
     def endpoint(self, name: str) -> EndpointState:
         """Return the state of an endpoint."""
@@ -221,9 +241,7 @@ class ClientBase(Generic[Http]):
         shared = self._shared
         if shared.is_closed:
             raise RuntimeError(f"{self!r} is closed; call it before close(), or inside its with block")
-        if shared.pid != os.getpid():
-            shared.begin()
-        return shared
+        return shared.of_this_process()
 
     def _outgoing(
         self,
@@ -319,6 +337,25 @@ class ClientBase(Generic[Http]):
                 self._on_event(record)
             except Exception:
                 LOGGER.exception("on_event has raised an exception; the call goes on")
+
+
+def opener(http_client: Http | Callable[[], Http] | None, make_own: Callable[[], Http]) -> Callable[[], Http]:
+    """Return the function that opens the connections of a process; it raises if they are those of another one."""
+    if http_client is None:
+        return make_own
+    if not isinstance(http_client, httpx2.Client | httpx2.AsyncClient):
+        return http_client
+    pid = os.getpid()
+
+    def open_given() -> Http:
+        if os.getpid() != pid:
+            raise RuntimeError(
+                f"the connections of http_client= belong to process {pid}, and this is a fork of it; "
+                "give http_client= a function that returns a client of httpx2, which each process calls for itself"
+            )
+        return http_client
+
+    return open_given
 
 
 def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: OutgoingRequest) -> ClientError:

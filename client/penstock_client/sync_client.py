@@ -16,6 +16,7 @@ from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
     NO_HEADERS,
     SharedState,
+    opener,
     require_size,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
@@ -49,7 +50,8 @@ class Client(ChatCalls):
         Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
-        this one, and must not be used in a forked process.
+        this one, and a forked process refuses to use it. Or a function that returns one: each process calls it once,
+        and closes what it returned.
 
     Raises
     ------
@@ -69,7 +71,7 @@ class Client(ChatCalls):
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
         tracer: CallTracer | None = None,
-        http_client: httpx2.Client | None = None,
+        http_client: httpx2.Client | Callable[[], httpx2.Client] | None = None,
     ) -> None:
         retries = retries or Retries()
         limits = limits or Limits()
@@ -78,14 +80,14 @@ class Client(ChatCalls):
             url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
+        self._is_given = isinstance(http_client, httpx2.Client)
         pool = httpx2.Limits(
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.keepalive,
             keepalive_expiry=limits.keepalive_expiry,
         )
-        self._shared = SharedState(
-            lambda: http_client or httpx2.Client(limits=pool), threading.Semaphore, retries, breaker, limits
-        )
+        open_http = opener(http_client, lambda: httpx2.Client(limits=pool))
+        self._shared = SharedState(open_http, threading.Semaphore, retries, breaker, limits)
 
     def call(
         self,
@@ -190,10 +192,9 @@ class Client(ChatCalls):
 
     def close(self) -> None:
         """Close the connections, of all views of this client. Calls that are running fail."""
-        if not self._shared.is_closed:
-            self._shared.is_closed = True
-            if self._is_own:
-                self._shared.http.close()
+        http = self._shared.close()
+        if http is not None and not self._is_given:
+            http.close()
 
     def __enter__(self) -> Self:
         return self
