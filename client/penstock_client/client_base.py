@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import httpx2
 
@@ -25,6 +25,7 @@ from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge, Hedging
+from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_key
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
@@ -59,7 +60,7 @@ class OutgoingRequest:
 
     method: str
     url: str
-    content: bytes
+    content: bytes = field(repr=False)
     headers: Mapping[str, str]
     spec: CallSpec
     trace: CallSpan = UNTRACED
@@ -148,31 +149,34 @@ class ClientBase(Generic[Http]):
     """The settings of a client, and the calls that follow from them. The drivers add the input and output."""
 
     _shared: SharedState[Http]
+    _name = "(not ready)"
 
     def _configure(
         self,
         url: str,
         *,
-        key: str | Callable[[], str] | None,
+        key: HiddenKey | None,
         timeouts: Timeouts,
         retries: Retries,
-        headers: Mapping[str, str] | None,
+        headers: HiddenHeaders,
         on_event: Callable[[Record], None] | None,
         tracer: CallTracer | None,
     ) -> None:
         parsed = httpx2.URL(url)
+        self._name = _without_password(parsed)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"{_without_password(parsed)!r} is not a server's address; write http://host:port")
+            raise ValueError(f"{self._name!r} is not a server's address; write http://host:port")
         if parsed.userinfo:
             raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
-        if isinstance(key, str):
-            _require_key(key)
+        if parsed.query or parsed.fragment:
+            raise ValueError("the server's address has a query or a fragment; write it into the endpoints")
+        if key is not None:
+            key.check()
         self._url = url.rstrip("/")
-        self._name = _without_password(parsed)
         self._key = key
         self._timeouts = timeouts
         self._retries = retries
-        self._headers = _sendable(headers or {})
+        self._headers = _sendable(headers)
         self._on_event = on_event
         self._tracer = tracer
         self._deadline = math.inf
@@ -198,14 +202,14 @@ class ClientBase(Generic[Http]):
         headers:
             Headers of every request, added to those of this client.
         """
+        key, headers = hidden_key(key), HiddenHeaders(headers or {})
         view = copy.copy(self)
         if key is not None:
-            if isinstance(key, str):
-                _require_key(key)
+            key.check()
             view._key = key
         view._timeouts = timeouts or self._timeouts
         view._retries = retries or self._retries
-        view._headers = {**self._headers, **_sendable(headers or {})}
+        view._headers = HiddenHeaders({**self._headers, **_sendable(headers)})
         return view
 
     def from_context(self, context: JobContext) -> Self:
@@ -257,12 +261,13 @@ class ClientBase(Generic[Http]):
         if timeout is not None:
             _require_seconds("timeout", timeout)
         content, media_type = encoded(body)
-        sent = {"content-type": media_type} if media_type else {}
+        sent = HiddenHeaders({"content-type": media_type} if media_type else {})
         sent |= self._headers
         sent |= _sendable(headers)
         policy = {}
         if idempotency_key is not None:
-            _require_header("idempotency_key", idempotency_key)
+            if not _can_be_sent(idempotency_key):
+                _refuse("idempotency_key")
             policy["idempotency-key"] = idempotency_key
         now = time.monotonic()
         total = self._timeouts.total if timeout is None else timeout
@@ -276,7 +281,7 @@ class ClientBase(Generic[Http]):
             ),
             is_idempotent=idempotent or idempotency_key is not None or method in IDEMPOTENT_METHODS,
             may_hedge=idempotent or method in SAFE_METHODS,
-            has_new_keys=callable(self._key),
+            has_new_keys=self._key is not None and self._key.is_renewed,
             headers=policy,
         )
         url = f"{self._url}/{endpoint.lstrip('/')}"
@@ -306,11 +311,9 @@ class ClientBase(Generic[Http]):
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
-        headers = {**outgoing.headers, **planned}
-        if self._key is not None:
-            key = self._key if isinstance(self._key, str) else self._key()
-            headers["authorization"] = f"Bearer {_require_key(key)}"
-        return headers
+        if self._key is None:
+            return {**outgoing.headers, **planned}
+        return {**outgoing.headers, **planned, "authorization": f"Bearer {self._key()}"}
 
     def _notify(self, record: Record) -> None:
         if isinstance(record, RetryRecord):
@@ -393,19 +396,17 @@ def _require_seconds(name: str, value: float) -> None:
         raise ValueError(f"{name}={value!r}: give seconds above 0")
 
 
-def _require_header(name: str, value: str) -> None:
-    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
+def _can_be_sent(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable() and value == value.strip()
 
 
-def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+def _sendable(headers: Mapping[str, str]) -> HiddenHeaders:
     """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
-    for name, value in headers.items():
-        _require_header(f"the header {name!r}", value)
-    return {name.lower(): value for name, value in headers.items()}
+    refused = [name for name, value in headers.items() if not _can_be_sent(value)]
+    if refused:
+        _refuse(f"the header {refused[0]!r}")
+    return HiddenHeaders({name.lower(): value for name, value in headers.items()})
 
 
-def _require_key(key: str) -> str:
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("the key cannot be sent: it is empty, or has a space, a newline or another special character")
-    return key
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")

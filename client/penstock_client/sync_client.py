@@ -21,6 +21,7 @@ from penstock_client.client_base import (
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
+from penstock_client.hidden_values import HiddenHeaders, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
@@ -56,7 +57,7 @@ class Client(ChatCalls):
     Raises
     ------
     ValueError
-        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+        If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Client(ChatCalls):
         tracer: CallTracer | None = None,
         http_client: httpx2.Client | Callable[[], httpx2.Client] | None = None,
     ) -> None:
+        key, headers = hidden_key(key), HiddenHeaders(headers or {})  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
         timeouts = timeouts or Timeouts()
