@@ -22,7 +22,7 @@ from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
+from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 Answer = TypeVar("Answer")
@@ -156,7 +156,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
         with until(command.deadline):
             try:
                 response = await shared.http.send(request, stream=True, follow_redirects=False)
-            except httpx2.TransportError as error:
+            except (httpx2.TransportError, OSError) as error:
                 failed = trace.failed(error, time.monotonic(), command.deadline)
         if response is None:
             return None, failed or trace.out_of_time()
@@ -183,8 +183,8 @@ async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -
             failed = RequestFailed(Fault.TOTAL_TIMEOUT, partial=bytes(body))
     except httpx2.TimeoutException:
         failed = RequestFailed(Fault.IDLE_TIMEOUT, partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
+    except BROKEN as error:
+        failed = RequestFailed(Fault.CUT, detail_of(error), partial=bytes(body))
     finally:
         if not response.is_closed:
             await hang_up(pieces, response)

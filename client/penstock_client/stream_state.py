@@ -19,6 +19,7 @@ from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_table import Fault
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_decoders import Arrived, PieceDecoder, StreamDecoder
+from penstock_client.transport_faults import detail_of
 
 KEPT_BYTES: Final = 16 * 1024 * 1024
 """The bytes of a stream whose events are kept for ``partial``, unless a call says otherwise."""
@@ -215,7 +216,7 @@ class StreamState:
         elif self._is_settled:
             self.is_over = True
         else:
-            raise self.dressed(self._decoder.failure(str(error)))
+            raise self.dressed(self._decoder.failure(detail_of(error)))
 
     def on_silence(self, now: float) -> None:
         """Take in that a time-out has been reached.

@@ -20,7 +20,7 @@ from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
+from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 Answer = TypeVar("Answer")
@@ -120,7 +120,7 @@ class Driver(ClientBase[httpx2.Client]):
         )
         try:
             response = shared.http.send(request, stream=True, follow_redirects=False)
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, OSError) as error:
             return None, trace.failed(error, time.monotonic(), command.deadline)
         if is_stream and response.status_code < 300:
             watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
@@ -155,8 +155,8 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
                 break
     except httpx2.TimeoutException:
         failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
+    except BROKEN as error:
+        failed = RequestFailed(Fault.CUT, detail_of(error), partial=bytes(body))
     finally:
         response.close()
     if failed is not None and not is_error:
