@@ -77,6 +77,10 @@ class ScriptedServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def open_connections(self) -> int:
+        """Return the number of connections that neither side has closed."""
+        return sum(connection.fileno() != -1 for connection in self._open)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
