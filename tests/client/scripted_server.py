@@ -93,10 +93,13 @@ class ScriptedServer:
         with connection, contextlib.suppress(OSError):
             while (request := self._receive(connection)) is not None:
                 self.requests.append(request)
-                script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-                for step in script:
+                for step in self.script_for(request):
                     if self._perform(step, connection):
                         return
+
+    def script_for(self, request: Received) -> tuple[Step, ...]:
+        """Return the answer to a request."""
+        return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
 
     def _receive(self, connection: socket.socket) -> Received | None:
         data = b""
