@@ -162,7 +162,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
             return None, failed or trace.out_of_time()
         if is_stream and response.status_code < 300:
             command.timeouts["read"] = None  # a stream has limits of its own
-            return response, HeadArrived(response.status_code, dict(response.headers))
+            return response, HeadArrived(response.status_code, dict(response.headers.items()))
         return response, await _whole(response, command, outgoing.spec.timeouts)
 
 
@@ -190,4 +190,4 @@ async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -
             await hang_up(pieces, response)
     if failed is not None and not is_error:
         return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))
+    return HeadArrived(response.status_code, dict(response.headers.items()), bytes(body))

@@ -125,7 +125,7 @@ class Driver(ClientBase[httpx2.Client]):
         if is_stream and response.status_code < 300:
             watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
             _set_read_timeout(command, watch)
-            return response, HeadArrived(response.status_code, dict(response.headers))
+            return response, HeadArrived(response.status_code, dict(response.headers.items()))
         return response, _whole(response, command, outgoing.spec.timeouts)
 
 
@@ -161,4 +161,4 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
         response.close()
     if failed is not None and not is_error:
         return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))
+    return HeadArrived(response.status_code, dict(response.headers.items()), bytes(body))

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any, Final
 
+import anyio
 import httpx2
 
 from penstock_client.plan_messages import RequestFailed
@@ -61,6 +62,7 @@ class RequestTrace:
         self._has_connected = False
         self._is_tunneling = False  # a proxy has been asked for a tunnel, through which nothing was sent yet
         self._is_sent = False
+        self._plain: Any = None  # the connection before TLS
 
     def __call__(self, name: str, info: Any) -> None:
         """Note an event of the transport: of all of them, four matter."""
@@ -73,8 +75,16 @@ class RequestTrace:
             self._has_connected = True
 
     async def note(self, name: str, info: Any) -> None:
-        """Note an event of an async transport."""
+        """Note an event of an async transport, and close the connection if its TLS handshake was cancelled.
+
+        The transport closes it after an error only; a cancelled handshake would leave it to the garbage collector.
+        """
         self(name, info)
+        if name.endswith(".connect_tcp.complete"):
+            self._plain = info["return_value"]
+        elif self._plain is not None and name.endswith(".start_tls.failed"):
+            with anyio.CancelScope(shield=True):
+                await self._plain.aclose()
 
     @property
     def is_sent(self) -> bool:
