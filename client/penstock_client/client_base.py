@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import httpx2
 
+from penstock_client.call_ending import CallEnding
 from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
 from penstock_client.call_tracing import UNTRACED, CallSpan, CallTracer
@@ -63,6 +64,7 @@ class OutgoingRequest:
     content: bytes = field(repr=False)
     headers: Mapping[str, str]
     spec: CallSpec
+    ending: CallEnding
     trace: CallSpan = UNTRACED
 
 
@@ -285,7 +287,8 @@ class ClientBase(Generic[Http]):
             headers=policy,
         )
         url = f"{self._url}/{endpoint.lstrip('/')}"
-        return OutgoingRequest(method, url, content, sent, spec, self._trace(method, url, spec, sent))
+        ending = CallEnding(spec.endpoint, spec.request_id, self._notify)
+        return OutgoingRequest(method, url, content, sent, spec, ending, self._trace(method, url, spec, sent))
 
     def _trace(self, method: str, url: str, spec: CallSpec, headers: Mapping[str, str]) -> CallSpan:
         if self._tracer is None:
@@ -307,7 +310,7 @@ class ClientBase(Generic[Http]):
             breaker=endpoint.breaker,
             rate=shared.rate,
             hedging=endpoint.hedging if outgoing.spec.may_hedge else None,
-            notify=self._notify,
+            notify=outgoing.ending,
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
