@@ -187,6 +187,16 @@ class ClientBase(Generic[Http]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}>"
 
+    def __copy__(self) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        return view
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled: its connections and its key belong to one process; make one in each process"
+        )
+
     def with_options(
         self,
         *,

@@ -225,6 +225,25 @@ def test_an_exception_in_the_block_of_a_stream_is_the_programs_own(traced: Trace
     assert failure_of(whole) == failure_of(request) == ""
 
 
+def test_a_chat_answer_that_cannot_be_used_is_on_the_span(traced: Traced) -> None:
+    """A whole one that is empty, and a streamed one that is cut."""
+    messages = [{"role": "user", "content": "a"}]
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    cut = chunked(event, media_type="text/event-stream", end=False)
+    with ScriptedServer([(answer(),), (cut, End.CLOSE)]) as server, Client(server.url, tracer=traced.tracer) as client:
+        with pytest.raises(errors.InvalidAnswer):
+            client.chat("m", messages)
+        with client.chat_stream("m", messages) as events, pytest.raises(errors.TruncatedStream):
+            list(events)
+    named = [(span.name, failure_of(span)) for span in traced.spans]
+    assert named == [
+        ("POST", ""),
+        ("call", "invalid-answer"),
+        ("POST", "truncated-stream"),
+        ("call", "truncated-stream"),
+    ]
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_an_error_status_in_place_of_a_stream(driver: str, traced: Traced) -> None:
     """The request that met it ends at once, and the stream is that of the next one."""
