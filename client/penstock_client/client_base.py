@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import httpx2
 
+from penstock_client.call_ending import CallEnding
 from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
 from penstock_client.call_tracing import UNTRACED, CallSpan, CallTracer
@@ -65,6 +66,7 @@ class OutgoingRequest:
     content: bytes = field(repr=False)
     headers: Mapping[str, str]
     spec: CallSpec
+    ending: CallEnding
     trace: CallSpan = UNTRACED
 
 
@@ -187,6 +189,16 @@ class ClientBase(Generic[Http]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}>"
 
+    def __copy__(self) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        return view
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled: its connections and its key belong to one process; make one in each process"
+        )
+
     def with_options(
         self,
         *,
@@ -287,7 +299,10 @@ class ClientBase(Generic[Http]):
             headers=policy,
         )
         url = f"{self._url}/{endpoint.lstrip('/')}"
-        return OutgoingRequest(method, parsed_url(url), content, sent, spec, self._trace(method, url, spec, sent))
+        ending = CallEnding(spec.endpoint, spec.request_id, self._notify)
+        return OutgoingRequest(
+            method, parsed_url(url), content, sent, spec, ending, self._trace(method, url, spec, sent)
+        )
 
     def _trace(self, method: str, url: str, spec: CallSpec, headers: Mapping[str, str]) -> CallSpan:
         if self._tracer is None:
@@ -309,7 +324,7 @@ class ClientBase(Generic[Http]):
             breaker=endpoint.breaker,
             rate=shared.rate,
             hedging=endpoint.hedging if outgoing.spec.may_hedge else None,
-            notify=self._notify,
+            notify=outgoing.ending,
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:

@@ -36,7 +36,7 @@ class Driver(ClientBase[httpx2.Client]):
     ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with outgoing.trace:
+        with outgoing.trace, outgoing.ending:
             with self._slot(outgoing, plan, shared):
                 attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
             try:
@@ -48,8 +48,9 @@ class Driver(ClientBase[httpx2.Client]):
     def _streamed(self, outgoing: OutgoingRequest) -> Iterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with outgoing.trace, self._slot(outgoing, plan, shared):
+        with outgoing.trace, outgoing.ending, self._slot(outgoing, plan, shared):
             attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
+            outgoing.ending.over()
             watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
             try:
                 yield response, arrived.headers, attempts, watch
@@ -100,6 +101,7 @@ class Driver(ClientBase[httpx2.Client]):
     def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
+        outgoing.ending.sent += 1
         with outgoing.trace.request(is_stream=is_stream) as request:
             if request.headers:
                 command = replace(command, headers={**command.headers, **request.headers})

@@ -30,6 +30,9 @@ _TIMEOUTS: Final = {
 BROKEN: Final = (httpx2.HTTPError, httpx2.StreamError, OSError)
 """The exceptions of a transport. With asyncio, errors of TLS come as they are: ``ssl.SSLError``."""
 
+_REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
+"""Parts of the names of TLS's alerts that end a handshake; others may come after the request was read."""
+
 
 def detail_of(error: BaseException | None) -> str:
     """Return the text of an exception, or of its cause if it has none: with a loop, the outer ones are empty."""
@@ -44,7 +47,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_refused(error: BaseException) -> bool:
     """Return whether the server has ended the handshake: with TLS 1.3, a client hears of it after its own end."""
-    return any(isinstance(each, ssl.SSLError) and "ALERT" in (each.reason or "") for each in _chain(error))
+    reasons = [each.reason or "" for each in _chain(error) if isinstance(each, ssl.SSLError)]
+    return any("ALERT" in reason and part in reason for reason in reasons for part in _REFUSALS)
 
 
 class RequestTrace:
