@@ -11,6 +11,7 @@ from typing import Any, Self
 import anyio
 import httpx2
 
+from penstock_client.argument_checks import require_http_client, require_settings, require_size
 from penstock_client.async_chat import AsyncChatCalls
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.async_streams import AsyncEventStream
@@ -22,7 +23,7 @@ from penstock_client.client_base import (
     OutgoingRequest,
     SharedState,
     explained,
-    require_size,
+    pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError, LimitTimeout
@@ -59,6 +60,8 @@ class AsyncClient(AsyncChatCalls):
 
     Raises
     ------
+    TypeError
+        If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
         If the URL has no scheme or host, or has a password, or if the key cannot be sent.
     """
@@ -76,17 +79,15 @@ class AsyncClient(AsyncChatCalls):
         on_event: Callable[[Record], None] | None = None,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
+        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits)
+        require_http_client(http_client, httpx2.AsyncClient, type(self).__name__)
         retries = retries or Retries()
         limits = limits or Limits()
         self._configure(
             url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
         )
         self._is_own = http_client is None
-        pool = httpx2.Limits(
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.keepalive,
-            keepalive_expiry=limits.keepalive_expiry,
-        )
+        pool = pool_limits(limits)
         self._shared = SharedState(
             lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits
         )
@@ -124,9 +125,10 @@ class AsyncClient(AsyncChatCalls):
         ClientError
             If there is no answer, or it is an error.
         TypeError
-            If the body cannot be written as JSON.
+            If the body cannot be written as JSON, or another argument is not of its type.
         ValueError
-            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
+            If the endpoint has no path, the time-out is not above 0, the body has a number that JSON does not have, or
+            a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,15 +66,34 @@ def encoded(body: Any) -> tuple[bytes, str]:
     ------
     TypeError
         If the body cannot be written as JSON.
+    ValueError
+        If it has NaN or an infinity.
     """
     if body is None:
         return b"", ""
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body), "application/octet-stream"
     try:
-        return msgspec.json.encode(body), "application/json"
+        content = msgspec.json.encode(body)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise TypeError(f"the body cannot be written as JSON: {error}") from None
+    if b"null" in content:  # that is how msgspec writes them
+        _require_finite(body)
+    return content, "application/json"
+
+
+def _require_finite(body: Any) -> None:
+    """Raise ``ValueError`` if there is a number that JSON does not have; the server would see a missing value."""
+    # The hook is called for msgspec.Raw alone, whose JSON is the program's own.
+    values: list[tuple[str, Any]] = [("$", msgspec.to_builtins(body, str_keys=True, enc_hook=str))]
+    while values:
+        path, value = values.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"the body cannot be written as JSON: {path} is {value}; send None if it is missing")
+        if isinstance(value, dict):
+            values += [(f"{path}.{name}", each) for name, each in value.items()]
+        elif isinstance(value, list | tuple):
+            values += [(f"{path}[{index}]", each) for index, each in enumerate(value)]
 
 
 def decoded(status: int, media_type: str, body: bytes) -> Any:

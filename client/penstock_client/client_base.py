@@ -18,6 +18,17 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import httpx2
 
+from penstock_client.argument_checks import (
+    require_endpoint,
+    require_header,
+    require_key,
+    require_method,
+    require_seconds,
+    require_settings,
+    sendable,
+    server_url,
+    without_password,
+)
 from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
 from penstock_client.chat_requests import chat_path
@@ -124,19 +135,17 @@ class ClientBase(Generic[Http]):
         headers: Mapping[str, str] | None,
         on_event: Callable[[Record], None] | None,
     ) -> None:
-        parsed = httpx2.URL(url)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"{_without_password(parsed)!r} is not a server's address; write http://host:port")
-        if parsed.userinfo:
-            raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
-        if isinstance(key, str):
-            _require_key(key)
+        parsed = server_url(url)
+        if key is not None and not callable(key):
+            require_key(key)
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event={on_event!r} is not a function; pass one that takes a record")
         self._url = url.rstrip("/")
-        self._name = _without_password(parsed)
+        self._name = without_password(parsed)
         self._key = key
         self._timeouts = timeouts
         self._retries = retries
-        self._headers = _sendable(headers or {})
+        self._headers = sendable(headers or {})
         self._on_event = on_event
         self._deadline = math.inf
         self._request_id = ""
@@ -161,14 +170,15 @@ class ClientBase(Generic[Http]):
         headers:
             Headers of every request, added to those of this client.
         """
+        require_settings(timeouts=timeouts, retries=retries)
         view = copy.copy(self)
         if key is not None:
-            if isinstance(key, str):
-                _require_key(key)
+            if not callable(key):
+                require_key(key)
             view._key = key
         view._timeouts = timeouts or self._timeouts
         view._retries = retries or self._retries
-        view._headers = {**self._headers, **_sendable(headers or {})}
+        view._headers = {**self._headers, **sendable(headers or {})}
         return view
 
     def from_context(self, context: JobContext) -> Self:
@@ -188,7 +198,7 @@ class ClientBase(Generic[Http]):
     @contextlib.contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
         """Bound all calls of this client in the block, together: they end within ``seconds`` from now."""
-        _require_seconds("deadline", seconds)
+        require_seconds("deadline", seconds)
         known = _deadlines.get()
         mine = id(self._shared)
         instant = min(time.monotonic() + seconds, known.get(mine, math.inf))
@@ -219,15 +229,17 @@ class ClientBase(Generic[Http]):
         method: str,
         headers: Mapping[str, str],
     ) -> OutgoingRequest:
+        require_endpoint(endpoint)
+        require_method(method)
         if timeout is not None:
-            _require_seconds("timeout", timeout)
+            require_seconds("timeout", timeout)
         content, media_type = encoded(body)
         sent = {"content-type": media_type} if media_type else {}
         sent |= self._headers
-        sent |= _sendable(headers)
+        sent |= sendable(headers)
         policy = {}
         if idempotency_key is not None:
-            _require_header("idempotency_key", idempotency_key)
+            require_header("idempotency_key", idempotency_key)
             policy["idempotency-key"] = idempotency_key
         now = time.monotonic()
         total = self._timeouts.total if timeout is None else timeout
@@ -263,7 +275,7 @@ class ClientBase(Generic[Http]):
         headers = {**outgoing.headers, **planned}
         if self._key is not None:
             key = self._key if isinstance(self._key, str) else self._key()
-            headers["authorization"] = f"Bearer {_require_key(key)}"
+            headers["authorization"] = f"Bearer {require_key(key)}"
         return headers
 
     def _notify(self, record: Record) -> None:
@@ -293,10 +305,13 @@ def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: Outgo
     return error
 
 
-def require_size(name: str, value: int | None) -> None:
-    """Raise ``ValueError`` unless the value is a size in bytes, or None."""
-    if value is not None and not value >= 0:
-        raise ValueError(f"{name}={value!r}: give bytes, 0 or more, or None for no limit")
+def pool_limits(limits: Limits) -> httpx2.Limits:
+    """Return the limits on connections as httpx2 has them."""
+    return httpx2.Limits(
+        max_connections=limits.max_connections,
+        max_keepalive_connections=limits.keepalive,
+        keepalive_expiry=limits.keepalive_expiry,
+    )
 
 
 def _log_failure(record: CallRecord) -> None:
@@ -308,31 +323,3 @@ def _log_failure(record: CallRecord) -> None:
         record.code,
         record.request_id,
     )
-
-
-def _without_password(url: httpx2.URL) -> str:
-    port = f":{url.port}" if url.port else ""
-    return f"{url.scheme}://{url.host}{port}" if url.scheme else url.host or url.path
-
-
-def _require_seconds(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}={value!r}: give seconds above 0")
-
-
-def _require_header(name: str, value: str) -> None:
-    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
-
-
-def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
-    for name, value in headers.items():
-        _require_header(f"the header {name!r}", value)
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _require_key(key: str) -> str:
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("the key cannot be sent: it is empty, or has a space, a newline or another special character")
-    return key

@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
+from penstock_client.argument_checks import require_http_client, require_settings, require_size
 from penstock_client.call_records import Attempt, Record
 from penstock_client.call_results import Result, decoded
 from penstock_client.client_base import (
@@ -21,7 +22,7 @@ from penstock_client.client_base import (
     OutgoingRequest,
     SharedState,
     explained,
-    require_size,
+    pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError, LimitTimeout
@@ -60,6 +61,8 @@ class Client(ChatCalls):
 
     Raises
     ------
+    TypeError
+        If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
         If the URL has no scheme or host, or has a password, or if the key cannot be sent.
     """
@@ -77,17 +80,15 @@ class Client(ChatCalls):
         on_event: Callable[[Record], None] | None = None,
         http_client: httpx2.Client | None = None,
     ) -> None:
+        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits)
+        require_http_client(http_client, httpx2.Client, type(self).__name__)
         retries = retries or Retries()
         limits = limits or Limits()
         self._configure(
             url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
         )
         self._is_own = http_client is None
-        pool = httpx2.Limits(
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.keepalive,
-            keepalive_expiry=limits.keepalive_expiry,
-        )
+        pool = pool_limits(limits)
         self._shared = SharedState(
             lambda: http_client or httpx2.Client(limits=pool), threading.Semaphore, retries, breaker, limits
         )
@@ -125,9 +126,10 @@ class Client(ChatCalls):
         ClientError
             If there is no answer, or it is an error.
         TypeError
-            If the body cannot be written as JSON.
+            If the body cannot be written as JSON, or another argument is not of its type.
         ValueError
-            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
+            If the endpoint has no path, the time-out is not above 0, the body has a number that JSON does not have, or
+            a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,
