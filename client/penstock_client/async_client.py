@@ -12,7 +12,7 @@ import anyio
 import httpx2
 
 from penstock_client.argument_checks import require_http_client, require_settings, require_size
-from penstock_client.async_chat import AsyncChatCalls
+from penstock_client.async_endpoints import AsyncEndpointCalls
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_records import Attempt, Record
@@ -37,7 +37,7 @@ from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import RequestTrace
 
 
-class AsyncClient(AsyncChatCalls):
+class AsyncClient(AsyncEndpointCalls):
     """Calls the endpoints of one server, from one event loop: asyncio's or trio's.
 
     Parameters
@@ -102,7 +102,7 @@ class AsyncClient(AsyncChatCalls):
         idempotent: bool = False,
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> Result:
+    ) -> Result[Any]:
         """Call an endpoint and return its whole answer.
 
         Parameters
@@ -158,7 +158,7 @@ class AsyncClient(AsyncChatCalls):
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
         keep_bytes: int | None = KEPT_BYTES,
-    ) -> AsyncIterator[AsyncEventStream]:
+    ) -> AsyncIterator[AsyncEventStream[Any]]:
         """Call an endpoint that streams; the block has its events.
 
         The other parameters and errors are those of ``call``. A stream is not tried again once it has begun: if it
@@ -187,7 +187,7 @@ class AsyncClient(AsyncChatCalls):
         )
         async with self._streamed(outgoing) as (response, arrived, attempts, watch):
             state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes)
-            stream = AsyncEventStream(response, state)
+            stream = AsyncEventStream[Any](response, state)
             try:
                 yield stream
             finally:

@@ -7,19 +7,23 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from penstock_client.call_records import Attempt
+from penstock_client.endpoint_types import OutputDecoder
 from penstock_client.errors import InvalidAnswer
 from penstock_client.event_lines import EventLines
 
+Value_co = TypeVar("Value_co", covariant=True)
+
+ANY: Final = OutputDecoder(Any)
 _DURATION: Final = re.compile(r"(queue|exec)\s*;\s*dur=([0-9.]+)")
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Generic[Value_co]):
     """The answer to a call.
 
     Attributes
@@ -34,7 +38,7 @@ class Result:
         The requests that were sent; the last one has this answer.
     """
 
-    value: Any
+    value: Value_co
     status: int
     headers: Mapping[str, str]
     attempts: tuple[Attempt, ...]
@@ -96,28 +100,39 @@ def _require_finite(body: Any) -> None:
             values += [(f"{path}[{index}]", each) for index, each in enumerate(value)]
 
 
-def decoded(status: int, media_type: str, body: bytes) -> Any:
-    """Return the value of a whole answer.
+def decoded(status: int, media_type: str, body: bytes, output: OutputDecoder = ANY) -> Any:
+    """Return the value of a whole answer, as the type that is wanted.
 
     Raises
     ------
     InvalidAnswer
-        If the body is missing, or is not what its media type says.
+        If the body is missing, is not what its media type says, or is not of the type that is wanted.
     TruncatedStream
         If it is in lines of JSON, and one of them is not.
     """
+    try:
+        if status != 204 and _is_json(media_type):
+            return output.decoded(body)
+        return output.converted(_plain(media_type, body) if status != 204 else None)
+    except InvalidAnswer as error:
+        error.partial = body
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _invalid(f"it says that it is JSON, and is not: {error}" if body else "it is empty", body) from None
+
+
+def _is_json(media_type: str) -> bool:
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence == "application/json" or essence.endswith("+json")
+
+
+def _plain(media_type: str, body: bytes) -> Any:
+    """Return the value of an answer that is not a JSON document."""
     media_type, _, parameters = media_type.partition(";")
     media_type = media_type.strip().lower()
-    if status == 204:
-        return None
     if media_type == "application/x-ndjson":
         lines = EventLines()
         return [event for event, _ in itertools.chain(lines.feed(body), lines.finish())]
-    if media_type == "application/json" or media_type.endswith("+json"):
-        try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _invalid(f"it says that it is JSON, and is not: {error}" if body else "it is empty", body) from None
     if media_type.startswith("text/"):
         charset = re.search(r"charset=\"?([\w-]+)", parameters)
         try:

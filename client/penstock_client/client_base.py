@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 import httpx2
 
@@ -38,6 +38,7 @@ from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_settings import Retries, RetryBudget
+from penstock_client.server_schema import SCHEMA_HEADER, KnownSchema, SchemaDigests
 from penstock_client.timeouts import Timeouts
 
 LOGGER: Final = logging.getLogger("penstock.client")
@@ -92,6 +93,7 @@ class SharedState(Generic[Http]):
     slots: Any = field(init=False)
     pid: int = field(init=False)
     is_closed: bool = False
+    schema: KnownSchema = field(default_factory=KnownSchema)
 
     def __post_init__(self) -> None:
         self.begin()
@@ -124,6 +126,13 @@ class ClientBase(Generic[Http]):
     """The settings of a client, and the calls that follow from them. The drivers add the input and output."""
 
     _shared: SharedState[Http]
+    _expected: ClassVar[SchemaDigests | None] = None
+
+    def __init_subclass__(cls, *, schema: SchemaDigests | None = None, **options: Any) -> None:
+        """Take the schema from which a typed client was generated."""
+        super().__init_subclass__(**options)
+        if schema is not None:
+            cls._expected = schema
 
     def _configure(
         self,
@@ -273,6 +282,8 @@ class ClientBase(Generic[Http]):
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
         headers = {**outgoing.headers, **planned}
+        if self._expected is not None:
+            headers[SCHEMA_HEADER] = self._expected.digest
         if self._key is not None:
             key = self._key if isinstance(self._key, str) else self._key()
             headers["authorization"] = f"Bearer {require_key(key)}"

@@ -11,6 +11,7 @@ import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
+from penstock_client.endpoint_types import OutputDecoder
 from penstock_client.errors import ClientError
 from penstock_client.event_framing import FramedEvents
 from penstock_client.event_lines import EventLines
@@ -93,6 +94,8 @@ class StreamState:
         The limit of ``partial``.
     decoder:
         Turns bytes into events; None for the one that belongs to the media type.
+    output:
+        The type of an event; None for any.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class StreamState:
         *,
         keep_bytes: int | None = KEPT_BYTES,
         decoder: StreamDecoder | None = None,
+        output: OutputDecoder | None = None,
     ) -> None:
         self.headers = headers
         self.attempts = attempts
@@ -111,6 +115,7 @@ class StreamState:
         self.request_id = headers.get("x-request-id", spec.request_id)
         self.is_over = False
         self.kept = KeptEvents(keep_bytes)
+        self._output = output
         self._is_idempotent = spec.is_idempotent
         self._ready: deque[Arrived] = deque()
         self._failure: ClientError | None = None  # raised after the events that arrived before it
@@ -148,6 +153,8 @@ class StreamState:
         event, size_bytes = self._ready.popleft()
         try:
             value = self._decoder.value_of(event)
+            if self._output is not None:
+                value = self._output.converted(value)
         except ClientError as error:
             raise self.dressed(error) from None
         self.kept.add(value, size_bytes)

@@ -32,13 +32,13 @@ from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFail
 from penstock_client.retry_settings import Retries
 from penstock_client.retry_table import Fault
 from penstock_client.stream_state import KEPT_BYTES, StreamState
-from penstock_client.sync_chat import ChatCalls
+from penstock_client.sync_endpoints import EndpointCalls
 from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import RequestTrace
 
 
-class Client(ChatCalls):
+class Client(EndpointCalls):
     """Calls the endpoints of one server. Threads may share it, and so may the whole program.
 
     Parameters
@@ -103,7 +103,7 @@ class Client(ChatCalls):
         idempotent: bool = False,
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> Result:
+    ) -> Result[Any]:
         """Call an endpoint and return its whole answer.
 
         Parameters
@@ -159,7 +159,7 @@ class Client(ChatCalls):
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
         keep_bytes: int | None = KEPT_BYTES,
-    ) -> Iterator[EventStream]:
+    ) -> Iterator[EventStream[Any]]:
         """Call an endpoint that streams; the block has its events.
 
         The other parameters and errors are those of ``call``. A stream is not tried again once it has begun: if it
@@ -187,7 +187,8 @@ class Client(ChatCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            yield EventStream(response, StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes))
+            state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes)
+            yield EventStream[Any](response, state)
 
     def health(self, *, timeout: float = 5.0) -> bool:
         """Return whether the server says that it is ready, asking once."""

@@ -78,7 +78,7 @@ def digests(handler: Callable[..., Any], path: str = "/say", **settings: Any) ->
 
 @pytest.mark.parametrize("handler", [another_default, another_type, another_field, streaming])
 def test_a_change_that_a_client_sees_changes_the_digest(handler: Callable[..., Any]) -> None:
-    """That of the document and of the endpoint change, and no other; a class far below the result counts."""
+    """The document and the endpoint have new ones, the other endpoint has not. A class deep in the result counts."""
     before, after = digests(original), digests(handler)
     assert [was == now for was, now in zip(before, after, strict=True)] == [False, False, True]
 
