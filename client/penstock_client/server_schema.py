@@ -153,8 +153,8 @@ def _changes(expected: SchemaDigests, schema: ServerSchema) -> str:
     before, now = expected.endpoints, {name: each.digest for name, each in schema.endpoints.items()}
     groups = {
         "changed": sorted(name for name in before.keys() & now.keys() if before[name] != now[name]),
-        "gone": sorted(before.keys() - now.keys()),
-        "new": sorted(now.keys() - before.keys()),
+        "removed": sorted(before.keys() - now.keys()),
+        "added": sorted(now.keys() - before.keys()),
     }
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in groups.items() if names)
 

@@ -347,7 +347,7 @@ def test_another_schema_is_logged_once_with_the_names(driver: str, caplog: pytes
     [message] = warnings_of(caplog)
     assert message == (
         "http://test: the server's schema is not the one that this client was generated from (d2, not d1): "
-        "changed: write; gone: old; new: free; generate the client again with penstock client app"
+        "changed: write; removed: old; added: free; generate the client again with penstock client app"
     )
     assert server.paths == ["/classify", "/openapi.json", "/classify"]
     assert {request.headers["x-penstock-schema"] for request in server.requests} == {"d1"}
@@ -358,7 +358,7 @@ def test_a_stream_and_an_error_say_it_too(driver: str, ask: Ask, caplog: pytest.
     """A path that is gone may be the first that such a client meets."""
     asked(driver, FakeServer(digest="d2"), (ask, {}), is_typed=True)
     [message] = warnings_of(caplog)
-    assert "changed: write; gone: old; new: free" in message
+    assert "changed: write; removed: old; added: free" in message
 
 
 def test_a_server_that_shows_no_schema_has_only_another_digest(driver: str, caplog: pytest.LogCaptureFixture) -> None:
