@@ -56,9 +56,10 @@ class SchemaQuestions(ClientBase[Http]):
         schema: ServerSchema | None,
     ) -> None:
         """Log that the server has another schema; complete the error for a path that is not there."""
-        digest = headers.get(SCHEMA_HEADER)
-        if self._expected is not None and digest is not None and self._shared.schema.is_first(_ANOTHER_SCHEMA):
-            LOGGER.warning("%s: %s", self._name, changed_schema(self._expected, digest, schema))
+        digest = headers.get(SCHEMA_HEADER) or (schema.digest if schema is not None else "")
+        expected, memory = self._expected, self._shared.schema
+        if expected is not None and digest not in {"", expected.digest} and memory.is_first(_ANOTHER_SCHEMA):
+            LOGGER.warning("%s: %s", self._name, changed_schema(expected, digest, schema))
         if error is not None and is_unknown_endpoint(error):
             error.detail = unknown_endpoint(self._name, outgoing.spec.endpoint, schema)
             error.args = (error.detail,)

@@ -361,6 +361,17 @@ def test_a_stream_and_an_error_say_it_too(driver: str, ask: Ask, caplog: pytest.
     assert "changed: write; removed: old; added: free" in message
 
 
+def test_a_path_that_is_gone_says_it_without_the_header(driver: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The schema that is read for the error has the digest; where it is the client's own, there is nothing to say."""
+    asked(driver, FakeServer(), (Ask("old", Any, Any), {}), is_typed=True)
+    [message] = warnings_of(caplog)
+    assert "(d2, not d1): changed: write; removed: old; added: free" in message
+    caplog.clear()
+    own = FakeServer(document={**DOCUMENT, "x-penstock-schema": "d1"})
+    asked(driver, own, (Ask("old", Any, Any), {}), is_typed=True)
+    assert warnings_of(caplog) == []
+
+
 def test_a_server_that_shows_no_schema_has_only_another_digest(driver: str, caplog: pytest.LogCaptureFixture) -> None:
     """The names are missing, and the advice is the same."""
     asked(driver, FakeServer(digest="d2", document=None), (CLASSIFY, Question("good")), is_typed=True)
