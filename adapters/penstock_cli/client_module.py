@@ -91,7 +91,7 @@ def client_module(document: Mapping[str, Any], command: str) -> str:
         title=_in_text(title or "an app"),
         mark=MARK,
         command=_in_text(command),
-        imports="{imports}",
+        imports="{imports}",  # known once the rest is written
         classes=types.classes,
         schema=schema,
         keyword=keyword,
@@ -142,6 +142,7 @@ def _methods(operations: Sequence[ClientOperation], types: GeneratedSource) -> l
     methods = []
     # In a class, a method named `list` would be meant by the annotations of the others.
     taken = {name for text in types.annotations for name in _names_in(text)} | {"bytes", "str", "float"}
+    used = taken | {each.spelling for each in operations}
     for each in operations:
         body = next(annotations) if each.body is not None else "bytes" if each.body_media_type else "None"
         if each.body_media_type and not each.needs_body and not body.endswith(" | None"):
@@ -151,7 +152,7 @@ def _methods(operations: Sequence[ClientOperation], types: GeneratedSource) -> l
             output = f"{output} | {each.other_output}" if output and each.other_output != ANY else each.other_output
         arguments = (*each.in_path, *each.in_query)
         spelled = {argument.spelling: next(annotations) for argument in arguments}
-        spelling = python_name(each.spelling, set(taken)) if each.spelling in taken else each.spelling
+        spelling = python_name(each.spelling, used) if each.spelling in taken else each.spelling
         methods.append(_Method(each, spelling, body, output, spelled))
     return methods
 
