@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httpx2
 
 from penstock_client.endpoint_breaker import BreakerSettings
+from penstock_client.hedging import Hedge
+from penstock_client.hidden_values import HiddenHeaders, hidden_headers
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.timeouts import Timeouts
@@ -20,6 +22,7 @@ _SETTINGS: Final[Mapping[str, tuple[type, str]]] = {
     "retries": (Retries, "Retries(max_attempts={0})"),
     "limits": (Limits, "Limits(max_connections={0})"),
     "breaker": (BreakerSettings, "BreakerSettings(calls={0})"),
+    "hedge": (Hedge, "Hedge(after={0})"),
 }
 
 
@@ -30,15 +33,17 @@ def require_settings(**settings: Any) -> None:
         if value is None or isinstance(value, kind):
             continue
         if value is False:
-            fix = {"retries": "Retries(max_attempts=1)", "breaker": "None"}.get(name, f"{kind.__name__}()")
+            fix = {"retries": "Retries(max_attempts=1)", "breaker": "None", "hedge": "None"}.get(
+                name, f"{kind.__name__}()"
+            )
             raise TypeError(f"{name}=False turns nothing off; write {name}={fix}")
         example = fix.format(value) if _is_number(value) else f"{kind.__name__}(...)"
         raise TypeError(f"{name}={_shown(value)} is not {kind.__name__}; write {name}={example}")
 
 
 def require_http_client(value: Any, kind: type, owner: str) -> None:
-    """Raise ``TypeError`` unless the value is None or a client of httpx2 that the client can send with."""
-    if value is not None and not isinstance(value, kind):
+    """Raise ``TypeError`` unless the value is None, or a client of httpx2 to send with, or a function returning one."""
+    if value is not None and not isinstance(value, kind) and not callable(value):
         raise TypeError(f"http_client={_shown(value)}: {owner} sends with an httpx2.{kind.__name__}")
 
 
@@ -63,6 +68,8 @@ def server_url(url: Any) -> httpx2.URL:
         raise ValueError(f"{shown!r} is not a server's address; write http://host:port")
     if parsed.userinfo:
         raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
+    if parsed.query or parsed.fragment:
+        raise ValueError("the server's address has a query or a fragment; write it into the endpoints")
     return parsed
 
 
@@ -107,32 +114,29 @@ def require_size(name: str, value: int | None) -> None:
         raise ValueError(f"{name}={value!r}: give bytes, 0 or more, or None for no limit")
 
 
-def require_header(name: str, value: Any) -> None:
-    """Raise ``TypeError`` or ``ValueError`` unless the value of a header can be sent. The message does not show it."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is text, and not {type(value).__name__}")
-    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
+def can_be_sent(value: Any) -> bool:
+    """Return whether this may be the value of a header."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value != "" and value == value.strip()
 
 
-def sendable(headers: Any) -> dict[str, str]:
+def refuse(name: str, kind: type) -> NoReturn:
+    """Raise ``TypeError`` or ``ValueError`` for a value of this class. It is not an argument: tracebacks show those."""
+    if kind is not str:
+        raise TypeError(f"{name} is text, and not {kind.__name__}")
+    raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
+
+
+def sendable(headers: Mapping[str, str]) -> HiddenHeaders:
     """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
-    if not isinstance(headers, Mapping):
-        raise TypeError(f"headers is a dict of names and values, and not {type(headers).__name__}")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of a header")
-        require_header(f"the header {name!r}", value)
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def require_key(key: Any) -> str:
-    """Return the key; raise ``TypeError`` or ``ValueError`` if it cannot be sent. The message does not show it."""
-    if not isinstance(key, str):
-        raise TypeError(f"key is text, or a function that returns text, and not {type(key).__name__}")
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("the key cannot be sent: it is empty, or has a space, a newline or another special character")
-    return key
+    hidden = hidden_headers(headers)
+    names: list[Any] = list(hidden)
+    unfit = [name for name in names if not isinstance(name, str) or not _TOKEN.fullmatch(name)]
+    if unfit:
+        raise ValueError(f"{unfit[0]!r} is not the name of a header")
+    refused = [(name, type(value)) for name, value in hidden.items() if not can_be_sent(value)]
+    if refused:
+        refuse(f"the header {refused[0][0]!r}", refused[0][1])
+    return HiddenHeaders({name.lower(): value for name, value in hidden.items()})
 
 
 def _is_number(value: Any) -> bool:

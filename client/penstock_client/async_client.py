@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -13,28 +12,24 @@ import httpx2
 
 from penstock_client.argument_checks import require_http_client, require_settings, require_size
 from penstock_client.async_endpoints import AsyncEndpointCalls
-from penstock_client.async_scopes import hang_up, until
 from penstock_client.async_streams import AsyncEventStream
-from penstock_client.call_records import Attempt, Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_records import Record
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
-    LARGEST_ERROR_BODY,
     NO_HEADERS,
-    OutgoingRequest,
     SharedState,
-    explained,
+    opener,
     pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
-from penstock_client.errors import ClientError, LimitTimeout
+from penstock_client.errors import ClientError
+from penstock_client.hedging import Hedge
+from penstock_client.hidden_values import hidden_headers, hidden_key
 from penstock_client.limits import Limits
-from penstock_client.plan import Plan
-from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_settings import Retries
-from penstock_client.retry_table import Fault
 from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
 
 
 class AsyncClient(AsyncEndpointCalls):
@@ -50,20 +45,25 @@ class AsyncClient(AsyncEndpointCalls):
         See these classes.
     breaker:
         When the breaker of an endpoint opens; None for no breaker.
+    hedge:
+        When a slow request is sent a second time, if the work may run twice; None for never.
     headers:
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
-        this one, and must not be used in a forked process.
+        this one, and a forked process refuses to use it. Or a function that returns one: each process calls it once,
+        and closes what it returned.
 
     Raises
     ------
     TypeError
         If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
-        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+        If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
 
     def __init__(
@@ -75,22 +75,26 @@ class AsyncClient(AsyncEndpointCalls):
         retries: Retries | None = None,
         breaker: BreakerSettings | None = BreakerSettings(),  # noqa: B008 - frozen
         limits: Limits | None = None,
+        hedge: Hedge | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
-        http_client: httpx2.AsyncClient | None = None,
+        tracer: CallTracer | None = None,
+        http_client: httpx2.AsyncClient | Callable[[], httpx2.AsyncClient] | None = None,
     ) -> None:
-        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits)
+        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits, hedge=hedge)
         require_http_client(http_client, httpx2.AsyncClient, type(self).__name__)
+        key, headers = hidden_key(key), hidden_headers(headers)  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
+        self._is_given = isinstance(http_client, httpx2.AsyncClient)
         pool = pool_limits(limits)
-        self._shared = SharedState(
-            lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits
-        )
+        open_http = opener(http_client, lambda: httpx2.AsyncClient(limits=pool))
+        self._shared = SharedState(open_http, anyio.Semaphore, retries, breaker, limits, hedge)
 
     async def call(
         self,
@@ -139,12 +143,7 @@ class AsyncClient(AsyncEndpointCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = await self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return await self._answered(outgoing, result_of)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -186,7 +185,9 @@ class AsyncClient(AsyncEndpointCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         async with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes)
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
             stream = AsyncEventStream[Any](response, state)
             try:
                 yield stream
@@ -203,10 +204,9 @@ class AsyncClient(AsyncEndpointCalls):
 
     async def aclose(self) -> None:
         """Close the connections, of all views of this client. Calls that are running fail."""
-        if not self._shared.is_closed:
-            self._shared.is_closed = True
-            if self._is_own:
-                await self._shared.http.aclose()
+        http = self._shared.close()
+        if http is not None and not self._is_given:
+            await http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -215,102 +215,3 @@ class AsyncClient(AsyncEndpointCalls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    # ---- the driver of the plan
-
-    @contextlib.asynccontextmanager
-    async def _slot(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
-    ) -> AsyncIterator[None]:
-        slots: anyio.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
-        is_taken = False
-        with until(outgoing.spec.deadline):
-            await slots.acquire()
-            is_taken = True
-        if not is_taken:
-            error = LimitTimeout(f"{shared.limits.max_concurrent} calls were running for the whole time of this one")
-            error.retryable = True
-            raise plan.fail(error, time.monotonic(), refused="deadline").error
-        try:
-            yield
-        finally:
-            slots.release()
-
-    async def _run(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
-    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
-        command = plan.start(time.monotonic())
-        response: httpx2.Response | None = None
-        event: Event = TimePassed()
-        try:
-            while True:
-                if isinstance(command, Send):
-                    response, event = await self._send(outgoing, command, shared, is_stream=is_stream)
-                elif isinstance(command, Sleep):
-                    await anyio.sleep(command.seconds)
-                    event = TimePassed()
-                elif isinstance(command, Raise):
-                    raise command.error
-                else:
-                    assert response is not None
-                    assert isinstance(event, HeadArrived)
-                    return command.attempts, response, event
-                command = plan.handle(event, time.monotonic())
-        except BaseException:
-            plan.abandon()
-            raise
-
-    async def _send(
-        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
-    ) -> tuple[httpx2.Response | None, Event]:
-        trace = RequestTrace(is_certain=self._is_own)
-        request = shared.http.build_request(
-            outgoing.method,
-            outgoing.url,
-            content=outgoing.content or None,
-            headers=self._all_headers(outgoing, command.headers),
-            extensions={"trace": trace.note, "timeout": command.timeouts},
-        )
-        response: httpx2.Response | None = None
-        failed: RequestFailed | None = None
-        with until(command.deadline):
-            try:
-                response = await shared.http.send(request, stream=True, follow_redirects=False)
-            except httpx2.TransportError as error:
-                failed = trace.failed(error, time.monotonic(), command.deadline)
-        if response is None:
-            return None, failed or trace.out_of_time()
-        if is_stream and response.status_code < 300:
-            command.timeouts["read"] = None  # a stream has limits of its own
-            return response, HeadArrived(response.status_code, dict(response.headers))
-        return response, await _whole(response, command, outgoing.spec.timeouts)
-
-
-async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Event:
-    """Return the response with its body; of an error's body, as much as arrives in time."""
-    is_error = response.status_code >= 300
-    command.timeouts["read"] = timeouts.idle  # the transport reads it once, when the body begins
-    body = bytearray()
-    failed: RequestFailed | None = None
-    pieces = response.aiter_bytes()
-    try:
-        with until(command.deadline) as scope:
-            async for piece in pieces:
-                body += piece
-                if is_error and len(body) > LARGEST_ERROR_BODY:
-                    break
-        if scope.cancelled_caught:
-            failed = RequestFailed(Fault.TOTAL_TIMEOUT, partial=bytes(body))
-    except httpx2.TimeoutException:
-        failed = RequestFailed(Fault.IDLE_TIMEOUT, partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
-    finally:
-        if not response.is_closed:
-            await hang_up(pieces, response)
-    if failed is not None and not is_error:
-        return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))

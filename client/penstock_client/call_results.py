@@ -15,6 +15,7 @@ from penstock_client.call_records import Attempt
 from penstock_client.endpoint_types import OutputDecoder
 from penstock_client.errors import InvalidAnswer
 from penstock_client.event_lines import EventLines
+from penstock_client.plan_messages import HeadArrived
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -61,6 +62,18 @@ class Result(Generic[Value_co]):
     def _duration(self, name: str) -> float | None:
         found = dict(_DURATION.findall(self.headers.get("server-timing", "")))
         return float(found[name]) / 1000 if name in found else None
+
+
+def result_of(attempts: tuple[Attempt, ...], arrived: HeadArrived, output: OutputDecoder = ANY) -> Result[Any]:
+    """Return the result of a whole response, as the type that is wanted.
+
+    Raises
+    ------
+    ClientError
+        As for ``decoded``.
+    """
+    value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body, output)
+    return Result(value, arrived.status, arrived.headers, attempts)
 
 
 def encoded(body: Any) -> tuple[bytes, str]:

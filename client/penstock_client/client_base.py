@@ -13,15 +13,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 import httpx2
 
 from penstock_client.argument_checks import (
+    can_be_sent,
+    refuse,
     require_endpoint,
-    require_header,
-    require_key,
     require_method,
     require_seconds,
     require_settings,
@@ -29,11 +29,14 @@ from penstock_client.argument_checks import (
     server_url,
     without_password,
 )
-from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
+from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
+from penstock_client.call_tracing import UNTRACED, CallSpan, CallTracer
 from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
+from penstock_client.hedging import Hedge, Hedging
+from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_headers, hidden_key
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
@@ -42,9 +45,10 @@ from penstock_client.server_schema import SCHEMA_HEADER, KnownSchema, SchemaDige
 from penstock_client.timeouts import Timeouts
 
 LOGGER: Final = logging.getLogger("penstock.client")
-IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+IDEMPOTENT_METHODS: Final = SAFE_METHODS | {"PUT", "DELETE"}
 LARGEST_ERROR_BODY: Final = 64 * 1024
-MOST_BREAKERS: Final = 1000
+MOST_ENDPOINTS: Final = 1000
 NO_HEADERS: Final[Mapping[str, str]] = {}
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
@@ -68,16 +72,26 @@ class OutgoingRequest:
 
     method: str
     url: str
-    content: bytes
+    content: bytes = field(repr=False)
     headers: Mapping[str, str]
     spec: CallSpec
+    trace: CallSpan = UNTRACED
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """The experience with one endpoint, that all calls share."""
+
+    breaker: Breaker | None
+    hedging: Hedging | None
 
 
 @dataclass
 class SharedState(Generic[Http]):
     """The state that all views of a client share: the connections, the budget, the breakers and the rate.
 
-    A forked process must not use its parent's connections, and begins with a state of its own.
+    A forked process must not use its parent's connections, nor its locks, which another thread may have held: each
+    process has a state of its own. The parent's is kept untouched, so that nothing closes its connections.
     """
 
     make_http: Callable[[], Http]
@@ -85,40 +99,62 @@ class SharedState(Generic[Http]):
     retries: Retries
     breaker: BreakerSettings | None
     limits: Limits
+    hedge: Hedge | None = None
     http: Http = field(init=False)
     budget: RetryBudget = field(init=False)
     rate: RateBucket | None = field(init=False)
-    breakers: dict[str, Breaker] = field(init=False)
+    endpoints: dict[str, EndpointState] = field(init=False)
     lock: threading.Lock = field(init=False)
     slots: Any = field(init=False)
-    pid: int = field(init=False)
+    pid: int = field(init=False, default_factory=os.getpid)
+    heirs: dict[int, SharedState[Http]] = field(init=False, default_factory=dict)  # by process
     is_closed: bool = False
-    schema: KnownSchema = field(default_factory=KnownSchema)
+    schema: KnownSchema = field(init=False, default_factory=KnownSchema)
 
     def __post_init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Start afresh, in a new process too. The connections of the old state are left alone: the parent uses them."""
-        self.pid = os.getpid()
         self.http = self.make_http()
         self.budget = RetryBudget(self.retries, time.monotonic())
         self.rate = None if self.limits.rate is None else RateBucket(self.limits.rate, self.limits.burst)
-        self.breakers = {}
+        self.endpoints = {}
         self.lock = threading.Lock()
         most = self.limits.max_concurrent
         self.slots = None if most is None else self.make_slots(most)
 
-    def breaker_of(self, endpoint: str) -> Breaker | None:
-        """Return the breaker of an endpoint."""
-        if self.breaker is None:
+    def of_this_process(self) -> SharedState[Http]:
+        """Return this state, or its heir in a forked process.
+
+        Raises
+        ------
+        RuntimeError
+            If the process is forked, and the connections are those of a client of httpx2.
+        """
+        pid = os.getpid()
+        if pid == self.pid:
+            return self
+        # Without a lock: one of several threads wins, and the states of the others have no connections yet.
+        return self.heirs.get(pid) or self.heirs.setdefault(pid, replace(self))
+
+    def close(self) -> Http | None:
+        """Close the state in this process; return its connections, unless there are none to close."""
+        if self.is_closed:
             return None
-        found = self.breakers.get(endpoint)
+        self.is_closed = True
+        pid = os.getpid()
+        mine = self if pid == self.pid else self.heirs.get(pid)
+        return None if mine is None else mine.http
+
+    def endpoint(self, name: str) -> EndpointState:
+        """Return the state of an endpoint."""
+        found = self.endpoints.get(name)
         if found is None:
+            state = EndpointState(
+                None if self.breaker is None else Breaker(self.breaker),
+                None if self.hedge is None else Hedging(self.hedge),
+            )
             with self.lock:
-                if len(self.breakers) >= MOST_BREAKERS:  # the oldest goes: paths with an id in them have no end
-                    del self.breakers[next(iter(self.breakers))]
-                found = self.breakers.setdefault(endpoint, Breaker(self.breaker))
+                if len(self.endpoints) >= MOST_ENDPOINTS:  # the oldest goes: paths with an id in them have no end
+                    del self.endpoints[next(iter(self.endpoints))]
+                found = self.endpoints.setdefault(name, state)
         return found
 
 
@@ -126,6 +162,7 @@ class ClientBase(Generic[Http]):
     """The settings of a client, and the calls that follow from them. The drivers add the input and output."""
 
     _shared: SharedState[Http]
+    _name = "(not ready)"
     _expected: ClassVar[SchemaDigests | None] = None
 
     def __init_subclass__(cls, *, schema: SchemaDigests | None = None, **options: Any) -> None:
@@ -138,24 +175,26 @@ class ClientBase(Generic[Http]):
         self,
         url: str,
         *,
-        key: str | Callable[[], str] | None,
+        key: HiddenKey | None,
         timeouts: Timeouts,
         retries: Retries,
-        headers: Mapping[str, str] | None,
+        headers: HiddenHeaders,
         on_event: Callable[[Record], None] | None,
+        tracer: CallTracer | None,
     ) -> None:
         parsed = server_url(url)
-        if key is not None and not callable(key):
-            require_key(key)
+        self._name = without_password(parsed)
+        if key is not None:
+            key.check()
         if on_event is not None and not callable(on_event):
             raise TypeError(f"on_event={on_event!r} is not a function; pass one that takes a record")
         self._url = url.rstrip("/")
-        self._name = without_password(parsed)
         self._key = key
         self._timeouts = timeouts
         self._retries = retries
-        self._headers = sendable(headers or {})
+        self._headers = sendable(headers)
         self._on_event = on_event
+        self._tracer = tracer
         self._deadline = math.inf
         self._request_id = ""
 
@@ -180,14 +219,14 @@ class ClientBase(Generic[Http]):
             Headers of every request, added to those of this client.
         """
         require_settings(timeouts=timeouts, retries=retries)
+        key, headers = hidden_key(key), hidden_headers(headers)
         view = copy.copy(self)
         if key is not None:
-            if not callable(key):
-                require_key(key)
+            key.check()
             view._key = key
         view._timeouts = timeouts or self._timeouts
         view._retries = retries or self._retries
-        view._headers = {**self._headers, **sendable(headers or {})}
+        view._headers = HiddenHeaders({**self._headers, **sendable(headers)})
         return view
 
     def from_context(self, context: JobContext) -> Self:
@@ -223,9 +262,7 @@ class ClientBase(Generic[Http]):
         shared = self._shared
         if shared.is_closed:
             raise RuntimeError(f"{self!r} is closed; call it before close(), or inside its with block")
-        if shared.pid != os.getpid():
-            shared.begin()
-        return shared
+        return shared.of_this_process()
 
     def _outgoing(
         self,
@@ -243,12 +280,13 @@ class ClientBase(Generic[Http]):
         if timeout is not None:
             require_seconds("timeout", timeout)
         content, media_type = encoded(body)
-        sent = {"content-type": media_type} if media_type else {}
+        sent = HiddenHeaders({"content-type": media_type} if media_type else {})
         sent |= self._headers
         sent |= sendable(headers)
         policy = {}
         if idempotency_key is not None:
-            require_header("idempotency_key", idempotency_key)
+            if not can_be_sent(idempotency_key):
+                refuse("idempotency_key", type(idempotency_key))
             policy["idempotency-key"] = idempotency_key
         now = time.monotonic()
         total = self._timeouts.total if timeout is None else timeout
@@ -261,33 +299,41 @@ class ClientBase(Generic[Http]):
                 now + total if total is not None else math.inf, self._deadline, known.get(id(self._shared), math.inf)
             ),
             is_idempotent=idempotent or idempotency_key is not None or method in IDEMPOTENT_METHODS,
-            has_new_keys=callable(self._key),
+            may_hedge=idempotent or method in SAFE_METHODS,
+            has_new_keys=self._key is not None and self._key.is_renewed,
             headers=policy,
         )
-        return OutgoingRequest(method, f"{self._url}/{endpoint.lstrip('/')}", content, sent, spec)
+        url = f"{self._url}/{endpoint.lstrip('/')}"
+        return OutgoingRequest(method, url, content, sent, spec, self._trace(method, url, spec, sent))
+
+    def _trace(self, method: str, url: str, spec: CallSpec, headers: Mapping[str, str]) -> CallSpan:
+        if self._tracer is None:
+            return UNTRACED
+        return self._tracer.call(
+            method=method, url=url, endpoint=spec.endpoint, request_id=spec.request_id, headers=headers
+        )
 
     def _chat_request(self, body: Mapping[str, Any], path: str | None, **options: Any) -> OutgoingRequest:
         return self._outgoing(path or chat_path(httpx2.URL(self._url).path), body, method="POST", **options)
 
     def _plan(self, outgoing: OutgoingRequest, shared: SharedState[Http]) -> Plan:
+        endpoint = shared.endpoint(outgoing.spec.endpoint)
         return Plan(
             outgoing.spec,
             self._retries,
             budget=shared.budget,
             rand=random.random,
-            breaker=shared.breaker_of(outgoing.spec.endpoint),
+            breaker=endpoint.breaker,
             rate=shared.rate,
+            hedging=endpoint.hedging if outgoing.spec.may_hedge else None,
             notify=self._notify,
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
-        headers = {**outgoing.headers, **planned}
-        if self._expected is not None:
-            headers[SCHEMA_HEADER] = self._expected.digest
-        if self._key is not None:
-            key = self._key if isinstance(self._key, str) else self._key()
-            headers["authorization"] = f"Bearer {require_key(key)}"
-        return headers
+        schema = {} if self._expected is None else {SCHEMA_HEADER: self._expected.digest}
+        if self._key is None:
+            return {**outgoing.headers, **planned, **schema}
+        return {**outgoing.headers, **planned, **schema, "authorization": f"Bearer {self._key()}"}
 
     def _notify(self, record: Record) -> None:
         if isinstance(record, RetryRecord):
@@ -299,6 +345,14 @@ class ClientBase(Generic[Http]):
                 record.reason,
                 record.request_id,
             )
+        elif isinstance(record, HedgeRecord):
+            LOGGER.info(
+                "%s is sent a second time: request %d has had no answer for %.3f s [request_id=%s]",
+                record.endpoint,
+                record.attempt,
+                record.seconds,
+                record.request_id,
+            )
         elif record.code:
             _log_failure(record)
         if self._on_event is not None:
@@ -306,6 +360,25 @@ class ClientBase(Generic[Http]):
                 self._on_event(record)
             except Exception:
                 LOGGER.exception("on_event has raised an exception; the call goes on")
+
+
+def opener(http_client: Http | Callable[[], Http] | None, make_own: Callable[[], Http]) -> Callable[[], Http]:
+    """Return the function that opens the connections of a process; it raises if they are those of another one."""
+    if http_client is None:
+        return make_own
+    if not isinstance(http_client, httpx2.Client | httpx2.AsyncClient):
+        return http_client
+    pid = os.getpid()
+
+    def open_given() -> Http:
+        if os.getpid() != pid:
+            raise RuntimeError(
+                f"the connections of http_client= belong to process {pid}, and this is a fork of it; "
+                "give http_client= a function that returns a client of httpx2, which each process calls for itself"
+            )
+        return http_client
+
+    return open_given
 
 
 def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: OutgoingRequest) -> ClientError:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from penstock_client.client_base import LOGGER, NO_HEADERS, ClientBase, Http, OutgoingRequest, SharedState
+from penstock_client.client_base import LOGGER, NO_HEADERS, ClientBase, Http, OutgoingRequest
 from penstock_client.errors import ResponseError
 from penstock_client.plan_messages import HeadArrived
 from penstock_client.retry_settings import Retries
@@ -85,6 +85,7 @@ class SchemaQuestions(ClientBase[Http]):
         view = copy.copy(self)
         view._is_asking = True
         view._on_event = None
+        view._tracer = None
         view._retries = Retries(max_attempts=1)
         outgoing = view._outgoing(
             SCHEMA_PATH,
@@ -97,8 +98,8 @@ class SchemaQuestions(ClientBase[Http]):
         )
         return view, outgoing
 
-    def _begin_reading(self, shared: SharedState[Http]) -> bool:
-        return shared.schema.begin_read(time.monotonic())
+    def _begins_reading(self) -> bool:
+        return self._shared.schema.begin_read(time.monotonic())
 
 
 def schema_of(arrived: HeadArrived) -> ServerSchema | None:

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
-from penstock_client.answer_watch import AnswerWatch
 from penstock_client.argument_checks import require_http_client, require_settings, require_size
-from penstock_client.call_records import Attempt, Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_records import Record
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
-    LARGEST_ERROR_BODY,
     NO_HEADERS,
-    OutgoingRequest,
     SharedState,
-    explained,
+    opener,
     pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
-from penstock_client.errors import ClientError, LimitTimeout
+from penstock_client.errors import ClientError
+from penstock_client.hidden_values import hidden_headers, hidden_key
 from penstock_client.limits import Limits
-from penstock_client.plan import Plan
-from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_settings import Retries
-from penstock_client.retry_table import Fault
 from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.sync_endpoints import EndpointCalls
 from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
 
 
 class Client(EndpointCalls):
@@ -55,16 +48,19 @@ class Client(EndpointCalls):
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
-        this one, and must not be used in a forked process.
+        this one, and a forked process refuses to use it. Or a function that returns one: each process calls it once,
+        and closes what it returned.
 
     Raises
     ------
     TypeError
         If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
-        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+        If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
 
     def __init__(
@@ -78,20 +74,23 @@ class Client(EndpointCalls):
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
-        http_client: httpx2.Client | None = None,
+        tracer: CallTracer | None = None,
+        http_client: httpx2.Client | Callable[[], httpx2.Client] | None = None,
     ) -> None:
         require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits)
         require_http_client(http_client, httpx2.Client, type(self).__name__)
+        key, headers = hidden_key(key), hidden_headers(headers)  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
+        self._is_given = isinstance(http_client, httpx2.Client)
         pool = pool_limits(limits)
-        self._shared = SharedState(
-            lambda: http_client or httpx2.Client(limits=pool), threading.Semaphore, retries, breaker, limits
-        )
+        open_http = opener(http_client, lambda: httpx2.Client(limits=pool))
+        self._shared = SharedState(open_http, threading.Semaphore, retries, breaker, limits)
 
     def call(
         self,
@@ -140,12 +139,7 @@ class Client(EndpointCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return self._answered(outgoing, result_of)
 
     @contextlib.contextmanager
     def stream(
@@ -187,7 +181,9 @@ class Client(EndpointCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes)
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
             yield EventStream[Any](response, state)
 
     def health(self, *, timeout: float = 5.0) -> bool:
@@ -200,10 +196,9 @@ class Client(EndpointCalls):
 
     def close(self) -> None:
         """Close the connections, of all views of this client. Calls that are running fail."""
-        if not self._shared.is_closed:
-            self._shared.is_closed = True
-            if self._is_own:
-                self._shared.http.close()
+        http = self._shared.close()
+        if http is not None and not self._is_given:
+            http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -212,101 +207,3 @@ class Client(EndpointCalls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    # ---- the driver of the plan
-
-    @contextlib.contextmanager
-    def _slot(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:
-        slots: threading.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
-        left = outgoing.spec.deadline - time.monotonic()
-        if not slots.acquire(timeout=None if left == math.inf else max(0.0, left)):
-            error = LimitTimeout(f"{shared.limits.max_concurrent} calls were running for the whole time of this one")
-            error.retryable = True
-            raise plan.fail(error, time.monotonic(), refused="deadline").error
-        try:
-            yield
-        finally:
-            slots.release()
-
-    def _run(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client], *, is_stream: bool
-    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
-        command = plan.start(time.monotonic())
-        response: httpx2.Response | None = None
-        event: Event = TimePassed()
-        try:
-            while True:
-                if isinstance(command, Send):
-                    response, event = self._send(outgoing, command, shared, is_stream=is_stream)
-                elif isinstance(command, Sleep):
-                    time.sleep(command.seconds)
-                    event = TimePassed()
-                elif isinstance(command, Raise):
-                    raise command.error
-                else:
-                    assert response is not None
-                    assert isinstance(event, HeadArrived)
-                    return command.attempts, response, event
-                command = plan.handle(event, time.monotonic())
-        except BaseException:
-            plan.abandon()
-            raise
-
-    def _send(
-        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
-    ) -> tuple[httpx2.Response | None, Event]:
-        trace = RequestTrace(is_certain=self._is_own)
-        request = shared.http.build_request(
-            outgoing.method,
-            outgoing.url,
-            content=outgoing.content or None,
-            headers=self._all_headers(outgoing, command.headers),
-            extensions={"trace": trace, "timeout": command.timeouts},
-        )
-        try:
-            response = shared.http.send(request, stream=True, follow_redirects=False)
-        except httpx2.TransportError as error:
-            return None, trace.failed(error, time.monotonic(), command.deadline)
-        if is_stream and response.status_code < 300:
-            watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
-            _set_read_timeout(command, watch)
-            return response, HeadArrived(response.status_code, dict(response.headers))
-        return response, _whole(response, command, outgoing.spec.timeouts)
-
-
-def _set_read_timeout(command: Send, watch: AnswerWatch) -> None:
-    # The transport reads it once, when the body begins.
-    limit = watch.next_limit()
-    command.timeouts["read"] = None if limit == math.inf else max(0.001, limit - time.monotonic())
-
-
-def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Event:
-    """Return the response with its body; of an error's body, as much as arrives in time."""
-    is_error = response.status_code >= 300
-    watch = AnswerWatch(timeouts, command.deadline, time.monotonic())
-    _set_read_timeout(command, watch)
-    body = bytearray()
-    failed: RequestFailed | None = None
-    try:
-        for piece in response.iter_bytes():
-            body += piece
-            now = time.monotonic()
-            watch.on_piece(now, has_event=True)
-            fault = watch.passed(now)
-            if fault is not None:
-                failed = RequestFailed(fault, partial=bytes(body))
-                break
-            if is_error and len(body) > LARGEST_ERROR_BODY:
-                break
-    except httpx2.TimeoutException:
-        failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
-    finally:
-        response.close()
-    if failed is not None and not is_error:
-        return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))

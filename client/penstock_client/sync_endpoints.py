@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar, overload
 
 import httpx2
 
 from penstock_client.argument_checks import require_size
 from penstock_client.call_records import Attempt
-from penstock_client.call_results import Result, decoded
-from penstock_client.client_base import NO_HEADERS, OutgoingRequest, explained
+from penstock_client.call_results import Result, result_of
+from penstock_client.client_base import NO_HEADERS, OutgoingRequest
 from penstock_client.endpoint_types import OutputDecoder, path_of, require_input
 from penstock_client.errors import ClientError, ResponseError
 from penstock_client.plan_messages import HeadArrived
 from penstock_client.schema_questions import SchemaQuestions, schema_of
 from penstock_client.server_schema import ServerSchema
 from penstock_client.stream_state import KEPT_BYTES, StreamState
-from penstock_client.sync_chat import ChatCalls, Streamed
+from penstock_client.sync_chat import ChatCalls
+from penstock_client.sync_driver import Answer, Streamed
 from penstock_client.sync_streams import EventStream
 
 InputT = TypeVar("InputT")
@@ -88,14 +90,23 @@ class EndpointCalls(ChatCalls, SchemaQuestions[httpx2.Client]):
         """
         return Endpoint(self, path, input, output, method=method, idempotent=idempotent, limit=limit)
 
-    def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
+    def _answered(
+        self, outgoing: OutgoingRequest, read: Callable[[tuple[Attempt, ...], HeadArrived], Answer]
+    ) -> Answer:
+        headers: Mapping[str, str] = NO_HEADERS
+
+        def noted(attempts: tuple[Attempt, ...], arrived: HeadArrived) -> Answer:
+            nonlocal headers
+            headers = arrived.headers
+            return read(attempts, arrived)
+
         try:
-            attempts, arrived = super()._answered(outgoing)
+            answer = super()._answered(outgoing, noted)
         except ResponseError as error:
             self._learn(outgoing, error.headers, error)
             raise
-        self._learn(outgoing, arrived.headers)
-        return attempts, arrived
+        self._learn(outgoing, headers)
+        return answer
 
     @contextlib.contextmanager
     def _streamed(self, outgoing: OutgoingRequest) -> Iterator[Streamed]:
@@ -116,14 +127,15 @@ class EndpointCalls(ChatCalls, SchemaQuestions[httpx2.Client]):
 
     def _read_schema(self) -> ServerSchema | None:
         """Return the server's schema, which is read now if that was long ago; None if it does not show it."""
-        shared = self._state()
-        if self._begin_reading(shared):
+        known = self._shared.schema
+        if self._begins_reading():
+            shared = self._state()
             view, outgoing = self._question()
             plan = view._plan(outgoing, shared)
-            shared.schema.schema = None
+            known.schema = None
             with contextlib.suppress(ClientError):
-                shared.schema.schema = schema_of(view._run(outgoing, plan, shared, is_stream=False)[2])
-        return shared.schema.schema
+                known.schema = schema_of(view._run(outgoing, plan, shared, is_stream=False)[2])
+        return known.schema
 
 
 class Endpoint(Generic[InputT_contra, OutputT_co]):
@@ -182,13 +194,9 @@ class Endpoint(Generic[InputT_contra, OutputT_co]):
             If a variable of the path has no value, or as for ``Client.call``.
         """
         outgoing = self._outgoing(body, path, query, timeout=timeout, idempotency_key=idempotency_key, headers=headers)
-        attempts, arrived = self._client._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body, self._output)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
+        result: Result[OutputT_co] = self._client._answered(outgoing, partial(result_of, output=self._output))
         self._compare(timeout)
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return result
 
     @contextlib.contextmanager
     def stream(
@@ -209,7 +217,15 @@ class Endpoint(Generic[InputT_contra, OutputT_co]):
             body, path, query, timeout=timeout, idempotency_key=idempotency_key, headers={**accept, **headers}
         )
         with self._client._streamed(outgoing) as (response, arrived, attempts, watch):
-            state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, output=self._output)
+            state = StreamState(
+                arrived,
+                attempts,
+                watch,
+                outgoing.spec,
+                keep_bytes=keep_bytes,
+                output=self._output,
+                on_error=outgoing.trace.failed,
+            )
             self._compare(timeout)
             yield EventStream[OutputT_co](response, state)
 
