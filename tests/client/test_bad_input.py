@@ -60,6 +60,14 @@ def test_a_view_checks_its_settings_too(kind: Callable[..., Any]) -> None:
         client.with_options(key="a\nb")
 
 
+def test_a_hedge_is_one() -> None:
+    """Seconds alone are written into it; ``hedge=None`` is what turns it off."""
+    with pytest.raises(TypeError, match=r"hedge=0.5 is not Hedge; write hedge=Hedge\(after=0.5\)"):
+        AsyncClient("http://test", hedge=0.5)
+    with pytest.raises(TypeError, match="write hedge=None"):
+        AsyncClient("http://test", hedge=False)
+
+
 def test_the_client_of_the_other_kind_is_refused() -> None:
     """An async client of httpx2 cannot send for ``Client``, and the message says which one can."""
     with pytest.raises(TypeError, match=r"Client sends with an httpx2\.Client"):
