@@ -33,8 +33,9 @@ class BreakerSettings:
 
     def __post_init__(self) -> None:
         for name in ("calls", "share", "window", "open_seconds", "longest_open"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"BreakerSettings({name}={getattr(self, name)!r}): give a number above 0")
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and value > 0):
+                raise ValueError(f"BreakerSettings({name}={value!r}): give a number above 0")
         if self.share > 1:
             raise ValueError(f"BreakerSettings(share={self.share!r}): give a share of 1 at most")
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import anyio
 import httpx2
 
+from penstock_client.connect_failures import connect_detail
 from penstock_client.plan_messages import RequestFailed
 from penstock_client.retry_table import Fault
 
@@ -21,6 +22,7 @@ _EXACT: Final[dict[type[Exception], Fault]] = {
     httpx2.ProxyError: Fault.CONNECT,
     httpx2.UnsupportedProtocol: Fault.CONNECT,
 }
+_CONNECT: Final = {Fault.CONNECT, Fault.CONNECT_TIMEOUT}
 _TIMEOUTS: Final = {
     Fault.CONNECT_TIMEOUT,
     Fault.POOL_TIMEOUT,
@@ -109,7 +111,8 @@ class RequestTrace:
             fault = Fault.CONNECT
         if fault in _TIMEOUTS and now >= deadline - 0.001:
             return self.out_of_time()
-        return RequestFailed(fault, detail_of(error), is_sent=self.is_sent, is_reused=self.is_reused)
+        detail = connect_detail(error) if fault in _CONNECT else detail_of(error)
+        return RequestFailed(fault, detail, is_sent=self.is_sent, is_reused=self.is_reused)
 
     def out_of_time(self) -> RequestFailed:
         """Return the event for a request that was on its way at the deadline."""
