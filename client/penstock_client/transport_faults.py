@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterator
 from typing import Any, Final
 
 import anyio
 import httpx2
 
-from penstock_client.connect_failures import connect_detail
+from penstock_client.connect_failures import alert_of, chain_of, connect_detail
 from penstock_client.plan_messages import RequestFailed
 from penstock_client.retry_table import Fault
 
@@ -32,25 +30,15 @@ _TIMEOUTS: Final = {
 BROKEN: Final = (httpx2.HTTPError, httpx2.StreamError, OSError)
 """The exceptions of a transport. With asyncio, errors of TLS come as they are: ``ssl.SSLError``."""
 
-_REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
-"""Parts of the names of TLS's alerts that end a handshake; others may come after the request was read."""
-
 
 def detail_of(error: BaseException | None) -> str:
     """Return the text of an exception, or of its cause if it has none: with a loop, the outer ones are empty."""
-    return next((text for each in _chain(error) if (text := str(each))), "")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    return next((text for each in chain_of(error) if (text := str(each))), "")
 
 
 def _is_refused(error: BaseException) -> bool:
     """Return whether the server has ended the handshake: with TLS 1.3, a client hears of it after its own end."""
-    reasons = [each.reason or "" for each in _chain(error) if isinstance(each, ssl.SSLError)]
-    return any("ALERT" in reason and part in reason for reason in reasons for part in _REFUSALS)
+    return any(map(alert_of, chain_of(error)))
 
 
 class RequestTrace:
