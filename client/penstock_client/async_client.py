@@ -276,7 +276,7 @@ class AsyncClient(AsyncChatCalls):
         failed: RequestFailed | None = None
         with until(command.deadline):
             try:
-                response = await shared.http.send(request, stream=True, follow_redirects=False)
+                response = await trace.fresh_async(await shared.http.send(request, stream=True, follow_redirects=False))
             except httpx2.TransportError as error:
                 failed = trace.failed(error, time.monotonic(), command.deadline)
         if response is None:

@@ -34,7 +34,7 @@ from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.sync_chat import ChatCalls
 from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
+from penstock_client.transport_faults import RequestTrace, reads_end_by
 
 
 class Client(ChatCalls):
@@ -264,7 +264,8 @@ class Client(ChatCalls):
             extensions={"trace": trace, "timeout": command.timeouts},
         )
         try:
-            response = shared.http.send(request, stream=True, follow_redirects=False)
+            with reads_end_by(command.deadline):
+                response = trace.fresh(shared.http.send(request, stream=True, follow_redirects=False))
         except httpx2.TransportError as error:
             return None, trace.failed(error, time.monotonic(), command.deadline)
         if is_stream and response.status_code < 300:

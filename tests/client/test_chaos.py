@@ -227,7 +227,7 @@ def test_chaos_breaks_no_rule(driver: str, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10, 16))
 def test_more_chaos_breaks_no_rule(driver: str, seed: int) -> None:
     """The same with more seeds, and more calls of each."""
-    rounds(driver, seed, number=2, calls=300)
+    rounds(driver, seed, number=1, calls=150)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
