@@ -289,16 +289,17 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
     body = bytearray()
     failed: RequestFailed | None = None
     try:
-        for piece in response.iter_bytes():
-            body += piece
-            now = time.monotonic()
-            watch.on_piece(now, has_event=True)
-            fault = watch.passed(now)
-            if fault is not None:
-                failed = RequestFailed(fault, partial=bytes(body))
-                break
-            if is_error and len(body) > LARGEST_ERROR_BODY:
-                break
+        with reads_end_by(command.deadline):
+            for piece in response.iter_bytes():
+                body += piece
+                now = time.monotonic()
+                watch.on_piece(now, has_event=True)
+                fault = watch.passed(now)
+                if fault is not None:
+                    failed = RequestFailed(fault, partial=bytes(body))
+                    break
+                if is_error and len(body) > LARGEST_ERROR_BODY:
+                    break
     except httpx2.TimeoutException:
         failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
     except httpx2.HTTPError as error:

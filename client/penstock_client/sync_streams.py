@@ -12,6 +12,7 @@ from penstock_client.chat_answers import ChatAnswer, ChatEvent
 from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
+from penstock_client.transport_faults import reads_end_by
 
 
 class StreamReader:
@@ -42,7 +43,8 @@ class StreamReader:
         failed: Exception | None = None
         piece: bytes | None = None
         try:
-            piece = next(self._pieces, None)
+            with reads_end_by(self._state.watch.next_limit()):
+                piece = next(self._pieces, None)
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             failed = error
         if failed is not None:

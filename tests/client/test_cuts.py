@@ -162,6 +162,26 @@ def test_a_head_of_single_bytes_meets_its_deadline(driver: str, act: Any) -> Non
     assert type(error) is errors.TotalTimeout
 
 
+LATE_SILENCES: dict[str, tuple[Any, Timeouts, type[errors.ClientError]]] = {
+    "a call, at its deadline": (call(), Timeouts(idle=20, total=0.5), errors.TotalTimeout),
+    "a stream, at its deadline": (stream(), Timeouts(idle=20, total=0.5), errors.TotalTimeout),
+    "a stream, after its last event": (stream(), Timeouts(idle=20, event=0.3), errors.EventTimeout),
+    "a stream, after its last byte": (stream(), Timeouts(idle=0.3), errors.IdleTimeout),
+}
+
+
+@pytest.mark.parametrize("name", LATE_SILENCES)
+def test_a_silence_that_begins_late_ends_in_time(driver: str, name: str) -> None:
+    """The limit is counted from where it belongs, and not from the last read."""
+    act, timeouts, kind = LATE_SILENCES[name]
+    began = time.monotonic()
+    with ScriptedServer([(CHUNKED, *[b"2\r\n1\n\r\n", 0.05] * 6, End.SILENCE)]) as server:
+        error = one(driver, server.url, act, timeouts=timeouts)
+        assert 0.45 < time.monotonic() - began < 1.5
+    assert type(error) is kind
+    assert error.partial == (b"1\n" * 6 if isinstance(error.partial, bytes) else [1] * 6)
+
+
 # ---- bytes of no answer
 
 
