@@ -117,6 +117,8 @@ class RequestTrace:
         The transport closes it after an error only; a cancelled handshake would leave it to the garbage collector.
         """
         self(name, info)
+        if not self._has_connected:
+            return
         if name.endswith(".connect_tcp.complete"):
             self._plain = info["return_value"]
         elif self._plain is not None and name.endswith(".start_tls.failed"):
