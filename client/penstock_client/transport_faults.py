@@ -10,6 +10,7 @@ import httpx2
 from penstock_client.connect_failures import alert_of, chain_of, connect_detail
 from penstock_client.plan_messages import RequestFailed
 from penstock_client.retry_table import Fault
+from penstock_client.watched_connections import watch_connection
 
 _EXACT: Final[dict[type[Exception], Fault]] = {
     httpx2.ConnectTimeout: Fault.CONNECT_TIMEOUT,
@@ -59,14 +60,15 @@ class RequestTrace:
         self._plain: Any = None  # the connection before TLS
 
     def __call__(self, name: str, info: Any) -> None:
-        """Note an event of the transport: of all of them, four matter."""
+        """Note an event of the transport: of all of them, few matter."""
         self._is_traced = True
         if name.endswith("send_request_headers.started"):
             self._is_tunneling = getattr(info.get("request"), "method", b"") == b"CONNECT"
         elif name.endswith("send_request_body.complete"):
             self._is_sent = not self._is_tunneling
-        elif name.startswith(("connection.connect", "socks.connect")):
-            self._has_connected = True
+        elif name.startswith(("connection.", "socks.")):
+            self._has_connected = self._has_connected or name.startswith(("connection.connect", "socks.connect"))
+            watch_connection(name, info)
 
     async def note(self, name: str, info: Any) -> None:
         """Note an event of an async transport, and close the connection if its TLS handshake was cancelled.
@@ -74,6 +76,8 @@ class RequestTrace:
         The transport closes it after an error only; a cancelled handshake would leave it to the garbage collector.
         """
         self(name, info)
+        if not self._has_connected:
+            return
         if name.endswith(".connect_tcp.complete"):
             self._plain = info["return_value"]
         elif self._plain is not None and name.endswith(".start_tls.failed"):
