@@ -2,7 +2,7 @@
 
 from penstock_client.async_client import AsyncClient
 from penstock_client.async_streams import AsyncChatStream, AsyncEventStream
-from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
+from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import Result
 from penstock_client.chat_answers import (
     ChatAnswer,
@@ -17,6 +17,7 @@ from penstock_client.chat_answers import (
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
+from penstock_client.hedging import Hedge
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.server_sent_events import ServerSentEvent
@@ -40,6 +41,8 @@ __all__ = [
     "ContentDelta",
     "Done",
     "EventStream",
+    "Hedge",
+    "HedgeRecord",
     "Limits",
     "ReasoningDelta",
     "Record",

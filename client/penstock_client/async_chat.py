@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import httpx2
-
-from penstock_client.answer_watch import AnswerWatch
+from penstock_client.async_driver import AsyncDriver
 from penstock_client.async_streams import AsyncChatStream
-from penstock_client.call_records import Attempt
 from penstock_client.chat_answers import ChatAnswer
 from penstock_client.chat_decoding import whole_answer
 from penstock_client.chat_requests import Message, chat_body
 from penstock_client.chat_stream_state import ChatStreamState
-from penstock_client.client_base import NO_HEADERS, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.client_base import NO_HEADERS, explained
 from penstock_client.errors import ClientError
-from penstock_client.plan import Plan
-from penstock_client.plan_messages import HeadArrived
-
-Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 
 
-class AsyncChatCalls(ClientBase[httpx2.AsyncClient]):
-    """The part of the client above its driver: the answer or the stream of a request, and chat."""
+class AsyncChatCalls(AsyncDriver):
+    """The calls to servers that have OpenAI's interface."""
 
     async def chat(
         self,
@@ -116,35 +108,3 @@ class AsyncChatCalls(ClientBase[httpx2.AsyncClient]):
                 yield stream
             finally:
                 await stream.aclose()
-
-    # ---- from a request to its answer, or its stream
-
-    async def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
-
-    @contextlib.asynccontextmanager
-    async def _streamed(self, outgoing: OutgoingRequest) -> AsyncIterator[Streamed]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
-            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            yield response, arrived.headers, attempts, watch
-
-    # ---- the driver
-
-    def _slot(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
-    ) -> contextlib.AbstractAsyncContextManager[None]:
-        """Hold one of the calls at a time."""
-        raise NotImplementedError
-
-    async def _run(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
-    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
-        """Carry out the plan."""
-        raise NotImplementedError

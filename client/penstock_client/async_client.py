@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -12,28 +11,22 @@ import anyio
 import httpx2
 
 from penstock_client.async_chat import AsyncChatCalls
-from penstock_client.async_scopes import hang_up, until
 from penstock_client.async_streams import AsyncEventStream
-from penstock_client.call_records import Attempt, Record
+from penstock_client.call_records import Record
 from penstock_client.call_results import Result, decoded
 from penstock_client.client_base import (
-    LARGEST_ERROR_BODY,
     NO_HEADERS,
-    OutgoingRequest,
     SharedState,
     explained,
     require_size,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
-from penstock_client.errors import ClientError, LimitTimeout
+from penstock_client.errors import ClientError
+from penstock_client.hedging import Hedge
 from penstock_client.limits import Limits
-from penstock_client.plan import Plan
-from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_settings import Retries
-from penstock_client.retry_table import Fault
 from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
 
 
 class AsyncClient(AsyncChatCalls):
@@ -49,6 +42,8 @@ class AsyncClient(AsyncChatCalls):
         See these classes.
     breaker:
         When the breaker of an endpoint opens; None for no breaker.
+    hedge:
+        When a slow request is sent a second time, if the work may run twice; None for never.
     headers:
         Headers of every request.
     on_event:
@@ -72,6 +67,7 @@ class AsyncClient(AsyncChatCalls):
         retries: Retries | None = None,
         breaker: BreakerSettings | None = BreakerSettings(),  # noqa: B008 - frozen
         limits: Limits | None = None,
+        hedge: Hedge | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
         http_client: httpx2.AsyncClient | None = None,
@@ -88,7 +84,7 @@ class AsyncClient(AsyncChatCalls):
             keepalive_expiry=limits.keepalive_expiry,
         )
         self._shared = SharedState(
-            lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits
+            lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits, hedge
         )
 
     async def call(
@@ -213,102 +209,3 @@ class AsyncClient(AsyncChatCalls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    # ---- the driver of the plan
-
-    @contextlib.asynccontextmanager
-    async def _slot(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
-    ) -> AsyncIterator[None]:
-        slots: anyio.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
-        is_taken = False
-        with until(outgoing.spec.deadline):
-            await slots.acquire()
-            is_taken = True
-        if not is_taken:
-            error = LimitTimeout(f"{shared.limits.max_concurrent} calls were running for the whole time of this one")
-            error.retryable = True
-            raise plan.fail(error, time.monotonic(), refused="deadline").error
-        try:
-            yield
-        finally:
-            slots.release()
-
-    async def _run(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
-    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
-        command = plan.start(time.monotonic())
-        response: httpx2.Response | None = None
-        event: Event = TimePassed()
-        try:
-            while True:
-                if isinstance(command, Send):
-                    response, event = await self._send(outgoing, command, shared, is_stream=is_stream)
-                elif isinstance(command, Sleep):
-                    await anyio.sleep(command.seconds)
-                    event = TimePassed()
-                elif isinstance(command, Raise):
-                    raise command.error
-                else:
-                    assert response is not None
-                    assert isinstance(event, HeadArrived)
-                    return command.attempts, response, event
-                command = plan.handle(event, time.monotonic())
-        except BaseException:
-            plan.abandon()
-            raise
-
-    async def _send(
-        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
-    ) -> tuple[httpx2.Response | None, Event]:
-        trace = RequestTrace(is_certain=self._is_own)
-        request = shared.http.build_request(
-            outgoing.method,
-            outgoing.url,
-            content=outgoing.content or None,
-            headers=self._all_headers(outgoing, command.headers),
-            extensions={"trace": trace.note, "timeout": command.timeouts},
-        )
-        response: httpx2.Response | None = None
-        failed: RequestFailed | None = None
-        with until(command.deadline):
-            try:
-                response = await shared.http.send(request, stream=True, follow_redirects=False)
-            except httpx2.TransportError as error:
-                failed = trace.failed(error, time.monotonic(), command.deadline)
-        if response is None:
-            return None, failed or trace.out_of_time()
-        if is_stream and response.status_code < 300:
-            command.timeouts["read"] = None  # a stream has limits of its own
-            return response, HeadArrived(response.status_code, dict(response.headers))
-        return response, await _whole(response, command, outgoing.spec.timeouts)
-
-
-async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Event:
-    """Return the response with its body; of an error's body, as much as arrives in time."""
-    is_error = response.status_code >= 300
-    command.timeouts["read"] = timeouts.idle  # the transport reads it once, when the body begins
-    body = bytearray()
-    failed: RequestFailed | None = None
-    pieces = response.aiter_bytes()
-    try:
-        with until(command.deadline) as scope:
-            async for piece in pieces:
-                body += piece
-                if is_error and len(body) > LARGEST_ERROR_BODY:
-                    break
-        if scope.cancelled_caught:
-            failed = RequestFailed(Fault.TOTAL_TIMEOUT, partial=bytes(body))
-    except httpx2.TimeoutException:
-        failed = RequestFailed(Fault.IDLE_TIMEOUT, partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
-    finally:
-        if not response.is_closed:
-            await hang_up(pieces, response)
-    if failed is not None and not is_error:
-        return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))

@@ -14,7 +14,8 @@ class Attempt:
     number:
         1 for the first request of the call.
     outcome:
-        The status that it met, such as ``"503 queue-full"``, or the fault, such as ``"connect-timeout"``.
+        The status that it met, such as ``"503 queue-full"``, or the fault, such as ``"connect-timeout"``. It is
+        ``"overtaken"`` if the call ended by another request.
     seconds:
         The time from its start to its outcome.
     delay:
@@ -51,6 +52,26 @@ class RetryRecord:
 
 
 @dataclass(frozen=True)
+class HedgeRecord:
+    """A slow request is about to be sent a second time, while the first is on its way.
+
+    Attributes
+    ----------
+    endpoint, request_id:
+        The call.
+    attempt:
+        The number of the slow request.
+    seconds:
+        The time since it was sent.
+    """
+
+    endpoint: str
+    request_id: str
+    attempt: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class CallRecord:
     """A call has ended; that of a stream, when its first byte arrived.
 
@@ -73,4 +94,4 @@ class CallRecord:
     attempts: int
 
 
-Record = RetryRecord | CallRecord
+Record = RetryRecord | HedgeRecord | CallRecord

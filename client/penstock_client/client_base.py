@@ -18,11 +18,12 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import httpx2
 
-from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
+from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
 from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
+from penstock_client.hedging import Hedge, Hedging
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
@@ -30,9 +31,10 @@ from penstock_client.retry_settings import Retries, RetryBudget
 from penstock_client.timeouts import Timeouts
 
 LOGGER: Final = logging.getLogger("penstock.client")
-IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+IDEMPOTENT_METHODS: Final = SAFE_METHODS | {"PUT", "DELETE"}
 LARGEST_ERROR_BODY: Final = 64 * 1024
-MOST_BREAKERS: Final = 1000
+MOST_ENDPOINTS: Final = 1000
 NO_HEADERS: Final[Mapping[str, str]] = {}
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
@@ -61,6 +63,14 @@ class OutgoingRequest:
     spec: CallSpec
 
 
+@dataclass(frozen=True)
+class EndpointState:
+    """The experience with one endpoint, that all calls share."""
+
+    breaker: Breaker | None
+    hedging: Hedging | None
+
+
 @dataclass
 class SharedState(Generic[Http]):
     """The state that all views of a client share: the connections, the budget, the breakers and the rate.
@@ -73,10 +83,11 @@ class SharedState(Generic[Http]):
     retries: Retries
     breaker: BreakerSettings | None
     limits: Limits
+    hedge: Hedge | None = None
     http: Http = field(init=False)
     budget: RetryBudget = field(init=False)
     rate: RateBucket | None = field(init=False)
-    breakers: dict[str, Breaker] = field(init=False)
+    endpoints: dict[str, EndpointState] = field(init=False)
     lock: threading.Lock = field(init=False)
     slots: Any = field(init=False)
     pid: int = field(init=False)
@@ -91,21 +102,23 @@ class SharedState(Generic[Http]):
         self.http = self.make_http()
         self.budget = RetryBudget(self.retries, time.monotonic())
         self.rate = None if self.limits.rate is None else RateBucket(self.limits.rate, self.limits.burst)
-        self.breakers = {}
+        self.endpoints = {}
         self.lock = threading.Lock()
         most = self.limits.max_concurrent
         self.slots = None if most is None else self.make_slots(most)
 
-    def breaker_of(self, endpoint: str) -> Breaker | None:
-        """Return the breaker of an endpoint."""
-        if self.breaker is None:
-            return None
-        found = self.breakers.get(endpoint)
+    def endpoint(self, name: str) -> EndpointState:
+        """Return the state of an endpoint."""
+        found = self.endpoints.get(name)
         if found is None:
+            state = EndpointState(
+                None if self.breaker is None else Breaker(self.breaker),
+                None if self.hedge is None else Hedging(self.hedge),
+            )
             with self.lock:
-                if len(self.breakers) >= MOST_BREAKERS:  # the oldest goes: paths with an id in them have no end
-                    del self.breakers[next(iter(self.breakers))]
-                found = self.breakers.setdefault(endpoint, Breaker(self.breaker))
+                if len(self.endpoints) >= MOST_ENDPOINTS:  # the oldest goes: paths with an id in them have no end
+                    del self.endpoints[next(iter(self.endpoints))]
+                found = self.endpoints.setdefault(name, state)
         return found
 
 
@@ -240,6 +253,7 @@ class ClientBase(Generic[Http]):
                 now + total if total is not None else math.inf, self._deadline, known.get(id(self._shared), math.inf)
             ),
             is_idempotent=idempotent or idempotency_key is not None or method in IDEMPOTENT_METHODS,
+            may_hedge=idempotent or method in SAFE_METHODS,
             has_new_keys=callable(self._key),
             headers=policy,
         )
@@ -249,13 +263,15 @@ class ClientBase(Generic[Http]):
         return self._outgoing(path or chat_path(httpx2.URL(self._url).path), body, method="POST", **options)
 
     def _plan(self, outgoing: OutgoingRequest, shared: SharedState[Http]) -> Plan:
+        endpoint = shared.endpoint(outgoing.spec.endpoint)
         return Plan(
             outgoing.spec,
             self._retries,
             budget=shared.budget,
             rand=random.random,
-            breaker=shared.breaker_of(outgoing.spec.endpoint),
+            breaker=endpoint.breaker,
             rate=shared.rate,
+            hedging=endpoint.hedging if outgoing.spec.may_hedge else None,
             notify=self._notify,
         )
 
@@ -274,6 +290,14 @@ class ClientBase(Generic[Http]):
                 record.delay,
                 record.attempt,
                 record.reason,
+                record.request_id,
+            )
+        elif isinstance(record, HedgeRecord):
+            LOGGER.info(
+                "%s is sent a second time: request %d has had no answer for %.3f s [request_id=%s]",
+                record.endpoint,
+                record.attempt,
+                record.seconds,
                 record.request_id,
             )
         elif record.code:

@@ -10,10 +10,12 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from penstock_client.call_records import Attempt, CallRecord, Record, RetryRecord
+from penstock_client.call_records import CallRecord, HedgeRecord, Record, RetryRecord
+from penstock_client.call_requests import CallRequests, send_command
 from penstock_client.endpoint_breaker import Breaker
 from penstock_client.errors import CircuitOpen, ClientError, LimitTimeout
 from penstock_client.failures import error_of_fault, error_of_response
+from penstock_client.hedging import Hedging
 from penstock_client.limits import RateBucket
 from penstock_client.plan_messages import (
     CallSpec,
@@ -21,23 +23,19 @@ from penstock_client.plan_messages import (
     Event,
     Give,
     HeadArrived,
+    HedgeDue,
     Raise,
     RequestFailed,
     Send,
     Sleep,
     TimePassed,
+    Wait,
 )
 from penstock_client.retry_settings import Retries, RetryBudget
 from penstock_client.retry_table import Fault, Row, Verdict, row_of_fault, row_of_status
 
 LEAST_SECONDS: Final = 0.005
 """The time that a request needs at the very least: with less, none is sent."""
-MARGIN: Final = 0.05
-"""The share of the time left, up to as many seconds, by which the server's deadline is earlier than ours."""
-JITTER: Final = 0.1
-"""The largest share that is added to a ``Retry-After``, so that callers do not come back together."""
-
-_IS_CONNECT: Final = (Fault.CONNECT, Fault.CONNECT_TIMEOUT)
 
 
 def ignore(record: Record) -> None:
@@ -59,6 +57,8 @@ class Plan:
         Returns a random number from 0 to 1.
     breaker, rate:
         The breaker of the endpoint and the client's rate, if there are any.
+    hedging:
+        The experience with the endpoint's slow requests, if they may be sent a second time.
     notify:
         Receives the records.
     """
@@ -72,6 +72,7 @@ class Plan:
         rand: Callable[[], float],
         breaker: Breaker | None = None,
         rate: RateBucket | None = None,
+        hedging: Hedging | None = None,
         notify: Callable[[Record], None] = ignore,
     ) -> None:
         self._spec = spec
@@ -81,12 +82,13 @@ class Plan:
         self._breaker = breaker
         self._rate = rate
         self._notify = notify
-        self._attempts: list[Attempt] = []
-        self._number = 0
-        self._began = self._sent = 0.0
+        self._hedging = hedging
+        self._requests = CallRequests(breaker)
+        self._began = 0.0
+        self._raced = 0.0  # when the last request was sent that is not a hedge
+        self._slow_after = math.inf
         self._delay = 0.0  # before the next request
         self._is_reserved = False  # the next request has its place in the rate
-        self._is_open = False  # a request is on its way, and the breaker waits for its outcome
         self._free = 0  # requests that do not count
         self._verdicts: set[Verdict] = set()  # the rows that have been used; some allow one retry only
         self._spent = 0
@@ -97,37 +99,50 @@ class Plan:
         """Return the first command."""
         self._began = now
         self._budget.deposit()
+        if self._hedging is not None:
+            self._slow_after = self._hedging.begin()
         return self._proceed(now)
 
-    def handle(self, event: Event, now: float) -> Command:
-        """Return the command that follows from what has happened."""
+    def handle(self, event: Event, now: float, number: int = 0) -> Command:
+        """Return the command that follows from what has happened.
+
+        Parameters
+        ----------
+        event:
+            The fact.
+        now:
+            The time.
+        number:
+            The request that it happened to; 0 for the last one.
+        """
         if isinstance(event, TimePassed):
             return self._proceed(now)
-        self._is_open = False
+        if isinstance(event, HedgeDue):
+            return self._on_slow(now)
+        number = number or self._requests.number
         if isinstance(event, RequestFailed):
-            return self._on_failed(event, now)
+            return self._on_failed(event, number, now)
         if event.status >= 300:
-            return self._on_error_status(event, now)
-        self._count(event.status, None, now)
+            return self._on_error_status(event, number, now)
+        self._requests.answered(number, event.status, str(event.status), now)
         if self._spent:
             self._budget.give_back(self._spent)
-        self._note(str(event.status), now)
+        if self._hedging is not None:
+            self._hedging.observe(now - self._raced)
         self._notify_end("", now)
-        return Give(tuple(self._attempts))
+        return Give(self._requests.attempts)
 
     def abandon(self) -> None:
-        """Note that the call was cancelled: whatever its request would have met counts as nothing."""
-        if self._is_open and self._breaker is not None:
-            self._is_open = False
-            self._breaker.abandoned()
+        """Note that the call was cancelled: whatever its requests would have met counts as nothing."""
+        self._requests.hang_up(self._began)
 
     def fail(self, error: ClientError, now: float, *, refused: str = "") -> Raise:
         """Return the end of the call, with all that is known about it on the error."""
         error.request_id = error.request_id or self._spec.request_id
-        error.attempts = tuple(self._attempts)
         error.may_have_run = error.may_have_run or self._may_have_run
         error.retries_refused = refused
         self._notify_end(error.code, now)
+        error.attempts = self._requests.attempts
         return Raise(error)
 
     # ---- the next request
@@ -147,30 +162,30 @@ class Plan:
                 return Sleep(seconds)
         if self._breaker is not None and (seconds := self._breaker.admit(now)):
             return self._blocked(seconds, now)
-        return self._send(now)
+        self._raced = now
+        return self._send(now, now + self._slow_after)
 
-    def _send(self, now: float) -> Send:
-        self._is_open, self._is_reserved = True, False
-        self._number += 1
-        self._sent = now
-        left = self._spec.deadline - now
-        headers = dict(self._spec.headers)
-        headers["x-penstock-attempt"] = str(self._number)
-        if self._spec.request_id:
-            headers["x-request-id"] = self._spec.request_id
-        if left < math.inf:
-            headers["x-request-timeout"] = f"{max(0.001, left - min(MARGIN, MARGIN * left)):.3f}"
-        limits = self._spec.timeouts
-        timeouts = {
-            name: left if seconds is None and left < math.inf else None if seconds is None else min(seconds, left)
-            for name, seconds in (
-                ("connect", limits.connect),
-                ("pool", limits.pool),
-                ("write", limits.write),
-                ("read", limits.first_byte),
-            )
-        }
-        return Send(headers, timeouts, self._spec.deadline)
+    def _send(self, now: float, hedge_at: float) -> Send:
+        number = self._requests.send(now, self._delay)
+        self._delay = 0.0
+        self._is_reserved = False
+        return send_command(self._spec, number, now, hedge_at)
+
+    def _on_slow(self, now: float) -> Command:
+        """Send the request a second time, if nothing forbids it."""
+        if (
+            self._hedging is None
+            or self._tried >= self._retries.max_attempts
+            or self._spec.deadline - now < LEAST_SECONDS
+            or (self._breaker is not None and self._breaker.seconds_until_open(now))
+            or not self._hedging.spend()
+            or (self._rate is not None and self._rate.reserve(now, math.nextafter(now, math.inf)) is None)
+            or not self._budget.spend(1, now)
+        ):
+            return Wait()
+        slow = self._requests.newest
+        self._notify(HedgeRecord(self._spec.endpoint, self._spec.request_id, slow.number, now - slow.sent))
+        return self._send(now, math.inf)
 
     def _limited(self, now: float) -> Raise:
         error = self._last or LimitTimeout("the client's rate leaves no time to send the request before its deadline")
@@ -189,31 +204,28 @@ class Plan:
 
     # ---- what a request met
 
-    def _on_failed(self, event: RequestFailed, now: float) -> Command:
+    def _on_failed(self, event: RequestFailed, number: int, now: float) -> Command:
         row = row_of_fault(event.fault)
-        self._note(event.fault.value, now)
         may_have_run = event.is_sent if event.fault is Fault.TOTAL_TIMEOUT else row.may_have_run
         error = error_of_fault(event.fault, event.detail)
         error.partial = event.partial
-        if event.is_reused and not self._free and self._is_closing(event.fault):
+        if event.is_reused and not self._free and self._requests.is_alone and self._is_closing(event.fault):
             self._may_have_run = self._may_have_run or may_have_run
             self._free = 1
             self._last = error
-            if self._breaker is not None:
-                self._breaker.abandoned()
+            self._requests.closed(number, event.fault, now)
             return self._again(event.fault.value, 0.0, now)
-        self._count(0, event.fault, now)
+        self._requests.failed(number, event.fault, now)
         return self._judge(error, row, may_have_run=may_have_run, says=None, now=now)
 
     def _is_closing(self, fault: Fault) -> bool:
         return fault is Fault.UNSENT or (fault is Fault.LOST and self._spec.is_idempotent)
 
-    def _on_error_status(self, event: HeadArrived, now: float) -> Command:
+    def _on_error_status(self, event: HeadArrived, number: int, now: float) -> Command:
         error = error_of_response(event.status, event.headers, event.body)
         error.request_id = event.headers.get("x-request-id", "")
         row = row_of_status(event.status, error.server_code)
-        self._note(f"{event.status} {error.server_code}".rstrip(), now)
-        self._count(event.status, None, now)
+        self._requests.answered(number, event.status, f"{event.status} {error.server_code}".rstrip(), now)
         says = {"true": True, "false": False}.get(event.headers.get("x-should-retry", "").lower())
         # A server that allows a retry says that the work has not run, or may run twice; one that forbids it, neither.
         may_have_run = row.may_have_run and says is not True
@@ -223,13 +235,20 @@ class Plan:
         self._may_have_run = self._may_have_run or may_have_run
         may = self._allows(row) if says is None else says
         error.retryable = self._is_safe() if row.faults else may and row.verdict is not Verdict.NEW_KEY_ONCE
+        if self._requests.are_open and (may or row.faults):
+            self._last = error
+            return Wait()
         refused, delay = self._refusal(row, error.retry_after, now) if may else ("rule", 0.0)
         if refused:
             return self.fail(error, now, refused=refused)
         self._verdicts.add(row.verdict)
         self._spent += row.cost
         self._last = error
-        return self._again(self._attempts[-1].outcome, delay, now)
+        return self._again(self._requests.last_outcome, delay, now)
+
+    @property
+    def _tried(self) -> int:
+        return self._requests.number - self._free
 
     def _is_safe(self) -> bool:
         return self._spec.is_idempotent or not self._may_have_run
@@ -249,17 +268,12 @@ class Plan:
 
     def _refusal(self, row: Row, retry_after: float | None, now: float) -> tuple[str, float]:
         """Return the reason against another request, or "", and the wait before it."""
-        tried = self._number - self._free
-        if tried >= self._retries.max_attempts:
+        if self._tried >= self._retries.max_attempts:
             return "attempts", 0.0
-        if retry_after is not None:
-            if retry_after > self._retries.longest_wait:
-                return "retry-after", 0.0
-            delay = retry_after * (1 + JITTER * self._rand())
-        elif row.verdict is Verdict.NEW_KEY_ONCE:
-            delay = 0.0
-        else:
-            delay = self._rand() * min(self._retries.cap, self._retries.base * 2 ** (tried - 1))
+        if retry_after is not None and retry_after > self._retries.longest_wait:
+            return "retry-after", 0.0
+        is_at_once = retry_after is None and row.verdict is Verdict.NEW_KEY_ONCE
+        delay = 0.0 if is_at_once else self._retries.delay(self._tried, retry_after, self._rand)
         if now + delay + LEAST_SECONDS > self._spec.deadline:
             return "deadline", 0.0
         if self._breaker is not None and self._breaker.seconds_until_open(now + delay):
@@ -267,25 +281,11 @@ class Plan:
         return ("" if self._budget.spend(row.cost, now) else "budget"), delay
 
     def _again(self, reason: str, delay: float, now: float) -> Command:
-        self._notify(RetryRecord(self._spec.endpoint, self._spec.request_id, self._number, reason, delay))
+        self._notify(RetryRecord(self._spec.endpoint, self._spec.request_id, self._requests.number, reason, delay))
         self._delay = delay
         return Sleep(delay) if delay > 0 else self._proceed(now)
 
-    # ---- the accounts
-
-    def _note(self, outcome: str, now: float) -> None:
-        self._attempts.append(Attempt(self._number, outcome, now - self._sent, self._delay))
-        self._delay = 0.0
-
-    def _count(self, status: int, fault: Fault | None, now: float) -> None:
-        if self._breaker is None:
-            return
-        if fault is Fault.POOL_TIMEOUT or status in {429, 503}:  # its own doing, or a refusal
-            self._breaker.abandoned()
-        elif fault is not None or status >= 500:
-            self._breaker.failed(now, is_connect=fault in _IS_CONNECT)
-        else:
-            self._breaker.succeeded(now)
-
     def _notify_end(self, code: str, now: float) -> None:
-        self._notify(CallRecord(self._spec.endpoint, self._spec.request_id, code, now - self._began, self._number))
+        self._requests.hang_up(now)
+        number = self._requests.number
+        self._notify(CallRecord(self._spec.endpoint, self._spec.request_id, code, now - self._began, number))

@@ -27,6 +27,9 @@ class CallSpec:
         The instant at which the call is over; ``math.inf`` if there is none.
     is_idempotent:
         True if the work may run twice.
+    may_hedge:
+        True if two of its requests may run at the same time. A key alone is not enough: a server that knows it would
+        refuse the second, or make it wait for the first.
     has_new_keys:
         True if each request has a new key.
     headers:
@@ -38,6 +41,7 @@ class CallSpec:
     timeouts: Timeouts
     deadline: float = math.inf
     is_idempotent: bool = False
+    may_hedge: bool = False
     has_new_keys: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,18 +77,33 @@ class TimePassed:
     """The wait is over."""
 
 
-Event = HeadArrived | RequestFailed | TimePassed
+@dataclass(frozen=True)
+class HedgeDue:
+    """The request has been on its way until the ``hedge_at`` of its command."""
+
+
+Event = HeadArrived | RequestFailed | TimePassed | HedgeDue
 
 # ---- commands
 
 
 @dataclass(frozen=True)
 class Send:
-    """Send the request with these headers and time-outs: ``connect``, ``pool``, ``write`` and ``read``."""
+    """Send the request with these headers and time-outs: ``connect``, ``pool``, ``write`` and ``read``.
 
+    At ``hedge_at`` it is slow. Requests have numbers, since an earlier one may still be on its way.
+    """
+
+    number: int
     headers: Mapping[str, str]
     timeouts: dict[str, float | None]
     deadline: float
+    hedge_at: float = math.inf
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait for what becomes of the requests that are on their way."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +115,16 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Give:
-    """The response is the answer."""
+    """The response is the answer. Hang up on any other request."""
 
     attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True)
 class Raise:
-    """The call has failed."""
+    """The call has failed. Hang up on any request that is on its way."""
 
     error: ClientError
 
 
-Command = Send | Sleep | Give | Raise
+Command = Send | Sleep | Wait | Give | Raise

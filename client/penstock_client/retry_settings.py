@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Final
+
+JITTER: Final = 0.1
+"""The largest share that is added to a ``Retry-After``, so that callers do not come back together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,22 @@ class Retries:
             value = getattr(self, field.name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"Retries({field.name}={value!r}): give a number, 0 or more")
+
+    def delay(self, tried: int, retry_after: float | None, rand: Callable[[], float]) -> float:
+        """Return the seconds before the next request.
+
+        Parameters
+        ----------
+        tried:
+            The requests that were sent.
+        retry_after:
+            The seconds that the server asks for, if it does.
+        rand:
+            Returns a random number from 0 to 1.
+        """
+        if retry_after is not None:
+            return retry_after * (1 + JITTER * rand())
+        return rand() * min(self.cap, self.base * 2.0 ** (tried - 1))
 
 
 class RetryBudget:

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import httpx2
-
-from penstock_client.answer_watch import AnswerWatch
-from penstock_client.call_records import Attempt
 from penstock_client.chat_answers import ChatAnswer
 from penstock_client.chat_decoding import whole_answer
 from penstock_client.chat_requests import Message, chat_body
 from penstock_client.chat_stream_state import ChatStreamState
-from penstock_client.client_base import NO_HEADERS, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.client_base import NO_HEADERS, explained
 from penstock_client.errors import ClientError
-from penstock_client.plan import Plan
-from penstock_client.plan_messages import HeadArrived
+from penstock_client.sync_driver import Driver
 from penstock_client.sync_streams import ChatStream
 
-Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 
-
-class ChatCalls(ClientBase[httpx2.Client]):
-    """The part of the client above its driver: the answer or the stream of a request, and chat."""
+class ChatCalls(Driver):
+    """The calls to servers that have OpenAI's interface."""
 
     def chat(
         self,
@@ -112,38 +104,3 @@ class ChatCalls(ClientBase[httpx2.Client]):
         )
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
             yield ChatStream(response, ChatStreamState(arrived, attempts, watch, outgoing.spec))
-
-    # ---- from a request to its answer, or its stream
-
-    def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
-
-    @contextlib.contextmanager
-    def _streamed(self, outgoing: OutgoingRequest) -> Iterator[Streamed]:
-        shared = self._state()
-        plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
-            attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
-            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            try:
-                yield response, arrived.headers, attempts, watch
-            finally:
-                response.close()
-
-    # ---- the driver
-
-    def _slot(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]
-    ) -> contextlib.AbstractContextManager[None]:
-        """Hold one of the calls at a time."""
-        raise NotImplementedError
-
-    def _run(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client], *, is_stream: bool
-    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
-        """Carry out the plan."""
-        raise NotImplementedError

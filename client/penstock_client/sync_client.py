@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
-from penstock_client.answer_watch import AnswerWatch
-from penstock_client.call_records import Attempt, Record
+from penstock_client.call_records import Record
 from penstock_client.call_results import Result, decoded
 from penstock_client.client_base import (
-    LARGEST_ERROR_BODY,
     NO_HEADERS,
-    OutgoingRequest,
     SharedState,
     explained,
     require_size,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
-from penstock_client.errors import ClientError, LimitTimeout
+from penstock_client.errors import ClientError
 from penstock_client.limits import Limits
-from penstock_client.plan import Plan
-from penstock_client.plan_messages import Event, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_settings import Retries
-from penstock_client.retry_table import Fault
 from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.sync_chat import ChatCalls
 from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
 
 
 class Client(ChatCalls):
@@ -209,101 +200,3 @@ class Client(ChatCalls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    # ---- the driver of the plan
-
-    @contextlib.contextmanager
-    def _slot(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:
-        slots: threading.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
-        left = outgoing.spec.deadline - time.monotonic()
-        if not slots.acquire(timeout=None if left == math.inf else max(0.0, left)):
-            error = LimitTimeout(f"{shared.limits.max_concurrent} calls were running for the whole time of this one")
-            error.retryable = True
-            raise plan.fail(error, time.monotonic(), refused="deadline").error
-        try:
-            yield
-        finally:
-            slots.release()
-
-    def _run(
-        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client], *, is_stream: bool
-    ) -> tuple[tuple[Attempt, ...], httpx2.Response, HeadArrived]:
-        command = plan.start(time.monotonic())
-        response: httpx2.Response | None = None
-        event: Event = TimePassed()
-        try:
-            while True:
-                if isinstance(command, Send):
-                    response, event = self._send(outgoing, command, shared, is_stream=is_stream)
-                elif isinstance(command, Sleep):
-                    time.sleep(command.seconds)
-                    event = TimePassed()
-                elif isinstance(command, Raise):
-                    raise command.error
-                else:
-                    assert response is not None
-                    assert isinstance(event, HeadArrived)
-                    return command.attempts, response, event
-                command = plan.handle(event, time.monotonic())
-        except BaseException:
-            plan.abandon()
-            raise
-
-    def _send(
-        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
-    ) -> tuple[httpx2.Response | None, Event]:
-        trace = RequestTrace(is_certain=self._is_own)
-        request = shared.http.build_request(
-            outgoing.method,
-            outgoing.url,
-            content=outgoing.content or None,
-            headers=self._all_headers(outgoing, command.headers),
-            extensions={"trace": trace, "timeout": command.timeouts},
-        )
-        try:
-            response = shared.http.send(request, stream=True, follow_redirects=False)
-        except httpx2.TransportError as error:
-            return None, trace.failed(error, time.monotonic(), command.deadline)
-        if is_stream and response.status_code < 300:
-            watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
-            _set_read_timeout(command, watch)
-            return response, HeadArrived(response.status_code, dict(response.headers))
-        return response, _whole(response, command, outgoing.spec.timeouts)
-
-
-def _set_read_timeout(command: Send, watch: AnswerWatch) -> None:
-    # The transport reads it once, when the body begins.
-    limit = watch.next_limit()
-    command.timeouts["read"] = None if limit == math.inf else max(0.001, limit - time.monotonic())
-
-
-def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Event:
-    """Return the response with its body; of an error's body, as much as arrives in time."""
-    is_error = response.status_code >= 300
-    watch = AnswerWatch(timeouts, command.deadline, time.monotonic())
-    _set_read_timeout(command, watch)
-    body = bytearray()
-    failed: RequestFailed | None = None
-    try:
-        for piece in response.iter_bytes():
-            body += piece
-            now = time.monotonic()
-            watch.on_piece(now, has_event=True)
-            fault = watch.passed(now)
-            if fault is not None:
-                failed = RequestFailed(fault, partial=bytes(body))
-                break
-            if is_error and len(body) > LARGEST_ERROR_BODY:
-                break
-    except httpx2.TimeoutException:
-        failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
-    finally:
-        response.close()
-    if failed is not None and not is_error:
-        return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))

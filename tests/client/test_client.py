@@ -341,12 +341,12 @@ def test_a_query_has_no_breaker_of_its_own() -> None:
     assert {record.endpoint for record in records} == {"bad"}
 
 
-def test_breakers_do_not_fill_the_memory() -> None:
-    """A path with an id in it has a breaker until a thousand others have been called."""
+def test_endpoints_do_not_fill_the_memory() -> None:
+    """A path with an id in it is known until a thousand others have been called."""
     client = client_of(lambda request: httpx2.Response(200, json=1))
     for number in range(1010):
         client.call(f"items/{number}", method="GET")
-    assert len(client._shared.breakers) == 1000
+    assert len(client._shared.endpoints) == 1000
 
 
 def test_no_breaker_is_an_option() -> None:

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from penstock_client import AsyncClient, Client, Retries, errors
+from penstock_client import AsyncClient, Client, Hedge, Retries, errors
 from tests.client.drivers import DRIVERS, call, one, stream
 from tests.serving import Served, wait_until, write_app
 
@@ -57,6 +58,19 @@ APP = """
     async def sleep(seconds: float) -> None:
         import trio
         await trio.sleep(seconds)
+
+    @app.endpoint("/unlucky", concurrency=4)
+    async def unlucky(first: str, gone: str) -> str:
+        import trio
+        try:
+            Path(first).touch(exist_ok=False)
+        except FileExistsError:
+            return "quick"
+        try:
+            await trio.sleep(30)
+        finally:
+            Path(gone).touch()
+        return "slow"
 
     @app.endpoint("/single", max_queue=1)
     async def single(seconds: float) -> str:
@@ -202,6 +216,24 @@ def test_leaving_a_stream_ends_the_work(served: Served, tmp_path: Path) -> None:
         left = time.monotonic()
         wait_until(gone.exists, "the end of the generator")
         assert time.monotonic() - left < 2.0
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_work_of_an_overtaken_request_ends(served: Served, tmp_path: Path, backend: str) -> None:
+    """The hedge's answer is that of the call, and the server stops the first request's work at once."""
+    gone = tmp_path / "gone"
+    body = {"first": str(tmp_path / "first"), "gone": str(gone)}
+
+    async def main() -> Any:
+        async with AsyncClient(served.base_url, hedge=Hedge(after=0.2)) as client:
+            return await client.call("unlucky", body, idempotent=True, timeout=20.0)
+
+    began = time.monotonic()
+    result = anyio.run(main, backend=backend)
+    wait_until(gone.exists, "the end of the first request's work")
+    assert time.monotonic() - began < 5.0
+    assert result.value == "quick"
+    assert [attempt.outcome for attempt in result.attempts] == ["overtaken", "200"]
 
 
 def test_a_handler_passes_its_deadline_on(served: Served) -> None:
