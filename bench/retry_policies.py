@@ -124,7 +124,9 @@ class Once:
     def _send(self) -> Send:
         self._number += 1
         seconds = self._facts.request_timeout
-        return Send(self.headers(), dict.fromkeys(("connect", "pool", "write", "read"), seconds), math.inf)
+        return Send(
+            self._number, self.headers(), dict.fromkeys(("connect", "pool", "write", "read"), seconds), math.inf
+        )
 
     def headers(self) -> dict[str, str]:
         """Return the headers of a request that matter to a server."""
@@ -261,9 +263,15 @@ POLICIES: dict[str, NewClient] = {
 
 PARTS: dict[str, NewClient] = {
     "ours": POLICIES["ours"],
-    "ours without breaker": lambda dice: OurClient(dice.random, breaker=None),
-    "ours without budget": lambda dice: OurClient(dice.random, retries=UNLIMITED),
-    "ours without either": lambda dice: OurClient(dice.random, retries=UNLIMITED, breaker=None),
-    "ours without the 1/s": lambda dice: OurClient(dice.random, retries=Retries(rate=0.0)),
+    "no breaker": lambda dice: OurClient(dice.random, breaker=None),
+    "no budget": lambda dice: OurClient(dice.random, retries=UNLIMITED),
+    "no breaker, no budget": lambda dice: OurClient(dice.random, retries=UNLIMITED, breaker=None),
+    "budget without 1/s": lambda dice: OurClient(dice.random, retries=Retries(rate=0.0)),
+    "breaker open for 5 s, never longer": lambda dice: OurClient(
+        dice.random, breaker=BreakerSettings(longest_open=5.0)
+    ),
+    "breaker open for 2 s, never longer": lambda dice: OurClient(
+        dice.random, breaker=BreakerSettings(open_seconds=2.0, longest_open=2.0)
+    ),
 }
-"""Our policy, and variants of it without one of its parts."""
+"""Our policy, variants of it without one of its parts, and with other settings."""

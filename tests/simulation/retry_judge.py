@@ -221,6 +221,8 @@ RARE = (
         Cell(policy=our_client, outage="silent", outage_seconds=10.0, load=0.7, leaving=0.5, after=40.0, seed=seed)
         for seed in (1, 2)
     ),
+    # Requests from before an outage that end beside a probe.
+    scenario(1914),
 )
 """Scenarios that are seldom drawn."""
 

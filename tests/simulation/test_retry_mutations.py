@@ -52,9 +52,9 @@ def the_delay_is_not_compared_with_the_deadline(patch: pytest.MonkeyPatch) -> No
 def the_server_does_not_hear_the_deadline(patch: pytest.MonkeyPatch) -> None:
     send = Plan._send
 
-    def silent(self: Plan, now: float) -> Any:
-        command = send(self, now)
-        return plan.Send({}, command.timeouts, command.deadline)
+    def silent(self: Plan, *instants: float) -> Any:
+        command = send(self, *instants)
+        return plan.Send(command.number, {}, command.timeouts, command.deadline)
 
     patch.setattr(Plan, "_send", silent)
 
@@ -82,7 +82,7 @@ def requests_are_not_counted(patch: pytest.MonkeyPatch) -> None:
     refusal = Plan._refusal
 
     def forgetful(self: Plan, *rest: Any) -> Any:
-        self._free = self._number - 1
+        self._free = self._requests.number - 1
         return refusal(self, *rest)
 
     patch.setattr(Plan, "_refusal", forgetful)
@@ -108,7 +108,11 @@ def a_breaker_lets_every_call_probe(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_cancelled_probe_is_never_replaced(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Breaker, "abandoned", lambda self: None)
+    patch.setattr(Breaker, "abandoned", lambda self, sent: None)
+
+
+def an_old_request_counts_as_the_probe(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Breaker, "_is_probe", lambda self, sent: self._has_probe)
 
 
 def a_breaker_stays_open_for_too_long(patch: pytest.MonkeyPatch) -> None:
@@ -131,6 +135,7 @@ BUGS: dict[Callable[[pytest.MonkeyPatch], None], str] = {
     a_breaker_never_opens: "a breaker is open after five failed connections",
     a_breaker_lets_every_call_probe: "a breaker lets one probe through",
     a_cancelled_probe_is_never_replaced: "the goodput is back",
+    an_old_request_counts_as_the_probe: "a breaker lets one probe through",
     a_breaker_stays_open_for_too_long: "the goodput is back",
 }
 
