@@ -89,6 +89,7 @@ class Engine(FakeEngine):
         self.around = around
         self.is_dead = False
         self._perform[do.Answer] = lambda command: answer(command.job)
+        self._perform[do.Report] = lambda _command: None  # kept, they would cost time and memory
 
     def receive(self, event: on.Event) -> list[do.Command]:
         """Pass an event to the scheduler and perform the commands, unless the process has died."""

@@ -320,8 +320,9 @@ class Simulation:
         if limit is not None:
             self.agenda.plan(limit, partial(self._fail_unless_sent, request))
         self._connect(request)
-        for seconds in SYN_AGAIN:
-            self.agenda.plan(seconds, partial(self._connect, request))
+        if self._network == "silent":
+            for seconds in SYN_AGAIN:
+                self.agenda.plan(seconds, partial(self._connect, request))
 
     def _connect(self, request: Request) -> None:
         if request.is_sent or request.is_over:

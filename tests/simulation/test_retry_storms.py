@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from penstock_client.plan_messages import HeadArrived, Sleep, TimePassed
 from tests.simulation.retry_judge import Cell, judge_all, judged, longest_recovery, our_client
 
 from retry_policies import POLICIES, CallFacts  # isort: skip - found by name once the judge has been imported
+from retry_servers import CAPACITY, MEAN_SECONDS, WORKERS  # isort: skip - the same
 from retry_simulation import OUTAGES, Simulation  # isort: skip - the same
 
 SCENARIOS = 60
@@ -25,7 +28,7 @@ def test_every_rule_holds_in_every_scenario() -> None:
 @pytest.mark.soak
 def test_every_rule_holds_for_long() -> None:
     """The same, for some minutes, with other seeds."""
-    judge_all(10_000, 3000)
+    judge_all(10_000, 1000)
 
 
 def test_a_seed_decides_everything() -> None:
@@ -35,6 +38,18 @@ def test_a_seed_decides_everything() -> None:
     assert Simulation(cell).run() == Simulation(cell).run()
     assert Simulation(cell).run() != Simulation(replace(cell, seed=2)).run()
     assert random.getstate() == state
+
+
+def test_the_simulation_agrees_with_queueing_theory() -> None:
+    """Without an outage, a plain queue answers after the mean time of Erlang's formula for four workers (M/M/4)."""
+    simulation = Simulation(replace(CALM, server="fifo", outage_seconds=0.0, after=400.0))
+    simulation.run()
+    busy = CALM.load * WORKERS
+    waiting = busy**WORKERS / math.factorial(WORKERS) / (1 - CALM.load)
+    share = waiting / (waiting + sum(busy**n / math.factorial(n) for n in range(WORKERS)))
+    expected = MEAN_SECONDS + share / (CAPACITY * (1 - CALM.load))
+    times = [call.answered - call.arrived for call in simulation.calls if call.answered < math.inf]
+    assert statistics.fmean(times) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
