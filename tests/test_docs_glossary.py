@@ -17,7 +17,7 @@ WORDS = [word for row in ROWS for word in row.split(", ")]
 PLAIN = """
     answer, app, application, arbiter, backoff, base, batching, body, breaker, bucket, budget, buffer, candidate,
     check, client, clock, collector, decision, demand, descriptor, ending, error, failure, formatter, group, guard,
-    handle, header, kind, lifespan, limit, line, loader, log, logger, mode, name, opinion, option, page, parameter,
+    handle, header, key, kind, lifespan, limit, line, loader, log, logger, mode, name, opinion, option, page, parameter,
     process, protocol, proxy, pump, reader, recorder, result, retry, router, server, setting, simulation, size,
     socket, source, stream, thread, timer, transition, value, watch
 """

@@ -13,16 +13,18 @@ import httpx2
 from penstock_client.async_chat import AsyncChatCalls
 from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_records import Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
     NO_HEADERS,
     SharedState,
-    explained,
+    opener,
     require_size,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge
+from penstock_client.hidden_values import HiddenHeaders, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
@@ -48,14 +50,17 @@ class AsyncClient(AsyncChatCalls):
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
-        this one, and must not be used in a forked process.
+        this one, and a forked process refuses to use it. Or a function that returns one: each process calls it once,
+        and closes what it returned.
 
     Raises
     ------
     ValueError
-        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+        If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
 
     def __init__(
@@ -70,22 +75,25 @@ class AsyncClient(AsyncChatCalls):
         hedge: Hedge | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
-        http_client: httpx2.AsyncClient | None = None,
+        tracer: CallTracer | None = None,
+        http_client: httpx2.AsyncClient | Callable[[], httpx2.AsyncClient] | None = None,
     ) -> None:
+        key, headers = hidden_key(key), HiddenHeaders(headers or {})  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
+        self._is_given = isinstance(http_client, httpx2.AsyncClient)
         pool = httpx2.Limits(
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.keepalive,
             keepalive_expiry=limits.keepalive_expiry,
         )
-        self._shared = SharedState(
-            lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits, hedge
-        )
+        open_http = opener(http_client, lambda: httpx2.AsyncClient(limits=pool))
+        self._shared = SharedState(open_http, anyio.Semaphore, retries, breaker, limits, hedge)
 
     async def call(
         self,
@@ -133,12 +141,7 @@ class AsyncClient(AsyncChatCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = await self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return await self._answered(outgoing, result_of)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -180,7 +183,9 @@ class AsyncClient(AsyncChatCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         async with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes)
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
             stream = AsyncEventStream(response, state)
             try:
                 yield stream
@@ -197,10 +202,9 @@ class AsyncClient(AsyncChatCalls):
 
     async def aclose(self) -> None:
         """Close the connections, of all views of this client. Calls that are running fail."""
-        if not self._shared.is_closed:
-            self._shared.is_closed = True
-            if self._is_own:
-                await self._shared.http.aclose()
+        http = self._shared.close()
+        if http is not None and not self._is_given:
+            await http.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 import anyio
 import httpx2
@@ -14,15 +16,16 @@ from penstock_client.answer_watch import AnswerWatch
 from penstock_client.async_flights import flights
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.call_records import Attempt
-from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState
-from penstock_client.errors import LimitTimeout
+from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.errors import ClientError, LimitTimeout
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
+from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
+Answer = TypeVar("Answer")
 
 
 class AsyncDriver(ClientBase[httpx2.AsyncClient]):
@@ -30,21 +33,28 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
 
     _is_own: bool
 
-    async def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
+    async def _answered(
+        self, outgoing: OutgoingRequest, read: Callable[[tuple[Attempt, ...], HeadArrived], Answer]
+    ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
+        with outgoing.trace:
+            async with self._slot(outgoing, plan, shared):
+                attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
+            try:
+                return read(attempts, arrived)
+            except ClientError as error:
+                raise explained(error, attempts, outgoing) from None
 
     @contextlib.asynccontextmanager
     async def _streamed(self, outgoing: OutgoingRequest) -> AsyncIterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
-            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            yield response, arrived.headers, attempts, watch
+        with outgoing.trace:
+            async with self._slot(outgoing, plan, shared):
+                attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
+                watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
+                yield response, arrived.headers, attempts, watch
 
     @contextlib.asynccontextmanager
     async def _slot(
@@ -123,6 +133,16 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
     async def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
+        with outgoing.trace.request(is_stream=is_stream) as request:
+            if request.headers:
+                command = replace(command, headers={**command.headers, **request.headers})
+            response, event = await self._exchange(outgoing, command, shared, is_stream=is_stream)
+            request.met(event)
+        return response, event
+
+    async def _exchange(
+        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
+    ) -> tuple[httpx2.Response | None, Event]:
         trace = RequestTrace(is_certain=self._is_own)
         request = shared.http.build_request(
             outgoing.method,
@@ -136,7 +156,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
         with until(command.deadline):
             try:
                 response = await shared.http.send(request, stream=True, follow_redirects=False)
-            except httpx2.TransportError as error:
+            except (httpx2.TransportError, OSError) as error:
                 failed = trace.failed(error, time.monotonic(), command.deadline)
         if response is None:
             return None, failed or trace.out_of_time()
@@ -163,8 +183,8 @@ async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -
             failed = RequestFailed(Fault.TOTAL_TIMEOUT, partial=bytes(body))
     except httpx2.TimeoutException:
         failed = RequestFailed(Fault.IDLE_TIMEOUT, partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
+    except BROKEN as error:
+        failed = RequestFailed(Fault.CUT, detail_of(error), partial=bytes(body))
     finally:
         if not response.is_closed:
             await hang_up(pieces, response)

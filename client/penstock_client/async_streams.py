@@ -13,6 +13,7 @@ from penstock_client.chat_answers import ChatAnswer, ChatEvent
 from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
+from penstock_client.transport_faults import BROKEN
 
 
 class AsyncStreamReader:
@@ -50,7 +51,7 @@ class AsyncStreamReader:
         with until(self._state.watch.next_limit()) as scope:
             try:
                 piece = await anext(self._pieces, None)
-            except (httpx2.HTTPError, httpx2.StreamError) as error:
+            except BROKEN as error:
                 failed = error
         if scope.cancelled_caught:
             self._state.on_silence(time.monotonic())

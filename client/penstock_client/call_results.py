@@ -13,6 +13,7 @@ import msgspec
 from penstock_client.call_records import Attempt
 from penstock_client.errors import InvalidAnswer
 from penstock_client.event_lines import EventLines
+from penstock_client.plan_messages import HeadArrived
 
 _DURATION: Final = re.compile(r"(queue|exec)\s*;\s*dur=([0-9.]+)")
 
@@ -56,6 +57,18 @@ class Result:
     def _duration(self, name: str) -> float | None:
         found = dict(_DURATION.findall(self.headers.get("server-timing", "")))
         return float(found[name]) / 1000 if name in found else None
+
+
+def result_of(attempts: tuple[Attempt, ...], arrived: HeadArrived) -> Result:
+    """Return the result of a whole response.
+
+    Raises
+    ------
+    ClientError
+        As for ``decoded``.
+    """
+    value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
+    return Result(value, arrived.status, arrived.headers, attempts)
 
 
 def encoded(body: Any) -> tuple[bytes, str]:

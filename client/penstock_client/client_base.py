@@ -13,17 +13,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import httpx2
 
 from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
+from penstock_client.call_tracing import UNTRACED, CallSpan, CallTracer
 from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge, Hedging
+from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_key
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
@@ -58,9 +60,10 @@ class OutgoingRequest:
 
     method: str
     url: str
-    content: bytes
+    content: bytes = field(repr=False)
     headers: Mapping[str, str]
     spec: CallSpec
+    trace: CallSpan = UNTRACED
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class EndpointState:
 class SharedState(Generic[Http]):
     """The state that all views of a client share: the connections, the budget, the breakers and the rate.
 
-    A forked process must not use its parent's connections, and begins with a state of its own.
+    A forked process must not use its parent's connections, nor its locks, which another thread may have held: each
+    process has a state of its own. The parent's is kept untouched, so that nothing closes its connections.
     """
 
     make_http: Callable[[], Http]
@@ -90,15 +94,11 @@ class SharedState(Generic[Http]):
     endpoints: dict[str, EndpointState] = field(init=False)
     lock: threading.Lock = field(init=False)
     slots: Any = field(init=False)
-    pid: int = field(init=False)
+    pid: int = field(init=False, default_factory=os.getpid)
+    heirs: dict[int, SharedState[Http]] = field(init=False, default_factory=dict)  # by process
     is_closed: bool = False
 
     def __post_init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Start afresh, in a new process too. The connections of the old state are left alone: the parent uses them."""
-        self.pid = os.getpid()
         self.http = self.make_http()
         self.budget = RetryBudget(self.retries, time.monotonic())
         self.rate = None if self.limits.rate is None else RateBucket(self.limits.rate, self.limits.burst)
@@ -106,6 +106,29 @@ class SharedState(Generic[Http]):
         self.lock = threading.Lock()
         most = self.limits.max_concurrent
         self.slots = None if most is None else self.make_slots(most)
+
+    def of_this_process(self) -> SharedState[Http]:
+        """Return this state, or its heir in a forked process.
+
+        Raises
+        ------
+        RuntimeError
+            If the process is forked, and the connections are those of a client of httpx2.
+        """
+        pid = os.getpid()
+        if pid == self.pid:
+            return self
+        # Without a lock: one of several threads wins, and the states of the others have no connections yet.
+        return self.heirs.get(pid) or self.heirs.setdefault(pid, replace(self))
+
+    def close(self) -> Http | None:
+        """Close the state in this process; return its connections, unless there are none to close."""
+        if self.is_closed:
+            return None
+        self.is_closed = True
+        pid = os.getpid()
+        mine = self if pid == self.pid else self.heirs.get(pid)
+        return None if mine is None else mine.http
 
     def endpoint(self, name: str) -> EndpointState:
         """Return the state of an endpoint."""
@@ -126,31 +149,36 @@ class ClientBase(Generic[Http]):
     """The settings of a client, and the calls that follow from them. The drivers add the input and output."""
 
     _shared: SharedState[Http]
+    _name = "(not ready)"
 
     def _configure(
         self,
         url: str,
         *,
-        key: str | Callable[[], str] | None,
+        key: HiddenKey | None,
         timeouts: Timeouts,
         retries: Retries,
-        headers: Mapping[str, str] | None,
+        headers: HiddenHeaders,
         on_event: Callable[[Record], None] | None,
+        tracer: CallTracer | None,
     ) -> None:
         parsed = httpx2.URL(url)
+        self._name = _without_password(parsed)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"{_without_password(parsed)!r} is not a server's address; write http://host:port")
+            raise ValueError(f"{self._name!r} is not a server's address; write http://host:port")
         if parsed.userinfo:
             raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
-        if isinstance(key, str):
-            _require_key(key)
+        if parsed.query or parsed.fragment:
+            raise ValueError("the server's address has a query or a fragment; write it into the endpoints")
+        if key is not None:
+            key.check()
         self._url = url.rstrip("/")
-        self._name = _without_password(parsed)
         self._key = key
         self._timeouts = timeouts
         self._retries = retries
-        self._headers = _sendable(headers or {})
+        self._headers = _sendable(headers)
         self._on_event = on_event
+        self._tracer = tracer
         self._deadline = math.inf
         self._request_id = ""
 
@@ -174,14 +202,14 @@ class ClientBase(Generic[Http]):
         headers:
             Headers of every request, added to those of this client.
         """
+        key, headers = hidden_key(key), HiddenHeaders(headers or {})
         view = copy.copy(self)
         if key is not None:
-            if isinstance(key, str):
-                _require_key(key)
+            key.check()
             view._key = key
         view._timeouts = timeouts or self._timeouts
         view._retries = retries or self._retries
-        view._headers = {**self._headers, **_sendable(headers or {})}
+        view._headers = HiddenHeaders({**self._headers, **_sendable(headers)})
         return view
 
     def from_context(self, context: JobContext) -> Self:
@@ -217,9 +245,7 @@ class ClientBase(Generic[Http]):
         shared = self._shared
         if shared.is_closed:
             raise RuntimeError(f"{self!r} is closed; call it before close(), or inside its with block")
-        if shared.pid != os.getpid():
-            shared.begin()
-        return shared
+        return shared.of_this_process()
 
     def _outgoing(
         self,
@@ -235,12 +261,13 @@ class ClientBase(Generic[Http]):
         if timeout is not None:
             _require_seconds("timeout", timeout)
         content, media_type = encoded(body)
-        sent = {"content-type": media_type} if media_type else {}
+        sent = HiddenHeaders({"content-type": media_type} if media_type else {})
         sent |= self._headers
         sent |= _sendable(headers)
         policy = {}
         if idempotency_key is not None:
-            _require_header("idempotency_key", idempotency_key)
+            if not _can_be_sent(idempotency_key):
+                _refuse("idempotency_key")
             policy["idempotency-key"] = idempotency_key
         now = time.monotonic()
         total = self._timeouts.total if timeout is None else timeout
@@ -254,10 +281,18 @@ class ClientBase(Generic[Http]):
             ),
             is_idempotent=idempotent or idempotency_key is not None or method in IDEMPOTENT_METHODS,
             may_hedge=idempotent or method in SAFE_METHODS,
-            has_new_keys=callable(self._key),
+            has_new_keys=self._key is not None and self._key.is_renewed,
             headers=policy,
         )
-        return OutgoingRequest(method, f"{self._url}/{endpoint.lstrip('/')}", content, sent, spec)
+        url = f"{self._url}/{endpoint.lstrip('/')}"
+        return OutgoingRequest(method, url, content, sent, spec, self._trace(method, url, spec, sent))
+
+    def _trace(self, method: str, url: str, spec: CallSpec, headers: Mapping[str, str]) -> CallSpan:
+        if self._tracer is None:
+            return UNTRACED
+        return self._tracer.call(
+            method=method, url=url, endpoint=spec.endpoint, request_id=spec.request_id, headers=headers
+        )
 
     def _chat_request(self, body: Mapping[str, Any], path: str | None, **options: Any) -> OutgoingRequest:
         return self._outgoing(path or chat_path(httpx2.URL(self._url).path), body, method="POST", **options)
@@ -276,11 +311,9 @@ class ClientBase(Generic[Http]):
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
-        headers = {**outgoing.headers, **planned}
-        if self._key is not None:
-            key = self._key if isinstance(self._key, str) else self._key()
-            headers["authorization"] = f"Bearer {_require_key(key)}"
-        return headers
+        if self._key is None:
+            return {**outgoing.headers, **planned}
+        return {**outgoing.headers, **planned, "authorization": f"Bearer {self._key()}"}
 
     def _notify(self, record: Record) -> None:
         if isinstance(record, RetryRecord):
@@ -307,6 +340,25 @@ class ClientBase(Generic[Http]):
                 self._on_event(record)
             except Exception:
                 LOGGER.exception("on_event has raised an exception; the call goes on")
+
+
+def opener(http_client: Http | Callable[[], Http] | None, make_own: Callable[[], Http]) -> Callable[[], Http]:
+    """Return the function that opens the connections of a process; it raises if they are those of another one."""
+    if http_client is None:
+        return make_own
+    if not isinstance(http_client, httpx2.Client | httpx2.AsyncClient):
+        return http_client
+    pid = os.getpid()
+
+    def open_given() -> Http:
+        if os.getpid() != pid:
+            raise RuntimeError(
+                f"the connections of http_client= belong to process {pid}, and this is a fork of it; "
+                "give http_client= a function that returns a client of httpx2, which each process calls for itself"
+            )
+        return http_client
+
+    return open_given
 
 
 def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: OutgoingRequest) -> ClientError:
@@ -344,19 +396,17 @@ def _require_seconds(name: str, value: float) -> None:
         raise ValueError(f"{name}={value!r}: give seconds above 0")
 
 
-def _require_header(name: str, value: str) -> None:
-    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
+def _can_be_sent(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable() and value == value.strip()
 
 
-def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+def _sendable(headers: Mapping[str, str]) -> HiddenHeaders:
     """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
-    for name, value in headers.items():
-        _require_header(f"the header {name!r}", value)
-    return {name.lower(): value for name, value in headers.items()}
+    refused = [name for name, value in headers.items() if not _can_be_sent(value)]
+    if refused:
+        _refuse(f"the header {refused[0]!r}")
+    return HiddenHeaders({name.lower(): value for name, value in headers.items()})
 
 
-def _require_key(key: str) -> str:
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("the key cannot be sent: it is empty, or has a space, a newline or another special character")
-    return key
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")

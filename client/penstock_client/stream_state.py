@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx2
@@ -19,6 +19,7 @@ from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_table import Fault
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_decoders import Arrived, PieceDecoder, StreamDecoder
+from penstock_client.transport_faults import detail_of
 
 KEPT_BYTES: Final = 16 * 1024 * 1024
 """The bytes of a stream whose events are kept for ``partial``, unless a call says otherwise."""
@@ -93,6 +94,8 @@ class StreamState:
         The limit of ``partial``.
     decoder:
         Turns bytes into events; None for the one that belongs to the media type.
+    on_error:
+        Called with the error of the stream, just before it is raised.
     """
 
     def __init__(
@@ -104,12 +107,14 @@ class StreamState:
         *,
         keep_bytes: int | None = KEPT_BYTES,
         decoder: StreamDecoder | None = None,
+        on_error: Callable[[ClientError], None],
     ) -> None:
         self.headers = headers
         self.attempts = attempts
         self.watch = watch
         self.request_id = headers.get("x-request-id", spec.request_id)
         self.is_over = False
+        self._on_error = on_error
         self.kept = KeptEvents(keep_bytes)
         self._is_idempotent = spec.is_idempotent
         self._ready: deque[Arrived] = deque()
@@ -211,7 +216,7 @@ class StreamState:
         elif self._is_settled:
             self.is_over = True
         else:
-            raise self.dressed(self._decoder.failure(str(error)))
+            raise self.dressed(self._decoder.failure(detail_of(error)))
 
     def on_silence(self, now: float) -> None:
         """Take in that a time-out has been reached.
@@ -244,6 +249,7 @@ class StreamState:
         error.may_have_run = True
         error.retryable = self._is_idempotent
         error.retries_refused = "rule"
+        self._on_error(error)
         return error
 
     def joined(self) -> str:

@@ -11,15 +11,17 @@ from typing import Any, Self
 import httpx2
 
 from penstock_client.call_records import Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
     NO_HEADERS,
     SharedState,
-    explained,
+    opener,
     require_size,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
+from penstock_client.hidden_values import HiddenHeaders, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
@@ -45,14 +47,17 @@ class Client(ChatCalls):
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
-        this one, and must not be used in a forked process.
+        this one, and a forked process refuses to use it. Or a function that returns one: each process calls it once,
+        and closes what it returned.
 
     Raises
     ------
     ValueError
-        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+        If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
 
     def __init__(
@@ -66,22 +71,25 @@ class Client(ChatCalls):
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
-        http_client: httpx2.Client | None = None,
+        tracer: CallTracer | None = None,
+        http_client: httpx2.Client | Callable[[], httpx2.Client] | None = None,
     ) -> None:
+        key, headers = hidden_key(key), HiddenHeaders(headers or {})  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
+        self._is_given = isinstance(http_client, httpx2.Client)
         pool = httpx2.Limits(
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.keepalive,
             keepalive_expiry=limits.keepalive_expiry,
         )
-        self._shared = SharedState(
-            lambda: http_client or httpx2.Client(limits=pool), threading.Semaphore, retries, breaker, limits
-        )
+        open_http = opener(http_client, lambda: httpx2.Client(limits=pool))
+        self._shared = SharedState(open_http, threading.Semaphore, retries, breaker, limits)
 
     def call(
         self,
@@ -129,12 +137,7 @@ class Client(ChatCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return self._answered(outgoing, result_of)
 
     @contextlib.contextmanager
     def stream(
@@ -176,7 +179,10 @@ class Client(ChatCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            yield EventStream(response, StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes))
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
+            yield EventStream(response, state)
 
     def health(self, *, timeout: float = 5.0) -> bool:
         """Return whether the server says that it is ready, asking once."""
@@ -188,10 +194,9 @@ class Client(ChatCalls):
 
     def close(self) -> None:
         """Close the connections, of all views of this client. Calls that are running fail."""
-        if not self._shared.is_closed:
-            self._shared.is_closed = True
-            if self._is_own:
-                self._shared.http.close()
+        http = self._shared.close()
+        if http is not None and not self._is_given:
+            http.close()
 
     def __enter__(self) -> Self:
         return self

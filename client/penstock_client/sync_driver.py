@@ -6,21 +6,24 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
-from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState
-from penstock_client.errors import LimitTimeout
+from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.errors import ClientError, LimitTimeout
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
+from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
+Answer = TypeVar("Answer")
 
 
 class Driver(ClientBase[httpx2.Client]):
@@ -28,18 +31,24 @@ class Driver(ClientBase[httpx2.Client]):
 
     _is_own: bool
 
-    def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
+    def _answered(
+        self, outgoing: OutgoingRequest, read: Callable[[tuple[Attempt, ...], HeadArrived], Answer]
+    ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
+        with outgoing.trace:
+            with self._slot(outgoing, plan, shared):
+                attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
+            try:
+                return read(attempts, arrived)
+            except ClientError as error:
+                raise explained(error, attempts, outgoing) from None
 
     @contextlib.contextmanager
     def _streamed(self, outgoing: OutgoingRequest) -> Iterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
+        with outgoing.trace, self._slot(outgoing, plan, shared):
             attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
             watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
             try:
@@ -91,6 +100,16 @@ class Driver(ClientBase[httpx2.Client]):
     def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
+        with outgoing.trace.request(is_stream=is_stream) as request:
+            if request.headers:
+                command = replace(command, headers={**command.headers, **request.headers})
+            response, event = self._exchange(outgoing, command, shared, is_stream=is_stream)
+            request.met(event)
+        return response, event
+
+    def _exchange(
+        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
+    ) -> tuple[httpx2.Response | None, Event]:
         trace = RequestTrace(is_certain=self._is_own)
         request = shared.http.build_request(
             outgoing.method,
@@ -101,7 +120,7 @@ class Driver(ClientBase[httpx2.Client]):
         )
         try:
             response = shared.http.send(request, stream=True, follow_redirects=False)
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, OSError) as error:
             return None, trace.failed(error, time.monotonic(), command.deadline)
         if is_stream and response.status_code < 300:
             watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
@@ -136,8 +155,8 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
                 break
     except httpx2.TimeoutException:
         failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
+    except BROKEN as error:
+        failed = RequestFailed(Fault.CUT, detail_of(error), partial=bytes(body))
     finally:
         response.close()
     if failed is not None and not is_error:

@@ -12,6 +12,7 @@ from penstock_client.chat_answers import ChatAnswer, ChatEvent
 from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
+from penstock_client.transport_faults import BROKEN
 
 
 class StreamReader:
@@ -43,7 +44,7 @@ class StreamReader:
         piece: bytes | None = None
         try:
             piece = next(self._pieces, None)
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
+        except BROKEN as error:
             failed = error
         if failed is not None:
             self._state.on_failed(failed, time.monotonic())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx2
@@ -24,6 +26,24 @@ _TIMEOUTS: Final = {
     Fault.WRITE_TIMEOUT,
     Fault.FIRST_BYTE_TIMEOUT,
 }
+BROKEN: Final = (httpx2.HTTPError, httpx2.StreamError, OSError)
+"""The exceptions of a transport. With asyncio, errors of TLS come as they are: ``ssl.SSLError``."""
+
+
+def detail_of(error: BaseException | None) -> str:
+    """Return the text of an exception, or of its cause if it has none: with a loop, the outer ones are empty."""
+    return next((text for each in _chain(error) if (text := str(each))), "")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Return whether the server has ended the handshake: with TLS 1.3, a client hears of it after its own end."""
+    return any(isinstance(each, ssl.SSLError) and "ALERT" in (each.reason or "") for each in _chain(error))
 
 
 class RequestTrace:
@@ -39,14 +59,17 @@ class RequestTrace:
     def __init__(self, *, is_certain: bool) -> None:
         self._is_traced = is_certain
         self._has_connected = False
+        self._is_tunneling = False  # a proxy has been asked for a tunnel, through which nothing was sent yet
         self._is_sent = False
 
-    def __call__(self, name: str, _info: Any) -> None:
-        """Note an event of the transport: of all of them, three matter."""
+    def __call__(self, name: str, info: Any) -> None:
+        """Note an event of the transport: of all of them, four matter."""
         self._is_traced = True
-        if name.endswith("send_request_body.complete"):
-            self._is_sent = True
-        elif name.startswith("connection.connect"):
+        if name.endswith("send_request_headers.started"):
+            self._is_tunneling = getattr(info.get("request"), "method", b"") == b"CONNECT"
+        elif name.endswith("send_request_body.complete"):
+            self._is_sent = not self._is_tunneling
+        elif name.startswith(("connection.connect", "socks.connect")):
             self._has_connected = True
 
     async def note(self, name: str, info: Any) -> None:
@@ -66,9 +89,13 @@ class RequestTrace:
     def failed(self, error: Exception, now: float, deadline: float) -> RequestFailed:
         """Return the event for an exception in place of a response."""
         fault = _EXACT.get(type(error)) or (Fault.LOST if self.is_sent else Fault.UNSENT)
+        if self._is_tunneling:
+            fault = Fault.CONNECT_TIMEOUT if fault in _TIMEOUTS else Fault.CONNECT
+        elif fault is Fault.LOST and not self.is_reused and _is_refused(error):
+            fault = Fault.CONNECT
         if fault in _TIMEOUTS and now >= deadline - 0.001:
             return self.out_of_time()
-        return RequestFailed(fault, str(error), is_sent=self.is_sent, is_reused=self.is_reused)
+        return RequestFailed(fault, detail_of(error), is_sent=self.is_sent, is_reused=self.is_reused)
 
     def out_of_time(self) -> RequestFailed:
         """Return the event for a request that was on its way at the deadline."""

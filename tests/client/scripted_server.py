@@ -38,6 +38,7 @@ class Received:
     line: str
     headers: dict[str, str]
     body: bytes
+    peer: int = 0  # the port at the other end
 
 
 def answer(body: bytes = b"{}", *, status: int = 200, media_type: str = "application/json", **headers: str) -> bytes:
@@ -109,7 +110,7 @@ class ScriptedServer:
             if not piece:
                 return None
             body += piece
-        return Received(line, headers, body)
+        return Received(line, headers, body, connection.getpeername()[1])
 
     def _perform(self, step: Step, connection: socket.socket) -> bool:
         """Carry out a step; return True if the connection is over."""
