@@ -18,11 +18,11 @@ from penstock_client import (
     Limits,
     Result,
     Retries,
-    async_client,
+    async_driver,
     async_scopes,
     client_base,
     errors,
-    sync_client,
+    sync_driver,
 )
 from tests.client.drivers import DRIVERS
 
@@ -35,9 +35,9 @@ class MovedClock:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         self.slept: list[float] = []
-        for module in (client_base, sync_client, async_client, async_scopes):
+        for module in (client_base, sync_driver, async_driver, async_scopes):
             patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
-        patch.setattr(async_client, "anyio", SimpleNamespace(sleep=self.sleep_async, Semaphore=anyio.Semaphore))
+        patch.setattr(async_driver, "anyio", SimpleNamespace(sleep=self.sleep_async, Semaphore=anyio.Semaphore))
         patch.setattr(client_base, "random", SimpleNamespace(random=lambda: 1.0))
 
     def sleep(self, seconds: float) -> None:
