@@ -38,7 +38,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
     ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with outgoing.trace:
+        with outgoing.trace, outgoing.ending:
             async with self._slot(outgoing, plan, shared):
                 attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
             try:
@@ -50,9 +50,10 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
     async def _streamed(self, outgoing: OutgoingRequest) -> AsyncIterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with outgoing.trace:
+        with outgoing.trace, outgoing.ending:
             async with self._slot(outgoing, plan, shared):
                 attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
+                outgoing.ending.over()
                 watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
                 yield response, arrived.headers, attempts, watch
 
@@ -133,6 +134,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
     async def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
+        outgoing.ending.sent += 1
         with outgoing.trace.request(is_stream=is_stream) as request:
             if request.headers:
                 command = replace(command, headers={**command.headers, **request.headers})
@@ -162,7 +164,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
             return None, failed or trace.out_of_time()
         if is_stream and response.status_code < 300:
             command.timeouts["read"] = None  # a stream has limits of its own
-            return response, HeadArrived(response.status_code, dict(response.headers))
+            return response, HeadArrived(response.status_code, dict(response.headers.items()))
         return response, await _whole(response, command, outgoing.spec.timeouts)
 
 
@@ -190,4 +192,4 @@ async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -
             await hang_up(pieces, response)
     if failed is not None and not is_error:
         return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))
+    return HeadArrived(response.status_code, dict(response.headers.items()), bytes(body))

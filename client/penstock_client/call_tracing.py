@@ -15,7 +15,9 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 class RequestSpan(Protocol):
     """One request of a call. Its ``with`` block ends with the response, or with the head of a stream's."""
 
-    headers: Mapping[str, str]
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that name the span to the server."""
 
     def met(self, event: Event) -> None:
         """Note what the request met."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import math
 import os
@@ -14,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import httpx2
 
@@ -29,6 +30,7 @@ from penstock_client.argument_checks import (
     server_url,
     without_password,
 )
+from penstock_client.call_ending import CallEnding
 from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
 from penstock_client.call_tracing import UNTRACED, CallSpan, CallTracer
@@ -49,6 +51,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 IDEMPOTENT_METHODS: Final = SAFE_METHODS | {"PUT", "DELETE"}
 LARGEST_ERROR_BODY: Final = 64 * 1024
 MOST_ENDPOINTS: Final = 1000
+MOST_URLS: Final = 256
 NO_HEADERS: Final[Mapping[str, str]] = {}
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
@@ -71,10 +74,11 @@ class OutgoingRequest:
     """A request as it is sent, but for the headers of the plan and the key."""
 
     method: str
-    url: str
+    url: httpx2.URL
     content: bytes = field(repr=False)
     headers: Mapping[str, str]
     spec: CallSpec
+    ending: CallEnding
     trace: CallSpan = UNTRACED
 
 
@@ -201,6 +205,16 @@ class ClientBase(Generic[Http]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}>"
 
+    def __copy__(self) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        return view
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled: its connections and its key belong to one process; make one in each process"
+        )
+
     def with_options(
         self,
         *,
@@ -304,7 +318,10 @@ class ClientBase(Generic[Http]):
             headers=policy,
         )
         url = f"{self._url}/{endpoint.lstrip('/')}"
-        return OutgoingRequest(method, url, content, sent, spec, self._trace(method, url, spec, sent))
+        ending = CallEnding(spec.endpoint, spec.request_id, self._notify)
+        return OutgoingRequest(
+            method, parsed_url(url), content, sent, spec, ending, self._trace(method, url, spec, sent)
+        )
 
     def _trace(self, method: str, url: str, spec: CallSpec, headers: Mapping[str, str]) -> CallSpan:
         if self._tracer is None:
@@ -326,7 +343,7 @@ class ClientBase(Generic[Http]):
             breaker=endpoint.breaker,
             rate=shared.rate,
             hedging=endpoint.hedging if outgoing.spec.may_hedge else None,
-            notify=self._notify,
+            notify=outgoing.ending,
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
@@ -379,6 +396,12 @@ def opener(http_client: Http | Callable[[], Http] | None, make_own: Callable[[],
         return http_client
 
     return open_given
+
+
+@functools.lru_cache(maxsize=MOST_URLS)
+def parsed_url(url: str) -> httpx2.URL:
+    """Return a URL as httpx2 wants it. Most calls have one of a few, and to parse it is a twentieth of their cost."""
+    return httpx2.URL(url)
 
 
 def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: OutgoingRequest) -> ClientError:

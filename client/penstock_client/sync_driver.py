@@ -36,7 +36,7 @@ class Driver(ClientBase[httpx2.Client]):
     ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with outgoing.trace:
+        with outgoing.trace, outgoing.ending:
             with self._slot(outgoing, plan, shared):
                 attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
             try:
@@ -48,8 +48,9 @@ class Driver(ClientBase[httpx2.Client]):
     def _streamed(self, outgoing: OutgoingRequest) -> Iterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with outgoing.trace, self._slot(outgoing, plan, shared):
+        with outgoing.trace, outgoing.ending, self._slot(outgoing, plan, shared):
             attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
+            outgoing.ending.over()
             watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
             try:
                 yield response, arrived.headers, attempts, watch
@@ -100,6 +101,7 @@ class Driver(ClientBase[httpx2.Client]):
     def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
+        outgoing.ending.sent += 1
         with outgoing.trace.request(is_stream=is_stream) as request:
             if request.headers:
                 command = replace(command, headers={**command.headers, **request.headers})
@@ -125,7 +127,7 @@ class Driver(ClientBase[httpx2.Client]):
         if is_stream and response.status_code < 300:
             watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
             _set_read_timeout(command, watch)
-            return response, HeadArrived(response.status_code, dict(response.headers))
+            return response, HeadArrived(response.status_code, dict(response.headers.items()))
         return response, _whole(response, command, outgoing.spec.timeouts)
 
 
@@ -161,4 +163,4 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
         response.close()
     if failed is not None and not is_error:
         return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))
+    return HeadArrived(response.status_code, dict(response.headers.items()), bytes(body))

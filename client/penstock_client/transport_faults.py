@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any, Final
 
+import anyio
 import httpx2
 
 from penstock_client.connect_failures import connect_detail
@@ -31,6 +32,9 @@ _TIMEOUTS: Final = {
 BROKEN: Final = (httpx2.HTTPError, httpx2.StreamError, OSError)
 """The exceptions of a transport. With asyncio, errors of TLS come as they are: ``ssl.SSLError``."""
 
+_REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
+"""Parts of the names of TLS's alerts that end a handshake; others may come after the request was read."""
+
 
 def detail_of(error: BaseException | None) -> str:
     """Return the text of an exception, or of its cause if it has none: with a loop, the outer ones are empty."""
@@ -45,7 +49,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_refused(error: BaseException) -> bool:
     """Return whether the server has ended the handshake: with TLS 1.3, a client hears of it after its own end."""
-    return any(isinstance(each, ssl.SSLError) and "ALERT" in (each.reason or "") for each in _chain(error))
+    reasons = [each.reason or "" for each in _chain(error) if isinstance(each, ssl.SSLError)]
+    return any("ALERT" in reason and part in reason for reason in reasons for part in _REFUSALS)
 
 
 class RequestTrace:
@@ -63,6 +68,7 @@ class RequestTrace:
         self._has_connected = False
         self._is_tunneling = False  # a proxy has been asked for a tunnel, through which nothing was sent yet
         self._is_sent = False
+        self._plain: Any = None  # the connection before TLS
 
     def __call__(self, name: str, info: Any) -> None:
         """Note an event of the transport: of all of them, four matter."""
@@ -75,8 +81,16 @@ class RequestTrace:
             self._has_connected = True
 
     async def note(self, name: str, info: Any) -> None:
-        """Note an event of an async transport."""
+        """Note an event of an async transport, and close the connection if its TLS handshake was cancelled.
+
+        The transport closes it after an error only; a cancelled handshake would leave it to the garbage collector.
+        """
         self(name, info)
+        if name.endswith(".connect_tcp.complete"):
+            self._plain = info["return_value"]
+        elif self._plain is not None and name.endswith(".start_tls.failed"):
+            with anyio.CancelScope(shield=True):
+                await self._plain.aclose()
 
     @property
     def is_sent(self) -> bool:

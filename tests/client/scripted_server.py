@@ -78,6 +78,10 @@ class ScriptedServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def open_connections(self) -> int:
+        """Return the number of connections that neither side has closed."""
+        return sum(connection.fileno() != -1 for connection in self._open)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -90,10 +94,13 @@ class ScriptedServer:
         with connection, contextlib.suppress(OSError):
             while (request := self._receive(connection)) is not None:
                 self.requests.append(request)
-                script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-                for step in script:
+                for step in self.script_for(request):
                     if self._perform(step, connection):
                         return
+
+    def script_for(self, request: Received) -> tuple[Step, ...]:
+        """Return the answer to a request."""
+        return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
 
     def _receive(self, connection: socket.socket) -> Received | None:
         data = b""

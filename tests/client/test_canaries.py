@@ -119,7 +119,7 @@ def test_the_parts_of_a_client_do_not_show_it(kind: Any) -> None:
     ]
     shown = [repr(views), str(views), repr(outgoing)]
     shown += [repr(vars(view)) for view in views]
-    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)) as caught:
+    with pytest.raises(TypeError, match=r"cannot be pickled.* make one in each process") as caught:
         pickle.dumps(client)
     shown += traceback.format_exception(caught.value)
     assert [text for text in shown if CANARY in text] == []

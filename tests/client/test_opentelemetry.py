@@ -10,12 +10,14 @@ import anyio
 import httpx2
 import pytest
 from opentelemetry import baggage, context, trace
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode, TraceFlags
 
 from penstock_client import AsyncClient, Client, Hedge, Retries, Timeouts, errors
 from penstock_client.opentelemetry import BOUNDS, OpenTelemetryTracer
@@ -34,10 +36,10 @@ FULL = answer(b'{"error":{"code":"queue-full","message":"full"}}', status=503)
 class Traced:
     """A tracer that keeps its spans and durations in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
         self.exporter = InMemorySpanExporter()
         self.reader = InMemoryMetricReader()
-        self.provider = TracerProvider()
+        self.provider = TracerProvider(sampler)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         meters = MeterProvider([self.reader])
         self.tracer = OpenTelemetryTracer(tracer_provider=self.provider, meter_provider=meters)
@@ -223,6 +225,25 @@ def test_an_exception_in_the_block_of_a_stream_is_the_programs_own(traced: Trace
             assert 1 / (next(iter(events)) is None)
     whole, [request] = traced.call()
     assert failure_of(whole) == failure_of(request) == ""
+
+
+def test_a_chat_answer_that_cannot_be_used_is_on_the_span(traced: Traced) -> None:
+    """A whole one that is empty, and a streamed one that is cut."""
+    messages = [{"role": "user", "content": "a"}]
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    cut = chunked(event, media_type="text/event-stream", end=False)
+    with ScriptedServer([(answer(),), (cut, End.CLOSE)]) as server, Client(server.url, tracer=traced.tracer) as client:
+        with pytest.raises(errors.InvalidAnswer):
+            client.chat("m", messages)
+        with client.chat_stream("m", messages) as events, pytest.raises(errors.TruncatedStream):
+            list(events)
+    named = [(span.name, failure_of(span)) for span in traced.spans]
+    assert named == [
+        ("POST", ""),
+        ("call", "invalid-answer"),
+        ("POST", "truncated-stream"),
+        ("call", "truncated-stream"),
+    ]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -431,6 +452,27 @@ def test_no_secret_is_in_a_span_or_a_metric(driver: str, how: str, traced: Trace
     shown = "".join(span.to_json() for span in traced.spans) + repr(traced.durations())
     assert SECRET not in shown
     assert "private" not in shown
+
+
+def test_a_call_that_is_not_sampled_says_so_to_the_server() -> None:
+    """No span is kept, and the server need not decide anew; the durations count all the same."""
+    traced = Traced(ALWAYS_OFF)
+    with ScriptedServer([(answer(),)]) as server:
+        one("sync", server.url, call(), tracer=traced.tracer)
+        flags = int(server.requests[0].headers["traceparent"].rpartition("-")[2], 16)
+    assert flags & TraceFlags.SAMPLED == 0
+    assert traced.spans == ()
+    [(_, point)] = traced.durations()["http.client.request.duration"]
+    assert point.count == 1
+
+
+@pytest.mark.parametrize("headers", [{}, {"traceparent": OTHER}])
+def test_without_a_provider_a_trace_is_only_passed_on(headers: dict[str, str]) -> None:
+    """A program that has not set OpenTelemetry up adds no span, and no header of its own."""
+    tracer = OpenTelemetryTracer(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
+    with ScriptedServer([(answer(),)]) as server:
+        one("sync", server.url, call(), tracer=tracer, headers=headers)
+        assert server.requests[0].headers.get("traceparent") == headers.get("traceparent")
 
 
 def test_without_a_tracer_no_header_is_sent() -> None:

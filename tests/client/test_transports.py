@@ -19,6 +19,8 @@ import httpx2
 import pytest
 
 from penstock_client import AsyncClient, Client, ClientError, Record, Retries, Timeouts, errors
+from penstock_client.retry_table import Fault
+from penstock_client.transport_faults import RequestTrace
 from tests.certificates import client_context, write_certificate
 from tests.client.drivers import DRIVERS, Act, call, one, stream
 from tests.client.forward_proxy import ForwardProxy
@@ -245,7 +247,7 @@ def test_a_wrong_certificate_is_a_clear_error(
     context.verify_mode = ssl.CERT_REQUIRED
     with Doorkeeper(context) as server:
         error = over(driver, server.url, call(), settings={"retries": ONCE}, verify=context_of(folder, name))
-        assert len(server.refused) == 1
+        wait_until(lambda: len(server.refused) == 1, "the server's refusal")
     assert type(error) is errors.ConnectionFailed
     assert reason in str(error)
     assert (error.may_have_run, error.retryable) == (False, True)
@@ -345,3 +347,28 @@ def test_an_async_client_of_httpx2_is_not_closed_with_ours(backend: str) -> None
             return http.is_closed
 
     assert anyio.run(main, backend=backend) is False
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", Fault.CONNECT),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", Fault.CONNECT),
+        ("TLSV1_ALERT_UNKNOWN_CA", Fault.CONNECT),
+        ("TLSV1_ALERT_INTERNAL_ERROR", Fault.LOST),
+        ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", Fault.LOST),
+    ],
+)
+@pytest.mark.parametrize("is_reused", [False, True])
+def test_an_alert_refuses_only_a_new_connection(reason: str, fault: Fault, *, is_reused: bool) -> None:
+    """Any other error of TLS after the request is a lost connection, and the work may have run."""
+    error = ssl.SSLError(1, "a text")
+    error.reason = reason
+    lost = httpx2.ReadError("")
+    lost.__cause__ = error
+    trace = RequestTrace(is_certain=True)
+    for name in ([] if is_reused else ["connection.connect_tcp.started"]) + ["http11.send_request_body.complete"]:
+        trace(name, {})
+    met = trace.failed(lost, 0.0, 1.0)
+    assert met.fault is (Fault.LOST if is_reused else fault)
+    assert met.detail == str(error)
