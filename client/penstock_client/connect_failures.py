@@ -43,9 +43,11 @@ def _known_cause(cause: BaseException) -> str:
     if isinstance(cause, socket.gaierror):
         return f"its name has no address ({cause.strerror}); is it spelled correctly?"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({cause.verify_message}); pass http_client= with its authority"
+        return f"its certificate is not trusted ({cause}); pass http_client= with its authority"
+    if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+        return f"it refuses the handshake of TLS ({cause}); does it want a client certificate?"
     if isinstance(cause, ssl.SSLError):
-        return f"TLS fails ({cause.reason or cause}); does the server speak https on this port?"
+        return f"TLS fails ({cause}); does the server speak https on this port?"
     return ""
 
 

@@ -111,7 +111,8 @@ class RequestTrace:
             fault = Fault.CONNECT
         if fault in _TIMEOUTS and now >= deadline - 0.001:
             return self.out_of_time()
-        detail = connect_detail(error) if fault in _CONNECT else detail_of(error)
+        is_unconnected = fault in _CONNECT and not isinstance(error, httpx2.ReadError)  # that one has been sent
+        detail = connect_detail(error) if is_unconnected else detail_of(error)
         return RequestFailed(fault, detail, is_sent=self.is_sent, is_reused=self.is_reused)
 
     def out_of_time(self) -> RequestFailed:
