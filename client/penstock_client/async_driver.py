@@ -23,6 +23,7 @@ from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, Reque
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
+from penstock_client.watched_connections import fresh_async
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 Answer = TypeVar("Answer")
@@ -157,7 +158,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
         failed: RequestFailed | None = None
         with until(command.deadline):
             try:
-                response = await shared.http.send(request, stream=True, follow_redirects=False)
+                response = await fresh_async(await shared.http.send(request, stream=True, follow_redirects=False))
             except (httpx2.TransportError, OSError) as error:
                 failed = trace.failed(error, time.monotonic(), command.deadline)
         if response is None:

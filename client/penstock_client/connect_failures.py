@@ -5,10 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Final
 
 import httpx2
 
 from penstock_client.argument_checks import without_password
+
+_OF_HANDSHAKES: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
+"""Parts of the names of TLS's alerts that end a handshake."""
 
 
 def connect_detail(error: Exception) -> str:
@@ -27,7 +31,7 @@ def connect_detail(error: Exception) -> str:
 
 
 def _cause(error: Exception) -> str:
-    known = next(filter(None, map(_known_cause, _chain(error))), "")
+    known = next(filter(None, map(_known_cause, chain_of(error))), "")
     if known:
         return known
     if isinstance(error, httpx2.ConnectTimeout):
@@ -43,15 +47,25 @@ def _known_cause(cause: BaseException) -> str:
     if isinstance(cause, socket.gaierror):
         return f"its name has no address ({cause.strerror}); is it spelled correctly?"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({cause}); pass http_client= with its authority"
-    if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
-        return f"it refuses the handshake of TLS ({cause}); does it want a client certificate?"
+        return f"its certificate is not trusted ({cause.verify_message}); pass http_client= with its authority"
+    if alert_of(cause):
+        return f"it ends the TLS handshake ({alert_of(cause)}); does it accept the certificate of http_client=?"
     if isinstance(cause, ssl.SSLError):
-        return f"TLS fails ({cause}); does the server speak https on this port?"
+        return f"TLS fails ({cause.reason or cause}); does the server speak https on this port?"
     return ""
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def alert_of(cause: BaseException) -> str:
+    """Return TLS's words for why the server has ended the handshake; "" for any other exception.
+
+    Other alerts may come after the request was read.
+    """
+    reason = cause.reason or "" if isinstance(cause, ssl.SSLError) else ""
+    _, _, alert = reason.partition("ALERT_")
+    return alert.replace("_", " ").lower() if any(part in alert for part in _OF_HANDSHAKES) else ""
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and its causes; those of each address that was tried, too."""
     for _ in range(10):  # a chain may be a circle
         if error is None:
@@ -59,5 +73,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         if isinstance(error, BaseExceptionGroup):
             for each in error.exceptions:
-                yield from _chain(each)
+                yield from chain_of(each)
         error = error.__cause__ or error.__context__

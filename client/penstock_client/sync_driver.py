@@ -21,6 +21,7 @@ from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, Reque
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
+from penstock_client.watched_connections import fresh, reads_end_by
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 Answer = TypeVar("Answer")
@@ -121,7 +122,8 @@ class Driver(ClientBase[httpx2.Client]):
             extensions={"trace": trace, "timeout": command.timeouts},
         )
         try:
-            response = shared.http.send(request, stream=True, follow_redirects=False)
+            with reads_end_by(command.deadline):
+                response = fresh(shared.http.send(request, stream=True, follow_redirects=False))
         except (httpx2.TransportError, OSError) as error:
             return None, trace.failed(error, time.monotonic(), command.deadline)
         if is_stream and response.status_code < 300:
@@ -145,16 +147,17 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
     body = bytearray()
     failed: RequestFailed | None = None
     try:
-        for piece in response.iter_bytes():
-            body += piece
-            now = time.monotonic()
-            watch.on_piece(now, has_event=True)
-            fault = watch.passed(now)
-            if fault is not None:
-                failed = RequestFailed(fault, partial=bytes(body))
-                break
-            if is_error and len(body) > LARGEST_ERROR_BODY:
-                break
+        with reads_end_by(command.deadline):
+            for piece in response.iter_bytes():
+                body += piece
+                now = time.monotonic()
+                watch.on_piece(now, has_event=True)
+                fault = watch.passed(now)
+                if fault is not None:
+                    failed = RequestFailed(fault, partial=bytes(body))
+                    break
+                if is_error and len(body) > LARGEST_ERROR_BODY:
+                    break
     except httpx2.TimeoutException:
         failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
     except BROKEN as error:
