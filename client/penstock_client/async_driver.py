@@ -16,7 +16,14 @@ from penstock_client.answer_watch import AnswerWatch
 from penstock_client.async_flights import flights
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.call_records import Attempt
-from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.client_base import (
+    LARGEST_ERROR_BODY,
+    UNLIMITED,
+    ClientBase,
+    OutgoingRequest,
+    SharedState,
+    explained,
+)
 from penstock_client.errors import ClientError, LimitTimeout
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
@@ -58,14 +65,16 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
                 watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
                 yield response, arrived.headers, attempts, watch
 
+    def _slot(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        return UNLIMITED if shared.slots is None else self._limited(outgoing, plan, shared)
+
     @contextlib.asynccontextmanager
-    async def _slot(
+    async def _limited(
         self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
     ) -> AsyncIterator[None]:
-        slots: anyio.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
+        slots: anyio.Semaphore = shared.slots
         is_taken = False
         with until(outgoing.spec.deadline):
             await slots.acquire()

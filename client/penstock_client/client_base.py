@@ -9,9 +9,9 @@ import logging
 import math
 import os
 import random
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -52,6 +52,7 @@ IDEMPOTENT_METHODS: Final = SAFE_METHODS | {"PUT", "DELETE"}
 LARGEST_ERROR_BODY: Final = 64 * 1024
 MOST_ENDPOINTS: Final = 1000
 MOST_URLS: Final = 256
+UNLIMITED: Final = contextlib.nullcontext()
 NO_HEADERS: Final[Mapping[str, str]] = {}
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
@@ -296,7 +297,8 @@ class ClientBase(Generic[Http]):
         content, media_type = encoded(body)
         sent = HiddenHeaders({"content-type": media_type} if media_type else {})
         sent |= self._headers
-        sent |= sendable(headers)
+        if headers:
+            sent |= sendable(headers)
         policy = {}
         if idempotency_key is not None:
             if not can_be_sent(idempotency_key):
@@ -307,7 +309,7 @@ class ClientBase(Generic[Http]):
         known = _deadlines.get()
         spec = CallSpec(
             endpoint=endpoint.partition("?")[0].strip("/"),  # a query is not for logs, and has no breaker of its own
-            request_id=self._request_id or uuid.uuid4().hex,
+            request_id=self._request_id or secrets.token_hex(16),
             timeouts=self._timeouts,
             deadline=min(
                 now + total if total is not None else math.inf, self._deadline, known.get(id(self._shared), math.inf)

@@ -9,7 +9,6 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx2
@@ -28,16 +27,21 @@ class _Limit(threading.local):
 _limit = _Limit()
 
 
-@contextlib.contextmanager
-def reads_end_by(instant: float) -> Iterator[None]:
-    """Bound all reads of the block together.
+class ReadsEndBy:
+    """Bounds all reads of a block together.
 
     httpx2 without a loop has a time-out for each read, so a head that arrives byte by byte would outlive any deadline.
     """
-    _limit.instant = instant
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_instant",)
+
+    def __init__(self, instant: float) -> None:
+        self._instant = instant
+
+    def __enter__(self) -> None:
+        _limit.instant = self._instant
+
+    def __exit__(self, *error: object) -> None:
         _limit.instant = math.inf
 
 
@@ -54,7 +58,7 @@ def watch_connection(name: str, info: Any) -> None:
 
 
 def _watched(kind: Any) -> Any:
-    """Return the class of connections that keep to ``reads_end_by``, and know whether they were read after a write."""
+    """Return the class of connections that keep to ``ReadsEndBy``, and know whether they were read after a write."""
 
     class Watched(kind):  # type: ignore[misc] # the class is the transport's, which knows it only at run time
         was_read = False
