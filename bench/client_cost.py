@@ -130,10 +130,16 @@ async def async_blocks(url: str, seconds: float | None) -> AsyncIterator[tuple[A
     """Yield the same in a loop."""
     async with httpx2.AsyncClient(timeout=seconds) as bare, AsyncClient(url) as client:
 
-        async def post() -> object:
+        async def post_once() -> object:
             response = await bare.post(f"{url}/classify", json=BODY)
             response.raise_for_status()
             return response.json()
+
+        async def post() -> object:
+            if seconds is None:
+                return await post_once()
+            with anyio.fail_after(seconds):  # httpx2 has no time-out for a whole request
+                return await post_once()
 
         async def call() -> object:
             return (await client.call("classify", BODY, timeout=seconds)).value

@@ -10,7 +10,8 @@ from typing import Any, Self
 import anyio
 import httpx2
 
-from penstock_client.async_chat import AsyncChatCalls
+from penstock_client.argument_checks import require_http_client, require_settings, require_size
+from penstock_client.async_endpoints import AsyncEndpointCalls
 from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_records import Record
 from penstock_client.call_results import Result, result_of
@@ -19,19 +20,19 @@ from penstock_client.client_base import (
     NO_HEADERS,
     SharedState,
     opener,
-    require_size,
+    pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge
-from penstock_client.hidden_values import HiddenHeaders, hidden_key
+from penstock_client.hidden_values import hidden_headers, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.timeouts import Timeouts
 
 
-class AsyncClient(AsyncChatCalls):
+class AsyncClient(AsyncEndpointCalls):
     """Calls the endpoints of one server, from one event loop: asyncio's or trio's.
 
     Parameters
@@ -59,6 +60,8 @@ class AsyncClient(AsyncChatCalls):
 
     Raises
     ------
+    TypeError
+        If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
         If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
@@ -78,7 +81,9 @@ class AsyncClient(AsyncChatCalls):
         tracer: CallTracer | None = None,
         http_client: httpx2.AsyncClient | Callable[[], httpx2.AsyncClient] | None = None,
     ) -> None:
-        key, headers = hidden_key(key), HiddenHeaders(headers or {})  # no traceback shows them from here on
+        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits, hedge=hedge)
+        require_http_client(http_client, httpx2.AsyncClient, type(self).__name__)
+        key, headers = hidden_key(key), hidden_headers(headers)  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
         timeouts = timeouts or Timeouts()
@@ -87,11 +92,7 @@ class AsyncClient(AsyncChatCalls):
         )
         self._is_own = http_client is None
         self._is_given = isinstance(http_client, httpx2.AsyncClient)
-        pool = httpx2.Limits(
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.keepalive,
-            keepalive_expiry=limits.keepalive_expiry,
-        )
+        pool = pool_limits(limits)
         open_http = opener(http_client, lambda: httpx2.AsyncClient(limits=pool))
         self._shared = SharedState(open_http, anyio.Semaphore, retries, breaker, limits, hedge)
 
@@ -105,7 +106,7 @@ class AsyncClient(AsyncChatCalls):
         idempotent: bool = False,
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> Result:
+    ) -> Result[Any]:
         """Call an endpoint and return its whole answer.
 
         Parameters
@@ -128,9 +129,10 @@ class AsyncClient(AsyncChatCalls):
         ClientError
             If there is no answer, or it is an error.
         TypeError
-            If the body cannot be written as JSON.
+            If the body cannot be written as JSON, or another argument is not of its type.
         ValueError
-            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
+            If the endpoint has no path, the time-out is not above 0, the body has a number that JSON does not have, or
+            a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,
@@ -155,7 +157,7 @@ class AsyncClient(AsyncChatCalls):
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
         keep_bytes: int | None = KEPT_BYTES,
-    ) -> AsyncIterator[AsyncEventStream]:
+    ) -> AsyncIterator[AsyncEventStream[Any]]:
         """Call an endpoint that streams; the block has its events.
 
         The other parameters and errors are those of ``call``. A stream is not tried again once it has begun: if it
@@ -186,7 +188,7 @@ class AsyncClient(AsyncChatCalls):
             state = StreamState(
                 arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
             )
-            stream = AsyncEventStream(response, state)
+            stream = AsyncEventStream[Any](response, state)
             try:
                 yield stream
             finally:

@@ -16,13 +16,21 @@ from penstock_client.answer_watch import AnswerWatch
 from penstock_client.async_flights import flights
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.call_records import Attempt
-from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.client_base import (
+    LARGEST_ERROR_BODY,
+    UNLIMITED,
+    ClientBase,
+    OutgoingRequest,
+    SharedState,
+    explained,
+)
 from penstock_client.errors import ClientError, LimitTimeout
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
+from penstock_client.watched_connections import fresh_async
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 Answer = TypeVar("Answer")
@@ -57,14 +65,16 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
                 watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
                 yield response, arrived.headers, attempts, watch
 
+    def _slot(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        return UNLIMITED if shared.slots is None else self._limited(outgoing, plan, shared)
+
     @contextlib.asynccontextmanager
-    async def _slot(
+    async def _limited(
         self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
     ) -> AsyncIterator[None]:
-        slots: anyio.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
+        slots: anyio.Semaphore = shared.slots
         is_taken = False
         with until(outgoing.spec.deadline):
             await slots.acquire()
@@ -157,7 +167,7 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
         failed: RequestFailed | None = None
         with until(command.deadline):
             try:
-                response = await shared.http.send(request, stream=True, follow_redirects=False)
+                response = await fresh_async(await shared.http.send(request, stream=True, follow_redirects=False))
             except (httpx2.TransportError, OSError) as error:
                 failed = trace.failed(error, time.monotonic(), command.deadline)
         if response is None:

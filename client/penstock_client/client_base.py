@@ -9,16 +9,27 @@ import logging
 import math
 import os
 import random
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import httpx2
 
+from penstock_client.argument_checks import (
+    can_be_sent,
+    refuse,
+    require_endpoint,
+    require_method,
+    require_seconds,
+    require_settings,
+    sendable,
+    server_url,
+    without_password,
+)
 from penstock_client.call_ending import CallEnding
 from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
@@ -27,11 +38,12 @@ from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge, Hedging
-from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_key
+from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_headers, hidden_key
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_settings import Retries, RetryBudget
+from penstock_client.server_schema import SCHEMA_HEADER, KnownSchema, SchemaDigests
 from penstock_client.timeouts import Timeouts
 
 LOGGER: Final = logging.getLogger("penstock.client")
@@ -40,6 +52,7 @@ IDEMPOTENT_METHODS: Final = SAFE_METHODS | {"PUT", "DELETE"}
 LARGEST_ERROR_BODY: Final = 64 * 1024
 MOST_ENDPOINTS: Final = 1000
 MOST_URLS: Final = 256
+UNLIMITED: Final = contextlib.nullcontext()
 NO_HEADERS: Final[Mapping[str, str]] = {}
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
@@ -101,6 +114,7 @@ class SharedState(Generic[Http]):
     pid: int = field(init=False, default_factory=os.getpid)
     heirs: dict[int, SharedState[Http]] = field(init=False, default_factory=dict)  # by process
     is_closed: bool = False
+    schema: KnownSchema = field(init=False, default_factory=KnownSchema)
 
     def __post_init__(self) -> None:
         self.http = self.make_http()
@@ -154,6 +168,13 @@ class ClientBase(Generic[Http]):
 
     _shared: SharedState[Http]
     _name = "(not ready)"
+    _expected: ClassVar[SchemaDigests | None] = None
+
+    def __init_subclass__(cls, *, schema: SchemaDigests | None = None, **options: Any) -> None:
+        """Take the schema from which a typed client was generated."""
+        super().__init_subclass__(**options)
+        if schema is not None:
+            cls._expected = schema
 
     def _configure(
         self,
@@ -166,21 +187,17 @@ class ClientBase(Generic[Http]):
         on_event: Callable[[Record], None] | None,
         tracer: CallTracer | None,
     ) -> None:
-        parsed = httpx2.URL(url)
-        self._name = _without_password(parsed)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"{self._name!r} is not a server's address; write http://host:port")
-        if parsed.userinfo:
-            raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
-        if parsed.query or parsed.fragment:
-            raise ValueError("the server's address has a query or a fragment; write it into the endpoints")
+        parsed = server_url(url)
+        self._name = without_password(parsed)
         if key is not None:
             key.check()
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event={on_event!r} is not a function; pass one that takes a record")
         self._url = url.rstrip("/")
         self._key = key
         self._timeouts = timeouts
         self._retries = retries
-        self._headers = _sendable(headers)
+        self._headers = sendable(headers)
         self._on_event = on_event
         self._tracer = tracer
         self._deadline = math.inf
@@ -216,14 +233,15 @@ class ClientBase(Generic[Http]):
         headers:
             Headers of every request, added to those of this client.
         """
-        key, headers = hidden_key(key), HiddenHeaders(headers or {})
+        require_settings(timeouts=timeouts, retries=retries)
+        key, headers = hidden_key(key), hidden_headers(headers)
         view = copy.copy(self)
         if key is not None:
             key.check()
             view._key = key
         view._timeouts = timeouts or self._timeouts
         view._retries = retries or self._retries
-        view._headers = HiddenHeaders({**self._headers, **_sendable(headers)})
+        view._headers = HiddenHeaders({**self._headers, **sendable(headers)})
         return view
 
     def from_context(self, context: JobContext) -> Self:
@@ -243,7 +261,7 @@ class ClientBase(Generic[Http]):
     @contextlib.contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
         """Bound all calls of this client in the block, together: they end within ``seconds`` from now."""
-        _require_seconds("deadline", seconds)
+        require_seconds("deadline", seconds)
         known = _deadlines.get()
         mine = id(self._shared)
         instant = min(time.monotonic() + seconds, known.get(mine, math.inf))
@@ -272,23 +290,26 @@ class ClientBase(Generic[Http]):
         method: str,
         headers: Mapping[str, str],
     ) -> OutgoingRequest:
+        require_endpoint(endpoint)
+        require_method(method)
         if timeout is not None:
-            _require_seconds("timeout", timeout)
+            require_seconds("timeout", timeout)
         content, media_type = encoded(body)
         sent = HiddenHeaders({"content-type": media_type} if media_type else {})
         sent |= self._headers
-        sent |= _sendable(headers)
+        if headers:
+            sent |= sendable(headers)
         policy = {}
         if idempotency_key is not None:
-            if not _can_be_sent(idempotency_key):
-                _refuse("idempotency_key")
+            if not can_be_sent(idempotency_key):
+                refuse("idempotency_key", type(idempotency_key))
             policy["idempotency-key"] = idempotency_key
         now = time.monotonic()
         total = self._timeouts.total if timeout is None else timeout
         known = _deadlines.get()
         spec = CallSpec(
             endpoint=endpoint.partition("?")[0].strip("/"),  # a query is not for logs, and has no breaker of its own
-            request_id=self._request_id or uuid.uuid4().hex,
+            request_id=self._request_id or secrets.token_hex(16),
             timeouts=self._timeouts,
             deadline=min(
                 now + total if total is not None else math.inf, self._deadline, known.get(id(self._shared), math.inf)
@@ -328,9 +349,10 @@ class ClientBase(Generic[Http]):
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
+        schema = {} if self._expected is None else {SCHEMA_HEADER: self._expected.digest}
         if self._key is None:
-            return {**outgoing.headers, **planned}
-        return {**outgoing.headers, **planned, "authorization": f"Bearer {self._key()}"}
+            return {**outgoing.headers, **planned, **schema}
+        return {**outgoing.headers, **planned, **schema, "authorization": f"Bearer {self._key()}"}
 
     def _notify(self, record: Record) -> None:
         if isinstance(record, RetryRecord):
@@ -392,10 +414,13 @@ def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: Outgo
     return error
 
 
-def require_size(name: str, value: int | None) -> None:
-    """Raise ``ValueError`` unless the value is a size in bytes, or None."""
-    if value is not None and not value >= 0:
-        raise ValueError(f"{name}={value!r}: give bytes, 0 or more, or None for no limit")
+def pool_limits(limits: Limits) -> httpx2.Limits:
+    """Return the limits on connections as httpx2 has them."""
+    return httpx2.Limits(
+        max_connections=limits.max_connections,
+        max_keepalive_connections=limits.keepalive,
+        keepalive_expiry=limits.keepalive_expiry,
+    )
 
 
 def _log_failure(record: CallRecord) -> None:
@@ -407,29 +432,3 @@ def _log_failure(record: CallRecord) -> None:
         record.code,
         record.request_id,
     )
-
-
-def _without_password(url: httpx2.URL) -> str:
-    port = f":{url.port}" if url.port else ""
-    return f"{url.scheme}://{url.host}{port}" if url.scheme else url.host or url.path
-
-
-def _require_seconds(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}={value!r}: give seconds above 0")
-
-
-def _can_be_sent(value: str) -> bool:
-    return bool(value) and value.isascii() and value.isprintable() and value == value.strip()
-
-
-def _sendable(headers: Mapping[str, str]) -> HiddenHeaders:
-    """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
-    refused = [name for name, value in headers.items() if not _can_be_sent(value)]
-    if refused:
-        _refuse(f"the header {refused[0]!r}")
-    return HiddenHeaders({name.lower(): value for name, value in headers.items()})
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")

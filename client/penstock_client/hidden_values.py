@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 class HiddenKey:
@@ -30,6 +30,8 @@ class HiddenKey:
 
         Raises
         ------
+        TypeError
+            If it is not text.
         ValueError
             If it cannot be sent.
         """
@@ -41,10 +43,14 @@ class HiddenKey:
 
         Raises
         ------
+        TypeError
+            If it is not text.
         ValueError
             If it cannot be sent.
         """
         key = self._given if isinstance(self._given, str) else self._given()
+        if not isinstance(key, str):
+            raise TypeError(f"key is text, or a function that returns text, and not {type(key).__name__}")
         if key and key.isascii() and key.isprintable() and " " not in key:
             return key
         del key  # which a traceback would show among the local variables
@@ -59,5 +65,32 @@ class HiddenHeaders(dict[str, str]):
 
 
 def hidden_key(given: str | Callable[[], str] | None) -> HiddenKey | None:
-    """Return the key, hidden; None if there is none."""
-    return given if given is None or isinstance(given, HiddenKey) else HiddenKey(given)
+    """Return the key, hidden; None if there is none.
+
+    Raises
+    ------
+    TypeError
+        If it is neither text nor a function.
+    """
+    if given is None or isinstance(given, HiddenKey):
+        return given
+    if not isinstance(given, str) and not callable(given):
+        kind = type(given).__name__
+        del given
+        raise TypeError(f"key is text, or a function that returns text, and not {kind}")
+    return HiddenKey(given)
+
+
+def hidden_headers(given: Mapping[str, str] | None) -> HiddenHeaders:
+    """Return the headers, hidden.
+
+    Raises
+    ------
+    TypeError
+        If they are not a mapping.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        kind = type(given).__name__
+        del given
+        raise TypeError(f"headers is a dict of names and values, and not {kind}")
+    return HiddenHeaders(given or {})

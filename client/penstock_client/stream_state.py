@@ -11,6 +11,7 @@ import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
+from penstock_client.endpoint_types import OutputDecoder
 from penstock_client.errors import ClientError
 from penstock_client.event_framing import FramedEvents
 from penstock_client.event_lines import EventLines
@@ -94,6 +95,8 @@ class StreamState:
         The limit of ``partial``.
     decoder:
         Turns bytes into events; None for the one that belongs to the media type.
+    output:
+        The type of an event; None for any.
     on_error:
         Called with the error of the stream, just before it is raised.
     """
@@ -107,6 +110,7 @@ class StreamState:
         *,
         keep_bytes: int | None = KEPT_BYTES,
         decoder: StreamDecoder | None = None,
+        output: OutputDecoder | None = None,
         on_error: Callable[[ClientError], None],
     ) -> None:
         self.headers = headers
@@ -116,6 +120,7 @@ class StreamState:
         self.is_over = False
         self._on_error = on_error
         self.kept = KeptEvents(keep_bytes)
+        self._output = output
         self._is_idempotent = spec.is_idempotent
         self._ready: deque[Arrived] = deque()
         self._failure: ClientError | None = None  # raised after the events that arrived before it
@@ -153,6 +158,8 @@ class StreamState:
         event, size_bytes = self._ready.popleft()
         try:
             value = self._decoder.value_of(event)
+            if self._output is not None:
+                value = self._output.converted(value)
         except ClientError as error:
             raise self.dressed(error) from None
         self.kept.add(value, size_bytes)

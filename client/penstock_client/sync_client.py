@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import httpx2
 
+from penstock_client.argument_checks import require_http_client, require_settings, require_size
 from penstock_client.call_records import Record
 from penstock_client.call_results import Result, result_of
 from penstock_client.call_tracing import CallTracer
@@ -17,20 +18,20 @@ from penstock_client.client_base import (
     NO_HEADERS,
     SharedState,
     opener,
-    require_size,
+    pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
-from penstock_client.hidden_values import HiddenHeaders, hidden_key
+from penstock_client.hidden_values import hidden_headers, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
-from penstock_client.sync_chat import ChatCalls
+from penstock_client.sync_endpoints import EndpointCalls
 from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
 
 
-class Client(ChatCalls):
+class Client(EndpointCalls):
     """Calls the endpoints of one server. Threads may share it, and so may the whole program.
 
     Parameters
@@ -56,6 +57,8 @@ class Client(ChatCalls):
 
     Raises
     ------
+    TypeError
+        If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
         If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
@@ -74,7 +77,9 @@ class Client(ChatCalls):
         tracer: CallTracer | None = None,
         http_client: httpx2.Client | Callable[[], httpx2.Client] | None = None,
     ) -> None:
-        key, headers = hidden_key(key), HiddenHeaders(headers or {})  # no traceback shows them from here on
+        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits)
+        require_http_client(http_client, httpx2.Client, type(self).__name__)
+        key, headers = hidden_key(key), hidden_headers(headers)  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
         timeouts = timeouts or Timeouts()
@@ -83,11 +88,7 @@ class Client(ChatCalls):
         )
         self._is_own = http_client is None
         self._is_given = isinstance(http_client, httpx2.Client)
-        pool = httpx2.Limits(
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.keepalive,
-            keepalive_expiry=limits.keepalive_expiry,
-        )
+        pool = pool_limits(limits)
         open_http = opener(http_client, lambda: httpx2.Client(limits=pool))
         self._shared = SharedState(open_http, threading.Semaphore, retries, breaker, limits)
 
@@ -101,7 +102,7 @@ class Client(ChatCalls):
         idempotent: bool = False,
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> Result:
+    ) -> Result[Any]:
         """Call an endpoint and return its whole answer.
 
         Parameters
@@ -124,9 +125,10 @@ class Client(ChatCalls):
         ClientError
             If there is no answer, or it is an error.
         TypeError
-            If the body cannot be written as JSON.
+            If the body cannot be written as JSON, or another argument is not of its type.
         ValueError
-            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
+            If the endpoint has no path, the time-out is not above 0, the body has a number that JSON does not have, or
+            a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,
@@ -151,7 +153,7 @@ class Client(ChatCalls):
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
         keep_bytes: int | None = KEPT_BYTES,
-    ) -> Iterator[EventStream]:
+    ) -> Iterator[EventStream[Any]]:
         """Call an endpoint that streams; the block has its events.
 
         The other parameters and errors are those of ``call``. A stream is not tried again once it has begun: if it
@@ -182,7 +184,7 @@ class Client(ChatCalls):
             state = StreamState(
                 arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
             )
-            yield EventStream(response, state)
+            yield EventStream[Any](response, state)
 
     def health(self, *, timeout: float = 5.0) -> bool:
         """Return whether the server says that it is ready, asking once."""

@@ -14,13 +14,21 @@ import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
-from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState, explained
+from penstock_client.client_base import (
+    LARGEST_ERROR_BODY,
+    UNLIMITED,
+    ClientBase,
+    OutgoingRequest,
+    SharedState,
+    explained,
+)
 from penstock_client.errors import ClientError, LimitTimeout
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
+from penstock_client.watched_connections import ReadsEndBy, fresh
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 Answer = TypeVar("Answer")
@@ -57,12 +65,14 @@ class Driver(ClientBase[httpx2.Client]):
             finally:
                 response.close()
 
+    def _slot(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]
+    ) -> contextlib.AbstractContextManager[None]:
+        return UNLIMITED if shared.slots is None else self._limited(outgoing, plan, shared)
+
     @contextlib.contextmanager
-    def _slot(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:
-        slots: threading.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
+    def _limited(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:
+        slots: threading.Semaphore = shared.slots
         left = outgoing.spec.deadline - time.monotonic()
         if not slots.acquire(timeout=None if left == math.inf else max(0.0, left)):
             error = LimitTimeout(f"{shared.limits.max_concurrent} calls were running for the whole time of this one")
@@ -121,7 +131,8 @@ class Driver(ClientBase[httpx2.Client]):
             extensions={"trace": trace, "timeout": command.timeouts},
         )
         try:
-            response = shared.http.send(request, stream=True, follow_redirects=False)
+            with ReadsEndBy(command.deadline):
+                response = fresh(shared.http.send(request, stream=True, follow_redirects=False))
         except (httpx2.TransportError, OSError) as error:
             return None, trace.failed(error, time.monotonic(), command.deadline)
         if is_stream and response.status_code < 300:
@@ -145,16 +156,17 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
     body = bytearray()
     failed: RequestFailed | None = None
     try:
-        for piece in response.iter_bytes():
-            body += piece
-            now = time.monotonic()
-            watch.on_piece(now, has_event=True)
-            fault = watch.passed(now)
-            if fault is not None:
-                failed = RequestFailed(fault, partial=bytes(body))
-                break
-            if is_error and len(body) > LARGEST_ERROR_BODY:
-                break
+        with ReadsEndBy(command.deadline):
+            for piece in response.iter_bytes():
+                body += piece
+                now = time.monotonic()
+                watch.on_piece(now, has_event=True)
+                fault = watch.passed(now)
+                if fault is not None:
+                    failed = RequestFailed(fault, partial=bytes(body))
+                    break
+                if is_error and len(body) > LARGEST_ERROR_BODY:
+                    break
     except httpx2.TimeoutException:
         failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
     except BROKEN as error:

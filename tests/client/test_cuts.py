@@ -10,7 +10,7 @@ import pytest
 
 from penstock_client import Result, Retries, Timeouts, errors
 from tests.client.drivers import DRIVERS, call, drive, one, stream
-from tests.client.scripted_server import Drip, End, ScriptedServer, Step, chunked
+from tests.client.scripted_server import Drip, End, ScriptedServer, Step, answer, chunked
 
 pytestmark = pytest.mark.parametrize("driver", DRIVERS)
 
@@ -150,3 +150,58 @@ def test_a_slow_head_meets_the_first_byte_timeout(driver: str) -> None:
     with ScriptedServer([(CHUNKED[:30], End.SILENCE)]) as server:
         error = one(driver, server.url, stream(), timeouts=Timeouts(first_byte=0.2))
     assert type(error) is errors.FirstByteTimeout
+
+
+@pytest.mark.parametrize("act", [call(body={}, timeout=0.3), stream(timeout=0.3)], ids=["call", "stream"])
+def test_a_head_of_single_bytes_meets_its_deadline(driver: str, act: Any) -> None:
+    """Bytes that keep coming do not extend it."""
+    began = time.monotonic()
+    with ScriptedServer([(Drip(CHUNKED + b"0\r\n\r\n", 0.04),)]) as server:
+        error = one(driver, server.url, act)
+        assert time.monotonic() - began < 1.3
+    assert type(error) is errors.TotalTimeout
+
+
+LATE_SILENCES: dict[str, tuple[Any, Timeouts, type[errors.ClientError]]] = {
+    "a call, at its deadline": (call(), Timeouts(idle=20, total=0.5), errors.TotalTimeout),
+    "a stream, at its deadline": (stream(), Timeouts(idle=20, total=0.5), errors.TotalTimeout),
+    "a stream, after its last event": (stream(), Timeouts(idle=20, event=0.3), errors.EventTimeout),
+    "a stream, after its last byte": (stream(), Timeouts(idle=0.3), errors.IdleTimeout),
+}
+
+
+@pytest.mark.parametrize("name", LATE_SILENCES)
+def test_a_silence_that_begins_late_ends_in_time(driver: str, name: str) -> None:
+    """The limit is counted from where it belongs, and not from the last read."""
+    act, timeouts, kind = LATE_SILENCES[name]
+    began = time.monotonic()
+    with ScriptedServer([(CHUNKED, *[b"2\r\n1\n\r\n", 0.05] * 6, End.SILENCE)]) as server:
+        error = one(driver, server.url, act, timeouts=timeouts)
+        assert 0.45 < time.monotonic() - began < 1.5
+    assert type(error) is kind
+    assert error.partial == (b"1\n" * 6 if isinstance(error.partial, bytes) else [1] * 6)
+
+
+# ---- bytes of no answer
+
+
+@pytest.mark.parametrize("rest", [answer(b"666"), answer(b"", status=204), chunked(b"666\n")])
+@pytest.mark.parametrize("act", [call(idempotent=True), stream(idempotent=True)], ids=["call", "stream"])
+def test_more_bytes_than_announced_are_no_part_of_any_answer(driver: str, act: Any, rest: bytes) -> None:
+    """The answer is whole; the next call does not take the rest for its own, and is sent again on a new connection."""
+    long = head("Content-Length: 2", media_type="application/json") + b"12" + rest
+    with ScriptedServer([(long,), (chunked(b"6\n"), End.SILENCE), (chunked(b"7\n"),)]) as server:
+        first, second = drive(driver, server.url, call(), act, retries=QUICK)
+        assert server.connections == 2
+    assert first.value == 12
+    assert (second.value if isinstance(second, Result) else second) == [7]
+
+
+def test_a_call_that_finds_bytes_of_no_answer_may_have_run(driver: str) -> None:
+    """It was sent, so without leave to run twice it is not sent again; the connection is closed."""
+    long = head("Content-Length: 2", media_type="application/json") + b"12" + answer(b"666")
+    with ScriptedServer([(long,), (End.SILENCE,), (answer(b"7"),)]) as server:
+        _, error, after = drive(driver, server.url, call(), call(), call(), retries=QUICK)
+        assert server.connections == 2
+    assert (type(error), error.may_have_run) == (errors.ConnectionLost, True)
+    assert after.value == 7

@@ -259,7 +259,9 @@ def test_a_server_that_is_not_trusted_is_a_clear_error(driver: str, secured: Ser
     """Nothing was sent."""
     error = one(driver, f"https://{HOST}:{secured.port}", call("square", {"input": 3}), retries=ONCE)
     assert type(error) is errors.ConnectionFailed
-    assert "certificate verify failed" in str(error).lower()
+    assert "its certificate is not trusted (self-signed certificate); pass http_client= with its authority" in str(
+        error
+    )
     assert (error.may_have_run, error.retryable) == (False, True)
 
 
@@ -371,4 +373,4 @@ def test_an_alert_refuses_only_a_new_connection(reason: str, fault: Fault, *, is
         trace(name, {})
     met = trace.failed(lost, 0.0, 1.0)
     assert met.fault is (Fault.LOST if is_reused else fault)
-    assert met.detail == str(error)
+    assert met.detail if met.fault is Fault.CONNECT else met.detail == str(error)
