@@ -28,7 +28,7 @@ from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, Reque
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
 from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
-from penstock_client.watched_connections import ReadsEndBy, fresh
+from penstock_client.watched_connections import ReadDeadline, fresh
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
 Answer = TypeVar("Answer")
@@ -131,7 +131,7 @@ class Driver(ClientBase[httpx2.Client]):
             extensions={"trace": trace, "timeout": command.timeouts},
         )
         try:
-            with ReadsEndBy(command.deadline):
+            with ReadDeadline(command.deadline):
                 response = fresh(shared.http.send(request, stream=True, follow_redirects=False))
         except (httpx2.TransportError, OSError) as error:
             return None, trace.failed(error, time.monotonic(), command.deadline)
@@ -156,7 +156,7 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
     body = bytearray()
     failed: RequestFailed | None = None
     try:
-        with ReadsEndBy(command.deadline):
+        with ReadDeadline(command.deadline):
             for piece in response.iter_bytes():
                 body += piece
                 now = time.monotonic()

@@ -13,7 +13,7 @@ from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
 from penstock_client.transport_faults import BROKEN
-from penstock_client.watched_connections import ReadsEndBy
+from penstock_client.watched_connections import ReadDeadline
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -46,7 +46,7 @@ class StreamReader:
         failed: Exception | None = None
         piece: bytes | None = None
         try:
-            with ReadsEndBy(self._state.watch.next_limit()):
+            with ReadDeadline(self._state.watch.next_limit()):
                 piece = next(self._pieces, None)
         except BROKEN as error:
             failed = error

@@ -27,7 +27,7 @@ class _Limit(threading.local):
 _limit = _Limit()
 
 
-class ReadsEndBy:
+class ReadDeadline:
     """Bounds all reads of a block together.
 
     httpx2 without a loop has a time-out for each read, so a head that arrives byte by byte would outlive any deadline.
@@ -58,7 +58,7 @@ def watch_connection(name: str, info: Any) -> None:
 
 
 def _watched(kind: Any) -> Any:
-    """Return the class of connections that keep to ``ReadsEndBy``, and know whether they were read after a write."""
+    """Return the class of connections that keep to ``ReadDeadline``, and know whether they were read after a write."""
 
     class Watched(kind):  # type: ignore[misc] # the class is the transport's, which knows it only at run time
         was_read = False
