@@ -57,7 +57,7 @@ class EngineServices:
         Parameters
         ----------
         after_turn:
-            What is called at the end of each turn of the engine. They are added to it, if there are any.
+            The callbacks at the end of each turn of the engine. One is added if there are services.
         """
         if self._served:
             after_turn.append(self._after_turn)
@@ -86,11 +86,9 @@ class EngineServices:
 
     def _after_turn(self) -> None:
         """Call those that wait for free slots, if attempts have ended or workers have come in this turn."""
-        free = latest = 0
-        for worker in self._scheduler.workers.values():
-            free += worker.free
-            latest = max(latest, worker.latest)
-        ended = latest - len(self._scheduler.attempts)
+        scheduler = self._scheduler
+        free = sum(worker.free for pool in scheduler.pools.values() for worker in pool.working())
+        ended = max((worker.latest for worker in scheduler.workers.values()), default=0) - len(scheduler.attempts)
         if free > self._free or ended > self._ended:
             for served in self._served:
                 served.slots_freed()

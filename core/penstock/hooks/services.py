@@ -17,7 +17,7 @@ OnReport: TypeAlias = Callable[[Progress], None]
 """A callable that takes the progress reports of a job."""
 
 
-class Cancellable(Protocol):
+class Handle(Protocol):
     """A timer or a task."""
 
     def cancel(self) -> object:
@@ -116,13 +116,13 @@ class ServiceEngine(Protocol):
     def time(self) -> float:
         """Return the current instant of ``time.monotonic``."""
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Cancellable:
+    def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         """Call ``callback`` at the instant ``when``, or shortly after it. It must not block."""
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> object:
         """Call ``callback`` on the engine's thread. Callable from any thread, until the service has been stopped."""
 
-    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> Cancellable:
+    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> Handle:
         """Run a coroutine on the engine's loop, asyncio's or trio's, until it ends or the service is stopped."""
 
     def spare_slots(self, endpoint: str) -> int:
@@ -156,7 +156,7 @@ class ServiceEngine(Protocol):
         Parameters
         ----------
         submission:
-            The job. No policy is asked: whoever stored it was.
+            The job. No policy is asked: they were asked when the job was stored.
         body:
             The undecoded body of the request.
         headers:
@@ -175,13 +175,13 @@ class EngineService(Protocol):
     """A part of a plug-in with a life of its own. All methods are called on the engine's thread, and must not block."""
 
     def start(self, engine: ServiceEngine) -> None:
-        """Start. Called once, before the engine's workers are started. What this raises stops the start."""
+        """Start. Called once, before the engine's workers are started. An exception stops the start."""
 
     def unready_reason(self) -> str | None:
         """Return why the server should get no work yet, or None. Part of ``/readyz``."""
 
     def drain(self, deadline: float) -> None:
-        """Give the engine no more jobs; called before it refuses them.
+        """Submit no more jobs; called before it refuses them.
 
         Parameters
         ----------
