@@ -13,8 +13,9 @@ from typing import Any
 
 from penstock.app import App, Endpoint
 from penstock.body_files import Body
-from penstock.engine.calls import Call, OnReport
+from penstock.engine.calls import Call
 from penstock.engine.engine_drain import EngineDrain
+from penstock.engine.engine_services import EngineServices
 from penstock.engine.observers import Observers
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.performer import Performer
@@ -25,6 +26,7 @@ from penstock.engine.status import StatusPage
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
 from penstock.hooks.records import ShutdownRequest
 from penstock.hooks.registry import Registry
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 from penstock.scheduler import Job, Scheduler
 from penstock.scheduler import events as on
@@ -59,8 +61,8 @@ class Engine:
         Called with ``who`` and ``why``; has the host load the app again, or returns False if it cannot.
     longest_drain:
         The longest drain that the host allows, in seconds.
-    route_calls:
-        The requests to routes that wait or stream.
+    route_calls, services:
+        The requests to routes that wait or stream, and the services of plug-ins.
     draining, closed:
         True once a drain has begun, and once it has ended or ``close`` was called: no new work is accepted.
     """
@@ -88,6 +90,7 @@ class Engine:
         )
         self.status_page.of_pool = self.performer.template_of
         self.route_calls = RouteCalls(self)
+        self.services = EngineServices(self, self.registry.services(app))
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
 
@@ -106,6 +109,7 @@ class Engine:
         """
         if self._is_started:
             raise EngineError("the engine is already started")
+        self.services.start(self.performer.after_turn)
         self._is_started = True
         self.performer.start()
 
@@ -126,13 +130,14 @@ class Engine:
         """
         if on_drained is not None:
             self._drain.on_ended.append(on_drained)
-            self.performer.after_turn = partial(_close_if_drained, self)
+            self.performer.after_turn.append(partial(_close_if_drained, self))
         if self.closed:
             self._drain.call_back()
         elif self._drain.request is None:
             wish = ShutdownRequest(drain=timeout, who=who, why=why)
             deadline = self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)
             self.draining = True
+            self.services.drain(deadline)
             self.performer.receive(on.DrainRequested(deadline))
 
     def shutdown(
@@ -177,6 +182,7 @@ class Engine:
         _abandon(left, self.reactor.time(), self._observers)
         if self._is_started:
             self._drain.end(self.scheduler, len(left))
+            self.services.stop()
         self._drain.call_back()
         self.route_calls.close(Draining("the server has stopped"))
 
@@ -249,10 +255,8 @@ class Engine:
         EngineError
             If the engine is not started.
         """
-        endpoint = submission.endpoint
-        assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if self.closed or not self._is_started:
-            self.check_room(endpoint)
+            self.check_room(submission.endpoint)  # type: ignore[arg-type] # a route never becomes a job
         call = _call_of(self, submission, body, headers, on_report)
         self.performer.receive(on.Submitted(call, submission.elapsed))
         if not call.admitted:
@@ -273,7 +277,7 @@ class Engine:
         """Return why work should not be sent here now; empty if it should."""
         if self.closed or not self._is_started:
             return ["stopped" if self.closed else "not started"]
-        return self.scheduler.unready_reasons()
+        return self.scheduler.unready_reasons() + self.services.unready_reasons()
 
     def status(self) -> dict[str, Any]:
         """Return the content of the status page, ready for JSON. Times are in seconds."""

@@ -42,12 +42,13 @@ from penstock.hooks.records import (
 )
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.hooks.services import EngineService, OnReport, ServiceCall, ServiceEngine, StoredSubmission
 from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.policies import Retries, Timeouts
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
-from penstock.wire import Trace
+from penstock.wire import Progress, Trace
 
 __all__ = [
     "PRIORITIES",
@@ -61,6 +62,7 @@ __all__ = [
     "DrainStarted",
     "Endpoint",
     "EndpointDescription",
+    "EngineService",
     "FifoQueue",
     "Framing",
     "HeaderDescription",
@@ -72,12 +74,14 @@ __all__ = [
     "JobProgressed",
     "JobTraced",
     "JobsCounted",
+    "OnReport",
     "Operation",
     "Payload",
     "PenstockError",
     "PluginSettings",
     "Principal",
     "Priority",
+    "Progress",
     "PublicError",
     "Queue",
     "Record",
@@ -91,7 +95,10 @@ __all__ = [
     "RouteRequest",
     "RouteResponse",
     "Secret",
+    "ServiceCall",
+    "ServiceEngine",
     "ShutdownRequest",
+    "StoredSubmission",
     "Submission",
     "Timeouts",
     "Trace",

@@ -16,6 +16,7 @@ import msgspec
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.hooks.cancellations import is_cancellation
 from penstock.hooks.dialects import Dialect, Payload
+from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guarded_streams import GuardedStream
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
@@ -24,6 +25,7 @@ from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
 from penstock.hooks.response_headers import checked_headers
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteEngine, RouteHandler, RouteRequest, RouteResponse
+from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
 from penstock.response import header_mistake
@@ -176,6 +178,10 @@ class HookGuard:
                 self.failed(error, is_reported=is_reported)
 
         return observe_safely
+
+    def service(self, service: EngineService) -> GuardedService:
+        """Guard a service. If it cannot be started, the engine is not; later, its failures end nothing else."""
+        return GuardedService(self._plugin, service, self._failures)
 
     def dialect(self, dialect: Dialect) -> Dialect:
         """Guard the functions of a dialect."""

@@ -27,6 +27,7 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
+from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release, Submission
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
@@ -201,6 +202,22 @@ def penstock_worker_setup(app: App) -> str | None:
     -------
     The function, as ``"package.module:function"``; or None. It is called with the app in each worker process, once the
     worker's models are set up, and may return another function, to be called when the worker ends.
+    """
+
+
+@hookspec
+def penstock_service(app: App) -> EngineService | None:
+    """Add a part that lives as long as the engine, and may give it jobs of its own.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    An object with the methods of ``penstock.hooks.EngineService``, which are called in the process of the engine; or
+    None.
     """
 
 

@@ -15,6 +15,7 @@ from penstock.hooks import defaults
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialect_table import served_dialects
 from penstock.hooks.dialects import Dialect
+from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guards import GuardedDecision, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
@@ -230,6 +231,10 @@ class Registry:
         """Return all routes, the core's own first."""
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
+
+    def services(self, app: App) -> list[GuardedService]:
+        """Return all services, in the order of precedence."""
+        return list(self._results("penstock_service", app=app))
 
     def worker_setups(self) -> list[str]:
         """Return the paths of the functions to call in each worker, in the order of precedence."""

@@ -16,6 +16,7 @@ import pluggy
 from penstock.errors import PluginError
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect, functions_of
+from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
@@ -192,6 +193,14 @@ def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
     return [dataclasses.replace(route, handler=guard.route(route)) for route in routes]
 
 
+def _service(returned: _Returned, service: Any, guard: HookGuard) -> GuardedService:
+    for method, count in (("start", 1), ("unready_reason", 0), ("drain", 1), ("stop", 0)):
+        if not hasattr(service, method):
+            raise returned.error(f"a {type(service).__name__} without the method {method} of a service")
+        returned.require_callable(getattr(service, method), method, count=count)
+    return guard.service(service)
+
+
 def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialect]:
     dialects = returned.listed(result)
     for dialect in dialects:
@@ -251,6 +260,7 @@ HOOKS: Final = {
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
     "penstock_observer": Hook(("app",), _observers),
     "penstock_worker_setup": Hook(("app",), _worker_setup),
+    "penstock_service": Hook(("app",), _service),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
     "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),
