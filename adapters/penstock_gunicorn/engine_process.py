@@ -138,7 +138,7 @@ class EngineHost:
         beat = loop.create_task(self._watch_master())
         try:
             engine = service.start()
-        except PluginError as error:  # a plug-in's service cannot be started, and another try would end in the same way
+        except PluginError as error:  # a plug-in's service cannot be started, and would not be the next time either
             return self._not_started(str(error))
         self._owner.on_engine_started()
         self._server = EngineServer(SharedEngine.of(engine), self._socket.listener)

@@ -13,6 +13,7 @@ from typing import Any
 
 from penstock.app import App, Endpoint
 from penstock.body_files import Body
+from penstock.engine.accepted_calls import AcceptedCalls
 from penstock.engine.calls import Call
 from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.engine_services import EngineServices
@@ -91,6 +92,7 @@ class Engine:
         self.status_page.of_pool = self.performer.template_of
         self.route_calls = RouteCalls(self)
         self.services = EngineServices(self, self.registry.services(app))
+        self._accepted = AcceptedCalls(self, self.registry)
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
 
@@ -178,10 +180,9 @@ class Engine:
             return
         self.closed = True
         self.performer.close()
-        left = self.scheduler.live_jobs()
-        _abandon(left, self.reactor.time(), self._observers)
+        left = _abandon(self.scheduler.live_jobs(), self.reactor.time(), self._observers)
         if self._is_started:
-            self._drain.end(self.scheduler, len(left))
+            self._drain.end(self.scheduler, left)
             self.services.stop()
         self._drain.call_back()
         self.route_calls.close(Draining("the server has stopped"))
@@ -194,11 +195,10 @@ class Engine:
 
     def endpoint(self, name: str) -> Endpoint:
         """Return the endpoint of that name, or raise ``NotFound``."""
-        try:
-            return self._endpoints[name]
-        except KeyError:
+        if name not in self._endpoints:
             known = ", ".join(self._endpoints) or "none"
-            raise NotFound(f"there is no endpoint {name!r}; there are: {known}") from None
+            raise NotFound(f"there is no endpoint {name!r}; there are: {known}")
+        return self._endpoints[name]
 
     def check_room(self, endpoint: Endpoint, size_bytes: int = 0) -> None:
         """Return if a job with a body of this size would be admitted now.
@@ -257,6 +257,8 @@ class Engine:
         """
         if self.closed or not self._is_started:
             self.check_room(submission.endpoint)  # type: ignore[arg-type] # a route never becomes a job
+        if (accepted := self._accepted.begin(submission, body, headers)) is not None:
+            return accepted  # type: ignore[return-value] # it has what is used of a call
         call = _call_of(self, submission, body, headers, on_report)
         self.performer.receive(on.Submitted(call, submission.elapsed))
         if not call.admitted:
@@ -307,8 +309,8 @@ def _close_if_drained(engine: Engine) -> None:
         engine.close()
 
 
-def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
-    """Answer the jobs that are left when the engine is closed."""
+def _abandon(jobs: list[Job], now: float, observers: Observers) -> int:
+    """Answer the jobs that are left when the engine is closed; return their number."""
     for call in jobs:
         assert type(call) is Call
         call.settle(now)
@@ -316,6 +318,7 @@ def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
         call.lane.counts.record(Draining.code, call.queue_seconds, call.execution_seconds)
         observers.job_answered(call)
         call.close()
+    return len(jobs)
 
 
 def _submission_of(job: Job) -> Submission:

@@ -9,6 +9,7 @@ from penstock.app import App, Endpoint
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.exit_flushes import before_exit
@@ -52,6 +53,7 @@ from penstock.wire import Progress, Trace
 
 __all__ = [
     "PRIORITIES",
+    "Acceptor",
     "App",
     "AttemptEnded",
     "AttemptInterrupted",

@@ -21,6 +21,7 @@ import pluggy
 
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.principal import Principal
@@ -114,6 +115,27 @@ def penstock_admission_policy(endpoint: Endpoint, app: App) -> Callable[[Submiss
     A callable that takes the submission, and raises a ``PenstockError`` to refuse it: ``RateLimited``, ``CircuitOpen``.
     It may return a callable, which is called exactly once with a ``JobAnswered``, when the job has ended or another
     policy has refused it. It may still add headers to the response, unless that is a stream, which has begun. Or None.
+    """
+
+
+@hookspec(firstresult=True)
+def penstock_acceptor(endpoint: Endpoint, app: App) -> Acceptor | None:
+    """Decide whether an admitted request is taken away from the endpoint, to be done later or elsewhere.
+
+    It is asked after all policies, when the body is there and valid, and before the request becomes a job. Jobs of
+    services are not asked about.
+
+    Parameters
+    ----------
+    endpoint:
+        The target of the requests.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    An ``Acceptor``: a callable that takes the submission and returns whether it wants the request, and one that takes
+    the submission, the body and the headers, and answers it. Or None.
     """
 
 

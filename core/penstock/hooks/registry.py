@@ -12,6 +12,7 @@ from typing import Any, Final
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks import defaults
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialect_table import served_dialects
 from penstock.hooks.dialects import Dialect
@@ -207,6 +208,10 @@ class Registry:
     def admission_policies(self, endpoint: Endpoint) -> list[GuardedDecision[Release | None]]:
         """Return all admission policies of an endpoint, in the order in which they are asked."""
         return list(self._results("penstock_admission_policy", endpoint=endpoint, app=self._app))
+
+    def acceptor(self, endpoint: Endpoint) -> Acceptor | None:
+        """Return the acceptor of an endpoint, or None if there is none."""
+        return next(self._results("penstock_acceptor", endpoint=endpoint, app=self._app), None)
 
     def queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue]:
         """Return the factory of the endpoint's queue."""

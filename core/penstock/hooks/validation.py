@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import pluggy
 
 from penstock.errors import PluginError
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect, functions_of
 from penstock.hooks.guarded_services import GuardedService
@@ -159,6 +160,14 @@ def _decision(guard_with: Callable[[HookGuard, Any], Any]) -> Callable[[_Returne
     return guard_decision
 
 
+def _acceptor(returned: _Returned, acceptor: Any, guard: HookGuard) -> Acceptor:
+    if not isinstance(acceptor, Acceptor):
+        raise returned.error(f"a {type(acceptor).__name__} instead of an Acceptor")
+    returned.require_callable(acceptor.wants, "wants", count=1)
+    returned.require_callable(acceptor.accept, "accept", count=3, may_wait=True)
+    return guard.acceptor(acceptor)
+
+
 def _queue_discipline(returned: _Returned, make: Any, guard: HookGuard) -> Callable[[], Any]:
     returned.require_callable(make)
     new_queue = guard.queue_discipline(make)
@@ -255,6 +264,7 @@ HOOKS: Final = {
     "penstock_authenticator": Hook(("endpoint", "app"), _decision(HookGuard.authenticator), may_block=True),
     "penstock_timeout_policy": Hook(("endpoint", "app"), _decision(HookGuard.timeout_policy), may_block=True),
     "penstock_admission_policy": Hook(("endpoint", "app"), _decision(HookGuard.admission_policy), may_block=True),
+    "penstock_acceptor": Hook(("endpoint", "app"), _acceptor),
     "penstock_queue_discipline": Hook(("endpoint", "app"), _queue_discipline, arguments=0),
     "penstock_retry_policy": Hook(("endpoint", "app"), _decision(HookGuard.retry_policy), arguments=3),
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),

@@ -179,6 +179,10 @@ class Scheduler:
         """Return why a job of this size would not be admitted now, or None if it would be."""
         return admission.refusal(self.state, lane, size_bytes)
 
+    def closed(self) -> PenstockError | None:
+        """Return why no work is accepted now, or None if it is."""
+        return admission.closed(self.state)
+
     def spare_slots(self, lane: Lane) -> int:
         """Return how many more jobs of the lane would begin at once: none while jobs of its pool wait."""
         return spare_slots.spare_slots(self.state, lane)
