@@ -144,14 +144,14 @@ class TransactionStore:
         return self.write(partial(store_operations.give_back, keys=tuple(keys), now=now))
 
     def _fenced(self, operation: Callable[[StoreTransaction], bool]) -> Future[bool]:
-        future = self.write(operation)
-        future.add_done_callback(self._count_stale)
-        return future
+        def counted(tx: StoreTransaction) -> bool:
+            # Not in a callback of the future, which runs after its waiters go on.
+            holds = operation(tx)
+            if not holds:
+                self._stale += 1
+            return holds
 
-    def _count_stale(self, future: Future[bool]) -> None:
-        # All writes end on one thread, so the count needs no lock.
-        if not future.cancelled() and future.exception() is None and not future.result():
-            self._stale += 1
+        return self.write(counted)
 
     # ---- maintenance
 
