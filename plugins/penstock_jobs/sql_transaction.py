@@ -81,6 +81,7 @@ class SqlJobs:
         self._upserts = upserts
         self._slot = slot
         self._lease_clock = lease_clock
+        self._owners: dict[str, StoreOwner] = {}
         self._inserts: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         self._tally_changes: Counter[tuple[str, str, str]] = Counter()
 
@@ -278,7 +279,12 @@ class SqlTransaction(SqlJobs):
 
     def owner(self, owner: str) -> StoreOwner | None:
         """Return an owner, and keep it from being removed."""
-        return next((StoreOwner(*row) for row in self._rows(run.OWNER, owner=owner)), None)
+        if owner not in self._owners:  # many claims of one owner are committed together
+            found = next((StoreOwner(*row) for row in self._rows(run.OWNER, owner=owner)), None)
+            if found is None:
+                return None
+            self._owners[owner] = found
+        return self._owners[owner]
 
     def owners(self) -> Sequence[StoreOwner]:
         """Return all owners."""
@@ -286,10 +292,12 @@ class SqlTransaction(SqlJobs):
 
     def save_owner(self, owner: StoreOwner) -> None:
         """Add or replace an owner."""
+        self._owners.pop(owner.id, None)
         self._write(self._upserts.owner, asdict(owner))
 
     def remove_owner(self, owner: StoreOwner) -> bool:
         """Remove an owner, unless it has shown a sign of life."""
+        self._owners.pop(owner.id, None)
         return self._write(run.REMOVE_OWNER, {"owner": owner.id, "last_beat": owner.beat}) == 1
 
     # ---- deliveries, schedules and counts
