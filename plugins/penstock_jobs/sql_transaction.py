@@ -61,6 +61,8 @@ class SqlJobs:
 
     Attributes
     ----------
+    connection:
+        The connection.
     writes:
         The number of calls that have written.
     """
@@ -77,7 +79,7 @@ class SqlJobs:
         self.changed_endpoints: set[str] = set()
         self.changed_jobs: set[str] = set()
         self.writes = 0
-        self._connection = connection
+        self.connection = connection
         self._upserts = upserts
         self._slot = slot
         self._lease_clock = lease_clock
@@ -88,14 +90,17 @@ class SqlJobs:
     def _rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
         if self._inserts:
             self.flush()
-        return self._connection.execute(statement, parameters).all()
+        return self.connection.execute(statement, parameters).all()
 
     def _jobs(self, statement: Executable, **parameters: Any) -> list[StoredJob]:
         return [_job_of(row) for row in self._rows(statement, **parameters)]
 
     def _write(self, statement: Executable, parameters: Mapping[str, Any]) -> int:
         self.writes += 1
-        return self._connection.execute(statement, parameters).rowcount
+        # SQLAlchemy forgets the number for insertions, unless it is asked to remember it.
+        done = self.connection.execute(statement, parameters, execution_options={"preserve_rowcount": True})
+        assert done.rowcount >= 0
+        return done.rowcount
 
     def _insert_later(self, statement: Executable, rows: Iterable[dict[str, Any]]) -> None:
         self.writes += 1
@@ -106,7 +111,7 @@ class SqlJobs:
         inserts, self._inserts = self._inserts, defaultdict(list)
         for statement, rows in inserts.items():
             if rows:
-                self._connection.execute(statement, rows)
+                self.connection.execute(statement, rows)
 
     def finish(self) -> None:
         """Write everything that is left, directly before the commit."""
@@ -124,7 +129,7 @@ class SqlJobs:
         ]
         # Last, and in one order: a transaction that waits for these rows holds nothing that this one waits for.
         if rows:
-            self._connection.execute(self._upserts.tally, rows)
+            self.connection.execute(self._upserts.tally, rows)
 
     def find(self, job_id: str) -> StoredJob | None:
         """Return a job, and lock it."""
@@ -225,7 +230,7 @@ class SqlTransaction(SqlJobs):
         parameters = {"endpoint": endpoint, "number": number, "now": now, "window": self.limits.fair_window}
         parameters |= run.level_limits(now)
         found = self._jobs(run.CLAIMABLE, candidates=number + SPARE_CANDIDATES, **parameters)
-        if len(found) < number and self._connection.dialect.name != "sqlite":
+        if len(found) < number and self.connection.dialect.name != "sqlite":
             # Others may have locked all the candidates. Jobs that are in ``found`` are locked here, and come again.
             found = self._jobs(run.CLAIMABLE, candidates=self.limits.fair_window, **parameters)
         return found
@@ -275,7 +280,7 @@ class SqlTransaction(SqlJobs):
 
     def lease_now(self) -> float:
         """Return the time on the clock of the leases."""
-        return self._lease_clock(self._connection)
+        return self._lease_clock(self.connection)
 
     def owner(self, owner: str) -> StoreOwner | None:
         """Return an owner, and keep it from being removed."""

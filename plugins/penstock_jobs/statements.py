@@ -208,20 +208,21 @@ class Upserts:
     """
 
     def __init__(self, dialect: str) -> None:
+        # Inline: without a RETURNING of SQLAlchemy's own, so that the number of rows is known.
         new: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect]
-        self.job = new(jobs).on_conflict_do_nothing()
-        owner = new(owners)
+        self.job = new(jobs).inline().on_conflict_do_nothing()
+        owner = new(owners).inline()
         self.owner = owner.on_conflict_do_update(
             index_elements=[owners.c.id],
             set_={name: owner.excluded[name] for name in ("host", "pid", "registered_at", "beat")},
         )
-        schedule = new(schedules)
+        schedule = new(schedules).inline()
         self.schedule = schedule.on_conflict_do_update(
             index_elements=[schedules.c.name],
             set_={"last_nominal": schedule.excluded.last_nominal},
             where=schedules.c.last_nominal < schedule.excluded.last_nominal,
         )
-        tally = new(tallies)
+        tally = new(tallies).inline()
         self.tally = tally.on_conflict_do_update(
             index_elements=[tallies.c.endpoint, tallies.c.state, tallies.c.slot],
             set_={name: tallies.c[name] + tally.excluded[name] for name in ("jobs", "size_bytes")},
