@@ -227,13 +227,26 @@ class SqlTransaction(SqlJobs):
 
     def ready(self, endpoint: str, number: int, now: float) -> Sequence[StoredJob]:
         """Return the jobs that are next in turn."""
-        parameters = {"endpoint": endpoint, "number": number, "now": now, "window": self.limits.fair_window}
-        parameters |= run.level_limits(now)
+        queue = {"endpoint": endpoint, "now": now}
+        window = self.limits.fair_window
+        [(first, last)] = self._rows(run.EXTREMES, window=window, **queue)
+        if first == last:  # the usual case, and an order of magnitude cheaper: the order is that of the index
+            return self._jobs(run.IN_TURN, number=number, **queue)
+        parameters = queue | run.level_limits(now) | {"number": number, "window": window}
         found = self._jobs(run.CLAIMABLE, candidates=number + SPARE_CANDIDATES, **parameters)
         if len(found) < number and self.connection.dialect.name != "sqlite":
             # Others may have locked all the candidates. Jobs that are in ``found`` are locked here, and come again.
-            found = self._jobs(run.CLAIMABLE, candidates=self.limits.fair_window, **parameters)
+            found = self._jobs(run.CLAIMABLE, candidates=window, **parameters)
         return found
+
+    def serve(self, endpoint: str, principal: str, now: float) -> None:
+        """Note that a principal was served."""
+        self._insert_later(self._upserts.served, [{"endpoint": endpoint, "principal": principal, "at": now}])
+
+    def forget_served(self, before: float) -> None:
+        """Forget principals."""
+        self.flush()
+        self._write(run.FORGET_SERVED, {"before": before})
 
     def due(self, now: float, limit: int) -> Sequence[StoredJob]:
         """Return jobs whose start has come."""
