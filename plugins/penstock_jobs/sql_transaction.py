@@ -199,6 +199,10 @@ class SqlJobs:
         rows = self._rows(run.REQUESTS, ids=job_ids)
         return {job: JobRequest(body, kind, head, _texts(metadata)) for job, body, kind, head, metadata in rows}
 
+    def metadata(self, job_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the metadata of jobs."""
+        return {job: _texts(metadata) for job, metadata in self._rows(run.METADATA, ids=job_ids)}
+
     def result(self, job_id: str) -> JobResult | None:
         """Return a result."""
         rows = self._rows(run.RESULT, job=job_id)

@@ -78,6 +78,7 @@ _these: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 REQUESTS: Final = select(bodies.c.job, bodies.c.request, bodies.c.media_type, bodies.c.head, bodies.c.metadata).where(
     bodies.c.job.in_(_these), bodies.c.request.is_not(None)
 )
+METADATA: Final = select(bodies.c.job, bodies.c.metadata).where(bodies.c.job.in_(_these))
 RESULT: Final = select(bodies.c.result, bodies.c.result_type, bodies.c.result_status, bodies.c.result_headers).where(
     bodies.c.job == bindparam("job"), bodies.c.result.is_not(None)
 )
