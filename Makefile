@@ -57,6 +57,7 @@ format: $(VENV)/.for-test
 soak: $(VENV)/.for-test
 	$(BIN)/python -m pytest -m soak --timeout 600 $(PYTEST_OPTIONS)
 	$(BIN)/python -m penstock.testing.simulation --steps $(STEPS) --seed $(SEED)
+	$(BIN)/python -m penstock.testing.store_simulation --steps $(STEPS) --seed $(SEED)
 	$(BIN)/python bench/large_bodies.py --check
 
 bench: $(VENV)/.for-test

@@ -16,14 +16,25 @@ WORDS = [word for row in ROWS for word in row.split(", ")]
 # Words at the end of class names that mean here what they mean in every program.
 PLAIN = """
     answer, app, application, arbiter, backoff, base, batching, body, breaker, bucket, budget, buffer, candidate,
-    check, client, clock, collector, decision, demand, descriptor, ending, error, failure, formatter, group, guard,
-    handle, header, key, kind, lifespan, limit, line, loader, log, logger, mode, name, opinion, option, page, parameter,
-    process, protocol, proxy, pump, reader, recorder, result, retry, router, server, setting, simulation, size,
-    socket, source, stream, thread, timer, transition, value, watch
+    change, check, client, clock, collector, database, decision, demand, descriptor, ending, error, failure,
+    formatter, group, guard, handle, header, key, kind, lifespan, limit, line, loader, log, logger, mode, name,
+    opinion, option, page, parameter, process, progress, protocol, proxy, pump, query, reader, recorder, result,
+    retry, router, server, setting, simulation, size, socket, source, stream, thread, timer, transaction,
+    transition, value, watch, webhook
 """
 PARTICIPLE = re.compile("[a-z]+ed|ahead|broken|short")
 # The modules whose classes are named for happenings and messages, not for things.
-HAPPENINGS = {"commands", "errors", "events", "host_messages", "records", "reports", "plan_messages", "wire"}
+HAPPENINGS = {
+    "commands",
+    "errors",
+    "events",
+    "host_messages",
+    "records",
+    "reports",
+    "plan_messages",
+    "store_errors",
+    "wire",
+}
 VERBS = "admit, back off, drain, interrupt, kill, recall, refuse, sending ahead, shed"
 
 

@@ -4,6 +4,8 @@
 requests through an app's policies into such an engine. ``engine_fixture`` is a real engine, for the tests of programs
 that embed one. ``check`` asserts the invariants that must hold after every event. The module ``simulation`` runs random
 scenarios, drawn from a seed, against the scheduler.
+
+``MemoryJobStore`` is a store of background jobs for tests; ``JobStoreSuite`` is the specification of any such store.
 """
 
 from penstock.testing.clock import MockClock
@@ -12,6 +14,8 @@ from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Agenda, Behaviour, FakeWorker
 from penstock.testing.harness import PluginHarness
 from penstock.testing.invariants import InvariantBroken, check
+from penstock.testing.job_store_suite import JobStoreSuite
+from penstock.testing.memory_job_store import MemoryDatabase, MemoryJobStore
 from penstock.testing.plugin_requests import FakeRequest
 
 __all__ = [
@@ -21,6 +25,9 @@ __all__ = [
     "FakeRequest",
     "FakeWorker",
     "InvariantBroken",
+    "JobStoreSuite",
+    "MemoryDatabase",
+    "MemoryJobStore",
     "MockClock",
     "PluginHarness",
     "check",
