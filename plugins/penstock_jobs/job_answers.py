@@ -1,4 +1,4 @@
-"""The response of a job that has ended, as its endpoint gives it."""
+"""The response of a job that has ended: the one that its endpoint would have sent."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_every_error_has_the_same_attributes() -> None:
         assert {"retryable", "retry_after", "request_id", "attempts", "may_have_run", "partial"} <= vars(kind()).keys()
 
 
-# Of background jobs: they are defined beside the store, and by its plug-in.
+# These are defined beside the store of background jobs.
 OF_JOBS = ["JobNotFound", "JobGone", "JobNotFinal", "IdempotencyMismatch", "StoreFull", "StoreUnavailable"]
 
 
