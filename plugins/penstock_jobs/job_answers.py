@@ -1,4 +1,4 @@
-"""The response of a job that has ended: the one that its endpoint would have sent."""
+"""The responses about a job: its document, and, once it has ended, the response that its endpoint would have sent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,31 @@ import msgspec
 
 from penstock.hooks import RouteResponse
 from penstock.job_store import JobResult, StoredJob
+from penstock_jobs.job_documents import etag_of, links_of
 from penstock_jobs.job_failures import PROBLEM, problem_of, status_in
 from penstock_jobs.job_failures import is_retryable as is_worth_a_retry
+from penstock_jobs.job_views import JobViews, retry_after
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _encode = msgspec.json.Encoder().encode
+
+
+async def document_answer(
+    views: JobViews, job: StoredJob, *, status: int, prefix: str = "", headers: Mapping[str, str] = _NONE
+) -> RouteResponse:
+    """Return the document of a job, with its tag, its address, and when to look again."""
+    return RouteResponse(
+        body=_encode(await views.document(job, prefix)),
+        status=status,
+        headers={**job_headers(views, job, prefix), **headers},
+    )
+
+
+def job_headers(views: JobViews, job: StoredJob, prefix: str = "") -> dict[str, str]:
+    """Return the headers of a response about a job."""
+    now = views.now()
+    headers = {"etag": etag_of(job, now), "location": links_of(job.id, prefix)["self"], "cache-control": "no-store"}
+    return headers if job.is_final else {**headers, "retry-after": retry_after(job, now)}
 
 
 def answer_of(

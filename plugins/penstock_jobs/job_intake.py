@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from penstock.errors import InvalidRequest, MalformedRequest, NotReady, PayloadTooLarge
+from penstock.errors import InvalidRequest, MalformedRequest, PayloadTooLarge
 from penstock.hooks import Endpoint, RouteEngine, RouteRequest, near_miss
 from penstock.job_store import NewJob, PutJob, StoredJob, StoreUnavailable, Webhook
 from penstock.policies import Jobs
@@ -101,7 +101,7 @@ class JobIntake:
         self._require_access([wanted], request, engine)
         digest = digest_of(request.body)
         new = await _off_loop(len(request.body), lambda: self._checked(wanted, origin, digest, job_id))
-        [put] = await self.store([new])
+        [put] = await store_jobs(self._desk, [new])
         return put
 
     async def create_group(
@@ -131,7 +131,7 @@ class JobIntake:
                 for each, (number, line) in zip(wanted, lines, strict=True)
             ]
 
-        return name, await self.store(await _off_loop(size_bytes, new_jobs))
+        return name, await store_jobs(self._desk, await _off_loop(size_bytes, new_jobs))
 
     def _of_line(  # noqa: PLR0917 - a closure in all but name
         self, wanted: WantedJob, line: bytes, whole: str, group: str, number: int, origin: Origin
@@ -208,23 +208,21 @@ class JobIntake:
             retry_of=job.id,
             **ttls_and_limits(policy, job.result_ttl),
         )
-        [put] = await self.store([new])
+        [put] = await store_jobs(self._desk, [new])
         return put
 
-    async def store(self, new_jobs: Sequence[NewJob]) -> list[PutJob]:
-        """Store jobs, all or none.
 
-        Raises
-        ------
-        IdempotencyMismatch, StoreFull, StoreUnavailable
-            If they are refused.
-        """
-        self._views.require_open()
-        try:
-            stored = self._desk.submit(new_jobs)
-        except NotReady as error:
-            raise StoreUnavailable(error.detail, retry_after=1.0) from None
-        return await settled(stored)
+async def store_jobs(desk: JobDesk, new_jobs: Sequence[NewJob]) -> list[PutJob]:
+    """Store jobs, all or none.
+
+    Raises
+    ------
+    IdempotencyMismatch, StoreFull, StoreUnavailable
+        If they are refused.
+    """
+    if not desk.is_open:
+        raise StoreUnavailable("the store of background jobs is not open", retry_after=1.0)
+    return await settled(desk.submit(new_jobs))
 
 
 async def check_input(endpoint: Endpoint, body: bytes, input_form: Any = None) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
+
 from penstock.errors import UnsupportedMediaType
 from penstock.hooks import App, Principal, Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.job_store import JobNotFinal, StoredJob
 from penstock_jobs.event_streams import EventStreams
-from penstock_jobs.job_answers import answer_of
+from penstock_jobs.job_answers import answer_of, document_answer, job_headers
 from penstock_jobs.job_desk import JobDesk
-from penstock_jobs.job_documents import JOBS_PATH, document_of, etag_of, links_of
+from penstock_jobs.job_documents import JOBS_PATH, document_of, etag_of
 from penstock_jobs.job_intake import JobIntake, refuse_webhooks
 from penstock_jobs.job_operations import operator_routes
 from penstock_jobs.job_queries import ListQuery, last, parameters, wait_seconds
 from penstock_jobs.job_requests import ReadWebhook
-from penstock_jobs.job_views import JobViews, is_admin, retry_after
+from penstock_jobs.job_views import JobViews, is_admin
 from penstock_jobs.prefer import preferences, wait_in
 from penstock_jobs.thread_flags import settled
 
@@ -36,7 +38,7 @@ def job_routes(desk: JobDesk, app: App, *, read_webhook: ReadWebhook = refuse_we
     read_webhook:
         Reads the option ``webhook`` of a job. Default: refuses it.
     """
-    views = views_of(desk, app)
+    views = JobViews(desk, app.endpoints)
     intake = JobIntake(desk, app.endpoints, views, read_webhook)
     handlers = JobHandlers(desk, views, intake)
     one = f"{JOBS_PATH}/{{id}}"
@@ -53,12 +55,6 @@ def job_routes(desk: JobDesk, app: App, *, read_webhook: ReadWebhook = refuse_we
         _route("POST", f"{one}/retry", "jobs-retry", handlers.retry),
         *operator_routes(views),
     ]
-
-
-def views_of(desk: JobDesk, app: App) -> JobViews:
-    """Return the views of an app's jobs."""
-    policies = [desk.jobs_of(endpoint.name) for endpoint in app.endpoints]
-    return JobViews(desk, min((policy.record_ttl for policy in policies if policy is not None), default=604_800.0))
 
 
 def _route(method: Any, path: str, name: str, handler: Any, *, reads_body: bool = False) -> Route:
@@ -109,7 +105,8 @@ class JobHandlers:
         address = f"{prefix_of(request)}{JOBS_PATH}?group={quote(group, safe='')}"
         counts = {"jobs": len(puts), "new": new, "repeated": len(puts) - new}
         document = {"group": group, **counts, "ids": [put.job.id for put in puts], "links": {"self": address}}
-        return _with_headers(RouteResponse.json(document, status=202 if new else 200), {"location": address})
+        answer = RouteResponse.json(document, status=202 if new else 200)
+        return msgspec.structs.replace(answer, headers={"location": address})
 
     async def put(self, request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         """Answer ``PUT /v1/jobs/{id}``."""
@@ -138,7 +135,7 @@ class JobHandlers:
         if seconds is not None:
             job = await self._views.wait(job, lambda job: job.is_final or bool(known and not is_known(job)), seconds)
         if known and is_known(job):
-            return RouteResponse(status=304, headers=self._headers(job))
+            return RouteResponse(status=304, headers=job_headers(self._views, job, prefix_of(request)))
         return await self._answer(job, request, status=200)
 
     async def result(self, request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
@@ -184,23 +181,13 @@ class JobHandlers:
         return await self._views.find(request.path_values["id"], request.principal)
 
     async def _answer(self, job: StoredJob, request: RouteRequest, *, status: int) -> RouteResponse:
-        document = await self._views.document(job, prefix_of(request))
-        return _with_headers(RouteResponse.json(document, status=status), self._headers(job, prefix_of(request)))
-
-    def _headers(self, job: StoredJob, prefix: str = "") -> dict[str, str]:
-        now = self._views.now()
-        headers = {"etag": etag_of(job, now), "location": links_of(job.id, prefix)["self"], "cache-control": "no-store"}
-        return headers if job.is_final else {**headers, "retry-after": retry_after(job, now)}
+        return await document_answer(self._views, job, status=status, prefix=prefix_of(request))
 
 
 def prefix_of(request: RouteRequest) -> str:
     """Return the prefix of a mounted application, which links need."""
     before, found, _ = request.path.partition(JOBS_PATH)
     return before if found else ""
-
-
-def _with_headers(response: RouteResponse, headers: dict[str, str]) -> RouteResponse:
-    return RouteResponse(body=response.body, status=response.status, media_type=response.media_type, headers=headers)
 
 
 def _wait_of(request: RouteRequest) -> float | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 from penstock.errors import NotReady
-from penstock.hooks import Principal
+from penstock.hooks import Endpoint, Principal
 from penstock.job_store import JobGone, JobNotFound, JobResult, JobStore, StoredJob, StoreUnavailable
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_documents import document_of, has_result, shown_state
@@ -35,13 +36,14 @@ class JobViews:
     ----------
     desk:
         The desk.
-    least_record_ttl:
-        The shortest time in seconds for which any endpoint's record is kept.
+    endpoints:
+        All endpoints of the app.
     """
 
-    def __init__(self, desk: JobDesk, least_record_ttl: float) -> None:
+    def __init__(self, desk: JobDesk, endpoints: Sequence[Endpoint]) -> None:
         self._desk = desk
-        self._least_record_ttl = least_record_ttl
+        policies = [desk.jobs_of(endpoint.name) for endpoint in endpoints]
+        self._least_record_ttl = min((policy.record_ttl for policy in policies if policy is not None), default=inf)
 
     def now(self) -> float:
         """Return the wall clock."""
@@ -60,17 +62,6 @@ class JobViews:
             return self._desk.store
         except NotReady as error:
             raise StoreUnavailable(error.detail, retry_after=1.0) from None
-
-    def require_open(self) -> None:
-        """Refuse to go on while the store is not open.
-
-        Raises
-        ------
-        StoreUnavailable
-            If it is not.
-        """
-        if not self._desk.is_open:
-            raise StoreUnavailable("the store of background jobs is not open", retry_after=1.0)
 
     async def find(self, job_id: str, caller: Principal | None) -> StoredJob:
         """Return a job that this caller may see.
