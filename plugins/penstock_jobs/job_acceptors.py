@@ -54,7 +54,7 @@ class JobAcceptor:
         self._views = JobViews(desk, [endpoint])
 
     async def accept(self, submission: Submission, body: Any, headers: Mapping[str, str] | None) -> RouteResponse:
-        """Store the request, and wait for as long as the caller prefers. Who hangs up meanwhile cancels nothing.
+        """Store the request, and wait for as long as the caller prefers. A client that hangs up cancels nothing.
 
         Raises
         ------

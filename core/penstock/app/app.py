@@ -38,8 +38,7 @@ class App:
         Additional plug-ins: modules, objects or classes with hook implementations, called before installed ones, the
         last one first.
     settings:
-        Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
-        override them.
+        Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. TOML and environment override it.
     start_timeout:
         Seconds in which a worker must become ready, from its start to the end of ``setup``, the import of the app
         included; then it is killed and started again. None for no limit.
@@ -233,8 +232,7 @@ class App:
         recycle:
             The conditions under which a worker is replaced by a new one. Default: only when it has died.
         spares:
-            The number of workers beyond ``workers`` that load the models and wait. One takes over at once when another
-            worker dies or is replaced.
+            The number of further workers that load the models and wait, to take over when one dies or is replaced.
 
         Raises
         ------

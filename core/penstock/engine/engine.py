@@ -92,7 +92,7 @@ class Engine:
         )
         self.status_page.of_pool = self.performer.template_of
         self.route_calls = RouteCalls(self)
-        self.services = EngineServices(self, self.registry.services(app))
+        self.services = EngineServices(self, self.registry.services(app), self.registry.job_store(app))
         self._accepted, self.require_access = AcceptedCalls(self, self.registry), access_check(self.registry, app)
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
