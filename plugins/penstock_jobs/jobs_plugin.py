@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from penstock.errors import PluginError
-from penstock.hooks import App, hookimpl
+from penstock.hooks import App, EngineService, hookimpl
 from penstock.job_store import JobStore
 from penstock_jobs.job_desk import JobDesk
+from penstock_jobs.job_service import JobService
 from penstock_jobs.jobs_settings import JobsSettings
 from penstock_jobs.store_opening import is_known, make_store
 
@@ -61,3 +62,8 @@ class JobsPlugin:
         if address is None or not is_known(address):
             return None
         return make_store(address, self.settings.limits)
+
+    @hookimpl
+    def penstock_service(self, app: App) -> EngineService | None:
+        """Return the service that runs the jobs, if there is a store."""
+        return JobService(app, self.settings, self.desk(app)) if self.is_on else None
