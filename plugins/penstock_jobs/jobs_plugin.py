@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from penstock.errors import PluginError
-from penstock.hooks import App, EngineService, hookimpl
+from penstock.hooks import Acceptor, App, Endpoint, EngineService, Route, hookimpl
 from penstock.job_store import JobStore
+from penstock_jobs.job_acceptors import job_acceptor
 from penstock_jobs.job_desk import JobDesk
+from penstock_jobs.job_routes import job_routes
 from penstock_jobs.job_service import JobService
 from penstock_jobs.jobs_settings import JobsSettings
 from penstock_jobs.store_opening import is_known, make_store
@@ -67,3 +69,13 @@ class JobsPlugin:
     def penstock_service(self, app: App) -> EngineService | None:
         """Return the service that runs the jobs, if there is a store."""
         return JobService(app, self.settings, self.desk(app)) if self.is_on else None
+
+    @hookimpl
+    def penstock_routes(self, app: App) -> list[Route] | None:
+        """Return the routes of background jobs, if there is a store."""
+        return job_routes(self.desk(app), app) if self.is_on else None
+
+    @hookimpl
+    def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:
+        """Return the acceptor for calls with ``Prefer: respond-async``, if there is a store."""
+        return job_acceptor(self.desk(app), endpoint) if self.is_on else None
