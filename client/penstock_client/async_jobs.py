@@ -16,7 +16,7 @@ from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_results import Result, result_of
 from penstock_client.client_base import deadline_after
 from penstock_client.errors import ClientError
-from penstock_client.job_events import EventCursor
+from penstock_client.job_events import END, NOTHING_MORE, EventCursor
 from penstock_client.job_records import Job, JobEvent, job_of
 from penstock_client.job_requests import (
     LONGEST_POLL,
@@ -28,6 +28,7 @@ from penstock_client.job_requests import (
     part_request,
     put_request,
 )
+from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
 
 
@@ -151,7 +152,7 @@ class AsyncJobs:
             page = (await self._send(list_request({**filters, "limit": limit}, cursor), timeout)).value
             for document in page["jobs"]:
                 yield job_of(document)
-            cursor = page.get("next")
+            cursor = page.get("next_after")
             if not cursor:
                 return
 
@@ -183,25 +184,26 @@ class AsyncJobs:
         while not cursor.is_over:
             try:
                 request = part_request(job_id, "events", after=cursor.last)
-                async with self._stream(request, deadline) as stream, contextlib.aclosing(stream.events()) as events:
+                async with self._stream(request, deadline) as stream, contextlib.aclosing(_events_of(stream)) as events:
                     async for event in events:
                         found = cursor.on_event(event, time.monotonic())
                         if found is not None:
                             yield found
                         if cursor.is_over:
                             return
+                cursor.on_end()
             except ClientError as error:
                 await anyio.sleep(cursor.on_broken(error, time.monotonic(), deadline))
 
     @contextlib.asynccontextmanager
-    async def _stream(self, request: JobRequest, deadline: float) -> AsyncIterator[AsyncEventStream[Any]]:
+    async def _stream(self, request: JobRequest, deadline: float) -> AsyncIterator[AsyncEventStream[Any] | None]:
         left = deadline - time.monotonic()
         outgoing = self._client._job_request(request, None if left == math.inf else max(0.001, left))
         async with self._client._streamed(outgoing) as (response, arrived, attempts, watch):
             state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=0, on_error=outgoing.trace.failed)
             stream = AsyncEventStream[Any](response, state)
             try:
-                yield stream
+                yield None if response.status_code == NOTHING_MORE else stream
             finally:
                 await stream.aclose()
 
@@ -211,3 +213,13 @@ class AsyncJobs:
     async def _send(self, request: JobRequest, timeout: float | None, *, idempotent: bool = True) -> Result[Any]:
         outgoing = self._client._job_request(request, timeout, idempotent=idempotent)
         return await self._client._answered(outgoing, result_of)
+
+
+async def _events_of(stream: AsyncEventStream[Any] | None) -> AsyncGenerator[ServerSentEvent]:
+    """Yield the events of a stream; of none, the end."""
+    if stream is None:
+        yield END
+        return
+    async with contextlib.aclosing(stream.events()) as events:
+        async for event in events:
+            yield event

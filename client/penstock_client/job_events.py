@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -28,6 +28,12 @@ _RESUMABLE: Final = (
     errors.Draining,
     errors.CircuitOpen,
 )
+
+
+NOTHING_MORE: Final = 204
+"""The status of a server for a reader that has all events of a job that has ended."""
+END: Final = ServerSentEvent(event="end", data="")
+"""Stands for the answer with this status."""
 
 
 class EventCursor:
@@ -61,16 +67,21 @@ class EventCursor:
         InvalidAnswer
             If it has no number.
         """
-        try:
-            number = int(event.id)
-            data = msgspec.json.decode(event.data)
-        except (ValueError, msgspec.DecodeError):
-            raise errors.InvalidAnswer(f"not the event of a job: {event.event!r} with the id {event.id!r}") from None
+        if event is END:
+            self.is_over = True
+            return None
+        if not event.id.isdecimal():
+            raise errors.InvalidAnswer(f"not the event of a job: {event.event!r} with the id {event.id!r}")
+        number = int(event.id)
         if number <= self.last:
             return None
         self.last, self._failures, self._moved = number, 0, now
         self.is_over = event.event == "end"
-        return JobEvent(number, event.event, data)
+        return JobEvent(number, event.event, _decoded(event.data))
+
+    def on_end(self) -> NoReturn:
+        """Note that a stream has ended in good order, which is an error before the end of the job."""
+        raise errors.TruncatedStream("the events of the job have ended before the job")
 
     def on_broken(self, error: ClientError, now: float, deadline: float = math.inf) -> float:
         """Return the seconds before the stream is asked for again.
@@ -85,3 +96,11 @@ class EventCursor:
         if not isinstance(error, _RESUMABLE) or now + delay > min(deadline, self._moved + PATIENCE):
             raise error
         return delay
+
+
+def _decoded(data: str) -> Any:
+    """Return the value of JSON; the chunks of a stream may be any text."""
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return data

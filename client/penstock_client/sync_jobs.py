@@ -6,13 +6,13 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from penstock_client.call_results import Result, result_of
 from penstock_client.client_base import deadline_after
 from penstock_client.errors import ClientError
-from penstock_client.job_events import EventCursor
+from penstock_client.job_events import END, NOTHING_MORE, EventCursor
 from penstock_client.job_records import Job, JobEvent, job_of
 from penstock_client.job_requests import (
     LONGEST_POLL,
@@ -24,6 +24,7 @@ from penstock_client.job_requests import (
     part_request,
     put_request,
 )
+from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
 from penstock_client.sync_endpoints import EndpointCalls
 from penstock_client.sync_streams import EventStream
@@ -147,7 +148,7 @@ class Jobs:
             page = (self._send(list_request({**filters, "limit": limit}, cursor), timeout)).value
             for document in page["jobs"]:
                 yield job_of(document)
-            cursor = page.get("next")
+            cursor = page.get("next_after")
             if not cursor:
                 return
 
@@ -176,23 +177,24 @@ class Jobs:
         cursor = EventCursor(after, self._client._retries, random.random, time.monotonic())
         while not cursor.is_over:
             try:
-                with self._stream(part_request(job_id, "events", after=cursor.last), deadline) as stream:
-                    for event in stream.events():
+                with self._stream(part_request(job_id, "events", after=cursor.last), deadline) as events:
+                    for event in events:
                         found = cursor.on_event(event, time.monotonic())
                         if found is not None:
                             yield found
                         if cursor.is_over:
                             return
+                cursor.on_end()
             except ClientError as error:
                 time.sleep(cursor.on_broken(error, time.monotonic(), deadline))
 
     @contextlib.contextmanager
-    def _stream(self, request: JobRequest, deadline: float) -> Iterator[EventStream[Any]]:
+    def _stream(self, request: JobRequest, deadline: float) -> Iterator[Iterable[ServerSentEvent]]:
         left = deadline - time.monotonic()
         outgoing = self._client._job_request(request, None if left == math.inf else max(0.001, left))
         with self._client._streamed(outgoing) as (response, arrived, attempts, watch):
             state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=0, on_error=outgoing.trace.failed)
-            yield EventStream[Any](response, state)
+            yield (END,) if response.status_code == NOTHING_MORE else EventStream[Any](response, state).events()
 
     def _job(self, request: JobRequest, timeout: float | None, *, idempotent: bool = True) -> Job:
         return job_of((self._send(request, timeout, idempotent=idempotent)).value)

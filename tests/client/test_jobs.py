@@ -218,8 +218,8 @@ def test_a_job_may_be_deleted(driver: str) -> None:
 def test_a_list_has_all_pages(driver: str) -> None:
     """The next page is asked for when the last one has been read."""
     pages = [
-        {"jobs": [DOCUMENT, {**DOCUMENT, "id": "j2"}], "next": "c1"},
-        {"jobs": [{**DOCUMENT, "id": "j3"}], "next": None},
+        {"jobs": [DOCUMENT, {**DOCUMENT, "id": "j2"}], "next_after": "c1"},
+        {"jobs": [{**DOCUMENT, "id": "j3"}], "next_after": None},
     ]
     office = Office(*[httpx2.Response(200, json=page) for page in pages])
     found = act(driver, office, "list", state="running", limit=2)
@@ -307,6 +307,20 @@ def test_events_may_be_read_from_a_number_on(driver: str) -> None:
     events, server = read(driver, (stream(sse(5, end=True)),), after=4)
     assert [event.number for event in events] == [5, 6]
     assert server.requests[0].headers["last-event-id"] == "4"
+
+
+def test_a_reader_that_has_all_events_is_at_the_end(driver: str) -> None:
+    """The server has nothing more, and says so."""
+    events, server = read(driver, (b"HTTP/1.1 204 No Content\r\n\r\n",), after=7)
+    assert events == []
+    assert len(server.requests) == 1
+
+
+def test_a_chunk_may_be_any_text(driver: str) -> None:
+    """Data that is not JSON is a text."""
+    data = b"id: 1\nevent: chunk\ndata: not JSON\n\n" + sse(2, end=True)
+    events, _ = read(driver, (stream(data),))
+    assert events[0] == JobEvent(1, "chunk", "not JSON")
 
 
 def test_a_job_that_is_not_there_ends_the_events(driver: str) -> None:
