@@ -10,8 +10,9 @@ import msgspec
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 
-from penstock.job_store import StoreChange, StoreLimits, StoreRejected
+from penstock.job_store import StoreChange, StoreLimits, StoreRejected, StoreTransaction
 from penstock_jobs.sql_store import ANYTHING, READERS, SqlJobStore, incarnation
+from penstock_jobs.sql_transaction import SqlTransaction
 
 CHANNEL: Final = "penstock_jobs"
 LISTEN_SECONDS: Final = 1.0
@@ -96,12 +97,19 @@ class PostgresJobStore(SqlJobStore):
     def close(self) -> None:
         """Finish what was called, and close."""
         self._ending.set()
+        if self._is_open:
+            self.write(self._wake_listener).add_done_callback(lambda _: None)
         super().close()
         if self._listener is not None:
             self._listener.join()
             self._listener = None
 
     # ---- notifications
+
+    def _wake_listener(self, tx: StoreTransaction) -> None:
+        """Notify this store's listener, which then sees that it is to end."""
+        assert isinstance(tx, SqlTransaction)
+        self._announce(tx.connection, StoreChange(frozenset(), frozenset()))
 
     def _announce(self, connection: Connection, change: StoreChange) -> None:
         notice = Notice(self._sender, sorted(change.endpoints or ()), sorted(change.jobs or ()))

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from penstock.errors import PenstockError
 from penstock.job_store import (
@@ -36,6 +37,8 @@ POLL_SECONDS: Final = 0.05
 """An idle writer looks this often for commits of other processes."""
 ANYTHING: Final = StoreChange(None, None)
 FULL_MARKS: Final = ("disk is full", "no space left", "disk full")
+LOST_STATES: Final = frozenset({"40001", "40P01"})
+"""PostgreSQL's codes of a conflict between transactions, and of a deadlock."""
 
 
 class Spoiled(Exception):
@@ -191,16 +194,13 @@ class SqlJobStore(TransactionStore):
         for _ in range(REPETITIONS):
             try:
                 [(_, value, error)] = self._run_together([pending])
-            except (IdTaken, OperationalError) as lost:  # a deadlock of PostgreSQL is an OperationalError too
-                problem = lost
-                if is_outage(lost):
-                    break
             except Spoiled as spoiled:
                 problem = spoiled.__cause__ if isinstance(spoiled.__cause__, Exception) else spoiled
                 break
             except Exception as failure:
                 problem = failure
-                break
+                if not has_lost(failure):
+                    break
             else:
                 if error is None:
                     pending.future.set_result(value)
@@ -229,12 +229,16 @@ def failed(error: Exception) -> Future[Any]:
 
 def is_outage(error: BaseException) -> bool:
     """Return whether the database did not answer, so that repeating the operation at once cannot help."""
-    if isinstance(error, InterfaceError):
+    if isinstance(error, PoolTimeout | InterfaceError):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    text = str(error.orig).lower()
-    return error.connection_invalidated or "locked" in text or is_full(text) or "connect" in text or "disk i/o" in text
+    return isinstance(error, OperationalError) and not has_lost(error) and not is_full(str(error.orig).lower())
+
+
+def has_lost(error: BaseException) -> bool:
+    """Return whether a transaction has lost against another one, and may be repeated."""
+    if isinstance(error, IdTaken):
+        return True
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in LOST_STATES
 
 
 def is_full(text: str) -> bool:
@@ -246,6 +250,8 @@ def translated(error: Exception) -> Exception:
     """Return an error of the database as one of the store."""
     if isinstance(error, IdTaken):
         return StoreUnavailable(f"the id {error} is taken by other jobs again and again")
+    if isinstance(error, PoolTimeout):
+        return StoreUnavailable("the connections to the database of the job store are all in use", retry_after=1.0)
     if not isinstance(error, DBAPIError):
         return error
     text = " ".join(str(error.orig).split())
@@ -259,7 +265,7 @@ def translated_errors() -> Iterator[None]:
     """Raise errors of the database as those of the store."""
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, PoolTimeout) as error:
         raise translated(error) from error
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from penstock.job_store import AGEING_SECONDS
-from penstock_jobs.tables import READY, bodies, deliveries, events, jobs, owners, schedules, tallies
+from penstock_jobs.tables import READY, bodies, deliveries, events, jobs, owners, schedules, served, tallies
 
 FIXED: Final = (
     "id", "endpoint", "principal", "priority", "created_at", "digest", "idempotency_key", "group", "request_id",
@@ -99,32 +99,56 @@ ERASE: Final = (
 # ---- many jobs
 
 
+def _head() -> Select[Any]:
+    """Return the query for the first jobs of a queue."""
+    return (
+        select(jobs.c.id, jobs.c.principal, jobs.c.turn)
+        .where(text(READY), jobs.c.endpoint == bindparam("endpoint"))
+        .where(or_(jobs.c.start_by.is_(None), jobs.c.start_by > bindparam("now")))
+        .order_by(jobs.c.turn, jobs.c.id)
+        .limit(bindparam("window"))
+    )
+
+
+def _extremes() -> Select[Any]:
+    """Return the query for two principals of a window, which are the same if there is only one."""
+    head = _head().subquery()
+    return select(func.min(head.c.principal), func.max(head.c.principal))
+
+
+def _in_turn() -> Select[Any]:
+    """Return the query for the jobs to claim of a queue with a single principal."""
+    chosen = select(jobs).where(text(READY), jobs.c.endpoint == bindparam("endpoint"))
+    may_start = chosen.where(or_(jobs.c.start_by.is_(None), jobs.c.start_by > bindparam("now")))
+    ordered = may_start.order_by(jobs.c.turn, jobs.c.id).limit(bindparam("number"))
+    return ordered.with_for_update(skip_locked=True)
+
+
 def _ready() -> Select[Any]:
     """Return the query for the jobs to claim.
 
     ``head``: the first ones by turn. ``ranked``: their levels, and their numbers within their principals. ``chosen``:
-    the first of these, a few more than wanted. Then those are locked, without any that is locked already. The limit
+    the first of these, and a few more than wanted. Then those are locked, without any that is locked already. The limit
     stands beside the lock, and not in a subquery of an UPDATE, which a nested loop would run once for each row.
     """
-    now: BindParameter[float] = bindparam("now")
-    head = (
-        select(jobs.c.id, jobs.c.principal, jobs.c.turn)
-        .where(text(READY), jobs.c.endpoint == bindparam("endpoint"))
-        .where(or_(jobs.c.start_by.is_(None), jobs.c.start_by > now))
-        .order_by(jobs.c.turn, jobs.c.id)
-        .limit(bindparam("window"))
-        .cte("head")
-    )
+    head = _head().cte("head")
     level = case(*((head.c.turn <= bindparam(f"level_{n}"), literal_column(str(n))) for n in range(3)), else_=3)
     nth = func.row_number().over(partition_by=(level, head.c.principal), order_by=(head.c.turn, head.c.id))
-    ranked = select(head.c.id, head.c.turn, level.label("level"), nth.label("nth")).cte("ranked")
-    order = (ranked.c.level, ranked.c.nth, ranked.c.turn, ranked.c.id)
-    chosen = select(ranked).order_by(*order).limit(bindparam("candidates")).cte("chosen")
+    ranked = select(head, level.label("level"), nth.label("nth")).cte("ranked")
+    is_same = and_(served.c.endpoint == bindparam("endpoint"), served.c.principal == ranked.c.principal)
+    last = func.coalesce(served.c.at, 0.0).label("last")
+    chosen = (
+        select(ranked.c.id, ranked.c.turn, ranked.c.level, ranked.c.nth, last)
+        .outerjoin(served, is_same)
+        .order_by(ranked.c.level, ranked.c.nth, last, ranked.c.turn, ranked.c.id)
+        .limit(bindparam("candidates"))
+        .cte("chosen")
+    )
     return (
         select(jobs)
         .join(chosen, jobs.c.id == chosen.c.id)
         .where(_is_queued)
-        .order_by(chosen.c.level, chosen.c.nth, chosen.c.turn, chosen.c.id)
+        .order_by(chosen.c.level, chosen.c.nth, chosen.c.last, chosen.c.turn, chosen.c.id)
         .limit(bindparam("number"))
         .with_for_update(of=jobs, skip_locked=True)
     )
@@ -136,6 +160,8 @@ def level_limits(now: float) -> dict[str, float]:
 
 
 CLAIMABLE: Final = _ready()
+IN_TURN: Final = _in_turn()
+EXTREMES: Final = _extremes()
 DUE: Final = _waits_no_longer("not_before", "state = 'queued' AND turn IS NULL")
 LATE: Final = _waits_no_longer("start_by", "state = 'queued' AND start_by IS NOT NULL")
 BODIES_OVERDUE: Final = _waits_no_longer("bodies_until", "bodies_until IS NOT NULL")
@@ -193,6 +219,7 @@ UPDATE_DELIVERY: Final = (
     })
 )  # fmt: skip
 DELIVERY_COUNTS: Final = select(deliveries.c.state, func.count()).group_by(deliveries.c.state)
+FORGET_SERVED: Final = delete(served).where(served.c.at < bindparam("before"))
 TALLIES: Final = select(
     tallies.c.endpoint, tallies.c.state, func.sum(tallies.c.jobs), func.sum(tallies.c.size_bytes)
 ).group_by(tallies.c.endpoint, tallies.c.state)
@@ -208,20 +235,27 @@ class Upserts:
     """
 
     def __init__(self, dialect: str) -> None:
+        # Inline: without a RETURNING of SQLAlchemy's own, so that the number of rows is known.
         new: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect]
-        self.job = new(jobs).on_conflict_do_nothing()
-        owner = new(owners)
+        self.job = new(jobs).inline().on_conflict_do_nothing()
+        owner = new(owners).inline()
         self.owner = owner.on_conflict_do_update(
             index_elements=[owners.c.id],
             set_={name: owner.excluded[name] for name in ("host", "pid", "registered_at", "beat")},
         )
-        schedule = new(schedules)
+        serving = new(served).inline()
+        self.served = serving.on_conflict_do_update(
+            index_elements=[served.c.endpoint, served.c.principal],
+            set_={"at": serving.excluded.at},
+            where=served.c.at < serving.excluded.at,
+        )
+        schedule = new(schedules).inline()
         self.schedule = schedule.on_conflict_do_update(
             index_elements=[schedules.c.name],
             set_={"last_nominal": schedule.excluded.last_nominal},
             where=schedules.c.last_nominal < schedule.excluded.last_nominal,
         )
-        tally = new(tallies)
+        tally = new(tallies).inline()
         self.tally = tally.on_conflict_do_update(
             index_elements=[tallies.c.endpoint, tallies.c.state, tallies.c.slot],
             set_={name: tallies.c[name] + tally.excluded[name] for name in ("jobs", "size_bytes")},

@@ -160,6 +160,15 @@ owners = Table(
     Column("beat", Double, nullable=False),
 )
 
+# The last claim by endpoint and principal: whose turn is next.
+served = Table(
+    "penstock_served",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+)
+
 schedules = Table(
     "penstock_schedules",
     metadata,

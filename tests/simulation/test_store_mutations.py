@@ -82,7 +82,11 @@ def priorities_do_not_matter(patch: pytest.MonkeyPatch) -> None:
 
 
 def principals_do_not_take_turns(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(memory_transaction, "fair_order", lambda jobs, now: list(jobs))
+    patch.setattr(memory_transaction, "fair_order", lambda jobs, now, served: list(jobs))
+
+
+def the_last_claim_of_a_principal_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryTransaction, "serve", lambda self, endpoint, principal, now: None)
 
 
 def a_job_starts_after_its_start_deadline(patch: pytest.MonkeyPatch) -> None:
@@ -203,6 +207,7 @@ MUTATIONS = [
     a_crash_leaves_half_a_transaction,
     priorities_do_not_matter,
     principals_do_not_take_turns,
+    the_last_claim_of_a_principal_is_forgotten,
     a_job_starts_after_its_start_deadline,
     jobs_of_later_never_get_their_turn,
     late_jobs_do_not_expire,

@@ -43,6 +43,8 @@ BATCH: Final = 200
 """The most rows that one operation of maintenance changes: transactions stay short."""
 
 FULL_RETRY_SECONDS: Final = 30.0
+SERVED_SECONDS: Final = 86_400.0
+"""The time after which it is forgotten when a principal was last served."""
 
 # ---- callers
 
@@ -262,6 +264,8 @@ def claim(tx: StoreTransaction, owner: str, endpoint: str, number: int, now: flo
         raise OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
     promote(tx, now)
     jobs = [job_changes.claim(tx, job, owner, now) for job in tx.ready(endpoint, number, now)]
+    for principal in sorted({job.principal for job in jobs}):
+        tx.serve(endpoint, principal, now)
     requests = tx.requests([job.id for job in jobs]) if jobs else {}
     return [ClaimedJob(job, requests[job.id]) for job in jobs]
 
@@ -377,6 +381,7 @@ def _free_deliveries(tx: StoreTransaction, owner: str) -> None:
 
 def retain(tx: StoreTransaction, now: float, limit: int = BATCH) -> int:
     """Remove bodies and records whose time has come; return their number, to be repeated while that is ``limit``."""
+    tx.forget_served(now - SERVED_SECONDS)
     records = tx.records_overdue(now, limit)
     if records:
         tx.erase([job.id for job in records])

@@ -82,8 +82,14 @@ class StoreTransaction(Protocol):
         """Return the jobs that are next in turn, at most ``number``, without those that another transaction has locked.
 
         They are queued, have a turn, and may still start. By priority with ageing, then by turns between the principals
-        of the first ``limits.fair_window``, then by age.
+        of the first ``limits.fair_window``, beginning with the one that was served the longest time ago, then by age.
         """
+
+    def serve(self, endpoint: str, principal: str, now: float) -> None:
+        """Note that a job of a principal was claimed, unless a later claim is noted already."""
+
+    def forget_served(self, before: float) -> None:
+        """Forget the principals that were last served before an instant."""
 
     def due(self, now: float, limit: int) -> Sequence[StoredJob]:
         """Return queued jobs without a turn whose ``not_before`` has come."""

@@ -60,14 +60,24 @@ class ClaimRules(StoreRules):
         [urgent] = self.put(principal="ann", priority=1)
         assert ids(self.claim(5)) == [urgent, many[0], single, *many[1:]]
 
+    def test_principals_take_turns_from_claim_to_claim(self) -> None:
+        """With claims of one job each, the principal that was served the longest time ago is next."""
+        many = self.put(3, principal="ann")
+        others = self.put(2, principal="bob")
+        claimed = []
+        for _ in range(5):
+            self.now += 0.01
+            claimed += ids(self.claim())
+        assert claimed == [many[0], others[0], many[1], others[1], many[2]]
+
     def test_turns_are_taken_within_a_window(self) -> None:
         """So a claim costs the same however long the queue is."""
         many = self.put(4, principal="ann")
         [single] = self.put(principal="bob")
         narrow = self.open(StoreLimits(fair_window=3))
         claims = [done(narrow.claim("one", "square", 1, now=self.now)) for _ in range(4)]
-        assert [ids(claim) for claim in claims] == [[many[0]], [many[1]], [many[2]], [many[3]]]
-        assert ids(self.claim()) == [single]
+        # The single one is not among the first three until two of the others have gone.
+        assert [ids(claim) for claim in claims] == [[many[0]], [many[1]], [single], [many[2]]]
 
     def test_a_job_is_not_claimed_before_its_time(self) -> None:
         """And then takes its place by that time."""

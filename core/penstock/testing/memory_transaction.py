@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from msgspec.structs import replace
@@ -43,6 +42,7 @@ class MemoryRows:
     owners: dict[str, StoreOwner] = field(default_factory=dict)
     deliveries: dict[str, JobDelivery] = field(default_factory=dict)
     schedules: dict[str, float] = field(default_factory=dict)
+    served: dict[tuple[str, str], float] = field(default_factory=dict)
     tallies: dict[tuple[str, str], JobTally] = field(default_factory=dict)
 
 
@@ -198,7 +198,20 @@ class MemoryTransaction(MemoryJobs):
             (job for job in self._queued() if job.endpoint == endpoint and job.turn is not None), key=place_of
         )
         may_start = [job for job in queued if job.start_by is None or job.start_by > now]
-        return fair_order(may_start[: self.limits.fair_window], now)[:number]
+        served = {key[1]: at for key, at in self._rows.served.items() if key[0] == endpoint}
+        return fair_order(may_start[: self.limits.fair_window], now, served)[:number]
+
+    def serve(self, endpoint: str, principal: str, now: float) -> None:
+        """Note that a principal was served."""
+        self._before("serve")
+        key = (endpoint, principal)
+        self._set(self._rows.served, key, max(now, self._rows.served.get(key, now)))
+
+    def forget_served(self, before: float) -> None:
+        """Forget principals."""
+        self._before("forget_served")
+        for key in [key for key, at in self._rows.served.items() if at < before]:
+            self._remove(self._rows.served, key)
 
     def _queued(self) -> Iterable[StoredJob]:
         return (job for job in self._rows.jobs.values() if job.state == "queued")
@@ -342,18 +355,19 @@ def place_of(job: StoredJob) -> tuple[float, str]:
     return job.turn, job.id
 
 
-def fair_order(jobs: Sequence[StoredJob], now: float) -> list[StoredJob]:
+def fair_order(jobs: Sequence[StoredJob], now: float, served: Mapping[str, float]) -> list[StoredJob]:
     """Return jobs, which are in the order of their places, in the order in which they are claimed.
 
-    By level, which is the priority after ageing; then the first job of each principal, the second, and so on.
+    By level, which is the priority after ageing; then the first job of each principal, the second, and so on; then the
+    principals by the time at which they were last served.
     """
     numbered: Counter[tuple[int, str]] = Counter()
-    ranked = defaultdict(list)
+    ranked = []
     for job in jobs:
         level = _level(job, now)
         numbered[level, job.principal] += 1
-        ranked[level, numbered[level, job.principal]].append(job)
-    return list(chain.from_iterable(ranked[rank] for rank in sorted(ranked)))
+        ranked.append((level, numbered[level, job.principal], served.get(job.principal, 0.0), *place_of(job), job))
+    return [rank[-1] for rank in sorted(ranked, key=lambda rank: rank[:-1])]
 
 
 def _level(job: StoredJob, now: float) -> int:

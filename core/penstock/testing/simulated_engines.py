@@ -166,6 +166,7 @@ class SimulatedEngines(SimulatedCallers):
         if self.dice.random() < 0.3:
             self._changed |= {job_id for job_id in rows if rows[job_id].is_final}
             engine.store.retain(now=self.now).result()
+            self.referee.forget(self.now - 86_400.0)
             return
         swept = engine.store.sweep(now=self.now, lease=LEASE).result()
         for owner in swept.owners:

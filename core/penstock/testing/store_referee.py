@@ -53,6 +53,7 @@ class StoreReferee:
     def __init__(self, store: JobStore, limits: StoreLimits) -> None:
         self.rows: dict[str, StoredJob] = {}
         self.outcomes: Counter[str] = Counter()
+        self.served: dict[tuple[str, str], float] = {}
         self._store = store
         self._limits = limits
 
@@ -84,6 +85,9 @@ class StoreReferee:
             if after.state == "queued" and after.turn is not None and (before is None or before.turn != after.turn):
                 require(after.endpoint in announced, f"no engine was woken for {job_id}")
             self._check_events(after)
+            if before is not None and after.claim > before.claim:
+                line = (after.endpoint, after.principal)
+                self.served[line] = max(now, self.served.get(line, now))
             self.rows[job_id] = after
         if any(job_id in self.rows and self.rows[job_id].owner is not None for job_id in changed):
             self._check_owners()
@@ -186,7 +190,8 @@ class StoreReferee:
                 if job.start_by is None or job.start_by > now:
                     queued.append((turn, job.id, job))
         queued.sort()
-        # Round after round, each principal of a level has one turn; the levels come one after the other.
+        # Round after round, each principal of a level has one turn, first the one that was served the longest time ago.
+        # The levels come one after the other.
         lines: dict[int, dict[str, list[StoredJob]]] = defaultdict(lambda: defaultdict(list))
         for turn, _, job in queued[: self._limits.fair_window]:
             level = max(0, min(3, -int(-(turn - now) // AGEING_SECONDS)))
@@ -196,9 +201,17 @@ class StoreReferee:
         for level in sorted(lines):
             waiting = [list(line) for line in lines[level].values()]
             while waiting:
-                ordered += sorted((line.pop(0) for line in waiting), key=lambda job: places[job.id])
+                heads = [line.pop(0) for line in waiting]
+                ordered += sorted(heads, key=lambda job: (self._served_at(job), places[job.id]))
                 waiting = [line for line in waiting if line]
         return ordered
+
+    def _served_at(self, job: StoredJob) -> float:
+        return self.served.get((job.endpoint, job.principal), 0.0)
+
+    def forget(self, before: float) -> None:
+        """Forget who was served before an instant, as the store does."""
+        self.served = {line: at for line, at in self.served.items() if at >= before}
 
 
 def _state_of(event: JobEvent) -> str | None:

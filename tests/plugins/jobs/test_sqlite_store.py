@@ -67,7 +67,7 @@ class TestSqliteJobStore(JobStoreSuite):
 
 
 def pragma(tx: Any, name: str) -> Any:
-    return tx._connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+    return tx.connection.exec_driver_sql(f"PRAGMA {name}").scalar()
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_a_claim_and_a_sweep_read_from_indexes(store: SqliteJobStore) -> None:
 
 
 def plan_of(tx: Any, query: str) -> list[str]:
-    return [row[3] for row in tx._connection.execute(text("EXPLAIN QUERY PLAN " + query))]
+    return [row[3] for row in tx.connection.execute(text("EXPLAIN QUERY PLAN " + query))]
 
 
 # ---- several processes
