@@ -194,7 +194,7 @@ class WebhookSender:
             return
         try:
             claimed = await _outcome(self._store.claim_deliveries(self.owner, number, now=self._clock()))
-        except Exception as error:
+        except Exception as error:  # whatever was wrong, the next question may have an answer
             self._note_failure(error)
             return
         self._is_store_lost = False
@@ -245,7 +245,7 @@ class WebhookSender:
             return await self._poster.post(self._target_of(delivery), {**_HEADERS, **headers}, body)
         except JobNotFound:
             return Posting(error="the job has been removed", is_sent=False, is_pointless=True)
-        except Exception as error:
+        except Exception as error:  # a message that cannot be made must not end the sender
             detail = f"{type(error).__name__}: {error}"
             return Posting(error="the message could not be made", detail=detail, is_sent=False)
 
@@ -274,7 +274,7 @@ class WebhookSender:
             except StoreUnavailable as error:
                 self._note_failure(error)
                 await trio.sleep(POLL_SECONDS)
-            except Exception as error:
+            except Exception as error:  # the row stays with this owner, and is freed when it ends
                 self._note_failure(error)
                 return
             else:

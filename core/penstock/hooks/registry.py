@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from penstock.app import App, Endpoint
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, PluginError
 from penstock.hooks import defaults
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialect_table import served_dialects
@@ -108,10 +108,12 @@ class Registry:
         Raises
         ------
         PluginError
-            As for the class.
+            As for the class; or if the app declares schedules, and no plug-in runs them.
         """
         sources = Sources(app.settings, os.environ if environ is None else environ)
-        return cls(app.plugins, offers=_installed(), sources=sources, app=app)
+        registry = cls(app.plugins, offers=_installed(), sources=sources, app=app)
+        _require_schedule_runner(app, registry.plugins)
+        return registry
 
     @classmethod
     def survey(cls, app: App | None = None, environ: Mapping[str, str] | None = None) -> Registry:
@@ -284,6 +286,16 @@ class Registry:
 
 def _installed() -> Iterable[EntryPoint]:
     return entry_points(group=ENTRY_POINT_GROUP)
+
+
+def _require_schedule_runner(app: App, plugins: Iterable[Plugin]) -> None:
+    if app.schedules and not any(
+        plugin.is_on and getattr(plugin.instance, "runs_schedules", False) for plugin in plugins
+    ):
+        raise PluginError(
+            f"the app declares schedule {app.schedules[0].name!r}, and no plug-in runs it; install penstock[jobs] and "
+            "switch on the plug-in 'jobs', or remove app.schedule()"
+        )
 
 
 def _call(plugin: Plugin, hook: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
