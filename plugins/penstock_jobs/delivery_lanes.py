@@ -14,13 +14,19 @@ from penstock.job_store import JobDelivery
 
 MOST_HELD: Final = 1024
 """The number of deliveries that a sender holds at most."""
-MOST_WAITING: Final = 32
-"""The number of deliveries that wait in one lane at most."""
+LEAST_WAITING: Final = 8
+MOST_WAITING: Final = 256
+"""The limits of the number of deliveries that may wait in one lane. Between them, as many as it sends in 10 seconds."""
+CLEAR_SECONDS: Final = 10.0
 FAILURES_TO_OPEN: Final = 5
 """The breaker opens when this many sendings in a row have found no living receiver."""
 SHORTEST_PAUSE: Final = 30.0
 LONGEST_PAUSE: Final = 600.0
-LEAST_PUT_OFF: Final = 1.0
+LEAST_PUT_OFF: Final = 0.25
+FIRST_PUT_OFF: Final = 1.0
+"""The seconds for which deliveries are put off that find no place before the receiver has answered once."""
+MOST_REMEMBERED: Final = 1024
+"""The number of receivers without deliveries whose speed is remembered."""
 _WEIGHT_OF_NEWEST: Final = 0.2
 
 
@@ -66,12 +72,14 @@ class ReceiverLane:
     waiting: deque[JobDelivery] = field(default_factory=deque)
     in_flight: int = 0
     breaker: LaneBreaker = field(default_factory=LaneBreaker)
-    mean_seconds: float = 0.1
+    mean_seconds: float = 1.0
+    """The usual duration of a sending; at first a guess, on the safe side."""
+    is_measured: bool = False
 
     @property
     def is_idle(self) -> bool:
-        """True if there is nothing to remember about it."""
-        return not self.waiting and not self.in_flight and self.breaker.failures == 0
+        """True if it has no deliveries."""
+        return not self.waiting and not self.in_flight
 
 
 class DeliveryLanes:
@@ -91,6 +99,7 @@ class DeliveryLanes:
         self._concurrency = concurrency
         self._per_lane = per_lane
         self._lanes: dict[str, ReceiverLane] = {}
+        self._idle: dict[str, ReceiverLane] = {}
         self.in_flight = 0
 
     def __repr__(self) -> str:
@@ -104,11 +113,13 @@ class DeliveryLanes:
 
     def add(self, name: str, delivery: JobDelivery, now: float) -> float | None:
         """Add a delivery to a lane; return None, or the seconds for which it must be put off."""
-        lane = self._lanes.setdefault(name, ReceiverLane())
+        lane = self._lanes.get(name) or self._idle.get(name) or ReceiverLane()
         if not lane.breaker.allows(now):
             return max(lane.breaker.open_until - now, LEAST_PUT_OFF)
-        if len(lane.waiting) >= MOST_WAITING:
-            return _time_to_clear(lane, self._per_lane)
+        if len(lane.waiting) >= self._most_waiting(lane):
+            return self._seconds_to_clear(lane)
+        self._idle.pop(name, None)
+        self._lanes[name] = lane
         lane.waiting.append(delivery)
         return None
 
@@ -143,15 +154,14 @@ class DeliveryLanes:
         lane = self._lanes[name]
         lane.in_flight -= 1
         self.in_flight -= 1
+        lane.is_measured = True
         lane.mean_seconds += _WEIGHT_OF_NEWEST * (seconds - lane.mean_seconds)
         lane.breaker.end(now, is_alive=is_alive)
-        put_off: list[tuple[JobDelivery, float]] = []
-        if not lane.breaker.allows(now):
-            seconds_left = max(lane.breaker.open_until - now, LEAST_PUT_OFF)
-            put_off = [(delivery, seconds_left) for delivery in lane.waiting]
-            lane.waiting.clear()
+        put_off = self._too_many(lane, now)
         if lane.is_idle:
-            del self._lanes[name]
+            self._idle[name] = self._lanes.pop(name)
+            if len(self._idle) > MOST_REMEMBERED:
+                del self._idle[next(iter(self._idle))]
         return put_off
 
     def clear(self) -> list[JobDelivery]:
@@ -161,6 +171,23 @@ class DeliveryLanes:
             lane.waiting.clear()
         return waiting
 
+    def _too_many(self, lane: ReceiverLane, now: float) -> list[tuple[JobDelivery, float]]:
+        """Remove deliveries that wait from a lane whose breaker is open, or that has become slow."""
+        keeps, seconds = self._most_waiting(lane), self._seconds_to_clear(lane)
+        if not lane.breaker.allows(now):
+            keeps, seconds = 0, max(lane.breaker.open_until - now, LEAST_PUT_OFF)
+        return [(lane.waiting.pop(), seconds) for _ in range(len(lane.waiting) - keeps)]
+
+    def _most_waiting(self, lane: ReceiverLane) -> int:
+        number = self._per_lane * CLEAR_SECONDS / max(lane.mean_seconds, 0.001)
+        return int(min(max(number, LEAST_WAITING), MOST_WAITING))
+
+    def _seconds_to_clear(self, lane: ReceiverLane) -> float:
+        if not lane.is_measured:
+            return FIRST_PUT_OFF
+        seconds = len(lane.waiting) * lane.mean_seconds / self._per_lane
+        return min(max(seconds, LEAST_PUT_OFF), LONGEST_PAUSE)
+
     def _may_send(self, lane: ReceiverLane, now: float) -> bool:
         return bool(lane.waiting) and lane.in_flight < self._per_lane and lane.breaker.allows(now)
 
@@ -169,8 +196,3 @@ class DeliveryLanes:
         lane.in_flight += 1
         self.in_flight += 1
         return lane.waiting.popleft()
-
-
-def _time_to_clear(lane: ReceiverLane, per_lane: int) -> float:
-    seconds = len(lane.waiting) * lane.mean_seconds / per_lane
-    return min(max(seconds, LEAST_PUT_OFF), LONGEST_PAUSE)

@@ -35,7 +35,10 @@ T = TypeVar("T")
 
 POLL_SECONDS: Final = 1.0
 """The interval at which the store is asked without a cause: for deliveries whose time has come, and lost news."""
-PAUSE_SECONDS: Final = 0.05
+BUSY_POLL_SECONDS: Final = 0.25
+BUSY_SECONDS: Final = 5.0
+"""While deliveries that were put off are due again, but for no longer than this, it is asked more often."""
+PAUSE_SECONDS: Final = 0.02
 """The shortest time between two questions to the store, however many jobs change."""
 MOST_AT_ONCE: Final = 256
 STOP_SECONDS: Final = 5.0
@@ -95,6 +98,7 @@ class WebhookSender:
         self._is_ready = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._ended: Future[None] = Future()
+        self._busy_until = 0.0
         self._is_draining = False
         self._is_store_lost = False
 
@@ -171,10 +175,11 @@ class WebhookSender:
             async with trio.open_nursery() as self._nursery:
                 self._is_ready.set()
                 while not self._is_draining:
+                    asked_at = trio.current_time()
                     await self._claim()
-                    with trio.move_on_after(POLL_SECONDS):
+                    with trio.move_on_after(BUSY_POLL_SECONDS if asked_at < self._busy_until else POLL_SECONDS):
                         await self._woken.wait()
-                    await trio.sleep(PAUSE_SECONDS)
+                    await trio.sleep_until(asked_at + PAUSE_SECONDS)
 
     def _wake(self) -> None:
         self._woken.set()
@@ -260,7 +265,9 @@ class WebhookSender:
         await self._write(delivery, settlement)
 
     def _put_off(self, delivery: JobDelivery, seconds: float) -> None:
-        until = self._clock() + seconds * (1 + self._chance())
+        seconds *= 1 + self._chance()
+        until = self._clock() + seconds
+        self._busy_until = max(self._busy_until, trio.current_time() + min(seconds, BUSY_SECONDS))
         self._nursery.start_soon(self._write, delivery, put_off(delivery, until))
 
     def _put_back(self, delivery: JobDelivery) -> None:

@@ -7,8 +7,12 @@ import random
 from penstock.job_store import JobDelivery
 from penstock_jobs.delivery_lanes import (
     FAILURES_TO_OPEN,
+    FIRST_PUT_OFF,
+    LEAST_PUT_OFF,
+    LEAST_WAITING,
     LONGEST_PAUSE,
     MOST_HELD,
+    MOST_REMEMBERED,
     MOST_WAITING,
     SHORTEST_PAUSE,
     DeliveryLanes,
@@ -50,13 +54,30 @@ def test_receivers_take_turns() -> None:
 
 
 def test_a_slow_receiver_fills_its_own_lane_only() -> None:
-    """A delivery that finds no place is put off for as long as the lane needs, and at most ten minutes."""
+    """A delivery that finds no place is put off, and makes room for those of others."""
     lanes = DeliveryLanes(concurrency=64, per_lane=4)
-    seconds = fill(lanes, "slow", MOST_WAITING + 10)
-    assert seconds[:MOST_WAITING] == [None] * MOST_WAITING
-    assert all(delay is not None and 1.0 <= delay <= LONGEST_PAUSE for delay in seconds[MOST_WAITING:])
+    seconds = fill(lanes, "slow", 50)
+    assert seconds == [None] * 40 + [FIRST_PUT_OFF] * 10  # one second each, until the receiver has answered
     assert lanes.add("other", delivery(0), 0.0) is None
-    assert lanes.room == MOST_HELD - MOST_WAITING - 1
+    assert lanes.room == MOST_HELD - 41
+
+
+def test_a_lane_is_as_long_as_its_receiver_is_fast() -> None:
+    """It holds what is sent within ten seconds; of one that becomes slow, the newest are put off."""
+    lanes = DeliveryLanes(concurrency=64, per_lane=4)
+    for _ in range(40):
+        fill(lanes, "a", 1)
+        lanes.take(0.0)
+        assert lanes.end("a", 0.0, seconds=0.005, is_alive=True) == []
+    late = fill(lanes, "a", MOST_WAITING + 1)[-1]
+    assert late is not None
+    assert LEAST_PUT_OFF <= late < FIRST_PUT_OFF
+    put_off = []
+    for _ in range(12):
+        lanes.take(0.0)
+        put_off += lanes.end("a", 0.0, seconds=15.0, is_alive=True)
+    assert lanes.room >= MOST_HELD - LEAST_WAITING - 4
+    assert len(put_off) > MOST_WAITING - 40
 
 
 def test_a_dead_receiver_is_left_alone() -> None:
@@ -106,13 +127,17 @@ def test_a_receiver_that_answers_again_gets_everything_again() -> None:
     assert len(lanes.take(31.0)) == 4
 
 
-def test_a_lane_without_deliveries_is_forgotten() -> None:
-    """A million receivers, one after the other, take no memory."""
+def test_a_receiver_without_deliveries_is_remembered_for_a_while() -> None:
+    """A breaker stays open, and a fast receiver fast; a million receivers, one after the other, take no memory."""
     lanes = DeliveryLanes()
-    fill(lanes, "a", 1)
-    lanes.take(0.0)
-    lanes.end("a", 0.0, seconds=1.0, is_alive=True)
-    assert repr(lanes) == "<DeliveryLanes: 0 held, 0 on their way, 0 receivers>"
+    fail(lanes, "dead", FAILURES_TO_OPEN)
+    for number in range(MOST_REMEMBERED + 1):
+        assert (fill(lanes, "dead", 1) == [None]) == (number == MOST_REMEMBERED)
+        lanes.clear()
+        fill(lanes, f"host{number}", 1)
+        lanes.take(0.0)
+        lanes.end(f"host{number}", 0.0, seconds=1.0, is_alive=True)
+    assert len(lanes._idle) <= MOST_REMEMBERED
 
 
 def test_no_limit_is_ever_exceeded() -> None:
