@@ -10,7 +10,7 @@
 #   make bench CASES="noop streams" PEERS="penstock mosec bare" ROUNDS=3    a part of it
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
 #   make bench-check           count the instructions of one request of each kind, beside the committed baseline
-#   make study                 simulate all queue disciplines and write docs/overload-study.*
+#   make study                 simulate queue disciplines and retries; write docs/overload-study.* and docs/retry-study.*
 #   make docs                  regenerate the generated parts of docs/
 #   make clean                 remove everything that these targets create
 
@@ -71,6 +71,7 @@ bench-check: $(VENV)/.for-test
 
 study: $(VENV)/.for-study
 	$(BIN)/python bench/overload_study.py
+	$(BIN)/python bench/retry_study.py
 
 docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_state_diagrams.py

@@ -39,10 +39,17 @@ def blocks_of(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
+def generate_client(folder: Path) -> None:
+    command = [sys.executable, "-m", "penstock_cli", "client", "words.py:app", "-o", "words_client.py"]
+    subprocess.run(command, cwd=folder, check=True, timeout=60)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     """A reader may paste them, one after the other, into a file beside the app."""
     (tmp_path / "words.py").write_text(WORDS, encoding="utf-8")
+    if page.stem == "typed-client":
+        generate_client(tmp_path)
     (tmp_path / "pasted.py").write_text("\n\n".join(blocks_of(page)), encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "pasted.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

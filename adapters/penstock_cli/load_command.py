@@ -86,6 +86,11 @@ def _number(text: str) -> float:
     help="The most connections at once. A request that finds none is not sent, and the run is invalid.",
 )
 @click.option("--no-keep-alive", is_flag=True, help="Use a new connection for each request.")
+@click.option(
+    "--through-client",
+    is_flag=True,
+    help="Send with penstock-client, and measure with its retries, its budget and its breaker.",
+)
 @click.option("--unix-socket", metavar="PATH", help="Connect to this Unix socket, not to the host of the URL.")
 @click.option("--cacert", metavar="FILE", help="Trust the certificates in this PEM file.")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any certificate.")

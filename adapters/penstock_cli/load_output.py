@@ -12,8 +12,8 @@ from penstock_load import LINES, FigureLine, LatencyHistogram, LoadTally, bars, 
 _LABEL, _VALUE = 24, 14
 _BAR = 40
 # A figure of these that is 0 or missing is left out: most runs have none of it.
-_OPTIONAL = ("other_latency.", "first_chunk.", "gaps.", "streams.", "sent.again")
-_SETTINGS_THAT_MATTER = ("rate", "ramp", "duration", "patience", "poisson", "stream", "keep_alive")
+_OPTIONAL = ("other_latency.", "first_chunk.", "gaps.", "streams.", "sent.again", "client.")
+_SETTINGS_THAT_MATTER = ("rate", "ramp", "duration", "patience", "poisson", "stream", "keep_alive", "through_client")
 
 
 def live_line(tally: LoadTally, in_flight: int, elapsed: float, seconds: float) -> str:
@@ -62,7 +62,7 @@ def table_of(figures: Mapping[str, Any], latency: LatencyHistogram, before: Mapp
         if not (line.path.startswith(_OPTIONAL) and not now and not then) and (now is not None or then is not None):
             text.append(_line(line.label, _shown(line, now), _shown(line, then) if before else None, ratio(then, now)))
     text.append("\n")
-    for part in (*_outcome_lines(figures, before), *_bar_lines(latency, before)):
+    for part in (*_outcome_lines(figures, before), *_client_lines(figures, before), *_bar_lines(latency, before)):
         text.append(part)
     for note in _notes(figures, before):
         text.append(f"\n{note}", style="yellow")
@@ -94,6 +94,18 @@ def _outcome_lines(figures: Mapping[str, Any], before: Mapping[str, Any] | None)
         line = _line(name, f"{count:,}", f"{earlier:,}" if before else None, ratio(earlier, count))
         reason = figures["reasons"].get(name)
         yield line if reason is None else f"{line.rstrip()}  {reason}\n"
+
+
+def _client_lines(figures: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the errors of calls through the client library by their class, and why they were not tried again."""
+    for title, key in (("", "errors"), ("no retry: ", "refusals")):
+        now = figures.get("client", {}).get(key, {})
+        then = (before or {}).get("client", {}).get(key, {})
+        if now or then:
+            yield "\n"
+        for name in sorted({*now, *then}, key=lambda name: -now.get(name, 0)):
+            count, earlier = now.get(name, 0), then.get(name, 0)
+            yield _line(f"{title}{name}", f"{count:,}", f"{earlier:,}" if before else None, ratio(earlier, count))
 
 
 def _bar_lines(latency: LatencyHistogram, before: Mapping[str, Any] | None) -> Iterator[str]:

@@ -23,6 +23,7 @@ from penstock_load import (
     RequestMix,
     ServerAddress,
     address_of,
+    check_client,
     figures_of,
     header_of,
     raise_descriptor_limit,
@@ -64,6 +65,7 @@ class LoadOptions:
     seed: int
     connections: int
     no_keep_alive: bool
+    through_client: bool
     unix_socket: str | None
     cacert: str | None
     insecure: bool
@@ -107,10 +109,14 @@ def _settings(asked: LoadOptions) -> LoadSettings:
             f"{address.authority} is not this machine, and a load may take a server down; if the server is yours, add "
             "--yes-this-host-is-mine"
         )
+    mix = _mix(asked, address)
+    if asked.through_client:
+        _check_through_client(asked)
+        check_client(mix)
     start, end = asked.ramp or (asked.rate or 0.0, None)
     return LoadSettings(
         address=address,
-        mix=_mix(asked, address),
+        mix=mix,
         callers=CallerOptions(
             patience=asked.patience,
             is_stream=asked.stream,
@@ -123,7 +129,14 @@ def _settings(asked: LoadOptions) -> LoadSettings:
         is_random=asked.poisson,
         seed=asked.seed,
         tls=tls_context(ca_file=asked.cacert, verifies=not asked.insecure) if address.is_secure else None,
+        through_client=asked.through_client,
     )
+
+
+def _check_through_client(asked: LoadOptions) -> None:
+    for option, is_given in {"--no-keep-alive": asked.no_keep_alive, "--unix-socket": asked.unix_socket}.items():
+        if is_given:
+            raise LoadError(f"{option} cannot be used with --through-client; leave one of them out")
 
 
 def _mix(asked: LoadOptions, address: ServerAddress) -> RequestMix:
@@ -156,6 +169,7 @@ def _described(asked: LoadOptions) -> dict[str, Any]:
         "seed": asked.seed,
         "connections": asked.connections,
         "keep_alive": not asked.no_keep_alive,
+        "through_client": asked.through_client,
     }
 
 

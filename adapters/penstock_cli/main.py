@@ -330,6 +330,34 @@ def openapi(target: str, output: Path | None, server: str, arguments: tuple[str,
 
 
 @cli.command(cls=AppCommand)
+@click.argument("target")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write; it is overwritten only if this command has written it.  [default: standard output]",
+)
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header for the server. May be repeated.",
+)
+@config_option
+def client(target: str, output: Path | None, headers: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    """Write a Python module that calls the app TARGET, with a class for each of its types.
+
+    TARGET may also be the URL of a running server, or the file of an OpenAPI document (.json). The module has a client
+    and an async client with a method for each endpoint, and needs penstock-client.
+    """
+    from penstock_cli.generating import write_client  # noqa: PLC0415 - each command imports only what it needs
+
+    write_client(target, arguments, output, headers)
+
+
+@cli.command(cls=AppCommand)
 @click.argument("target", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option

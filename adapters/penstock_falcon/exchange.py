@@ -40,7 +40,7 @@ from penstock_falcon.request_checks import AnyBudget, BodyChecks, RequestChecks,
 from penstock_falcon.request_decoding import content_coding, inflated
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import NO_JOB_TIMING, OK, STREAM_HEADERS, HttpResponse, common_headers, server_timing
-from penstock_falcon.service import Service
+from penstock_falcon.service import SCHEMA_HEADER, Service
 from penstock_falcon.transport import HeaderLookup, Transport
 
 NO_VALUES: Mapping[str, str] = MappingProxyType({})
@@ -210,7 +210,7 @@ class Resource(ABC):
     def _new_exchange(self, kind: type[ExchangeT], req: Any, path_values: Mapping[str, str]) -> ExchangeT:
         header, received, peer, began = self._transport.identify(req)
         proxies = self._service.trusted_proxies
-        return kind(
+        exchange = kind(
             self._target,
             request_id=request_id(header("x-request-id")),
             header=header,
@@ -222,6 +222,10 @@ class Resource(ABC):
             received_headers=received,
             path_values=path_values,
         )
+        digest = header(SCHEMA_HEADER)
+        if digest is not None:
+            self._service.compare_schema(exchange, digest)
+        return exchange
 
     async def _ask_policies(self, exchange: Exchange) -> None:
         """Have the policies decide; each that blocks is asked where it delays no other request."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import falcon
@@ -29,6 +30,7 @@ from penstock.hosting import (
     documentation_routes,
     endpoint_pipeline,
     route_pipeline,
+    schema_digest,
 )
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.added_headers import add_headers, headers_of
@@ -45,6 +47,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+SCHEMA_HEADER = "x-penstock-schema"
 _USUAL_WAITING = 256 * 1024 * 1024
 _WAITING_BODIES = 4  # bodies of the largest size may wait, whatever that is
 
@@ -219,6 +222,16 @@ class Service(ABC, Generic[EngineT]):
         if isinstance(target, Route):
             return route_pipeline(self.registry, target)
         return endpoint_pipeline(self.registry, target)
+
+    @cached_property
+    def schema_digest(self) -> str:
+        """The digest of the app's schema; computed for the first client that asks whether it has the same one."""
+        return schema_digest(self.app, self.registry)
+
+    def compare_schema(self, submission: Submission, digest: str) -> None:
+        """Have the response say which schema the app has, if it is not that of the client."""
+        if digest != self.schema_digest:
+            submission.response_headers.append((SCHEMA_HEADER, self.schema_digest))
 
     def body_budget(self, submission: Submission) -> AnyBudget:
         """Return the room that a large body of an endpoint will take."""

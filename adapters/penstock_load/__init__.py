@@ -10,7 +10,7 @@ from penstock_load.latency_histogram import LARGEST_ERROR, LatencyHistogram
 from penstock_load.load_callers import MOST_CONNECTIONS, CallerOptions
 from penstock_load.load_figures import LINES, VERSION, FigureLine, bars, figure, figures_of, ratio
 from penstock_load.load_generator import LoadGenerator
-from penstock_load.load_runs import LoadSettings, raise_descriptor_limit, run_load
+from penstock_load.load_runs import LoadSettings, check_client, raise_descriptor_limit, run_load
 from penstock_load.load_tally import LoadTally
 from penstock_load.request_mix import (
     PreparedRequest,
@@ -46,6 +46,7 @@ __all__ = [
     "address_of",
     "arrivals",
     "bars",
+    "check_client",
     "figure",
     "figures_of",
     "header_of",

@@ -55,6 +55,8 @@ LINES = (
     FigureLine("streams begun", "streams.count"),
     FigureLine("streams cut", "streams.cut"),
     FigureLine("sent again", "sent.again"),
+    FigureLine("requests", "client.requests"),
+    FigureLine("calls tried again", "client.retried"),
 )
 
 
@@ -79,6 +81,12 @@ def figures_of(tally: LoadTally, settings: Mapping[str, Any], *, is_interrupted:
         "offered": {"count": tally.offered, "rate": tally.offered / seconds},
         "sent": {"count": tally.lag.number, "on_time": tally.on_time, "again": tally.resent},
         "lag": summary(tally.lag),
+        "client": {
+            "requests": tally.requests,
+            "retried": tally.retried,
+            "errors": dict(sorted(tally.errors.items())),
+            "refusals": dict(sorted(tally.refusals.items())),
+        },
         "answered": {"count": tally.answered},
         "good": {"count": tally.good, "rate": tally.good_in_time / seconds},
         "outcomes": dict(sorted(tally.outcomes.items())),

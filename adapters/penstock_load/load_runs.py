@@ -10,14 +10,18 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from penstock_load.arrivals import arrivals
+from penstock_load.input_errors import LoadError
 from penstock_load.load_callers import CallerOptions
 from penstock_load.load_generator import LoadGenerator
 from penstock_load.load_tally import LoadTally
 from penstock_load.request_mix import RequestMix
 from penstock_load.server_address import ServerAddress
+
+if TYPE_CHECKING:  # penstock_client is optional
+    from penstock_load.client_generator import ClientGenerator
 
 Watch: TypeAlias = Callable[[LoadTally, int, float], None]
 """Called with the tally so far, the number of requests in flight, and the seconds since the start; -1 at the end."""
@@ -47,6 +51,8 @@ class LoadSettings:
         The seed of the random times, and of the choice from the mix.
     tls:
         The context of TLS connections; None without TLS.
+    through_client:
+        Requests are calls of ``penstock_client``, which must be installed; see ``check_client``.
     """
 
     address: ServerAddress
@@ -58,6 +64,7 @@ class LoadSettings:
     is_random: bool = False
     seed: int = 1
     tls: ssl.SSLContext | None = None
+    through_client: bool = False
 
     def times(self) -> Iterator[float]:
         """Return the times of the requests in seconds after the start."""
@@ -91,7 +98,8 @@ async def _run(
     watch: Watch | None,
     clock: Callable[[], float],
 ) -> None:
-    generator = LoadGenerator(settings.address, settings.callers, tally.record, tls=settings.tls, clock=clock)
+    make = _client_generator() if settings.through_client else LoadGenerator
+    generator = make(settings.address, settings.callers, tally.record, tls=settings.tls, clock=clock)
     tally.begin = clock() + _LEAD_SECONDS
     choose = settings.mix.chooser(random.Random(settings.seed))  # noqa: S311 - a load, not a secret
     ticking = None if watch is None else asyncio.create_task(_tick(watch, tally, generator, clock))
@@ -106,7 +114,36 @@ async def _run(
             watch(tally, 0, -1.0)
 
 
-async def _tick(watch: Watch, tally: LoadTally, generator: LoadGenerator, clock: Callable[[], float]) -> None:
+def _client_generator() -> type[ClientGenerator]:
+    from penstock_load.client_generator import ClientGenerator  # noqa: PLC0415 - penstock_client is optional
+
+    return ClientGenerator
+
+
+def check_client(mix: RequestMix) -> None:
+    """Check that the requests can be sent through ``penstock_client``.
+
+    Raises
+    ------
+    LoadError
+        If it is not installed, or does not send one of the headers.
+    """
+    try:
+        _client_generator()
+    except ImportError as error:
+        raise LoadError(
+            f"--through-client needs penstock-client, which cannot be imported ({error}); install it with "
+            "pip install penstock-client"
+        ) from None
+    for request in mix.requests:
+        for name, value in request.headers:
+            if not (value and value.isascii() and value.isprintable() and value == value.strip()):
+                raise LoadError(f"penstock-client does not send the header {name} with this value")
+
+
+async def _tick(
+    watch: Watch, tally: LoadTally, generator: LoadGenerator | ClientGenerator, clock: Callable[[], float]
+) -> None:
     while True:
         watch(tally, generator.in_flight, max(0.0, clock() - tally.begin))
         await asyncio.sleep(_TICK_SECONDS)

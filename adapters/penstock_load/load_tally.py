@@ -40,6 +40,14 @@ class LoadTally:
         self.cut_streams = 0
         """The streams that had begun, and did not reach their end through the server's fault."""
         self.resent = 0
+        self.requests = 0
+        """The requests that a client library has sent; more than the calls if it has tried some again."""
+        self.retried = 0
+        """The calls that a client library has tried again."""
+        self.errors: Counter[str] = Counter()
+        """The calls that have failed, by the class of a client library's error."""
+        self.refusals: Counter[str] = Counter()
+        """The reasons why a client library has not tried them again."""
         self.outcomes: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
         """The first reason that was found for an outcome."""
@@ -57,6 +65,7 @@ class LoadTally:
         self.offered += 1
         self.outcomes[shot.outcome] += 1
         self.resent += shot.is_resent
+        self._record_client(shot)
         if shot.reason:
             self.reasons.setdefault(shot.outcome, shot.reason)
         if shot.fate in UNSENT:
@@ -72,6 +81,14 @@ class LoadTally:
             self.good_in_time += shot.done <= self.begin + self.seconds
         if self._are_streams and 0 < shot.status < 400:
             self._record_stream(shot)
+
+    def _record_client(self, shot: Shot) -> None:
+        self.requests += shot.requests
+        self.retried += shot.requests > 1
+        if shot.error:
+            self.errors[shot.error] += 1
+        if shot.refused:
+            self.refusals[shot.refused] += 1
 
     def _record_stream(self, shot: Shot) -> None:
         self.streams += 1

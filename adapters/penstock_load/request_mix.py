@@ -30,10 +30,16 @@ class PreparedRequest:
         The head and the body.
     is_head:
         The method is HEAD, so the response has no body.
+    method, path, headers, body:
+        The same in parts, for a client that writes the head itself.
     """
 
     content: bytes
     is_head: bool = False
+    method: str = "GET"
+    path: str = "/"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
 
 
 def request_bytes(
@@ -71,7 +77,10 @@ def request_bytes(
         fields[name] = value
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     head = f"{method} {check_path(path)} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
-    return PreparedRequest(head + (body or b""), is_head=method == "HEAD")
+    own = {name: value for name, value in fields.items() if name not in {"Host", "Content-Length"}} | dict(headers)
+    return PreparedRequest(
+        head + (body or b""), is_head=method == "HEAD", method=method, path=path, headers=(*own.items(),), body=body
+    )
 
 
 def header_of(text: str) -> tuple[str, str]:

@@ -24,6 +24,8 @@ class Fate(StrEnum):
     MALFORMED = "malformed response"
     UNFINISHED = "unfinished"
     """It was still running when the generator stopped."""
+    FAILED = "failed"
+    """The client library has an error of its own, which is in ``code``."""
     NO_CONNECTION = "not sent: no free connection"
     """All connections that the generator may have were busy."""
     NO_DESCRIPTOR = "not sent: no file descriptor"
@@ -62,6 +64,9 @@ class Shot:
         The server closed a kept connection as the request arrived, so it was sent again on a new one.
     reason:
         The words of the system about a connection that could not be made, or of the reader about a malformed response.
+    requests, error, refused:
+        For a call through the client library: the requests that it sent, the class of its error, and the reason why it
+        was not tried again; 0 or empty otherwise.
     """
 
     planned: float
@@ -75,6 +80,9 @@ class Shot:
     gaps: list[float] = field(default_factory=list)
     is_resent: bool = False
     reason: str = ""
+    requests: int = 0
+    error: str = ""
+    refused: str = ""
 
     @property
     def latency(self) -> float:
@@ -96,5 +104,7 @@ class Shot:
         """The name under which it is counted: ``200``, ``503 queue-full``, ``cut handler-error``, ``given up``."""
         if self.fate is Fate.ANSWERED:
             return f"{self.status} {self.code}".rstrip()
+        if self.fate is Fate.FAILED:
+            return self.code
         # A stream that fails is cut after the chunk with its error, so that no client takes it for complete.
         return f"{self.fate} {self.code}".rstrip() if self.fate is Fate.CUT else str(self.fate)

@@ -9,11 +9,10 @@ from typing import Any
 from penstock_client.async_driver import AsyncDriver
 from penstock_client.async_streams import AsyncChatStream
 from penstock_client.chat_answers import ChatAnswer
-from penstock_client.chat_decoding import whole_answer
+from penstock_client.chat_decoding import answer_of
 from penstock_client.chat_requests import Message, chat_body
 from penstock_client.chat_stream_state import ChatStreamState
-from penstock_client.client_base import NO_HEADERS, explained
-from penstock_client.errors import ClientError
+from penstock_client.client_base import NO_HEADERS
 
 
 class AsyncChatCalls(AsyncDriver):
@@ -69,11 +68,7 @@ class AsyncChatCalls(AsyncDriver):
             idempotent=idempotent,
             headers=headers,
         )
-        attempts, arrived = await self._answered(outgoing)
-        try:
-            return whole_answer(arrived.headers, attempts, arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
+        return await self._answered(outgoing, answer_of)
 
     @contextlib.asynccontextmanager
     async def chat_stream(
@@ -103,7 +98,8 @@ class AsyncChatCalls(AsyncDriver):
             headers={"accept": "text/event-stream, application/json", "accept-encoding": "identity", **headers},
         )
         async with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            stream = AsyncChatStream(response, ChatStreamState(arrived, attempts, watch, outgoing.spec))
+            state = ChatStreamState(arrived, attempts, watch, outgoing.spec, on_error=outgoing.trace.failed)
+            stream = AsyncChatStream(response, state)
             try:
                 yield stream
             finally:

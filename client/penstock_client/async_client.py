@@ -10,26 +10,29 @@ from typing import Any, Self
 import anyio
 import httpx2
 
-from penstock_client.async_chat import AsyncChatCalls
+from penstock_client.argument_checks import require_http_client, require_settings, require_size
+from penstock_client.async_endpoints import AsyncEndpointCalls
 from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_records import Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
     NO_HEADERS,
     SharedState,
-    explained,
-    require_size,
+    opener,
+    pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge
+from penstock_client.hidden_values import hidden_headers, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.timeouts import Timeouts
 
 
-class AsyncClient(AsyncChatCalls):
+class AsyncClient(AsyncEndpointCalls):
     """Calls the endpoints of one server, from one event loop: asyncio's or trio's.
 
     Parameters
@@ -48,14 +51,19 @@ class AsyncClient(AsyncChatCalls):
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
-        this one, and must not be used in a forked process.
+        this one, and a forked process refuses to use it. Or a function that returns one: each process calls it once,
+        and closes what it returned.
 
     Raises
     ------
+    TypeError
+        If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
-        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+        If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
 
     def __init__(
@@ -70,22 +78,23 @@ class AsyncClient(AsyncChatCalls):
         hedge: Hedge | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
-        http_client: httpx2.AsyncClient | None = None,
+        tracer: CallTracer | None = None,
+        http_client: httpx2.AsyncClient | Callable[[], httpx2.AsyncClient] | None = None,
     ) -> None:
+        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits, hedge=hedge)
+        require_http_client(http_client, httpx2.AsyncClient, type(self).__name__)
+        key, headers = hidden_key(key), hidden_headers(headers)  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
-        pool = httpx2.Limits(
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.keepalive,
-            keepalive_expiry=limits.keepalive_expiry,
-        )
-        self._shared = SharedState(
-            lambda: http_client or httpx2.AsyncClient(limits=pool), anyio.Semaphore, retries, breaker, limits, hedge
-        )
+        self._is_given = isinstance(http_client, httpx2.AsyncClient)
+        pool = pool_limits(limits)
+        open_http = opener(http_client, lambda: httpx2.AsyncClient(limits=pool))
+        self._shared = SharedState(open_http, anyio.Semaphore, retries, breaker, limits, hedge)
 
     async def call(
         self,
@@ -97,7 +106,7 @@ class AsyncClient(AsyncChatCalls):
         idempotent: bool = False,
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> Result:
+    ) -> Result[Any]:
         """Call an endpoint and return its whole answer.
 
         Parameters
@@ -120,9 +129,10 @@ class AsyncClient(AsyncChatCalls):
         ClientError
             If there is no answer, or it is an error.
         TypeError
-            If the body cannot be written as JSON.
+            If the body cannot be written as JSON, or another argument is not of its type.
         ValueError
-            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
+            If the endpoint has no path, the time-out is not above 0, the body has a number that JSON does not have, or
+            a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,
@@ -133,12 +143,7 @@ class AsyncClient(AsyncChatCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = await self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return await self._answered(outgoing, result_of)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -152,7 +157,7 @@ class AsyncClient(AsyncChatCalls):
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
         keep_bytes: int | None = KEPT_BYTES,
-    ) -> AsyncIterator[AsyncEventStream]:
+    ) -> AsyncIterator[AsyncEventStream[Any]]:
         """Call an endpoint that streams; the block has its events.
 
         The other parameters and errors are those of ``call``. A stream is not tried again once it has begun: if it
@@ -180,8 +185,10 @@ class AsyncClient(AsyncChatCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         async with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            state = StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes)
-            stream = AsyncEventStream(response, state)
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
+            stream = AsyncEventStream[Any](response, state)
             try:
                 yield stream
             finally:
@@ -197,10 +204,9 @@ class AsyncClient(AsyncChatCalls):
 
     async def aclose(self) -> None:
         """Close the connections, of all views of this client. Calls that are running fail."""
-        if not self._shared.is_closed:
-            self._shared.is_closed = True
-            if self._is_own:
-                await self._shared.http.aclose()
+        http = self._shared.close()
+        if http is not None and not self._is_given:
+            await http.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 import anyio
 import httpx2
@@ -14,15 +16,24 @@ from penstock_client.answer_watch import AnswerWatch
 from penstock_client.async_flights import flights
 from penstock_client.async_scopes import hang_up, until
 from penstock_client.call_records import Attempt
-from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState
-from penstock_client.errors import LimitTimeout
+from penstock_client.client_base import (
+    LARGEST_ERROR_BODY,
+    UNLIMITED,
+    ClientBase,
+    OutgoingRequest,
+    SharedState,
+    explained,
+)
+from penstock_client.errors import ClientError, LimitTimeout
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
+from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
+from penstock_client.watched_connections import fresh_async
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
+Answer = TypeVar("Answer")
 
 
 class AsyncDriver(ClientBase[httpx2.AsyncClient]):
@@ -30,30 +41,40 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
 
     _is_own: bool
 
-    async def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
+    async def _answered(
+        self, outgoing: OutgoingRequest, read: Callable[[tuple[Attempt, ...], HeadArrived], Answer]
+    ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
+        with outgoing.trace, outgoing.ending:
+            async with self._slot(outgoing, plan, shared):
+                attempts, _, arrived = await self._run(outgoing, plan, shared, is_stream=False)
+            try:
+                return read(attempts, arrived)
+            except ClientError as error:
+                raise explained(error, attempts, outgoing) from None
 
     @contextlib.asynccontextmanager
     async def _streamed(self, outgoing: OutgoingRequest) -> AsyncIterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        async with self._slot(outgoing, plan, shared):
-            attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
-            watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
-            yield response, arrived.headers, attempts, watch
+        with outgoing.trace, outgoing.ending:
+            async with self._slot(outgoing, plan, shared):
+                attempts, response, arrived = await self._run(outgoing, plan, shared, is_stream=True)
+                outgoing.ending.over()
+                watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
+                yield response, arrived.headers, attempts, watch
+
+    def _slot(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        return UNLIMITED if shared.slots is None else self._limited(outgoing, plan, shared)
 
     @contextlib.asynccontextmanager
-    async def _slot(
+    async def _limited(
         self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.AsyncClient]
     ) -> AsyncIterator[None]:
-        slots: anyio.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
+        slots: anyio.Semaphore = shared.slots
         is_taken = False
         with until(outgoing.spec.deadline):
             await slots.acquire()
@@ -123,6 +144,17 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
     async def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
+        outgoing.ending.sent += 1
+        with outgoing.trace.request(is_stream=is_stream) as request:
+            if request.headers:
+                command = replace(command, headers={**command.headers, **request.headers})
+            response, event = await self._exchange(outgoing, command, shared, is_stream=is_stream)
+            request.met(event)
+        return response, event
+
+    async def _exchange(
+        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.AsyncClient], *, is_stream: bool
+    ) -> tuple[httpx2.Response | None, Event]:
         trace = RequestTrace(is_certain=self._is_own)
         request = shared.http.build_request(
             outgoing.method,
@@ -135,14 +167,14 @@ class AsyncDriver(ClientBase[httpx2.AsyncClient]):
         failed: RequestFailed | None = None
         with until(command.deadline):
             try:
-                response = await shared.http.send(request, stream=True, follow_redirects=False)
-            except httpx2.TransportError as error:
+                response = await fresh_async(await shared.http.send(request, stream=True, follow_redirects=False))
+            except (httpx2.TransportError, OSError) as error:
                 failed = trace.failed(error, time.monotonic(), command.deadline)
         if response is None:
             return None, failed or trace.out_of_time()
         if is_stream and response.status_code < 300:
             command.timeouts["read"] = None  # a stream has limits of its own
-            return response, HeadArrived(response.status_code, dict(response.headers))
+            return response, HeadArrived(response.status_code, dict(response.headers.items()))
         return response, await _whole(response, command, outgoing.spec.timeouts)
 
 
@@ -163,11 +195,11 @@ async def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -
             failed = RequestFailed(Fault.TOTAL_TIMEOUT, partial=bytes(body))
     except httpx2.TimeoutException:
         failed = RequestFailed(Fault.IDLE_TIMEOUT, partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
+    except BROKEN as error:
+        failed = RequestFailed(Fault.CUT, detail_of(error), partial=bytes(body))
     finally:
         if not response.is_closed:
             await hang_up(pieces, response)
     if failed is not None and not is_error:
         return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))
+    return HeadArrived(response.status_code, dict(response.headers.items()), bytes(body))

@@ -11,6 +11,8 @@ from typing import Self
 import anyio
 import httpx2
 
+from penstock_client.transport_faults import BROKEN
+
 
 class _Unlimited:
     """A scope that nothing cancels, which costs nothing."""
@@ -41,7 +43,7 @@ async def hang_up(pieces: AsyncIterator[bytes], response: httpx2.Response) -> No
     garbage collector, which has no loop to close them in. A cancelled read goes through all of them.
     """
     with anyio.CancelScope(shield=True):
-        with anyio.CancelScope() as scope, contextlib.suppress(httpx2.HTTPError, httpx2.StreamError):
+        with anyio.CancelScope() as scope, contextlib.suppress(*BROKEN):
             scope.cancel()
             async for _ in pieces:
                 pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Generic, TypeVar
 
 import httpx2
 
@@ -13,6 +13,9 @@ from penstock_client.chat_answers import ChatAnswer, ChatEvent
 from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
+from penstock_client.transport_faults import BROKEN
+
+Value_co = TypeVar("Value_co", covariant=True)
 
 
 class AsyncStreamReader:
@@ -50,7 +53,7 @@ class AsyncStreamReader:
         with until(self._state.watch.next_limit()) as scope:
             try:
                 piece = await anext(self._pieces, None)
-            except (httpx2.HTTPError, httpx2.StreamError) as error:
+            except BROKEN as error:
                 failed = error
         if scope.cancelled_caught:
             self._state.on_silence(time.monotonic())
@@ -62,7 +65,7 @@ class AsyncStreamReader:
             self._state.on_piece(piece, time.monotonic())
 
 
-class AsyncEventStream(AsyncStreamReader):
+class AsyncEventStream(AsyncStreamReader, Generic[Value_co]):
     """The events of a stream, in their order; an ``async for`` loop reads their values.
 
     Use it in an ``async with`` block. The value of an event is its JSON: a line of NDJSON, or the data of a server-sent
@@ -82,13 +85,14 @@ class AsyncEventStream(AsyncStreamReader):
     partial = property(lambda self: self._state.partial)
     dropped = property(lambda self: self._state.kept.dropped)
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Value_co:
         if not await self._has_next():
             raise StopAsyncIteration
-        return self._state.pop()
+        value: Value_co = self._state.pop()
+        return value
 
     def events(self) -> AsyncIterator[ServerSentEvent]:
         """Return the server-sent events as they are: with name and id, and the data as text, which need not be JSON.

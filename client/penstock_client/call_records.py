@@ -80,7 +80,8 @@ class CallRecord:
     endpoint, request_id:
         The call.
     code:
-        The code of its error; "" if it succeeded.
+        The code of its error; "" if it succeeded, ``"cancelled"`` if it was cancelled, and the class of any other
+        exception: one of the function that returns the key, for instance.
     seconds:
         Its duration, waits and retries included.
     attempts:

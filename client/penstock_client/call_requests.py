@@ -75,42 +75,43 @@ class CallRequests:
 
     def answered(self, number: int, status: int, outcome: str, now: float) -> None:
         """Note that a request has a response."""
-        self._met(number, outcome, now)
+        sent = self._met(number, outcome, now)
         if self._breaker is None:
             return
         if status in {429, 503}:  # a refusal
-            self._breaker.abandoned()
+            self._breaker.abandoned(sent=sent)
         elif status >= 500:
-            self._breaker.failed(now, is_connect=False)
+            self._breaker.failed(now, is_connect=False, sent=sent)
         else:
-            self._breaker.succeeded(now)
+            self._breaker.succeeded(now, sent=sent)
 
     def failed(self, number: int, fault: Fault, now: float) -> None:
         """Note that a request has failed."""
-        self._met(number, fault.value, now)
+        sent = self._met(number, fault.value, now)
         if self._breaker is None:
             return
         if fault is Fault.POOL_TIMEOUT:  # the client's own doing
-            self._breaker.abandoned()
+            self._breaker.abandoned(sent=sent)
         else:
-            self._breaker.failed(now, is_connect=fault in _IS_CONNECT)
+            self._breaker.failed(now, is_connect=fault in _IS_CONNECT, sent=sent)
 
     def closed(self, number: int, fault: Fault, now: float) -> None:
         """Note that a request met the end of a kept connection, which says nothing about the endpoint."""
-        self._met(number, fault.value, now)
+        sent = self._met(number, fault.value, now)
         if self._breaker is not None:
-            self._breaker.abandoned()
+            self._breaker.abandoned(sent=sent)
 
     def hang_up(self, now: float) -> None:
         """Give up the requests that are still on their way."""
-        if self._flights and self._breaker is not None:
-            self._breaker.abandoned()
         for number in list(self._flights):
-            self._met(number, "overtaken", now)
+            sent = self._met(number, "overtaken", now)
+            if self._breaker is not None:
+                self._breaker.abandoned(sent=sent)
 
-    def _met(self, number: int, outcome: str, now: float) -> None:
+    def _met(self, number: int, outcome: str, now: float) -> float:
         flight = self._flights.pop(number)
         self._attempts.append(Attempt(number, outcome, now - flight.sent, flight.delay))
+        return flight.sent
 
 
 def send_command(spec: CallSpec, number: int, now: float, hedge_at: float) -> Send:

@@ -15,6 +15,7 @@ from penstock_client.error_bodies import error_body_of
 from penstock_client.errors import ClientError, InvalidAnswer, StreamError
 from penstock_client.event_framing import DONE
 from penstock_client.failures import cut, error_of_response, failed_stream
+from penstock_client.plan_messages import HeadArrived
 from penstock_client.server_sent_events import EventDecoder, ServerSentEvent
 from penstock_client.stream_decoders import Arrived
 
@@ -133,6 +134,11 @@ class ChatDecoder:
             raise error_of_response(error_body_of(self.whole).status or 200, {}, body)
         yield from ((event, 0) for event in self.assembly.add(self.whole))
         yield from self._end()
+
+
+def answer_of(attempts: tuple[Attempt, ...], arrived: HeadArrived) -> ChatAnswer:
+    """Return the answer in a whole response; see ``whole_answer``."""
+    return whole_answer(arrived.headers, attempts, arrived.body)
 
 
 def whole_answer(headers: Mapping[str, str], attempts: tuple[Attempt, ...], body: bytes) -> ChatAnswer:

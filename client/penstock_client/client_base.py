@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import math
 import os
 import random
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import httpx2
 
+from penstock_client.argument_checks import (
+    can_be_sent,
+    refuse,
+    require_endpoint,
+    require_method,
+    require_seconds,
+    require_settings,
+    sendable,
+    server_url,
+    without_password,
+)
+from penstock_client.call_ending import CallEnding
 from penstock_client.call_records import Attempt, CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_results import encoded
+from penstock_client.call_tracing import UNTRACED, CallSpan, CallTracer
 from penstock_client.chat_requests import chat_path
 from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge, Hedging
+from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_headers, hidden_key
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_settings import Retries, RetryBudget
+from penstock_client.server_schema import SCHEMA_HEADER, KnownSchema, SchemaDigests
 from penstock_client.timeouts import Timeouts
 
 LOGGER: Final = logging.getLogger("penstock.client")
@@ -35,6 +51,8 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 IDEMPOTENT_METHODS: Final = SAFE_METHODS | {"PUT", "DELETE"}
 LARGEST_ERROR_BODY: Final = 64 * 1024
 MOST_ENDPOINTS: Final = 1000
+MOST_URLS: Final = 256
+UNLIMITED: Final = contextlib.nullcontext()
 NO_HEADERS: Final[Mapping[str, str]] = {}
 PASSED_ON: Final = ("traceparent", "tracestate", "baggage")
 
@@ -57,10 +75,12 @@ class OutgoingRequest:
     """A request as it is sent, but for the headers of the plan and the key."""
 
     method: str
-    url: str
-    content: bytes
+    url: httpx2.URL
+    content: bytes = field(repr=False)
     headers: Mapping[str, str]
     spec: CallSpec
+    ending: CallEnding
+    trace: CallSpan = UNTRACED
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,8 @@ class EndpointState:
 class SharedState(Generic[Http]):
     """The state that all views of a client share: the connections, the budget, the breakers and the rate.
 
-    A forked process must not use its parent's connections, and begins with a state of its own.
+    A forked process must not use its parent's connections, nor its locks, which another thread may have held: each
+    process has a state of its own. The parent's is kept untouched, so that nothing closes its connections.
     """
 
     make_http: Callable[[], Http]
@@ -90,15 +111,12 @@ class SharedState(Generic[Http]):
     endpoints: dict[str, EndpointState] = field(init=False)
     lock: threading.Lock = field(init=False)
     slots: Any = field(init=False)
-    pid: int = field(init=False)
+    pid: int = field(init=False, default_factory=os.getpid)
+    heirs: dict[int, SharedState[Http]] = field(init=False, default_factory=dict)  # by process
     is_closed: bool = False
+    schema: KnownSchema = field(init=False, default_factory=KnownSchema)
 
     def __post_init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Start afresh, in a new process too. The connections of the old state are left alone: the parent uses them."""
-        self.pid = os.getpid()
         self.http = self.make_http()
         self.budget = RetryBudget(self.retries, time.monotonic())
         self.rate = None if self.limits.rate is None else RateBucket(self.limits.rate, self.limits.burst)
@@ -106,6 +124,29 @@ class SharedState(Generic[Http]):
         self.lock = threading.Lock()
         most = self.limits.max_concurrent
         self.slots = None if most is None else self.make_slots(most)
+
+    def of_this_process(self) -> SharedState[Http]:
+        """Return this state, or its heir in a forked process.
+
+        Raises
+        ------
+        RuntimeError
+            If the process is forked, and the connections are those of a client of httpx2.
+        """
+        pid = os.getpid()
+        if pid == self.pid:
+            return self
+        # Without a lock: one of several threads wins, and the states of the others have no connections yet.
+        return self.heirs.get(pid) or self.heirs.setdefault(pid, replace(self))
+
+    def close(self) -> Http | None:
+        """Close the state in this process; return its connections, unless there are none to close."""
+        if self.is_closed:
+            return None
+        self.is_closed = True
+        pid = os.getpid()
+        mine = self if pid == self.pid else self.heirs.get(pid)
+        return None if mine is None else mine.http
 
     def endpoint(self, name: str) -> EndpointState:
         """Return the state of an endpoint."""
@@ -126,36 +167,54 @@ class ClientBase(Generic[Http]):
     """The settings of a client, and the calls that follow from them. The drivers add the input and output."""
 
     _shared: SharedState[Http]
+    _name = "(not ready)"
+    _expected: ClassVar[SchemaDigests | None] = None
+
+    def __init_subclass__(cls, *, schema: SchemaDigests | None = None, **options: Any) -> None:
+        """Take the schema from which a typed client was generated."""
+        super().__init_subclass__(**options)
+        if schema is not None:
+            cls._expected = schema
 
     def _configure(
         self,
         url: str,
         *,
-        key: str | Callable[[], str] | None,
+        key: HiddenKey | None,
         timeouts: Timeouts,
         retries: Retries,
-        headers: Mapping[str, str] | None,
+        headers: HiddenHeaders,
         on_event: Callable[[Record], None] | None,
+        tracer: CallTracer | None,
     ) -> None:
-        parsed = httpx2.URL(url)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"{_without_password(parsed)!r} is not a server's address; write http://host:port")
-        if parsed.userinfo:
-            raise ValueError("a name or a password in the server's address would be in logs; use key= or headers=")
-        if isinstance(key, str):
-            _require_key(key)
+        parsed = server_url(url)
+        self._name = without_password(parsed)
+        if key is not None:
+            key.check()
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event={on_event!r} is not a function; pass one that takes a record")
         self._url = url.rstrip("/")
-        self._name = _without_password(parsed)
         self._key = key
         self._timeouts = timeouts
         self._retries = retries
-        self._headers = _sendable(headers or {})
+        self._headers = sendable(headers)
         self._on_event = on_event
+        self._tracer = tracer
         self._deadline = math.inf
         self._request_id = ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}>"
+
+    def __copy__(self) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        return view
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled: its connections and its key belong to one process; make one in each process"
+        )
 
     def with_options(
         self,
@@ -174,14 +233,15 @@ class ClientBase(Generic[Http]):
         headers:
             Headers of every request, added to those of this client.
         """
+        require_settings(timeouts=timeouts, retries=retries)
+        key, headers = hidden_key(key), hidden_headers(headers)
         view = copy.copy(self)
         if key is not None:
-            if isinstance(key, str):
-                _require_key(key)
+            key.check()
             view._key = key
         view._timeouts = timeouts or self._timeouts
         view._retries = retries or self._retries
-        view._headers = {**self._headers, **_sendable(headers or {})}
+        view._headers = HiddenHeaders({**self._headers, **sendable(headers)})
         return view
 
     def from_context(self, context: JobContext) -> Self:
@@ -201,7 +261,7 @@ class ClientBase(Generic[Http]):
     @contextlib.contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
         """Bound all calls of this client in the block, together: they end within ``seconds`` from now."""
-        _require_seconds("deadline", seconds)
+        require_seconds("deadline", seconds)
         known = _deadlines.get()
         mine = id(self._shared)
         instant = min(time.monotonic() + seconds, known.get(mine, math.inf))
@@ -217,9 +277,7 @@ class ClientBase(Generic[Http]):
         shared = self._shared
         if shared.is_closed:
             raise RuntimeError(f"{self!r} is closed; call it before close(), or inside its with block")
-        if shared.pid != os.getpid():
-            shared.begin()
-        return shared
+        return shared.of_this_process()
 
     def _outgoing(
         self,
@@ -232,32 +290,47 @@ class ClientBase(Generic[Http]):
         method: str,
         headers: Mapping[str, str],
     ) -> OutgoingRequest:
+        require_endpoint(endpoint)
+        require_method(method)
         if timeout is not None:
-            _require_seconds("timeout", timeout)
+            require_seconds("timeout", timeout)
         content, media_type = encoded(body)
-        sent = {"content-type": media_type} if media_type else {}
+        sent = HiddenHeaders({"content-type": media_type} if media_type else {})
         sent |= self._headers
-        sent |= _sendable(headers)
+        if headers:
+            sent |= sendable(headers)
         policy = {}
         if idempotency_key is not None:
-            _require_header("idempotency_key", idempotency_key)
+            if not can_be_sent(idempotency_key):
+                refuse("idempotency_key", type(idempotency_key))
             policy["idempotency-key"] = idempotency_key
         now = time.monotonic()
         total = self._timeouts.total if timeout is None else timeout
         known = _deadlines.get()
         spec = CallSpec(
             endpoint=endpoint.partition("?")[0].strip("/"),  # a query is not for logs, and has no breaker of its own
-            request_id=self._request_id or uuid.uuid4().hex,
+            request_id=self._request_id or secrets.token_hex(16),
             timeouts=self._timeouts,
             deadline=min(
                 now + total if total is not None else math.inf, self._deadline, known.get(id(self._shared), math.inf)
             ),
             is_idempotent=idempotent or idempotency_key is not None or method in IDEMPOTENT_METHODS,
             may_hedge=idempotent or method in SAFE_METHODS,
-            has_new_keys=callable(self._key),
+            has_new_keys=self._key is not None and self._key.is_renewed,
             headers=policy,
         )
-        return OutgoingRequest(method, f"{self._url}/{endpoint.lstrip('/')}", content, sent, spec)
+        url = f"{self._url}/{endpoint.lstrip('/')}"
+        ending = CallEnding(spec.endpoint, spec.request_id, self._notify)
+        return OutgoingRequest(
+            method, parsed_url(url), content, sent, spec, ending, self._trace(method, url, spec, sent)
+        )
+
+    def _trace(self, method: str, url: str, spec: CallSpec, headers: Mapping[str, str]) -> CallSpan:
+        if self._tracer is None:
+            return UNTRACED
+        return self._tracer.call(
+            method=method, url=url, endpoint=spec.endpoint, request_id=spec.request_id, headers=headers
+        )
 
     def _chat_request(self, body: Mapping[str, Any], path: str | None, **options: Any) -> OutgoingRequest:
         return self._outgoing(path or chat_path(httpx2.URL(self._url).path), body, method="POST", **options)
@@ -272,15 +345,14 @@ class ClientBase(Generic[Http]):
             breaker=endpoint.breaker,
             rate=shared.rate,
             hedging=endpoint.hedging if outgoing.spec.may_hedge else None,
-            notify=self._notify,
+            notify=outgoing.ending,
         )
 
     def _all_headers(self, outgoing: OutgoingRequest, planned: Mapping[str, str]) -> dict[str, str]:
-        headers = {**outgoing.headers, **planned}
-        if self._key is not None:
-            key = self._key if isinstance(self._key, str) else self._key()
-            headers["authorization"] = f"Bearer {_require_key(key)}"
-        return headers
+        schema = {} if self._expected is None else {SCHEMA_HEADER: self._expected.digest}
+        if self._key is None:
+            return {**outgoing.headers, **planned, **schema}
+        return {**outgoing.headers, **planned, **schema, "authorization": f"Bearer {self._key()}"}
 
     def _notify(self, record: Record) -> None:
         if isinstance(record, RetryRecord):
@@ -309,6 +381,31 @@ class ClientBase(Generic[Http]):
                 LOGGER.exception("on_event has raised an exception; the call goes on")
 
 
+def opener(http_client: Http | Callable[[], Http] | None, make_own: Callable[[], Http]) -> Callable[[], Http]:
+    """Return the function that opens the connections of a process; it raises if they are those of another one."""
+    if http_client is None:
+        return make_own
+    if not isinstance(http_client, httpx2.Client | httpx2.AsyncClient):
+        return http_client
+    pid = os.getpid()
+
+    def open_given() -> Http:
+        if os.getpid() != pid:
+            raise RuntimeError(
+                f"the connections of http_client= belong to process {pid}, and this is a fork of it; "
+                "give http_client= a function that returns a client of httpx2, which each process calls for itself"
+            )
+        return http_client
+
+    return open_given
+
+
+@functools.lru_cache(maxsize=MOST_URLS)
+def parsed_url(url: str) -> httpx2.URL:
+    """Return a URL as httpx2 wants it. Most calls have one of a few, and to parse it is a twentieth of their cost."""
+    return httpx2.URL(url)
+
+
 def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: OutgoingRequest) -> ClientError:
     """Return the error of an answer that cannot be used, with the facts about its call."""
     error.attempts = attempts
@@ -317,10 +414,13 @@ def explained(error: ClientError, attempts: tuple[Attempt, ...], outgoing: Outgo
     return error
 
 
-def require_size(name: str, value: int | None) -> None:
-    """Raise ``ValueError`` unless the value is a size in bytes, or None."""
-    if value is not None and not value >= 0:
-        raise ValueError(f"{name}={value!r}: give bytes, 0 or more, or None for no limit")
+def pool_limits(limits: Limits) -> httpx2.Limits:
+    """Return the limits on connections as httpx2 has them."""
+    return httpx2.Limits(
+        max_connections=limits.max_connections,
+        max_keepalive_connections=limits.keepalive,
+        keepalive_expiry=limits.keepalive_expiry,
+    )
 
 
 def _log_failure(record: CallRecord) -> None:
@@ -332,31 +432,3 @@ def _log_failure(record: CallRecord) -> None:
         record.code,
         record.request_id,
     )
-
-
-def _without_password(url: httpx2.URL) -> str:
-    port = f":{url.port}" if url.port else ""
-    return f"{url.scheme}://{url.host}{port}" if url.scheme else url.host or url.path
-
-
-def _require_seconds(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}={value!r}: give seconds above 0")
-
-
-def _require_header(name: str, value: str) -> None:
-    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        raise ValueError(f"{name} cannot be sent; give printable ASCII characters without spaces at the ends")
-
-
-def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with names in lower case, so that one replaces another whatever its spelling."""
-    for name, value in headers.items():
-        _require_header(f"the header {name!r}", value)
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _require_key(key: str) -> str:
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("the key cannot be sent: it is empty, or has a space, a newline or another special character")
-    return key

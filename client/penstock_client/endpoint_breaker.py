@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ class BreakerSettings:
 
     def __post_init__(self) -> None:
         for name in ("calls", "share", "window", "open_seconds", "longest_open"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"BreakerSettings({name}={getattr(self, name)!r}): give a number above 0")
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and value > 0):
+                raise ValueError(f"BreakerSettings({name}={value!r}): give a number above 0")
         if self.share > 1:
             raise ValueError(f"BreakerSettings(share={self.share!r}): give a share of 1 at most")
 
@@ -44,7 +46,8 @@ class Breaker:
 
     It opens when enough requests of the window have failed, or after five failed connections in a row. When its time is
     over, one request is the probe: its success closes the breaker, its failure opens it for twice as long. A request
-    that was cancelled counts as nothing.
+    that was cancelled counts as nothing, and so does one that was sent before the breaker opened and ends while it is
+    open: it is not the probe.
 
     Parameters
     ----------
@@ -79,22 +82,22 @@ class Breaker:
                 self._has_probe = True
             return seconds
 
-    def succeeded(self, now: float) -> None:
-        """Count a request that the server has answered."""
+    def succeeded(self, now: float, *, sent: float = math.inf) -> None:
+        """Count a request that the server has answered, and that was sent at the instant ``sent``."""
         with self._lock:
             self._connect_failures = 0
             if self._open_for:
-                if self._has_probe:
+                if self._is_probe(sent):
                     self._close()
                 return
             self._count(now)[1] += 1
 
-    def failed(self, now: float, *, is_connect: bool) -> None:
-        """Count a request that the server has failed, or could not be reached with."""
+    def failed(self, now: float, *, is_connect: bool, sent: float = math.inf) -> None:
+        """Count a request that the server has failed, or could not be reached with, and that was sent at ``sent``."""
         with self._lock:
             self._connect_failures = self._connect_failures + 1 if is_connect else 0
             if self._open_for:
-                if self._has_probe:
+                if self._is_probe(sent):
                     self._open(now, min(self._settings.longest_open, 2 * self._open_for))
                 return
             self._count(now)[2] += 1
@@ -105,10 +108,14 @@ class Breaker:
             ):
                 self._open(now, self._settings.open_seconds)
 
-    def abandoned(self) -> None:
-        """Forget a request without an outcome: another one may be the probe."""
+    def abandoned(self, *, sent: float = math.inf) -> None:
+        """Forget a request without an outcome, which was sent at ``sent``: another one may be the probe."""
         with self._lock:
-            self._has_probe = False
+            if self._is_probe(sent):
+                self._has_probe = False
+
+    def _is_probe(self, sent: float) -> bool:
+        return self._has_probe and sent >= self._open_until
 
     def _count(self, now: float) -> list[float]:
         second = float(int(now))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
 
 from penstock_client.call_records import CallRecord, HedgeRecord, Record, RetryRecord
 from penstock_client.call_requests import CallRequests, send_command
@@ -31,11 +30,9 @@ from penstock_client.plan_messages import (
     TimePassed,
     Wait,
 )
+from penstock_client.retry_judge import LEAST_SECONDS, RetryJudge
 from penstock_client.retry_settings import Retries, RetryBudget
 from penstock_client.retry_table import Fault, Row, Verdict, row_of_fault, row_of_status
-
-LEAST_SECONDS: Final = 0.005
-"""The time that a request needs at the very least: with less, none is sent."""
 
 
 def ignore(record: Record) -> None:
@@ -84,14 +81,13 @@ class Plan:
         self._notify = notify
         self._hedging = hedging
         self._requests = CallRequests(breaker)
+        self._judge = RetryJudge(spec, retries, budget, rand, breaker)
         self._began = 0.0
         self._raced = 0.0  # when the last request was sent that is not a hedge
         self._slow_after = math.inf
         self._delay = 0.0  # before the next request
         self._is_reserved = False  # the next request has its place in the rate
         self._free = 0  # requests that do not count
-        self._verdicts: set[Verdict] = set()  # the rows that have been used; some allow one retry only
-        self._spent = 0
         self._may_have_run = False
         self._last: ClientError | None = None
 
@@ -125,8 +121,7 @@ class Plan:
         if event.status >= 300:
             return self._on_error_status(event, number, now)
         self._requests.answered(number, event.status, str(event.status), now)
-        if self._spent:
-            self._budget.give_back(self._spent)
+        self._judge.give_back()
         if self._hedging is not None:
             self._hedging.observe(now - self._raced)
         self._notify_end("", now)
@@ -153,13 +148,13 @@ class Plan:
             error.retryable = self._is_safe()
             return self.fail(error, now, refused="deadline")
         if self._rate is not None and not self._is_reserved:
-            seconds = self._rate.reserve(now, self._spec.deadline)
-            if seconds is None:
+            wait = self._rate.reserve(now, self._spec.deadline)
+            if wait is None:
                 return self._limited(now)
             self._is_reserved = True
-            if seconds > 0:
-                self._delay += seconds
-                return Sleep(seconds)
+            if wait > 0:
+                self._delay += wait
+                return Sleep(wait)
         if self._breaker is not None and (seconds := self._breaker.admit(now)):
             return self._blocked(seconds, now)
         self._raced = now
@@ -216,7 +211,7 @@ class Plan:
             self._requests.closed(number, event.fault, now)
             return self._again(event.fault.value, 0.0, now)
         self._requests.failed(number, event.fault, now)
-        return self._judge(error, row, may_have_run=may_have_run, says=None, now=now)
+        return self._decide(error, row, may_have_run=may_have_run, says=None, now=now)
 
     def _is_closing(self, fault: Fault) -> bool:
         return fault is Fault.UNSENT or (fault is Fault.LOST and self._spec.is_idempotent)
@@ -229,20 +224,18 @@ class Plan:
         says = {"true": True, "false": False}.get(event.headers.get("x-should-retry", "").lower())
         # A server that allows a retry says that the work has not run, or may run twice; one that forbids it, neither.
         may_have_run = row.may_have_run and says is not True
-        return self._judge(error, row, may_have_run=may_have_run, says=says, now=now)
+        return self._decide(error, row, may_have_run=may_have_run, says=says, now=now)
 
-    def _judge(self, error: ClientError, row: Row, *, may_have_run: bool, says: bool | None, now: float) -> Command:
+    def _decide(self, error: ClientError, row: Row, *, may_have_run: bool, says: bool | None, now: float) -> Command:
         self._may_have_run = self._may_have_run or may_have_run
-        may = self._allows(row) if says is None else says
+        may = self._judge.allows(row) if says is None else says
         error.retryable = self._is_safe() if row.faults else may and row.verdict is not Verdict.NEW_KEY_ONCE
         if self._requests.are_open and (may or row.faults):
             self._last = error
             return Wait()
-        refused, delay = self._refusal(row, error.retry_after, now) if may else ("rule", 0.0)
+        refused, delay = self._judge.retry(row, error.retry_after, self._tried, now) if may else ("rule", 0.0)
         if refused:
             return self.fail(error, now, refused=refused)
-        self._verdicts.add(row.verdict)
-        self._spent += row.cost
         self._last = error
         return self._again(self._requests.last_outcome, delay, now)
 
@@ -252,33 +245,6 @@ class Plan:
 
     def _is_safe(self) -> bool:
         return self._spec.is_idempotent or not self._may_have_run
-
-    def _allows(self, row: Row) -> bool:
-        match row.verdict:
-            case Verdict.ALWAYS:
-                return True
-            case Verdict.IDEMPOTENT:
-                return self._spec.is_idempotent
-            case Verdict.IDEMPOTENT_ONCE:
-                return self._spec.is_idempotent and row.verdict not in self._verdicts
-            case Verdict.NEW_KEY_ONCE:
-                return self._spec.has_new_keys and row.verdict not in self._verdicts
-            case Verdict.NEVER:
-                return False
-
-    def _refusal(self, row: Row, retry_after: float | None, now: float) -> tuple[str, float]:
-        """Return the reason against another request, or "", and the wait before it."""
-        if self._tried >= self._retries.max_attempts:
-            return "attempts", 0.0
-        if retry_after is not None and retry_after > self._retries.longest_wait:
-            return "retry-after", 0.0
-        is_at_once = retry_after is None and row.verdict is Verdict.NEW_KEY_ONCE
-        delay = 0.0 if is_at_once else self._retries.delay(self._tried, retry_after, self._rand)
-        if now + delay + LEAST_SECONDS > self._spec.deadline:
-            return "deadline", 0.0
-        if self._breaker is not None and self._breaker.seconds_until_open(now + delay):
-            return "breaker", 0.0
-        return ("" if self._budget.spend(row.cost, now) else "budget"), delay
 
     def _again(self, reason: str, delay: float, now: float) -> Command:
         self._notify(RetryRecord(self._spec.endpoint, self._spec.request_id, self._requests.number, reason, delay))

@@ -41,12 +41,12 @@ class Retries:
     """The retries that are possible at the start, and again after a quiet time."""
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"Retries(max_attempts={self.max_attempts!r}): give 1 or more; 1 turns retries off")
         for field in fields(self):
             value = getattr(self, field.name)
-            if not 0 <= value < math.inf:
+            if not (isinstance(value, int | float) and 0 <= value < math.inf):
                 raise ValueError(f"Retries({field.name}={value!r}): give a number, 0 or more")
+        if self.max_attempts < 1:
+            raise ValueError(f"Retries(max_attempts={self.max_attempts!r}): give 1 or more; 1 turns retries off")
 
     def delay(self, tried: int, retry_after: float | None, rand: Callable[[], float]) -> float:
         """Return the seconds before the next request.

@@ -127,11 +127,19 @@ ROWS: Final = (
         reason="the key may have expired",
     ),
     Row(
+        case="408 `request-timeout`",
+        statuses=(408,),
+        codes=("request-timeout",),
+        verdict=Verdict.ALWAYS,
+        may_have_run=False,
+        reason="the request did not arrive whole, so nothing was started",
+    ),
+    Row(
         case="408",
         statuses=(408,),
         verdict=Verdict.IDEMPOTENT,
         may_have_run=True,
-        reason="Penstock's own has started nothing, and says so by header; another server may have",
+        reason="it is not known what another server has done",
     ),
     Row(
         case="425",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
+from penstock_client.endpoint_types import OutputDecoder
 from penstock_client.errors import ClientError
 from penstock_client.event_framing import FramedEvents
 from penstock_client.event_lines import EventLines
@@ -19,6 +20,7 @@ from penstock_client.plan_messages import CallSpec
 from penstock_client.retry_table import Fault
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_decoders import Arrived, PieceDecoder, StreamDecoder
+from penstock_client.transport_faults import detail_of
 
 KEPT_BYTES: Final = 16 * 1024 * 1024
 """The bytes of a stream whose events are kept for ``partial``, unless a call says otherwise."""
@@ -93,6 +95,10 @@ class StreamState:
         The limit of ``partial``.
     decoder:
         Turns bytes into events; None for the one that belongs to the media type.
+    output:
+        The type of an event; None for any.
+    on_error:
+        Called with the error of the stream, just before it is raised.
     """
 
     def __init__(
@@ -104,13 +110,17 @@ class StreamState:
         *,
         keep_bytes: int | None = KEPT_BYTES,
         decoder: StreamDecoder | None = None,
+        output: OutputDecoder | None = None,
+        on_error: Callable[[ClientError], None],
     ) -> None:
         self.headers = headers
         self.attempts = attempts
         self.watch = watch
         self.request_id = headers.get("x-request-id", spec.request_id)
         self.is_over = False
+        self._on_error = on_error
         self.kept = KeptEvents(keep_bytes)
+        self._output = output
         self._is_idempotent = spec.is_idempotent
         self._ready: deque[Arrived] = deque()
         self._failure: ClientError | None = None  # raised after the events that arrived before it
@@ -148,6 +158,8 @@ class StreamState:
         event, size_bytes = self._ready.popleft()
         try:
             value = self._decoder.value_of(event)
+            if self._output is not None:
+                value = self._output.converted(value)
         except ClientError as error:
             raise self.dressed(error) from None
         self.kept.add(value, size_bytes)
@@ -211,7 +223,7 @@ class StreamState:
         elif self._is_settled:
             self.is_over = True
         else:
-            raise self.dressed(self._decoder.failure(str(error)))
+            raise self.dressed(self._decoder.failure(detail_of(error)))
 
     def on_silence(self, now: float) -> None:
         """Take in that a time-out has been reached.
@@ -244,6 +256,7 @@ class StreamState:
         error.may_have_run = True
         error.retryable = self._is_idempotent
         error.retries_refused = "rule"
+        self._on_error(error)
         return error
 
     def joined(self) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock_client.chat_answers import ChatAnswer
-from penstock_client.chat_decoding import whole_answer
+from penstock_client.chat_decoding import answer_of
 from penstock_client.chat_requests import Message, chat_body
 from penstock_client.chat_stream_state import ChatStreamState
-from penstock_client.client_base import NO_HEADERS, explained
-from penstock_client.errors import ClientError
+from penstock_client.client_base import NO_HEADERS
 from penstock_client.sync_driver import Driver
 from penstock_client.sync_streams import ChatStream
 
@@ -69,11 +68,7 @@ class ChatCalls(Driver):
             idempotent=idempotent,
             headers=headers,
         )
-        attempts, arrived = self._answered(outgoing)
-        try:
-            return whole_answer(arrived.headers, attempts, arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
+        return self._answered(outgoing, answer_of)
 
     @contextlib.contextmanager
     def chat_stream(
@@ -103,4 +98,5 @@ class ChatCalls(Driver):
             headers={"accept": "text/event-stream, application/json", "accept-encoding": "identity", **headers},
         )
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            yield ChatStream(response, ChatStreamState(arrived, attempts, watch, outgoing.spec))
+            state = ChatStreamState(arrived, attempts, watch, outgoing.spec, on_error=outgoing.trace.failed)
+            yield ChatStream(response, state)

@@ -10,25 +10,28 @@ from typing import Any, Self
 
 import httpx2
 
+from penstock_client.argument_checks import require_http_client, require_settings, require_size
 from penstock_client.call_records import Record
-from penstock_client.call_results import Result, decoded
+from penstock_client.call_results import Result, result_of
+from penstock_client.call_tracing import CallTracer
 from penstock_client.client_base import (
     NO_HEADERS,
     SharedState,
-    explained,
-    require_size,
+    opener,
+    pool_limits,
 )
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
+from penstock_client.hidden_values import hidden_headers, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
-from penstock_client.sync_chat import ChatCalls
+from penstock_client.sync_endpoints import EndpointCalls
 from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
 
 
-class Client(ChatCalls):
+class Client(EndpointCalls):
     """Calls the endpoints of one server. Threads may share it, and so may the whole program.
 
     Parameters
@@ -45,14 +48,19 @@ class Client(ChatCalls):
         Headers of every request.
     on_event:
         Called with a frozen record for each retry, and at the end of each call.
+    tracer:
+        Makes spans of the calls: ``penstock_client.opentelemetry.OpenTelemetryTracer()``.
     http_client:
         A client of httpx2 to send with: for a proxy, client certificates, or a test transport. It is not closed with
-        this one, and must not be used in a forked process.
+        this one, and a forked process refuses to use it. Or a function that returns one: each process calls it once,
+        and closes what it returned.
 
     Raises
     ------
+    TypeError
+        If a setting is not of its class: ``timeouts=5`` in place of ``timeouts=Timeouts(total=5)``.
     ValueError
-        If the URL has no scheme or host, or has a password, or if the key cannot be sent.
+        If the URL has no scheme or host, or has a password or a query, or if the key cannot be sent.
     """
 
     def __init__(
@@ -66,22 +74,23 @@ class Client(ChatCalls):
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
         on_event: Callable[[Record], None] | None = None,
-        http_client: httpx2.Client | None = None,
+        tracer: CallTracer | None = None,
+        http_client: httpx2.Client | Callable[[], httpx2.Client] | None = None,
     ) -> None:
+        require_settings(timeouts=timeouts, retries=retries, breaker=breaker, limits=limits)
+        require_http_client(http_client, httpx2.Client, type(self).__name__)
+        key, headers = hidden_key(key), hidden_headers(headers)  # no traceback shows them from here on
         retries = retries or Retries()
         limits = limits or Limits()
+        timeouts = timeouts or Timeouts()
         self._configure(
-            url, key=key, timeouts=timeouts or Timeouts(), retries=retries, headers=headers, on_event=on_event
+            url, key=key, timeouts=timeouts, retries=retries, headers=headers, on_event=on_event, tracer=tracer
         )
         self._is_own = http_client is None
-        pool = httpx2.Limits(
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.keepalive,
-            keepalive_expiry=limits.keepalive_expiry,
-        )
-        self._shared = SharedState(
-            lambda: http_client or httpx2.Client(limits=pool), threading.Semaphore, retries, breaker, limits
-        )
+        self._is_given = isinstance(http_client, httpx2.Client)
+        pool = pool_limits(limits)
+        open_http = opener(http_client, lambda: httpx2.Client(limits=pool))
+        self._shared = SharedState(open_http, threading.Semaphore, retries, breaker, limits)
 
     def call(
         self,
@@ -93,7 +102,7 @@ class Client(ChatCalls):
         idempotent: bool = False,
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> Result:
+    ) -> Result[Any]:
         """Call an endpoint and return its whole answer.
 
         Parameters
@@ -116,9 +125,10 @@ class Client(ChatCalls):
         ClientError
             If there is no answer, or it is an error.
         TypeError
-            If the body cannot be written as JSON.
+            If the body cannot be written as JSON, or another argument is not of its type.
         ValueError
-            If the time-out is not above 0, or a header or the idempotency key cannot be sent.
+            If the endpoint has no path, the time-out is not above 0, the body has a number that JSON does not have, or
+            a header or the idempotency key cannot be sent.
         """
         outgoing = self._outgoing(
             endpoint,
@@ -129,12 +139,7 @@ class Client(ChatCalls):
             method=method,
             headers=headers,
         )
-        attempts, arrived = self._answered(outgoing)
-        try:
-            value = decoded(arrived.status, arrived.headers.get("content-type", ""), arrived.body)
-        except ClientError as error:
-            raise explained(error, attempts, outgoing) from None
-        return Result(value, arrived.status, arrived.headers, attempts)
+        return self._answered(outgoing, result_of)
 
     @contextlib.contextmanager
     def stream(
@@ -148,7 +153,7 @@ class Client(ChatCalls):
         method: str = "POST",
         headers: Mapping[str, str] = NO_HEADERS,
         keep_bytes: int | None = KEPT_BYTES,
-    ) -> Iterator[EventStream]:
+    ) -> Iterator[EventStream[Any]]:
         """Call an endpoint that streams; the block has its events.
 
         The other parameters and errors are those of ``call``. A stream is not tried again once it has begun: if it
@@ -176,7 +181,10 @@ class Client(ChatCalls):
             headers={"accept": "application/x-ndjson, */*;q=0.5", "accept-encoding": "identity", **headers},
         )
         with self._streamed(outgoing) as (response, arrived, attempts, watch):
-            yield EventStream(response, StreamState(arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes))
+            state = StreamState(
+                arrived, attempts, watch, outgoing.spec, keep_bytes=keep_bytes, on_error=outgoing.trace.failed
+            )
+            yield EventStream[Any](response, state)
 
     def health(self, *, timeout: float = 5.0) -> bool:
         """Return whether the server says that it is ready, asking once."""
@@ -188,10 +196,9 @@ class Client(ChatCalls):
 
     def close(self) -> None:
         """Close the connections, of all views of this client. Calls that are running fail."""
-        if not self._shared.is_closed:
-            self._shared.is_closed = True
-            if self._is_own:
-                self._shared.http.close()
+        http = self._shared.close()
+        if http is not None and not self._is_given:
+            http.close()
 
     def __enter__(self) -> Self:
         return self

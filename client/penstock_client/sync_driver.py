@@ -6,21 +6,32 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 import httpx2
 
 from penstock_client.answer_watch import AnswerWatch
 from penstock_client.call_records import Attempt
-from penstock_client.client_base import LARGEST_ERROR_BODY, ClientBase, OutgoingRequest, SharedState
-from penstock_client.errors import LimitTimeout
+from penstock_client.client_base import (
+    LARGEST_ERROR_BODY,
+    UNLIMITED,
+    ClientBase,
+    OutgoingRequest,
+    SharedState,
+    explained,
+)
+from penstock_client.errors import ClientError, LimitTimeout
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import Event, Give, HeadArrived, Raise, RequestFailed, Send, Sleep, TimePassed
 from penstock_client.retry_table import Fault
 from penstock_client.timeouts import Timeouts
-from penstock_client.transport_faults import RequestTrace
+from penstock_client.transport_faults import BROKEN, RequestTrace, detail_of
+from penstock_client.watched_connections import ReadDeadline, fresh
 
 Streamed = tuple[httpx2.Response, Mapping[str, str], tuple[Attempt, ...], AnswerWatch]
+Answer = TypeVar("Answer")
 
 
 class Driver(ClientBase[httpx2.Client]):
@@ -28,31 +39,40 @@ class Driver(ClientBase[httpx2.Client]):
 
     _is_own: bool
 
-    def _answered(self, outgoing: OutgoingRequest) -> tuple[tuple[Attempt, ...], HeadArrived]:
+    def _answered(
+        self, outgoing: OutgoingRequest, read: Callable[[tuple[Attempt, ...], HeadArrived], Answer]
+    ) -> Answer:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
-            attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
-        return attempts, arrived
+        with outgoing.trace, outgoing.ending:
+            with self._slot(outgoing, plan, shared):
+                attempts, _, arrived = self._run(outgoing, plan, shared, is_stream=False)
+            try:
+                return read(attempts, arrived)
+            except ClientError as error:
+                raise explained(error, attempts, outgoing) from None
 
     @contextlib.contextmanager
     def _streamed(self, outgoing: OutgoingRequest) -> Iterator[Streamed]:
         shared = self._state()
         plan = self._plan(outgoing, shared)
-        with self._slot(outgoing, plan, shared):
+        with outgoing.trace, outgoing.ending, self._slot(outgoing, plan, shared):
             attempts, response, arrived = self._run(outgoing, plan, shared, is_stream=True)
+            outgoing.ending.over()
             watch = AnswerWatch(outgoing.spec.timeouts, outgoing.spec.deadline, time.monotonic())
             try:
                 yield response, arrived.headers, attempts, watch
             finally:
                 response.close()
 
+    def _slot(
+        self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]
+    ) -> contextlib.AbstractContextManager[None]:
+        return UNLIMITED if shared.slots is None else self._limited(outgoing, plan, shared)
+
     @contextlib.contextmanager
-    def _slot(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:
-        slots: threading.Semaphore | None = shared.slots
-        if slots is None:
-            yield
-            return
+    def _limited(self, outgoing: OutgoingRequest, plan: Plan, shared: SharedState[httpx2.Client]) -> Iterator[None]:
+        slots: threading.Semaphore = shared.slots
         left = outgoing.spec.deadline - time.monotonic()
         if not slots.acquire(timeout=None if left == math.inf else max(0.0, left)):
             error = LimitTimeout(f"{shared.limits.max_concurrent} calls were running for the whole time of this one")
@@ -91,6 +111,17 @@ class Driver(ClientBase[httpx2.Client]):
     def _send(
         self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
     ) -> tuple[httpx2.Response | None, Event]:
+        outgoing.ending.sent += 1
+        with outgoing.trace.request(is_stream=is_stream) as request:
+            if request.headers:
+                command = replace(command, headers={**command.headers, **request.headers})
+            response, event = self._exchange(outgoing, command, shared, is_stream=is_stream)
+            request.met(event)
+        return response, event
+
+    def _exchange(
+        self, outgoing: OutgoingRequest, command: Send, shared: SharedState[httpx2.Client], *, is_stream: bool
+    ) -> tuple[httpx2.Response | None, Event]:
         trace = RequestTrace(is_certain=self._is_own)
         request = shared.http.build_request(
             outgoing.method,
@@ -100,13 +131,14 @@ class Driver(ClientBase[httpx2.Client]):
             extensions={"trace": trace, "timeout": command.timeouts},
         )
         try:
-            response = shared.http.send(request, stream=True, follow_redirects=False)
-        except httpx2.TransportError as error:
+            with ReadDeadline(command.deadline):
+                response = fresh(shared.http.send(request, stream=True, follow_redirects=False))
+        except (httpx2.TransportError, OSError) as error:
             return None, trace.failed(error, time.monotonic(), command.deadline)
         if is_stream and response.status_code < 300:
             watch = AnswerWatch(outgoing.spec.timeouts, command.deadline, time.monotonic())
             _set_read_timeout(command, watch)
-            return response, HeadArrived(response.status_code, dict(response.headers))
+            return response, HeadArrived(response.status_code, dict(response.headers.items()))
         return response, _whole(response, command, outgoing.spec.timeouts)
 
 
@@ -124,22 +156,23 @@ def _whole(response: httpx2.Response, command: Send, timeouts: Timeouts) -> Even
     body = bytearray()
     failed: RequestFailed | None = None
     try:
-        for piece in response.iter_bytes():
-            body += piece
-            now = time.monotonic()
-            watch.on_piece(now, has_event=True)
-            fault = watch.passed(now)
-            if fault is not None:
-                failed = RequestFailed(fault, partial=bytes(body))
-                break
-            if is_error and len(body) > LARGEST_ERROR_BODY:
-                break
+        with ReadDeadline(command.deadline):
+            for piece in response.iter_bytes():
+                body += piece
+                now = time.monotonic()
+                watch.on_piece(now, has_event=True)
+                fault = watch.passed(now)
+                if fault is not None:
+                    failed = RequestFailed(fault, partial=bytes(body))
+                    break
+                if is_error and len(body) > LARGEST_ERROR_BODY:
+                    break
     except httpx2.TimeoutException:
         failed = RequestFailed(watch.of_silence(time.monotonic()), partial=bytes(body))
-    except httpx2.HTTPError as error:
-        failed = RequestFailed(Fault.CUT, str(error), partial=bytes(body))
+    except BROKEN as error:
+        failed = RequestFailed(Fault.CUT, detail_of(error), partial=bytes(body))
     finally:
         response.close()
     if failed is not None and not is_error:
         return failed
-    return HeadArrived(response.status_code, dict(response.headers), bytes(body))
+    return HeadArrived(response.status_code, dict(response.headers.items()), bytes(body))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Generic, TypeVar
 
 import httpx2
 
@@ -12,6 +12,10 @@ from penstock_client.chat_answers import ChatAnswer, ChatEvent
 from penstock_client.chat_stream_state import ChatStreamState
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
+from penstock_client.transport_faults import BROKEN
+from penstock_client.watched_connections import ReadDeadline
+
+Value_co = TypeVar("Value_co", covariant=True)
 
 
 class StreamReader:
@@ -42,8 +46,9 @@ class StreamReader:
         failed: Exception | None = None
         piece: bytes | None = None
         try:
-            piece = next(self._pieces, None)
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            with ReadDeadline(self._state.watch.next_limit()):
+                piece = next(self._pieces, None)
+        except BROKEN as error:
             failed = error
         if failed is not None:
             self._state.on_failed(failed, time.monotonic())
@@ -53,7 +58,7 @@ class StreamReader:
             self._state.on_piece(piece, time.monotonic())
 
 
-class EventStream(StreamReader):
+class EventStream(StreamReader, Generic[Value_co]):
     """The events of a stream, in their order; a ``for`` loop reads their values. Use it in a ``with`` block.
 
     The value of an event is its JSON: a line of NDJSON, or the data of a server-sent event. A stream of another media
@@ -72,13 +77,14 @@ class EventStream(StreamReader):
     partial = property(lambda self: self._state.partial)
     dropped = property(lambda self: self._state.kept.dropped)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Value_co]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Value_co:
         if not self._has_next():
             raise StopIteration
-        return self._state.pop()
+        value: Value_co = self._state.pop()
+        return value
 
     def events(self) -> Iterator[ServerSentEvent]:
         """Return the server-sent events as they are: with name and id, and the data as text, which need not be JSON.

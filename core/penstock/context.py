@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from penstock.errors import Cancelled
-from penstock.wire import Trace
+from penstock.wire import MOST_PROGRESS_CHARACTERS, Trace
 
 _LONGEST_GRPC_NUMBER: Final = 99_999_999  # the gRPC protocol allows at most eight digits
+_LARGEST_AMOUNT: Final = 1e15
 
 
 class Context:
@@ -24,6 +25,9 @@ class Context:
         The request's id (``X-Request-Id``), which the caller may choose, and use again.
     attempt:
         The number of this attempt: 1 for the first.
+    claim:
+        The number of times that an engine has taken the job, this time included. It is above 1 only for a job that is
+        stored, after its engine has died. With ``job_id`` it names one run of the job.
     principal:
         The caller, as named by the authenticator, or None.
     headers:
@@ -37,8 +41,10 @@ class Context:
 
     __slots__ = (
         "_is_cancelled",
+        "_report",
         "_trace",
         "attempt",
+        "claim",
         "deadline",
         "headers",
         "job_id",
@@ -53,22 +59,26 @@ class Context:
         job_id: str = "",
         request_id: str = "",
         attempt: int = 1,
+        claim: int = 1,
         principal: str | None = None,
         headers: Mapping[str, str] | None = None,
         query: str = "",
         deadline: float = math.inf,
         is_cancelled: Callable[[], bool] = lambda: False,
         trace: Trace | None = None,
+        report: Callable[[float, float | None, str | None], None] | None = None,
     ) -> None:
         self.job_id = job_id
         self.request_id = request_id
         self.attempt = attempt
+        self.claim = claim
         self.principal = principal
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         self.query = query
         self.deadline = deadline
         self._is_cancelled = is_cancelled
         self._trace = trace
+        self._report = report
 
     def __repr__(self) -> str:
         return f"<Context {self.job_id} attempt {self.attempt}, {self.remaining():.3f} s left>"
@@ -92,6 +102,33 @@ class Context:
         """
         if self.cancelled:
             raise Cancelled("no caller is waiting for this job any longer")
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Report how far the job has come, for its caller and for operators.
+
+        It may be called as often as you like, from any thread: ten reports per second are sent, and in the end the last
+        one. A batch's report is that of each of its jobs. Nothing is sent if nothing listens.
+
+        Parameters
+        ----------
+        done:
+            The amount that is done, in a unit of your own: segments, steps, bytes.
+        total:
+            The amount of the whole job in the same unit; None if it is not known.
+        message:
+            A few words about the present step. Only the first 500 characters are kept.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an amount is not a number, or is negative, infinite or NaN, or the message is not a text.
+        """
+        done = _amount("done", done)
+        total = None if total is None else _amount("total", total)
+        if message is not None and not isinstance(message, str):
+            raise TypeError(f"progress(message={message!r}): give a text")
+        if self._report is not None:
+            self._report(done, total, None if message is None else message[:MOST_PROGRESS_CHARACTERS])
 
     def headers_for_downstream(self) -> dict[str, str]:
         """Return headers to send when the handler calls another service, so that the call does not outlive this job.
@@ -122,6 +159,16 @@ class Context:
         headers["grpc-timeout"] = _grpc_timeout(milliseconds)
         headers["x-envoy-expected-rq-timeout-ms"] = str(milliseconds)
         return headers
+
+
+def _amount(name: str, value: float) -> float:
+    try:
+        amount = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"progress({name}={value!r}): give a number") from None
+    if not 0 <= amount <= _LARGEST_AMOUNT:
+        raise ValueError(f"progress({name}={value!r}): give a number from 0 to {_LARGEST_AMOUNT:.0e}")
+    return amount
 
 
 def _grpc_timeout(milliseconds: int) -> str:

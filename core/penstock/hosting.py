@@ -35,7 +35,7 @@ from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
-from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document
+from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document, schema_digest
 from penstock.policies import SMALL_BODY_BYTES
 from penstock.response import JSON, SERVER_HEADERS, Encoded
 from penstock.wire import InputForm
@@ -100,5 +100,6 @@ __all__ = [
     "replace_missing_streams",
     "request_pipeline",
     "route_pipeline",
+    "schema_digest",
     "shows_records_of",
 ]

@@ -31,6 +31,11 @@ WORD_LOG_KEY = 3  # this one and the next, written by the engine before the work
 # A stream's chunks that may be sent and not yet taken by the client, in bytes; then the stream waits for its Credit.
 WINDOW_BYTES = 1 << 20
 
+# The progress reports that an attempt may send: as many at once, and as many per second.
+PROGRESS_BURST: Final = 10
+PROGRESS_PER_SECOND: Final = 10
+MOST_PROGRESS_CHARACTERS: Final = 500
+
 _LENGTH = Struct(">I")
 _LENGTH_BYTES = _LENGTH.size
 _unpack_length = _LENGTH.unpack_from
@@ -44,6 +49,7 @@ _SPAN_MASK: Final = (1 << 64) - 1
 _TRACE_MASK: Final = (1 << 128) - 1
 
 _FileBytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_FRAME_BYTES)]
+_Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 """A finite duration: anything that is learnt from durations would be spoilt by one that is not."""
 
@@ -137,6 +143,9 @@ class About(msgspec.Struct, array_like=True, gc=False):
     deadline: float
     request_id: str = ""
     query: str = ""
+    claim: int = 1
+    is_watched: bool = False
+    """True if anything in the engine listens to its progress."""
 
 
 class InputForm(msgspec.Struct, array_like=True, gc=False):
@@ -307,6 +316,15 @@ class Chunk(msgspec.Struct, array_like=True, tag=13, gc=False):
     body: bytes
 
 
+class Progress(msgspec.Struct, array_like=True, tag=16, gc=False):
+    """A handler reports how far its attempt has come."""
+
+    attempt: int
+    done: _Amount
+    total: _Amount | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MOST_PROGRESS_CHARACTERS)] | None = None
+
+
 class Unfit(msgspec.Struct, array_like=True, tag=19, gc=False):
     """A model has found that it does not work any more."""
 
@@ -424,7 +442,7 @@ class TemplateLost(msgspec.Struct, array_like=True, tag=29):
 
 
 ToWorker = Run | LargeRun | Cancel | Credit | Stop | Check | Greeting
-FromWorker = Ready | SetupFailed | Done | LargeDone | Head | Chunk | Unfit
+FromWorker = Ready | SetupFailed | Done | LargeDone | Head | Chunk | Progress | Unfit
 ToZygote = Load | Spawn
 FromTemplate = TemplateReady | Spawned | SpawnFailed
 FromZygote = Loaded | LoadFailed | Spawned | SpawnFailed | Suspended | Exited | TemplateReady | TemplateLost

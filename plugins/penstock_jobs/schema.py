@@ -19,13 +19,13 @@ def version() -> int:
     return len(MIGRATIONS) + 1
 
 
-def prepare(connection: Connection, name: str) -> None:
-    """Create the tables, or bring them up to date, in the transaction of the connection.
+def check(connection: Connection, name: str) -> int | None:
+    """Return the version of the tables; None if there are none yet. Nothing is changed.
 
     Parameters
     ----------
     connection:
-        A connection that no other one can do this beside.
+        A connection to the database.
     name:
         The name of the database, for messages.
 
@@ -36,29 +36,40 @@ def prepare(connection: Connection, name: str) -> None:
     """
     tables = set(inspect(connection).get_table_names())
     if meta.name not in tables:
-        _create(connection, name, tables)
-        return
+        _check_foreign(connection, name, tables)
+        return None
     found = connection.execute(select(meta.c.version)).scalars().all()
     if len(found) != 1:
         raise StoreRejected(f"{name} has {len(found)} rows in {meta.name} instead of one; restore it from a backup")
-    [stored] = found
+    stored = int(found[0])
     if stored > version():
         raise StoreRejected(
             f"{name} was written by a later version of Penstock (tables of version {stored}, this one knows "
             f"{version()}); upgrade Penstock, or use another database"
         )
-    for migrate in MIGRATIONS[stored - 1 :]:
-        migrate(connection)
-    if stored < version():
-        connection.execute(meta.update().values(version=version()))
+    return stored
 
 
-def _create(connection: Connection, name: str, tables: set[str]) -> None:
+def _check_foreign(connection: Connection, name: str, tables: set[str]) -> None:
     ours = sorted(tables & set(metadata.tables))
     if ours:
         raise StoreRejected(f"{name} has the table {ours[0]} but not {meta.name}; restore it from a backup")
     if tables and connection.dialect.name == "sqlite":
         # A file of another program. A PostgreSQL database may well have other tables.
         raise StoreRejected(f"{name} is a file of another program (it has the table {min(tables)}); name another file")
-    metadata.create_all(connection)
-    connection.execute(meta.insert().values(id=1, version=version()))
+
+
+def prepare(connection: Connection, name: str) -> None:
+    """Create the tables, or bring them up to date, in the transaction of the connection.
+
+    No other connection may do this at the same time. It raises what ``check`` raises.
+    """
+    stored = check(connection, name)
+    if stored is None:
+        metadata.create_all(connection)
+        connection.execute(meta.insert().values(id=1, version=version()))
+        return
+    for migrate in MIGRATIONS[stored - 1 :]:
+        migrate(connection)
+    if stored < version():
+        connection.execute(meta.update().values(version=version()))

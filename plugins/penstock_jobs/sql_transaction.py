@@ -199,6 +199,10 @@ class SqlJobs:
         rows = self._rows(run.REQUESTS, ids=job_ids)
         return {job: JobRequest(body, kind, head, _texts(metadata)) for job, body, kind, head, metadata in rows}
 
+    def metadata(self, job_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the metadata of jobs."""
+        return {job: _texts(metadata) for job, metadata in self._rows(run.METADATA, ids=job_ids)}
+
     def result(self, job_id: str) -> JobResult | None:
         """Return a result."""
         rows = self._rows(run.RESULT, job=job_id)
@@ -228,15 +232,29 @@ class SqlTransaction(SqlJobs):
     def ready(self, endpoint: str, number: int, now: float) -> Sequence[StoredJob]:
         """Return the jobs that are next in turn."""
         queue = {"endpoint": endpoint, "now": now}
-        window = self.limits.fair_window
-        [(first, last)] = self._rows(run.EXTREMES, window=window, **queue)
+        window = {"window": self.limits.fair_window} | run.level_limits(now)
+        if number == 1:
+            return self._next(queue, window)
+        [(first, last)] = self._rows(run.EXTREMES, **queue, **window)
         if first == last:  # the usual case, and an order of magnitude cheaper: the order is that of the index
             return self._jobs(run.IN_TURN, number=number, **queue)
-        parameters = queue | run.level_limits(now) | {"number": number, "window": window}
-        found = self._jobs(run.CLAIMABLE, candidates=number + SPARE_CANDIDATES, **parameters)
+        return self._ranked(number, queue, window)
+
+    def _next(self, queue: dict[str, Any], window: dict[str, Any]) -> list[StoredJob]:
+        """Return the job that is next in turn."""
+        lines = self._rows(run.LINES, candidates=SPARE_CANDIDATES, **queue, **window)
+        if not lines:
+            return []
+        ties = [line.principal for line in lines if line[:3] == lines[0][:3]]
+        found = self._jobs(run.FIRST_OF_LINE, turn=lines[0].first_turn, principals=ties, **queue)
+        return found or self._ranked(1, queue, window)  # another transaction has locked it
+
+    def _ranked(self, number: int, queue: dict[str, Any], window: dict[str, Any]) -> list[StoredJob]:
+        """Return the jobs that are next in turn, of any principals."""
+        found = self._jobs(run.CLAIMABLE, number=number, candidates=number + SPARE_CANDIDATES, **queue, **window)
         if len(found) < number and self.connection.dialect.name != "sqlite":
             # Others may have locked all the candidates. Jobs that are in ``found`` are locked here, and come again.
-            found = self._jobs(run.CLAIMABLE, candidates=window, **parameters)
+            found = self._jobs(run.CLAIMABLE, number=number, candidates=window["window"], **queue, **window)
         return found
 
     def serve(self, endpoint: str, principal: str, now: float) -> None:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from penstock.job_store import StoreLimits, StoreOwner, StoreRejected, SweepResult
+from penstock_jobs import schema
 from penstock_jobs.owner_locks import OwnerLocks
 from penstock_jobs.sql_store import ANYTHING, POLL_SECONDS, READERS, SqlJobStore
 
@@ -74,9 +75,10 @@ class SqliteJobStore(SqlJobStore):
         require_local(self._path)
         if not self._path.parent.is_dir():
             raise StoreRejected(f"there is no folder {self._path.parent} for the job store; create it")
-        self._write_engine = self._engine("IMMEDIATE", 1)
-        self._read_engine = self._engine("DEFERRED", READERS)
         try:
+            self._check_file()
+            self._write_engine = self._engine("IMMEDIATE", 1)
+            self._read_engine = self._engine("DEFERRED", READERS)
             with self._write_engine.connect() as connection:
                 mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
         except DatabaseError as error:
@@ -89,29 +91,31 @@ class SqliteJobStore(SqlJobStore):
         if mode != "wal":
             raise StoreRejected(f"{self._path} cannot use a write-ahead log, but {mode}; put it on a local disk")
 
+    def _check_file(self) -> None:
+        """Check what is in the file before anything is written to it: turning on the write-ahead log is a change."""
+        if self._path.exists():
+            engine = create_engine("sqlite://", creator=self._open_plain, poolclass=NullPool)
+            with engine.connect() as connection:
+                schema.check(connection, self._name())
+
     def _engine(self, begin: str, size: int) -> Engine:
-        engine = create_engine(
-            "sqlite://",
-            creator=self._open,
-            poolclass=QueuePool,
-            pool_size=size,
-            max_overflow=0,
-        )
+        engine = create_engine("sqlite://", creator=self._open, poolclass=QueuePool, pool_size=size, max_overflow=0)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(f"BEGIN {begin}"))
         return engine
 
-    def _open(self) -> Any:
+    def _open_plain(self) -> sqlite3.Connection:
         # Autocommit of the driver: transactions begin where SQLAlchemy begins them, see ``_engine``.
-        connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
-        )
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            f"journal_size_limit = {WAL_LIMIT_BYTES}",
-            "temp_store = MEMORY",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        return sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._open_plain()
+        settings = ("journal_mode = WAL", "synchronous = FULL", f"journal_size_limit = {WAL_LIMIT_BYTES}")
+        try:
+            for setting in (*settings, "temp_store = MEMORY"):
+                connection.execute(f"PRAGMA {setting}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _look_for_commits(self) -> None:

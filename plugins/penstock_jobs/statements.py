@@ -78,6 +78,7 @@ _these: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 REQUESTS: Final = select(bodies.c.job, bodies.c.request, bodies.c.media_type, bodies.c.head, bodies.c.metadata).where(
     bodies.c.job.in_(_these), bodies.c.request.is_not(None)
 )
+METADATA: Final = select(bodies.c.job, bodies.c.metadata).where(bodies.c.job.in_(_these))
 RESULT: Final = select(bodies.c.result, bodies.c.result_type, bodies.c.result_status, bodies.c.result_headers).where(
     bodies.c.job == bindparam("job"), bodies.c.result.is_not(None)
 )
@@ -110,18 +111,37 @@ def _head() -> Select[Any]:
     )
 
 
-def _extremes() -> Select[Any]:
-    """Return the query for two principals of a window, which are the same if there is only one."""
-    head = _head().subquery()
-    return select(func.min(head.c.principal), func.max(head.c.principal))
-
-
 def _in_turn() -> Select[Any]:
     """Return the query for the jobs to claim of a queue with a single principal."""
     chosen = select(jobs).where(text(READY), jobs.c.endpoint == bindparam("endpoint"))
     may_start = chosen.where(or_(jobs.c.start_by.is_(None), jobs.c.start_by > bindparam("now")))
     ordered = may_start.order_by(jobs.c.turn, jobs.c.id).limit(bindparam("number"))
     return ordered.with_for_update(skip_locked=True)
+
+
+def _level(turn: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the level of a job, which is its priority after ageing: see ``level_limits``."""
+    return case(*((turn <= bindparam(f"level_{n}"), literal_column(str(n))) for n in range(3)), else_=3)
+
+
+def _last_served(principal: ColumnElement[Any]) -> tuple[ColumnElement[bool], ColumnElement[Any]]:
+    """Return the condition of a join with ``served``, and the instant at which the principal was last served."""
+    is_same = and_(served.c.endpoint == bindparam("endpoint"), served.c.principal == principal)
+    return is_same, func.coalesce(served.c.at, 0.0).label("last")
+
+
+def _lines() -> Select[Any]:
+    """Return the query for the principals of a window, with the turn of the first job of each, in the order of claims.
+
+    If one job is to be claimed, it is one of these, and a minimum costs a fraction of numbering the whole window.
+    """
+    head = _head().cte("head")
+    first_turn = func.min(head.c.turn).label("first_turn")
+    firsts = select(head.c.principal, first_turn).group_by(head.c.principal).cte("firsts")
+    is_same, last = _last_served(firsts.c.principal)
+    level = _level(firsts.c.first_turn).label("level")
+    found = select(level, last, firsts.c.first_turn, firsts.c.principal).outerjoin(served, is_same)
+    return found.order_by(level, last, firsts.c.first_turn).limit(bindparam("candidates"))
 
 
 def _ready() -> Select[Any]:
@@ -132,11 +152,10 @@ def _ready() -> Select[Any]:
     stands beside the lock, and not in a subquery of an UPDATE, which a nested loop would run once for each row.
     """
     head = _head().cte("head")
-    level = case(*((head.c.turn <= bindparam(f"level_{n}"), literal_column(str(n))) for n in range(3)), else_=3)
+    level = _level(head.c.turn)
     nth = func.row_number().over(partition_by=(level, head.c.principal), order_by=(head.c.turn, head.c.id))
     ranked = select(head, level.label("level"), nth.label("nth")).cte("ranked")
-    is_same = and_(served.c.endpoint == bindparam("endpoint"), served.c.principal == ranked.c.principal)
-    last = func.coalesce(served.c.at, 0.0).label("last")
+    is_same, last = _last_served(ranked.c.principal)
     chosen = (
         select(ranked.c.id, ranked.c.turn, ranked.c.level, ranked.c.nth, last)
         .outerjoin(served, is_same)
@@ -161,7 +180,19 @@ def level_limits(now: float) -> dict[str, float]:
 
 CLAIMABLE: Final = _ready()
 IN_TURN: Final = _in_turn()
-EXTREMES: Final = _extremes()
+LINES: Final = _lines()
+FIRST_OF_LINE: Final = (
+    select(jobs)
+    .where(text(READY), jobs.c.endpoint == bindparam("endpoint"), jobs.c.turn == bindparam("turn"))
+    .where(jobs.c.principal.in_(bindparam("principals", expanding=True)))
+    .where(or_(jobs.c.start_by.is_(None), jobs.c.start_by > bindparam("now")))
+    .order_by(jobs.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_window: Final = _head().subquery()
+EXTREMES: Final = select(func.min(_window.c.principal), func.max(_window.c.principal))
+"""Two principals of a window, which are the same if there is only one."""
 DUE: Final = _waits_no_longer("not_before", "state = 'queued' AND turn IS NULL")
 LATE: Final = _waits_no_longer("start_by", "state = 'queued' AND start_by IS NOT NULL")
 BODIES_OVERDUE: Final = _waits_no_longer("bodies_until", "bodies_until IS NOT NULL")

@@ -38,6 +38,7 @@ class Received:
     line: str
     headers: dict[str, str]
     body: bytes
+    peer: int = 0  # the port at the other end
 
 
 def answer(body: bytes = b"{}", *, status: int = 200, media_type: str = "application/json", **headers: str) -> bytes:
@@ -77,6 +78,10 @@ class ScriptedServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def open_connections(self) -> int:
+        """Return the number of connections that neither side has closed."""
+        return sum(connection.fileno() != -1 for connection in self._open)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -89,10 +94,13 @@ class ScriptedServer:
         with connection, contextlib.suppress(OSError):
             while (request := self._receive(connection)) is not None:
                 self.requests.append(request)
-                script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-                for step in script:
+                for step in self.script_for(request):
                     if self._perform(step, connection):
                         return
+
+    def script_for(self, request: Received) -> tuple[Step, ...]:
+        """Return the answer to a request."""
+        return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
 
     def _receive(self, connection: socket.socket) -> Received | None:
         data = b""
@@ -109,7 +117,7 @@ class ScriptedServer:
             if not piece:
                 return None
             body += piece
-        return Received(line, headers, body)
+        return Received(line, headers, body, connection.getpeername()[1])
 
     def _perform(self, step: Step, connection: socket.socket) -> bool:
         """Carry out a step; return True if the connection is over."""

@@ -414,6 +414,22 @@ def test_one_probe_decides() -> None:
     assert breaker.admit(now) == 0.0
 
 
+@pytest.mark.parametrize("outcome", ["answered", "failed", "cancelled"])
+def test_a_request_from_before_is_not_the_probe(outcome: str) -> None:
+    """A slow request that was sent before the breaker opened says nothing about the server of now."""
+    breaker = opened()
+    assert breaker.admit(5.0) == 0.0
+    if outcome == "answered":
+        breaker.succeeded(5.1, sent=-1.0)
+    elif outcome == "failed":
+        breaker.failed(5.1, is_connect=False, sent=-1.0)
+    else:
+        breaker.abandoned(sent=-1.0)
+    assert breaker.admit(5.2) == 5.0  # the probe is still on its way
+    breaker.succeeded(5.3, sent=5.0)
+    assert breaker.admit(5.3) == 0.0
+
+
 # ---- records and logs
 
 

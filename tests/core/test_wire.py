@@ -20,12 +20,15 @@ from penstock.wire import FrameReader, WireError, pack
 
 IDS = st.integers(min_value=0, max_value=2**63 - 1)
 SECONDS = st.floats(allow_nan=False)
+AMOUNTS = st.floats(min_value=0.0, max_value=1e15)
 DURATIONS = st.floats(min_value=0.0, max_value=1e9)
 HEADERS = st.dictionaries(st.text(), st.text(), max_size=3)
 HEADER_NAMES = st.text(alphabet="!#$%&'*+.^_`|~09AZaz-", min_size=1)
 HEADER_VALUES = st.text(alphabet=st.characters(codec="latin-1", exclude_categories=["Cc"]))
 STATUSES = st.integers(min_value=200, max_value=599)
-ABOUT = st.builds(wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS, st.text(), st.text())
+ABOUT = st.builds(
+    wire.About, st.text(), IDS, st.none() | st.text(), HEADERS, SECONDS, st.text(), st.text(), IDS, st.booleans()
+)
 INPUT_FORM = st.builds(wire.InputForm, st.text(), st.lists(st.tuples(st.text(), st.text()), max_size=3), st.text())
 WORK = st.builds(wire.Work, st.binary(), st.none() | ABOUT, st.none() | INPUT_FORM)
 RESPONSE_HEADERS = st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=3)
@@ -60,6 +63,9 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     wire.LargeDone: st.builds(wire.LargeDone, DONE, SIZES),
     wire.Head: st.builds(wire.Head, IDS, ENCODED),
     wire.Chunk: st.builds(wire.Chunk, IDS, st.binary()),
+    wire.Progress: st.builds(
+        wire.Progress, IDS, AMOUNTS, st.none() | AMOUNTS, st.none() | st.text(max_size=wire.MOST_PROGRESS_CHARACTERS)
+    ),
     wire.Load: st.builds(wire.Load, st.text(), st.lists(st.text()), st.lists(st.text()), st.text()),
     wire.Loaded: st.builds(wire.Loaded, SECONDS, st.lists(st.text())),
     wire.LoadFailed: st.builds(wire.LoadFailed, st.text(), DECLARED),

@@ -26,10 +26,11 @@ from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body, too_large
 from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, server_timing
-from penstock_falcon.service import Service
+from penstock_falcon.service import SCHEMA_HEADER, Service
 from penstock_falcon.transport import Transport
 
 _JSON = JSON.encode()
+_SCHEMA = SCHEMA_HEADER.encode()
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _WITHOUT_BODY = frozenset({204, 304})
 # If a policy sets one of these, the response is written in the general way, which has each only once.
@@ -121,6 +122,9 @@ class DirectResource(Resource):
             began=connection.request_began,
             received_headers=headers,
         )
+        digest = get(_SCHEMA)
+        if digest is not None:
+            self._service.compare_schema(exchange, digest.decode("latin-1"))
         try:
             call = connection.call = self._submit_whole(exchange, headers, body)
         except Exception as error:

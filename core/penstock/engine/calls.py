@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
 
 from penstock.app import Endpoint
@@ -11,6 +11,10 @@ from penstock.body_files import Body
 from penstock.engine.reactors.reactor import Callback, Reactor
 from penstock.hooks.submission import Submission
 from penstock.scheduler import Attempt, Job, Lane
+from penstock.wire import Progress
+
+OnReport: TypeAlias = Callable[[Progress], None]
+"""A callable that takes the progress reports of a job."""
 
 
 class CallHost(Protocol):
@@ -137,6 +141,8 @@ class Call(HeldCall, Job):
         it has one, is closed then.
     headers:
         The request's headers for the handler's context, names in lower case.
+    on_report:
+        Called with each progress report; None if the caller does not listen.
 
     Attributes
     ----------
@@ -146,6 +152,8 @@ class Call(HeldCall, Job):
         The response without its body, an ``Encoded``, once the job is known to be answered in chunks; otherwise None.
     outcome, on_progress:
         As for every ``HeldCall``.
+    reports:
+        The number of progress reports that have arrived.
     owed_bytes:
         The same. It belongs to one attempt: a job whose chunks a caller has seen is never run again.
     """
@@ -159,12 +167,21 @@ class Call(HeldCall, Job):
         "endpoint",
         "headers",
         "on_progress",
+        "on_report",
         "owed_bytes",
+        "reports",
         "submission",
     )
 
     def __init__(
-        self, host: CallHost, lane: Lane, submission: Submission, body: Body, *, headers: dict[str, str] | None = None
+        self,
+        host: CallHost,
+        lane: Lane,
+        submission: Submission,
+        body: Body,
+        *,
+        headers: dict[str, str] | None = None,
+        on_report: OnReport | None = None,
     ) -> None:
         super().__init__(
             lane,
@@ -182,6 +199,8 @@ class Call(HeldCall, Job):
         self.body: Body = body
         self.headers = headers
         self.on_progress: Callable[[], None] | None = None
+        self.on_report = on_report
+        self.reports = 0
 
     def __repr__(self) -> str:
         return f"<Call {self.request_id} of {self.lane.name}: {self.state}>"
@@ -197,7 +216,7 @@ class Call(HeldCall, Job):
         try:
             return self._job_id
         except AttributeError:
-            self._job_id: str = uuid4().hex
+            self._job_id: str = self.submission.job_id or uuid4().hex
             return self._job_id
 
     @property

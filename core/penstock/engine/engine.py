@@ -13,12 +13,11 @@ from typing import Any
 
 from penstock.app import App, Endpoint
 from penstock.body_files import Body
-from penstock.engine.calls import Call
+from penstock.engine.calls import Call, OnReport
 from penstock.engine.engine_drain import EngineDrain
 from penstock.engine.observers import Observers
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.performer import Performer
-from penstock.engine.processes.worker_link import WorkerLink
 from penstock.engine.reactors.reactor import Reactor
 from penstock.engine.route_calls import RouteCalls
 from penstock.engine.specs import lane_specs, pool_specs, require_scalable
@@ -221,7 +220,14 @@ class Engine:
         self.check_room(endpoint, size_bytes)
         return self.performer.begin_upload(size_bytes)
 
-    def submit(self, submission: Submission, body: Body, *, headers: dict[str, str] | None = None) -> Call:
+    def submit(
+        self,
+        submission: Submission,
+        body: Body,
+        *,
+        headers: dict[str, str] | None = None,
+        on_report: OnReport | None = None,
+    ) -> Call:
         """Submit a job and return at once.
 
         Parameters
@@ -232,7 +238,9 @@ class Engine:
         body:
             The undecoded request body. A large one is best in a file.
         headers:
-            The request's headers, names in lower case, for the handler's context, which omits the caller's credential.
+            The request's headers, names in lower case, for the context, which omits the caller's credential.
+        on_report:
+            Called with each progress report of the handler; must not raise.
 
         Raises
         ------
@@ -245,9 +253,7 @@ class Engine:
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if self.closed or not self._is_started:
             self.check_room(endpoint)
-        if headers and submission.credential_headers:
-            headers = {name: value for name, value in headers.items() if name not in submission.credential_headers}
-        call = Call(self.performer, self.scheduler.lanes[endpoint.name], submission, body, headers=headers)
+        call = _call_of(self, submission, body, headers, on_report)
         self.performer.receive(on.Submitted(call, submission.elapsed))
         if not call.admitted:
             try:
@@ -273,10 +279,14 @@ class Engine:
         """Return the content of the status page, ready for JSON. Times are in seconds."""
         return self.status_page.render(self.unready_reasons())
 
-    @property
-    def links(self) -> dict[int, WorkerLink]:
-        """The worker processes, by the scheduler's id."""
-        return self.performer.processes.links
+
+def _call_of(
+    engine: Engine, submission: Submission, body: Body, headers: dict[str, str] | None, on_report: OnReport | None
+) -> Call:
+    if headers and submission.credential_headers:
+        headers = {name: value for name, value in headers.items() if name not in submission.credential_headers}
+    lane = engine.scheduler.lanes[submission.endpoint.name]
+    return Call(engine.performer, lane, submission, body, headers=headers, on_report=on_report)
 
 
 def _note(engine: Engine, report: AnyReport) -> None:

@@ -13,9 +13,22 @@ from penstock.engine.calls import call_of, takes_files
 from penstock.engine.observers import Observers
 from penstock.engine.outcomes import put_into_files, read_from_files, results_of
 from penstock.engine.processes.worker_link import WorkerLink
+from penstock.engine.progress_relay import ProgressRelay
 from penstock.scheduler import Attempt, Scheduler, conduct
 from penstock.scheduler import events as on
-from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, LargeDone, Message, Ready, SetupFailed, Unfit, WireError
+from penstock.wire import (
+    WINDOW_BYTES,
+    Chunk,
+    Done,
+    Head,
+    LargeDone,
+    Message,
+    Progress,
+    Ready,
+    SetupFailed,
+    Unfit,
+    WireError,
+)
 
 MOST_REASON_CHARACTERS = 1000
 _LONG_SECONDS = 1.0  # it is worth looking at the clock to see whether an attempt can have run for longer
@@ -56,6 +69,7 @@ class Inbox:
         self._receive = receive
         self._time = time
         self._manifest = manifest
+        self._progress = ProgressRelay(scheduler, observers, time)
 
     def on_messages(self, link: WorkerLink, messages: list[Message]) -> None:
         """Process the messages of a worker, in order, up to the first one that breaks the protocol."""
@@ -69,6 +83,8 @@ class Inbox:
                     self._done(link, message)  # type: ignore[arg-type] # narrowed by `kind`, which is faster than isinstance
                 elif kind is Chunk:
                     chunks.setdefault(message.attempt, []).append(message.body)  # type: ignore[union-attr] # the same
+                elif kind is Progress:
+                    _require(self._progress.receive(link.worker, message))  # type: ignore[arg-type] # the same
                 elif kind is LargeDone:
                     if chunks:
                         self._chunks_arrived(link, chunks)

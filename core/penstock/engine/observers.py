@@ -14,6 +14,7 @@ from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
 from penstock.scheduler import Attempt, Job, Scheduler, reports
 from penstock.scheduler.reports import AnyReport
+from penstock.wire import Progress
 
 Observe = Callable[[Any], None]
 
@@ -38,6 +39,8 @@ class Observers:
         True if any plug-in observes ``JobAnswered``.
     see_attempts:
         True if any plug-in observes ``AttemptEnded``, or batches are traced.
+    see_progress:
+        True if any plug-in observes ``JobProgressed``.
     traces:
         The jobs whose requests are sampled; None if requests are not traced.
     """
@@ -50,10 +53,12 @@ class Observers:
         self._submission_of = submission_of
         self._on_answer = registry.observer_of(records.JobAnswered)
         self._on_attempt = registry.observer_of(records.AttemptEnded)
+        self._on_progress = registry.observer_of(records.JobProgressed)
         self._on_counts = registry.observer_of(records.JobsCounted)
         self._on_drain_start = registry.observer_of(records.DrainStarted)
         self._on_drain_end = registry.observer_of(records.DrainEnded)
         self.see_answers = self._on_answer is not None
+        self.see_progress = self._on_progress is not None
         self.traces: JobTraces | None = None
         if registry.traces_requests:
             self.traces = JobTraces(
@@ -111,6 +116,21 @@ class Observers:
             self._on_answer(record)
         if self._on_counts is not None:
             self._on_counts(records.JobsCounted(endpoint=submission.endpoint.name, codes={error.code: 1}))
+
+    def job_progressed(self, job: Job, job_id: str, progress: Progress) -> None:
+        """Notify observers of a progress report."""
+        if self._on_progress is not None:
+            self._on_progress(
+                records.JobProgressed(
+                    endpoint=job.lane.name,
+                    request_id=self._submission_of(job).request_id,
+                    job_id=job_id,
+                    attempt=job.attempts,
+                    done=progress.done,
+                    total=progress.total,
+                    message=progress.message,
+                )
+            )
 
     def attempt_ended(self, attempt: Attempt, useful: int, seconds: float) -> None:
         """Notify observers that an attempt has ended; ``useful`` of its jobs still had a caller."""

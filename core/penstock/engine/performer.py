@@ -184,7 +184,7 @@ class Performer:
         if endpoint.codec.context_parameter is None:
             works = [Work(call.body, None, call.submission.input_form) for call in calls]  # type: ignore[arg-type] # the link sends files as well
         else:
-            works = [Work(call.body, _about(call, attempt), call.submission.input_form) for call in calls]  # type: ignore[arg-type] # the same
+            works = [_work(call, attempt, sees_progress=self._observers.see_progress) for call in calls]
         # Only async code watches the clock itself; for the rest the engine does.
         deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
         # A worker that was idle need not wait for the rest of this turn of the loop.
@@ -283,8 +283,19 @@ class Performer:
             call.owed_bytes = 0
 
 
-def _about(call: Call, attempt: Attempt) -> About:
-    """Return the content of the handler's context."""
+def _work(call: Call, attempt: Attempt, *, sees_progress: bool) -> Work:
+    """Return a job as it is sent to a handler that takes a context."""
     number = call.attempts + (attempt.state is SENT)  # a job that was sent ahead is counted when its turn comes
-    headers, deadline, query = call.headers or {}, attempt.deadline(), call.submission.query
-    return About(call.job_id, number, call.principal, headers, deadline, call.request_id, query)
+    headers, deadline, submission = call.headers or {}, attempt.deadline(), call.submission
+    about = About(
+        call.job_id,
+        number,
+        call.principal,
+        headers,
+        deadline,
+        call.request_id,
+        submission.query,
+        submission.claim,
+        sees_progress or call.on_report is not None,
+    )
+    return Work(call.body, about, submission.input_form)  # type: ignore[arg-type] # the link sends files as well

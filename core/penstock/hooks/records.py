@@ -239,6 +239,30 @@ class AttemptEnded(Record, frozen=True, kw_only=True, gc=False):
     seconds: float
 
 
+class JobProgressed(Record, frozen=True, kw_only=True, gc=False):
+    """A handler has reported how far its job has come: see ``Context.progress``.
+
+    Attributes
+    ----------
+    job_id:
+        The job's own id.
+    attempt:
+        The number of the attempt, from 1. A later attempt may begin again from nothing.
+    done, total:
+        Amounts in a unit of the handler's own; the total is None if it is not known.
+    message:
+        A few words about the present step, or None.
+    """
+
+    endpoint: str
+    request_id: str
+    job_id: str
+    attempt: int
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+
 class RetryScheduled(Record, frozen=True, kw_only=True, gc=False):
     """A job has failed and will be retried after ``delay``. ``attempt`` is the one that failed, counted from 1."""
 

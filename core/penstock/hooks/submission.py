@@ -121,6 +121,16 @@ class Submission:
     def __repr__(self) -> str:
         return f"<Submission {self.request_id} of {self.endpoint.name} by {self.share or 'an unknown caller'}>"
 
+    @property
+    def job_id(self) -> str:
+        """The id of the job; "" has the engine make one."""
+        return ""
+
+    @property
+    def claim(self) -> int:
+        """The number of times that an engine has taken the job, this time included."""
+        return 1
+
     def has_any_header(self, names: HeaderNames) -> bool:
         """Return whether the request has at least one of these headers. Cheaper than a look-up of each."""
         received = self.received_headers

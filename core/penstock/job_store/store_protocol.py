@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -84,6 +84,9 @@ class JobStore(Protocol):
 
     def ahead(self, job_id: str, limit: int = 1000) -> Future[int | None]:
         """Return the number of jobs before a queued one; None if it is not in its queue, or over ``limit``."""
+
+    def metadata(self, job_ids: Sequence[str]) -> Future[Mapping[str, Mapping[str, str]]]:
+        """Return the callers' metadata of those of the jobs that exist, as long as their records do."""
 
     def request(self, job_id: str) -> Future[JobRequest]:
         """Return the request of a job. Fails with ``JobNotFound`` or ``JobGone``."""

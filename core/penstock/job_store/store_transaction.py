@@ -64,6 +64,9 @@ class StoreTransaction(Protocol):
     def requests(self, job_ids: Sequence[str]) -> Mapping[str, JobRequest]:
         """Return the requests of jobs, without those whose bodies have been removed."""
 
+    def metadata(self, job_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the callers' metadata of jobs, which stay as long as the record."""
+
     def result(self, job_id: str) -> JobResult | None:
         """Return the result of a job; None if it has none, or no longer."""
 

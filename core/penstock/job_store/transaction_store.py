@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -86,6 +86,10 @@ class TransactionStore:
     def ahead(self, job_id: str, limit: int = 1000) -> Future[int | None]:
         """Return the number of jobs before a queued one."""
         return self.read(partial(store_operations.ahead, job_id=job_id, limit=limit))
+
+    def metadata(self, job_ids: Sequence[str]) -> Future[Mapping[str, Mapping[str, str]]]:
+        """Return the callers' metadata of jobs."""
+        return self.read(lambda tx: tx.metadata(tuple(job_ids)))
 
     def request(self, job_id: str) -> Future[JobRequest]:
         """Return the request of a job."""

@@ -3,7 +3,7 @@
 Everything here is a pure function of the app and its plug-ins. The document is built when it is first asked for.
 """
 
-from penstock.openapi.documentation_routes import documentation_routes, openapi_document
+from penstock.openapi.documentation_routes import documentation_routes, openapi_document, schema_digest
 from penstock.openapi.page_routes import PAGE_PATH
 
-__all__ = ["PAGE_PATH", "documentation_routes", "openapi_document"]
+__all__ = ["PAGE_PATH", "documentation_routes", "openapi_document", "schema_digest"]

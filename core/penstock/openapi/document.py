@@ -23,6 +23,7 @@ from penstock.openapi.endpoint_operations import (
 )
 from penstock.openapi.error_responses import HEADERS, PROBLEM_NAME, error_responses, other_errors, problem_schema
 from penstock.openapi.schema_components import SchemaComponents
+from penstock.openapi.schema_digests import DIGEST, add_digests
 
 OPENAPI_VERSION: Final = "3.1.0"
 
@@ -55,7 +56,7 @@ def build_document(app: App, registry: Registry, server: str) -> dict[str, Any]:
             paths.setdefault(path, {}).setdefault(method, found)
     statuses = {status for name, some in described.items() for status in statuses_of(schemas[name], some)}
     schemes = security_schemes(described.values())
-    return {
+    document = {
         "openapi": OPENAPI_VERSION,
         "info": _info(app),
         "servers": [{"url": server}],
@@ -69,7 +70,10 @@ def build_document(app: App, registry: Registry, server: str) -> dict[str, Any]:
             "headers": {name: header for name, (_, header) in HEADERS.items() if _is_used(name, statuses)},
             **({"securitySchemes": schemes} if schemes else {}),
         },
+        DIGEST: "",
     }
+    add_digests(document)
+    return document
 
 
 def _tags_in(paths: dict[str, dict[str, Any]]) -> list[str]:

@@ -50,3 +50,10 @@ def openapi_document(app: App, registry: Registry, *, server: str = "/") -> dict
     document = build_document(app, registry, server)
     # A default in a schema may be a value that JSON does not have.
     return cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(document, enc_hook=str)))
+
+
+def schema_digest(app: App, registry: Registry) -> str:
+    """Return the digest of what clients of an app are generated from, as it is in the document."""
+    from penstock.openapi.schema_digests import DIGEST  # noqa: PLC0415 - the same
+
+    return str(openapi_document(app, registry)[DIGEST])

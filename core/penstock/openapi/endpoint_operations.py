@@ -12,9 +12,11 @@ from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.openapi.error_responses import HEADERS, response_name
 from penstock.openapi.request_inputs import RequestInput, binary
 from penstock.openapi.schema_components import Schema, SchemaComponents, cleaned
+from penstock.openapi.schema_digests import DIGEST
 from penstock.response import JSON, OCTETS
 
 OTHER_ERRORS: Final = "OtherError"
+LIMITS: Final = "x-penstock-timeouts"
 REQUEST_ID: Final = "RequestId"
 NDJSON, EVENTS = "application/x-ndjson", "text/event-stream"
 
@@ -102,7 +104,15 @@ def operation(
         **({"requestBody": body} if body else {}),
         "responses": _responses(endpoint, schemas, descriptions),
         **({"security": security} if security else {}),
+        LIMITS: {name: seconds for name, seconds in _limits(endpoint) if seconds is not None},
+        DIGEST: "",  # known once all components are
     }
+
+
+def _limits(endpoint: Endpoint) -> Iterator[tuple[str, float | None]]:
+    """Yield the endpoint's own limits that a client may be compared with, in seconds."""
+    for name in ("queue", "execution", "total"):
+        yield name, getattr(endpoint.timeouts, name)
 
 
 def _authenticating(descriptions: Iterable[EndpointDescription]) -> list[EndpointDescription]:

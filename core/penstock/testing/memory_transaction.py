@@ -37,6 +37,7 @@ class MemoryRows:
 
     jobs: dict[str, StoredJob] = field(default_factory=dict)
     requests: dict[str, JobRequest] = field(default_factory=dict)
+    metadata: dict[str, Mapping[str, str]] = field(default_factory=dict)
     results: dict[str, JobResult] = field(default_factory=dict)
     events: dict[str, tuple[JobEvent, ...]] = field(default_factory=dict)
     owners: dict[str, StoreOwner] = field(default_factory=dict)
@@ -44,6 +45,10 @@ class MemoryRows:
     schedules: dict[str, float] = field(default_factory=dict)
     served: dict[tuple[str, str], float] = field(default_factory=dict)
     tallies: dict[tuple[str, str], JobTally] = field(default_factory=dict)
+
+    def of_jobs(self) -> tuple[dict[str, Any], ...]:
+        """Return the tables with a row for each job."""
+        return self.jobs, self.requests, self.metadata, self.results, self.events
 
 
 class MemoryJobs:
@@ -120,6 +125,7 @@ class MemoryJobs:
             raise IdTaken(job.id)
         self._set(self._rows.jobs, job.id, job)
         self._set(self._rows.requests, job.id, JobRequest(new.request, new.media_type, new.head, new.metadata))
+        self._set(self._rows.metadata, job.id, new.metadata)
         self._count(job, 1)
         self._note(job)
 
@@ -160,6 +166,11 @@ class MemoryJobs:
         self._before("requests")
         return {job_id: self._rows.requests[job_id] for job_id in job_ids if job_id in self._rows.requests}
 
+    def metadata(self, job_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the metadata of jobs."""
+        self._before("metadata")
+        return {job_id: self._rows.metadata[job_id] for job_id in job_ids if job_id in self._rows.metadata}
+
     def result(self, job_id: str) -> JobResult | None:
         """Return a result."""
         self._before("result")
@@ -182,7 +193,7 @@ class MemoryJobs:
         self._before("erase")
         for job_id in job_ids:
             self._count(self._rows.jobs[job_id], -1)
-            for table in (self._rows.jobs, self._rows.requests, self._rows.results, self._rows.events):
+            for table in self._rows.of_jobs():
                 self._remove(table, job_id)
             for delivery in [d for d in self._rows.deliveries.values() if d.job == job_id]:
                 self._remove(self._rows.deliveries, delivery.id)

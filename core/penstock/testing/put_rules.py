@@ -240,9 +240,11 @@ class CallerRules(StoreRules):
         assert isinstance(error_of(self.store.result(job)), JobGone)
         assert isinstance(error_of(self.store.request(job)), JobGone)
         assert self.get(job).size_bytes == size_bytes - 3
+        assert done(self.store.metadata([job, "x"])) == {job: {"a": "b"}}
         assert done(self.store.retain(now=self.now + 99)) == 0
         assert done(self.store.retain(now=self.now + 100)) == 1
         assert isinstance(error_of(self.store.get(job)), JobNotFound)
+        assert done(self.store.metadata([job])) == {}
 
     def test_retention_takes_a_bounded_step(self) -> None:
         """No more than the limit, the oldest first; unfinished jobs stay."""

@@ -19,6 +19,7 @@ from penstock.worker.failure_reports import cancelled, failure_of
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Interrupted
 from penstock.worker.large_bodies import LARGE_RESULT_BYTES, set_aside, set_aside_all
+from penstock.worker.progress_reports import Outlet, ProgressReports
 
 JobResult = Encoded | Failure
 
@@ -134,14 +135,26 @@ def _plain(stream: ChunkStream) -> ChunkStream:
 
 
 class Invocation:
-    """One call of a handler: its ``Run``, and the ``Context`` that shows whether it is still wanted."""
+    """One call of a handler: its ``Run``, and the ``Context`` that shows whether it is still wanted.
 
-    __slots__ = ("_is_cancelled", "_live", "run")
+    Parameters
+    ----------
+    run, live:
+        The attempt, and its endpoint.
+    is_cancelled:
+        Returns whether the attempt is no longer wanted.
+    outlet:
+        The way out for its progress reports.
+    """
 
-    def __init__(self, run: Run, live: LiveEndpoint, is_cancelled: Callable[[], bool]) -> None:
+    __slots__ = ("_is_cancelled", "_live", "_outlet", "_reports", "run")
+
+    def __init__(self, run: Run, live: LiveEndpoint, is_cancelled: Callable[[], bool], outlet: Outlet) -> None:
         self.run = run
         self._live = live
         self._is_cancelled = is_cancelled
+        self._outlet = outlet
+        self._reports: ProgressReports | None = None
 
     def context(self) -> Context | None:
         """Return the ``Context``, or None if the handler does not take one.
@@ -153,19 +166,32 @@ class Invocation:
         about = self.run.works[0].about
         if about is None:
             return Context(deadline=self.run.deadline, is_cancelled=self._is_cancelled, trace=self.run.trace)
+        report = None
+        if any(work.about is not None and work.about.is_watched for work in self.run.works):
+            self._reports = ProgressReports(self.run.attempt, self._outlet)
+            report = self._reports.report
         if self._live.endpoint.batching:
-            return Context(deadline=about.deadline, is_cancelled=self._is_cancelled, trace=self.run.trace)
+            return Context(
+                deadline=about.deadline, is_cancelled=self._is_cancelled, trace=self.run.trace, report=report
+            )
         return Context(
             job_id=about.job_id,
             request_id=about.request_id,
             attempt=about.attempt,
+            claim=about.claim,
             principal=about.principal,
             headers=about.headers,
             query=about.query,
             deadline=about.deadline,
             is_cancelled=self._is_cancelled,
             trace=self.run.trace,
+            report=report,
         )
+
+    def end(self) -> None:
+        """Send the last progress report, if it was held back. Its ``Done`` comes next."""
+        if self._reports is not None:
+            self._reports.end()
 
     def cancelled(self, error: Interrupted | None = None, *, seconds: float = 0.0) -> Done:
         """Acknowledge that the attempt was stopped; an interrupt's traceback shows where it struck."""

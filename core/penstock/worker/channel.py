@@ -10,7 +10,7 @@ from typing import NoReturn
 from penstock.body_files import BodyFile, FileMissingError, receive_descriptor, receive_file, send_file
 from penstock.response import Encoded
 from penstock.socket_buffers import ReceiveBuffer, SendBuffer
-from penstock.wire import GREETING, Done, Failure, LargeDone, Message, pack_into
+from penstock.wire import GREETING, Done, Failure, LargeDone, Message, Progress, pack_into
 from penstock.worker.failure_reports import failure_of
 from penstock.worker.large_bodies import file_of
 
@@ -51,6 +51,12 @@ class Channel:
     def post(self, message: Message) -> None:
         """Add a message, to be written by the next flush."""
         pack_into(self._unsent.frames, message)
+
+    def report(self, progress: Progress) -> None:
+        """Write a progress report, unless the socket is full: the results that wait there matter more."""
+        if self.flush():
+            self.post(progress)
+            self.flush()
 
     def post_done(self, done: Done) -> None:
         """Add the end of an attempt. If it cannot be framed, send failures instead, so that its slot is freed."""

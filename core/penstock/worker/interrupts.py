@@ -63,6 +63,23 @@ class InterruptGuard:
         assert isinstance(memory, mmap.mmap)
         memory.close()
 
+    def undisturbed(self, function: Callable[[Argument], object], argument: Argument) -> None:
+        """Call ``function(argument)`` from user code on the main thread. An interrupt strikes before it, or after it.
+
+        Raises
+        ------
+        Interrupted
+            If the engine has stopped the attempt meanwhile.
+        """
+        attempt, self._armed = self._armed, 0
+        try:
+            function(argument)
+        finally:
+            self._armed = attempt
+        if attempt and self._words[WORD_INTERRUPT] == attempt:  # its signal may have come while it was ignored
+            self._armed = 0
+            raise Interrupted
+
     def is_target(self, attempt: int) -> bool:
         """Return whether the engine has requested an interrupt of this attempt."""
         return bool(self._words[WORD_INTERRUPT] == attempt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from penstock.body_files import BodyFile
 from penstock.wire import (
@@ -29,30 +29,24 @@ from penstock.wire import (
     Unfit,
     WireError,
 )
-from penstock.worker.attempts import Invocation, LiveEndpoint
+from penstock.worker.attempts import LiveEndpoint
 from penstock.worker.channel import Channel, leave
+from penstock.worker.failure_reports import cancelled
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.large_bodies import load
 from penstock.worker.modes import inline
 from penstock.worker.modes.inline import InlineStream
-from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
+from penstock.worker.modes.tasks import TaskAttempt, TaskRuntime
 from penstock.worker.modes.threads import Delivery, Mailbox, ThreadAttempt, Threads
+from penstock.worker.outlets import inline_outlet, task_outlet
 
 
-class WorkerRuntime(Protocol):
+class WorkerRuntime(TaskRuntime, Protocol):
     """The loop, as far as the program needs one."""
-
-    name: Literal["trio", "asyncio"]
-
-    def new_event(self) -> LoopEvent:
-        """Create an event that tasks of this loop can wait for."""
 
     def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
         """Run an attempt in a scope and a task of its own, and pass its ``Done`` to ``finish``."""
-
-    async def in_thread(self, function: Callable[..., None], *arguments: object) -> None:
-        """Call a function in a thread, to its end: a cancellation takes effect only then."""
 
     def flush_soon(self) -> None:
         """Flush the channel from the next turn of the loop on, until all is written; then call ``on_flushed``."""
@@ -115,6 +109,8 @@ class Program:
         self._is_backed_up = False  # a result was left unwritten, so the next attempt has to look before it begins
         self._threads = Threads()
         self._mailbox = Mailbox(runtime.call_soon_threadsafe, self._deliver, self._after_deliveries)
+        self._inline_outlet = inline_outlet(channel, guard)
+        self._task_outlet = task_outlet(channel, runtime)
         self._is_stopping = False
         self._is_inline = all(live.mode == "inline" for live in endpoints.values())
 
@@ -214,7 +210,7 @@ class Program:
         if not self._guard.may_begin(run.attempt):
             self._channel.post_done(Done(run.attempt, 0.0, [Failure(FAILED_RECALLED)] * len(run.works)))
             return
-        answer = inline.answer(run, live, self._guard, self._channel)
+        answer = inline.answer(run, live, self._guard, self._channel, self._inline_outlet)
         if isinstance(answer, InlineStream):
             self._stream = answer
             return
@@ -226,18 +222,9 @@ class Program:
             self._is_backed_up = True
 
     def _run_task(self, run: Run, live: LiveEndpoint, files: Sequence[BodyFile | None]) -> None:
-        runtime = self._runtime
-        attempt = TaskAttempt(
-            run,
-            live,
-            runtime=runtime.name,
-            new_event=runtime.new_event,
-            send=self._send,
-            in_thread=runtime.in_thread,
-            files=files,
-        )
+        attempt = TaskAttempt(run, live, self._runtime, self._send, self._task_outlet, files=files)
         self._running[run.attempt] = attempt
-        runtime.start_task(attempt, self.finish)
+        self._runtime.start_task(attempt, self.finish)
 
     def _run_thread(self, run: Run, live: LiveEndpoint, files: Sequence[BodyFile | None]) -> None:
         attempt = ThreadAttempt(run, live, self._mailbox, files)
@@ -259,7 +246,7 @@ class Program:
         for run in self._ahead:
             if run.attempt == attempt:
                 self._ahead.remove(run)
-                self._channel.post_done(Invocation(run, self._endpoints[run.endpoint], lambda: True).cancelled())
+                self._channel.post_done(Done(attempt, 0.0, [cancelled()] * len(run.works)))
                 return
 
     def _credit(self, credit: Credit) -> None:

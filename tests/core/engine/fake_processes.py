@@ -84,6 +84,6 @@ def engine_of(app: App, registry: Registry | None = None) -> Engine:
 
 def ready(engine: Engine) -> FakeLink:
     """Make the only worker ready, and return its link."""
-    (link,) = engine.links.values()
+    (link,) = engine.performer.processes.links.values()
     engine.performer.inbox.on_messages(link, [Ready(0.0, 1)])
     return link

@@ -68,8 +68,8 @@ def test_chunks_of_an_attempt_that_is_over_are_not_the_callers(engine: Engine) -
     assert call.take() == []
     assert call.outcome is None
 
-    engine.performer.inbox.on_exit(engine.links.pop(link.worker), "killed")
-    (replacement,) = engine.links.values()
+    engine.performer.inbox.on_exit(engine.performer.processes.links.pop(link.worker), "killed")
+    (replacement,) = engine.performer.processes.links.values()
     engine.performer.inbox.on_messages(replacement, [Ready(0.0, 1)])
     (another,) = replacement.attempts()
     engine.performer.inbox.on_messages(replacement, [head(another), Chunk(another, b"0")])

@@ -105,7 +105,7 @@ class Peer:
     """A worker's end of its real socket, in the hands of the test."""
 
     def __init__(self, bench: Bench, worker: int) -> None:
-        self.link = bench.engine.links[worker]
+        self.link = bench.engine.performer.processes.links[worker]
         self.worker = worker
         self._socket, self._memory, _ = self.link.descriptors
         with socket.socket(fileno=os.dup(self._socket)) as end:
@@ -158,11 +158,11 @@ class Bench:
     def settle(self) -> None:
         """Let everything that is due happen, until each place has a ready worker that has read its frames."""
         self.reactor.turn()
-        while len(self.engine.links) < 3:
+        while len(self.engine.performer.processes.links) < 3:
             self.reactor.time.advance(60.0)  # the longest back-off
             self.engine.performer._on_alarm()
             self.reactor.turn()
-        for worker, link in list(self.engine.links.items()):
+        for worker, link in list(self.engine.performer.processes.links.items()):
             if self.peers.get(link.name) is None or self.peers[link.name].worker != worker:
                 self.peers[link.name] = Peer(self, worker)
                 self.peers[link.name].send(Ready(0.0, 1))
@@ -223,7 +223,7 @@ def test_a_worker_is_not_believed_about_the_jobs_of_another(bench: Bench, name: 
     assert evil is other_than(bench, honest)
     evil.send(FORGERIES[name](attempt))
     bench.settle()
-    assert evil.link not in bench.engine.links.values()
+    assert evil.link not in bench.engine.performer.processes.links.values()
     assert call.outcome is None
     honest.send(Done(attempt, 0.0, [Encoded(b"1")]))
     assert call.outcome == Encoded(b"1")
@@ -255,7 +255,7 @@ def test_what_does_not_fit_the_attempt_breaks_the_protocol(bench: Bench, name: s
     evil, attempt = holder(bench, call)
     evil.send(OWN_FORGERIES[name](attempt))
     bench.settle()
-    assert evil.link not in bench.engine.links.values()
+    assert evil.link not in bench.engine.performer.processes.links.values()
     assert call.outcome is None
     assert holder(bench, call)[0] is not evil
 
@@ -356,7 +356,7 @@ def test_what_is_no_sealed_file_of_the_size_that_was_announced_breaks_the_protoc
     evil.send(large(attempt, SIZE))
     assert descriptor_count() == before
     bench.settle()
-    assert evil.link not in bench.engine.links.values()
+    assert evil.link not in bench.engine.performer.processes.links.values()
     assert call.outcome is None
     assert holder(bench, call)[0] is not evil
 
@@ -377,7 +377,7 @@ def test_announcing_other_files_than_were_sent_breaks_the_protocol(bench: Bench,
     evil, attempt = holder(bench, call)
     evil.send(FORGED_SIZES[name](attempt))
     bench.settle()
-    assert evil.link not in bench.engine.links.values()
+    assert evil.link not in bench.engine.performer.processes.links.values()
     assert holder(bench, call)[0] is not evil
 
 
@@ -389,7 +389,7 @@ def test_no_worker_answers_for_another_with_a_file(bench: Bench) -> None:
     evil.send_file(_sealed())
     evil.send(large(attempt, SIZE))
     bench.settle()
-    assert evil.link not in bench.engine.links.values()
+    assert evil.link not in bench.engine.performer.processes.links.values()
     assert call.outcome is None
     honest.send(Done(attempt, 0.0, [Encoded(b"1")]))
     assert call.outcome == Encoded(b"1")
@@ -408,7 +408,7 @@ def test_an_engine_without_descriptors_blames_no_worker(bench: Bench) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert isinstance(call.outcome, HandlerError)
     assert "no file descriptor" in call.outcome.detail
-    assert worker.link in bench.engine.links.values()
+    assert worker.link in bench.engine.performer.processes.links.values()
     worker.send_file(_sealed())
     again = bench.submit("echo")
     while holder(bench, again)[0] is not worker:
@@ -430,7 +430,7 @@ def test_a_worker_cannot_have_begun_what_it_was_never_sent(bench: Bench) -> None
     bench.reactor.time.advance(0.02)
     bench.engine.performer._on_alarm()  # the line has stalled, and is recalled
     bench.settle()
-    assert evil.link not in bench.engine.links.values()
+    assert evil.link not in bench.engine.performer.processes.links.values()
     for _ in calls:
         for attempt in list(bench.peers["inline/0"].held):
             del bench.peers["inline/0"].held[attempt]

@@ -105,7 +105,7 @@ def test_work_that_is_lost_with_its_worker_was_no_use(engine: Engine, watcher: W
     link = ready(engine)
     submit(engine)
     engine.reactor.time.advance(2.0)
-    engine.performer.inbox.on_exit(engine.links.pop(link.worker), "killed by SIGKILL")
+    engine.performer.inbox.on_exit(engine.performer.processes.links.pop(link.worker), "killed by SIGKILL")
     assert [(record.useful, record.seconds) for record in watcher.of(records.AttemptEnded)] == [(0, 2.0)]
     assert [record.worker for record in watcher.of(records.WorkerLost)] == ["default/0"]
     assert [record.delay for record in watcher.of(records.WorkerRestarted)] == [0.0]
@@ -148,7 +148,7 @@ def test_a_drain_is_told_at_both_ends(engine: Engine, watcher: Watcher) -> None:
     assert (begun.who, begun.why, begun.seconds, begun.jobs) == ("SIGTERM", "an update", 5.0, 1)
     engine.reactor.time.advance(1.0)
     answer(engine, link)
-    engine.performer.inbox.on_exit(engine.links.pop(link.worker), "it has exited")
+    engine.performer.inbox.on_exit(engine.performer.processes.links.pop(link.worker), "it has exited")
     (ended,) = watcher.of(records.DrainEnded)
     assert (ended.who, ended.seconds, ended.finished, ended.abandoned) == ("SIGTERM", 1.0, 1, 0)
     assert drained == [True]
@@ -168,7 +168,7 @@ def test_abandoned_jobs_are_told(engine: Engine, watcher: Watcher) -> None:
         "ada",
         "running",
     )
-    engine.performer.inbox.on_exit(engine.links.pop(link.worker), "killed")
+    engine.performer.inbox.on_exit(engine.performer.processes.links.pop(link.worker), "killed")
     (ended,) = watcher.of(records.DrainEnded)
     assert (ended.finished, ended.abandoned) == (0, 1)
 

@@ -320,13 +320,13 @@ def test_a_start_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> 
     """The log has the reason, and the place gets another worker."""
     engine = engine_of(square_app)
     caplog.set_level("INFO")
-    engine.links.clear()
+    engine.performer.processes.links.clear()
     engine.performer.inbox.on_start_failure(1, "Too many open files")
     assert [record.msg for record in caplog.records] == [
         "worker default/0 did not start: Too many open files",
         "worker default/0 is replaced now",
     ]
-    assert list(engine.links) == [2]
+    assert list(engine.performer.processes.links) == [2]
 
 
 def test_a_suspended_worker_is_killed(caplog: pytest.LogCaptureFixture) -> None:

@@ -125,7 +125,10 @@ def test_a_file_of_another_program_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE notes (id)")
     connection.close()
+    before = contents(path)
     assert "a file of another program (it has the table notes)" in rejection(path)
+    assert contents(path) == before
+    assert [file.name for file in path.parent.iterdir()] == ["jobs.db"]
 
 
 def test_tables_without_their_version_are_refused(path: Path, store: SqliteJobStore) -> None:

@@ -13,22 +13,28 @@ from penstock.worker.failure_reports import user_traceback
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.interrupts import Interrupted, InterruptGuard
 from penstock.worker.log_records import REQUEST_IDS
+from penstock.worker.progress_reports import Outlet
 from penstock.worker.trace_entry import enter_trace
 
 
-def answer(run: Run, live: LiveEndpoint, guard: InterruptGuard, channel: Channel) -> Done | InlineStream:
+def answer(
+    run: Run, live: LiveEndpoint, guard: InterruptGuard, channel: Channel, outlet: Outlet
+) -> Done | InlineStream:
     """Run one attempt, from the bodies to the results, or to the beginning of a stream."""
     attempt = run.attempt
     REQUEST_IDS.set(run.request_ids)
     if run.trace is not None:
         enter_trace(run, run.trace)
-    invocation = Invocation(run, live, lambda: guard.is_target(attempt))
+    invocation = Invocation(run, live, lambda: guard.is_target(attempt), outlet)
     began = perf_counter()
     try:
         result = guard.run(attempt, live.answer, invocation)
     except Interrupted as interrupt:
+        invocation.end()
         return invocation.cancelled(interrupt, seconds=perf_counter() - began)
     if isinstance(result, Done):
+        if live.needs_context:
+            invocation.end()
         return result
     return InlineStream(invocation, live, result, guard, channel, seconds=perf_counter() - began)
 
@@ -101,15 +107,18 @@ class InlineStream:
                 product = self._guard.run(self.attempt, self._produce, None)
             except Interrupted as interrupt:
                 self._close()
+                self._invocation.end()
                 return self._invocation.cancelled(interrupt, seconds=self._seconds + perf_counter() - began)
             self._seconds += perf_counter() - began
             if not isinstance(product, bytes):
                 self._close()
+                self._invocation.end()
                 return Done(self.attempt, self._seconds, [product])
             self._credit -= len(product)
             if product:
                 self._channel.post(Chunk(self.attempt, product))
         self._close()
+        self._invocation.end()
         return self._invocation.cancelled(seconds=self._seconds)
 
     def _produce(self, _: None) -> bytes | JobResult:

@@ -6,7 +6,7 @@ The code is the same for both loops. The differences between trio and asyncio ar
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.large_bodies import close_all, load, set_aside_all
 from penstock.worker.log_records import REQUEST_IDS
+from penstock.worker.progress_reports import Outlet
 from penstock.worker.trace_entry import enter_trace
 
 # Messages of code written for asyncio that runs under trio: from asyncio itself, sniffio and anyio, trio's run loop.
@@ -50,6 +51,18 @@ class Scope(Protocol):
         """True once ``cancel`` has been called, or the deadline has passed."""
 
 
+class TaskRuntime(Protocol):
+    """The loop, as far as its tasks need one."""
+
+    name: Literal["trio", "asyncio"]
+
+    def new_event(self) -> LoopEvent:
+        """Create an event that tasks of this loop can wait for."""
+
+    async def in_thread(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in a thread, to its end: a cancellation takes effect only then."""
+
+
 class TaskAttempt:
     """One attempt in a task of its own.
 
@@ -59,13 +72,11 @@ class TaskAttempt:
         The attempt, and its endpoint.
     runtime:
         The loop that it runs on. Errors that come from code for the other loop name the fix.
-    new_event:
-        ``trio.Event`` or ``asyncio.Event``.
     send:
         Posts a piece of a stream, or nothing, and writes. Returns True if everything posted has been written; otherwise
         ``wake`` is called once it has.
-    in_thread:
-        Calls a function in a thread, with these arguments, and to its end even if the attempt is cancelled.
+    outlet:
+        The way out for its progress reports.
     files:
         The bodies of the run that are in files, as ``Channel.take_files`` returns them.
     """
@@ -74,21 +85,18 @@ class TaskAttempt:
         self,
         run: Run,
         live: LiveEndpoint,
-        *,
-        runtime: Literal["trio", "asyncio"],
-        new_event: Callable[[], LoopEvent],
+        runtime: TaskRuntime,
         send: Callable[[Head | Chunk | None], bool],
-        in_thread: Callable[..., Awaitable[None]],
+        outlet: Outlet,
+        *,
         files: Sequence[BodyFile | None] = (),
     ) -> None:
         self.attempt = run.attempt
         self.deadline = run.deadline
-        self._invocation = Invocation(run, live, lambda: self._cancelled)
+        self._invocation = Invocation(run, live, lambda: self._cancelled, outlet)
         self._live = live
         self._runtime = runtime
-        self._new_event = new_event
         self._send = send
-        self._in_thread = in_thread
         self._files = files
         self._scope: Scope | None = None
         self._is_cancelled_early = False
@@ -124,6 +132,11 @@ class TaskAttempt:
 
     async def run(self) -> Done:
         """Run the attempt. Never raises: its cancellation is caught here, where its scope ends."""
+        done = await self._run()
+        self._invocation.end()
+        return done
+
+    async def _run(self) -> Done:
         began = perf_counter()
         run = self._invocation.run
         REQUEST_IDS.set(run.request_ids)
@@ -134,7 +147,7 @@ class TaskAttempt:
                 await self._load()
             results = await self._results()
             if self._live.has_large:
-                await self._in_thread(set_aside_all, results)
+                await self._runtime.in_thread(set_aside_all, results)
         except BaseException as error:
             if self._cancelled:
                 return self._invocation.cancelled(seconds=perf_counter() - began)
@@ -145,7 +158,7 @@ class TaskAttempt:
     async def _load(self) -> None:
         """Read the bodies that are in files, in a thread: that takes a while."""
         try:
-            await self._in_thread(load, self._invocation.run, self._files)
+            await self._runtime.in_thread(load, self._invocation.run, self._files)
         finally:
             close_all(self._files)  # if there was no thread
 
@@ -189,7 +202,7 @@ class TaskAttempt:
         self._credit -= len(body)
         is_flushed = self._send(Chunk(self.attempt, body))
         while not is_flushed or self._credit <= 0:
-            self._room = self._new_event()
+            self._room = self._runtime.new_event()
             try:
                 await self._room.wait()
             finally:
@@ -199,7 +212,11 @@ class TaskAttempt:
     def _explained(self, error: BaseException) -> Failure:
         failure = self._live.failure_of(error)
         text = failure.detail.lower()
-        if self._runtime == "trio" and failure.kind == FAILED_HANDLER and any(sign in text for sign in _FOREIGN_LOOP):
+        if (
+            self._runtime.name == "trio"
+            and failure.kind == FAILED_HANDLER
+            and any(sign in text for sign in _FOREIGN_LOOP)
+        ):
             failure.detail += _FOREIGN_LOOP_FIX
         return failure
 

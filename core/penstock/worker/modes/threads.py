@@ -14,14 +14,15 @@ from time import perf_counter
 
 from penstock.body_files import BodyFile
 from penstock.codec.chunk_stream import ChunkStream
-from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Run
+from penstock.wire import WINDOW_BYTES, Chunk, Done, Head, Progress, Run
 from penstock.worker.attempts import END_OF_STREAM, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.large_bodies import load
 from penstock.worker.log_records import REQUEST_IDS
+from penstock.worker.progress_reports import Outlet
 from penstock.worker.trace_entry import enter_trace
 
-Delivery = Done | Head | Chunk
+Delivery = Done | Head | Chunk | Progress
 
 
 class Mailbox:
@@ -75,7 +76,7 @@ class ThreadAttempt:
     run, live:
         The attempt, and its endpoint.
     mailbox:
-        Takes what it sends.
+        Takes all that it sends.
     files:
         The bodies of the run that are in files, as ``Channel.take_files`` returns them.
     """
@@ -83,7 +84,7 @@ class ThreadAttempt:
     def __init__(self, run: Run, live: LiveEndpoint, mailbox: Mailbox, files: Sequence[BodyFile | None] = ()) -> None:
         self.attempt = run.attempt
         self._files = files
-        self._invocation = Invocation(run, live, self._is_cancelled)
+        self._invocation = Invocation(run, live, self._is_cancelled, Outlet(mailbox.put))
         self._live = live
         self._mailbox = mailbox
         self._cancelled = False
@@ -121,7 +122,9 @@ class ThreadAttempt:
             answer = self._live.answer(self._invocation)
         except Exception as error:  # raised by ``load``: too little memory, or a disk that cannot be read
             answer = Done(self.attempt, 0.0, [self._live.failure_of(error)] * len(self._invocation.run.works))
-        self._mailbox.put(answer if isinstance(answer, Done) else self._stream(answer, began))
+        done = answer if isinstance(answer, Done) else self._stream(answer, began)
+        self._invocation.end()
+        self._mailbox.put(done)
 
     def _stream(self, stream: ChunkStream, began: float) -> Done:
         self._mailbox.put(Head(self.attempt, stream.head))
