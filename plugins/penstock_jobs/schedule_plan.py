@@ -16,7 +16,7 @@ class _Planned:
     """The last nominal time that has its job, or the start."""
     looked_at: float = 0.0
     next_at: float = 0.0
-    """No time lies between ``looked_at`` and this one."""
+    """No time after ``done`` comes before this one."""
 
 
 class SchedulePlan:
@@ -44,8 +44,7 @@ class SchedulePlan:
     def resume(self, name: str, nominal: float) -> None:
         """Note, at the start, the last nominal time that has had its job: later ones that were missed are due."""
         planned = self._planned[name]
-        planned.done = min(planned.done, nominal)
-        planned.next_at = 0.0
+        planned.done, planned.next_at = nominal, 0.0
 
     def due(self, now: float) -> list[tuple[str, float]]:
         """Return the names and nominal times that are due, and are so until they are done.
@@ -65,11 +64,15 @@ class SchedulePlan:
 
 
 def _due(planned: _Planned, now: float) -> float | None:
-    if planned.looked_at <= now < planned.next_at:
+    if now < planned.looked_at:
+        # The clock was set back. Times are due again, as the clock may have been wrong since the start. The store
+        # refuses those that have had their job.
+        planned.done, planned.next_at = min(planned.done, now), 0.0
+    planned.looked_at = now
+    if now < planned.next_at:
         return None
     latest = planned.times.latest(now)
     if latest > planned.done:
         return latest
-    # Also after the clock was set back: times that have had their job are not due again.
-    planned.looked_at, planned.next_at = now, planned.times.after(now)
+    planned.next_at = planned.times.after(now)
     return None

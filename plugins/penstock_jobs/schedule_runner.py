@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from penstock.errors import PluginError
 from penstock.hooks import Schedule, log_event
-from penstock.job_store import IdempotencyMismatch, JobQuery, JobStore, NewJob
+from penstock.job_store import JobQuery, JobStore, NewJob
 from penstock_jobs.schedule_plan import SchedulePlan
 from penstock_jobs.schedule_times import ScheduleTimes, nominal_of, nominal_text
 
@@ -160,10 +160,7 @@ class ScheduleRunner:
 
     def _store_job(self, schedule: Schedule, nominal: float, now: float) -> None:
         job = self._complete(scheduled_job(schedule, nominal), schedule)
-        try:
-            put = self._store.put_scheduled(schedule.name, nominal, job, now=now).result(STORE_SECONDS)
-        except IdempotencyMismatch:  # it is there, from an engine with another version of the app
-            put = None
+        put = self._store.put_scheduled(schedule.name, nominal, job, now=now).result(STORE_SECONDS)
         if put is not None:
             log_event(
                 logging.INFO, "scheduled", f"schedule {schedule.name!r} is due", schedule=schedule.name, job=job.id

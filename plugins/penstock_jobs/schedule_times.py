@@ -46,9 +46,9 @@ class ScheduleTimes:
 
     def latest(self, instant: float) -> float:
         """Return the last time that is not after an instant."""
-        # Backwards there is a time at most a day too early, where the clocks are changed; then forwards to the last.
-        local = datetime.fromtimestamp(int(instant) + 1, tz=self._zone)
-        found = next(at for at in map(datetime.timestamp, CronSim(self._cron, local, reverse=True)) if at <= instant)
+        # Backwards from the hour that exists twice, CronSim misses the last time; so forwards again from what it finds.
+        local = datetime.fromtimestamp(int(instant), tz=self._zone)
+        found = next(CronSim(self._cron, local, reverse=True)).timestamp()
         for following in self._from(found):
             if following > instant:
                 break

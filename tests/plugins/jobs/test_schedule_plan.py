@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -124,15 +125,39 @@ def test_a_time_is_due_until_it_is_done() -> None:
     assert plan.due(instant("2027-05-04T14:00")) == []
 
 
-def test_a_clock_that_jumps_repeats_nothing() -> None:
-    """An hour ahead and back: the times in between come once, and the ones after it come as before."""
+def test_a_clock_that_is_set_back_offers_times_again() -> None:
+    """The store knows which of them have had their job; without the jump none would be due."""
     plan = SchedulePlan([schedule("*/30 * * * *")], instant("2027-05-04T12:10"))
     [(name, nominal)] = plan.due(instant("2027-05-04T13:10"))
-    assert nominal == instant("2027-05-04T13:00")
     plan.done(name, nominal)
-    for now in ("2027-05-04T12:10", "2027-05-04T12:31", "2027-05-04T13:01"):
-        assert plan.due(instant(now)) == []
-    assert plan.due(instant("2027-05-04T13:30")) == [("s", instant("2027-05-04T13:30"))]
+    assert plan.due(instant("2027-05-04T13:10")) == []
+    assert plan.due(instant("2027-05-04T12:10")) == []
+    assert plan.due(instant("2027-05-04T12:31")) == [("s", instant("2027-05-04T12:30"))]
+
+
+@pytest.mark.parametrize(
+    ("timezone", "day"),
+    [
+        (BERLIN, "2027-03-28"),
+        (BERLIN, "2027-10-31"),
+        (NEW_YORK, "2027-03-14"),
+        (NEW_YORK, "2027-11-07"),
+        ("Australia/Lord_Howe", "2027-10-03"),
+    ],
+)
+@pytest.mark.parametrize("cron", ["30 2 * * *", "0,30 1,2,3 * * *", "*/20 * * * *", "15 * * * *"])
+def test_the_latest_time_is_the_one_before_the_next(cron: str, timezone: str, day: str) -> None:
+    """At every second of a change, and at any other: looking back and looking ahead agree."""
+    times = ScheduleTimes(schedule(cron, timezone))
+    begin = instant(day) - DAY
+    listed, at = [], begin - DAY
+    while at < begin + 3 * DAY:
+        listed.append(at := times.after(at))
+    dice = random.Random(day)
+    edges = [edge + offset for edge in listed for offset in (-1, 0, 1)]
+    for now in [*edges, *(begin + dice.uniform(0, 2 * DAY) for _ in range(300))]:
+        if listed[0] <= now < listed[-1]:
+            assert times.latest(now) == max(each for each in listed if each <= now)
 
 
 def test_schedules_do_not_affect_each_other() -> None:

@@ -80,12 +80,14 @@ def test_after_a_stop_the_last_missed_time_has_its_job() -> None:
     runner.step()
     scene.now += 120
     runner.step()
-    scene.store().put([NewJob(id="other", endpoint="report", group="schedule/nightly")], now=scene.now).result()
+    scene.store().put(
+        [NewJob(id="2027-05-07T01:00:00Z", endpoint="report", group="schedule/nightly")], now=scene.now
+    ).result()
     scene.now += 3.5 * 24 * HOUR
     for _ in range(3):
         scene.runner().step()
     assert scene.jobs() == [
-        "other",
+        "2027-05-07T01:00:00Z",
         "schedule/nightly/2027-05-04T01:00:00Z",
         "schedule/nightly/2027-05-07T01:00:00Z",
     ]
@@ -147,6 +149,19 @@ def test_a_clock_that_jumps_stores_no_job_twice() -> None:
         for runner in runners:
             runner.step()
     assert scene.jobs() == [f"schedule/nightly/2027-05-0{day}T01:00:00Z" for day in (4, 5)]
+
+
+def test_a_clock_that_was_wrong_at_the_start_does_not_silence_a_schedule() -> None:
+    """The server started a day ahead of the time; once its clock is right, the next time has its job."""
+    scene = Scene("2027-05-05T12:00")
+    runner = scene.runner()
+    runner.step()
+    scene.now = instant("2027-05-04T00:30")
+    runner.step()
+    assert scene.jobs() == []
+    scene.now += HOUR
+    runner.step()
+    assert scene.jobs() == ["schedule/nightly/2027-05-04T01:00:00Z"]
 
 
 def test_the_thread_stores_jobs_until_it_is_stopped() -> None:

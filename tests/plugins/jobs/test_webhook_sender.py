@@ -216,6 +216,29 @@ def test_a_dead_receiver_gets_a_pause(bench: WebhookBench) -> None:
     assert late.next_at - bench.clock() == pytest.approx(30, abs=5)
 
 
+def test_deliveries_that_wait_for_a_dead_receiver_go_back_to_the_store(bench: WebhookBench) -> None:
+    """Those that are held when it is found dead, too; another sender may have more luck with them."""
+    url = f"http://127.0.0.1:{free_port()}/"
+    jobs = [bench.end_job(url) for _ in range(8)]
+    bench.sender(webhook_concurrency_per_host=1)
+    errors = [bench.settled(job_id).error or "" for job_id in jobs]
+    assert [error.startswith("put off") for error in errors].count(True) == 3
+
+
+def test_an_idle_sender_leaves_the_store_alone() -> None:
+    """News of a job cause one question, and not one after the other."""
+    bench, questions = WebhookBench(), []
+    store = MemoryJobStore(bench.database, before_statement=questions.append)
+    store.start(lambda _: None)
+    sender = bench.sender(store=store)
+    wait_until(lambda: questions, "the first question")
+    for _ in range(3):
+        sender.wake()
+    time.sleep(0.5)
+    assert questions.count("ready_deliveries") <= 4
+    bench.close()
+
+
 # ---- fairness
 
 
