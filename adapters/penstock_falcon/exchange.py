@@ -430,7 +430,7 @@ class EndpointResource(Resource):
         if isinstance(outcome, PenstockError):
             return self._problem(outcome, exchange, timing)
         assert outcome is not None, "the wait ends with an outcome"
-        if self._annotation.check is not None:
+        if self._annotation.check is not None and call.attempts:  # it is the handler's
             self._annotation.check(outcome)
         return self._result_response(outcome, exchange, timing)
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Protocol
 
 from gunicorn import util
 
+from penstock.errors import PluginError
 from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import EngineServer, EngineSocket, EngineState, SharedEngine
 from penstock_gunicorn.bulletin import Bulletin
@@ -135,7 +136,10 @@ class EngineHost:
         loop.add_signal_handler(DRAIN_SIGNAL, self._terminate)
         loop.add_signal_handler(signal.SIGQUIT, self._end, None, "SIGQUIT")
         beat = loop.create_task(self._watch_master())
-        engine = service.start()
+        try:
+            engine = service.start()
+        except PluginError as error:  # a plug-in's service cannot be started, and would not be the next time either
+            return self._not_started(str(error))
         self._owner.on_engine_started()
         self._server = EngineServer(SharedEngine.of(engine), self._socket.listener)
         self._note_readiness(engine)
@@ -148,6 +152,11 @@ class EngineHost:
             engine.close()
             self._server.close()
         return self._exit_code
+
+    def _not_started(self, reason: str) -> int:
+        log_event(logging.CRITICAL, "engine-not-started", reason)
+        self._owner.reports.send(FAILED, reason)
+        return EXIT_NOT_STARTED
 
     def _note_readiness(self, engine: Any) -> None:
         before: Callable[[], None] | None = engine.on_readiness

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from penstock.job_store import StoreLimits, StoreOwner, StoreRejected, SweepResult
@@ -130,7 +130,7 @@ class SqliteJobStore(SqlJobStore):
                 [found] = connection.cursor().execute("PRAGMA data_version").fetchone()
             finally:
                 connection.close()
-        except (sqlite3.Error, DatabaseError):
+        except (sqlite3.Error, DBAPIError):
             return  # the next write reports it
         known, self._data_version = self._data_version, found
         if known is not None and known != found:

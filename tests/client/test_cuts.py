@@ -188,9 +188,12 @@ def test_a_silence_that_begins_late_ends_in_time(driver: str, name: str) -> None
 @pytest.mark.parametrize("rest", [answer(b"666"), answer(b"", status=204), chunked(b"666\n")])
 @pytest.mark.parametrize("act", [call(idempotent=True), stream(idempotent=True)], ids=["call", "stream"])
 def test_more_bytes_than_announced_are_no_part_of_any_answer(driver: str, act: Any, rest: bytes) -> None:
-    """The answer is whole; the next call does not take the rest for its own, and is sent again on a new connection."""
+    """The answer is whole; the next call does not take the rest for its own, and has its answer on a new connection.
+
+    Whether it was sent on the old one before depends on when the rest has arrived.
+    """
     long = head("Content-Length: 2", media_type="application/json") + b"12" + rest
-    with ScriptedServer([(long,), (chunked(b"6\n"), End.SILENCE), (chunked(b"7\n"),)]) as server:
+    with ScriptedServer([(long,), (chunked(b"7\n"),)]) as server:
         first, second = drive(driver, server.url, call(), act, retries=QUICK)
         assert server.connections == 2
     assert first.value == 12

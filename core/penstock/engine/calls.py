@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 from uuid import uuid4
 
 from penstock.app import Endpoint
 from penstock.body_files import Body
 from penstock.engine.reactors.reactor import Callback, Reactor
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 from penstock.scheduler import Attempt, Job, Lane
-from penstock.wire import Progress
-
-OnReport: TypeAlias = Callable[[Progress], None]
-"""A callable that takes the progress reports of a job."""
 
 
 class CallHost(Protocol):

@@ -13,8 +13,10 @@ from typing import Any
 
 from penstock.app import App, Endpoint
 from penstock.body_files import Body
-from penstock.engine.calls import Call, OnReport
+from penstock.engine.accepted_calls import AcceptedCalls
+from penstock.engine.calls import Call
 from penstock.engine.engine_drain import EngineDrain
+from penstock.engine.engine_services import EngineServices
 from penstock.engine.observers import Observers
 from penstock.engine.operator_log import log_refusal
 from penstock.engine.performer import Performer
@@ -25,6 +27,7 @@ from penstock.engine.status import StatusPage
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
 from penstock.hooks.records import ShutdownRequest
 from penstock.hooks.registry import Registry
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 from penstock.scheduler import Job, Scheduler
 from penstock.scheduler import events as on
@@ -59,8 +62,8 @@ class Engine:
         Called with ``who`` and ``why``; has the host load the app again, or returns False if it cannot.
     longest_drain:
         The longest drain that the host allows, in seconds.
-    route_calls:
-        The requests to routes that wait or stream.
+    route_calls, services:
+        The requests to routes that wait or stream, and the services of plug-ins.
     draining, closed:
         True once a drain has begun, and once it has ended or ``close`` was called: no new work is accepted.
     """
@@ -88,6 +91,8 @@ class Engine:
         )
         self.status_page.of_pool = self.performer.template_of
         self.route_calls = RouteCalls(self)
+        self.services = EngineServices(self, self.registry.services(app))
+        self._accepted = AcceptedCalls(self, self.registry)
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
 
@@ -106,6 +111,7 @@ class Engine:
         """
         if self._is_started:
             raise EngineError("the engine is already started")
+        self.services.start(self.performer.after_turn)
         self._is_started = True
         self.performer.start()
 
@@ -126,13 +132,14 @@ class Engine:
         """
         if on_drained is not None:
             self._drain.on_ended.append(on_drained)
-            self.performer.after_turn = partial(_close_if_drained, self)
+            self.performer.after_turn.append(partial(_close_if_drained, self))
         if self.closed:
             self._drain.call_back()
         elif self._drain.request is None:
             wish = ShutdownRequest(drain=timeout, who=who, why=why)
             deadline = self._drain.begin(wish, self.longest_drain, self.scheduler.jobs_live)
             self.draining = True
+            self.services.drain(deadline)
             self.performer.receive(on.DrainRequested(deadline))
 
     def shutdown(
@@ -173,10 +180,10 @@ class Engine:
             return
         self.closed = True
         self.performer.close()
-        left = self.scheduler.live_jobs()
-        _abandon(left, self.reactor.time(), self._observers)
+        left = _abandon(self.scheduler.live_jobs(), self.reactor.time(), self._observers)
         if self._is_started:
-            self._drain.end(self.scheduler, len(left))
+            self._drain.end(self.scheduler, left)
+            self.services.stop()
         self._drain.call_back()
         self.route_calls.close(Draining("the server has stopped"))
 
@@ -188,11 +195,10 @@ class Engine:
 
     def endpoint(self, name: str) -> Endpoint:
         """Return the endpoint of that name, or raise ``NotFound``."""
-        try:
-            return self._endpoints[name]
-        except KeyError:
+        if name not in self._endpoints:
             known = ", ".join(self._endpoints) or "none"
-            raise NotFound(f"there is no endpoint {name!r}; there are: {known}") from None
+            raise NotFound(f"there is no endpoint {name!r}; there are: {known}")
+        return self._endpoints[name]
 
     def check_room(self, endpoint: Endpoint, size_bytes: int = 0) -> None:
         """Return if a job with a body of this size would be admitted now.
@@ -249,10 +255,10 @@ class Engine:
         EngineError
             If the engine is not started.
         """
-        endpoint = submission.endpoint
-        assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if self.closed or not self._is_started:
-            self.check_room(endpoint)
+            self.check_room(submission.endpoint)  # type: ignore[arg-type] # a route never becomes a job
+        if (accepted := self._accepted.begin(submission, body, headers)) is not None:
+            return accepted  # type: ignore[return-value] # it has what is used of a call
         call = _call_of(self, submission, body, headers, on_report)
         self.performer.receive(on.Submitted(call, submission.elapsed))
         if not call.admitted:
@@ -273,7 +279,7 @@ class Engine:
         """Return why work should not be sent here now; empty if it should."""
         if self.closed or not self._is_started:
             return ["stopped" if self.closed else "not started"]
-        return self.scheduler.unready_reasons()
+        return self.scheduler.unready_reasons() + self.services.unready_reasons()
 
     def status(self) -> dict[str, Any]:
         """Return the content of the status page, ready for JSON. Times are in seconds."""
@@ -303,8 +309,8 @@ def _close_if_drained(engine: Engine) -> None:
         engine.close()
 
 
-def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
-    """Answer the jobs that are left when the engine is closed."""
+def _abandon(jobs: list[Job], now: float, observers: Observers) -> int:
+    """Answer the jobs that are left when the engine is closed; return their number."""
     for call in jobs:
         assert type(call) is Call
         call.settle(now)
@@ -312,6 +318,7 @@ def _abandon(jobs: list[Job], now: float, observers: Observers) -> None:
         call.lane.counts.record(Draining.code, call.queue_seconds, call.execution_seconds)
         observers.job_answered(call)
         call.close()
+    return len(jobs)
 
 
 def _submission_of(job: Job) -> Submission:

@@ -58,7 +58,7 @@ class Performer:
     processes:
         The worker processes.
     after_turn:
-        Called at the end of every turn; None if there is nothing to wait for.
+        Called at the end of every turn.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Performer:
             start_method=app.start_method,
             load_seconds=app.start_timeout,
         )
-        self.after_turn: Callable[[], None] | None = None
+        self.after_turn: list[Callable[[], None]] = []
         self._app = app
         self.reactor = reactor
         self._scheduler = scheduler
@@ -146,8 +146,8 @@ class Performer:
         heap = self._scheduler.timers.heap  # checked before the call, which is hardly ever needed
         if heap and heap[0][0] < self._alarm_at:
             self._set_alarm()
-        if self.after_turn is not None:
-            self.after_turn()
+        for callback in self.after_turn:
+            callback()
 
     def _perform_all(self, commands: list[do.Command]) -> None:
         perform = self._perform

@@ -12,6 +12,7 @@ from penstock.app import App, Endpoint, Schedule
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.exit_flushes import before_exit
@@ -45,15 +46,17 @@ from penstock.hooks.records import (
 )
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.hooks.services import EngineService, OnReport, ServiceCall, ServiceEngine, StoredSubmission
 from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.policies import Retries, Timeouts
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
-from penstock.wire import Trace
+from penstock.wire import Progress, Trace
 
 __all__ = [
     "PRIORITIES",
+    "Acceptor",
     "App",
     "AttemptEnded",
     "AttemptInterrupted",
@@ -64,6 +67,7 @@ __all__ = [
     "DrainStarted",
     "Endpoint",
     "EndpointDescription",
+    "EngineService",
     "FifoQueue",
     "Framing",
     "HeaderDescription",
@@ -75,12 +79,14 @@ __all__ = [
     "JobProgressed",
     "JobTraced",
     "JobsCounted",
+    "OnReport",
     "Operation",
     "Payload",
     "PenstockError",
     "PluginSettings",
     "Principal",
     "Priority",
+    "Progress",
     "PublicError",
     "Queue",
     "Record",
@@ -95,7 +101,10 @@ __all__ = [
     "RouteResponse",
     "Schedule",
     "Secret",
+    "ServiceCall",
+    "ServiceEngine",
     "ShutdownRequest",
+    "StoredSubmission",
     "Submission",
     "Timeouts",
     "Trace",

@@ -14,8 +14,10 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from penstock.errors import HookError, PenstockError, PluginError
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.cancellations import is_cancellation
 from penstock.hooks.dialects import Dialect, Payload
+from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guarded_streams import GuardedStream
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
@@ -23,7 +25,8 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
 from penstock.hooks.response_headers import checked_headers
 from penstock.hooks.response_heads import ResponseHead
-from penstock.hooks.routes import Route, RouteEngine, RouteHandler, RouteRequest, RouteResponse
+from penstock.hooks.routes import Route, RouteHandler, RouteResponse, is_async
+from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
 from penstock.response import header_mistake
@@ -177,6 +180,10 @@ class HookGuard:
 
         return observe_safely
 
+    def service(self, service: EngineService) -> GuardedService:
+        """Guard a service. If it cannot be started, the engine is not; later, its failures end nothing else."""
+        return GuardedService(self._plugin, service, self._failures)
+
     def dialect(self, dialect: Dialect) -> Dialect:
         """Guard the functions of a dialect."""
         operations = tuple(
@@ -208,15 +215,24 @@ class HookGuard:
 
         return headers_of
 
+    def acceptor(self, acceptor: Acceptor) -> Acceptor:
+        """Guard an acceptor: the request that it fails for is answered with ``hook-error``."""
+        accept = self._handler(acceptor.accept, _whole_response, waits=is_async(acceptor.accept))
+        return Acceptor(GuardedDecision(self, acceptor.wants, bool), accept)
+
     def route(self, route: Route) -> RouteHandler:
         """Guard the handler of a route, which returns a response, and the stream of that response."""
-        if not route.waits:
-            return GuardedDecision(self, route.handler, self._route_response)
-        handler: Callable[..., Any] = route.handler
+        return self._handler(route.handler, self._route_response, waits=route.waits)
 
-        async def wait_for_response(request: RouteRequest, engine: RouteEngine) -> RouteResponse:
+    def _handler(
+        self, handler: Callable[..., Any], accept: Callable[[Any], RouteResponse], *, waits: bool
+    ) -> Callable[..., Any]:
+        if not waits:
+            return GuardedDecision(self, handler, accept)
+
+        async def wait_for_response(*arguments: Any) -> RouteResponse:
             try:
-                return self._route_response(await handler(request, engine))
+                return accept(await handler(*arguments))
             except PenstockError:  # as in GuardedDecision
                 raise
             except BaseException as error:

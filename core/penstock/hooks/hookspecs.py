@@ -21,12 +21,14 @@ import pluggy
 
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
+from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release, Submission
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
@@ -117,6 +119,27 @@ def penstock_admission_policy(endpoint: Endpoint, app: App) -> Callable[[Submiss
 
 
 @hookspec(firstresult=True)
+def penstock_acceptor(endpoint: Endpoint, app: App) -> Acceptor | None:
+    """Decide whether an admitted request is taken away from the endpoint, to be done later or elsewhere.
+
+    It is asked after all policies, when the body is there and valid, and before the request becomes a job. Jobs of
+    services are not asked about.
+
+    Parameters
+    ----------
+    endpoint:
+        The target of the requests.
+    app:
+        The app being served.
+
+    Returns
+    -------
+    An ``Acceptor``: a callable that takes the submission and returns whether it wants the request, and one that takes
+    the submission, the body and the headers, and answers it. Or None.
+    """
+
+
+@hookspec(firstresult=True)
 def penstock_queue_discipline(endpoint: Endpoint, app: App) -> Callable[[], Queue] | None:
     """Decide in what order the endpoint's jobs run, and which of them are refused or shed.
 
@@ -201,6 +224,22 @@ def penstock_worker_setup(app: App) -> str | None:
     -------
     The function, as ``"package.module:function"``; or None. It is called with the app in each worker process, once the
     worker's models are set up, and may return another function, to be called when the worker ends.
+    """
+
+
+@hookspec
+def penstock_service(app: App) -> EngineService | None:
+    """Add a part that lives as long as the engine, and may give it jobs of its own.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    An object with the methods of ``penstock.hooks.EngineService``, which are called in the process of the engine; or
+    None.
     """
 
 

@@ -12,9 +12,11 @@ from typing import Any, Final
 from penstock.app import App, Endpoint
 from penstock.errors import PenstockError, PluginError
 from penstock.hooks import defaults
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialect_table import served_dialects
 from penstock.hooks.dialects import Dialect
+from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guards import GuardedDecision, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
@@ -209,6 +211,10 @@ class Registry:
         """Return all admission policies of an endpoint, in the order in which they are asked."""
         return list(self._results("penstock_admission_policy", endpoint=endpoint, app=self._app))
 
+    def acceptor(self, endpoint: Endpoint) -> Acceptor | None:
+        """Return the acceptor of an endpoint, or None if there is none."""
+        return next(self._results("penstock_acceptor", endpoint=endpoint, app=self._app), None)
+
     def queue_discipline(self, endpoint: Endpoint) -> Callable[[], Queue]:
         """Return the factory of the endpoint's queue."""
         new_queue: Callable[[], Queue] = next(
@@ -232,6 +238,10 @@ class Registry:
         """Return all routes, the core's own first."""
         found = list(self._results("penstock_routes", app=app))
         return [route for routes in reversed(found) for route in routes]
+
+    def services(self, app: App) -> list[GuardedService]:
+        """Return all services, in the order of precedence."""
+        return list(self._results("penstock_service", app=app))
 
     def worker_setups(self) -> list[str]:
         """Return the paths of the functions to call in each worker, in the order of precedence."""

@@ -14,8 +14,10 @@ from typing import Any, Final, NamedTuple
 import pluggy
 
 from penstock.errors import PluginError
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription
 from penstock.hooks.dialects import Dialect, functions_of
+from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guards import HookGuard, is_blocking
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
@@ -158,6 +160,14 @@ def _decision(guard_with: Callable[[HookGuard, Any], Any]) -> Callable[[_Returne
     return guard_decision
 
 
+def _acceptor(returned: _Returned, acceptor: Any, guard: HookGuard) -> Acceptor:
+    if not isinstance(acceptor, Acceptor):
+        raise returned.error(f"a {type(acceptor).__name__} instead of an Acceptor")
+    returned.require_callable(acceptor.wants, "wants", count=1)
+    returned.require_callable(acceptor.accept, "accept", count=3, may_wait=True)
+    return guard.acceptor(acceptor)
+
+
 def _queue_discipline(returned: _Returned, make: Any, guard: HookGuard) -> Callable[[], Any]:
     returned.require_callable(make)
     new_queue = guard.queue_discipline(make)
@@ -190,6 +200,14 @@ def _routes(returned: _Returned, result: Any, guard: HookGuard) -> list[Route]:
             raise returned.error(f"a {type(route).__name__} in the place of a Route")
         returned.require_callable(route.handler, route.path, may_wait=True)
     return [dataclasses.replace(route, handler=guard.route(route)) for route in routes]
+
+
+def _service(returned: _Returned, service: Any, guard: HookGuard) -> GuardedService:
+    for method, count in (("start", 1), ("unready_reason", 0), ("drain", 1), ("stop", 0)):
+        if not hasattr(service, method):
+            raise returned.error(f"a {type(service).__name__} without the method {method} of a service")
+        returned.require_callable(getattr(service, method), method, count=count)
+    return guard.service(service)
 
 
 def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialect]:
@@ -246,11 +264,13 @@ HOOKS: Final = {
     "penstock_authenticator": Hook(("endpoint", "app"), _decision(HookGuard.authenticator), may_block=True),
     "penstock_timeout_policy": Hook(("endpoint", "app"), _decision(HookGuard.timeout_policy), may_block=True),
     "penstock_admission_policy": Hook(("endpoint", "app"), _decision(HookGuard.admission_policy), may_block=True),
+    "penstock_acceptor": Hook(("endpoint", "app"), _acceptor),
     "penstock_queue_discipline": Hook(("endpoint", "app"), _queue_discipline, arguments=0),
     "penstock_retry_policy": Hook(("endpoint", "app"), _decision(HookGuard.retry_policy), arguments=3),
     "penstock_shutdown_policy": Hook(("app",), _decision(HookGuard.shutdown_policy)),
     "penstock_observer": Hook(("app",), _observers),
     "penstock_worker_setup": Hook(("app",), _worker_setup),
+    "penstock_service": Hook(("app",), _service),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
     "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),

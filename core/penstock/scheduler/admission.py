@@ -22,7 +22,7 @@ DEFAULT_MAX_QUEUE_BYTES: Final = 256 << 20
 def refusal(state: SchedulerState, lane: Lane, size_bytes: int, job: Job | None = None) -> PenstockError | None:
     """Return why this job, or any job of this size, would not be admitted; None if it would be."""
     if state.intake is not OPEN:
-        return _closed(state)
+        return closed(state)
     queue = lane.queue
     if len(queue.jobs) + lane.ahead >= lane.max_queue:
         full = QueueFull(f"{lane.name}: the queue is full: {lane.queued} jobs wait, which is its limit")
@@ -40,7 +40,10 @@ def refusal(state: SchedulerState, lane: Lane, size_bytes: int, job: Job | None 
     return None if refused is None else lane.advise(refused, state.now)
 
 
-def _closed(state: SchedulerState) -> PenstockError:
+def closed(state: SchedulerState) -> PenstockError | None:
+    """Return why no work is accepted now, or None if it is."""
+    if state.intake is OPEN:
+        return None
     if state.is_draining:
         return Draining("the server is shutting down")
     return Draining("the server has been taken out of rotation")

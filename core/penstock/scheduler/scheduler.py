@@ -33,7 +33,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.scheduler import admission, drain, recycling, results, retries, sending_ahead, staffing, supervision
+from penstock.scheduler import (
+    admission,
+    drain,
+    recycling,
+    results,
+    retries,
+    sending_ahead,
+    spare_slots,
+    staffing,
+    supervision,
+)
 from penstock.scheduler import commands as do
 from penstock.scheduler import dispatch as dispatching
 from penstock.scheduler import events as on
@@ -168,6 +178,19 @@ class Scheduler:
     def refusal(self, lane: Lane, size_bytes: int = 0) -> PenstockError | None:
         """Return why a job of this size would not be admitted now, or None if it would be."""
         return admission.refusal(self.state, lane, size_bytes)
+
+    def closed(self) -> PenstockError | None:
+        """Return why no work is accepted now, or None if it is."""
+        return admission.closed(self.state)
+
+    def spare_slots(self, lane: Lane) -> int:
+        """Return how many more jobs of the lane would begin at once: none while jobs of its pool wait."""
+        return spare_slots.spare_slots(self.state, lane)
+
+    @staticmethod
+    def slots(lane: Lane) -> int:
+        """Return how many jobs of the lane can run at a time."""
+        return spare_slots.slots(lane)
 
     @property
     def now(self) -> float:

@@ -22,8 +22,9 @@ from penstock.eventlog import JsonFormatter, TextFormatter, configure_logging, l
 @contextlib.contextmanager
 def fresh_logging() -> Iterator[None]:
     """Remove all handlers, including pytest's, and restore the loggers afterwards."""
-    root, ours = logging.getLogger(), logging.getLogger("penstock")
-    before = [(log, list(log.handlers), log.level, log.propagate, log.disabled) for log in (root, ours)]
+    root = logging.getLogger()
+    logs = [root, *(log for log in root.manager.loggerDict.values() if isinstance(log, logging.Logger))]
+    before = [(log, list(log.handlers), log.level, log.propagate, log.disabled) for log in logs]
     root.handlers.clear()
     yield
     logging.captureWarnings(False)

@@ -512,7 +512,10 @@ MISFITS = [
     (OldWrapper, "penstock_routes of .* is a hook wrapper"),
     (Asynchronous, "penstock_routes of .* is async, but hooks are not awaited"),
     (Unmarked, "penstock_routes is not marked with @hookimpl"),
-    (Nothing, "implements no hook; mark its functions with @hookimpl; there are: penstock_admission_policy, "),
+    (
+        Nothing,
+        "implements no hook; mark its functions with @hookimpl; there are: penstock_acceptor, penstock_admission",
+    ),
     (Unmakeable, "cannot be created: RuntimeError: no such database"),
     (Odd, "are not a subclass of .*PluginSettings; write `class Settings.PluginSettings, frozen=True.`"),
     (
