@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import trio
 
@@ -297,16 +298,20 @@ class WebhookSender:
 def _log_result(delivery: JobDelivery, posting: Posting, *, is_over: bool) -> None:
     if posting.is_delivered or not (is_over or posting.detail):
         return
-    # Without the URL, whose path or query may be a secret of the caller's.
+    # Without the rest of the URL: its path or query may be a secret of the caller's.
+    host = _host_of(delivery.url)
     reason = posting.detail or posting.error or f"status {posting.status}"
-    event, what = ("webhook-given-up", "is given up") if is_over else ("webhook-failed", "is sent again later")
-    log_event(
-        logging.WARNING,
-        event,
-        f"webhook of job {delivery.job!r} {what}: {reason}",
-        job=delivery.job,
-        sent=delivery.sent,
-    )
+    level, event, fate = logging.INFO, "webhook-failed", "is sent again later"
+    if is_over:
+        level, event, fate = logging.WARNING, "webhook-given-up", "is given up"
+    message = f"the webhook of job {delivery.job!r} to {host} {fate}: {reason}"
+    log_event(level, event, message, job=delivery.job, host=host, sent=delivery.sent)
+
+
+def _host_of(url: str) -> str:
+    with contextlib.suppress(ValueError):
+        return urlsplit(url).hostname or ""
+    return ""
 
 
 async def _outcome(future: Future[T]) -> T:

@@ -239,6 +239,18 @@ def test_an_idle_sender_leaves_the_store_alone() -> None:
     bench.close()
 
 
+def test_the_log_names_the_job_and_the_host_only(bench: WebhookBench, caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of a URL may be a secret of the caller's."""
+    caplog.set_level("INFO", logger="penstock")
+    with ScriptedServer([(answer(status=410),)]) as server:
+        bench.sender()
+        job_id = bench.end_job(f"{server.url}/path-of-the-caller?token=of-the-caller")
+        bench.settled(job_id)
+    assert f"the webhook of job {job_id!r} to 127.0.0.1 is given up: status 410" in caplog.text
+    assert "of-the-caller" not in caplog.text
+    assert SECRET not in caplog.text
+
+
 # ---- fairness
 
 
