@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final, TypeAlias
 
 import httpx2
@@ -24,6 +26,8 @@ ANSWER_SECONDS: Final = 1.0
 MOST_ADDRESSES: Final = 4
 """The number of addresses of a name that are tried, when the ones before do not accept a connection."""
 CONNECT_SECONDS: Final = 5.0
+MOST_LOOKUPS: Final = 256
+"""The number of names that are resolved at a time. A resolver that is stuck holds its thread beyond the time limit."""
 
 
 class WebhookPoster:
@@ -46,7 +50,8 @@ class WebhookPoster:
 
     def __init__(self, *, timeout: float = 15.0, ca_file: str | None = None, resolve: Resolve | None = None) -> None:
         self._timeout = timeout
-        self._resolve = resolve or resolve_name
+        self._resolve = resolve or self._look_up
+        self._lookups = trio.CapacityLimiter(MOST_LOOKUPS)
         self._transport = httpx2.AsyncHTTPTransport(
             verify=True if ca_file is None else ssl.create_default_context(cafile=ca_file),
             trust_env=False,
@@ -66,6 +71,12 @@ class WebhookPoster:
             except (httpx2.TransportError, httpx2.InvalidURL, OSError, UnicodeError, ValueError) as error:
                 return Posting(error=_reason(error), detail=f"{type(error).__name__}: {error}")
         return Posting(error=f"no answer within {self._timeout:g} s")
+
+    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a name, in the order of the system's preference."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=self._lookups)
+        return [str(address[0]) for *_, address in found]
 
     async def _post_to_one(
         self, target: WebhookTarget, addresses: Sequence[str], headers: Mapping[str, str], body: bytes
@@ -93,12 +104,6 @@ class WebhookPoster:
             with trio.CancelScope(shield=True):
                 await response.aclose()
         return Posting(status=response.status_code, retry_after=retry_after_in(response.headers))
-
-
-async def resolve_name(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a name, in the order of the system's preference."""
-    found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
 
 
 def retry_after_in(headers: httpx2.Headers) -> float | None:

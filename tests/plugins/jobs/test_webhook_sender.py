@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -449,3 +450,21 @@ def test_a_large_document_arrives_without_its_result(bench: WebhookBench, monkey
     data = json.loads(server.requests[0].body)["data"]
     assert data["result_url"] == "/v1/jobs/x/result"
     assert len(server.requests[0].body) < 20_000
+
+
+def test_the_resolver_of_the_system_is_the_default(bench: WebhookBench) -> None:
+    """A name of this machine is resolved to the loopback address."""
+    with ScriptedServer([(answer(),)]) as server:
+        bench.sender(hosts=("localhost",))
+        settled = bench.settled(bench.end_job(server.url.replace("127.0.0.1", "localhost")))
+        assert settled.state == "delivered"
+
+
+def test_a_resolver_that_is_stuck_holds_up_one_delivery(bench: WebhookBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit includes the resolution, although its thread cannot be stopped."""
+    released = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: released.wait(30) and [])
+    bench.sender(hosts=("hooks.internal",), timeout=0.3)
+    settled = bench.settled(bench.end_job("http://hooks.internal/"))
+    assert (settled.state, settled.error) == ("waiting", "no answer within 0.3 s")
+    released.set()
