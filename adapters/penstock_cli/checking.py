@@ -72,6 +72,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "timeouts": dataclasses.asdict(endpoint.timeouts),
         "retries": _describe_retries(endpoint.retries),
         "batching": None if endpoint.batching is None else dataclasses.asdict(endpoint.batching),
+        "jobs": None if endpoint.jobs is None else dataclasses.asdict(endpoint.jobs),
         "max_queue": endpoint.max_queue,
         "idempotent": endpoint.idempotent,
         "reads": endpoint.codec.reads,
@@ -124,6 +125,8 @@ def _endpoint_lines(described: dict[str, Any], pool: Pool) -> Iterator[tuple[str
     if described["batching"] is not None:
         batching = described["batching"]
         yield "batching", f"up to {batching['max_size']} jobs, waiting at most {_seconds(batching['max_wait'])}"
+    if described["jobs"] is not None:
+        yield "jobs", _jobs_text(described["jobs"])
 
 
 def _pool_text(pool: Pool, concurrency: int) -> str:
@@ -154,6 +157,12 @@ def _retries_text(described: dict[str, Any]) -> str:
         return "none"
     causes = ["a lost worker", *retries["on"], "Retryable"] if described["idempotent"] else ["Retryable"]
     return f"at most {retries['max_attempts']} attempts, after {', '.join(causes)}"
+
+
+def _jobs_text(jobs: dict[str, Any]) -> str:
+    limit = "" if jobs["concurrency"] is None else f", {jobs['concurrency']} at a time"
+    fate = "fail" if jobs["on_lost"] == "fail" else f"run again, at most {jobs['max_claims']} times"
+    return f"at most {jobs['max_queued']} queued{limit}; those of a dead engine {fate}"
 
 
 def _schema_text(schema: dict[str, Any], reads: str = "json") -> str:

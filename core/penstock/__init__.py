@@ -42,7 +42,7 @@ from penstock.errors import (
     WorkerLost,
 )
 from penstock.eventlog import configure_logging
-from penstock.policies import Backoff, Batching, Recycle, Retries, RetryBudget, Timeouts
+from penstock.policies import Backoff, Batching, Jobs, Recycle, Retries, RetryBudget, Timeouts
 from penstock.response import Event, Response
 
 if TYPE_CHECKING:  # for type checkers only: a worker imports this package, and must not load the engine
@@ -71,6 +71,7 @@ __all__ = [
     "HandlerError",
     "HookError",
     "InvalidRequest",
+    "Jobs",
     "MalformedRequest",
     "MethodNotAllowed",
     "NotFound",

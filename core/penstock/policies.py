@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from penstock.errors import DeclarationError
 from penstock.suggestions import in_seconds
@@ -218,6 +218,57 @@ class Batching:
     def __post_init__(self) -> None:
         _require_count(self, "max_size", self.max_size)
         _require_seconds(self, "max_wait", self.max_wait, optional=False)
+
+
+OnLost: TypeAlias = Literal["retry", "fail"]
+"""The fate of a background job whose engine has died while it ran the job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Background jobs of an endpoint: they are stored, and run when there is room, whether or not a client waits.
+
+    It takes effect where the plug-in ``jobs`` has a store. Without one, the endpoint serves direct calls as ever.
+
+    Raises
+    ------
+    DeclarationError
+        If a value is of the wrong type or out of its range.
+    """
+
+    concurrency: int | None = None
+    """The number of background jobs that one engine runs at a time; None: as many as there are spare slots."""
+    max_queued: int = 100_000
+    """The number of queued jobs at which new ones are refused."""
+    max_claims: int = 2
+    """The number of engines that may die while they run a job, and of its runs after failures that may be temporary."""
+    lease: float = 30.0
+    """The time in seconds without a sign of life after which an engine on another host is taken for dead.
+
+    The longest lease of all endpoints is that of the engine.
+    """
+    result_ttl: float = 86_400.0
+    """The time in seconds for which request and result are kept after the end."""
+    record_ttl: float = 604_800.0
+    """The time in seconds for which the record of the job is kept after the end."""
+    on_lost: OnLost | None = None
+    """The fate of a job whose engine has died: ``"retry"``, or ``"fail"``. Default: ``"retry"`` if it is idempotent."""
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None:
+            _require_count(self, "concurrency", self.concurrency)
+        for name in ("max_queued", "max_claims"):
+            _require_count(self, name, getattr(self, name))
+        _require_number(self, "lease", self.lease, least=1.0)
+        for name in ("result_ttl", "record_ttl"):
+            _require_seconds(self, name, getattr(self, name), optional=False)
+        if self.result_ttl > self.record_ttl:
+            raise DeclarationError(
+                f"Jobs(result_ttl={self.result_ttl!r}, record_ttl={self.record_ttl!r}): a result cannot outlive its "
+                "record; raise record_ttl"
+            )
+        if self.on_lost is not None and self.on_lost not in get_args(OnLost):
+            raise DeclarationError(f"Jobs(on_lost={self.on_lost!r}): use 'retry' or 'fail'")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import DeclarationError
-from penstock.policies import Backoff, Recycle, Retries, RetryBudget, Timeouts
+from penstock.policies import Backoff, Jobs, Recycle, Retries, RetryBudget, Timeouts
 
 
 def test_back_off_grows_by_its_factor_up_to_its_cap() -> None:
@@ -37,6 +37,13 @@ def test_policies_are_values() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: Jobs(concurrency=0), r"Jobs\(concurrency=0\): use an integer of at least 1"),
+        (lambda: Jobs(max_queued=True), r"Jobs\(max_queued=True\): use an integer of at least 1"),
+        (lambda: Jobs(max_claims=0), r"Jobs\(max_claims=0\): use an integer of at least 1"),
+        (lambda: Jobs(lease=0.5), r"Jobs\(lease=0.5\): use a number of at least 1"),
+        (lambda: Jobs(result_ttl=-1), r"Jobs\(result_ttl=-1\): seconds cannot be negative"),
+        (lambda: Jobs(record_ttl=60), r"a result cannot outlive its record; raise record_ttl"),
+        (lambda: Jobs(on_lost="forget"), r"Jobs\(on_lost='forget'\): use 'retry' or 'fail'"),  # type: ignore[arg-type] # the mistake
         (lambda: Retries(max_attempts=0), r"Retries\(max_attempts=0\): use an integer of at least 1"),
         (lambda: Retries(on="KeyError"), r"'KeyError' is not an exception class; write on=\(ConnectionError,\)"),
         (lambda: Retries(on=[KeyError]), "is not an exception class"),

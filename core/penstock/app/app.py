@@ -19,7 +19,7 @@ from penstock.app.source_files import add_source_file
 from penstock.codec.codec import Codec, codec_for
 from penstock.codec.encoding import ResultEncoder
 from penstock.errors import DeclarationError
-from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Recycle, Retries, Timeouts
+from penstock.policies import DEFAULT_START_TIMEOUT, Batching, Jobs, Recycle, Retries, Timeouts
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -39,8 +39,7 @@ class App(ScheduleBase):
         Additional plug-ins: modules, objects or classes with hook implementations, called before installed ones, the
         last one first.
     settings:
-        Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. The TOML file and the environment
-        override them.
+        Plug-in settings, one table per plug-in: ``{"metrics": {"enabled": False}}``. TOML and environment override it.
     start_timeout:
         Seconds in which a worker must become ready, from its start to the end of ``setup``, the import of the app
         included; then it is killed and started again. None for no limit.
@@ -116,6 +115,7 @@ class App(ScheduleBase):
         max_queue: int = 1000,
         media_type: str | None = None,
         idempotent: bool = True,
+        jobs: Jobs | None = None,
         dialects: Sequence[Any] = (),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
@@ -142,12 +142,11 @@ class App(ScheduleBase):
         runtime:
             The event loop of the workers, ``"trio"`` (the default) or ``"asyncio"``.
         preload:
-            True to run ``setup`` once for all workers of the pool, in a process from which they are forked: they share
-            the memory of the model, and a replacement has it at once. For models on the CPU.
+            True to run ``setup`` once and fork all workers from that process: they share the model. For the CPU.
         batching:
-            Gather requests into batches: the handler takes a list, and returns one result, or one exception, per item.
-        timeouts, retries:
-            See ``Timeouts`` and ``Retries``.
+            Gather requests into batches: the handler takes a list, and returns one result or exception per item.
+        timeouts, retries, jobs:
+            See ``Timeouts``, ``Retries`` and ``Jobs``.
         max_queue:
             The number of jobs that may wait; beyond it, requests are refused.
         media_type:
@@ -167,12 +166,13 @@ class App(ScheduleBase):
         declaration.require_counts(
             owner, workers=1 if workers is None else workers, concurrency=concurrency, max_queue=max_queue
         )
-        declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching)
+        declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching, jobs=jobs)
         declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
         declaration.require_media_type(owner, media_type)
         declaration.require_dialects(owner, dialects)
         device_names = declaration.device_names(owner, devices)
         wants_own_pool = any(option is not None for option in (workers, devices, runtime))
+        jobs = jobs and declaration.with_fate(jobs, idempotent=idempotent)
 
         def declare(handler: Handler) -> Handler:
             namespace = declaration.local_names(handler, declaration.caller_frame(1))
@@ -203,6 +203,7 @@ class App(ScheduleBase):
                     max_queue=max_queue,
                     media_type=media_type,
                     idempotent=idempotent,
+                    jobs=jobs,
                     codec=codec,
                     dialects=tuple(dialects),
                 )
@@ -229,12 +230,11 @@ class App(ScheduleBase):
         name:
             The name that the endpoints give as ``pool=``; that of the endpoint, for a pool of its own; or ``default``.
         workers, devices, runtime, preload:
-            As for ``endpoint``; they may be set in either place.
+            As for ``endpoint``; they may be set in either place. A replacement of a preloaded worker is ready at once.
         recycle:
             The conditions under which a worker is replaced by a new one. Default: only when it has died.
         spares:
-            The number of workers beyond ``workers`` that load the models and wait. One takes over at once when another
-            worker dies or is replaced.
+            The number of further workers that load the models and wait, to take over when one dies or is replaced.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from penstock.app.endpoints import Method, Runtime, StartMethod
 from penstock.app.path_templates import variables_of
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Retries, Timeouts
+from penstock.policies import Batching, Jobs, Retries, Timeouts
 
 RESERVED_PATHS = ("/livez", "/readyz", "/metrics")
 RESERVED_PREFIX = "/-"
@@ -256,15 +256,23 @@ def require_counts(owner: str, **options: Any) -> None:
             raise DeclarationError(f"{owner}: {option}={value!r} is invalid; use an integer of at least 1")
 
 
-def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any) -> None:
+def require_policies(owner: str, *, timeouts: Any, retries: Any, batching: Any, jobs: Any = None) -> None:
     """Raise ``DeclarationError`` if a bare number, or a dict, stands in place of a policy."""
     for option, value, kind, fix in (
         ("timeouts", timeouts, Timeouts, "Timeouts(execution=10)"),
         ("retries", retries, Retries, "Retries(max_attempts=3)"),
         ("batching", batching, Batching | None, "Batching(max_size=32)"),
+        ("jobs", jobs, Jobs | None, "Jobs(concurrency=2)"),
     ):
         if not isinstance(value, kind):
             raise DeclarationError(f"{owner}: {option}={value!r} is not a policy; write {option}={fix}")
+
+
+def with_fate(jobs: Jobs, *, idempotent: bool) -> Jobs:
+    """Return the policy with the fate of lost jobs filled in: those that must not run twice fail."""
+    if jobs.on_lost is not None:
+        return jobs
+    return replace(jobs, on_lost="retry" if idempotent else "fail")
 
 
 def require_choices(

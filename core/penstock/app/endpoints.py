@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from penstock.codec.codec import Codec
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Recycle, Retries, Timeouts
+from penstock.policies import Batching, Jobs, Recycle, Retries, Timeouts
 
 Runtime: TypeAlias = Literal["trio", "asyncio"]
 StartMethod: TypeAlias = Literal["auto", "fork", "fresh"]
@@ -60,6 +60,8 @@ class Endpoint:
     """True if a job may run again after its worker died."""
     codec: Codec
     """The way its bodies are read and its results written."""
+    jobs: Jobs | None = None
+    """Its background jobs, with ``on_lost`` filled in; None if it takes only direct calls."""
     dialects: tuple[Any, ...] = ()
     """The dialects, or the names of such, that serve it besides the native one."""
 

@@ -12,6 +12,7 @@ from penstock.engine.reactors.reactor import Callback, Reactor, TimerHandle
 from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.services import OnReport, StoredSubmission
 from penstock.hooks.submission import Submission
+from penstock.job_store import JobStore
 from penstock.scheduler import Scheduler
 
 
@@ -44,11 +45,15 @@ class EngineServices:
         The engine.
     services:
         The services, guarded.
+    job_store:
+        The store of background jobs, if a plug-in provides one.
     """
 
-    def __init__(self, engine: ServedEngine, services: Sequence[GuardedService]) -> None:
+    def __init__(
+        self, engine: ServedEngine, services: Sequence[GuardedService], job_store: JobStore | None = None
+    ) -> None:
         self._scheduler = engine.scheduler
-        self._served = [EngineForService(engine, service) for service in services]
+        self._served = [EngineForService(engine, service, job_store) for service in services]
         self._free = self._ended = 0
 
     def start(self, after_turn: list[Callback]) -> None:
@@ -104,10 +109,13 @@ class EngineForService:
         The engine.
     service:
         The service, whose callbacks are guarded.
+    job_store:
+        The store of background jobs; None if no plug-in provides one.
     """
 
-    def __init__(self, engine: ServedEngine, service: GuardedService) -> None:
+    def __init__(self, engine: ServedEngine, service: GuardedService, job_store: JobStore | None = None) -> None:
         self.service = service
+        self.job_store = job_store
         self._engine = engine
         self._tasks: set[TimerHandle] = set()
         self._is_over = False

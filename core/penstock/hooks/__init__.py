@@ -19,6 +19,7 @@ from penstock.hooks.exit_flushes import before_exit
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
+from penstock.hooks.native_dialect import error_document
 from penstock.hooks.principal import Principal
 from penstock.hooks.records import (
     AttemptEnded,
@@ -52,7 +53,7 @@ from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.policies import Retries, Timeouts
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
-from penstock.wire import Progress, Trace
+from penstock.wire import InputForm, Progress, Trace
 
 __all__ = [
     "PRIORITIES",
@@ -73,6 +74,7 @@ __all__ = [
     "HeaderDescription",
     "HeaderNames",
     "HookFailed",
+    "InputForm",
     "Job",
     "JobAbandoned",
     "JobAnswered",
@@ -119,6 +121,7 @@ __all__ = [
     "blocking",
     "current_format",
     "decoded_by",
+    "error_document",
     "hookimpl",
     "log_event",
     "near_miss",

@@ -30,6 +30,7 @@ from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
 from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release, Submission
+from penstock.job_store import JobStore
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
 from penstock.wire import Trace
@@ -240,6 +241,22 @@ def penstock_service(app: App) -> EngineService | None:
     -------
     An object with the methods of ``penstock.hooks.EngineService``, which are called in the process of the engine; or
     None.
+    """
+
+
+@hookspec(firstresult=True)
+def penstock_job_store(app: App) -> JobStore | None:
+    """Provide the store of background jobs.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    A ``penstock.job_store.JobStore`` that is not open, which services find as ``ServiceEngine.job_store``; or None.
+    Called in the process of the engine, which opens nothing: the plug-in ``jobs`` does, when the engine starts.
     """
 
 

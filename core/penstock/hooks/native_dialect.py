@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from penstock.app import Endpoint
-from penstock.errors import InvalidRequest, UnsupportedMediaType
+from penstock.errors import InvalidRequest, PenstockError, UnsupportedMediaType
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError
 from penstock.hooks.framings import choose_framing
+from penstock.hooks.public_errors import public_error
 from penstock.hooks.routes import RouteResponse
 from penstock.response import JSON, Encoded
 
@@ -85,6 +86,11 @@ def write_result(answer: Encoded, _payload: Payload) -> RouteResponse:
 def stream_framing(head: Encoded, payload: Payload) -> Framing | None:
     """Return the framing that the client accepts, for chunks that are JSON."""
     return choose_framing(payload.memo) if head.media_type is None else None
+
+
+def error_document(error: PenstockError, request_id: str) -> bytes:
+    """Return an error as the body of a problem document, for a caller who will read it later."""
+    return problem_document(public_error(error, request_id, debug=False)).body
 
 
 def problem_document(error: PublicError) -> RouteResponse:

@@ -28,6 +28,7 @@ from penstock.hooks.routes import Route
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import Release
 from penstock.hooks.validation import HOOKS, guarded
+from penstock.job_store import JobStore
 from penstock.policies import Timeouts
 from penstock.scheduler import Job, Queue
 from penstock.wire import Trace
@@ -234,12 +235,15 @@ class Registry:
 
     def routes(self, app: App) -> list[Route]:
         """Return all routes, the core's own first."""
-        found = list(self._results("penstock_routes", app=app))
-        return [route for routes in reversed(found) for route in routes]
+        return [route for routes in reversed(list(self._results("penstock_routes", app=app))) for route in routes]
 
     def services(self, app: App) -> list[GuardedService]:
         """Return all services, in the order of precedence."""
         return list(self._results("penstock_service", app=app))
+
+    def job_store(self, app: App) -> JobStore | None:
+        """Return the store of background jobs, which is not open; None if no plug-in has one."""
+        return next(self._results("penstock_job_store", app=app), None)
 
     def worker_setups(self) -> list[str]:
         """Return the paths of the functions to call in each worker, in the order of precedence."""
@@ -257,10 +261,7 @@ class Registry:
         return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
 
     def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
-        """Return what adds headers to every response, and never raises; None if no plug-in does.
-
-        Of two plug-ins that set the same header, the one with the higher precedence comes last, and so counts.
-        """
+        """Return what adds headers to every response, and never raises, the strongest plug-in's last; or None."""
         found = list(self._results("penstock_response_headers", app=app))
         if len(found) < 2:
             return found[0] if found else None

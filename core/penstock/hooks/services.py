@@ -10,6 +10,7 @@ from penstock.body_files import Body
 from penstock.errors import PenstockError
 from penstock.hooks.principal import Principal
 from penstock.hooks.submission import Submission
+from penstock.job_store import JobStore
 from penstock.response import Encoded
 from penstock.wire import Progress
 
@@ -112,6 +113,10 @@ class ServiceEngine(Protocol):
     @property
     def draining(self) -> bool:
         """True once a drain has begun: what is submitted now is refused."""
+
+    @property
+    def job_store(self) -> JobStore | None:
+        """The store of background jobs that a plug-in provides, which is not open; None if there is none."""
 
     def time(self) -> float:
         """Return the current instant of ``time.monotonic``."""

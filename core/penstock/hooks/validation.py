@@ -23,6 +23,7 @@ from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
 from penstock.hooks.records import Record
 from penstock.hooks.routes import Route, is_async
+from penstock.job_store import JobStore
 from penstock.suggestions import near_miss
 
 _FUNCTION_PATH: Final = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
@@ -210,6 +211,14 @@ def _service(returned: _Returned, service: Any, guard: HookGuard) -> GuardedServ
     return guard.service(service)
 
 
+def _job_store(returned: _Returned, store: Any, _guard: HookGuard) -> JobStore:
+    missing = [name for name in vars(JobStore) if not name.startswith("_") and not hasattr(store, name)]
+    if missing:
+        raise returned.error(f"a {type(store).__name__} without {', '.join(missing)} of a JobStore")
+    kept: JobStore = store
+    return kept
+
+
 def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialect]:
     dialects = returned.listed(result)
     for dialect in dialects:
@@ -271,6 +280,7 @@ HOOKS: Final = {
     "penstock_observer": Hook(("app",), _observers),
     "penstock_worker_setup": Hook(("app",), _worker_setup),
     "penstock_service": Hook(("app",), _service),
+    "penstock_job_store": Hook(("app",), _job_store),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
     "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),

@@ -13,7 +13,7 @@ from penstock import Upload
 from penstock.app import App, Endpoint
 from penstock.context import Context
 from penstock.errors import DeclarationError
-from penstock.policies import Batching, Recycle, Retries, Timeouts
+from penstock.policies import Batching, Jobs, OnLost, Recycle, Retries, Timeouts
 
 
 @pytest.fixture
@@ -489,6 +489,7 @@ def test_paths_that_cannot_be_served_are_refused(app: App, path: Any, words: str
         ({"timeouts": 5}, r"timeouts=5 is not a policy; write timeouts=Timeouts\("),
         ({"timeouts": None}, "timeouts=None"),
         ({"retries": 3}, r"retries=3 is not a policy; write retries=Retries\("),
+        ({"jobs": True}, r"jobs=True is not a policy; write jobs=Jobs\("),
         ({"batching": 8}, r"batching=8 is not a policy; write batching=Batching\("),
         ({"idempotent": 1}, "idempotent=1 is not a bool; use True or False"),
         ({"preload": 1}, "preload=1 is not a bool; use True or False"),
@@ -524,6 +525,19 @@ def test_batching_and_generators_do_not_mix(app: App) -> None:
     """A stream has one caller."""
     with pytest.raises(DeclarationError, match="batching cannot be combined with `yield`"):
         declare(app, count, batching=Batching(max_size=2))
+
+
+@pytest.mark.parametrize(
+    ("idempotent", "declared", "fate"),
+    [(True, None, "retry"), (False, None, "fail"), (False, "retry", "retry"), (True, "fail", "fail")],
+)
+def test_jobs_that_must_not_run_twice_fail_with_their_engine(
+    app: App, idempotent: bool, declared: OnLost | None, fate: str
+) -> None:
+    """Unless the declaration says otherwise."""
+    endpoint = declare(app, square, idempotent=idempotent, jobs=Jobs(on_lost=declared))
+    assert endpoint.jobs is not None
+    assert endpoint.jobs.on_lost == fate
 
 
 def test_batching_takes_a_list(app: App) -> None:

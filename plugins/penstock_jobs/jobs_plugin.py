@@ -1,0 +1,81 @@
+"""The plug-in ``jobs``: it stores background jobs, and runs them in the engine's spare slots."""
+
+from __future__ import annotations
+
+from penstock.errors import PluginError
+from penstock.hooks import Acceptor, App, Endpoint, EngineService, Route, hookimpl
+from penstock.job_store import JobStore
+from penstock_jobs.job_acceptors import job_acceptor
+from penstock_jobs.job_desk import JobDesk
+from penstock_jobs.job_routes import job_routes
+from penstock_jobs.job_service import JobService
+from penstock_jobs.jobs_settings import JobsSettings
+from penstock_jobs.store_opening import is_known, make_store
+
+
+class JobsPlugin:
+    """The plug-in for background jobs. It is off until its setting ``store`` names a store.
+
+    Parameters
+    ----------
+    settings:
+        The settings.
+    """
+
+    name = "jobs"
+    Settings = JobsSettings
+
+    def __init__(self, settings: JobsSettings) -> None:
+        self.settings = settings
+        self._desk: JobDesk | None = None
+
+    def __repr__(self) -> str:
+        return f"<JobsPlugin: {'on' if self.is_on else 'off'}>"
+
+    @property
+    def is_on(self) -> bool:
+        """True if there is a store."""
+        return self.settings.store is not None
+
+    def desk(self, app: App) -> JobDesk:
+        """Return the desk, which the routes and the service share."""
+        if self._desk is None:
+            self._desk = JobDesk(app)
+        return self._desk
+
+    def check(self, app: App) -> None:
+        """Reject a store that no endpoint uses.
+
+        Raises
+        ------
+        PluginError
+            If no endpoint takes background jobs.
+        """
+        if self.is_on and not any(endpoint.jobs for endpoint in app.endpoints):
+            raise PluginError(
+                "plug-in 'jobs' has a store, but no endpoint takes background jobs; "
+                "declare one with @app.endpoint(..., jobs=Jobs()), or remove the setting"
+            )
+
+    @hookimpl
+    def penstock_job_store(self) -> JobStore | None:
+        """Return the store that the setting names, unless it is of a kind that only another plug-in knows."""
+        address = self.settings.store
+        if address is None or not is_known(address):
+            return None
+        return make_store(address, self.settings.limits)
+
+    @hookimpl
+    def penstock_service(self, app: App) -> EngineService | None:
+        """Return the service that runs the jobs, if there is a store."""
+        return JobService(app, self.settings, self.desk(app)) if self.is_on else None
+
+    @hookimpl
+    def penstock_routes(self, app: App) -> list[Route] | None:
+        """Return the routes of background jobs, if there is a store."""
+        return job_routes(self.desk(app), app) if self.is_on else None
+
+    @hookimpl
+    def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:
+        """Return the acceptor for calls with ``Prefer: respond-async``, if there is a store."""
+        return job_acceptor(self.desk(app), endpoint) if self.is_on else None
