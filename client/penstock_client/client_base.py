@@ -39,7 +39,7 @@ from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge, Hedging
 from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_headers, hidden_key
-from penstock_client.job_requests import JOBS, JobRequest
+from penstock_client.job_messages import JOBS, JobRequest
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec

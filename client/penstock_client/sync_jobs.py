@@ -13,8 +13,7 @@ from penstock_client.call_results import Result, result_of
 from penstock_client.client_base import deadline_after
 from penstock_client.errors import ClientError
 from penstock_client.job_events import END, NOTHING_MORE, EventCursor
-from penstock_client.job_records import Job, JobEvent, job_of
-from penstock_client.job_requests import (
+from penstock_client.job_messages import (
     LONGEST_POLL,
     JobRequest,
     action_request,
@@ -24,6 +23,7 @@ from penstock_client.job_requests import (
     part_request,
     put_request,
 )
+from penstock_client.job_records import Job, JobEvent, job_of
 from penstock_client.server_sent_events import ServerSentEvent
 from penstock_client.stream_state import StreamState
 from penstock_client.sync_endpoints import EndpointCalls
