@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.errors import InvalidRequest, MalformedRequest, PayloadTooLarge
 from penstock.hooks import Endpoint, RouteEngine, RouteRequest, near_miss
-from penstock.job_store import NewJob, PutJob, StoredJob, StoreUnavailable, Webhook
+from penstock.job_store import NewJob, PutJob, StoredJob, StoreUnavailable
 from penstock.policies import Jobs
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_ids import ID_PATTERN, is_job_id, new_job_id
@@ -36,27 +36,6 @@ T = TypeVar("T")
 CHECKED_AT_ONCE_BYTES: Final = 64 << 10
 """The size up to which an input is checked on the engine's thread; larger ones are checked in a thread."""
 MOST_LINES: Final = 10_000
-
-
-class InvalidWebhook(InvalidRequest):
-    """The webhook of a job cannot be used. Nothing was stored."""
-
-    code = "invalid-webhook"
-    title = "The webhook cannot be used"
-
-
-def refuse_webhooks(option: Any) -> Webhook | None:
-    """Refuse every webhook: for a server that sends none.
-
-    Raises
-    ------
-    InvalidWebhook
-        If there is one.
-    """
-    if option is None:
-        return None
-    reason = "this server sends none"
-    raise InvalidWebhook(f"webhook: {reason}", errors=[{"path": "$.webhook", "reason": reason}], param="webhook")
 
 
 class JobIntake:

@@ -14,7 +14,7 @@ from penstock_jobs.event_streams import EventStreams
 from penstock_jobs.job_answers import answer_of, document_answer, job_headers
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_documents import JOBS_PATH, document_of, etag_of
-from penstock_jobs.job_intake import JobIntake, refuse_webhooks
+from penstock_jobs.job_intake import JobIntake
 from penstock_jobs.job_operations import operator_routes
 from penstock_jobs.job_queries import ListQuery, last, parameters, wait_seconds
 from penstock_jobs.job_requests import ReadWebhook
@@ -27,7 +27,7 @@ MOST_BODY_BYTES: Final = 16 << 20
 NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"})
 
 
-def job_routes(desk: JobDesk, app: App, *, read_webhook: ReadWebhook = refuse_webhooks) -> list[Route]:
+def job_routes(desk: JobDesk, app: App, *, read_webhook: ReadWebhook) -> list[Route]:
     """Return the routes of background jobs.
 
     Parameters
@@ -37,7 +37,7 @@ def job_routes(desk: JobDesk, app: App, *, read_webhook: ReadWebhook = refuse_we
     app:
         The app.
     read_webhook:
-        Reads the option ``webhook`` of a job. Default: refuses it.
+        Reads the option ``webhook`` of a job.
     """
     views = JobViews(desk, app.endpoints)
     intake = JobIntake(desk, app.endpoints, views, read_webhook)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from penstock import App, Context, Jobs
@@ -13,7 +14,9 @@ from penstock.job_store import ClaimKey, JobEnding, StoredJob, StoreLimits, Stor
 from penstock.testing import MemoryJobStore, PluginHarness
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_requests import ReadWebhook
-from penstock_jobs.job_routes import job_routes, refuse_webhooks
+from penstock_jobs.job_routes import job_routes
+from penstock_jobs.webhook_options import read_webhook
+from penstock_jobs.webhook_settings import WebhookSettings
 
 START = 1_800_000_000.0
 OWNER = "engine-1"
@@ -57,6 +60,9 @@ def demo_app() -> App:
     return app
 
 
+NO_WEBHOOKS = partial(read_webhook, settings=WebhookSettings())
+
+
 class JobScene:
     """Sends requests, and runs jobs by hand.
 
@@ -68,7 +74,7 @@ class JobScene:
         As in ``job_routes``.
     """
 
-    def __init__(self, limits: StoreLimits | None = None, read_webhook: ReadWebhook = refuse_webhooks) -> None:
+    def __init__(self, limits: StoreLimits | None = None, read_webhook: ReadWebhook = NO_WEBHOOKS) -> None:
         self.now = START
         self.app = demo_app()
         self.desk = JobDesk(self.app, clock=lambda: self.now)
