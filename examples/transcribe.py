@@ -6,8 +6,12 @@
     espeak-ng -w speech.wav "one two three four five"
     curl --data-binary @speech.wav localhost:8000/transcribe
 
-A minute of speech takes about ten seconds, so long recordings are work to be done in the background. After each segment
-the handler reports how far it has come.
+A minute of speech takes about ten seconds, so long recordings are work to be done in the background. With a store, a
+caller need not wait; after each segment the handler reports how far it has come::
+
+    PENSTOCK_JOBS_STORE=sqlite:///jobs.db penstock serve examples/transcribe.py
+    curl -i -H 'Prefer: respond-async' --data-binary @speech.wav localhost:8000/transcribe
+    curl -N localhost:8000/v1/jobs/ID/events
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from pocketsphinx import Decoder, Segmenter
 
-from penstock import App, Context, InvalidRequest, Timeouts
+from penstock import App, Context, InvalidRequest, Jobs, Timeouts
 
 app = App(__name__)
 
@@ -58,7 +62,7 @@ def samples_of(wav: bytes) -> bytes:
     return np.interp(instants, np.arange(len(mono)), mono).astype("<i2").tobytes()
 
 
-@app.endpoint("/transcribe", timeouts=Timeouts(queue=None, execution=3600))
+@app.endpoint("/transcribe", timeouts=Timeouts(queue=None, execution=3600), jobs=Jobs())
 class Transcribe:
     """One recognizer per worker. The model is inside the wheel."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from examples import transcribe
 from penstock import Context, InvalidRequest
+from penstock_client import Client
 from tests.serving import ROOT, Served
 
 SPEECH = "one two three four five"
@@ -101,3 +102,20 @@ def test_a_recording_is_transcribed_over_http(served: Served, tmp_path: Path) ->
     assert answer.status == 200
     assert answer.json()["seconds"] > 1
     assert served.post("/transcribe", b"no recording").status == 422
+
+
+@pytest.mark.e2e
+def test_a_recording_is_transcribed_in_the_background(tmp_path: Path) -> None:
+    """The calls of the docstring work: the job is accepted, and its events have the progress and the end."""
+    body = spoken(SPEECH, tmp_path / "speech.wav")
+    store = {"PENSTOCK_JOBS_STORE": f"sqlite:///{tmp_path / 'jobs.db'}"}
+    with Served(ROOT / "examples" / "transcribe.py", environment=store) as served:
+        accepted = served.post("/transcribe", body, headers={"Prefer": "respond-async"})
+        assert accepted.status == 202
+        with Client(served.base_url) as client:
+            with client.jobs.events(accepted.json()["id"], timeout=60) as events:
+                kinds = [event.kind for event in events]
+            result = client.jobs.result(accepted.json()["id"]).value
+    assert "progress" in kinds
+    assert kinds[-1] == "end"
+    assert result["seconds"] > 1
