@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from penstock.body_files import Body
 from penstock.hooks import PRIORITIES, Acceptor, Endpoint, RouteResponse, Submission
 from penstock.job_store import NewJob
 from penstock.policies import Jobs
@@ -13,7 +14,7 @@ from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_documents import links_of
 from penstock_jobs.job_heads import JobHead
 from penstock_jobs.job_ids import new_job_id
-from penstock_jobs.job_intake import check_input, store_jobs
+from penstock_jobs.job_intake import off_loop, store_jobs
 from penstock_jobs.job_requests import digest_of, origin_of, ttls_and_limits
 from penstock_jobs.job_views import JobViews
 from penstock_jobs.prefer import preferences, wait_in
@@ -53,7 +54,7 @@ class JobAcceptor:
         self._policy = policy
         self._views = JobViews(desk, [endpoint])
 
-    async def accept(self, submission: Submission, body: Any, headers: Mapping[str, str] | None) -> RouteResponse:
+    async def accept(self, submission: Submission, body: Body, headers: Mapping[str, str] | None) -> RouteResponse:
         """Store the request, and wait for as long as the caller prefers. A client that hangs up cancels nothing.
 
         Raises
@@ -61,16 +62,21 @@ class JobAcceptor:
         PenstockError
             If the request is refused; nothing was stored.
         """
-        content: bytes = body if isinstance(body, bytes) else body.read_all()
-        new = self._new_job(submission, content, headers)
-        await check_input(self._endpoint, content, submission.input_form)
+        new = await off_loop(len(body), lambda: self._checked(submission, body, headers))
         [put] = await store_jobs(self._desk, [new])
         seconds = wait_in(preferences(submission.header("prefer"))) or 0.0
         job = await self._views.wait(put.job, lambda job: job.is_final, seconds)
+        prefix = _prefix_of(submission, self._endpoint)
         if not job.is_final:
-            return await document_answer(self._views, job, status=202, headers=_APPLIED)
-        applied = {"location": links_of(job.id)["self"], **_APPLIED}
+            return await document_answer(self._views, job, status=202, prefix=prefix, headers=_APPLIED)
+        applied = {"location": links_of(job.id, prefix)["self"], **_APPLIED}
         return answer_of(job, await self._views.result(job), headers=applied)
+
+    def _checked(self, submission: Submission, body: Body, headers: Mapping[str, str] | None) -> NewJob:
+        """Return the job of a request, after its body was checked. On any thread."""
+        content = body if isinstance(body, bytes) else body.read_all()
+        self._endpoint.codec.validate(content, submission.input_form)
+        return self._new_job(submission, content, headers)
 
     def _new_job(self, submission: Submission, body: bytes, headers: Mapping[str, str] | None) -> NewJob:
         now, form = self._views.now(), submission.input_form
@@ -99,6 +105,12 @@ class JobAcceptor:
             request_id=submission.request_id,
             **ttls_and_limits(self._policy),
         )
+
+
+def _prefix_of(submission: Submission, endpoint: Endpoint) -> str:
+    """Return the prefix of a mounted application, which links need. The submission of an adapter knows its path."""
+    path: str = getattr(submission, "path", "")
+    return path.removesuffix(endpoint.path) if path.endswith(endpoint.path) else ""
 
 
 def _without(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

@@ -71,15 +71,14 @@ class JobIntake:
         """
         if job_id is not None and not is_job_id(job_id):
             raise invalid("id", f"{job_id[:128]!r} is not an id; use {ID_PATTERN}")
-        wanted = read_wanted(request.body)
+        body, origin = request.body, self._origin(request)
+        wanted = await off_loop(len(body), lambda: read_wanted(body))
         if wanted.id not in (None, job_id):
             raise invalid("id", "PUT a job with an id of yours to /v1/jobs/ and the id")
-        origin = self._origin(request)
         if job_id is not None:
             origin = replace(origin, key=None)  # the id is the key
         self._require_access([wanted], request, engine)
-        digest = digest_of(request.body)
-        new = await _off_loop(len(request.body), lambda: self._checked(wanted, origin, digest, job_id))
+        new = await off_loop(len(body), lambda: self._checked(wanted, origin, digest_of(body), job_id))
         [put] = await store_jobs(self._desk, [new])
         return put
 
@@ -99,10 +98,10 @@ class JobIntake:
             raise MalformedRequest("The body has no lines; send one JSON object for each job")
         if len(lines) > MOST_LINES:
             raise PayloadTooLarge(f"A group may have at most {MOST_LINES} jobs; send more of them in further requests")
-        wanted = await _off_loop(size_bytes, lambda: [_at_line(n, read_wanted, line) for n, line in lines])
+        wanted = await off_loop(size_bytes, lambda: [_at_line(n, read_wanted, line) for n, line in lines])
         self._require_access(wanted, request, engine)
         whole = digest_of(request.body) if origin.key is not None else ""
-        name = _group_name(wanted, group, whole, origin)
+        name = _group_name(wanted, group, request.body, origin)
 
         def new_jobs() -> list[NewJob]:
             return [
@@ -110,7 +109,7 @@ class JobIntake:
                 for each, (number, line) in zip(wanted, lines, strict=True)
             ]
 
-        return name, await store_jobs(self._desk, await _off_loop(size_bytes, new_jobs))
+        return name, await store_jobs(self._desk, await off_loop(size_bytes, new_jobs))
 
     def _of_line(  # noqa: PLR0917 - a closure in all but name
         self, wanted: WantedJob, line: bytes, whole: str, group: str, number: int, origin: Origin
@@ -204,18 +203,7 @@ async def store_jobs(desk: JobDesk, new_jobs: Sequence[NewJob]) -> list[PutJob]:
     return await settled(desk.submit(new_jobs))
 
 
-async def check_input(endpoint: Endpoint, body: bytes, input_form: Any = None) -> None:
-    """Check an input as the endpoint does over HTTP.
-
-    Raises
-    ------
-    InvalidRequest, PayloadTooLarge
-        If it does not fit.
-    """
-    await _off_loop(len(body), lambda: endpoint.codec.validate(body, input_form))
-
-
-async def _off_loop(size_bytes: int, function: Callable[[], T]) -> T:
+async def off_loop(size_bytes: int, function: Callable[[], T]) -> T:
     """Call a function: in a thread of its own if it has to read a lot. That is rare, and no pool is to be ended."""
     if size_bytes <= CHECKED_AT_ONCE_BYTES:
         return function()
@@ -231,12 +219,15 @@ async def _off_loop(size_bytes: int, function: Callable[[], T]) -> T:
     return await settled(future)
 
 
-def _group_name(wanted: Sequence[WantedJob], group: str | None, whole: str, origin: Origin) -> str:
+def _group_name(wanted: Sequence[WantedJob], group: str | None, body: bytes, origin: Origin) -> str:
     names = {each.group for each in wanted if each.group is not None} | ({group} if group else set())
     if len(names) > 1:
         raise invalid("group", "all jobs of a request are in one group; name one, or none")
-    # The same name for the same request: a repeated one stores nothing new.
-    return names.pop() if names else f"group-{whole[:32]}" if whole else new_job_id(origin.now)
+    if names:
+        return names.pop()
+    # A request that may be repeated, and then stores nothing new, has the same name each time.
+    is_repeatable = origin.key is not None or all(each.id is not None for each in wanted)
+    return f"group-{digest_of(body)[:32]}" if is_repeatable else new_job_id(origin.now)
 
 
 def _at_line(number: int, function: Callable[..., T], *arguments: Any) -> T:

@@ -27,6 +27,8 @@ INTERACTIVE_SCOPE: Final = "jobs:interactive"
 MOST_METADATA: Final = 16
 MOST_METADATA_BYTES: Final = 512
 
+MOST_CANONICAL_BYTES: Final = 1 << 20
+
 HeaderOf = Callable[[str], str | None]
 ReadWebhook = Callable[[Any], Webhook | None]
 """Returns the webhook in the option of a job; raises ``InvalidRequest`` with the code ``invalid-webhook``."""
@@ -128,11 +130,11 @@ def read_wanted(body: bytes) -> WantedJob:
 
 
 def digest_of(*parts: bytes) -> str:
-    """Return the identity of a request. JSON that differs in nothing but its spelling has the same one."""
+    """Return the identity of a request. JSON that differs in nothing but its spelling has the same one, up to 1 MiB."""
     sha = hashlib.sha256()
     for part in parts:
         try:
-            canonical = _encode_sorted(msgspec.json.decode(part)) if part else part
+            canonical = _encode_sorted(msgspec.json.decode(part)) if 0 < len(part) <= MOST_CANONICAL_BYTES else part
         except (msgspec.DecodeError, UnicodeDecodeError):
             canonical = part
         sha.update(len(canonical).to_bytes(8) + canonical)

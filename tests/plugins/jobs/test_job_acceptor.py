@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from penstock.body_files import Body, BodyFile
 from penstock.errors import InvalidRequest
 from penstock.hooks import Endpoint, Principal, RouteResponse, Submission
 from penstock.job_store import IdempotencyMismatch, StoreUnavailable
@@ -40,7 +41,7 @@ def submission(scene: JobScene, name: str = "square", **headers: str) -> Submiss
 
 
 def accept(
-    scene: JobScene, submission: Submission, body: bytes = BODY, run: Run = LOOPS["asyncio"], **headers: str
+    scene: JobScene, submission: Submission, body: Body = BODY, run: Run = LOOPS["asyncio"], **headers: str
 ) -> RouteResponse:
     acceptor = job_acceptor(scene.desk, submission.endpoint)  # type: ignore[arg-type] # an endpoint
     assert acceptor is not None
@@ -167,6 +168,29 @@ def test_nothing_that_cannot_run_is_stored(scene: JobScene) -> None:
     with pytest.raises(StoreUnavailable):
         accept(scene, submission(scene, Prefer="respond-async"))
     assert scene.json("GET", "/v1/jobs")["jobs"] == []
+
+
+def test_a_large_body_comes_in_a_file(scene: JobScene) -> None:
+    """It is read in a thread; the key finds its job."""
+    body = b'{"input": 3.0}' + b" " * (2 << 20)
+    asked = submission(scene, Prefer="respond-async", Idempotency_Key="k")
+    answers = [accept(scene, asked, content) for content in (BodyFile.of(body), body)]
+    assert [answer.status for answer in answers] == [202, 202]
+    assert answers[0].headers["location"] == answers[1].headers["location"]
+    job = json.loads(answers[0].body)["id"]
+    assert scene.store.request(job).result().body == body
+
+
+def test_links_have_the_prefix_of_a_mounted_app(scene: JobScene) -> None:
+    """As those of the routes: the submission of an adapter has the path."""
+
+    class Mounted(Submission):
+        path = "/api/square"
+
+    asked = Mounted(endpoint(scene), header={"prefer": "respond-async"}.get)
+    answer = accept(scene, asked)
+    assert answer.headers["location"].startswith("/api/v1/jobs/")
+    assert json.loads(answer.body)["links"]["self"] == answer.headers["location"]
 
 
 def test_a_priority_that_a_policy_has_set_stays(scene: JobScene) -> None:

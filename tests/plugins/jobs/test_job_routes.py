@@ -275,7 +275,10 @@ def test_a_large_group(scene: JobScene) -> None:
     """Its lines are read in a thread."""
     sent = lines(*[{"endpoint": "size", "input": "AAAA" * 500, "id": f"n-{number}"} for number in range(40)])
     answer = scene.send("POST", "/v1/jobs", sent, Content_Type="application/x-ndjson")
-    assert json.loads(answer.body)["ids"] == [f"n-{number}" for number in range(40)]
+    document = json.loads(answer.body)
+    assert document["ids"] == [f"n-{number}" for number in range(40)]
+    again = json.loads(scene.send("POST", "/v1/jobs", sent, Content_Type="application/x-ndjson").body)
+    assert (again["group"], again["repeated"]) == (document["group"], 40)
 
 
 # ---- PUT /v1/jobs/{id}
