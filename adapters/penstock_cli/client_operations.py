@@ -11,6 +11,8 @@ from typing import Any, Final
 JSON, NDJSON, OCTETS = "application/json", "application/x-ndjson", "application/octet-stream"
 ANY: Final = "_typing.Any"
 METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
+ROUTE: Final = "x-penstock-route"
+"""The mark of a plug-in's route in a document, for which a typed client has no method."""
 # The methods of the client's own; a test compares them with its classes.
 TAKEN: Final = frozenset({
     "aclose", "call", "chat", "chat_stream", "close", "deadline", "endpoint", "from_context", "health", "jobs",
@@ -91,7 +93,7 @@ def operations_in(document: Mapping[str, Any]) -> list[ClientOperation]:
         (path, method, described, described.get("operationId") or f"{method} {path}")
         for path, operations in document["paths"].items()
         for method, described in operations.items()
-        if method in METHODS
+        if method in METHODS and not described.get(ROUTE)
     ]
     spellings = _spellings([name for _, _, _, name in found])
     return [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from penstock.hooks.dialects import Dialect, Operation
 from penstock.hooks.routes import Route
 from penstock.openapi.schema_components import cleaned
+
+ROUTE: Final = "x-penstock-route"
+"""The member that marks a route of a plug-in: typed clients are made of the app's own operations."""
 
 _VARIABLE = re.compile(r"\{(\w+)(?::path)?\}")
 
@@ -49,7 +52,7 @@ def route_operations(
     for route in routes:
         if route.description is not None:
             described = _described(route.name, route, [] if route.is_open else security)
-            described["operationId"] = cleaned(route.name)
+            described |= {"operationId": cleaned(route.name), ROUTE: True}
             yield _VARIABLE.sub(r"{\1}", route.path), route.method.lower(), described
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from penstock.hooks.registry import Registry
 from penstock.openapi import openapi_document, schema_digest
+from penstock_cli.client_operations import operations_in
 from tests.plugins.jobs.job_route_scene import demo_app
 
 
@@ -54,6 +55,11 @@ def test_without_a_store_the_document_has_nothing_of_it() -> None:
     assert not any("/v1/jobs" in path for path in document_with()["paths"])
     with_jobs = Registry.load(app, {"PENSTOCK_JOBS_STORE": "memory:"})
     assert schema_digest(app, Registry.load(app, {})) == schema_digest(app, with_jobs)
+
+
+def test_a_typed_client_has_methods_for_endpoints_alone(document: Any) -> None:
+    """The client library itself knows the routes of jobs."""
+    assert {each.name for each in operations_in(document)} == {"square", "size", "secret", "cube"}
 
 
 def test_credentials_are_those_of_callers() -> None:
