@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from penstock.errors import PluginError
 from penstock.hooks import App, ServiceEngine
@@ -17,8 +17,9 @@ from penstock_jobs.lease_watch import LeaseWatch
 from penstock_jobs.store_keeper import StoreKeeper
 from penstock_jobs.verdicts import GiveBack
 
-POLL_SECONDS: Final = 1.0
-"""The queues are looked at this often without news, which may be lost, and for jobs whose ``not_before`` has come."""
+TICK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 5.0
+"""All queues are looked at this often, in case of news that were lost."""
 UNSETTLED_SECONDS: Final = 0.02
 """Calls that wait for a worker, or are being stopped, are looked at this often."""
 CANCELS_SECONDS: Final = 0.01
@@ -48,7 +49,7 @@ class JobService:
         self._engine: ServiceEngine
         self._is_ticking = self._is_draining = self._looks_soon = False
         self._cancels_are_stale = self._asks_cancels = False
-        self._next_cancels = 0.0
+        self._next_cancels = self._next_poll = 0.0
 
     def __repr__(self) -> str:
         return f"<JobService: {len(self._runs)} jobs, {self._keeper!r}>"
@@ -92,6 +93,10 @@ class JobService:
         futures = [future for run in self._runs.values() for future in run.write_rest()]
         self._keeper.close(futures)
 
+    def status(self) -> dict[str, Any]:
+        """Return the part of the status page: what is in the store, a few seconds ago, and what runs here."""
+        return self._keeper.counts | {"running_here": len(self._runs)}
+
     # ---- news
 
     def _owned(self) -> None:
@@ -106,9 +111,12 @@ class JobService:
         if self._keeper.is_closed:
             return
         self._keeper.keep()
-        self._plan.wake()
+        now = self._engine.time()
+        if now >= self._next_poll:
+            self._next_poll = now + POLL_SECONDS
+            self._plan.wake()
         self._slots_freed()
-        self._engine.call_at(self._engine.time() + min(POLL_SECONDS, self._lease.interval), self._tick)
+        self._engine.call_at(now + min(TICK_SECONDS, self._lease.interval), self._tick)
 
     def _heard(self, change: StoreChange) -> None:
         self._plan.wake(change.endpoints)
