@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,10 @@ from penstock_jobs.job_failures import is_retryable as is_worth_a_retry
 from penstock_jobs.job_views import JobViews, retry_after
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_OF_THE_SERVER: Final = frozenset(
+    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""The headers that frame a message, which a handler cannot set."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,11 +62,12 @@ def answer_of(
         Further headers.
     """
     if result is not None:
+        own = {name.lower(): value for name, value in result.headers.items()}
         return RouteResponse(
             body=result.body,
             status=result.status,
             media_type=result.media_type or "application/json",
-            headers={**result.headers, **headers},
+            headers={**{name: own[name] for name in own.keys() - _OF_THE_SERVER}, **headers},
         )
     body = _encode(problem_of(job))
     status = status_in(body)

@@ -156,6 +156,13 @@ def test_the_problem_document_is_the_stored_one() -> None:
     assert answer_of(lost, None, is_retryable=False).headers["x-should-retry"] == "false"
 
 
+def test_a_handler_s_headers_frame_no_message() -> None:
+    """As in a direct call; those of the answer replace the handler's, in whatever case it has written them."""
+    result = JobResult(b"9.0", "", 200, {"Content-Length": "1", "Upgrade": "x", "X-Own": "1", "Location": "/own"})
+    answer = answer_of(DONE, result, headers={"location": "/v1/jobs/order-17"})
+    assert answer.headers == {"x-own": "1", "location": "/v1/jobs/order-17"}
+
+
 def test_deliveries_have_numbers() -> None:
     """By which an operator has one sent again."""
     job = replace(DONE, webhook=Webhook("https://example.org/hook"))
