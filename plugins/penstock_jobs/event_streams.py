@@ -16,7 +16,7 @@ from penstock_jobs.job_times import instant_text
 from penstock_jobs.job_views import LONGEST_LOOKLESS_SECONDS, JobViews
 from penstock_jobs.thread_flags import ThreadFlag, settled
 
-EVENTS_AT_ONCE: Final = 50
+EVENTS_AT_ONCE: Final = 20
 """The number of events that are read from the store at a time, and so the most that wait for a slow reader."""
 COMMENT: Final = b": the job goes on\n\n"
 _MOST_NUMBER: Final = 10**15 - 1

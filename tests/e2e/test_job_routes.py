@@ -49,6 +49,11 @@ APP = """
     def count(n: int) -> Iterator[int]:
         yield from range(n)
 
+    @app.endpoint("/flood", jobs=Jobs())
+    def flood(n: int) -> Iterator[str]:
+        for _ in range(n):
+            yield "x" * 100_000
+
     @app.endpoint("/plain")
     def plain(input: float) -> float:
         return input
@@ -245,6 +250,25 @@ def test_the_chunks_of_a_stream_are_events(served: Served) -> None:
     data = [block.split(b"data: ")[1] for block in body.split(b"\n\n") if b"event: chunk" in block]
     assert [json.loads(line) for line in data] == [0, 1, 2]
     assert send(served, "GET", f"/v1/jobs/{job}/result").lines() == [0, 1, 2]
+
+
+def test_slow_readers_cost_no_memory(served: Served) -> None:
+    """Ten that do not read 20 MB of events each; then one of them reads all of it, to the end."""
+    job = submit(served, "flood", n=200)
+    assert ended(served, job)["state"] == "succeeded"
+    engine = int(served.status().get("engine_pid") or served.process.pid)
+    before = resident_bytes(engine)
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(following(served, job)) for _ in range(10)]
+        for reader in readers:
+            assert reader.read1(10)
+        assert served.post_json("/square", {"input": 3}).json() == 9.0
+        assert resident_bytes(engine) - before < 100 << 20
+        assert b"\nevent: end\n" in readers[0].read()[-300:]
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * 4096
 
 
 def test_readers_of_one_job_do_not_delay_the_others(served: Served) -> None:
