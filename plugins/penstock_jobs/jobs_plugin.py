@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from penstock.errors import PluginError
 from penstock.hooks import Acceptor, App, Endpoint, EngineService, Route, hookimpl
@@ -85,6 +87,13 @@ class JobsPlugin:
         """Return the routes of background jobs, if there is a store."""
         reader = partial(read_webhook, settings=self.settings)
         return job_routes(self.desk(app), app, read_webhook=reader) if self.is_on else None
+
+    @hookimpl
+    def penstock_cli_commands(self) -> Iterable[Any]:
+        """Add the command ``penstock jobs``."""
+        from penstock_jobs.job_commands import jobs  # noqa: PLC0415 - a server does not need click
+
+        return [jobs]
 
     @hookimpl
     def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:
