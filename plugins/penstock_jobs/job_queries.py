@@ -26,6 +26,8 @@ _ROWS: Final[Mapping[str, tuple[JobState, ...]]] = {
     "cancelled": ("cancelled",),
     "expired": ("expired",),
 }
+STATES: Final = tuple(_ROWS)
+"""The states that callers see."""
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 

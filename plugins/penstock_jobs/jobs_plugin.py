@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from penstock.errors import PluginError
 from penstock.hooks import Acceptor, App, Endpoint, EndpointDescription, EngineService, Route, hookimpl
@@ -91,6 +93,13 @@ class JobsPlugin:
     def penstock_description(self, endpoint: Endpoint) -> EndpointDescription | None:
         """Describe the headers that make a job of a direct call, if there is a store."""
         return OF_DIRECT_CALLS if self.is_on and endpoint.jobs is not None else None
+
+    @hookimpl
+    def penstock_cli_commands(self) -> Iterable[Any]:
+        """Add the command ``penstock jobs``."""
+        from penstock_jobs.job_commands import jobs  # noqa: PLC0415 - a server does not need click
+
+        return [jobs]
 
     @hookimpl
     def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:

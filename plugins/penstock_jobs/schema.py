@@ -59,6 +59,18 @@ def _check_foreign(connection: Connection, name: str, tables: set[str]) -> None:
         raise StoreRejected(f"{name} is a file of another program (it has the table {min(tables)}); name another file")
 
 
+def require(connection: Connection, name: str) -> None:
+    """Check that the tables are there, and of this version. Nothing is changed. It raises what ``check`` raises."""
+    stored = check(connection, name)
+    if stored is None:
+        raise StoreRejected(f"{name} has no tables of a job store; a server creates them when it starts")
+    if stored < version():
+        raise StoreRejected(
+            f"{name} was written by an earlier version of Penstock (tables of version {stored}, this one needs "
+            f"{version()}); start a server of this version first, which brings them up to date"
+        )
+
+
 def prepare(connection: Connection, name: str) -> None:
     """Create the tables, or bring them up to date, in the transaction of the connection.
 

@@ -52,10 +52,17 @@ class SqlJobStore(TransactionStore):
     ----------
     limits:
         The limits of the store.
+
+    Attributes
+    ----------
+    must_exist:
+        True to open the store only if its database has tables of this version, and to create and change none: for
+        tools that run beside engines. Set it before ``start``.
     """
 
     def __init__(self, limits: StoreLimits | None) -> None:
         super().__init__()
+        self.must_exist = False
         self._limits = StoreLimits() if limits is None else limits
         self._on_change: Callable[[StoreChange], None] = lambda _: None
         self._slot = 0
@@ -74,7 +81,10 @@ class SqlJobStore(TransactionStore):
 
     def _prepare(self, connection: Connection) -> None:
         """Create the tables, or check them."""
-        schema.prepare(connection, self._name())
+        if self.must_exist:
+            schema.require(connection, self._name())
+        else:
+            schema.prepare(connection, self._name())
 
     def _lease_clock(self, connection: Connection) -> float:
         """Return the time on the clock of the leases."""

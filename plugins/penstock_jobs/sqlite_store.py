@@ -96,7 +96,9 @@ class SqliteJobStore(SqlJobStore):
         if self._path.exists():
             engine = create_engine("sqlite://", creator=self._open_plain, poolclass=NullPool)
             with engine.connect() as connection:
-                schema.check(connection, self._name())
+                (schema.require if self.must_exist else schema.check)(connection, self._name())
+        elif self.must_exist:
+            raise StoreRejected(f"there is no file {self._path}; a server creates it when it starts")
 
     def _engine(self, begin: str, size: int) -> Engine:
         engine = create_engine("sqlite://", creator=self._open, poolclass=QueuePool, pool_size=size, max_overflow=0)

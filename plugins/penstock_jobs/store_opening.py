@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from penstock.errors import PluginError
 from penstock.job_store import JobStore, StoreLimits
+
+if TYPE_CHECKING:
+    from penstock_jobs.sql_store import SqlJobStore  # it loads an extra
 
 SQLITE: Final = "sqlite:///"
 POSTGRES: Final = ("postgresql://", "postgres://")
@@ -17,8 +20,17 @@ def is_known(address: str) -> bool:
     return address == MEMORY or address.startswith((SQLITE, *POSTGRES))
 
 
-def make_store(address: str, limits: StoreLimits) -> JobStore:
+def make_store(address: str, limits: StoreLimits, *, must_exist: bool = False) -> JobStore:
     """Return the store at an address, which is not open.
+
+    Parameters
+    ----------
+    address:
+        The address, as in the setting ``store``.
+    limits:
+        The limits of the store.
+    must_exist:
+        True to open only a store in a database that is there already, with tables of this version.
 
     Raises
     ------
@@ -33,15 +45,21 @@ def make_store(address: str, limits: StoreLimits) -> JobStore:
         if address.startswith(SQLITE):
             from penstock_jobs.sqlite_store import SqliteJobStore  # noqa: PLC0415 - it loads an extra
 
-            return SqliteJobStore(_path_in(address), limits=limits)
+            return _marked(SqliteJobStore(_path_in(address), limits=limits), must_exist=must_exist)
         from penstock_jobs.postgres_store import PostgresJobStore  # noqa: PLC0415 - it loads an extra
 
-        return PostgresJobStore(address.replace("postgres://", "postgresql://", 1), limits=limits)
+        url = address.replace("postgres://", "postgresql://", 1)
+        return _marked(PostgresJobStore(url, limits=limits), must_exist=must_exist)
     except ImportError as error:
         extra = "jobs" if address.startswith(SQLITE) else "jobs-postgres"
         raise PluginError(
             f"plug-in 'jobs' has a store, but the library {error.name} is missing; pip install 'penstock[{extra}]'"
         ) from None
+
+
+def _marked(store: SqlJobStore, *, must_exist: bool) -> JobStore:
+    store.must_exist = must_exist
+    return store
 
 
 def _path_in(address: str) -> str:

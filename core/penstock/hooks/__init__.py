@@ -50,6 +50,7 @@ from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteRespons
 from penstock.hooks.services import EngineService, OnReport, ServiceCall, ServiceEngine, StoredSubmission
 from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
+from penstock.hooks.target_settings import settings_for
 from penstock.policies import Retries, Timeouts
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
@@ -126,6 +127,7 @@ __all__ = [
     "log_event",
     "near_miss",
     "require_endpoints",
+    "settings_for",
     "split_chunk",
     "text_value",
 ]
