@@ -1,0 +1,283 @@
+"""Background jobs in real servers to which the worst happens. After each test the rules are checked in the file."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugins.jobs.test_sqlite_kills import broken_rules
+from tests.serving import Answer, Served, wait_until, write_app
+
+pytestmark = pytest.mark.e2e
+
+APP = """
+    import os
+    import signal
+    import time
+    from collections.abc import Iterator
+
+    import trio
+
+    from penstock import App, Context, Jobs, Timeouts
+    from penstock_jobs import SqliteJobStore
+
+    app = App(__name__)
+
+
+    def note(*words):
+        line = " ".join(map(str, words)) + "\\n"
+        with open(os.environ["LEDGER"], "ab", buffering=0) as file:
+            file.write(line.encode())
+
+
+    @app.endpoint("/square", jobs=Jobs(max_claims=20), workers=1)
+    def square(input: float, context: Context) -> float:
+        note("run", context.job_id, context.claim)
+        return input**2
+
+
+    @app.endpoint("/sleep", concurrency=20, timeouts=Timeouts(grace=0.3), jobs=Jobs(concurrency=10, lease=1.5))
+    async def sleep(seconds: float, context: Context) -> int:
+        note("run", context.job_id, context.claim)
+        try:
+            await trio.sleep(seconds)
+        except trio.Cancelled:
+            note("interrupted", context.job_id, context.claim)
+            raise
+        return context.claim
+
+
+    @app.endpoint("/two", workers=3, jobs=Jobs(concurrency=2))
+    def two(seconds: float, context: Context) -> None:
+        note("enter", context.job_id)
+        time.sleep(seconds)
+        note("leave", context.job_id)
+
+
+    @app.endpoint("/poison", workers=2, jobs=Jobs(concurrency=2))
+    def poison(of: str, context: Context) -> str:
+        note("run", context.job_id, context.claim)
+        if of == "engine":
+            os.killpg(os.getsid(0), signal.SIGKILL)
+        if of == "worker":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(3)
+        return of
+
+
+    @app.endpoint("/count", workers=1, jobs=Jobs())
+    def count(n: int, pause: float) -> Iterator[int]:
+        for number in range(n):
+            yield number
+            time.sleep(pause)
+
+
+    def die_after_commit():
+        put = SqliteJobStore.put
+
+        def put_and_die(*arguments, **options):
+            future = put(*arguments, **options)
+            future.add_done_callback(lambda _: os.killpg(os.getsid(0), signal.SIGKILL))
+            return future
+
+        SqliteJobStore.put = put_and_die
+
+
+    if "DIE_AFTER_COMMIT" in os.environ:
+        die_after_commit()
+"""
+FINAL = ("succeeded", "failed", "timed_out", "cancelled", "expired")
+ENDS = f"""
+    SELECT id, state FROM penstock_jobs WHERE (
+        SELECT count(*) FROM penstock_job_events WHERE job = id AND kind = 'state'
+        AND json_extract(CAST(data AS TEXT), '$.state') IN {FINAL}
+    ) != (state IN {FINAL}) OR state IN {FINAL} AND state != (
+        SELECT json_extract(CAST(data AS TEXT), '$.state') FROM penstock_job_events WHERE job = id AND seq = events
+    )"""
+JSON = {"Content-Type": "application/json"}
+_numbers = itertools.count(1)
+
+
+class JobFile:
+    """The file of one or more servers, and what their handlers have noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "jobs.db"
+        self.ledger = folder / "ledger"
+        self.ledger.touch()
+        self._app = write_app(folder, APP)
+
+    def serve(self, *options: str, **environment: str) -> Served:
+        store = {"LEDGER": str(self.ledger), "PENSTOCK_JOBS_STORE": f"sqlite:///{self.path}"}
+        return Served(self._app, "--log-format", "json", *options, environment={**store, **environment})
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        with closing(sqlite3.connect(self.path, timeout=30)) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def job(self, name: str) -> tuple[Any, ...]:
+        """Return the state, the code and the number of the last claim of a job."""
+        [row] = self.rows("SELECT state, code, claim FROM penstock_jobs WHERE id = ?", name)
+        return tuple(row)
+
+    def states(self) -> dict[str, int]:
+        return dict(self.rows("SELECT state, count(*) FROM penstock_jobs GROUP BY 1"))
+
+    def wait_final(self, *names: str, timeout: float = 20.0) -> None:
+        wait_until(lambda: all(self.job(name)[0] in FINAL for name in names), f"the end of {names}", timeout=timeout)
+
+    def wait_all_final(self, timeout: float = 60.0) -> None:
+        wait_until(lambda: not {"queued", "running"} & self.states().keys(), "the end of all jobs", timeout=timeout)
+
+    def notes(self, *of: str) -> list[list[str]]:
+        """Return the notes that begin with these words, without them."""
+        lines = [line.split() for line in self.ledger.read_text().splitlines()]
+        return [line[len(of) :] for line in lines if line[: len(of)] == list(of)]
+
+    def check(self) -> None:
+        assert broken_rules(self.path) == {}
+        assert self.rows(ENDS) == [], "a job has one end, which is its last event"
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[JobFile]:
+    found = JobFile(tmp_path)
+    yield found
+    found.check()
+
+
+def send(served: Served, method: str, path: str, body: Any = None, timeout: float = 30.0) -> Answer:
+    content = None if body is None else json.dumps(body).encode()
+    return served.request(method, path, content, headers=JSON, timeout=timeout)
+
+
+def put(served: Served, name: str, endpoint: str, **values: Any) -> Answer:
+    return send(served, "PUT", f"/v1/jobs/{name}", {"endpoint": endpoint, "input": values})
+
+
+def submit(served: Served, endpoint: str, **values: Any) -> str:
+    name = f"job-{next(_numbers)}"
+    answer = put(served, name, endpoint, **values)
+    assert answer.status == 201, answer.body
+    return name
+
+
+# ---- killed
+
+
+def test_a_job_whose_engine_dies_before_its_answer_is_there(jobs: JobFile) -> None:
+    """It was committed: the same PUT finds it, and it runs at most twice and is recorded once."""
+    with jobs.serve(DIE_AFTER_COMMIT="yes") as served:
+        with pytest.raises((OSError, http.client.HTTPException)):
+            put(served, "order-1", "square", input=3.0)
+        assert served.wait() == -signal.SIGKILL
+    assert jobs.job("order-1")[0] in ("queued", "running", "succeeded")
+    with jobs.serve() as served:
+        assert put(served, "order-1", "square", input=3.0).status == 200
+        jobs.wait_final("order-1")
+        assert send(served, "GET", "/v1/jobs/order-1/result").json() == 9.0
+    assert jobs.states() == {"succeeded": 1}
+    assert len(jobs.notes("run", "order-1")) in (1, 2)
+
+
+def test_a_job_that_kills_engines_is_given_up(jobs: JobFile) -> None:
+    """After the second one; the jobs beside it all succeed."""
+    with jobs.serve() as served:
+        for _ in range(30):
+            submit(served, "square", input=2.0)
+        try:
+            put(served, "poison", "poison", of="engine")
+        except (OSError, http.client.HTTPException):
+            assert jobs.job("poison")  # its engine was quicker than the answer
+        assert served.wait() == -signal.SIGKILL
+    again = jobs.serve()
+    again.ready_timeout = None
+    with again:
+        assert again.wait() == -signal.SIGKILL
+    with jobs.serve():
+        jobs.wait_all_final()
+    assert jobs.job("poison") == ("failed", "worker-lost", 2)
+    assert jobs.notes("run", "poison") == [["1"], ["2"]]
+    assert jobs.states() == {"succeeded": 30, "failed": 1}
+
+
+def test_a_job_that_kills_workers_harms_none_beside_it(jobs: JobFile) -> None:
+    """It fails within its claim; the job in the other worker runs once, and direct calls are answered."""
+    with jobs.serve() as served:
+        beside = submit(served, "poison", of="nobody")
+        wait_until(lambda: jobs.notes("run", beside), "the start")
+        poison = submit(served, "poison", of="worker")
+        assert send(served, "POST", "/square", {"input": 4.0}).json() == 16.0
+        jobs.wait_final(beside, poison)
+    assert jobs.job(poison)[:2] == ("failed", "worker-lost")
+    assert (jobs.job(beside), jobs.notes("run", beside)) == (("succeeded", None, 1), [["1"]])
+
+
+# ---- cancels
+
+
+@pytest.mark.parametrize("number", [120, pytest.param(1000, marks=pytest.mark.thorough)])
+def test_a_cancel_may_race_with_the_end(jobs: JobFile, number: int) -> None:
+    """One of them wins, everybody hears the same, and nothing changes it."""
+    dice = random.Random(number)
+    pauses = [dice.uniform(0.0, 0.06) for _ in range(number)]
+
+    def race(served: Served, pause: float) -> tuple[str, str]:
+        name = submit(served, "sleep", seconds=0.01)
+        time.sleep(pause)  # so that the cancel arrives at any point of the job's life
+        answer = send(served, "POST", f"/v1/jobs/{name}/cancel?wait=20")
+        assert answer.status in (200, 202), answer.body  # 200 if the job had ended before
+        return name, answer.json()["state"]
+
+    with jobs.serve() as served, ThreadPoolExecutor(8) as executor:
+        heard = dict(executor.map(lambda pause: race(served, pause), pauses))
+        later = {name: send(served, "GET", f"/v1/jobs/{name}").json()["state"] for name in heard}
+    assert set(heard.values()) == {"succeeded", "cancelled"}
+    assert later == heard == dict(jobs.rows("SELECT id, state FROM penstock_jobs"))
+
+
+# ---- many at once
+
+
+def test_of_many_puts_at_once_there_is_one_job(jobs: JobFile) -> None:
+    """From 50 connections that send at the same moment; it runs once, and another body is refused."""
+    gate = threading.Barrier(50)
+
+    def put_once(served: Served) -> int:
+        gate.wait(timeout=30)
+        return put(served, "order-1", "square", input=3.0).status
+
+    with jobs.serve() as served:
+        with ThreadPoolExecutor(50) as executor:
+            statuses = list(executor.map(put_once, [served] * 50))
+        assert sorted(statuses) == [200] * 49 + [201]
+        assert put(served, "order-1", "square", input=4.0).status == 422
+        jobs.wait_final("order-1")
+    assert jobs.states() == {"succeeded": 1}
+    assert jobs.notes("run", "order-1") == [["1"]]
+
+
+def test_of_many_jobs_never_more_run_than_declared(jobs: JobFile) -> None:
+    """Of 200, two at any moment, although there are three workers; and two, not one after the other."""
+    lines = [json.dumps({"endpoint": "two", "input": {"seconds": 0.01}}) for _ in range(200)]
+    with jobs.serve() as served:
+        answer = served.post("/v1/jobs", "\n".join(lines).encode(), media_type="application/x-ndjson")
+        assert answer.status == 202, answer.body
+        jobs.wait_all_final()
+    steps = [1 if line.startswith("enter") else -1 for line in jobs.ledger.read_text().splitlines()]
+    assert max(itertools.accumulate(steps)) == 2
+    assert (jobs.states(), sum(steps), len(steps)) == ({"succeeded": 200}, 0, 400)
