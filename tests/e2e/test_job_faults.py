@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
+import os
 import random
+import shutil
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ APP = """
     from penstock_jobs import SqliteJobStore
 
     app = App(__name__)
+    LEASE = float(os.environ.get("LEASE", "30"))
 
 
     def note(*words):
@@ -43,31 +47,31 @@ APP = """
             file.write(line.encode())
 
 
-    @app.endpoint("/square", jobs=Jobs(max_claims=20), workers=1)
+    @app.endpoint("/square", jobs=Jobs(max_claims=20, lease=LEASE), workers=1)
     def square(input: float, context: Context) -> float:
         note("run", context.job_id, context.claim)
         return input**2
 
 
-    @app.endpoint("/sleep", concurrency=20, timeouts=Timeouts(grace=0.3), jobs=Jobs(concurrency=10, lease=1.5))
+    @app.endpoint("/sleep", concurrency=20, timeouts=Timeouts(grace=0.3), jobs=Jobs(concurrency=10, lease=LEASE))
     async def sleep(seconds: float, context: Context) -> int:
         note("run", context.job_id, context.claim)
         try:
-            await trio.sleep(seconds)
+            await trio.sleep(seconds if context.claim < 2 else 0)
         except trio.Cancelled:
             note("interrupted", context.job_id, context.claim)
             raise
         return context.claim
 
 
-    @app.endpoint("/two", workers=3, jobs=Jobs(concurrency=2))
+    @app.endpoint("/two", workers=3, jobs=Jobs(concurrency=2, lease=LEASE))
     def two(seconds: float, context: Context) -> None:
         note("enter", context.job_id)
         time.sleep(seconds)
         note("leave", context.job_id)
 
 
-    @app.endpoint("/poison", workers=2, jobs=Jobs(concurrency=2))
+    @app.endpoint("/poison", workers=2, jobs=Jobs(concurrency=2, lease=LEASE))
     def poison(of: str, context: Context) -> str:
         note("run", context.job_id, context.claim)
         if of == "engine":
@@ -78,7 +82,7 @@ APP = """
         return of
 
 
-    @app.endpoint("/count", workers=1, jobs=Jobs())
+    @app.endpoint("/count", workers=1, jobs=Jobs(lease=LEASE))
     def count(n: int, pause: float) -> Iterator[int]:
         for number in range(n):
             yield number
@@ -126,7 +130,7 @@ class JobFile:
         return Served(self._app, "--log-format", "json", *options, environment={**store, **environment})
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        with closing(sqlite3.connect(self.path, timeout=30)) as connection:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=30)) as connection:
             return connection.execute(query, values).fetchall()
 
     def job(self, name: str) -> tuple[Any, ...]:
@@ -232,7 +236,7 @@ def test_a_job_that_kills_workers_harms_none_beside_it(jobs: JobFile) -> None:
 
 @pytest.mark.parametrize("number", [120, pytest.param(1000, marks=pytest.mark.thorough)])
 def test_a_cancel_may_race_with_the_end(jobs: JobFile, number: int) -> None:
-    """One of them wins, everybody hears the same, and nothing changes it."""
+    """One of them wins, every caller hears the same state, and nothing changes it."""
     dice = random.Random(number)
     pauses = [dice.uniform(0.0, 0.06) for _ in range(number)]
 
@@ -272,7 +276,7 @@ def test_of_many_puts_at_once_there_is_one_job(jobs: JobFile) -> None:
 
 
 def test_of_many_jobs_never_more_run_than_declared(jobs: JobFile) -> None:
-    """Of 200, two at any moment, although there are three workers; and two, not one after the other."""
+    """There are two of 200 jobs at any moment, although there are three workers, and not one after the other."""
     lines = [json.dumps({"endpoint": "two", "input": {"seconds": 0.01}}) for _ in range(200)]
     with jobs.serve() as served:
         answer = served.post("/v1/jobs", "\n".join(lines).encode(), media_type="application/x-ndjson")
@@ -281,3 +285,105 @@ def test_of_many_jobs_never_more_run_than_declared(jobs: JobFile) -> None:
     steps = [1 if line.startswith("enter") else -1 for line in jobs.ledger.read_text().splitlines()]
     assert max(itertools.accumulate(steps)) == 2
     assert (jobs.states(), sum(steps), len(steps)) == ({"succeeded": 200}, 0, 400)
+
+
+# ---- stopped, locked out, and out of room
+
+
+def test_a_stopped_engine_loses_its_jobs_and_stops_them_when_it_wakes_up(jobs: JobFile) -> None:
+    """After a lease another engine runs them; what the first one has begun is interrupted and never recorded."""
+    with jobs.serve(LEASE="1.5") as one:
+        names = [submit(one, "sleep", seconds=60) for _ in range(3)]
+        wait_until(lambda: len(jobs.notes("run")) == 3, "the starts")
+        with jobs.serve(LEASE="1.5") as other:
+            os.killpg(one.process.pid, signal.SIGSTOP)
+            try:
+                jobs.wait_final(*names)
+                assert jobs.notes("interrupted") == []
+            finally:
+                os.killpg(one.process.pid, signal.SIGCONT)
+            wait_until(lambda: len(jobs.notes("interrupted")) == 3, "the interrupts")
+            assert [jobs.job(name) for name in names] == [("succeeded", None, 2)] * 3
+            assert [send(other, "GET", f"/v1/jobs/{name}/result").json() for name in names] == [2, 2, 2]
+        # Alone, it runs jobs again, as another owner.
+        last = submit(one, "square", input=1.0)
+        jobs.wait_final(last)
+        assert one.events("jobs-lease-lost")
+    assert jobs.job(last) == ("succeeded", None, 1)
+
+
+def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile) -> None:
+    """Direct calls are answered meanwhile; what is sent is stored later, and an end that came meanwhile is recorded."""
+    with jobs.serve() as served, ThreadPoolExecutor(1) as executor:
+        before = submit(served, "sleep", seconds=0.5)
+        wait_until(lambda: jobs.notes("run", before), "the start")
+        with contextlib.closing(sqlite3.connect(jobs.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            stored = executor.submit(put, served, "meanwhile", "square", input=2.0)
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                answer = send(served, "POST", "/square", {"input": 2.0})
+                assert (answer.status, answer.seconds < 1.0) == (200, True)
+                time.sleep(0.02)  # about 50 calls a second are enough
+            assert (stored.done(), jobs.job(before)[0]) == (False, "running")
+            other.execute("ROLLBACK")
+        assert stored.result().status == 201
+        jobs.wait_final(before, "meanwhile")
+    assert jobs.states() == {"succeeded": 2}
+    assert (jobs.job(before)[2], jobs.notes("run", before)) == (1, [["1"]])
+
+
+MOUNT = 'mount -t tmpfs -o size=8m tmpfs "$0" && exec "$@"'
+UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT]
+
+
+def test_a_full_disk_refuses_jobs_and_heals(jobs: JobFile, tmp_path: Path) -> None:
+    """With ``store-full``; direct calls go on, and a job that ended meanwhile is recorded when there is room again."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run([*UNSHARE, str(small), "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine lets its users mount nothing")
+    served = jobs.serve(PENSTOCK_JOBS_STORE=f"sqlite:///{small / 'jobs.db'}")
+    served.command = [*UNSHARE, str(small), *served.command]
+    with served:
+        within = Path(f"/proc/{served.process.pid}/root{small}")
+        running = submit(served, "sleep", seconds=1.0)
+        wait_until(lambda: jobs.notes("run", running), "the start")
+        fill(within / "ballast")
+        refused = wait_until(lambda: refusal(served, f"full-{next(_numbers)}"), "a refusal")
+        assert refused is not None
+        assert refused.json()["type"] == "urn:penstock:store-full"
+        assert refused.headers["x-should-retry"] == "true"
+        for _ in range(100):
+            answer = send(served, "POST", "/square", {"input": 2.0})
+            assert (answer.status, answer.seconds < 1.0) == (200, True)
+            time.sleep(0.01)  # so that the job ends meanwhile
+        assert send(served, "GET", f"/v1/jobs/{running}").json()["state"] == "running"
+        (within / "ballast").unlink()
+        assert put(served, "order-1", "square", input=3.0).status == 201
+        for name in (running, "order-1"):
+            assert send(served, "GET", f"/v1/jobs/{name}?wait=20").json()["state"] == "succeeded"
+        copy_file(served, within, jobs.path)
+    assert set(jobs.states()) == {"succeeded"}
+
+
+def fill(ballast: Path) -> None:
+    """Write until the file system has no room left."""
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def refusal(served: Served, name: str) -> Answer | None:
+    answer = put(served, name, "square", input=2.0)
+    return answer if answer.status == 503 else None
+
+
+def copy_file(served: Served, folder: Path, path: Path) -> None:
+    """Copy the database of a server that is held meanwhile: its folder is gone when it ends."""
+    os.killpg(served.process.pid, signal.SIGSTOP)
+    try:
+        for suffix in ("", "-wal"):
+            shutil.copy(folder / f"jobs.db{suffix}", path.with_name(path.name + suffix))
+    finally:
+        os.killpg(served.process.pid, signal.SIGCONT)
