@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from penstock.errors import PluginError
 from penstock.hooks import App, ServiceEngine
@@ -18,8 +18,9 @@ from penstock_jobs.lease_watch import LeaseWatch
 from penstock_jobs.store_keeper import StoreKeeper
 from penstock_jobs.verdicts import GiveBack
 
-POLL_SECONDS: Final = 1.0
-"""The queues are looked at this often without news, which may be lost, and for jobs whose ``not_before`` has come."""
+TICK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 5.0
+"""All queues are looked at this often, in case of news that were lost."""
 UNSETTLED_SECONDS: Final = 0.02
 """Calls that wait for a worker, or are being stopped, are looked at this often."""
 CANCELS_SECONDS: Final = 0.01
@@ -54,7 +55,7 @@ class JobService:
         self._engine: ServiceEngine
         self._is_ticking = self._is_draining = self._looks_soon = False
         self._cancels_are_stale = self._asks_cancels = False
-        self._next_cancels = 0.0
+        self._next_cancels = self._next_poll = 0.0
         self.on_owned: Callable[[str], None] = _ignore
 
     def __repr__(self) -> str:
@@ -99,6 +100,10 @@ class JobService:
         futures = [future for run in self._runs.values() for future in run.write_rest()]
         self._keeper.close(futures)
 
+    def status(self) -> dict[str, Any]:
+        """Return the part of the status page: what is in the store, a few seconds ago, and what runs here."""
+        return self._keeper.counts | {"running_here": len(self._runs)}
+
     # ---- news
 
     def _owned(self) -> None:
@@ -114,9 +119,12 @@ class JobService:
         if self._keeper.is_closed:
             return
         self._keeper.keep()
-        self._plan.wake()
+        now = self._engine.time()
+        if now >= self._next_poll:
+            self._next_poll = now + POLL_SECONDS
+            self._plan.wake()
         self._slots_freed()
-        self._engine.call_at(self._engine.time() + min(POLL_SECONDS, self._lease.interval), self._tick)
+        self._engine.call_at(now + min(TICK_SECONDS, self._lease.interval), self._tick)
 
     def _heard(self, change: StoreChange) -> None:
         self._plan.wake(change.endpoints)

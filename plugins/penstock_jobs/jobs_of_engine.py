@@ -74,6 +74,10 @@ class JobsOfEngine:
         """Return why the server should get no work yet, or None."""
         return self._service.unready_reason()
 
+    def status(self) -> dict[str, Any]:
+        """Return the part of the status page about background jobs."""
+        return self._service.status()
+
     def drain(self, deadline: float) -> None:
         """Claim and schedule no more. Webhooks go on: jobs still end."""
         self._service.drain(deadline)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from penstock.errors import Unavailable
 from penstock.hooks import ServiceEngine, log_event
-from penstock.job_store import Beat, JobStore, StoreOwner, SweepResult
+from penstock.job_store import Beat, JobStore, StoreCounts, StoreOwner, SweepResult
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.lease_watch import LeaseWatch
 
@@ -22,7 +22,9 @@ T = TypeVar("T")
 PATIENCE_SECONDS: Final = 1.0
 """The start of the server waits this long for the store, so that one that cannot be used stops it with the reason."""
 REOPEN_SECONDS: Final = 1.0
-SWEEP_SECONDS: Final = 2.0
+SWEEP_SECONDS: Final = 0.9
+"""A sweep also queues the jobs whose ``not_before`` has come. Less than the second after which it is called."""
+COUNT_SECONDS: Final = 5.0
 RETAIN_SECONDS: Final = 60.0
 RETAIN_PAUSE_SECONDS: Final = 0.05
 RETAIN_ROWS: Final = 200
@@ -58,6 +60,8 @@ class StoreKeeper:
         The owner as which this engine is registered.
     unready_reason:
         The reason why the store takes no jobs; None if it does.
+    counts:
+        The content of the store in numbers, as the status page shows it.
     is_closed:
         True once it is, or is being, closed.
     """
@@ -70,6 +74,7 @@ class StoreKeeper:
         self.holds_nothing: Callable[[], bool] = lambda: True
         self.owner = new_owner()
         self.unready_reason: str | None = "the job store is being opened"
+        self.counts: dict[str, Any] = {"store": None}
         self.is_closed = False
         self._engine: ServiceEngine
         self._store: JobStore
@@ -77,7 +82,7 @@ class StoreKeeper:
         self._opening: threading.Thread
         self._problem: Exception | None = None
         self._is_open = self._is_lost = self._is_joining = False
-        self._next_sweep = self._next_retention = 0.0
+        self._next_sweep = self._next_retention = self._next_count = 0.0
 
     def __repr__(self) -> str:
         return f"<StoreKeeper of {self.owner.id}: {'open' if self._is_open else 'closed'}>"
@@ -171,6 +176,9 @@ class StoreKeeper:
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP_SECONDS
             self.then(self._store.sweep(now=self._desk.now(), lease=self._lease.lease), _log_sweep)
+        if now >= self._next_count:
+            self._next_count = now + COUNT_SECONDS
+            self.then(self._store.counts(), self._counted)
         if now >= self._next_retention:
             self._retain()
 
@@ -194,6 +202,20 @@ class StoreKeeper:
             return
         self._lease.renew(sent_at)
         self.on_beat(beat)
+
+    def _counted(self, counts: StoreCounts) -> None:
+        now = self._desk.now()
+        jobs: dict[str, dict[str, int]] = {}
+        for tally in counts.tallies:
+            jobs.setdefault(tally.endpoint, {})[tally.state] = tally.jobs
+        self.counts = {
+            "store": repr(self._store),
+            "owner": self.owner.id,
+            "owners": len(counts.owners),
+            "jobs": jobs,
+            "oldest_seconds": {name: round(max(0.0, now - since), 3) for name, since in counts.heads.items()},
+            "stale_writes": self._store.stale_writes,
+        }
 
     def _retain(self) -> None:
         self._next_retention = self._engine.time() + RETAIN_SECONDS

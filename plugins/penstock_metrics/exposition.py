@@ -26,6 +26,7 @@ from penstock.hooks import App, RouteRequest, RouteResponse
 from penstock_metrics.counts import OTHER, Counts, Histogram
 from penstock_metrics.utilization import utilization_by_pool
 
+STORED_STATES: Final = ("queued", "running")
 WORKER_STATES: Final = ("starting", "ready", "busy", "draining", "stopped", "restarting")
 LONGEST_ACCEPT: Final = 1000
 _VERSIONS: Final = re.compile(r"version\s*=([^;,]*)", re.IGNORECASE)
@@ -245,6 +246,7 @@ class CountsCollector(Collector):
         yield _gauge("penstock_workers", "Workers by state", ("pool", "state"), _worker_states(status["pools"]))
         yield _gauge("penstock_ready", "1 if /readyz returns 200, else 0", (), [((), status["ready"])])
         yield _gauge("penstock_draining", "1 if the server is shutting down, else 0", (), [((), status["draining"])])
+        yield from _stored_jobs(status.get("services", {}).get("jobs", {}))
         utilization = utilization_by_pool(self.app, status)
         yield _gauge(
             "penstock_utilization",
@@ -267,6 +269,20 @@ def _worker_states(pools: dict[str, Any]) -> Iterator[tuple[Labels, float]]:
         count = Counter(known)
         # All states, so that the series of a state without workers falls to 0 instead of keeping its last value.
         yield from (((name, state), count[state]) for state in (*WORKER_STATES, OTHER))
+
+
+def _stored_jobs(jobs: dict[str, Any]) -> Iterator[Metric]:
+    """Yield what the plug-in ``jobs`` has on the status page; nothing without it."""
+    if not jobs.get("store"):
+        return
+    names = sorted(jobs["jobs"])
+    states = [((name, state), jobs["jobs"][name].get(state, 0)) for name in names for state in STORED_STATES]
+    ages = [((name,), jobs["oldest_seconds"].get(name, 0.0)) for name in names]
+    here, stale = [((), jobs["running_here"])], [((), jobs["stale_writes"])]
+    yield _gauge("penstock_stored_jobs", "Background jobs in the store, by state", ("endpoint", "state"), states)
+    yield _gauge("penstock_stored_job_age_seconds", "The age of the next queued background job", ("endpoint",), ages)
+    yield _gauge("penstock_stored_jobs_here", "Background jobs that this server holds", (), here)
+    yield _counter("penstock_stored_job_claims_lost", "Results refused because another engine has the job", (), stale)
 
 
 def _counter(name: str, text: str, labels: Labels, numbers: Numbers) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -41,21 +42,21 @@ APP = """
             print(text, file=file, flush=True)
 
 
-    @app.endpoint("/square", jobs=Jobs(), workers=2)
+    @app.endpoint("/square", jobs=Jobs(lease=2), workers=2)
     def square(x: float, context: Context) -> list:
         note(f"{context.job_id} {context.claim}")
         context.progress(1, 2, "half")
         return [x * x, context.job_id, context.claim]
 
 
-    @app.endpoint("/wait", concurrency=3, timeouts=QUICK, jobs=Jobs(concurrency=2))
+    @app.endpoint("/wait", concurrency=3, timeouts=QUICK, jobs=Jobs(concurrency=2, lease=2))
     async def wait(seconds: float, context: Context) -> int:
         note(f"{context.job_id} {context.claim}")
         await trio.sleep(seconds)
         return context.claim
 
 
-    @app.endpoint("/thread", concurrency=2, workers=1, timeouts=QUICK, jobs=Jobs(concurrency=2))
+    @app.endpoint("/thread", concurrency=2, workers=1, timeouts=QUICK, jobs=Jobs(concurrency=2, lease=2))
     def thread(seconds: float) -> float:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -63,13 +64,13 @@ APP = """
         return seconds
 
 
-    @app.endpoint("/sleep", workers=2, timeouts=QUICK, jobs=Jobs(concurrency=2))
+    @app.endpoint("/sleep", workers=2, timeouts=QUICK, jobs=Jobs(concurrency=2, lease=2))
     def sleep(seconds: float) -> float:
         time.sleep(seconds)
         return seconds
 
 
-    @app.endpoint("/stubborn", workers=1, timeouts=QUICK, jobs=Jobs())
+    @app.endpoint("/stubborn", workers=1, timeouts=QUICK, jobs=Jobs(lease=2))
     def stubborn(seconds: float) -> float:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -80,41 +81,41 @@ APP = """
         return seconds
 
 
-    @app.endpoint("/count", workers=1, jobs=Jobs())
+    @app.endpoint("/count", workers=1, jobs=Jobs(lease=2))
     def count(n: int):
         for number in range(n):
             yield number
 
 
-    @app.endpoint("/batch", batching=Batching(max_size=4, max_wait=0.05), workers=1, jobs=Jobs())
+    @app.endpoint("/batch", batching=Batching(max_size=4, max_wait=0.05), workers=1, jobs=Jobs(lease=2))
     def batch(xs: list[float]) -> list[list]:
         return [[x, len(xs)] for x in xs]
 
 
-    @app.endpoint("/made", workers=1, jobs=Jobs())
+    @app.endpoint("/made", workers=1, jobs=Jobs(lease=2))
     def made() -> Response:
         return Response(b"<p>", media_type="text/html", status=201, headers={"X-Made": "yes"})
 
 
-    @app.endpoint("/fail", workers=1, jobs=Jobs())
+    @app.endpoint("/fail", workers=1, jobs=Jobs(lease=2))
     def fail() -> None:
         raise ValueError("a secret")
 
 
-    @app.endpoint("/once", workers=1, idempotent=False, timeouts=QUICK, jobs=Jobs())
+    @app.endpoint("/once", workers=1, idempotent=False, timeouts=QUICK, jobs=Jobs(lease=2))
     def once(context: Context) -> None:
         note(f"{context.job_id} {context.claim}")
         time.sleep(30)
 
 
-    @app.endpoint("/shaky", workers=1, retries=Retries(max_attempts=1), jobs=Jobs())
+    @app.endpoint("/shaky", workers=1, retries=Retries(max_attempts=1), jobs=Jobs(lease=2))
     def shaky(context: Context) -> int:
         if context.claim == 1:
             raise Retryable("not yet", delay=0.2)
         return context.claim
 
 
-    @app.endpoint("/late", workers=1, timeouts=Timeouts(execution=0.3, grace=0.3), jobs=Jobs())
+    @app.endpoint("/late", workers=1, timeouts=Timeouts(execution=0.3, grace=0.3), jobs=Jobs(lease=2))
     def late() -> None:
         time.sleep(30)
 """
@@ -171,6 +172,18 @@ class Jobs:
         """Return the claims with which the handler was called."""
         lines = [line.split() for line in self.ledger.read_text().splitlines()]
         return [int(claim) for job, claim in lines if job == name]
+
+    def freeze(self, served: Served) -> None:
+        """Stop a server, but not in a transaction: the file would be locked for all others."""
+        while True:
+            for pid in served.survivors():
+                os.kill(pid, signal.SIGSTOP)
+            connection = sqlite3.connect(self.path, timeout=0.2)
+            with contextlib.closing(connection), contextlib.suppress(sqlite3.OperationalError):
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            for pid in served.survivors():
+                os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """Close the file, and check its invariants."""
@@ -299,6 +312,18 @@ def test_a_failure_that_may_pass_is_repeated_by_another_claim(running: Jobs) -> 
     assert (job.state, job.claim, running.result(name)) == ("succeeded", 2, 2)
 
 
+def test_the_operator_sees_what_is_in_the_store(running: Jobs) -> None:
+    """On the status page and in the metrics, within seconds."""
+    served: Served = running.served  # type: ignore[attr-defined] # see the fixture
+    name = running.put("wait", seconds=30)
+    running.wait_started(name)
+    seen = wait_until(lambda: served.status()["services"]["jobs"]["jobs"].get("wait", {}).get("running"), "the count")
+    assert seen == 1
+    assert 'penstock_stored_jobs{endpoint="wait",state="running"} 1.0' in served.get("/metrics").body.decode()
+    running.cancel(name)
+    running.wait_final(name)
+
+
 # ---- cancels
 
 
@@ -399,6 +424,25 @@ def test_two_servers_share_a_file(jobs: Jobs) -> None:
         assert {job.state for job in jobs.wait_final(*held, timeout=30)} == {"succeeded"}
         assert sorted(job.claim for job in map(jobs.job, held)) == [1, 1, 2, 2]
         assert other.get("/readyz").status == 200
+
+
+def test_an_engine_that_wakes_up_too_late_is_refused(jobs: Jobs) -> None:
+    """Its job runs elsewhere after a lease; its own handler is interrupted, and what that has to say is thrown away."""
+    with jobs.serve() as one:
+        name = jobs.put("wait", seconds=4)
+        jobs.wait_started(name)
+        jobs.freeze(one)
+        with jobs.serve() as other:
+            wait_until(lambda: jobs.runs(name) == [1, 2], "the second run")
+            for pid in one.survivors():
+                os.kill(pid, signal.SIGCONT)
+            one.wait_for_line("jobs-lease-lost")
+            one.wait_for_line('"event": "interrupt"')
+            [job] = jobs.wait_final(name)
+            assert (job.state, job.claim, jobs.result(name)) == ("succeeded", 2, 2)
+            assert other.events("jobs-freed")
+        # It goes on as another owner.
+        assert jobs.wait_final(jobs.put("wait", seconds=0))[0].state == "succeeded"
 
 
 def test_direct_calls_find_a_slot_in_spite_of_a_backlog(jobs: Jobs) -> None:

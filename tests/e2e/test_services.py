@@ -83,6 +83,9 @@ APP = """
         def unready_reason(self):
             return self.reason
 
+        def status(self):
+            return {"most": self.most}
+
         def drain(self, deadline):
             self.note("drain")
             self.waiting.clear()
@@ -142,6 +145,11 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def results(served: Served) -> Any:
     return served.get("/backlog").json()
+
+
+def test_a_service_has_a_part_of_the_status_page(served: Served) -> None:
+    """Under the name of its plug-in."""
+    assert served.status()["services"]["backlog"].keys() == {"most"}
 
 
 def test_jobs_of_a_service_run_in_free_slots(served: Served) -> None:

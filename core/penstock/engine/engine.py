@@ -284,7 +284,7 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """Return the content of the status page, ready for JSON. Times are in seconds."""
-        return self.status_page.render(self.unready_reasons())
+        return self.status_page.render(self.unready_reasons()) | self.services.status()
 
 
 def _call_of(

@@ -78,6 +78,12 @@ class EngineServices:
         reasons = [served.service.unready_reason() for served in self._served]
         return [reason for reason in reasons if reason is not None]
 
+    def status(self) -> dict[str, Any]:
+        """Return their part of the status page, by plug-in; empty if they have none."""
+        found = {served.service.name: served.service.status() for served in self._served}
+        known = {name: status for name, status in found.items() if status is not None}
+        return {"services": known} if known else {}
+
     def drain(self, deadline: float) -> None:
         """Have them give the engine no more jobs."""
         for served in self._served:

@@ -54,6 +54,22 @@ class GuardedService:
             self._failed(error)
             return f"the service of {self._plugin.name} has failed"
 
+    @property
+    def name(self) -> str:
+        """The name of the plug-in."""
+        return self._plugin.name
+
+    def status(self) -> dict[str, Any] | None:
+        """Return what it has for the status page; None if it has nothing."""
+        status = getattr(self._service, "status", None)
+        if status is None:
+            return None
+        try:
+            return dict(status())
+        except BaseException as error:
+            self._failed(error)
+            return {"failure": f"{type(error).__name__}: {error}"}
+
     def drain(self, deadline: float) -> None:
         """Have it give the engine no more jobs."""
         if self._is_started:

@@ -177,7 +177,10 @@ class ServiceEngine(Protocol):
 
 
 class EngineService(Protocol):
-    """A part of a plug-in with a life of its own. All methods are called on the engine's thread, and must not block."""
+    """A part of a plug-in with a life of its own. All methods are called on the engine's thread, and must not block.
+
+    It may also have a method ``status``, which returns a dictionary, ready for JSON: its part of the status page.
+    """
 
     def start(self, engine: ServiceEngine) -> None:
         """Start. Called once, before the engine's workers are started. An exception stops the start."""

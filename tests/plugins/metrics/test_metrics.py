@@ -60,6 +60,16 @@ def app_under_test() -> App:
     return app
 
 
+STATES = ("queued", "running", "succeeded")
+STORED = {
+    "store": "<a store>",
+    "jobs": {"square": {"queued": 5, "succeeded": 7}, "count": {"running": 1}},
+    "oldest_seconds": {"square": 2.5},
+    "stale_writes": 4,
+    "running_here": 6,
+}
+
+
 class StatusOnly:
     """A stand-in for the engine with the one method that the route uses."""
 
@@ -73,6 +83,7 @@ class StatusOnly:
             "draining": False,
             "endpoints": dict.fromkeys(("square", "count", "embed"), lane),
             "pools": {name: {"workers": [{"state": s} for s in states]} for name, states in self.states.items()},
+            "services": {"jobs": dict(STORED), "other": {}},
         }
 
 
@@ -470,6 +481,28 @@ def test_a_path_that_an_endpoint_has_is_refused() -> None:
     """The error has both names."""
     with pytest.raises(PluginError, match=r"its path '/square' is that of endpoint 'square'; set its setting"):
         Scraped(path="/square")
+
+
+# ---- background jobs
+
+
+def test_background_jobs_are_shown_by_state() -> None:
+    """Jobs that have ended are left out; a state without jobs falls to 0."""
+    scraped = Scraped()
+    shown = {state: scraped.value("penstock_stored_jobs", endpoint="square", state=state) for state in STATES}
+    assert shown == {"queued": 5, "running": 0, "succeeded": None}
+    assert scraped.value("penstock_stored_job_age_seconds", endpoint="square") == 2.5
+    assert scraped.value("penstock_stored_job_age_seconds", endpoint="count") == 0
+    assert scraped.value("penstock_stored_jobs_here") == 6
+    assert scraped.value("penstock_stored_job_claims_lost_total") == 4
+
+
+@pytest.mark.parametrize("services", [{}, {"jobs": {"store": None, "running_here": 0}}])
+def test_without_a_store_there_are_no_such_metrics(services: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor before it is open."""
+    status = StatusOnly(default=["ready"]).status() | {"services": services}
+    monkeypatch.setattr(StatusOnly, "status", lambda _: status)
+    assert "penstock_stored" not in Scraped().answer()[0]
 
 
 # ---- the docs
