@@ -61,6 +61,7 @@ APP = """
         note("run", context.job_id, context.claim)
         try:
             await trio.sleep(seconds if context.claim < 2 else 0)
+            context.progress(1, 1)
         except trio.Cancelled:
             note("interrupted", context.job_id, context.claim)
             raise
@@ -351,7 +352,7 @@ UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT]
 
 
 def test_a_full_disk_refuses_jobs_and_heals(jobs: JobFile, tmp_path: Path) -> None:
-    """With ``store-full``; direct calls go on, and a job that ended meanwhile is recorded when there is room again."""
+    """With ``store-full``; direct calls go on, and what a job did meanwhile is recorded when there is room again."""
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run([*UNSHARE, str(small), "true"], check=False, capture_output=True).returncode != 0:
@@ -479,7 +480,7 @@ def test_a_long_queue_costs_no_time(tmp_path: Path) -> None:
 
 
 def measure(folder: Path, number: int) -> dict[str, float]:
-    """Return the seconds that a server takes with so many jobs in its queue, and its memory in units of 100 MiB."""
+    """Return the seconds that a server takes with this number of jobs in its queue, and its memory in 100 MiB."""
     folder.mkdir()
     jobs = JobFile(folder)
     fill_queue(jobs.path, number)
