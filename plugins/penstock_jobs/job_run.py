@@ -239,8 +239,8 @@ class JobRun:
             self.look()
 
     def _not_written(self, write: Write | None, error: BaseException) -> None:
-        if isinstance(error, StoreFull) and not self._end_is_sent:
-            self._stop_with(error)  # its output does not fit
+        if isinstance(error, StoreFull) and self._output.size_bytes and not self._end_is_sent:
+            self._stop_with(error)  # its chunks do not fit
             self._stop, self.verdict = error, None
             self.look()
         elif isinstance(error, Unavailable):

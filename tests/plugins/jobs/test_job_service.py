@@ -13,7 +13,7 @@ import pytest
 from penstock import App, Jobs
 from penstock.errors import Cancelled, Draining, HandlerError, PenstockError, PluginError, QueueFull
 from penstock.hooks import Progress
-from penstock.job_store import NewJob, StoredJob, StoreUnavailable
+from penstock.job_store import NewJob, StoredJob, StoreFull, StoreUnavailable
 from penstock.testing import MemoryDatabase, MemoryJobStore, MockClock
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_service import JobService
@@ -381,11 +381,13 @@ class Outage:
     """A database that does not answer while it is out."""
 
     def __init__(self) -> None:
-        self.is_out = False
+        self.is_out = self.is_full = False
 
     def __call__(self, statement: str) -> None:
         if self.is_out:
             raise StoreUnavailable("it does not answer")
+        if self.is_full:
+            raise StoreFull("the disk is full")
 
 
 def with_outage() -> tuple[Scene, Outage]:
@@ -403,6 +405,23 @@ def test_an_end_is_written_once_the_database_answers_again() -> None:
     scene.end(scene.engine.calls[0])
     scene.engine.advance(5)
     outage.is_out = False
+    scene.engine.advance(1.5)
+    assert scene.job("a").state == "succeeded"
+
+
+def test_a_full_disk_delays_progress_and_ends() -> None:
+    """The job goes on, and is recorded when there is room again."""
+    scene, outage = with_outage()
+    scene.put("a")
+    outage.is_full = True
+    [call] = scene.engine.calls
+    call.report(Progress(1, 2))
+    scene.engine.advance(1)
+    assert call.outcome is None
+    scene.end(call)
+    scene.engine.advance(5)
+    assert scene.states() == {"a": "running"}
+    outage.is_full = False
     scene.engine.advance(1.5)
     assert scene.job("a").state == "succeeded"
 
