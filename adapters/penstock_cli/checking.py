@@ -37,17 +37,24 @@ def check_app(target: str, arguments: Sequence[str] = (), *, as_json: bool) -> N
     console = make_console()
     for endpoint in app.endpoints:
         console.print(_endpoint_text(describe_endpoint(endpoint), app.pools[endpoint.pool]))
+    for schedule in app.schedules:
+        times = f"{schedule.cron} in {schedule.timezone}"
+        console.print(Text(f"schedule {schedule.name}: {times}, calls {schedule.endpoint}"))
     console.print(
         Text(f"{app.import_name} is fine: {_count(app.endpoints, 'endpoint')}, {_count(app.pools, 'pool')}", "green")
     )
 
 
 def describe_app(app: App) -> dict[str, Any]:
-    """Return the document of ``penstock check --json``: ``app``, ``endpoints`` and ``pools``."""
+    """Return the document of ``penstock check --json``: ``app``, ``endpoints``, ``pools`` and ``schedules``."""
     return {
         "app": app.import_name,
         "endpoints": [describe_endpoint(endpoint) for endpoint in app.endpoints],
         "pools": [describe_pool(pool) for pool in app.pools.values()],
+        "schedules": [
+            {"name": each.name, "cron": each.cron, "timezone": each.timezone, "endpoint": each.endpoint}
+            for each in app.schedules
+        ],
     }
 
 

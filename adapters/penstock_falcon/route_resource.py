@@ -124,5 +124,7 @@ def _headers(head: Encoded, exchange: Exchange) -> list[tuple[str, str]]:
     if head.headers:
         headers += [(name.lower(), value) for name, value in head.headers.items()]
     if head.status == 503:
-        headers += [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
+        present = {name for name, _ in headers}
+        advice = [("retry-after", str(retry_after(None))), ("x-should-retry", "true")]
+        headers += [header for header in advice if header[0] not in present]
     return headers

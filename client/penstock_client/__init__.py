@@ -19,6 +19,7 @@ from penstock_client.chat_answers import (
 from penstock_client.endpoint_breaker import BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge
+from penstock_client.job_records import Job, JobEvent, JobProgress
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.server_schema import SchemaDigests
@@ -48,6 +49,9 @@ __all__ = [
     "EventStream",
     "Hedge",
     "HedgeRecord",
+    "Job",
+    "JobEvent",
+    "JobProgress",
     "Limits",
     "ReasoningDelta",
     "Record",

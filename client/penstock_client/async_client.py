@@ -11,7 +11,7 @@ import anyio
 import httpx2
 
 from penstock_client.argument_checks import require_http_client, require_settings, require_size
-from penstock_client.async_endpoints import AsyncEndpointCalls
+from penstock_client.async_jobs import AsyncJobCalls
 from penstock_client.async_streams import AsyncEventStream
 from penstock_client.call_records import Record
 from penstock_client.call_results import Result, result_of
@@ -32,7 +32,7 @@ from penstock_client.stream_state import KEPT_BYTES, StreamState
 from penstock_client.timeouts import Timeouts
 
 
-class AsyncClient(AsyncEndpointCalls):
+class AsyncClient(AsyncJobCalls):
     """Calls the endpoints of one server, from one event loop: asyncio's or trio's.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Generic, TypeVar
 
 import httpx2
@@ -94,7 +94,7 @@ class AsyncEventStream(AsyncStreamReader, Generic[Value_co]):
         value: Value_co = self._state.pop()
         return value
 
-    def events(self) -> AsyncIterator[ServerSentEvent]:
+    def events(self) -> AsyncGenerator[ServerSentEvent]:
         """Return the server-sent events as they are: with name and id, and the data as text, which need not be JSON.
 
         Raises
@@ -105,7 +105,7 @@ class AsyncEventStream(AsyncStreamReader, Generic[Value_co]):
         self._state.require_events()
         return self._events()
 
-    async def _events(self) -> AsyncIterator[ServerSentEvent]:
+    async def _events(self) -> AsyncGenerator[ServerSentEvent]:
         while await self._has_next():
             yield self._state.pop_event()
 

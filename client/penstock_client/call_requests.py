@@ -121,7 +121,7 @@ def send_command(spec: CallSpec, number: int, now: float, hedge_at: float) -> Se
     headers["x-penstock-attempt"] = str(number)
     if spec.request_id:
         headers["x-request-id"] = spec.request_id
-    if left < math.inf:
+    if left < math.inf and spec.sends_deadline:
         headers["x-request-timeout"] = f"{max(0.001, left - min(MARGIN, MARGIN * left)):.3f}"
     limits = spec.timeouts
     timeouts = {

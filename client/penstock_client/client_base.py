@@ -39,6 +39,7 @@ from penstock_client.endpoint_breaker import Breaker, BreakerSettings
 from penstock_client.errors import ClientError
 from penstock_client.hedging import Hedge, Hedging
 from penstock_client.hidden_values import HiddenHeaders, HiddenKey, hidden_headers, hidden_key
+from penstock_client.job_messages import JOBS, JobRequest
 from penstock_client.limits import Limits, RateBucket
 from penstock_client.plan import Plan
 from penstock_client.plan_messages import CallSpec
@@ -289,6 +290,8 @@ class ClientBase(Generic[Http]):
         idempotent: bool,
         method: str,
         headers: Mapping[str, str],
+        name: str = "",
+        sends_deadline: bool = True,
     ) -> OutgoingRequest:
         require_endpoint(endpoint)
         require_method(method)
@@ -308,7 +311,8 @@ class ClientBase(Generic[Http]):
         total = self._timeouts.total if timeout is None else timeout
         known = _deadlines.get()
         spec = CallSpec(
-            endpoint=endpoint.partition("?")[0].strip("/"),  # a query is not for logs, and has no breaker of its own
+            # A query is not for logs, and has no breaker of its own.
+            endpoint=name or endpoint.partition("?")[0].strip("/"),
             request_id=self._request_id or secrets.token_hex(16),
             timeouts=self._timeouts,
             deadline=min(
@@ -317,6 +321,7 @@ class ClientBase(Generic[Http]):
             is_idempotent=idempotent or idempotency_key is not None or method in IDEMPOTENT_METHODS,
             may_hedge=idempotent or method in SAFE_METHODS,
             has_new_keys=self._key is not None and self._key.is_renewed,
+            sends_deadline=sends_deadline,
             headers=policy,
         )
         url = f"{self._url}/{endpoint.lstrip('/')}"
@@ -330,6 +335,20 @@ class ClientBase(Generic[Http]):
             return UNTRACED
         return self._tracer.call(
             method=method, url=url, endpoint=spec.endpoint, request_id=spec.request_id, headers=headers
+        )
+
+    def _job_request(self, request: JobRequest, timeout: float | None, *, idempotent: bool = True) -> OutgoingRequest:
+        # Their time-out is not that of the work, and they share one breaker, not one for each job.
+        return self._outgoing(
+            request.path,
+            request.body,
+            timeout=timeout,
+            idempotency_key=None,
+            idempotent=idempotent,
+            method=request.method,
+            headers=request.headers,
+            name=JOBS,
+            sends_deadline=False,
         )
 
     def _chat_request(self, body: Mapping[str, Any], path: str | None, **options: Any) -> OutgoingRequest:
@@ -379,6 +398,14 @@ class ClientBase(Generic[Http]):
                 self._on_event(record)
             except Exception:
                 LOGGER.exception("on_event has raised an exception; the call goes on")
+
+
+def deadline_after(timeout: float | None) -> float:
+    """Return the instant at which a time-out passes; infinite if there is none."""
+    if timeout is None:
+        return math.inf
+    require_seconds("timeout", timeout)
+    return time.monotonic() + timeout
 
 
 def opener(http_client: Http | Callable[[], Http] | None, make_own: Callable[[], Http]) -> Callable[[], Http]:

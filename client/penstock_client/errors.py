@@ -254,6 +254,41 @@ class NotFound(ResponseError):
     title = "Not found"
 
 
+class JobNotFound(ResponseError):
+    """There is no job with this id, or it is another caller's."""
+
+    code = "job-not-found"
+    title = "No such job"
+
+
+class JobGone(ResponseError):
+    """The job, or its result, was kept for as long as it had to be, and has been removed."""
+
+    code = "job-gone"
+    title = "The result has been removed"
+
+
+class JobNotFinal(ResponseError):
+    """The job has not ended, so it can be neither deleted nor run anew."""
+
+    code = "job-not-final"
+    title = "The job has not ended"
+
+
+class IdempotencyMismatch(ResponseError):
+    """The job's id, or the idempotency key, was used before with another request."""
+
+    code = "idempotency-mismatch"
+    title = "The id belongs to another request"
+
+
+class InvalidWebhook(InvalidRequest):
+    """The webhook of a job cannot be used. Nothing was stored."""
+
+    code = "invalid-webhook"
+    title = "The webhook cannot be used"
+
+
 class MethodNotAllowed(ResponseError):
     """The path exists, but does not accept this method."""
 
@@ -361,6 +396,20 @@ class NotReady(Unavailable):
 
     code = "not-ready"
     title = "Not ready"
+
+
+class StoreFull(Unavailable):
+    """The store of background jobs has as many jobs or bytes as it may. Nothing was stored."""
+
+    code = "store-full"
+    title = "The job store is full"
+
+
+class StoreUnavailable(Unavailable):
+    """The database of background jobs does not answer. Nothing was stored."""
+
+    code = "store-unavailable"
+    title = "The job store does not answer"
 
 
 class WorkerLost(Unavailable):

@@ -32,6 +32,8 @@ class CallSpec:
         refuse the second, or make it wait for the first.
     has_new_keys:
         True if each request has a new key.
+    sends_deadline:
+        True if the time left is sent, in ``X-Request-Timeout``.
     headers:
         The headers that belong to the policy: the idempotency key, for instance.
     """
@@ -43,6 +45,7 @@ class CallSpec:
     is_idempotent: bool = False
     may_hedge: bool = False
     has_new_keys: bool = False
+    sends_deadline: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

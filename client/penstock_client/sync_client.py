@@ -26,12 +26,12 @@ from penstock_client.hidden_values import hidden_headers, hidden_key
 from penstock_client.limits import Limits
 from penstock_client.retry_settings import Retries
 from penstock_client.stream_state import KEPT_BYTES, StreamState
-from penstock_client.sync_endpoints import EndpointCalls
+from penstock_client.sync_jobs import JobCalls
 from penstock_client.sync_streams import EventStream
 from penstock_client.timeouts import Timeouts
 
 
-class Client(EndpointCalls):
+class Client(JobCalls):
     """Calls the endpoints of one server. Threads may share it, and so may the whole program.
 
     Parameters

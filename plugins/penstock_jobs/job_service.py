@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
@@ -37,6 +38,11 @@ class JobService:
         The settings of the plug-in.
     desk:
         The desk, where news of the store arrive.
+
+    Attributes
+    ----------
+    on_owned:
+        Called with the name of this engine's owner whenever that is new.
     """
 
     def __init__(self, app: App, settings: JobsSettings, desk: JobDesk) -> None:
@@ -50,6 +56,7 @@ class JobService:
         self._is_ticking = self._is_draining = self._looks_soon = False
         self._cancels_are_stale = self._asks_cancels = False
         self._next_cancels = self._next_poll = 0.0
+        self.on_owned: Callable[[str], None] = _ignore
 
     def __repr__(self) -> str:
         return f"<JobService: {len(self._runs)} jobs, {self._keeper!r}>"
@@ -101,6 +108,7 @@ class JobService:
 
     def _owned(self) -> None:
         """Begin, or go on after a lost lease: this engine is an owner."""
+        self.on_owned(self._keeper.owner.id)
         if self._is_ticking:
             self._claim()
         else:
@@ -239,3 +247,6 @@ class JobService:
     def _lost(self) -> None:
         for run in list(self._runs.values()):
             run.lose()
+
+
+def _ignore(_owner: str) -> None: ...

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from penstock.errors import PluginError
-from penstock.hooks import App, EngineService, hookimpl
+from penstock.hooks import Acceptor, App, Endpoint, EngineService, Route, hookimpl
 from penstock.job_store import JobStore
+from penstock_jobs.job_acceptors import job_acceptor
 from penstock_jobs.job_desk import JobDesk
-from penstock_jobs.job_service import JobService
+from penstock_jobs.job_routes import job_routes
+from penstock_jobs.jobs_of_engine import JobsOfEngine
 from penstock_jobs.jobs_settings import JobsSettings
+from penstock_jobs.schedule_runner import check_schedules
 from penstock_jobs.store_opening import is_known, make_store
+from penstock_jobs.webhook_options import read_webhook
 
 
 class JobsPlugin:
@@ -35,6 +41,11 @@ class JobsPlugin:
         """True if there is a store."""
         return self.settings.store is not None
 
+    @property
+    def runs_schedules(self) -> bool:
+        """True if it runs the schedules of an app."""
+        return self.is_on
+
     def desk(self, app: App) -> JobDesk:
         """Return the desk, which the routes and the service share."""
         if self._desk is None:
@@ -42,13 +53,14 @@ class JobsPlugin:
         return self._desk
 
     def check(self, app: App) -> None:
-        """Reject a store that no endpoint uses.
+        """Reject a store that no endpoint uses, and schedules that cannot be run.
 
         Raises
         ------
         PluginError
-            If no endpoint takes background jobs.
+            If no endpoint takes background jobs, or the times of a schedule are not valid.
         """
+        check_schedules(app.schedules)
         if self.is_on and not any(endpoint.jobs for endpoint in app.endpoints):
             raise PluginError(
                 "plug-in 'jobs' has a store, but no endpoint takes background jobs; "
@@ -66,4 +78,15 @@ class JobsPlugin:
     @hookimpl
     def penstock_service(self, app: App) -> EngineService | None:
         """Return the service that runs the jobs, if there is a store."""
-        return JobService(app, self.settings, self.desk(app)) if self.is_on else None
+        return JobsOfEngine(app, self.settings, self.desk(app)) if self.is_on else None
+
+    @hookimpl
+    def penstock_routes(self, app: App) -> list[Route] | None:
+        """Return the routes of background jobs, if there is a store."""
+        reader = partial(read_webhook, settings=self.settings)
+        return job_routes(self.desk(app), app, read_webhook=reader) if self.is_on else None
+
+    @hookimpl
+    def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:
+        """Return the acceptor for calls with ``Prefer: respond-async``, if there is a store."""
+        return job_acceptor(self.desk(app), endpoint) if self.is_on else None

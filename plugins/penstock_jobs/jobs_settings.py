@@ -6,15 +6,16 @@ from typing import Annotated, Final
 
 import msgspec
 
-from penstock.hooks import PluginSettings, Secret
+from penstock.hooks import Secret
 from penstock.job_store import StoreLimits
 from penstock.policies import size_in_bytes
+from penstock_jobs.webhook_settings import WebhookSettings
 
 MAX_RESULT_BYTES: Final = 64 << 20
 
 
-class JobsSettings(PluginSettings, frozen=True, kw_only=True):
-    """The settings of background jobs.
+class JobsSettings(WebhookSettings, frozen=True, kw_only=True):
+    """The settings of background jobs, and of the webhooks that report their ends: see ``WebhookSettings``.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ class JobsSettings(PluginSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Reject sizes that are none."""
+        super().__post_init__()
         _bytes(self.max_result)
         _bytes(self.max_bytes)
 

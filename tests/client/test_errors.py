@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 import penstock.errors
+import penstock.job_store
 from penstock_client import errors
 from penstock_client.failures import error_of_response
 
@@ -67,3 +68,17 @@ def test_every_error_has_the_same_attributes() -> None:
     """The client's own errors have them too, with plain defaults."""
     for _, kind in inspect.getmembers(errors, lambda kind: inspect.isclass(kind) and issubclass(kind, Exception)):
         assert {"retryable", "retry_after", "request_id", "attempts", "may_have_run", "partial"} <= vars(kind()).keys()
+
+
+# These are defined beside the store of background jobs.
+OF_JOBS = ["JobNotFound", "JobGone", "JobNotFinal", "IdempotencyMismatch", "StoreFull", "StoreUnavailable"]
+
+
+@pytest.mark.parametrize("name", OF_JOBS)
+def test_each_error_of_background_jobs_has_its_class(name: str) -> None:
+    """Its code, status and branch are the server's."""
+    theirs = getattr(penstock.job_store, name)
+    ours = error_of_response(theirs.status, {}, problem(theirs.code))
+    assert type(ours) is getattr(errors, name)
+    assert (ours.code, ours.status) == (theirs.code, theirs.status)
+    assert isinstance(ours, errors.Unavailable) == issubclass(theirs, penstock.errors.Unavailable)

@@ -24,6 +24,7 @@ from tests.client.scripted_server import End, ScriptedServer, Step, answer, chun
 from tests.serving import wait_until
 
 LOOPS = ("asyncio", "trio")
+SLOW = 0.3  # seconds; the first request has arrived by then, even on a busy machine
 GOOD = HeadArrived(200, {})
 SILENT: tuple[Step, ...] = (End.SILENCE,)
 
@@ -230,17 +231,17 @@ def test_the_budget_of_hedges_is_a_share(budget: float) -> None:
 
 
 def hedged(loop: str, scripts: list[tuple[Step, ...]], **options: Any) -> tuple[Any, ScriptedServer, list[Record]]:
-    """Make one call whose requests are slow after 0.05 s; return its result or error."""
+    """Make one call whose requests are slow after 0.3 s, or ``after``; return its result or error."""
     records: list[Record] = []
 
     async def main(url: str) -> Any:
-        async with AsyncClient(url, hedge=Hedge(after=0.05), on_event=records.append, **settings) as client:
+        async with AsyncClient(url, hedge=Hedge(after=after), on_event=records.append, **settings) as client:
             try:
                 return await client.call("classify", {}, **{"idempotent": True, "timeout": 5.0, **options})
             except errors.ClientError as error:
                 return error
 
-    settings = options.pop("settings", {})
+    settings, after = options.pop("settings", {}), options.pop("after", SLOW)
     with ScriptedServer(scripts) as server:
         outcome = anyio.run(main, server.url, backend=loop)
         return outcome, server, records
@@ -260,7 +261,7 @@ def test_the_loser_is_hung_up(loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_quick_answer_has_no_hedge(loop: str) -> None:
     """One request is sent."""
-    result, server, records = hedged(loop, [(answer(b"1"),)])
+    result, server, records = hedged(loop, [(answer(b"1"),)], after=5.0)
     assert result.value == 1
     assert len(server.requests) == 1
     assert [type(record) for record in records] == [CallRecord]
@@ -273,7 +274,7 @@ def test_a_quick_answer_has_no_hedge(loop: str) -> None:
 )
 def test_only_work_that_may_run_twice_at_once_is_hedged(loop: str, options: dict[str, Any]) -> None:
     """Neither a POST, nor a key that the server would refuse the second time, nor a PUT that would meet itself."""
-    result, server, _ = hedged(loop, [(0.2, answer(b"1"))], **options)
+    result, server, _ = hedged(loop, [(2 * SLOW, answer(b"1"))], **options)
     assert result.value == 1
     assert len(server.requests) == 1
 
@@ -290,9 +291,9 @@ def test_a_get_is_hedged(loop: str) -> None:
 def test_the_deadline_bounds_both_requests(loop: str) -> None:
     """Two silent servers: the call ends on time, and both see the end of their connections."""
     began = time.monotonic()
-    error, server, _ = hedged(loop, [SILENT, SILENT], timeout=0.3)
+    error, server, _ = hedged(loop, [SILENT, SILENT], timeout=3 * SLOW)
     assert isinstance(error, errors.TotalTimeout)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3.0
     wait_until(lambda: len(server.hang_ups) == 2, "both requests are hung up")
 
 
@@ -310,7 +311,7 @@ def test_a_stream_that_does_not_begin_is_overtaken(loop: str) -> None:
     """The first stream to begin is the one that is read; it is not tied to the race any more."""
 
     async def main(url: str) -> tuple[list[Any], list[str]]:
-        async with AsyncClient(url, hedge=Hedge(after=0.05)) as client:
+        async with AsyncClient(url, hedge=Hedge(after=SLOW)) as client:
             async with client.stream("write", {}, idempotent=True, timeout=5.0) as events:
                 found = [event async for event in events]
             return found, [each.outcome for each in events.attempts]
@@ -327,8 +328,8 @@ def test_a_cancelled_call_hangs_up_on_both(loop: str) -> None:
     """Nothing is left of a call that its caller gives up: no request, no connection in use, no probe."""
 
     async def main(url: str) -> None:
-        async with AsyncClient(url, hedge=Hedge(after=0.05)) as client:
-            with anyio.move_on_after(0.3):
+        async with AsyncClient(url, hedge=Hedge(after=SLOW)) as client:
+            with anyio.move_on_after(3 * SLOW):
                 await client.call("classify", {}, idempotent=True)
             pool = client._shared.http._transport._pool  # type: ignore[attr-defined]
             assert not [each for each in pool.connections if not each.is_idle() and not each.is_closed()]
@@ -346,7 +347,7 @@ def test_an_exception_of_the_callers_own_is_not_wrapped(loop: str) -> None:
         raise LookupError("no key")
 
     async def main(url: str) -> None:
-        async with AsyncClient(url, hedge=Hedge(after=0.05), key=key) as client:
+        async with AsyncClient(url, hedge=Hedge(after=SLOW), key=key) as client:
             with pytest.raises(LookupError, match="no key"):
                 await client.call("classify", {}, idempotent=True)
 

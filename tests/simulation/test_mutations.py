@@ -441,7 +441,7 @@ def a_queue_is_told_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_pause_changes_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(admission, "_closed", lambda state: Draining("...") if state.is_draining else None)
+    patch.setattr(admission, "closed", lambda state: Draining("...") if state.is_draining else None)
 
 
 def a_pause_is_for_ever(patch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from penstock_client import plan
+from penstock_client import plan, retry_judge
 from penstock_client.endpoint_breaker import Breaker
 from penstock_client.plan import Plan
+from penstock_client.retry_judge import RetryJudge
 from penstock_client.retry_settings import RetryBudget
 from tests.simulation.retry_judge import RuleBroken, judge_all
 
@@ -25,7 +26,7 @@ def failures_are_paid_back(patch: pytest.MonkeyPatch) -> None:
     fail = Plan.fail
 
     def paid_back(self: Plan, *rest: Any, **options: Any) -> Any:
-        self._budget.give_back(self._spent)
+        self._judge.give_back()
         return fail(self, *rest, **options)
 
     patch.setattr(Plan, "fail", paid_back)
@@ -37,16 +38,17 @@ def a_time_out_costs_as_little_as_a_refusal(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_deadline_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(plan, "LEAST_SECONDS", -math.inf)
+    for module in (plan, retry_judge):
+        patch.setattr(module, "LEAST_SECONDS", -math.inf)
 
 
 def the_delay_is_not_compared_with_the_deadline(patch: pytest.MonkeyPatch) -> None:
-    refusal = Plan._refusal
+    retry = RetryJudge.retry
 
-    def careless(self: Plan, row: Any, retry_after: float | None, now: float) -> tuple[str, float]:
-        return refusal(self, row, retry_after, -math.inf)
+    def careless(self: RetryJudge, row: Any, retry_after: float | None, tried: int, now: float) -> tuple[str, float]:
+        return retry(self, row, retry_after, tried, -math.inf)
 
-    patch.setattr(Plan, "_refusal", careless)
+    patch.setattr(RetryJudge, "retry", careless)
 
 
 def the_server_does_not_hear_the_deadline(patch: pytest.MonkeyPatch) -> None:
@@ -71,7 +73,7 @@ def retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def everything_counts_as_idempotent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Plan, "_allows", lambda self, row: True)
+    patch.setattr(RetryJudge, "allows", lambda self, row: True)
 
 
 def a_closing_connection_is_free_for_all(patch: pytest.MonkeyPatch) -> None:
@@ -79,13 +81,12 @@ def a_closing_connection_is_free_for_all(patch: pytest.MonkeyPatch) -> None:
 
 
 def requests_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    refusal = Plan._refusal
+    retry = RetryJudge.retry
 
-    def forgetful(self: Plan, *rest: Any) -> Any:
-        self._free = self._requests.number - 1
-        return refusal(self, *rest)
+    def forgetful(self: RetryJudge, row: Any, retry_after: float | None, tried: int, now: float) -> tuple[str, float]:
+        return retry(self, row, retry_after, 1, now)
 
-    patch.setattr(Plan, "_refusal", forgetful)
+    patch.setattr(RetryJudge, "retry", forgetful)
 
 
 def a_breaker_stays_open(patch: pytest.MonkeyPatch) -> None:

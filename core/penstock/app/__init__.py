@@ -2,5 +2,6 @@
 
 from penstock.app.app import DEFAULT_POOL, App
 from penstock.app.endpoints import Endpoint, Pool
+from penstock.app.schedules import Schedule
 
-__all__ = ["DEFAULT_POOL", "App", "Endpoint", "Pool"]
+__all__ = ["DEFAULT_POOL", "App", "Endpoint", "Pool", "Schedule"]

@@ -14,6 +14,7 @@ from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime,
 from penstock.app.path_templates import require_unique, variables_of
 from penstock.app.pool_options import options_of, require_use_of_pool
 from penstock.app.preloading import require_preloadable, require_use_of_preload
+from penstock.app.schedules import ScheduleBase
 from penstock.app.source_files import add_source_file
 from penstock.codec.codec import Codec, codec_for
 from penstock.codec.encoding import ResultEncoder
@@ -27,7 +28,7 @@ _DEFAULT_TIMEOUTS = Timeouts()
 _DEFAULT_RETRIES = Retries()
 
 
-class App:
+class App(ScheduleBase):
     """A set of endpoints, with the plug-ins and settings that serve them.
 
     Parameters
@@ -74,6 +75,7 @@ class App:
         start_method: StartMethod = "auto",
         start_timeout: float | None = DEFAULT_START_TIMEOUT,
     ) -> None:
+        super().__init__()
         declaration.require_names(import_name, title=title, version=version)
         declaration.require_app_options(nan=nan, start_method=start_method, start_timeout=start_timeout)
         self.import_name = import_name

@@ -25,6 +25,7 @@ from penstock.engine.route_calls import RouteCalls
 from penstock.engine.specs import lane_specs, pool_specs, require_scalable
 from penstock.engine.status import StatusPage
 from penstock.errors import Draining, EngineError, NotFound, PenstockError
+from penstock.hooks.pipeline import access_check
 from penstock.hooks.records import ShutdownRequest
 from penstock.hooks.registry import Registry
 from penstock.hooks.services import OnReport
@@ -92,7 +93,7 @@ class Engine:
         self.status_page.of_pool = self.performer.template_of
         self.route_calls = RouteCalls(self)
         self.services = EngineServices(self, self.registry.services(app), self.registry.job_store(app))
-        self._accepted = AcceptedCalls(self, self.registry)
+        self._accepted, self.require_access = AcceptedCalls(self, self.registry), access_check(self.registry, app)
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
 

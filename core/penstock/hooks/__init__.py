@@ -3,9 +3,12 @@
 A plug-in is a module, an object or a class with functions marked ``@hookimpl``. A class is instantiated once for each
 engine: with its settings, if it has a ``Settings`` (a subclass of ``PluginSettings``). Its method ``check``, if any, is
 then called with the app. A distribution offers a plug-in through an entry point in the group ``penstock``.
+
+A plug-in that runs the schedules of an app has the attribute ``runs_schedules = True``. An app that declares schedules
+is served only with such a plug-in.
 """
 
-from penstock.app import App, Endpoint
+from penstock.app import App, Endpoint, Schedule
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
@@ -98,6 +101,7 @@ __all__ = [
     "RouteEngine",
     "RouteRequest",
     "RouteResponse",
+    "Schedule",
     "Secret",
     "ServiceCall",
     "ServiceEngine",

@@ -12,12 +12,12 @@ from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from penstock.app import Endpoint
+from penstock.app import App, Endpoint
 from penstock.errors import PenstockError
 from penstock.hooks.guards import GuardedDecision
 from penstock.hooks.principal import Principal
 from penstock.hooks.registry import Registry
-from penstock.hooks.routes import Route
+from penstock.hooks.routes import Route, RouteRequest
 from penstock.hooks.submission import Submission
 from penstock.policies import Timeouts
 from penstock.wire import Trace
@@ -113,6 +113,28 @@ def admission_pipeline(registry: Registry, endpoint: Endpoint) -> Pipeline | Non
 def route_pipeline(registry: Registry, route: Route) -> Pipeline | None:
     """Return the policies of a route, or None if there are none. A route has no policy but the authenticator."""
     return _pipeline(_authentication(registry, route))
+
+
+def access_check(registry: Registry, app: App) -> Callable[[str, RouteRequest], None]:
+    """Return ``RouteEngine.require_access`` for an app."""
+    pipelines = {
+        endpoint.name: (endpoint, _pipeline(_authentication(registry, endpoint))) for endpoint in app.endpoints
+    }
+
+    def require_access(endpoint: str, request: RouteRequest) -> None:
+        target, pipeline = pipelines[endpoint]
+        if pipeline is not None:
+            pipeline.pass_through(
+                Submission(
+                    target,
+                    request_id=request.request_id,
+                    header=request.header,
+                    query=request.query,
+                    address=request.address,
+                )
+            )
+
+    return require_access
 
 
 def _pipeline(steps: list[Step]) -> Pipeline | None:

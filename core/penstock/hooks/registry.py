@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from penstock.app import App, Endpoint
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, PluginError
 from penstock.hooks import defaults
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription
@@ -111,10 +111,10 @@ class Registry:
         Raises
         ------
         PluginError
-            As for the class.
+            As for the class; or if the app declares schedules, and no plug-in runs them.
         """
         sources = Sources(app.settings, os.environ if environ is None else environ)
-        return cls(app.plugins, offers=_installed(), sources=sources, app=app)
+        return _that_runs_schedules(cls(app.plugins, offers=_installed(), sources=sources, app=app), app)
 
     @classmethod
     def survey(cls, app: App | None = None, environ: Mapping[str, str] | None = None) -> Registry:
@@ -295,6 +295,17 @@ class Registry:
 
 def _installed() -> Iterable[EntryPoint]:
     return entry_points(group=ENTRY_POINT_GROUP)
+
+
+def _that_runs_schedules(registry: Registry, app: App) -> Registry:
+    """Return the registry, if one of its plug-ins runs the schedules of the app, or the app has none."""
+    plugins = [plugin.instance for plugin in registry.plugins if plugin.is_on]
+    if app.schedules and not any(getattr(plugin, "runs_schedules", False) for plugin in plugins):
+        raise PluginError(
+            f"the app declares schedule {app.schedules[0].name!r}, and no plug-in runs it; install penstock[jobs] and "
+            "switch on the plug-in 'jobs', or remove app.schedule()"
+        )
+    return registry
 
 
 def _call(plugin: Plugin, hook: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

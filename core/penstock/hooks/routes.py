@@ -91,6 +91,19 @@ class RouteEngine(Protocol):
     def status(self) -> dict[str, Any]:
         """Return the content of the status page, ready for JSON."""
 
+    def require_access(self, endpoint: str, request: RouteRequest, /) -> None:
+        """Ask the authenticator of an endpoint whether the caller of a route may use that endpoint, by its name.
+
+        For a route that has an endpoint's work done: the route's own authenticator does not know of it.
+
+        Raises
+        ------
+        Unauthorized, Forbidden
+            If the caller may not.
+        KeyError
+            If there is no such endpoint.
+        """
+
     def pause(self, *, who: str = "the program", why: str = "") -> None:
         """Take the engine out of rotation."""
 

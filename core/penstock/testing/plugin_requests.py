@@ -9,7 +9,7 @@ from penstock.app import App, Endpoint
 from penstock.engine.observers import Observers
 from penstock.errors import NotFound, PayloadTooLarge, PenstockError
 from penstock.hooks.dialects import DialectRequest
-from penstock.hooks.pipeline import Pipeline, route_pipeline
+from penstock.hooks.pipeline import Pipeline, access_check, route_pipeline
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteRequest, RouteResponse
 from penstock.hooks.submission import Submission
@@ -277,6 +277,7 @@ class _RouteSide:
         self.pause = harness.pause
         self.resume = harness.resume
         self.scale = harness.scale
+        self.require_access = access_check(harness.registry, harness.app)
 
     def reload(self, *, who: str = "the program", why: str = "") -> bool:  # noqa: ARG002 - as an engine has it
         return False  # the harness has no server around it

@@ -335,6 +335,50 @@ def test_a_wrong_declaration_shows_its_line(tmp_path: Path) -> None:
     assert 'demo.py", line 6' in result.stderr
 
 
+SCHEDULED = """
+from penstock import App
+from penstock.hooks import hookimpl
+
+
+class Runs:
+    runs_schedules = True
+
+    @hookimpl
+    def penstock_routes(self):
+        return None
+
+
+app = App(__name__, plugins=PLUGINS)
+
+
+@app.endpoint("/report")
+def report() -> int:
+    return 1
+
+
+app.schedule("*/5 3 * * *", report, timezone="Europe/Berlin")
+"""
+
+
+def test_check_shows_schedules(tmp_path: Path) -> None:
+    """With their times, their time zone and the endpoint that they call."""
+    write_app(tmp_path, SCHEDULED.replace("PLUGINS", "[Runs]"), "demo.py")
+    result = run("check", "demo:app", folder=tmp_path)
+    assert result.returncode == 0
+    assert "schedule report: */5 3 * * * in Europe/Berlin, calls report" in result.stdout
+    assert json.loads(run("check", "demo:app", "--json", folder=tmp_path).stdout)["schedules"] == [
+        {"name": "report", "cron": "*/5 3 * * *", "timezone": "Europe/Berlin", "endpoint": "report"}
+    ]
+
+
+def test_check_reports_schedules_that_nothing_runs(tmp_path: Path) -> None:
+    """The exit code is 2: the server would not start either."""
+    write_app(tmp_path, SCHEDULED.replace("PLUGINS", "[]"), "demo.py")
+    result = run("check", "demo:app", folder=tmp_path)
+    assert result.returncode == 2
+    assert "schedule 'report', and no plug-in runs it" in result.stderr
+
+
 # ---- serve
 
 

@@ -75,6 +75,11 @@ LIMIT_SECONDS = 10.0
 ALL = 10**9
 
 
+def be_weary(request: RouteRequest, _engine: Any) -> RouteResponse:
+    advice = {"x-should-retry": "false", "retry-after": "9"} if request.path_values["advice"] == "own" else {}
+    return RouteResponse(status=503, headers=advice)
+
+
 class Notes:
     """A plug-in with routes; the test sets what its authenticator does."""
 
@@ -108,6 +113,7 @@ class Notes:
             Route(path="/notes", name="notes", handler=tell, method="POST", **reading),
             Route(path="/late", name="late", handler=tell, method="POST", reads_body=True, body_timeout=0.0),
             Route(path="/files/{path:path}", name="files", handler=tell),
+            Route(path="/weary/{advice}", name="weary", handler=be_weary),
             Route(path="/soon", name="soon", handler=self.soon, method="POST", reads_body=True),
             Route(path="/never", name="never", handler=self.never),
             Route(path="/local", name="local", handler=self.events, is_local=True),
@@ -434,3 +440,11 @@ def leave_wsgi(application: Any, notes: Notes, path: str, most: int) -> bytes:
         if hasattr(body, "close"):
             body.close()
     return b"".join(taken)
+
+
+def test_a_route_may_advise_against_a_retry(client: falcon.testing.TestClient) -> None:
+    """A 503 has advice for the client, that of the route if it has any, and each header once."""
+    usual, own = client.simulate_get("/weary/usual"), client.simulate_get("/weary/own")
+    assert (usual.status_code, usual.headers["x-should-retry"]) == (503, "true")
+    assert int(usual.headers["retry-after"]) > 0
+    assert (own.headers["x-should-retry"], own.headers["retry-after"]) == ("false", "9")

@@ -9,10 +9,20 @@ import pytest
 
 from penstock.app import App, Endpoint
 from penstock.context import Context
-from penstock.errors import HookError, RateLimited
-from penstock.hooks import JobAnswered, Principal, Route, Submission, Timeouts, blocking, defaults, hookimpl
+from penstock.errors import Forbidden, HookError, RateLimited
+from penstock.hooks import (
+    JobAnswered,
+    Principal,
+    Route,
+    RouteRequest,
+    Submission,
+    Timeouts,
+    blocking,
+    defaults,
+    hookimpl,
+)
 from penstock.hooks import pipeline as pipeline_module
-from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, route_pipeline
+from penstock.hooks.pipeline import Pipeline, access_check, endpoint_pipeline, route_pipeline
 from penstock.hooks.registry import Registry
 
 ANSWERED = JobAnswered(endpoint="square", request_id="r1", code="ok")
@@ -208,3 +218,27 @@ def test_merged_timeouts_are_remembered_up_to_a_limit(monkeypatch: pytest.Monkey
     wishes = [Timeouts(queue=seconds) for seconds in (1, 2, 3, 4, 5)]
     assert [merged(wish).queue for wish in wishes * 2] == [1, 2, 3, 4, 5] * 2
     assert merged(wishes[-1]) is merged(wishes[-1])
+
+
+# ---- access of the callers of routes
+
+
+def test_a_route_may_ask_whether_its_caller_may_use_an_endpoint() -> None:
+    """The endpoint's authenticator alone decides, from what the request has; no other policy is asked."""
+    app = App("tests")
+
+    @app.endpoint("/square")
+    def square(input: float) -> float:
+        return input**2
+
+    request = RouteRequest(request_id="r1", method="POST", path="/b", header={"x-key": "k"}.get)
+    policies = Policies(authenticator=Principal("alice"), admission=RateLimited())
+    check = access_check(Registry([policies], app=app), app)
+    check("square", request)
+    assert policies.asked == ["authenticator"]
+    policies.decisions["authenticator"] = Forbidden()
+    with pytest.raises(Forbidden):
+        check("square", request)
+    with pytest.raises(KeyError):
+        check("cube", request)
+    access_check(Registry([], app=app), app)("square", request)

@@ -1,0 +1,176 @@
+"""Direct calls with ``Prefer: respond-async``: stored first, and answered at the end of the job or of the wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import trio
+
+from penstock.errors import InvalidRequest
+from penstock.hooks import Endpoint, Principal, RouteResponse, Submission
+from penstock.job_store import IdempotencyMismatch, StoreUnavailable
+from penstock_jobs.job_acceptors import job_acceptor
+from penstock_jobs.job_heads import read_head
+from tests.plugins.jobs.job_route_scene import JobScene
+from tests.serving import wait_until
+
+BODY = b'{"input": 3.0}'
+Run = Callable[[Callable[[], Coroutine[Any, Any, RouteResponse]]], RouteResponse]
+LOOPS: dict[str, Run] = {"asyncio": lambda work: asyncio.run(work()), "trio": trio.run}
+
+
+@pytest.fixture
+def scene() -> JobScene:
+    return JobScene()
+
+
+def endpoint(scene: JobScene, name: str = "square") -> Endpoint:
+    return next(each for each in scene.app.endpoints if each.name == name)
+
+
+def submission(scene: JobScene, name: str = "square", **headers: str) -> Submission:
+    sent = {key.replace("_", "-").lower(): value for key, value in headers.items()}
+    target = endpoint(scene, name)
+    return Submission(target, request_id="r9", header=sent.get, query="q=1", principal=Principal("alice"))
+
+
+def accept(
+    scene: JobScene, submission: Submission, body: bytes = BODY, run: Run = LOOPS["asyncio"], **headers: str
+) -> RouteResponse:
+    acceptor = job_acceptor(scene.desk, submission.endpoint)  # type: ignore[arg-type] # an endpoint
+    assert acceptor is not None
+
+    async def work() -> RouteResponse:
+        answer: Any = acceptor.accept(submission, body, headers or None)
+        return await answer
+
+    return run(work)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "is_wanted"),
+    [
+        (None, False),
+        ("respond-async", True),
+        ("wait=5, Respond-Async", True),
+        ("wait=5", False),
+        ('x="respond-async"', False),
+    ],
+)
+def test_a_job_is_made_if_the_caller_prefers_one(scene: JobScene, prefer: str | None, is_wanted: bool) -> None:
+    """By the name of the preference, in any case and place."""
+    acceptor = job_acceptor(scene.desk, endpoint(scene))
+    assert acceptor is not None
+    asked = submission(scene) if prefer is None else submission(scene, Prefer=prefer)
+    assert acceptor.wants(asked) == is_wanted
+
+
+def test_an_endpoint_without_jobs_ignores_the_preference(scene: JobScene) -> None:
+    """As RFC 7240 asks; there is nothing that could take its requests away."""
+    assert job_acceptor(scene.desk, endpoint(scene, "cube")) is None
+
+
+@pytest.mark.parametrize("run", LOOPS.values(), ids=LOOPS)
+def test_without_a_wait_the_answer_is_the_document(scene: JobScene, run: Run) -> None:
+    """202, and the job has what the handler needs."""
+    asked = submission(scene, Prefer="respond-async", X_Request_Timeout="2.5", Start_Deadline="60")
+    asked.credential_headers = ("authorization",)
+    answer = accept(scene, asked, run=run, authorization="secret", accept="*/*")
+    document = json.loads(answer.body)
+    assert (answer.status, document["state"]) == (202, "queued")
+    assert answer.headers["location"] == f"/v1/jobs/{document['id']}"
+    assert answer.headers["preference-applied"] == "respond-async"
+    assert (document["principal"], document["request_id"], document["priority"]) == ("alice", "r9", "batch")
+    job, request = scene.job(document["id"]), scene.store.request(document["id"]).result()
+    assert (job.timeout, job.start_by) == (2.5, scene.now + 60)
+    assert request.body == BODY
+    head = read_head(request.head)
+    assert (head.query, head.scopes, head.headers, head.media_type) == ("q=1", (), {"accept": "*/*"}, None)
+
+
+@pytest.mark.parametrize("run", LOOPS.values(), ids=LOOPS)
+@pytest.mark.parametrize("is_failure", [False, True])
+def test_within_the_wait_the_answer_is_that_of_the_endpoint(scene: JobScene, run: Run, is_failure: bool) -> None:
+    """The handler's own bytes, or its error, with the address of the job."""
+
+    def work() -> None:
+        wait_until(lambda: "1 watched" in repr(scene.desk), "the wait")
+        key = scene.claim()
+        if is_failure:
+            scene.fail(key, "queue-full", 503)
+        else:
+            scene.finish(key, result=b"9.0")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    answer = accept(scene, submission(scene, Prefer="respond-async, wait=30"), run=run)
+    thread.join()
+    assert answer.headers["location"].startswith("/v1/jobs/")
+    assert answer.headers["preference-applied"] == "respond-async"
+    if is_failure:
+        assert (answer.status, answer.media_type) == (503, "application/problem+json")
+        assert answer.headers["x-should-retry"] == "true"
+    else:
+        assert (answer.status, answer.body, answer.media_type) == (200, b"9.0", "application/json")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_hangs_up_cancels_nothing(scene: JobScene, loop: str) -> None:
+    """The wait ends, and the job stays."""
+    acceptor = job_acceptor(scene.desk, endpoint(scene))
+    assert acceptor is not None
+    asked = submission(scene, Prefer="respond-async, wait=60")
+
+    async def leave_asyncio() -> None:
+        task = asyncio.ensure_future(acceptor.accept(asked, BODY, None))  # type: ignore[arg-type] # a coroutine
+        await asyncio.to_thread(wait_until, lambda: "1 watched" in repr(scene.desk), "the wait")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def leave_trio() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(acceptor.accept, asked, BODY, None)  # type: ignore[arg-type] # async
+            await trio.to_thread.run_sync(wait_until, lambda: "1 watched" in repr(scene.desk), "the wait")
+            nursery.cancel_scope.cancel()
+
+    if loop == "trio":
+        trio.run(leave_trio)
+    else:
+        asyncio.run(leave_asyncio())
+    assert "0 watched" in repr(scene.desk)
+    [job] = scene.json("GET", "/v1/jobs")["jobs"]
+    assert (job["state"], job["cancel_requested"]) == ("queued", False)
+
+
+def test_a_key_stands_for_one_job(scene: JobScene) -> None:
+    """A repeated request finds it, even when it has ended; another body, or query, is refused."""
+    first = accept(scene, submission(scene, Prefer="respond-async", Idempotency_Key="k"))
+    scene.run()
+    again = accept(scene, submission(scene, Prefer="respond-async", Idempotency_Key="k"))
+    assert (first.status, again.status, again.body) == (202, 200, b"9.0")
+    assert first.headers["location"] == again.headers["location"]
+    with pytest.raises(IdempotencyMismatch):
+        accept(scene, submission(scene, Prefer="respond-async", Idempotency_Key="k"), b'{"input": 4.0}')
+
+
+def test_nothing_that_cannot_run_is_stored(scene: JobScene) -> None:
+    """Large bodies, which the engine leaves to its workers, are checked here; a closed store takes nothing."""
+    with pytest.raises(InvalidRequest):
+        accept(scene, submission(scene, Prefer="respond-async"), b'{"input": "%s"}' % (b"x" * 100_000))
+    scene.desk.close()
+    with pytest.raises(StoreUnavailable):
+        accept(scene, submission(scene, Prefer="respond-async"))
+    assert scene.json("GET", "/v1/jobs")["jobs"] == []
+
+
+def test_a_priority_that_a_policy_has_set_stays(scene: JobScene) -> None:
+    """Otherwise the job is one of a batch, since its caller does not wait."""
+    asked = submission(scene, Prefer="respond-async")
+    asked.priority = "interactive"
+    assert json.loads(accept(scene, asked).body)["priority"] == "interactive"
