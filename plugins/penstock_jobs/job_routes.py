@@ -20,6 +20,7 @@ from penstock_jobs.job_queries import ListQuery, last, parameters, wait_seconds
 from penstock_jobs.job_requests import ReadWebhook
 from penstock_jobs.job_views import JobViews, is_admin
 from penstock_jobs.prefer import preferences, wait_in
+from penstock_jobs.route_descriptions import DESCRIPTIONS
 from penstock_jobs.thread_flags import settled
 
 MOST_BODY_BYTES: Final = 16 << 20
@@ -66,6 +67,7 @@ def _route(method: Any, path: str, name: str, handler: Any, *, reads_body: bool 
         is_for_callers=True,
         reads_body=reads_body,
         max_body=MOST_BODY_BYTES,
+        description=DESCRIPTIONS[name],
     )
 
 

@@ -75,7 +75,7 @@ class JobsOfEngine:
         return self._service.unready_reason()
 
     def status(self) -> dict[str, Any]:
-        """Return the part of the status page."""
+        """Return the part of the status page about background jobs."""
         return self._service.status()
 
     def drain(self, deadline: float) -> None:

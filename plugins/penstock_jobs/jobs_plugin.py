@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from penstock.errors import PluginError
-from penstock.hooks import Acceptor, App, Endpoint, EngineService, Route, hookimpl
+from penstock.hooks import Acceptor, App, Endpoint, EndpointDescription, EngineService, Route, hookimpl
 from penstock.job_store import JobStore
 from penstock_jobs.job_acceptors import job_acceptor
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_routes import job_routes
 from penstock_jobs.jobs_of_engine import JobsOfEngine
 from penstock_jobs.jobs_settings import JobsSettings
+from penstock_jobs.route_descriptions import OF_DIRECT_CALLS
 from penstock_jobs.schedule_runner import check_schedules
 from penstock_jobs.store_opening import is_known, make_store
 from penstock_jobs.webhook_options import read_webhook
@@ -85,6 +86,11 @@ class JobsPlugin:
         """Return the routes of background jobs, if there is a store."""
         reader = partial(read_webhook, settings=self.settings)
         return job_routes(self.desk(app), app, read_webhook=reader) if self.is_on else None
+
+    @hookimpl
+    def penstock_description(self, endpoint: Endpoint) -> EndpointDescription | None:
+        """Describe the headers that make a job of a direct call, if there is a store."""
+        return OF_DIRECT_CALLS if self.is_on and endpoint.jobs is not None else None
 
     @hookimpl
     def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:

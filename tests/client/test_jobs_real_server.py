@@ -167,7 +167,7 @@ def test_a_running_job_is_cancelled(served: Served, driver: str) -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_jobs_are_listed_and_deleted(served: Served, driver: str) -> None:
-    """Those of a group, over several pages."""
+    """A list has the jobs of one group, over several pages."""
     group = f"group-{driver}"
     stored = [by(driver, served, "submit", "square", {"input": float(number)}, group=group) for number in range(5)]
     found = by(driver, served, "list", group=group, limit=2)

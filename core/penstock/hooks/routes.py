@@ -157,6 +157,9 @@ class Route:
     body_timeout:
         Seconds from the first byte of the request within which its body must have arrived. A later one is refused with
         408.
+    description:
+        The operation as the OpenAPI document shows it, with ``parameters``, ``responses`` and the rest. Path variables,
+        a tag and credentials are added where they are missing. None: it is not in the document.
 
     Attributes
     ----------
@@ -174,6 +177,7 @@ class Route:
     reads_body: bool = False
     max_body: int = 1 << 20
     body_timeout: float = 30.0
+    description: Mapping[str, Any] | None = None
     waits: bool = field(init=False)
 
     # Endpoints have timeouts too, so a policy can read those of a submission without checking its target.

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from penstock.app import App
 from penstock.hooks.registry import Registry
-from penstock.openapi.described_operations import dialect_operations
+from penstock.openapi.described_operations import dialect_operations, route_operations
 from penstock.openapi.endpoint_operations import (
     OTHER_ERRORS,
     EndpointSchemas,
@@ -54,6 +54,10 @@ def build_document(app: App, registry: Registry, server: str) -> dict[str, Any]:
         security = security_of([described[name] for name in dialect.endpoints])
         for path, method, found in dialect_operations(dialect, security):
             paths.setdefault(path, {}).setdefault(method, found)
+    # A route for callers needs the credentials of the endpoints, whatever their scopes.
+    security = [{name: [] for name in each} for each in security_of(described.values())]
+    for path, method, found in route_operations(registry.routes(app), security):
+        paths.setdefault(path, {}).setdefault(method, found)
     statuses = {status for name, some in described.items() for status in statuses_of(schemas[name], some)}
     schemes = security_schemes(described.values())
     document = {
