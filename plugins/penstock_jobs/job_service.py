@@ -238,6 +238,7 @@ class JobService:
 
     def _beaten(self, beat: Beat) -> None:
         self._cancel(beat.cancels)
+        self._claim()  # the lease may have been too old for that
 
     def _cancel(self, keys: tuple[ClaimKey, ...]) -> None:
         for key in keys:

@@ -81,7 +81,7 @@ class StoreKeeper:
         self._ending = threading.Event()
         self._opening: threading.Thread
         self._problem: Exception | None = None
-        self._is_open = self._is_lost = self._is_joining = False
+        self._is_open = self._is_out = self._is_lost = self._is_joining = False
         self._next_sweep = self._next_retention = self._next_count = 0.0
 
     def __repr__(self) -> str:
@@ -172,7 +172,7 @@ class StoreKeeper:
             self._join_anew()
             return
         if self._lease.is_beat_due(now):
-            self.then(self._store.beat(self.owner.id), partial(self._beaten, self.owner.id, now))
+            self.then(self._store.beat(self.owner.id), partial(self._beaten, self.owner.id, now), self._not_beaten)
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP_SECONDS
             self.then(self._store.sweep(now=self._desk.now(), lease=self._lease.lease), _log_sweep)
@@ -182,15 +182,21 @@ class StoreKeeper:
         if now >= self._next_retention:
             self._retain()
 
-    def then(self, future: Future[T], callback: Callable[[T], None]) -> None:
-        """Have ``callback`` called with the result of a store's future, on the engine's thread, if it has one.
+    def then(
+        self,
+        future: Future[T],
+        callback: Callable[[T], None],
+        failed: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        """Have ``callback`` called with the result of a store's future, on the engine's thread, or ``failed``.
 
         Failures of upkeep are passed over: it is repeated anyway, and the lease limits how long that can go on.
         """
 
         def come_back(done: Future[T]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                self._engine.call_soon_threadsafe(partial(callback, done.result()))
+            error = done.exception()
+            then = partial(callback, done.result()) if error is None else partial(failed, error)
+            self._engine.call_soon_threadsafe(then)
 
         future.add_done_callback(come_back)
 
@@ -201,7 +207,16 @@ class StoreKeeper:
             self.lose("the store has given its jobs away")
             return
         self._lease.renew(sent_at)
+        if self._is_out:
+            self._is_out = False
+            log_event(logging.INFO, "jobs-store-available", "the job store answers again")
         self.on_beat(beat)
+
+    def _not_beaten(self, error: BaseException) -> None:
+        if not self._is_out:
+            self._is_out = True
+            message = f"{error}; background jobs go on for at most {self._lease.lease:g} s"
+            log_event(logging.WARNING, "jobs-store-unavailable", message)
 
     def _counted(self, counts: StoreCounts) -> None:
         now = self._desk.now()
@@ -252,7 +267,7 @@ class StoreKeeper:
     def _joined(self, joined_at: float, future: Future[None]) -> None:
         self._is_joining = False
         if future.exception() is None:
-            self._is_lost = False
+            self._is_lost = self._is_out = False
             self._lease.renew(joined_at)
             log_event(logging.INFO, "jobs-open", "background jobs are run again", owner=self.owner.id)
             self.on_owned()

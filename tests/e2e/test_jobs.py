@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import signal
 import sqlite3
 import time
@@ -113,6 +114,13 @@ APP = """
         if context.claim == 1:
             raise Retryable("not yet", delay=0.2)
         return context.claim
+
+
+    @app.endpoint("/poison", workers=1, jobs=Jobs(lease=2))
+    def poison(is_poison: bool) -> str:
+        if is_poison:
+            os._exit(1)
+        return "fine"
 
 
     @app.endpoint("/late", workers=1, timeouts=Timeouts(execution=0.3, grace=0.3), jobs=Jobs(lease=2))
@@ -317,8 +325,8 @@ def test_the_operator_sees_what_is_in_the_store(running: Jobs) -> None:
     served: Served = running.served  # type: ignore[attr-defined] # see the fixture
     name = running.put("wait", seconds=30)
     running.wait_started(name)
-    seen = wait_until(lambda: served.status()["services"]["jobs"]["jobs"].get("wait", {}).get("running"), "the count")
-    assert seen == 1
+    # The numbers are looked up every five seconds, and may still be those of an earlier test.
+    wait_until(lambda: served.status()["services"]["jobs"]["jobs"].get("wait", {}).get("running") == 1, "the count")
     assert 'penstock_stored_jobs{endpoint="wait",state="running"} 1.0' in served.get("/metrics").body.decode()
     running.cancel(name)
     running.wait_final(name)
@@ -346,6 +354,21 @@ def test_a_queued_job_is_cancelled(running: Jobs) -> None:
     running.cancel(names[1])
     first, second = running.wait_final(*names)
     assert (first.state, second.state, second.claim) == ("succeeded", "cancelled", 0)
+
+
+def test_a_cancel_that_races_with_the_end_has_one_outcome(running: Jobs) -> None:
+    """A job that was quicker has its result, one that was not has none; the events agree."""
+    names = [running.put("wait", seconds=0.03) for _ in range(60)]
+    for name in names:
+        wait_until(lambda name=name: running.job(name).started_at or running.job(name).is_final, "the start")
+        time.sleep(random.uniform(0, 0.04))
+        running.cancel(name)
+    rows = running.wait_final(*names)
+    assert {row.state for row in rows} <= {"succeeded", "cancelled"}
+    for row in rows:
+        assert (running.result(row.id) is not None) == (row.state == "succeeded")
+        finals = [data["state"] for kind, data in running.events(row.id) if kind == "state" and data["state"] in FINAL]
+        assert finals == [row.state]
 
 
 # ---- the ends of engines
@@ -409,6 +432,28 @@ def test_a_killed_worker_is_no_new_claim(jobs: Jobs) -> None:
         os.kill(worker_pid(served, "default"), signal.SIGKILL)
         [job] = jobs.wait_final(name)
     assert (job.state, job.claim, jobs.runs(name)) == ("succeeded", 1, [1, 1])
+
+
+def test_a_job_that_kills_its_workers_fails_alone(jobs: Jobs) -> None:
+    """After two workers, within one claim; the jobs behind it run."""
+    with jobs.serve():
+        poison, *others = jobs.put("poison", is_poison=True), *(jobs.put("poison", is_poison=False) for _ in range(5))
+        [job] = jobs.wait_final(poison)
+        assert (job.state, job.code, job.claim) == ("failed", "worker-lost", 1)
+        assert {row.state for row in jobs.wait_final(*others)} == {"succeeded"}
+
+
+def test_a_job_whose_engines_die_fails_after_two_of_them(jobs: Jobs) -> None:
+    """``max_claims``: it may be the cause."""
+    name = jobs.put("wait", seconds=30)
+    for claim in (1, 2):
+        with jobs.serve() as served:
+            wait_until(lambda claim=claim: jobs.runs(name)[-1:] == [claim], "the run")
+            os.killpg(served.process.pid, signal.SIGKILL)
+            served.wait()
+    with jobs.serve():
+        [job] = jobs.wait_final(name)
+    assert (job.state, job.code, jobs.runs(name)) == ("failed", "worker-lost", [1, 2])
 
 
 def test_two_servers_share_a_file(jobs: Jobs) -> None:

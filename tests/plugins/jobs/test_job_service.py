@@ -397,16 +397,23 @@ def with_outage() -> tuple[Scene, Outage]:
     return scene.start(), outage
 
 
-def test_an_end_is_written_once_the_database_answers_again() -> None:
-    """Within the lease."""
+def test_an_end_is_written_once_the_database_answers_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Within the lease. The log has the outage, once, and its end."""
+    caplog.set_level("INFO")
     scene, outage = with_outage()
     scene.put("a")
     outage.is_out = True
     scene.end(scene.engine.calls[0])
-    scene.engine.advance(5)
+    scene.engine.advance(12)
     outage.is_out = False
     scene.engine.advance(1.5)
     assert scene.job("a").state == "succeeded"
+    scene.engine.advance(5)
+    events = [getattr(record, "event", "") for record in caplog.records]
+    assert [event for event in events if event.startswith("jobs-store-")] == [
+        "jobs-store-unavailable",
+        "jobs-store-available",
+    ]
 
 
 def test_a_full_disk_delays_progress_and_ends() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from penstock.hooks import hookimpl
 from penstock.hooks.registry import Registry
 from penstock.testing import MemoryJobStore
 from penstock_jobs import PostgresJobStore, SqliteJobStore
+from penstock_jobs.jobs_settings import JobsSettings
+from tests.serving import ROOT
 
 
 def app_with(store: str | None, *, plugins: Any = (), jobs: Jobs | None = None, **settings: Any) -> App:
@@ -123,3 +127,12 @@ def test_a_store_that_no_endpoint_uses_is_a_mistake() -> None:
 
     with pytest.raises(PluginError, match=r"no endpoint takes background jobs; declare one with .*jobs=Jobs\(\)"):
         store_of(app)
+
+
+def test_the_page_lists_the_settings() -> None:
+    """Each one that is not about webhooks, which have a page of their own, and each option of the declaration."""
+    page = (ROOT / "docs" / "how-to" / "jobs.md").read_text(encoding="utf-8")
+    settings = {name for name in JobsSettings.__struct_fields__ if not name.startswith("webhook_")} - {"enabled"}
+    options = {field.name for field in dataclasses.fields(Jobs)}
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert settings | options <= listed
