@@ -40,6 +40,13 @@ def problem_of(job: StoredJob) -> Any:
     return msgspec.Raw(job.error) if job.error else _made(job)
 
 
+def error_of(job: StoredJob) -> PenstockError:
+    """Return the error of a job that has ended without a result, as a call would have raised it."""
+    problem = msgspec.json.decode(msgspec.json.encode(problem_of(job)))
+    detail = problem.get("detail", "") if isinstance(problem, dict) else ""
+    return _BY_CODE.get(_code_of(job), HandlerError)(detail)
+
+
 def is_retryable(job: StoredJob) -> bool:
     """Return whether the request of a failed job may safely be sent again as a new one."""
     kind = _BY_CODE.get(_code_of(job))

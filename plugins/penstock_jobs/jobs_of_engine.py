@@ -6,19 +6,22 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from penstock.errors import PluginError
-from penstock.hooks import App, Schedule, ServiceEngine
+from penstock.hooks import App, ProgramJobs, Schedule, ServiceEngine
 from penstock.job_store import JobDelivery, NewJob
+from penstock_jobs.embedded_jobs import EmbeddedJobs
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_documents import document_of, has_result
 from penstock_jobs.job_requests import ttls_and_limits
 from penstock_jobs.job_service import JobService
 from penstock_jobs.jobs_settings import JobsSettings
 from penstock_jobs.schedule_runner import ScheduleRunner
+from penstock_jobs.webhook_options import read_webhook
 from penstock_jobs.webhook_sender import WebhookSender
 from penstock_jobs.webhook_signing import secret_source
 
@@ -38,12 +41,18 @@ class JobsOfEngine:
         The settings of the plug-in.
     desk:
         The desk of the jobs.
+
+    Attributes
+    ----------
+    jobs:
+        The jobs for a program around the engine.
     """
 
     def __init__(self, app: App, settings: JobsSettings, desk: JobDesk) -> None:
         self._app = app
         self._settings = settings
         self._desk = desk
+        self.jobs: ProgramJobs = EmbeddedJobs(desk, app, partial(read_webhook, settings=settings))
         self._service = JobService(app, settings, desk)
         self._service.on_owned = self._owned
         self._sender: WebhookSender | None = None

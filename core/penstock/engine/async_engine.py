@@ -16,6 +16,7 @@ from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
 from penstock.engine.reactors.reactor import Reactor
 from penstock.errors import EngineError, PenstockError
+from penstock.hooks.program_jobs import ProgramJobs
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT, Timeouts
@@ -205,6 +206,17 @@ class AsyncEngine:
         drained = _Latch(self.engine.reactor)
         self.engine.shutdown(drain, who=who, why=why, on_drained=drained.open)
         await drained.wait()
+
+    @property
+    def jobs(self) -> ProgramJobs:
+        """The background jobs.
+
+        Raises
+        ------
+        EngineError
+            If no plug-in runs them.
+        """
+        return self.engine.services.jobs
 
     def scale(self, pool: str, workers: int, *, who: str = "the program") -> None:
         """Change the number of a pool's workers; see ``Engine.scale``."""

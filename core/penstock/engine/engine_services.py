@@ -9,7 +9,9 @@ from penstock.app import App
 from penstock.body_files import Body
 from penstock.engine.calls import Call
 from penstock.engine.reactors.reactor import Callback, Reactor, TimerHandle
+from penstock.errors import EngineError
 from penstock.hooks.guarded_services import GuardedService
+from penstock.hooks.program_jobs import ProgramJobs
 from penstock.hooks.services import OnReport, StoredSubmission
 from penstock.hooks.submission import Submission
 from penstock.job_store import JobStore
@@ -83,6 +85,24 @@ class EngineServices:
         found = {served.service.name: served.service.status() for served in self._served}
         known = {name: status for name, status in found.items() if status is not None}
         return {"services": known} if known else {}
+
+    @property
+    def jobs(self) -> ProgramJobs:
+        """The background jobs of the first service that has some.
+
+        Raises
+        ------
+        EngineError
+            If none has.
+        """
+        found = (served.service.jobs for served in self._served)
+        jobs = next((jobs for jobs in found if jobs is not None), None)
+        if jobs is None:
+            raise EngineError(
+                "no plug-in runs background jobs; install penstock[jobs], and name a store in the setting 'store' of "
+                "plug-in 'jobs'"
+            )
+        return jobs
 
     def drain(self, deadline: float) -> None:
         """Have them give the engine no more jobs."""

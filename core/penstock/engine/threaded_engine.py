@@ -20,6 +20,7 @@ from penstock.engine.async_engine import create_engine, raise_error_of, require_
 from penstock.engine.calls import Call
 from penstock.engine.engine import Engine
 from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
+from penstock.engine.threaded_jobs import ThreadedJobs
 from penstock.errors import EngineError, PenstockError
 from penstock.hooks.registry import Registry
 from penstock.hooks.submission import Submission
@@ -156,6 +157,11 @@ class ThreadedEngine:
         As for ``create_engine``.
     ship:
         As for ``open_engine``.
+
+    Attributes
+    ----------
+    jobs:
+        The background jobs, if a plug-in runs them; otherwise its methods raise ``EngineError``.
     """
 
     def __init__(
@@ -177,6 +183,7 @@ class ThreadedEngine:
         self._target = target if target is not None else loader.target_of(app)
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
+        self.jobs = ThreadedJobs(lambda: self.run(lambda: self.engine.services.jobs), self._loop)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run_loop, name="penstock-engine", daemon=True)
         self._thread.start()
@@ -359,6 +366,7 @@ class ThreadedEngine:
         """Kill the workers and stop the thread. Idempotent."""
         if not self._thread.is_alive():
             return
+        self.jobs.close()
         self.run(self.engine.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -21,6 +21,7 @@ from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
 from penstock.hooks.native_dialect import error_document
 from penstock.hooks.principal import Principal
+from penstock.hooks.program_jobs import ProgramJobs
 from penstock.hooks.records import (
     AttemptEnded,
     AttemptInterrupted,
@@ -89,6 +90,7 @@ __all__ = [
     "PluginSettings",
     "Principal",
     "Priority",
+    "ProgramJobs",
     "Progress",
     "PublicError",
     "Queue",

@@ -9,6 +9,7 @@ from typing import Any
 from penstock.hooks.cancellations import is_cancellation
 from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
+from penstock.hooks.program_jobs import ProgramJobs
 from penstock.hooks.services import EngineService, ServiceEngine
 
 
@@ -33,6 +34,11 @@ class GuardedService:
 
     def __repr__(self) -> str:
         return f"<GuardedService of {self._plugin.name}>"
+
+    @property
+    def jobs(self) -> ProgramJobs | None:
+        """The background jobs that the service has for the program around the engine; None if it has none."""
+        return getattr(self._service, "jobs", None)
 
     def start(self, engine: ServiceEngine) -> None:
         """Start it.

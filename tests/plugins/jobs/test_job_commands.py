@@ -16,9 +16,10 @@ from click.testing import CliRunner, Result
 
 from penstock.hooks.registry import Registry
 from penstock.job_store import ClaimedJob, JobEnding, JobQuery, NewJob, ProgressReport, StoredJob, StoreOwner
-from penstock_jobs import JobsPlugin, SqliteJobStore
+from penstock_jobs import JobsPlugin, PostgresJobStore, SqliteJobStore
 from penstock_jobs.job_commands import jobs
 from penstock_jobs.jobs_settings import JobsSettings
+from tests.postgres import needs_postgres, running_postgres
 
 OWNER = "engine-1"
 APP = """
@@ -355,3 +356,28 @@ def test_a_file_of_another_program_is_refused(folder: Path) -> None:
     before = (folder / "jobs.db").read_bytes()
     assert "is a file of another program" in run("list", code=1).stderr
     assert (folder / "jobs.db").read_bytes() == before
+
+
+@needs_postgres
+def test_the_commands_work_in_postgresql() -> None:
+    """Beside an engine; a database without the tables of a store stays as it is."""
+
+    def command(*words: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(jobs, [*words, "--store", url])
+        assert result.exit_code == code, result.output
+        return result
+
+    with running_postgres() as server:
+        url = server.url(server.new_database())
+        for _ in range(2):
+            assert "has no tables of a job store" in command("list", code=1).stderr
+        store = PostgresJobStore(url)
+        store.start(lambda _: None)
+        try:
+            store.put([NewJob(id="a", endpoint="square")], now=time.time()).result()
+            assert command("cancel", "a").stderr == "Job a is cancelled.\n"
+            new_id = command("retry", "a").stdout.strip()
+            assert json.loads(command("list", "--json", "--state", "queued").stdout)["id"] == new_id
+            assert command("purge", "--older-than", "0s", "--yes").stderr == "Removed 1 job.\n"
+        finally:
+            store.close()
