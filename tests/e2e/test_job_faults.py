@@ -82,7 +82,7 @@ APP = """
             os.killpg(os.getsid(0), signal.SIGKILL)
         if of == "worker":
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(3)
+        time.sleep(2)
         return of
 
 
@@ -91,6 +91,12 @@ APP = """
         for number in range(n):
             yield number
             time.sleep(pause)
+
+
+    @app.endpoint("/large", workers=1, jobs=Jobs(lease=LEASE))
+    def large(n: int) -> Iterator[str]:
+        for _ in range(n):
+            yield "x" * 4096
 
 
     def die_after_commit():
@@ -438,6 +444,7 @@ def read_some(served: Served, name: str, after: int, size: int) -> list[int] | N
         return [int(line[4:]) for line in whole.splitlines() if line.startswith(b"id: ")]
 
 
+@pytest.mark.thorough
 def test_clients_that_hang_up_during_a_wait_leave_nothing_behind(jobs: JobFile) -> None:
     """Their job runs once, to its end, and the server answers others."""
     with jobs.serve() as served:
@@ -466,7 +473,35 @@ def open_sockets(served: Served) -> int:
     return sum(line[1].endswith(port) and line[3] in ("01", "08") for line in lines)
 
 
+def test_readers_that_do_not_read_cost_little_memory(jobs: JobFile) -> None:
+    """Forty of them follow a stream of 8 MB, which fits into no buffer of theirs, and the job ends all the same."""
+    with jobs.serve() as served, contextlib.ExitStack() as stack:
+        name = submit(served, "large", n=2000)
+        sockets = [stack.enter_context(served.connect()) for _ in range(40)]
+        before = sum(map(resident_mib, served.survivors()))
+        for stuck in sockets:
+            stuck.sendall(f"GET /v1/jobs/{name}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        jobs.wait_final(name, timeout=60)
+        assert send(served, "POST", "/square", {"input": 2.0}).status == 200
+        grown = sum(map(resident_mib, served.survivors())) - before
+    # A copy for each reader would be 320 MiB. The stream is in memory once or twice, for the result.
+    print(f"the memory has grown by {grown:.0f} MiB")
+    assert grown < 100
+    assert jobs.job(name)[0] == "succeeded"
+
+
 # ---- many jobs
+
+
+@pytest.mark.parametrize("number", [300, pytest.param(10_000, marks=[pytest.mark.thorough, pytest.mark.timeout(600)])])
+def test_no_job_waits_for_the_next_look_at_the_queue(jobs: JobFile, number: int) -> None:
+    """Each is sent when the one before has ended, the moment at which news could be missed."""
+    with jobs.serve() as served:
+        seconds = [seconds_to_run(served) for _ in range(number)]
+    # News that are missed cost a second. The machine may be slow once in a while, but not for the same time.
+    late = [found for found in seconds if found > 0.7]
+    print(f"the median is {median(seconds):.4f} s, and the longest time {max(seconds):.4f} s")
+    assert len(late) <= number // 100, late
 
 
 @pytest.mark.thorough
