@@ -16,8 +16,6 @@ from penstock_jobs.job_output import GROUP_SECONDS, JSON, JobOutput
 from penstock_jobs.stored_requests import submission_of
 from penstock_jobs.verdicts import Finish, GiveBack, Result, RetryLater, Stop, Verdict, judge, too_large
 
-EARLY_SECONDS: Final = 0.005
-"""The most that a timer is early: uvloop rounds to milliseconds. Its callback is the only one while a stream waits."""
 RETRY_SECONDS: Final = 1.0
 """A write that has failed is repeated after this time."""
 Write: TypeAlias = Callable[[], "Future[Any]"]
@@ -186,10 +184,10 @@ class JobRun:
 
     @property
     def _may_report(self) -> bool:
-        return self._under_way is None and self._engine.time() >= self._may_report_at - EARLY_SECONDS
+        return self._under_way is None and self._engine.time() >= self._may_report_at
 
     def _write(self) -> None:
-        if self._under_way is not None or self.is_lost or self._engine.time() < self._may_write_at - EARLY_SECONDS:
+        if self._under_way is not None or self.is_lost or self._engine.time() < self._may_write_at:
             return
         self._under_way = self._next_write()
         if self._under_way is not None:
