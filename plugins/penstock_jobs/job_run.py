@@ -211,18 +211,13 @@ class JobRun:
 
     def _report(self, now: float) -> Write:
         self._may_report_at = self._engine.time() + GROUP_SECONDS
-        self._engine.call_at(self._may_report_at, self._report_again)
+        self._engine.call_at(self._may_report_at, self._look_again)
         reports = self._output.take()
         return lambda: self._store.report(self.key, reports, now=now)
 
-    # Timers of uvloop are up to a millisecond early. The clock is not asked again: no other event might follow.
-
-    def _report_again(self) -> None:
-        self._may_report_at = 0.0
-        self.look()
-
-    def _write_again(self) -> None:
-        self._may_write_at = 0.0
+    def _look_again(self) -> None:
+        # Timers of uvloop are up to a millisecond early. The clock is not asked again: no other event might follow.
+        self._may_report_at = self._may_write_at = 0.0
         self.look()
 
     def _end(self, verdict: Verdict, now: float) -> Future[Any]:
@@ -254,7 +249,7 @@ class JobRun:
         elif isinstance(error, Unavailable):
             # The lease limits how long this goes on.
             self._again, self._may_write_at = write, self._engine.time() + RETRY_SECONDS
-            self._engine.call_at(self._may_write_at, self._write_again)
+            self._engine.call_at(self._may_write_at, self._look_again)
         else:
             self.lose()
             raise error
