@@ -12,12 +12,9 @@ from penstock.job_store import JobStore
 from penstock_jobs.job_acceptors import job_acceptor
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_routes import job_routes
-from penstock_jobs.jobs_of_engine import JobsOfEngine
 from penstock_jobs.jobs_settings import JobsSettings
 from penstock_jobs.route_descriptions import OF_DIRECT_CALLS
-from penstock_jobs.schedule_runner import check_schedules
-from penstock_jobs.store_opening import is_known, make_store
-from penstock_jobs.webhook_options import read_webhook
+from penstock_jobs.store_opening import is_known, make_store, needed_extra
 
 
 class JobsPlugin:
@@ -61,10 +58,15 @@ class JobsPlugin:
         Raises
         ------
         PluginError
-            If no endpoint takes background jobs, or the times of a schedule are not valid.
+            If no endpoint takes background jobs, the times of a schedule are not valid, or a library is missing.
         """
+        if not self.is_on:
+            return
+        with needed_extra("jobs"):
+            from penstock_jobs.schedule_runner import check_schedules  # noqa: PLC0415 - it loads an extra
+
         check_schedules(app.schedules)
-        if self.is_on and not any(endpoint.jobs for endpoint in app.endpoints):
+        if not any(endpoint.jobs for endpoint in app.endpoints):
             raise PluginError(
                 "plug-in 'jobs' has a store, but no endpoint takes background jobs; "
                 "declare one with @app.endpoint(..., jobs=Jobs()), or remove the setting"
@@ -81,13 +83,22 @@ class JobsPlugin:
     @hookimpl
     def penstock_service(self, app: App) -> EngineService | None:
         """Return the service that runs the jobs, if there is a store."""
-        return JobsOfEngine(app, self.settings, self.desk(app)) if self.is_on else None
+        if not self.is_on:
+            return None
+        with needed_extra("jobs"):
+            from penstock_jobs.jobs_of_engine import JobsOfEngine  # noqa: PLC0415 - it loads an extra
+
+        return JobsOfEngine(app, self.settings, self.desk(app))
 
     @hookimpl
     def penstock_routes(self, app: App) -> list[Route] | None:
         """Return the routes of background jobs, if there is a store."""
-        reader = partial(read_webhook, settings=self.settings)
-        return job_routes(self.desk(app), app, read_webhook=reader) if self.is_on else None
+        if not self.is_on:
+            return None
+        with needed_extra("jobs"):
+            from penstock_jobs.webhook_options import read_webhook  # noqa: PLC0415 - it loads an extra
+
+        return job_routes(self.desk(app), app, read_webhook=partial(read_webhook, settings=self.settings))
 
     @hookimpl
     def penstock_description(self, endpoint: Endpoint) -> EndpointDescription | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from penstock.errors import PluginError
@@ -41,19 +43,37 @@ def make_store(address: str, limits: StoreLimits, *, must_exist: bool = False) -
         from penstock.testing import MemoryJobStore  # noqa: PLC0415 - tools for tests, and only loaded by them
 
         return MemoryJobStore(limits=limits)
-    try:
-        if address.startswith(SQLITE):
+    if address.startswith(SQLITE):
+        with needed_extra("jobs"):
             from penstock_jobs.sqlite_store import SqliteJobStore  # noqa: PLC0415 - it loads an extra
 
-            return _marked(SqliteJobStore(_path_in(address), limits=limits), must_exist=must_exist)
+        return _marked(SqliteJobStore(_path_in(address), limits=limits), must_exist=must_exist)
+    with needed_extra("jobs-postgres"):
         from penstock_jobs.postgres_store import PostgresJobStore  # noqa: PLC0415 - it loads an extra
 
-        url = address.replace("postgres://", "postgresql://", 1)
-        return _marked(PostgresJobStore(url, limits=limits), must_exist=must_exist)
+    url = address.replace("postgres://", "postgresql://", 1)
+    return _marked(PostgresJobStore(url, limits=limits), must_exist=must_exist)
+
+
+@contextmanager
+def needed_extra(name: str) -> Iterator[None]:
+    """Import what an extra installs in the body, and name the extra if it is missing.
+
+    Parameters
+    ----------
+    name:
+        The name of the extra.
+
+    Raises
+    ------
+    PluginError
+        If a library is missing.
+    """
+    try:
+        yield
     except ImportError as error:
-        extra = "jobs" if address.startswith(SQLITE) else "jobs-postgres"
         raise PluginError(
-            f"plug-in 'jobs' has a store, but the library {error.name} is missing; pip install 'penstock[{extra}]'"
+            f"plug-in 'jobs' has a store, but the library {error.name} is missing; pip install 'penstock[{name}]'"
         ) from None
 
 
