@@ -238,6 +238,8 @@ class Jobs:
 
     concurrency: int | None = None
     """The number of background jobs that one engine runs at a time; None: as many as there are spare slots."""
+    global_concurrency: int | None = None
+    """The number that all engines of the store run together at a time; None: no limit."""
     max_queued: int = 100_000
     """The number of queued jobs at which new ones are refused."""
     max_claims: int = 2
@@ -255,8 +257,9 @@ class Jobs:
     """The fate of a job whose engine has died: ``"retry"``, or ``"fail"``. Default: ``"retry"`` if it is idempotent."""
 
     def __post_init__(self) -> None:
-        if self.concurrency is not None:
-            _require_count(self, "concurrency", self.concurrency)
+        for name in ("concurrency", "global_concurrency"):
+            if getattr(self, name) is not None:
+                _require_count(self, name, getattr(self, name))
         for name in ("max_queued", "max_claims"):
             _require_count(self, name, getattr(self, name))
         _require_number(self, "lease", self.lease, least=1.0)

@@ -76,9 +76,17 @@ class ClaimPlan:
         return f"<ClaimPlan: {running or 'nothing running'}>"
 
     def wake(self, endpoints: frozenset[str] | None = None) -> None:
-        """Note that endpoints may have queued jobs. None: each of them."""
-        for name in self._lanes if endpoints is None else endpoints & self._lanes.keys():
-            self._lanes[name].may_have_jobs = True
+        """Note that endpoints may have queued jobs. None: each of them.
+
+        Those with a limit for all engines are always among them: the end of a job elsewhere makes room for the next.
+        """
+        for name, lane in self._lanes.items():
+            if endpoints is None or name in endpoints or lane.jobs.global_concurrency is not None:
+                lane.may_have_jobs = True
+
+    def most_running(self, endpoint: str) -> int | None:
+        """Return the number of jobs of an endpoint that all engines may run together; None: no limit."""
+        return self._lanes[endpoint].jobs.global_concurrency
 
     def begin(self, now: float, slots_of: SlotsOf) -> list[tuple[str, int]]:
         """Return the endpoints to claim jobs of now, with their numbers; ``end`` is to follow for each."""
@@ -124,6 +132,8 @@ class ClaimPlan:
             return 0
         neighbours = [(other, one) for other, one in self._lanes.items() if one.pool == lane.pool]
         room = spare - sum(one.asked for _, one in neighbours)
+        if lane.jobs.global_concurrency is not None:
+            room = min(room, lane.jobs.global_concurrency - lane.taken)
         if lane.jobs.concurrency is not None:
             return min(room, lane.jobs.concurrency - lane.taken)
         # Endpoints of a pool may have different numbers of slots, so what they use is counted in parts of the pool.

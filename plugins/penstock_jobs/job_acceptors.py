@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from typing import Any, Final, NoReturn
 
 from penstock.body_files import Body
-from penstock.hooks import PRIORITIES, Acceptor, Endpoint, RouteResponse, Submission
+from penstock.errors import Unavailable
+from penstock.hooks import PRIORITIES, Accept, Acceptor, Endpoint, RouteResponse, Submission
 from penstock.job_store import NewJob
 from penstock.policies import Jobs
 from penstock_jobs.job_answers import answer_of, document_answer
@@ -25,10 +27,36 @@ _NORMAL: Final = PRIORITIES.index("normal")
 _BATCH: Final = PRIORITIES.index("batch")
 
 
-def job_acceptor(desk: JobDesk, endpoint: Endpoint) -> Acceptor | None:
-    """Return the acceptor of an endpoint; None if it takes no background jobs: then the preference is ignored."""
+def job_acceptor(desk: JobDesk, endpoint: Endpoint, *, jobs_only: bool = False) -> Acceptor | None:
+    """Return the acceptor of an endpoint; None if it takes no background jobs: then the preference is ignored.
+
+    With ``jobs_only``, it takes all requests, and refuses those that are no background jobs.
+    """
     policy = desk.jobs_of(endpoint.name)
-    return None if policy is None else Acceptor(wants_a_job, JobAcceptor(desk, endpoint, policy).accept)
+    accept: Accept = refuse if policy is None else JobAcceptor(desk, endpoint, policy).accept
+    if jobs_only:
+        return Acceptor(lambda _: True, partial(_accept_jobs_only, accept))
+    return None if policy is None else Acceptor(wants_a_job, accept)
+
+
+def refuse(_submission: Submission, _body: Body, _headers: Mapping[str, str] | None) -> NoReturn:
+    """Refuse a direct call to a server that runs background jobs only: another server of the app may take it.
+
+    Raises
+    ------
+    Unavailable
+        Always.
+    """
+    raise Unavailable(
+        "this server runs background jobs only; send the header 'Prefer: respond-async', or call another server",
+        retry_after=1.0,
+    )
+
+
+def _accept_jobs_only(
+    accept: Accept, submission: Submission, body: Body, headers: Mapping[str, str] | None
+) -> RouteResponse | Coroutine[Any, Any, RouteResponse]:
+    return (accept if wants_a_job(submission) else refuse)(submission, body, headers)
 
 
 def wants_a_job(submission: Submission) -> bool:

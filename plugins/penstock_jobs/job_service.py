@@ -48,7 +48,7 @@ class JobService:
     def __init__(self, app: App, settings: JobsSettings, desk: JobDesk) -> None:
         self._settings, self._desk = settings, desk
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
-        self._plan = ClaimPlan(app, settings.share)
+        self._plan = ClaimPlan(app, settings.share_of_slots)
         self._lease = LeaseWatch(max(endpoint.jobs.lease for endpoint in app.endpoints if endpoint.jobs is not None))
         self._keeper = StoreKeeper(desk, self._lease)
         self._runs: dict[ClaimKey, JobRun] = {}
@@ -156,7 +156,8 @@ class JobService:
             return
         owner = self._keeper.owner.id
         for endpoint, number in self._plan.begin(self._engine.time(), self._slots_of):
-            future = self._desk.store.claim(owner, endpoint, number, now=self._desk.now())
+            most_running = self._plan.most_running(endpoint)
+            future = self._desk.store.claim(owner, endpoint, number, now=self._desk.now(), most_running=most_running)
             future.add_done_callback(partial(self._come_back, endpoint, owner))
 
     def _slots_of(self, endpoint: str) -> Slots:

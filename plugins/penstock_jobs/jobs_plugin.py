@@ -115,4 +115,4 @@ class JobsPlugin:
     @hookimpl
     def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:
         """Return the acceptor for calls with ``Prefer: respond-async``, if there is a store."""
-        return job_acceptor(self.desk(app), endpoint) if self.is_on else None
+        return job_acceptor(self.desk(app), endpoint, jobs_only=self.settings.only) if self.is_on else None

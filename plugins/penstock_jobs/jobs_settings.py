@@ -25,6 +25,8 @@ class JobsSettings(WebhookSettings, frozen=True, kw_only=True):
     share:
         The part of a pool's slots that background jobs may use, for endpoints without a ``concurrency`` of their own.
         Default: all slots but one, where there is more than one.
+    only:
+        True for a server whose slots are all for background jobs: it refuses direct calls, but takes jobs.
     max_result:
         The largest result, as a number of bytes or as in ``"64MiB"``; of a stream, all its chunks together.
     max_jobs, max_bytes:
@@ -33,6 +35,7 @@ class JobsSettings(WebhookSettings, frozen=True, kw_only=True):
 
     store: Secret | None = None
     share: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    only: bool = False
     max_result: Annotated[int, msgspec.Meta(ge=1)] | str = MAX_RESULT_BYTES
     max_jobs: Annotated[int, msgspec.Meta(ge=1)] = StoreLimits().max_jobs
     max_bytes: Annotated[int, msgspec.Meta(ge=1)] | str = StoreLimits().max_bytes
@@ -42,6 +45,11 @@ class JobsSettings(WebhookSettings, frozen=True, kw_only=True):
         super().__post_init__()
         _bytes(self.max_result)
         _bytes(self.max_bytes)
+
+    @property
+    def share_of_slots(self) -> float | None:
+        """``share``, which is all slots where direct calls take none."""
+        return 1.0 if self.only and self.share is None else self.share
 
     @property
     def max_result_bytes(self) -> int:

@@ -257,6 +257,15 @@ class SqlTransaction(SqlJobs):
             found = self._jobs(run.CLAIMABLE, number=number, candidates=window["window"], **queue, **window)
         return found
 
+    def count_running(self, endpoint: str) -> int:
+        """Count the running jobs."""
+        if self.connection.dialect.name == "postgresql":
+            # A statement of its own: the snapshot of the next one is taken when the lock is held. SQLite has one
+            # transaction that writes at a time.
+            self._rows(run.LOCK_ENDPOINT, endpoint=endpoint)
+        [(number,)] = self._rows(run.COUNT_RUNNING, endpoint=endpoint)
+        return int(number)
+
     def serve(self, endpoint: str, principal: str, now: float) -> None:
         """Note that a principal was served."""
         self._insert_later(self._upserts.served, [{"endpoint": endpoint, "principal": principal, "at": now}])

@@ -199,6 +199,13 @@ BODIES_OVERDUE: Final = _waits_no_longer("bodies_until", "bodies_until IS NOT NU
 RECORDS_OVERDUE: Final = _waits_no_longer("delete_after", "delete_after IS NOT NULL")
 _of_owner: Final = select(jobs).where(jobs.c.owner == bindparam("owner"), jobs.c.owner.is_not(None))
 HELD: Final = _of_owner.order_by(jobs.c.id).with_for_update()
+LOCK_ENDPOINT: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('penstock.' || :endpoint, 0))")
+# The index of running jobs is the one by owner, and it is short: there are no more of them than slots.
+COUNT_RUNNING: Final = (
+    select(func.count())
+    .select_from(jobs)
+    .where(jobs.c.owner.is_not(None), jobs.c.state == "running", jobs.c.endpoint == bindparam("endpoint"))
+)
 CANCELS: Final = _of_owner.where(jobs.c.cancel_requested).order_by(jobs.c.id)
 _earlier: Final = (
     select(literal_column("1"))

@@ -38,6 +38,7 @@ def test_policies_are_values() -> None:
     ("make", "words"),
     [
         (lambda: Jobs(concurrency=0), r"Jobs\(concurrency=0\): use an integer of at least 1"),
+        (lambda: Jobs(global_concurrency=0), r"Jobs\(global_concurrency=0\): use an integer of at least 1"),
         (lambda: Jobs(max_queued=True), r"Jobs\(max_queued=True\): use an integer of at least 1"),
         (lambda: Jobs(max_claims=0), r"Jobs\(max_claims=0\): use an integer of at least 1"),
         (lambda: Jobs(lease=0.5), r"Jobs\(lease=0.5\): use a number of at least 1"),

@@ -177,6 +177,16 @@ def a_nominal_time_has_two_jobs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryTransaction, "advance_schedule", lambda self, name, nominal: True)
 
 
+def each_engine_has_a_limit_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    claim = store_operations.claim
+
+    def claimed(tx: Any, owner: str, **rest: Any) -> Any:
+        tx.count_running = lambda endpoint: sum(job.endpoint == endpoint for job in tx.held(owner))
+        return claim(tx, owner, **rest)
+
+    patch.setattr(store_operations, "claim", claimed)
+
+
 def an_engine_without_a_registration_claims(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryTransaction, "owner", lambda self, owner: StoreOwner(owner))
 
@@ -220,6 +230,7 @@ MUTATIONS = [
     a_tally_forgets_what_was_removed,
     an_idempotency_key_is_ignored,
     a_nominal_time_has_two_jobs,
+    each_engine_has_a_limit_of_its_own,
     an_engine_without_a_registration_claims,
     a_delivery_is_settled_by_anyone,
     a_cancel_does_nothing_to_a_running_job,

@@ -252,8 +252,10 @@ def remove(tx: StoreTransaction, owner: str, now: float) -> int:
     return len(jobs)
 
 
-def claim(tx: StoreTransaction, owner: str, endpoint: str, number: int, now: float) -> list[ClaimedJob]:
-    """Hand at most ``number`` queued jobs of an endpoint to an owner.
+def claim(
+    tx: StoreTransaction, owner: str, endpoint: str, number: int, now: float, *, most_running: int | None = None
+) -> list[ClaimedJob]:
+    """Hand at most ``number`` queued jobs of an endpoint to an owner, so that at most ``most_running`` of it run.
 
     Raises
     ------
@@ -263,6 +265,10 @@ def claim(tx: StoreTransaction, owner: str, endpoint: str, number: int, now: flo
     if tx.owner(owner) is None:
         raise OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
     promote(tx, now)
+    if most_running is not None:
+        number = min(number, most_running - tx.count_running(endpoint))
+        if number <= 0:
+            return []
     jobs = [job_changes.claim(tx, job, owner, now) for job in tx.ready(endpoint, number, now)]
     for principal in sorted({job.principal for job in jobs}):
         tx.serve(endpoint, principal, now)

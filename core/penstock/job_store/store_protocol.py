@@ -111,8 +111,13 @@ class JobStore(Protocol):
     def cancels(self, owner: str) -> Future[tuple[ClaimKey, ...]]:
         """Return the jobs of an owner that callers want cancelled."""
 
-    def claim(self, owner: str, endpoint: str, number: int, *, now: float) -> Future[list[ClaimedJob]]:
-        """Hand queued jobs to an owner, at most ``number``. Fails with ``OwnerLost``."""
+    def claim(
+        self, owner: str, endpoint: str, number: int, *, now: float, most_running: int | None = None
+    ) -> Future[list[ClaimedJob]]:
+        """Hand queued jobs to an owner, at most ``number``. Fails with ``OwnerLost``.
+
+        ``most_running``: the number of jobs of the endpoint that may be running afterwards, of whatever owners.
+        """
 
     def started(self, key: ClaimKey, *, now: float) -> Future[bool]:
         """Note that an attempt has started in a worker. False, here and below: the claim no longer holds the job."""

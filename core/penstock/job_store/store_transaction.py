@@ -88,6 +88,12 @@ class StoreTransaction(Protocol):
         of the first ``limits.fair_window``, beginning with the one that was served the longest time ago, then by age.
         """
 
+    def count_running(self, endpoint: str) -> int:
+        """Return the number of running jobs of an endpoint.
+
+        Until this transaction has ended, no other one gets an answer to this question about the endpoint.
+        """
+
     def serve(self, endpoint: str, principal: str, now: float) -> None:
         """Note that a job of a principal was claimed, unless a later claim is noted already."""
 

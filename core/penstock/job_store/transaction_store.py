@@ -121,9 +121,12 @@ class TransactionStore:
         """Return the jobs of an owner that callers want cancelled."""
         return self.read(partial(store_operations.cancels, owner=owner))
 
-    def claim(self, owner: str, endpoint: str, number: int, *, now: float) -> Future[list[ClaimedJob]]:
+    def claim(
+        self, owner: str, endpoint: str, number: int, *, now: float, most_running: int | None = None
+    ) -> Future[list[ClaimedJob]]:
         """Hand queued jobs to an owner."""
-        return self.write(partial(store_operations.claim, owner=owner, endpoint=endpoint, number=number, now=now))
+        claim = partial(store_operations.claim, owner=owner, endpoint=endpoint, number=number)
+        return self.write(partial(claim, now=now, most_running=most_running))
 
     def started(self, key: ClaimKey, *, now: float) -> Future[bool]:
         """Note the start of an attempt."""

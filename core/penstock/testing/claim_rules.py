@@ -98,6 +98,30 @@ class ClaimRules(StoreRules):
         assert self.get(job).state == "expired"
         assert self.kinds(job) == ["queued", "expired"]
 
+    def test_an_endpoint_may_have_a_limit_for_all_engines(self) -> None:
+        """It counts the running jobs of the endpoint, of whatever owner; an end makes room."""
+        self.add_owner("two")
+        first, *others = self.put(5)
+        self.put(endpoint="count")
+        [started] = self.claim(most_running=3)
+        assert ids(self.claim(9, owner="two", most_running=3)) == others[:2]
+        assert self.claim(9, most_running=3) == self.claim(9, most_running=1) == []
+        assert len(self.claim(endpoint="count", most_running=1)) == 1
+        assert started.job.id == first
+        done(self.store.finish(started.key, SUCCEEDED, now=self.now))
+        assert ids(self.claim(9, most_running=3)) == others[2:3]
+
+    def test_engines_that_claim_at_the_same_time_keep_within_the_limit(self) -> None:
+        """Each counts what the others have claimed."""
+        self.add_owner("two")
+        stores = {"one": self.store, "two": self.open()}
+        self.put(40)
+        with ThreadPoolExecutor(8) as pool:
+            claims = pool.map(
+                lambda n: stores[n].claim(n, "square", 2, now=self.now, most_running=7), ["one", "two"] * 10
+            )
+            assert sum(len(done(future)) for future in claims) == 7
+
     def test_an_engine_that_is_not_registered_claims_nothing(self) -> None:
         """It learns that from an error: it may have been found dead."""
         self.put()

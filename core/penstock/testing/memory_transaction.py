@@ -212,6 +212,11 @@ class MemoryTransaction(MemoryJobs):
         served = {key[1]: at for key, at in self._rows.served.items() if key[0] == endpoint}
         return fair_order(may_start[: self.limits.fair_window], now, served)[:number]
 
+    def count_running(self, endpoint: str) -> int:
+        """Count the running jobs."""
+        self._before("count_running")
+        return sum(job.state == "running" and job.endpoint == endpoint for job in self._rows.jobs.values())
+
     def serve(self, endpoint: str, principal: str, now: float) -> None:
         """Note that a principal was served."""
         self._before("serve")

@@ -17,7 +17,15 @@ from penstock.job_store import (
 )
 from penstock.testing.referee import require
 from penstock.testing.simulated_callers import SimulatedCallers
-from penstock.testing.store_scene import ENDPOINTS, LEASE, POLL_SECONDS, SLOTS, ClaimingEngine, EngineKilled
+from penstock.testing.store_scene import (
+    ENDPOINTS,
+    LEASE,
+    MOST_RUNNING,
+    POLL_SECONDS,
+    SLOTS,
+    ClaimingEngine,
+    EngineKilled,
+)
 
 
 class SimulatedEngines(SimulatedCallers):
@@ -98,16 +106,25 @@ class SimulatedEngines(SimulatedCallers):
         if number == 0:
             return
         try:
-            claimed = engine.store.claim(engine.owner, endpoint, number, now=self.now).result()
+            most_running = MOST_RUNNING[endpoint]
+            claimed = engine.store.claim(
+                engine.owner, endpoint, number, now=self.now, most_running=most_running
+            ).result()
         except OwnerLost:
             engine.held.clear()
             return
-        self.referee.see_claims(claimed, endpoint, number, self.now)
+        self.referee.see_claims(claimed, endpoint, min(number, self._room(endpoint)), self.now)
         for item in claimed:
             before = self.referee.rows[item.job.id]
             require(item.job.claims == before.claims + 1, f"{item.job.id} has {item.job.claims} claims")
             require(len(item.request.body) in {1, 10, 500}, f"the request of {item.job.id} is {item.request}")
             engine.held[item.job.id] = item
+
+    def _room(self, endpoint: str) -> int:
+        """Return the number of jobs of an endpoint that all engines together may still take."""
+        most = MOST_RUNNING[endpoint]
+        running = sum(job.endpoint == endpoint and job.state == "running" for job in self.referee.rows.values())
+        return SLOTS if most is None else max(0, most - running)
 
     def _fenced(self, claimed: ClaimedJob, future: Future[bool]) -> bool:
         """Check that a write had an effect if its claim was the one that held the job, and none otherwise."""

@@ -113,9 +113,11 @@ class StoreRules:
             self.now += 0.001
         return stored
 
-    def claim(self, number: int = 1, owner: str = "one", endpoint: str = "square") -> list[ClaimedJob]:
+    def claim(
+        self, number: int = 1, owner: str = "one", endpoint: str = "square", most_running: int | None = None
+    ) -> list[ClaimedJob]:
         """Claim jobs."""
-        return done(self.store.claim(owner, endpoint, number, now=self.now))
+        return done(self.store.claim(owner, endpoint, number, now=self.now, most_running=most_running))
 
     def running(self, **values: Any) -> ClaimedJob:
         """Store a job, claim it and start it."""

@@ -25,6 +25,8 @@ POLL_SECONDS: Final = 1.0
 ENDPOINTS: Final = ("count", "square")
 PRINCIPALS: Final = ("ann", "bob", "eve")
 SLOTS: Final = 3
+MOST_RUNNING: Final = {"count": 4, "square": None}
+"""The number of jobs of each endpoint that all engines together may run: more than one of them has slots for."""
 
 
 class EngineKilled(BaseException):

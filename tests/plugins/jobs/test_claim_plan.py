@@ -46,6 +46,26 @@ def test_a_declared_concurrency_is_the_limit() -> None:
     assert begun(plan, all_have(3, 4)) == {"a": 1}
 
 
+def test_a_limit_for_all_engines_is_one_for_each_of_them() -> None:
+    """No engine asks for more; what the others run is for the store to count."""
+    plan = ClaimPlan(app_with(a=Jobs(global_concurrency=2), b=Jobs()))
+    assert (plan.most_running("a"), plan.most_running("b")) == (2, None)
+    assert begun(plan, all_have(8))["a"] == 2
+    plan.end("a", 1)
+    plan.wake(frozenset({"a"}))
+    assert begun(plan, all_have(7, 8))["a"] == 1
+
+
+def test_any_news_may_be_of_room_below_a_limit_for_all_engines() -> None:
+    """A job that has ended elsewhere puts none in the queue."""
+    plan = ClaimPlan(app_with(a=Jobs(concurrency=1, global_concurrency=1), b=Jobs(concurrency=1)))
+    assert begun(plan, all_have(4)) == {"a": 1, "b": 1}
+    for name in ("a", "b"):
+        plan.end(name, 0)
+    plan.wake(frozenset())
+    assert begun(plan, all_have(4)) == {"a": 1}
+
+
 def test_a_share_bounds_the_slots() -> None:
     """At least one remains for jobs."""
     assert begun(ClaimPlan(app_with(a=Jobs()), 0.5), all_have(8)) == {"a": 4}

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from penstock.body_files import Body, BodyFile
-from penstock.errors import InvalidRequest
+from penstock.errors import InvalidRequest, Unavailable
 from penstock.hooks import Endpoint, Principal, RouteResponse, Submission
 from penstock.job_store import IdempotencyMismatch, StoreUnavailable
 from penstock_jobs.job_acceptors import job_acceptor
@@ -74,6 +74,30 @@ def test_a_job_is_made_if_the_caller_prefers_one(scene: JobScene, prefer: str | 
 def test_an_endpoint_without_jobs_ignores_the_preference(scene: JobScene) -> None:
     """As RFC 7240 asks; there is nothing that could take its requests away."""
     assert job_acceptor(scene.desk, endpoint(scene, "cube")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"), [("square", {}), ("square", {"Prefer": "wait=5"}), ("cube", {"Prefer": "respond-async"})]
+)
+def test_a_server_for_jobs_only_refuses_direct_calls(scene: JobScene, name: str, headers: dict[str, str]) -> None:
+    """Also those to endpoints without background jobs. Another server may take them, so they may be retried."""
+    call = submission(scene, name, **headers)
+    acceptor = job_acceptor(scene.desk, call.endpoint, jobs_only=True)  # type: ignore[arg-type] # an endpoint
+    assert acceptor is not None
+    assert acceptor.wants(call)
+    with pytest.raises(Unavailable, match="background jobs only") as caught:
+        acceptor.accept(call, BODY, None)
+    assert (caught.value.retryable, caught.value.retry_after) == (True, 1.0)
+
+
+def test_a_server_for_jobs_only_takes_jobs(scene: JobScene) -> None:
+    """As any other one."""
+    call = submission(scene, Prefer="respond-async")
+    acceptor = job_acceptor(scene.desk, call.endpoint, jobs_only=True)  # type: ignore[arg-type] # an endpoint
+    assert acceptor is not None
+    assert acceptor.wants(call)
+    answer: Any = acceptor.accept(call, BODY, None)
+    assert asyncio.run(answer).status == 202
 
 
 @pytest.mark.parametrize("run", LOOPS.values(), ids=LOOPS)
