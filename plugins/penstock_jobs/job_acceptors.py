@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from penstock.body_files import Body
 from penstock.errors import Unavailable
-from penstock.hooks import PRIORITIES, Accept, Acceptor, Endpoint, RouteResponse, Submission
+from penstock.hooks import PRIORITIES, Acceptor, Endpoint, RouteResponse, Submission
 from penstock.job_store import NewJob
 from penstock.policies import Jobs
 from penstock_jobs.job_answers import answer_of, document_answer
@@ -33,30 +33,22 @@ def job_acceptor(desk: JobDesk, endpoint: Endpoint, *, jobs_only: bool = False) 
     With ``jobs_only``, it takes all requests, and refuses those that are no background jobs.
     """
     policy = desk.jobs_of(endpoint.name)
-    accept: Accept = refuse if policy is None else JobAcceptor(desk, endpoint, policy).accept
+    jobs = None if policy is None else JobAcceptor(desk, endpoint, policy)
     if jobs_only:
-        return Acceptor(lambda _: True, partial(_accept_jobs_only, accept))
-    return None if policy is None else Acceptor(wants_a_job, accept)
+        return Acceptor(lambda _: True, partial(_accept_jobs_only, jobs))
+    return None if jobs is None else Acceptor(wants_a_job, jobs.accept)
 
 
-def refuse(_submission: Submission, _body: Body, _headers: Mapping[str, str] | None) -> NoReturn:
-    """Refuse a direct call to a server that runs background jobs only: another server of the app may take it.
-
-    Raises
-    ------
-    Unavailable
-        Always.
-    """
-    raise Unavailable(
-        "this server runs background jobs only; send the header 'Prefer: respond-async', or call another server",
-        retry_after=1.0,
-    )
-
-
-def _accept_jobs_only(
-    accept: Accept, submission: Submission, body: Body, headers: Mapping[str, str] | None
-) -> RouteResponse | Coroutine[Any, Any, RouteResponse]:
-    return (accept if wants_a_job(submission) else refuse)(submission, body, headers)
+async def _accept_jobs_only(
+    jobs: JobAcceptor | None, submission: Submission, body: Body, headers: Mapping[str, str] | None
+) -> RouteResponse:
+    """Refuse what is no background job: another server of the app may take it."""
+    if jobs is None or not wants_a_job(submission):
+        raise Unavailable(
+            "this server runs background jobs only; send the header 'Prefer: respond-async', or call another server",
+            retry_after=1.0,
+        )
+    return await jobs.accept(submission, body, headers)
 
 
 def wants_a_job(submission: Submission) -> bool:

@@ -12,7 +12,7 @@ from penstock.app import App, Endpoint, Schedule
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
-from penstock.hooks.acceptors import Accept, Acceptor
+from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.exit_flushes import before_exit
@@ -59,7 +59,6 @@ from penstock.wire import InputForm, Progress, Trace
 
 __all__ = [
     "PRIORITIES",
-    "Accept",
     "Acceptor",
     "App",
     "AttemptEnded",

@@ -85,8 +85,9 @@ def test_a_server_for_jobs_only_refuses_direct_calls(scene: JobScene, name: str,
     acceptor = job_acceptor(scene.desk, call.endpoint, jobs_only=True)  # type: ignore[arg-type] # an endpoint
     assert acceptor is not None
     assert acceptor.wants(call)
+    answer: Any = acceptor.accept(call, BODY, None)
     with pytest.raises(Unavailable, match="background jobs only") as caught:
-        acceptor.accept(call, BODY, None)
+        asyncio.run(answer)
     assert (caught.value.retryable, caught.value.retry_after) == (True, 1.0)
 
 
