@@ -161,6 +161,8 @@ def _retries_text(described: dict[str, Any]) -> str:
 
 def _jobs_text(jobs: dict[str, Any]) -> str:
     limit = "" if jobs["concurrency"] is None else f", {jobs['concurrency']} at a time"
+    if jobs["global_concurrency"] is not None:
+        limit += f", {jobs['global_concurrency']} at a time in all engines"
     fate = "fail" if jobs["on_lost"] == "fail" else f"run again, at most {jobs['max_claims']} times"
     return f"at most {jobs['max_queued']} queued{limit}; those of a dead engine {fate}"
 

@@ -25,7 +25,7 @@ from penstock_gunicorn import open_listener
 from tests.serving import HOST, Served, wait_until, write_app
 
 APP = """
-    from penstock import App, Batching, Recycle, Retries, Timeouts
+    from penstock import App, Batching, Jobs, Recycle, Retries, Timeouts
 
     print("imported")
     app = App(__name__)
@@ -42,7 +42,10 @@ APP = """
         def predict(self, batch: list[int]) -> list[int]:
             return batch
 
-    @app.endpoint("/upload", name="keep", concurrency=4, idempotent=False, max_queue=7)
+    LIMITS = Jobs(concurrency=1, global_concurrency=3)
+
+
+    @app.endpoint("/upload", name="keep", concurrency=4, idempotent=False, max_queue=7, jobs=LIMITS)
     def upload(body: bytes) -> bytes:
         return body
 
@@ -221,6 +224,7 @@ def test_check_shows_endpoints_schemas_and_policies(tmp_path: Path) -> None:
         "input the raw body",
         "retries at most 2 attempts, after Retryable",
         "queue at most 7 jobs",
+        "jobs at most 100000 queued, 1 at a time, 3 at a time in all engines; those of a dead engine fail",
         "demo is fine: 3 endpoints, 2 pools",
     ):
         assert expected in lines
