@@ -102,5 +102,6 @@ def starve() -> int:
     """Leave this process so little memory that it cannot hold a large body; return its pid."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most_bytes = pages * resource.getpagesize() + (4 << 20)
-    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+    # The hard limit stays: the next call may need a higher one, since the process has grown.
+    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
     return os.getpid()
