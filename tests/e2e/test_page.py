@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.openapi.page_routes import page_routes
 from tests.browser import CTRL, Browser, Page, needs_chromium
 from tests.e2e.watching import wait_idle
 from tests.serving import ROOT, Served, wait_until
@@ -112,7 +113,7 @@ def test_a_call(page: Page, served: Served) -> None:
     assert page.text("dl.facts dd").startswith(served.get("/livez").headers["x-request-id"].partition("-")[0])
     assert page.text("[aria-label='The same call'] pre").startswith(f"curl {served.base_url}/square")
     paths = {url.removeprefix(served.base_url) for url in page.requests}
-    assert paths == {"/docs", "/docs/page.css", "/docs/page.js", "/openapi.json", "/square"}
+    assert paths == {*(route.path for route in page_routes()), "/openapi.json", "/square"}
 
 
 def test_the_form_knows_the_schema(page: Page) -> None:
