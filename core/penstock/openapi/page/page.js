@@ -26,7 +26,8 @@ function operations() {
 function list(found) {
   const rows = found.map(({ id, method, path, operation }) => {
     const title = operation.summary ?? operation.description?.split("\n")[0];
-    const link = el("a", { href: `#${encodeURIComponent(id)}`, title }, el("span", { class: "method" }, method), el("code", {}, path));
+    const link = el("a", { href: `#${encodeURIComponent(id)}`, title }, el("span", { class: "method" }, method),
+      el("code", {}, path.split(/(?<=\/)/).flatMap((part) => [part, el("wbr")])));
     return el("li", {}, link);
   });
   const filter = el("input", { type: "search", placeholder: "Filter", "aria-label": "Filter the endpoints" });
