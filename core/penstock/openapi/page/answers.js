@@ -5,7 +5,7 @@ import { colored, parsed, pretty } from "./json-text.js";
 
 const MOST_CHUNKS = 1_000; // lines of a stream
 export const MOST_SHOWN = 200_000; // characters of an answer
-export const MOST_KEPT = 64 * 2 ** 20; // bytes of an answer, to save it as a file
+const MOST_KEPT = 64 * 2 ** 20; // bytes of an answer, to save it as a file
 
 export const seconds = (ms) => (ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`);
 export const size = (count) =>
@@ -32,8 +32,8 @@ export function saveButton(parts, media, isCut) {
   }, isCut ? `Save the first ${size(MOST_KEPT)}` : "Save");
 }
 
-/** Sinks show the body of an answer as it arrives: `push(text)`, and `end()`, which may return an error object. */
-function chunkSink(split) {
+/** A list of chunks, of which the last ones are shown, as lines or as one text. */
+export function chunkList() {
   const list = el("ol", { class: "chunks paper", tabindex: "0", "aria-label": "Chunks" });
   const dropped = el("p", { class: "quiet", hidden: true }, `The last ${MOST_CHUNKS} are shown.`);
   const views = segments("View", { lines: "Chunks", joined: "Joined text" }, (view) => {
@@ -42,9 +42,8 @@ function chunkSink(split) {
   views.hidden = true;
   const began = performance.now();
   let count = 0;
-  let rest = "";
   let waiting = [];
-  let timer, failure;
+  let timer;
   const rowOf = ({ event, data, at }) => {
     const isText = data[0] === '"';
     if (isText) views.hidden = false;
@@ -63,26 +62,42 @@ function chunkSink(split) {
     if (isAtEnd) list.scrollTop = list.scrollHeight;
   };
   return {
-    node: el("div", { class: "answer" }, list, dropped), tools: views, count: () => count,
+    node: el("div", { class: "answer" }, list, dropped), tools: views, count: () => count, flush,
+    add({ event, data }) {
+      waiting.push({ event, data, at: performance.now() - began });
+      count++;
+      timer ??= setTimeout(flush, 50);
+    },
+    clear() {
+      waiting = [];
+      count = 0;
+      list.replaceChildren();
+      flush();
+    },
+  };
+}
+
+/** Sinks show the body of an answer as it arrives: `push(text)`, and `end()`, which may return an error object. */
+function chunkSink(split) {
+  const list = chunkList();
+  let rest = "";
+  let failure;
+  return {
+    node: list.node, tools: list.tools, count: list.count,
     push(text) {
       rest += text;
       if (!text.includes("\n")) return;
       const found = split(rest);
       rest = found.rest;
-      const at = performance.now() - began;
       for (const { event, data } of found.chunks) {
         if (event === "end") continue;
         const error = (event === "error" || data.startsWith('{"error":')) && parsed(data).value;
         if (error && Object.keys(error).length === 1) failure = error.error;
-        else {
-          waiting.push({ event, data, at });
-          count++;
-        }
+        else list.add({ event, data });
       }
-      timer ??= setTimeout(flush, 50);
     },
     end() {
-      flush();
+      list.flush();
       return failure;
     },
   };
@@ -106,6 +121,23 @@ function eventsOf(text) {
     return fields;
   });
   return { rest, chunks: chunks.filter((fields) => "data" in fields) };
+}
+
+/** Yield the events in the body of a response, until it ends or breaks off. */
+export async function* eventsIn(response) {
+  const decoder = new TextDecoder();
+  const reader = response.body.getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => ({ done: true }));
+    if (done) return;
+    const text = decoder.decode(value, { stream: true });
+    rest += text;
+    if (!text.includes("\n")) continue;
+    const found = eventsOf(rest);
+    rest = found.rest;
+    yield* found.chunks;
+  }
 }
 
 function textSink(media) {
@@ -152,6 +184,27 @@ export function sinkFor(media, parts) {
   if (media === "text/event-stream") return chunkSink(eventsOf);
   if (isJson(media) || media.startsWith("text/") || media === "") return textSink(media);
   return mediaSink(media, parts);
+}
+
+export const mediaOf = (response) => (response.headers.get("content-type") ?? "").split(";")[0].trim();
+
+/** Read a body into a sink, and into `parts`; return a message if it breaks off. */
+export async function readBody(response, sink, parts, facts) {
+  const decoder = new TextDecoder();
+  const reader = response.body?.getReader();
+  let total = 0;
+  try {
+    for (let piece; reader && !(piece = await reader.read()).done; ) {
+      total += piece.value.length;
+      if (total <= MOST_KEPT) parts.push(piece.value);
+      else facts.isCut = true;
+      sink.push(decoder.decode(piece.value, { stream: true }));
+      facts.update(total);
+    }
+  } catch {
+    return "The answer broke off before its end; the server's log may have the reason.";
+  }
+  return null;
 }
 
 /** A problem document, with the fields that it complains about marked in the form. */

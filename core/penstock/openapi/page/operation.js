@@ -1,12 +1,13 @@
 // One operation: its form, its calls, its answers.
 
-import { MOST_KEPT, MOST_SHOWN, chunks, problemNode, saveButton, seconds, sinkFor, size, timingOf } from "./answers.js";
+import { MOST_SHOWN, chunks, mediaOf, problemNode, readBody, saveButton, seconds, sinkFor, size, timingOf } from "./answers.js";
 import { root } from "./api.js";
 import { BODIES, editorFor, editors } from "./bodies.js";
 import { asCurl, asPython } from "./calls.js";
 import { el, newId, segments } from "./elements.js";
 import { Unfit, makeField, markAt, pairsOf, unmark } from "./fields.js";
 import { parsed } from "./json-text.js";
+import { Job, PREFER, isJob, isPrefer, takesJobs } from "./jobs.js";
 import { keyHeader, showKey } from "./keys.js";
 import { notation, resolve } from "./schemas.js";
 
@@ -20,7 +21,9 @@ export class View {
     this.deadline = usable.find(({ name }) => name.toLowerCase() === DEADLINE.toLowerCase());
     // One field is enough for a deadline, which has other headers too.
     const isDeadline = ({ name, in: where }) => this.deadline && where === "header" && /timeout/i.test(name);
-    this.parameters = usable.filter((parameter) => !isDeadline(parameter)).map((parameter) => ({
+    this.takesJobs = takesJobs(operation, usable);
+    const hasControl = (parameter) => isDeadline(parameter) || (this.takesJobs && isPrefer(parameter));
+    this.parameters = usable.filter((parameter) => !hasControl(parameter)).map((parameter) => ({
       ...parameter,
       field: makeField({ description: parameter.description, ...parameter.schema }, {
         label: parameter.name, isRequired: parameter.required ?? parameter.in === "path",
@@ -50,10 +53,11 @@ export class View {
     this.limit = el("input", { inputmode: "decimal", autocomplete: "off", placeholder: "none", id: newId() });
     this.body = el("div", { class: "fields" });
     this.bar = el("div", { class: "bar" });
+    this.framing = this.makeFraming();
     const form = el("form", { novalidate: true, onsubmit: (event) => this.submit(event) },
       el("div", { class: "fields" }, of("path", "query"), this.editors.length ? this.bar : null, this.body),
       headers.length ? el("details", {}, el("summary", {}, "Headers"), el("div", { class: "fields" }, headers)) : null,
-      el("div", { class: "options" }, this.framing(),
+      el("div", { class: "options" }, this.takesJobs && this.kinds(), this.framing,
         this.deadline && el("label", { title: `${DEADLINE}, in seconds` }, "Deadline", this.limit, "s")),
       el("div", { class: "actions" }, this.send, this.stop, el("small", {}, "Ctrl+Enter sends, Escape cancels")));
     this.choose(0);
@@ -62,7 +66,16 @@ export class View {
       el("div", { class: "columns" }, form, el("div", {}, this.said, this.answer, this.calls())), this.schemas());
   }
 
-  framing() {
+  /** The choice between a call that is waited for and a background job. */
+  kinds() {
+    const choice = segments("Send as", { call: "Call", job: "Background job" }, (kind) => {
+      this.asJob = kind === "job";
+      if (this.framing) this.framing.hidden = this.asJob; // the document of a job is JSON
+    });
+    return el("span", { class: "bar" }, "Send as", choice);
+  }
+
+  makeFraming() {
     const media = Object.keys(this.responses().content ?? {});
     const both = media.includes("text/event-stream") && media.includes("application/x-ndjson");
     if (!both) return null;
@@ -118,8 +131,9 @@ export class View {
   schemas() {
     const responses = Object.entries(this.operation.responses ?? {}).map(([status, response]) => [status, resolve(response)]);
     const isGood = ([status]) => status.startsWith("2");
-    const item = this.isStream ? ", each item" : "";
-    const contents = [["Body", resolve(this.operation.requestBody)], ...responses.filter(isGood)];
+    const good = responses.filter(isGood);
+    const item = (status) => (this.isStream && status === good[0]?.[0] ? ", each item" : "");
+    const contents = [["Body", resolve(this.operation.requestBody)], ...good];
     const errors = responses.filter((each) => !isGood(each)).map(([status, { description = "" }]) =>
       `${status}  ${description.replaceAll("`", "")}`);
     const section = (title, text) => el("div", { class: "fields" }, el("h3", {}, title), el("pre", { class: "paper" }, text));
@@ -127,12 +141,12 @@ export class View {
       contents.flatMap(([title, { content = {} }]) => {
         const types = Object.groupBy(Object.keys(content), (media) => notation(content[media].schema));
         return Object.entries(types).map(([text, media]) =>
-          section(`${title}${title === "Body" ? "" : item}: ${media.join(" or ")}`, text));
+          section(`${title}${item(title)}: ${media.join(" or ")}`, text));
       }),
       errors.length > 0 && section("Errors", errors.join("\n"))));
   }
 
-  /** What the form says: { method, url, headers, key, body, isStream }. */
+  /** What the form says: { method, url, headers, key, body, isStream, isJob }. */
   request(isDraft = false) {
     const query = new URLSearchParams();
     const headers = [];
@@ -148,9 +162,11 @@ export class View {
     const url = new URL(path.replace(/^\//, "./"), root).href + (query.size ? `?${query}` : "");
     const body = this.editor ? this.editor.make(this.editor.media, isDraft) : { kind: "none" };
     if (body.media) headers.push(["Content-Type", body.media]);
-    if (this.accept) headers.push(["Accept", this.accept]);
+    if (this.asJob) headers.push(PREFER);
+    else if (this.accept) headers.push(["Accept", this.accept]);
     if (this.limit.value.trim()) headers.push([DEADLINE, this.limit.value.trim()]);
-    return { method: this.method, url, headers, key: keyHeader(this.operation), body, isStream: this.isStream };
+    const isStream = this.isStream && !this.asJob;
+    return { method: this.method, url, headers, key: keyHeader(this.operation), body, isStream, isJob: this.asJob };
   }
 
   /** Mark what an error is about; return the field, or an object with its `focus`. */
@@ -169,12 +185,14 @@ export class View {
   }
 
   cancel() {
-    this.controller?.abort();
+    if (this.job) this.job.cancel();
+    else if (this.mayBeJob && !this.isUnwanted) this.isUnwanted = true; // a job is cancelled by its id, which is not known yet
+    else this.controller?.abort();
   }
 
   async submit(event) {
     event?.preventDefault();
-    if (this.controller) return;
+    if (this.controller && !this.job) return;
     unmark();
     this.limit.removeAttribute("aria-invalid");
     let request;
@@ -188,9 +206,22 @@ export class View {
     }
     const unfit = [...request.headers, ...request.key].find(([, value]) => !/^[\t -~]*$/.test(value));
     if (unfit) return this.say(`${unfit[0]} has characters that a header cannot carry.`, true);
+    await this.leaveJob();
+    if (!this.controller) await (this.running = this.run(request));
+  }
+
+  /** Stop to follow a job, which goes on. */
+  async leaveJob() {
+    if (this.job) this.controller.abort();
+    await this.running;
+  }
+
+  async run(request) {
     this.answer.replaceChildren();
     this.say("Waiting for the answer …");
     this.controller = new AbortController();
+    this.mayBeJob = request.isJob;
+    this.isUnwanted = false;
     this.stop.disabled = false;
     const began = performance.now();
     const ticks = setInterval(() => (this.answer.childElementCount ? null : this.tick(began)), 100);
@@ -200,8 +231,24 @@ export class View {
       clearInterval(ticks);
       if (document.activeElement === this.stop) this.send.focus();
       this.stop.disabled = true;
-      this.controller = null;
+      this.controller = this.job = null;
     }
+  }
+
+  async follow(response, key) {
+    const { signal } = this.controller;
+    const say = (text) => this.announce(text);
+    this.job = new Job(await response.json(), { key, signal, say, problem: (parts) => this.problem(parts) });
+    this.answer.replaceChildren(this.job.node);
+    if (this.isUnwanted) this.job.cancel();
+    const failure = await this.job.follow();
+    if (failure) this.say(failure, true);
+  }
+
+  /** Say something to those who do not see the page. */
+  announce(text) {
+    this.say(text);
+    this.said.className = "unseen";
   }
 
   say(text, isBad = false) {
@@ -222,11 +269,12 @@ export class View {
     try {
       const all = [...headers, ...key].map(([name, value]) => [name, value]);
       const response = await fetch(url, { method, headers: all, body: body.body, signal, cache: "no-store" });
+      if (isJob(response)) return await this.follow(response, key);
       const parts = [];
-      const media = (response.headers.get("content-type") ?? "").split(";")[0].trim();
+      const media = mediaOf(response);
       sink = sinkFor(media, parts);
       const facts = this.show(response, sink, began);
-      failure = await this.read(response, sink, parts, facts);
+      failure = await readBody(response, sink, parts, facts);
       const end = sink.end();
       facts.finish(parts, media, facts.isCut);
       if (media === "application/problem+json") this.answer.insertBefore(await this.problem(parts), sink.node);
@@ -238,27 +286,9 @@ export class View {
     }
     const after = seconds(performance.now() - began);
     const count = sink?.count ? `, with ${chunks(sink.count())}` : "";
-    if (signal.aborted) this.say(`Cancelled after ${after}${count}.`);
+    if (signal.aborted && this.mayBeJob) this.say(`Not answered for ${after}. The server may have stored the job, which then runs.`, true);
+    else if (signal.aborted) this.say(`Cancelled after ${after}${count}.`);
     else this.say(`${failure} (after ${after}${count})`, true);
-  }
-
-  /** Read the body; return a message if it breaks off. */
-  async read(response, sink, parts, facts) {
-    const decoder = new TextDecoder();
-    const reader = response.body?.getReader();
-    let total = 0;
-    try {
-      for (let piece; reader && !(piece = await reader.read()).done; ) {
-        total += piece.value.length;
-        if (total <= MOST_KEPT) parts.push(piece.value);
-        else facts.isCut = true;
-        sink.push(decoder.decode(piece.value, { stream: true }));
-        facts.update(total);
-      }
-    } catch {
-      return "The answer broke off before its end; the server's log may have the reason.";
-    }
-    return null;
   }
 
   show(response, sink, began) {
@@ -288,8 +318,7 @@ export class View {
       finish: (parts, media, isCut) => {
         if (!parts.length) update(0);
         if (parts.length) tools.lastChild.append(saveButton(parts, media, isCut));
-        this.say(`${line.firstChild.textContent}, ${total.textContent}`);
-        this.said.className = "unseen"; // it is read out
+        this.announce(`${line.firstChild.textContent}, ${total.textContent}`);
       },
     };
   }
