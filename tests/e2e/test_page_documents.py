@@ -18,6 +18,7 @@ import pytest
 from penstock.hooks import RouteRequest
 from penstock.openapi.page_routes import page_routes
 from tests.browser import Browser, Page, needs_chromium
+from tests.e2e.page_steps import finished
 from tests.serving import HOST, wait_until
 
 pytestmark = [pytest.mark.e2e, needs_chromium]
@@ -323,7 +324,8 @@ def send_as_job(
 def test_a_job_behind_a_proxy_that_changes_the_prefix(reader: Reader, server: StandIn, prefix: str) -> None:
     """The job is found beside the page, whatever prefix the server has put into its links."""
     page = send_as_job(reader, server, events(event(1, "end", {"state": "succeeded"})), prefix=prefix)
-    page.wait_for("document.querySelector('.answer pre')?.innerText === '\"the result\"'")
+    assert finished(page) == "Job succeeded"
+    assert page.text(".answer pre") == '"the result"'
     sent = [(method, path) for method, path, *_ in server.received]
     assert sent == [("POST", "/models/x"), ("GET", f"{JOB}/events"), ("GET", f"{JOB}/result")]
     assert server.received[0][2]["Prefer"] == "respond-async"
@@ -334,7 +336,7 @@ def test_events_that_break_off_are_asked_for_again(reader: Reader, server: Stand
     first = events(event(1, "state", {"state": "running"}), event(2, "chunk", "a"), b"id: 3\nevent: chu")
     last = events(event(4, "end", {"state": "succeeded"}))
     page = send_as_job(reader, server, first, events(event(3, "chunk", "b")), last)
-    page.wait_for("document.querySelector('[role=status]').innerText === 'Job succeeded'")
+    assert finished(page) == "Job succeeded"
     page.click("input[value=joined] + span")
     assert page.text(".chunks") == "ab"
     asked = [headers.get("Last-Event-ID") for _, path, headers, _ in server.received if path == f"{JOB}/events"]
@@ -348,7 +350,7 @@ def test_chunks_of_a_job_that_is_run_anew_are_dropped(reader: Reader, server: St
     page.wait_for("document.querySelector('.status')?.innerText.startsWith('queued again: owner-lost')")
     end = event(5, "end", {"state": "succeeded"})
     server.answers[f"{JOB}/events"] = [events(event(3, "restarted", {"claim": 2}), event(4, "chunk", "new"), end)]
-    page.wait_for("document.querySelector('[role=status]').innerText === 'Job succeeded'")
+    assert finished(page) == "Job succeeded"
     assert page.text(".chunks code") == '"new"'
 
 
@@ -356,9 +358,8 @@ def test_a_job_that_is_gone_is_said_to_be_so(reader: Reader, server: StandIn) ->
     """The problem document of the server is shown, and the page asks no more."""
     gone = json.dumps({"type": "urn:penstock:job-gone", "title": "The job is gone"}).encode()
     page = send_as_job(reader, server, (gone, {"Content-Type": "application/problem+json"}, 410))
-    page.wait_for("document.querySelector('.answer .failure')?.innerText.startsWith('The job is gone')")
-    page.wait_for("document.querySelector('.actions button:not(.main)').disabled")
-    assert page.text("[role=status]") == "The job can no longer be followed: status 410."
+    assert finished(page) == "The job can no longer be followed: status 410."
+    assert page.text(".answer .failure").startswith("The job is gone")
 
 
 def test_a_call_is_cancelled_as_soon_as_it_is_known_as_a_job(reader: Reader, server: StandIn) -> None:
@@ -368,5 +369,5 @@ def test_a_call_is_cancelled_as_soon_as_it_is_known_as_a_job(reader: Reader, ser
     page.wait_for("!document.querySelector('.actions button:not(.main)').disabled")
     page.press("Escape")
     gate.set()
-    page.wait_for("document.querySelector('[role=status]').innerText === 'Job cancelled'")
+    assert finished(page) == "Job cancelled"
     wait_until(lambda: ("POST", f"{JOB}/cancel") in [one[:2] for one in server.received], "the cancel")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from penstock import App, Context, Jobs
+from penstock import App, Context, Jobs, Timeouts
 
 app = App(__name__, title="Films", version="2.0")
 
@@ -25,7 +25,7 @@ def render(frames: int, gate: str, context: Context) -> dict[str, int]:
     return {"frames": frames}
 
 
-@app.endpoint("/hold", jobs=Jobs())
+@app.endpoint("/hold", jobs=Jobs(), timeouts=Timeouts(grace=60))
 def hold(gate: str, context: Context) -> None:
     """Hold on until the gate is open, cancelled or not."""
     context.progress(3, None, "holding")
