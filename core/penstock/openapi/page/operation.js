@@ -210,7 +210,7 @@ export class View {
     if (!this.controller) await (this.running = this.run(request));
   }
 
-  /** Stop to follow a job, which goes on. */
+  /** Stop following a job, which goes on. */
   async leaveJob() {
     if (this.job) this.controller.abort();
     await this.running;
