@@ -1,4 +1,4 @@
-"""The routes of background jobs, and the headers of direct calls, as the OpenAPI document shows them."""
+"""The routes of background jobs, and direct calls that become jobs, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
@@ -154,6 +154,18 @@ DESCRIPTIONS: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 """The descriptions of the routes for callers, by the names of the routes."""
 
+_ACCEPTED: Final = {
+    **_answer("The document of the background job that the call has become."),
+    "headers": {
+        "Preference-Applied": {"required": True, "schema": {"const": "respond-async"}},
+        "Location": {"description": "The address of the job.", "required": True, "schema": {"type": "string"}},
+        "Retry-After": {
+            "description": "The whole seconds after which it is worth looking at the job again.",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+    },
+}
+
 OF_DIRECT_CALLS: Final = EndpointDescription(
     request_headers={
         "Prefer": HeaderDescription(
@@ -171,5 +183,6 @@ OF_DIRECT_CALLS: Final = EndpointDescription(
         "Preference-Applied": HeaderDescription("`respond-async` if the call has become a background job."),
         "Location": HeaderDescription("The address of the background job, if the call has become one."),
     },
+    responses={202: _ACCEPTED},
 )
-"""The headers of an endpoint that takes background jobs."""
+"""The headers of an endpoint that takes background jobs, and its response with the document of a job."""

@@ -130,6 +130,8 @@ def test_a_direct_call_may_become_a_job(served: Served) -> None:
     assert (job["endpoint"], job["state"], job["result"]) == ("square", "succeeded", 25.0)
     at_once = send(served, "POST", "/slow", {"seconds": 0.2}, Prefer="respond-async")
     assert (at_once.status, at_once.headers["location"]) == (202, at_once.json()["links"]["self"])
+    described = send(served, "GET", "/openapi.json").json()["paths"]["/slow"]["post"]["responses"]["202"]
+    assert {name.lower() for name in described["headers"]} <= at_once.headers.keys()
     assert ended(served, at_once.json()["id"])["result"] == at_once.json()["id"]
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.openapi.page_routes import page_routes
 from tests.browser import CTRL, Browser, Page, needs_chromium
+from tests.e2e.page_steps import assert_clean, choose, finished, opened, send, write_json
 from tests.e2e.watching import wait_idle
 from tests.serving import ROOT, Served, wait_until
 
@@ -44,46 +46,6 @@ def page(tab: Page, served: Served) -> Iterator[Page]:
     assert_clean(tab, served)
 
 
-def opened(tab: Page, url: str) -> Page:
-    """Return the tab with the page in it, as if it were new."""
-    tab.forget()
-    tab.resize(1280, 900)
-    tab.go(url)
-    tab.wait_for("document.querySelector('h2, [role=alert]')")
-    return tab
-
-
-def assert_clean(page: Page, served: Served) -> None:
-    assert {url for url in page.requests if not url.startswith((f"{served.base_url}/", "blob:", "data:"))} == set()
-    assert page.complaints == []
-
-
-def choose(page: Page, name: str) -> None:
-    """Choose an endpoint from the list, by its path without the slash."""
-    place = page.evaluate(
-        f"1 + [...document.querySelectorAll('nav code')].findIndex((one) => one.innerText === '/{name}')"
-    )
-    page.click(f"nav li:nth-child({place}) a")
-    page.wait_for(f"document.querySelector('h2 code')?.innerText === '/{name}'")
-
-
-def send(page: Page) -> str:
-    """Send the request, and return what is said when the answer is complete."""
-    page.click("button.main")
-    return finished(page)
-
-
-def finished(page: Page) -> str:
-    page.wait_for("document.querySelector('.actions button:not(.main)').disabled")
-    return page.text("[role=status]")
-
-
-def write_json(page: Page, text: str) -> None:
-    """Replace the whole body by this text."""
-    page.click("input[value=raw] + span")
-    page.fill("textarea.whole", text)
-
-
 def shown_answer(page: Page) -> object:
     return json.loads(page.text(".answer .paper"))
 
@@ -112,7 +74,7 @@ def test_a_call(page: Page, served: Served) -> None:
     assert page.text("dl.facts dd").startswith(served.get("/livez").headers["x-request-id"].partition("-")[0])
     assert page.text("[aria-label='The same call'] pre").startswith(f"curl {served.base_url}/square")
     paths = {url.removeprefix(served.base_url) for url in page.requests}
-    assert paths == {"/docs", "/docs/page.css", "/docs/page.js", "/openapi.json", "/square"}
+    assert paths == {*(route.path for route in page_routes()), "/openapi.json", "/square"}
 
 
 def test_the_form_knows_the_schema(page: Page) -> None:

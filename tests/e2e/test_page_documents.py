@@ -18,7 +18,8 @@ import pytest
 from penstock.hooks import RouteRequest
 from penstock.openapi.page_routes import page_routes
 from tests.browser import Browser, Page, needs_chromium
-from tests.serving import HOST
+from tests.e2e.page_steps import finished
+from tests.serving import HOST, wait_until
 
 pytestmark = [pytest.mark.e2e, needs_chromium]
 
@@ -27,7 +28,7 @@ TEXT, NUMBER, FILE = {"type": "string"}, {"type": "number"}, {"type": "string", 
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Serves the page and a document, and answers anything else with what it has received."""
+    """Serves the page and a document, and answers anything else as the test says, or that it was received."""
 
     server: StandIn
 
@@ -44,24 +45,33 @@ class Echo(BaseHTTPRequestHandler):
         if self.path == "/models/openapi.json":
             return self.send(self.server.document, {"Content-Type": "application/json"})
         self.server.received.append((self.command, self.path, dict(self.headers), body))
+        if gate := self.server.gates.get(self.path):
+            gate.wait(20)
+        if answers := self.server.answers.get(self.path):
+            return self.send(*answers.pop(0))
         return self.send(b'"received"', {"Content-Type": "application/json"})
 
     do_GET = do_POST = respond  # noqa: N815 - the names that the base class calls
 
-    def send(self, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(200)
+    def send(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+        self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
 
+ScriptedAnswer = tuple[bytes, dict[str, str], int]
+
+
 class StandIn(ThreadingHTTPServer):
-    """A server with the document that a test wants."""
+    """A server with the document and the answers that a test wants. An answer waits for the gate of its path."""
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), Echo)
         self.document = b""
+        self.answers: dict[str, list[ScriptedAnswer]] = {}
+        self.gates: dict[str, threading.Event] = {}
         self.received: list[tuple[str, str, dict[str, str], bytes]] = []
 
     @property
@@ -107,6 +117,8 @@ class Reader:
     def open_text(self, document: str) -> Page:
         self._server.document = document.encode()
         self._server.received.clear()
+        self._server.answers.clear()
+        self._server.gates.clear()
         self.page.forget()
         self.page.go(self._server.url)
         self.page.wait_for("document.querySelector('h2, [role=alert]')")
@@ -272,3 +284,90 @@ def test_a_server_that_is_gone(tab: Page) -> None:
         page.click("button.main")
         said = "document.querySelector('[role=status]').innerText"
         page.wait_for(f"{said}.startsWith('The server did not answer')")
+
+
+# ---- background jobs
+
+PREFER = {"name": "Prefer", "in": "header", "schema": TEXT}
+ACCEPTED = {"description": "The job.", "headers": {"Preference-Applied": {"schema": TEXT}}}
+TAKES_JOBS = {"parameters": [PREFER], "responses": {"202": ACCEPTED}}
+JOB = "/models/v1/jobs/j-1"
+
+
+def event(number: int, kind: str, data: Any) -> bytes:
+    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def events(*some: bytes) -> ScriptedAnswer:
+    return b"".join(some), {"Content-Type": "text/event-stream"}, 200
+
+
+def send_as_job(
+    reader: Reader, server: StandIn, *answers: ScriptedAnswer, prefix: str = "", gate: threading.Event | None = None
+) -> Page:
+    """Send a call that becomes a job, and return the page. The answers are those to a reader of its events."""
+    page = reader.open(TAKES_JOBS)
+    links = {name: f"{prefix}/v1/jobs/j-1/{name}" for name in ("events", "result", "cancel")}
+    document = json.dumps({"id": "j-1", "state": "queued", "links": links}).encode()
+    json_type = {"Content-Type": "application/json"}
+    server.answers["/models/x"] = [(document, {**json_type, "Preference-Applied": "respond-async"}, 202)]
+    server.answers[f"{JOB}/events"] = list(answers)
+    server.answers[f"{JOB}/result"] = [(b'"the result"', json_type, 200)]
+    if gate:
+        server.gates["/models/x"] = gate
+    page.click("input[value=job] + span")
+    page.click("button.main")
+    return page
+
+
+@pytest.mark.parametrize("prefix", ["", "/models", "/inner"])
+def test_a_job_behind_a_proxy_that_changes_the_prefix(reader: Reader, server: StandIn, prefix: str) -> None:
+    """The job is found beside the page, whatever prefix the server has put into its links."""
+    page = send_as_job(reader, server, events(event(1, "end", {"state": "succeeded"})), prefix=prefix)
+    assert finished(page) == "Job succeeded"
+    assert page.text(".answer pre") == '"the result"'
+    sent = [(method, path) for method, path, *_ in server.received]
+    assert sent == [("POST", "/models/x"), ("GET", f"{JOB}/events"), ("GET", f"{JOB}/result")]
+    assert server.received[0][2]["Prefer"] == "respond-async"
+
+
+def test_events_that_break_off_are_asked_for_again(reader: Reader, server: StandIn) -> None:
+    """From the last one that has arrived, so that no chunk is missing and none is shown twice."""
+    first = events(event(1, "state", {"state": "running"}), event(2, "chunk", "a"), b"id: 3\nevent: chu")
+    last = events(event(4, "end", {"state": "succeeded"}))
+    page = send_as_job(reader, server, first, events(event(3, "chunk", "b")), last)
+    assert finished(page) == "Job succeeded"
+    page.click("input[value=joined] + span")
+    assert page.text(".chunks") == "ab"
+    asked = [headers.get("Last-Event-ID") for _, path, headers, _ in server.received if path == f"{JOB}/events"]
+    assert asked == [None, "2", "3"]
+
+
+def test_chunks_of_a_job_that_is_run_anew_are_dropped(reader: Reader, server: StandIn) -> None:
+    """As the event of that name asks for; the state says why it was queued again."""
+    lost = events(event(1, "chunk", "old"), event(2, "state", {"state": "queued", "reason": "owner-lost"}))
+    page = send_as_job(reader, server, lost)
+    page.wait_for("document.querySelector('.status')?.innerText.startsWith('queued again: owner-lost')")
+    end = event(5, "end", {"state": "succeeded"})
+    server.answers[f"{JOB}/events"] = [events(event(3, "restarted", {"claim": 2}), event(4, "chunk", "new"), end)]
+    assert finished(page) == "Job succeeded"
+    assert page.text(".chunks code") == '"new"'
+
+
+def test_a_job_that_is_gone_is_said_to_be_so(reader: Reader, server: StandIn) -> None:
+    """The problem document of the server is shown, and the page asks no more."""
+    gone = json.dumps({"type": "urn:penstock:job-gone", "title": "The job is gone"}).encode()
+    page = send_as_job(reader, server, (gone, {"Content-Type": "application/problem+json"}, 410))
+    assert finished(page) == "The job can no longer be followed: status 410."
+    assert page.text(".answer .failure").startswith("The job is gone")
+
+
+def test_a_call_is_cancelled_as_soon_as_it_is_known_as_a_job(reader: Reader, server: StandIn) -> None:
+    """A cancel before that waits for the id of the job: hanging up would stop nothing."""
+    gate = threading.Event()
+    page = send_as_job(reader, server, events(event(1, "end", {"state": "cancelled"})), gate=gate)
+    page.wait_for("!document.querySelector('.actions button:not(.main)').disabled")
+    page.press("Escape")
+    gate.set()
+    assert finished(page) == "Job cancelled"
+    wait_until(lambda: ("POST", f"{JOB}/cancel") in [one[:2] for one in server.received], "the cancel")

@@ -41,6 +41,9 @@ class EndpointDescription(msgspec.Struct, frozen=True, kw_only=True):
     errors:
         The classes of the errors with which it refuses requests, where their status is 401, 403, 404 or 429. A client
         expects the others of any endpoint.
+    responses:
+        The responses that the plug-in itself sends in place of the endpoint's, by status: OpenAPI response objects,
+        without references. Those that every endpoint has, 200 and the errors, cannot be replaced.
     """
 
     request_headers: Mapping[str, HeaderDescription] = {}
@@ -48,3 +51,4 @@ class EndpointDescription(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Mapping[str, Mapping[str, Any]] = {}
     scopes: tuple[str, ...] = ()
     errors: tuple[type[PenstockError], ...] = ()
+    responses: Mapping[int, Mapping[str, Any]] = {}

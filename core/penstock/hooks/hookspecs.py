@@ -325,7 +325,8 @@ def penstock_description(endpoint: Endpoint, app: App) -> EndpointDescription | 
 
     Returns
     -------
-    The headers that it reads and adds, the credentials that it takes, and the errors with which it refuses; or None.
+    The headers that it reads and adds, the credentials that it takes, the errors with which it refuses, and the
+    responses that it sends in place of the endpoint's; or None.
     """
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from penstock.app import Endpoint
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
-from penstock.openapi.error_responses import HEADERS, response_name
+from penstock.openapi.error_responses import response_name, shared_headers
 from penstock.openapi.request_inputs import RequestInput, binary
 from penstock.openapi.schema_components import Schema, SchemaComponents, cleaned
 from penstock.openapi.schema_digests import DIGEST
@@ -201,7 +201,7 @@ def _responses(
     success = {
         "description": _success_text(endpoint),
         "headers": {
-            **{HEADERS[name][0]: {"$ref": f"#/components/headers/{name}"} for name in ("RequestId", "ServerTiming")},
+            **shared_headers(),
             **{name: {"description": each.text, "schema": dict(each.schema)} for name, each in added.items()},
         },
         "content": _content(endpoint, schemas),
@@ -210,7 +210,19 @@ def _responses(
         str(status): {"$ref": f"#/components/responses/{response_name(status)}"}
         for status in statuses_of(schemas, descriptions)
     }
-    return {"200": success, **failures, "default": _other_response(endpoint)}
+    return {"200": success, **_added_responses(descriptions), **failures, "default": _other_response(endpoint)}
+
+
+def _added_responses(descriptions: Iterable[EndpointDescription]) -> dict[str, Any]:
+    """Return the responses that plug-ins send in place of the endpoint's; the first description of a status counts."""
+    found: dict[int, Mapping[str, Any]] = {}
+    for description in descriptions:
+        found = {**description.responses, **found}
+    return {
+        str(status): {**response, "headers": {**shared_headers(), **response.get("headers", {})}}
+        for status, response in sorted(found.items())
+        if status != 200
+    }
 
 
 def _other_response(endpoint: Endpoint) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def other_errors() -> dict[str, Any]:
     """Return the response for the errors that handlers and plug-ins raise with any other status."""
     return {
         "description": "An error that the handler or a plug-in raises.",
-        "headers": _headers("ShouldRetry"),
+        "headers": shared_headers("ShouldRetry"),
         "content": {PROBLEM: {"schema": {"$ref": f"#/components/schemas/{PROBLEM_NAME}"}}},
     }
 
@@ -56,16 +56,18 @@ def _response(status: int) -> dict[str, Any]:
         names.insert(0, "RetryAfter")
     if status == 401:
         names.insert(0, "Challenge")
-    return {**other_errors(), "description": f"{HTTPStatus(status).phrase}: {codes}.", "headers": _headers(*names)}
-
-
-def _headers(*names: str) -> dict[str, Any]:
-    return {
-        HEADERS[name][0]: {"$ref": f"#/components/headers/{name}"} for name in (*names, "RequestId", "ServerTiming")
-    }
+    text = f"{HTTPStatus(status).phrase}: {codes}."
+    return {**other_errors(), "description": text, "headers": shared_headers(*names)}
 
 
 # ---- headers of responses
+
+
+def shared_headers(*names: str) -> dict[str, Any]:
+    """Return references to shared headers: those with these names in ``HEADERS``, and those of every response."""
+    return {
+        HEADERS[name][0]: {"$ref": f"#/components/headers/{name}"} for name in (*names, "RequestId", "ServerTiming")
+    }
 
 
 def _header(text: str, schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The page on which people read the description of the app, and call its endpoints: three files, served as they are."""
+"""The page on which people read the description of the app, and call its endpoints: files, served as they are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ _FOLDER: Final = Path(__file__).parent / "page"
 # The page finds the others below its own path, so that all work behind any prefix.
 _FILES: Final = {
     PAGE_PATH: ("docs", "index.html", "text/html; charset=utf-8"),
-    f"{PAGE_PATH}/page.js": ("docs-script", "page.js", "text/javascript; charset=utf-8"),
     f"{PAGE_PATH}/page.css": ("docs-style", "page.css", "text/css; charset=utf-8"),
+    **{
+        f"{PAGE_PATH}/{file.name}": (f"docs-script-{file.stem}", file.name, "text/javascript; charset=utf-8")
+        for file in sorted(_FOLDER.glob("*.js"))
+    },
 }
 # Nothing but the files of the page itself runs in it, and it sends to no other server. The answers that it shows as
 # pictures and sound are blobs of its own.

@@ -412,6 +412,39 @@ def test_a_plug_in_describes_its_refusals() -> None:
     assert "Retry-After" in responses["RateLimited"]["headers"]
 
 
+def test_a_plug_in_describes_its_own_responses() -> None:
+    """Each is a response of the endpoint, with the headers that all have; the first description of a status counts.
+
+    It comes after the endpoint's own, which a client generator takes for the result.
+    """
+    text = {"type": "string"}
+    accepted = {
+        "description": "Accepted.",
+        "headers": {"Location": {"schema": text}},
+        "content": {"text/plain": {"schema": text}},
+    }
+    first = Described("first", responses={202: accepted})
+    other = Described("other", responses={202: {"description": "Other."}, 201: {"description": "Created."}})
+    document = document_of(zoo_app.app, other, first)
+    openapi_spec_validator.validate(document)
+    responses = post(document, "/square")["responses"]
+    assert list(responses)[:3] == ["200", "201", "202"]
+    assert responses["202"].pop("headers") == {
+        "X-Request-Id": {"$ref": "#/components/headers/RequestId"},
+        "Server-Timing": {"$ref": "#/components/headers/ServerTiming"},
+        "Location": {"schema": text},
+    }
+    assert responses["202"] == {"description": "Accepted.", "content": {"text/plain": {"schema": text}}}
+    assert "202" not in post(document, "/free")["responses"]
+
+
+def test_a_plug_in_replaces_no_response_of_an_endpoint() -> None:
+    """The result and the shared errors stay as they are, whatever a plug-in says about their statuses."""
+    own = {status: {"description": "Mine."} for status in (200, 422)}
+    plain, described = document_of(zoo_app.app), document_of(zoo_app.app, Described(responses=own))
+    assert post(described, "/square")["responses"] == post(plain, "/square")["responses"]
+
+
 def test_one_plug_in_describes_the_credentials() -> None:
     """The first that names any, with the scopes: a caller needs one of the credentials, with all of the scopes."""
     key = {"type": "apiKey", "in": "header", "name": "X-Key"}

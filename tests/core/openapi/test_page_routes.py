@@ -11,7 +11,8 @@ from penstock.hooks import Route, RouteRequest, RouteResponse
 from penstock.openapi.page_routes import page_routes
 
 ROUTES = {route.path: route for route in page_routes()}
-MEDIA_TYPES = {"/docs": "text/html", "/docs/page.js": "text/javascript", "/docs/page.css": "text/css"}
+SCRIPTS = [path for path in ROUTES if path.endswith(".js")]
+MEDIA_TYPES = {"/docs": "text/html", "/docs/page.css": "text/css", **dict.fromkeys(SCRIPTS, "text/javascript")}
 KEPT_IN_BROWSER = r"localStorage|sessionStorage|indexedDB|document\.cookie|caches\."
 MARKUP_FROM_TEXT = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\(|new Function"
 
@@ -74,9 +75,22 @@ def test_the_page_names_its_files_by_relative_addresses() -> None:
         assert urls - {"http://www.w3.org/2000/svg"} == set()  # the name of a format, and not an address
 
 
-def test_the_script_keeps_nothing_and_makes_no_markup_from_text() -> None:
+def test_the_scripts_are_modules_that_import_each_other() -> None:
+    """By relative addresses; each of them is loaded by the page's own script, or by one that it loads."""
+    waiting, found = ["/docs/page.js"], set()
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        imported = re.findall(r'^import .* from "\./([\w-]+\.js)";$', text_of(path), re.MULTILINE)
+        assert len(imported) == len(re.findall(r"^import|\bimport\(", text_of(path), re.MULTILINE))
+        waiting += {f"/docs/{name}" for name in imported} - found
+    assert found == set(SCRIPTS)
+
+
+def test_the_scripts_keep_nothing_and_make_no_markup_from_text() -> None:
     """Keys are stored nowhere, and the answers of a server become text, never elements."""
-    assert re.findall(f"{KEPT_IN_BROWSER}|{MARKUP_FROM_TEXT}", text_of("/docs/page.js")) == []
+    for path in SCRIPTS:
+        assert re.findall(f"{KEPT_IN_BROWSER}|{MARKUP_FROM_TEXT}", text_of(path)) == []
     assert "<style" not in text_of("/docs")
     assert re.findall(r"<script(?![^>]* src=)", text_of("/docs")) == []
 

@@ -49,6 +49,21 @@ def test_endpoints_with_jobs_have_the_headers(document: Any) -> None:
     assert {"$ref": "#/components/parameters/Prefer"} not in cube["parameters"]
 
 
+def test_endpoints_with_jobs_may_answer_with_a_job(document: Any) -> None:
+    """The 202 has the document of the job, and the headers that say where it is; other endpoints have no 202."""
+    square, cube = (document["paths"][path]["post"]["responses"] for path in ("/square", "/cube"))
+    job = document["paths"]["/v1/jobs/{id}"]["get"]["responses"]["200"]["content"]
+    assert square["202"]["content"] == job
+    assert {"Location", "Preference-Applied", "Retry-After"} < square["202"]["headers"].keys()
+    assert "202" not in cube
+
+
+def test_a_typed_client_returns_results_and_no_jobs(document: Any) -> None:
+    """The answer 202 changes nothing in the modules of clients: their calls never ask for a job."""
+    without = {method.name: method for method in operations_in(document_with())}
+    assert {method.name: method for method in operations_in(document)} == without
+
+
 def test_without_a_store_the_document_has_nothing_of_it() -> None:
     """And typed clients are the same with and without one."""
     app = demo_app()
