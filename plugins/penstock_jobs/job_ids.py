@@ -1,4 +1,7 @@
-"""The ids of jobs: those that callers choose, and those of the server, which begin with the time (UUIDv7, RFC 9562)."""
+"""The ids of jobs: those that callers choose, those of schedules, and the server's, which begin with the time.
+
+The last ones are UUIDv7 (RFC 9562).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import time
 import uuid
 from typing import Final
 
+SCHEDULED: Final = "schedule:"
+"""The beginning of the ids, and of the groups, of jobs of schedules. No caller may choose such an id."""
 ID_PATTERN: Final = "[A-Za-z0-9._:-]{1,128}"
 is_job_id: Final = re.compile(ID_PATTERN).fullmatch
 

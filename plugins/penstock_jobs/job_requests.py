@@ -17,7 +17,7 @@ from penstock.hooks import PRIORITIES, Endpoint, Principal
 from penstock.job_store import NewJob, Webhook
 from penstock.policies import Jobs
 from penstock_jobs.job_heads import JobHead
-from penstock_jobs.job_ids import ID_PATTERN
+from penstock_jobs.job_ids import ID_PATTERN, SCHEDULED
 from penstock_jobs.job_times import read_instant
 
 ADMIN_SCOPE: Final = "jobs:admin"
@@ -180,6 +180,8 @@ def new_job(
     """
     if wanted.priority == "interactive" and not origin.scopes & {INTERACTIVE_SCOPE, ADMIN_SCOPE}:
         raise Forbidden(f"priority 'interactive' needs the scope {INTERACTIVE_SCOPE!r}; use 'normal' or 'batch'")
+    if is_named and job_id.startswith(SCHEDULED):
+        raise invalid("id", f"ids that begin with {SCHEDULED!r} are those of schedules; choose another one")
     not_before, start_by = _instant(wanted.not_before, "not_before"), _instant(wanted.start_by, "start_by")
     if not_before is not None and start_by is not None and start_by <= not_before:
         raise invalid("start_by", "it must be after not_before")

@@ -58,7 +58,8 @@ class JobsPlugin:
         Raises
         ------
         PluginError
-            If no endpoint takes background jobs, the times of a schedule are not valid, or a library is missing.
+            If no endpoint takes background jobs, a schedule calls one that does not, its times are not valid, or a
+            library is missing.
         """
         if not self.is_on:
             return
@@ -66,6 +67,7 @@ class JobsPlugin:
             from penstock_jobs.schedule_runner import check_schedules  # noqa: PLC0415 - it loads an extra
 
         check_schedules(app.schedules)
+        _require_takers(app)
         if not any(endpoint.jobs for endpoint in app.endpoints):
             raise PluginError(
                 "plug-in 'jobs' has a store, but no endpoint takes background jobs; "
@@ -116,3 +118,13 @@ class JobsPlugin:
     def penstock_acceptor(self, endpoint: Endpoint, app: App) -> Acceptor | None:
         """Return the acceptor for calls with ``Prefer: respond-async``, if there is a store."""
         return job_acceptor(self.desk(app), endpoint, jobs_only=self.settings.only) if self.is_on else None
+
+
+def _require_takers(app: App) -> None:
+    takers = {endpoint.name for endpoint in app.endpoints if endpoint.jobs}
+    for schedule in app.schedules:
+        if schedule.endpoint not in takers:
+            raise PluginError(
+                f"schedule {schedule.name!r} calls endpoint {schedule.endpoint!r}, which takes no background jobs; "
+                "declare it with @app.endpoint(..., jobs=Jobs()), or remove the schedule"
+            )

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from penstock.errors import PluginError
 from penstock.hooks import Schedule, log_event
 from penstock.job_store import JobQuery, JobStore, NewJob
+from penstock_jobs.job_ids import SCHEDULED
 from penstock_jobs.schedule_plan import SchedulePlan
 from penstock_jobs.schedule_times import ScheduleTimes, nominal_of, nominal_text
 
@@ -41,12 +42,12 @@ def check_schedules(schedules: Sequence[Schedule]) -> None:
 def scheduled_job(schedule: Schedule, nominal: float) -> NewJob:
     """Return the job of a schedule for a nominal time.
 
-    Its id is ``schedule/NAME/TIME``, which callers cannot choose, and its group is ``schedule/NAME``. The record is
+    Its id is ``schedule:NAME:TIME``, which callers cannot choose, and its group is ``schedule:NAME``. The record is
     kept until the job after it has run, so that a server that starts later knows that the schedule is not new.
     """
     following = ScheduleTimes(schedule).after(nominal)
     return NewJob(
-        id=f"{_group_of(schedule)}/{nominal_text(nominal)}",
+        id=f"{_group_of(schedule)}:{nominal_text(nominal)}",
         is_named=True,
         endpoint=schedule.endpoint,
         request=schedule.input,
@@ -155,7 +156,7 @@ class ScheduleRunner:
         group = _group_of(schedule)
         # A caller may give a job of its own this group, but not such an id.
         page = self._store.list_jobs(JobQuery(group=group, limit=MOST_LOOKED_AT)).result(STORE_SECONDS)
-        texts = [job.id.removeprefix(f"{group}/") for job in page.jobs if job.id.startswith(f"{group}/")]
+        texts = [job.id.removeprefix(f"{group}:") for job in page.jobs if job.id.startswith(f"{group}:")]
         return max((at for at in map(nominal_of, texts) if at is not None), default=None)
 
     def _store_job(self, schedule: Schedule, nominal: float, now: float) -> None:
@@ -168,4 +169,4 @@ class ScheduleRunner:
 
 
 def _group_of(schedule: Schedule) -> str:
-    return f"schedule/{schedule.name}"
+    return f"{SCHEDULED}{schedule.name}"

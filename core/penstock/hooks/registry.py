@@ -303,7 +303,7 @@ def _that_runs_schedules(registry: Registry, app: App) -> Registry:
     if app.schedules and not any(getattr(plugin, "runs_schedules", False) for plugin in plugins):
         raise PluginError(
             f"the app declares schedule {app.schedules[0].name!r}, and no plug-in runs it; install penstock[jobs] and "
-            "switch on the plug-in 'jobs', or remove app.schedule()"
+            "name a store, such as PENSTOCK_JOBS_STORE=sqlite:///jobs.db, or remove app.schedule()"
         )
     return registry
 

@@ -116,21 +116,21 @@ class PutRules(StoreRules):
         """One of several engines wins, and an older time comes too late, even if the job is gone."""
         other = self.open()
         futures = [
-            store.put_scheduled("nightly", 100.0, self.new(id="schedule/nightly/100", is_named=True), now=self.now)
+            store.put_scheduled("nightly", 100.0, self.new(id="schedule:nightly:100", is_named=True), now=self.now)
             for store in (self.store, other, self.store)
         ]
         assert sorted(done(future) is not None for future in futures) == [False, False, True]
-        done(self.store.cancel("schedule/nightly/100", now=self.now))
-        done(self.store.delete("schedule/nightly/100"))
+        done(self.store.cancel("schedule:nightly:100", now=self.now))
+        done(self.store.delete("schedule:nightly:100"))
         for nominal, wins in ((100.0, False), (99.0, False), (101.0, True)):
-            new = self.new(id=f"schedule/nightly/{nominal:g}", is_named=True)
+            new = self.new(id=f"schedule:nightly:{nominal:g}", is_named=True)
             assert (done(self.store.put_scheduled("nightly", nominal, new, now=self.now)) is not None) == wins
 
     def test_a_scheduled_job_that_is_refused_does_not_use_its_time_up(self) -> None:
         """The next try may store it."""
         self.put()
         full = self.open(StoreLimits(max_jobs=1))
-        new = self.new(id="schedule/n/1")
+        new = self.new(id="schedule:n:1")
         assert isinstance(error_of(full.put_scheduled("n", 1.0, new, now=self.now)), StoreFull)
         assert done(self.store.put_scheduled("n", 1.0, new, now=self.now)) is not None
 

@@ -123,7 +123,7 @@ class SimulatedCallers(StoreScene):
     def _schedule(self) -> None:
         """Several engines store the job of one nominal time; at most one of them does."""
         nominal = (self.lease_now // 20) * 20
-        new = self._new(id=f"schedule/x/{nominal:g}", is_named=True, not_before=None, max_queued=1000)
+        new = self._new(id=f"schedule:x:{nominal:g}", is_named=True, not_before=None, max_queued=1000)
         try:
             stored = self._caller.put_scheduled("x", nominal, new, now=self.now).result()
         except StoreFull:

@@ -301,6 +301,12 @@ def test_put_stores_a_job_by_the_callers_id(scene: JobScene) -> None:
             scene.send("PUT", f"/v1/jobs/{other}", BODY)
 
 
+def test_no_caller_takes_the_id_of_a_scheduled_job(scene: JobScene) -> None:
+    """With such a job, the schedule would find its work done already."""
+    with pytest.raises(InvalidRequest, match="those of schedules"):
+        scene.send("PUT", "/v1/jobs/schedule:nightly:2027-05-04T01:00:00Z", BODY)
+
+
 # ---- GET /v1/jobs/{id}
 
 

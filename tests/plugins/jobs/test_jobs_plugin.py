@@ -129,6 +129,18 @@ def test_a_store_that_no_endpoint_uses_is_a_mistake() -> None:
         store_of(app)
 
 
+def test_a_schedule_of_an_endpoint_without_background_jobs_is_a_mistake() -> None:
+    """Its jobs would be stored, and never run."""
+    app = app_with("memory:")
+
+    @app.endpoint("/report")
+    def report() -> None: ...
+
+    app.schedule("0 3 * * *", report)
+    with pytest.raises(PluginError, match=r"schedule 'report' calls endpoint 'report', .* jobs=Jobs\(\)"):
+        store_of(app)
+
+
 def test_the_page_lists_the_settings() -> None:
     """Each one that is not about webhooks, which have a page of their own, and each option of the declaration."""
     page = (ROOT / "docs" / "how-to" / "jobs.md").read_text(encoding="utf-8")

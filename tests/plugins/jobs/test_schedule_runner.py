@@ -55,7 +55,7 @@ def test_of_several_engines_one_stores_the_job() -> None:
         for runner in runners:
             runner.step()
         scene.now += HOUR / 4
-    assert scene.jobs() == [f"schedule/nightly/2027-05-0{day}T01:00:00Z" for day in (4, 5, 6, 7)]
+    assert scene.jobs() == [f"schedule:nightly:2027-05-0{day}T01:00:00Z" for day in (4, 5, 6, 7)]
 
 
 def test_the_job_has_the_input_of_the_schedule() -> None:
@@ -66,7 +66,7 @@ def test_the_job_has_the_input_of_the_schedule() -> None:
     scene.now += 120
     runner.step()
     store = scene.store()
-    [job] = store.list_jobs(JobQuery(group="schedule/nightly")).result().jobs
+    [job] = store.list_jobs(JobQuery(group="schedule:nightly")).result().jobs
     assert (job.endpoint, job.created_at) == ("report", scene.now)
     request = store.request(job.id).result()
     assert request.body == b'{"kind": "full"}'
@@ -81,15 +81,15 @@ def test_after_a_stop_the_last_missed_time_has_its_job() -> None:
     scene.now += 120
     runner.step()
     scene.store().put(
-        [NewJob(id="2027-05-07T01:00:00Z", endpoint="report", group="schedule/nightly")], now=scene.now
+        [NewJob(id="2027-05-07T01:00:00Z", endpoint="report", group="schedule:nightly")], now=scene.now
     ).result()
     scene.now += 3.5 * 24 * HOUR
     for _ in range(3):
         scene.runner().step()
     assert scene.jobs() == [
         "2027-05-07T01:00:00Z",
-        "schedule/nightly/2027-05-04T01:00:00Z",
-        "schedule/nightly/2027-05-07T01:00:00Z",
+        "schedule:nightly:2027-05-04T01:00:00Z",
+        "schedule:nightly:2027-05-07T01:00:00Z",
     ]
 
 
@@ -118,7 +118,7 @@ def test_a_store_that_does_not_answer_is_asked_again(statement: str) -> None:
     scene.fails = set()
     runner.step()
     runner.step()
-    assert scene.jobs() == ["schedule/nightly/2027-05-04T01:00:00Z"]
+    assert scene.jobs() == ["schedule:nightly:2027-05-04T01:00:00Z"]
 
 
 def test_a_full_queue_of_one_endpoint_delays_no_other_schedule() -> None:
@@ -134,10 +134,10 @@ def test_a_full_queue_of_one_endpoint_delays_no_other_schedule() -> None:
     runner.step()
     scene.now += 120
     runner.step()
-    assert scene.jobs() == ["schedule/nightly/2027-05-04T01:00:00Z"]
+    assert scene.jobs() == ["schedule:nightly:2027-05-04T01:00:00Z"]
     limits["small"] = 10
     runner.step()
-    assert scene.jobs() == ["schedule/nightly/2027-05-04T01:00:00Z", "schedule/other/2027-05-04T01:00:00Z"]
+    assert scene.jobs() == ["schedule:nightly:2027-05-04T01:00:00Z", "schedule:other:2027-05-04T01:00:00Z"]
 
 
 def test_a_clock_that_jumps_stores_no_job_twice() -> None:
@@ -148,7 +148,7 @@ def test_a_clock_that_jumps_stores_no_job_twice() -> None:
         scene.now += step * HOUR
         for runner in runners:
             runner.step()
-    assert scene.jobs() == [f"schedule/nightly/2027-05-0{day}T01:00:00Z" for day in (4, 5)]
+    assert scene.jobs() == [f"schedule:nightly:2027-05-0{day}T01:00:00Z" for day in (4, 5)]
 
 
 def test_a_clock_that_was_wrong_at_the_start_does_not_silence_a_schedule() -> None:
@@ -161,7 +161,7 @@ def test_a_clock_that_was_wrong_at_the_start_does_not_silence_a_schedule() -> No
     assert scene.jobs() == []
     scene.now += HOUR
     runner.step()
-    assert scene.jobs() == ["schedule/nightly/2027-05-04T01:00:00Z"]
+    assert scene.jobs() == ["schedule:nightly:2027-05-04T01:00:00Z"]
 
 
 def test_the_thread_stores_jobs_until_it_is_stopped() -> None:

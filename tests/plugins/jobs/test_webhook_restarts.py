@@ -102,10 +102,10 @@ def test_two_engines_store_one_job_for_each_time(tmp_path: Path) -> None:
         for runner in runners:
             runner.step()
         clock[0] += 30.0
-    jobs = stores[0].list_jobs(JobQuery(group="schedule/often")).result().jobs
+    jobs = stores[0].list_jobs(JobQuery(group="schedule:often")).result().jobs
     assert len(jobs) == len({job.id for job in jobs}) == 4
     late = ScheduleRunner(stores[1], [schedule], clock=lambda: clock[0] + 3600)
     late.step()
-    assert len(stores[0].list_jobs(JobQuery(group="schedule/often")).result().jobs) == 5
+    assert len(stores[0].list_jobs(JobQuery(group="schedule:often")).result().jobs) == 5
     for store in stores:
         store.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import InvalidWebhookSignatureError, OpenAI
 from standardwebhooks import Webhook
 
 from penstock.errors import PluginError
@@ -61,6 +62,20 @@ def test_a_webhook_arrives_signed(bench: WebhookBench) -> None:
     assert request.headers["content-type"] == "application/json"
     assert request.headers["host"] == server.url.removeprefix("http://")
     assert (settled.state, settled.status, settled.error) == ("delivered", 200, None)
+
+
+def test_the_library_of_openai_verifies_a_webhook(bench: WebhookBench) -> None:
+    """It checks signatures by the same standard: receivers that have it need no other. It reads the message, too."""
+    with ScriptedServer([(answer(),)]) as server:
+        bench.sender()
+        job_id = bench.end_job(server.url)
+        bench.settled(job_id)
+    [request] = server.requests
+    with OpenAI(api_key="unused") as client:
+        event = client.webhooks.unwrap(request.body, request.headers, secret=SECRET)
+        assert (event.type, event.data.id) == ("job.cancelled", job_id)
+        with pytest.raises(InvalidWebhookSignatureError):
+            client.webhooks.unwrap(request.body + b" ", request.headers, secret=SECRET)
 
 
 def test_a_delivery_that_failed_is_sent_again_with_the_same_id(bench: WebhookBench) -> None:

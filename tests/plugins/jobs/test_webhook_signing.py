@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from penstock.job_store import JobDelivery
@@ -43,8 +44,10 @@ def test_while_a_secret_is_replaced_receivers_may_know_either() -> None:
     """There is a signature by each secret, with a space between them, the first one by the first secret."""
     headers = SigningSecrets(f"{NEW}\n{OLD}\n").headers("msg_1", BODY, time.time())
     assert [part[:3] for part in headers["webhook-signature"].split(" ")] == ["v1,", "v1,"]
-    for secret in (OLD, NEW):
-        Webhook(secret).verify(BODY, headers)
+    with OpenAI(api_key="unused") as client:
+        for secret in (OLD, NEW):
+            Webhook(secret).verify(BODY, headers)
+            client.webhooks.verify_signature(BODY, headers, secret=secret)
     assert headers["webhook-signature"].startswith(
         SigningSecrets(NEW).headers("msg_1", BODY, time.time())["webhook-signature"]
     )
