@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
-from penstock_chat import ChatAnswer, ModelTable, pieces_of, read_object
+from penstock_chat import ModelTable, read_object
 from penstock_openai.answer_memo import AnswerMemo, new_id, now
 from penstock_openai.chat_answers import ChatStream, whole_chat
 from penstock_openai.chat_body import ChatBody, chat_request_of
+from penstock_openai.choices import answer_of, choices_of, payload_of
 from penstock_openai.model_offers import Chat
 from penstock_openai.openai_errors import error_response
 
@@ -38,23 +39,24 @@ def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
             includes_usage=body.includes_usage,
             wants_logprobs=chat.logprobs,
         )
-        return Payload(endpoint=endpoint.name, body=_encode(chat), is_streamed=bool(body.stream), memo=memo)
+        parts = [_encode(choice) for choice in choices_of(chat, body.n or 1)]
+        return payload_of(endpoint.name, parts, is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(
         name="openai-chat",
         operations=(Operation(path=f"{prefix}/chat/completions", read=read),),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
-        result=lambda answer, payload: whole_chat([ChatAnswer(pieces_of(answer.body))], payload.memo),
-        collected=_collected,
+        result=lambda answer, payload: _together([[answer.body]], payload),
+        collected=lambda chunks, payload: _together([chunks], payload),
+        together=_together,
         framing=_framing,
         error=error_response,
     )
 
 
-def _collected(chunks: list[bytes], payload: Payload) -> RouteResponse:
-    pieces = (piece for chunk in chunks for piece in pieces_of(chunk))
-    return whole_chat([ChatAnswer(pieces)], payload.memo)
+def _together(answers: list[list[bytes]], payload: Payload) -> RouteResponse:
+    return whole_chat([answer_of(chunks) for chunks in answers], payload.memo)
 
 
 def _framing(_head: object, payload: Payload) -> Framing:
-    return ChatStream(payload.memo, 1)
+    return ChatStream(payload.memo, len(payload.parts) or 1)

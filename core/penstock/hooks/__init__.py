@@ -15,7 +15,16 @@ from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.hooks.dialect_table import offers_of
-from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
+from penstock.hooks.dialects import (
+    Dialect,
+    DialectRequest,
+    Framing,
+    Operation,
+    PartChunk,
+    Payload,
+    PublicError,
+    decoded_by,
+)
 from penstock.hooks.exit_flushes import before_exit
 from penstock.hooks.framings import on_one_line
 from penstock.hooks.guards import blocking
@@ -88,6 +97,7 @@ __all__ = [
     "JobsCounted",
     "OnReport",
     "Operation",
+    "PartChunk",
     "Payload",
     "PenstockError",
     "PluginSettings",

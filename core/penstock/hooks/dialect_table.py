@@ -88,6 +88,6 @@ def _require_gatherer(endpoint: Endpoint, offer: DialectOffer, gatherers: Collec
     if offer.gatherer not in gatherers:
         kind = type(offer).__name__
         raise DeclarationError(
-            f"endpoint {endpoint.name!r}: {kind} belongs to the plug-in {offer.gatherer!r}, which is not in use; install "
-            f"it and switch it on, or remove {kind} from dialects="
+            f"endpoint {endpoint.name!r}: {kind} belongs to the plug-in {offer.gatherer!r}, which is not in use; "
+            f"install it and switch it on, or remove {kind} from dialects="
         )

@@ -174,7 +174,11 @@ class HostLink:
         if job is not None:
             hosted = self._hosted(message.call, job)
             hosted.submission.input_form = message.input_form
-            self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
+            hosted.submission.part = message.part
+            if message.part > 1:
+                self._submit(hosted, body, message.fault)
+            else:
+                self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn
