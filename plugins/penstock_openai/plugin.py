@@ -8,7 +8,9 @@ from typing import Final
 from penstock.hooks import App, Dialect, PluginSettings, Route, hookimpl, offers_of
 from penstock_chat import ModelTable
 from penstock_openai.chat_dialect import chat_dialect
-from penstock_openai.model_offers import PLUGIN, Chat, OpenAIOffer
+from penstock_openai.completion_dialect import completion_dialect
+from penstock_openai.embedding_dialect import embedding_dialect
+from penstock_openai.model_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
 from penstock_openai.model_routes import model_routes
 
 _PREFIX: Final = re.compile(r"(/[\w.-]+)*", re.ASCII)
@@ -53,11 +55,14 @@ class OpenAIPlugin:
     @hookimpl
     def penstock_dialects(self, app: App) -> list[Dialect]:
         """Return a dialect for each kind of offer that the app has."""
+        chats, completions, embeddings = offers_of(app, Chat), offers_of(app, Completions), offers_of(app, Embeddings)
         dialects = []
-        for kind, make in ((Chat, chat_dialect),):
-            offers = offers_of(app, kind)
-            if offers:
-                dialects.append(make(ModelTable(offers), self._prefix))
+        if chats:
+            dialects.append(chat_dialect(ModelTable(chats), self._prefix))
+        if completions:
+            dialects.append(completion_dialect(ModelTable(completions), self._prefix))
+        if embeddings:
+            dialects.append(embedding_dialect(ModelTable(embeddings), self._prefix))
         return dialects
 
     @hookimpl
