@@ -118,7 +118,8 @@ class JointCall:
     @property
     def attempts(self) -> int:
         """The most attempts of a job."""
-        return max(call.attempts for call in self._calls)
+        counts: list[int] = [call.attempts for call in self._calls]
+        return max(counts)
 
     @property
     def untaken_bytes(self) -> int:
