@@ -23,6 +23,7 @@ pytestmark = pytest.mark.e2e
 TARGET = ROOT / "tests" / "e2e" / "apps" / "openai_app.py"
 TOOL: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 PNG = "data:image/png;base64," + base64.b64encode(b"png").decode()
+IMAGE: Any = {"type": "image_url", "image_url": {"url": PNG}}
 
 
 @pytest.fixture(scope="module", params=["1", "2"], ids=["one-process", "two-processes"])
@@ -210,7 +211,7 @@ def test_parts_of_messages(client: OpenAI) -> None:
     """Images, sounds and files reach the handler as such."""
     parts = [
         {"type": "text", "text": "describe"},
-        {"type": "image_url", "image_url": {"url": PNG}},
+        IMAGE,
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
         {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
         {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}},
