@@ -7,6 +7,7 @@ from penstock_openai.completion_request import CompletionRequest
 from penstock_openai.embedding_answers import Embedding
 from penstock_openai.model_offers import Chat, Completions, Embeddings
 from penstock_openai.plugin import OpenAIPlugin
+from penstock_openai.response_offers import Responses
 
 __all__ = [
     "Chat",
@@ -15,4 +16,5 @@ __all__ = [
     "Embedding",
     "Embeddings",
     "OpenAIPlugin",
+    "Responses",
 ]

@@ -12,6 +12,9 @@ from penstock_openai.completion_dialect import completion_dialect
 from penstock_openai.embedding_dialect import embedding_dialect
 from penstock_openai.model_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
 from penstock_openai.model_routes import model_routes
+from penstock_openai.response_dialect import response_dialect
+from penstock_openai.response_offers import Responses
+from penstock_openai.response_routes import response_routes
 
 _PREFIX: Final = re.compile(r"(/[\w.-]+)*", re.ASCII)
 
@@ -56,6 +59,7 @@ class OpenAIPlugin:
     def penstock_dialects(self, app: App) -> list[Dialect]:
         """Return a dialect for each kind of offer that the app has."""
         chats, completions, embeddings = offers_of(app, Chat), offers_of(app, Completions), offers_of(app, Embeddings)
+        responses = offers_of(app, Responses)
         dialects = []
         if chats:
             dialects.append(chat_dialect(ModelTable(chats), self._prefix))
@@ -63,10 +67,13 @@ class OpenAIPlugin:
             dialects.append(completion_dialect(ModelTable(completions), self._prefix))
         if embeddings:
             dialects.append(embedding_dialect(ModelTable(embeddings), self._prefix))
+        if responses:
+            dialects.append(response_dialect(ModelTable(responses), self._prefix))
         return dialects
 
     @hookimpl
     def penstock_routes(self, app: App) -> list[Route]:
-        """Return the routes that list the models, if there are any."""
+        """Return the routes that list the models, and those of what is not stored, if there are any."""
         offers = [offer for _, offer in offers_of(app, OpenAIOffer)]
-        return model_routes(offers, self._prefix) if offers else []
+        routes = model_routes(offers, self._prefix) if offers else []
+        return [*routes, *(response_routes(self._prefix) if offers_of(app, Responses) else ())]

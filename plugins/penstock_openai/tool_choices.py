@@ -1,0 +1,45 @@
+"""Which tools a request lets the model call, and which it has to call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal, TypeAlias
+
+from penstock_chat import ChatRequest, refuse
+
+ToolMode: TypeAlias = Literal["none", "auto", "required"]
+
+
+def choose_tools(
+    request: ChatRequest,
+    mode: ToolMode,
+    *,
+    forced: str | None = None,
+    allowed: Collection[str] | None = None,
+) -> None:
+    """Set the choice among the tools of a request.
+
+    Parameters
+    ----------
+    request:
+        The request, with its tools.
+    mode:
+        Whether one may be called, or must be.
+    forced:
+        The name of the one that must be called; None if there is none.
+    allowed:
+        The names of those that may be called; None for all of them.
+
+    Raises
+    ------
+    InvalidRequest
+        If a tool must be called that does not exist.
+    """
+    if allowed is not None:
+        request.tools = [tool for tool in request.tools if tool.name in allowed]
+    request.tool_choice = mode if forced is None else "required"
+    request.forced_tool = forced
+    if forced is not None and forced not in {tool.name for tool in request.tools}:
+        refuse("tool_choice", f"there is no tool {forced[:100]!r}")
+    if request.tool_choice == "required" and not request.tools:
+        refuse("tool_choice", "there are no tools to choose from")
