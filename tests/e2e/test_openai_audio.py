@@ -111,7 +111,8 @@ def test_a_listener_that_leaves_frees_the_worker(served: Served, client: OpenAI)
     """In the middle of the audio."""
     asked: Any = {"model": "tts-1", "input": "wait " * 200, "voice": "any"}
     with client.audio.speech.with_streaming_response.create(**asked) as response:
-        next(response.iter_bytes())
+        pieces = response.iter_bytes()
+        assert next(pieces).startswith(b"<wait>")
         assert served.status()["endpoints"]["read-aloud"]["running"] == 1
     wait_until(lambda: not served.status()["endpoints"]["read-aloud"]["running"], "the worker to be free")
 
