@@ -29,7 +29,7 @@ class SpeechRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
     speed:
         1.0 is normal; from 0.25 to 4.0.
     instructions:
-        How the text is to be spoken.
+        The manner of speaking, in words.
     raw:
         The fields of the body that are none of these, as the client has sent them.
     """
@@ -63,9 +63,9 @@ class TranscriptionRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
     prompt:
         A text that the recording continues, or words that are in it.
     temperature:
-        Of the sampler, from 0.0 to 1.0.
+        The sampler's temperature, from 0.0 to 1.0.
     granularities:
-        What is to have times. Empty if the answer is the text alone.
+        The parts of the transcript that need times. Empty if the answer is the text alone.
     raw:
         The fields of the form that are none of these, as texts.
     """

@@ -35,7 +35,7 @@ def not_found(message: str, request_id: str, param: str | None = None) -> RouteR
     request_id:
         The id of the request.
     param:
-        What does not exist, or None.
+        The field that names it, or None.
     """
     error = PublicError(
         status=NotFound.status,

@@ -93,14 +93,14 @@ class TextFormatBody(msgspec.Struct):
 
 
 class TextBody(msgspec.Struct):
-    """How the text of the answer is to be."""
+    """The form of the text of the answer."""
 
     format: TextFormatBody | None = None
     verbosity: str | None = None
 
 
 class ReasoningBody(msgspec.Struct):
-    """How the model is to think."""
+    """The settings of the model's reasoning."""
 
     effort: str | None = None
 
@@ -137,7 +137,7 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     def refuse_state(self) -> None:
         """Refuse a request that refers to what an earlier one has stored, or asks for an answer at a later time.
 
-        ``store`` is no reason: clients send it by default. Nothing is stored, and the response says so.
+        ``store`` is accepted: clients send it by default. Nothing is stored, and the response says so.
         """
         if self.previous_response_id is not None:
             refuse("previous_response_id", "responses are not stored here; send the whole conversation as the input")

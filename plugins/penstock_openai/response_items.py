@@ -125,7 +125,7 @@ class MessageItem(TextItem):
 
 
 class ReasoningItem(TextItem):
-    """What the model thinks before it answers."""
+    """The reasoning of the model before its answer."""
 
     prefix = "rs"
     part_kind = "reasoning_text"

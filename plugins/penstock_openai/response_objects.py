@@ -14,7 +14,7 @@ from penstock_openai.response_output import ResponseOutput
 
 
 class ResponseMemo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a response repeats of the request.
+    """The fields of a response that are known before its output.
 
     Attributes
     ----------

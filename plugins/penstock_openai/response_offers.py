@@ -20,7 +20,7 @@ class Responses(ChatOffer, OpenAIOffer):
     model, aliases, is_default:
         The name of the model, further ones, and whether it serves requests that name none.
     tools, inputs, structured, logprobs:
-        What the handler can do; other requests are refused. See ``penstock_chat.ChatOffer``.
+        The abilities of the handler; other requests are refused. See ``penstock_chat.ChatOffer``.
     """
 
     schema_field: ClassVar[str] = "schema"

@@ -21,7 +21,7 @@ class ResponseStream:
     Parameters
     ----------
     memo:
-        What the response repeats of the request.
+        The fields that are known before the output.
     """
 
     media_type = "text/event-stream; charset=utf-8"

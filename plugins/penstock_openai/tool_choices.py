@@ -24,7 +24,7 @@ def choose_tools(
     request:
         The request, with its tools.
     mode:
-        Whether one may be called, or must be.
+        ``required`` if one must be called, ``none`` if none may be.
     forced:
         The name of the one that must be called; None if there is none.
     allowed:

@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TranscriptionMemo(msgspec.Struct, frozen=True):
-    """How the client wants the answer."""
+    """The form of the answer that the client asked for."""
 
     form: TranscriptionForm
     task: str

@@ -18,11 +18,11 @@ class Segment(msgspec.Struct, tag="segment", omit_defaults=True):
     start, end:
         Seconds from the beginning of the recording.
     text:
-        What is said. The texts of all segments are joined as they are: begin the second with a space.
+        The words that are spoken. The texts of all segments are joined as they are: begin the second with a space.
     tokens:
         The ids of its tokens.
     avg_logprob, no_speech_prob, compression_ratio, temperature:
-        What Whisper says about it.
+        Figures that Whisper reports for it.
     """
 
     start: float
@@ -49,7 +49,7 @@ class Transcript(msgspec.Struct, tag="transcript", omit_defaults=True):
     Parameters
     ----------
     text:
-        What is said. Default: the texts of the segments.
+        The words that are spoken. Default: the texts of the segments.
     language:
         The language that is spoken, such as ``en``.
     duration:
@@ -77,7 +77,7 @@ def transcript_pieces(chunk: bytes) -> list[TranscriptPiece]:
     Raises
     ------
     HandlerError
-        If it is none.
+        If it is not one of these.
     """
     try:
         pieces = _decode(chunk)
@@ -123,7 +123,7 @@ def verbose_object(transcript: Transcript, task: str, granularities: Iterable[st
     task:
         ``transcribe`` or ``translate``.
     granularities:
-        What is to have times.
+        The parts that need times.
     """
     duration = transcript.duration
     if duration is None:

@@ -1,4 +1,4 @@
-"""Models behind the Responses API. What the last message says decides how they answer."""
+"""Models behind the Responses API. The last message selects the answer."""
 
 from __future__ import annotations
 

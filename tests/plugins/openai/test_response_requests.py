@@ -1,4 +1,4 @@
-"""Requests for responses: what a handler gets of them, and which are refused."""
+"""Requests for responses: the request that a handler receives, and refusals."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_tools(choice: Any, told: str, forced: str | None, names: list[str]) -> 
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refusals_name_the_field(fields: Any, param: str) -> None:
-    """What is not stored, what no handler could do, and what does not fit is a 400, and nothing is queued."""
+    """Requests that need a store, that no handler could answer, or that do not fit are a 400; nothing runs."""
     scene = ResponseScene(tools=True, structured="validate", inputs=("text", "image", "file"))
     assert scene.refusal(**fields)["param"] == param
 
