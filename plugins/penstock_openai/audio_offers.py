@@ -58,8 +58,8 @@ class Transcriptions(OpenAIOffer):
     model, aliases, is_default:
         The name of the model, further ones, and whether it serves requests that name none.
     times:
-        The parts of a transcript for which the handler returns times: ``segment``, ``word``. Requests for ``verbose_json``, ``srt`` and
-        ``vtt`` need segments, and are refused otherwise.
+        The parts of a transcript for which the handler returns times: ``segment``, ``word``. Requests for
+        ``verbose_json``, ``srt`` and ``vtt`` need segments, and are refused otherwise.
     translates:
         True if the handler looks at ``task``: the model then answers at ``/v1/audio/translations`` too.
     """
