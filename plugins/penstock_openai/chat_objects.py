@@ -78,7 +78,7 @@ class ChatStream(ChoiceStream):
             return choice
         if isinstance(piece, Reasoning):
             return _choice_of(index, {"reasoning_content": piece.text})
-        assert isinstance(piece, ToolCall), "the others are no events of a choice"
+        assert isinstance(piece, ToolCall), "the others are not events of a choice"
         call = self._answers[index].add(piece)
         assert isinstance(call, ToolCall), "it is the same piece, with its place"
         return _choice_of(index, {"tool_calls": [_call_delta(call)]})
