@@ -10,6 +10,7 @@ from penstock_openai.chat_objects import ChatStream, whole_chat
 from penstock_openai.choices import answer_of, inputs_for, payload_of
 from penstock_openai.openai_errors import error_response
 from penstock_openai.openai_offers import Chat
+from penstock_openai.path_descriptions import chat_description
 
 
 def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
@@ -40,7 +41,9 @@ def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
 
     return Dialect(
         name="openai-chat",
-        operations=(Operation(path=f"{prefix}/chat/completions", read=read),),
+        operations=(
+            Operation(path=f"{prefix}/chat/completions", read=read, description=chat_description(table.names)),
+        ),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _together([[answer.body]], payload),
         collected=lambda chunks, payload: _together([chunks], payload),

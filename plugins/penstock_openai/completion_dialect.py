@@ -10,6 +10,7 @@ from penstock_openai.completion_answers import CompletionStream, whole_completio
 from penstock_openai.completion_body import CompletionBody, completion_requests_of, inputs_of
 from penstock_openai.openai_errors import error_response
 from penstock_openai.openai_offers import Completions, most_inputs
+from penstock_openai.path_descriptions import completion_description
 
 
 def completion_dialect(table: ModelTable[Completions], prefix: str) -> Dialect:
@@ -45,7 +46,9 @@ def completion_dialect(table: ModelTable[Completions], prefix: str) -> Dialect:
 
     return Dialect(
         name="openai-completions",
-        operations=(Operation(path=f"{prefix}/completions", read=read),),
+        operations=(
+            Operation(path=f"{prefix}/completions", read=read, description=completion_description(table.names)),
+        ),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _together([[answer.body]], payload),
         collected=lambda chunks, payload: _together([chunks], payload),
