@@ -10,6 +10,11 @@ from penstock.app import declaration
 from penstock.errors import DeclarationError
 
 _SLOT = ("slot", "_slot")
+_METHODS = {
+    "admit": "`def admit(self, slot: int, ...)`, which begins a job",
+    "step": "`def step(self, slots: list[int])`, which returns a chunk for any of these slots",
+    "release": "`def release(self, slot: int)`, which forgets a job that has ended, at whatever point",
+}
 _PASSED = {"step": "the list of slots", "release": "the slot"}
 
 
@@ -72,12 +77,7 @@ def _predicts(handler: Any) -> bool:
 def _loop_method(cls: type, name: str, owner: str) -> Callable[..., Any]:
     method = declaration.method_of(cls, name, owner)
     if method is None:
-        fix = {
-            "admit": "`def admit(self, slot: int, ...)`, which begins a job",
-            "step": "`def step(self, slots: list[int])`, which returns a chunk for any of these slots",
-            "release": "`def release(self, slot: int)`, which forgets a job that has ended, at whatever point",
-        }[name]
-        raise DeclarationError(f"{owner}: the class {cls.__name__} has no {name}(); define {fix}")
+        raise DeclarationError(f"{owner}: the class {cls.__name__} has no {name}(); define {_METHODS[name]}")
     if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
         raise DeclarationError(f"{owner}: {cls.__name__}.{name} yields, so its body would never run; use return")
     _require_one_argument(method, f"{owner}: {cls.__name__}.{name}", name)
@@ -90,7 +90,9 @@ def _require_one_argument(method: Callable[..., Any], subject: str, name: str) -
     try:
         inspect.signature(method).bind(None)
     except TypeError as error:
-        raise DeclarationError(f"{subject} is passed {_PASSED[name]} and nothing else, but it has {error}") from None
+        raise DeclarationError(
+            f"{subject} is passed {_PASSED[name]} and nothing else ({error}); write {_METHODS[name]}"
+        ) from None
 
 
 def _require_slot(admit: Callable[..., Any], cls: type, owner: str) -> None:
