@@ -72,7 +72,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SlotDone:
-    """What ``step`` of a generation loop returns for a slot that has come to its end: ``penstock.Done``.
+    """The end of a slot, returned by ``step`` of a generation loop. Its public name is ``penstock.Done``.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def served(marks: Path) -> Iterator[Served]:
 
 
 class Client:
-    """A client that reads one line after the other, when it is told to."""
+    """A client that reads one line after the other, when the test asks for it."""
 
     def __init__(self, served: Served, loop: str, *, timeout: str = "", **order: object) -> None:
         self.id = new_id()

@@ -51,8 +51,8 @@ class App(ScheduleBase):
     title, version:
         Those that its OpenAPI document shows. Default: the title is ``import_name``.
     start_method:
-        How workers start: ``"fork"``, from a process that has imported the app; ``"fresh"``, in a new interpreter each;
-        or ``"auto"`` (the default), which forks unless the import has left threads, CUDA or the like.
+        The way workers start: ``"fork"``, from a process that has imported the app; ``"fresh"``, in a new interpreter;
+        or ``"auto"``, the default, which forks unless the import has left threads, CUDA or the like.
 
     Attributes
     ----------

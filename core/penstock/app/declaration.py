@@ -74,7 +74,7 @@ def with_returned_stream(
 
 
 def require_http_options(owner: str, *, media_type: Any, dialects: Any) -> None:
-    """Raise ``DeclarationError`` for a media type that is none, or dialects that are no list of dialects."""
+    """Raise ``DeclarationError`` unless these are a media type, or None, and a sequence of dialects."""
     _require_media_type(owner, media_type)
     _require_dialects(owner, dialects)
 

@@ -36,12 +36,12 @@ class Endpoint:
     is_async: bool
     """True if the function, or ``predict``, is an ``async def``, or returns an asynchronous iterator.
 
-    Of a generation loop: if one of its methods is an ``async def``.
+    A generation loop is asynchronous if one of its methods is.
     """
     is_stream: bool
     """True if the function, or ``predict``, yields or is annotated to return an iterator. Others may return one too."""
     concurrency: int
-    """The number of attempts that one worker runs at a time. Of a generation loop: ``max_slots``."""
+    """The number of attempts that one worker runs at a time; for a generation loop, ``max_slots``."""
     pool: str
     """The name of its pool."""
     workers: int | None

@@ -12,7 +12,7 @@ from typing import Any
 
 from penstock.app import App
 from penstock.app.manifest import Manifest
-from penstock.engine.attempt_signals import AttemptSignals
+from penstock.engine.attempt_interrupts import AttemptInterrupts
 from penstock.engine.calls import Call
 from penstock.engine.inbox import Inbox
 from penstock.engine.observers import Observers
@@ -88,7 +88,7 @@ class Performer:
         self._on_report = on_report
         self._worker_setups = observers.registry.worker_setups()
         self._log = OperatorLog(reactor.time, self.pid_of)
-        self._signals = AttemptSignals(reactor, scheduler, self.processes.links)
+        self._interrupts = AttemptInterrupts(reactor, scheduler, self.processes.links)
         self._watch = WorkerWatch(reactor, scheduler, self.inbox, self.processes.links, self._log)
         self._alarm: TimerHandle | None = None
         self._alarm_at = math.inf
@@ -116,7 +116,7 @@ class Performer:
         """Kill all processes, and set no more alarms."""
         self._is_closed = True
         self._watch.close()
-        self._signals.close()
+        self._interrupts.close()
         self.processes.close()
         if self._alarm is not None:
             self._alarm.cancel()
@@ -219,7 +219,7 @@ class Performer:
         if link is None:
             return  # a later command of the same turn has killed the worker
         link.send(Cancel(command.attempt))
-        self._signals.begin(command.attempt)
+        self._interrupts.begin(command.attempt)
 
     def _recall(self, command: do.Recall) -> None:
         link = self.processes.links.get(command.worker)

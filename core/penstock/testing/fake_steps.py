@@ -30,7 +30,7 @@ class FakeSteps:
         self._began = agenda.clock.now
         self._stuck: dict[int, float] = {}  # attempts whose code is stuck: the seconds from an interrupt to its end
         self._unwanted: set[int] = set()
-        self._held: list[Callable[[], object]] = []  # what waits for the end of a stuck step
+        self._held: list[Callable[[], object]] = []  # actions that wait for the end of a stuck step
 
     def require_room(self, attempts: Collection[Attempt]) -> None:
         """Check that each attempt has a slot: one that is not released yet is not free."""

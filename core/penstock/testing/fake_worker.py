@@ -176,7 +176,7 @@ class FakeWorker:
         self._latency = latency
         self._on_begun = on_begun
         self._steps = steps
-        self._plan = agenda.plan if steps is None else steps.plan  # of what happens to attempts
+        self._plan = agenda.plan if steps is None else steps.plan  # plans the events of attempts
         self._current: Attempt | None = None  # the attempt that has its turn
         self._recalled = 0  # it begins no attempt up to this one any more
         self._is_inside = False  # True once it has begun the current one

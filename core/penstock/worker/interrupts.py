@@ -43,7 +43,7 @@ class InterruptGuard:
     def __init__(self, words: memoryview) -> None:
         self._words = words
         self._armed = 0  # the attempt that may be interrupted now, or 0; the handler clears it when it raises
-        self._step = 0  # the latest attempt of a step that may be interrupted now, or 0; likewise
+        self._step = 0  # the latest attempt of a step that may be interrupted now, or 0; cleared as well
 
     def install(self) -> None:
         """Handle SIGUSR1, whose default action is to kill the process. Main thread only."""

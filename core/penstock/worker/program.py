@@ -37,7 +37,7 @@ from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.large_bodies import load
 from penstock.worker.modes import inline
 from penstock.worker.modes.inline import InlineStream
-from penstock.worker.modes.stepped import StepLoop, StepRuntime
+from penstock.worker.modes.stepped import GenerationLoop, StepRuntime
 from penstock.worker.modes.tasks import TaskAttempt
 from penstock.worker.modes.threads import Delivery, Mailbox, ThreadAttempt, Threads
 from penstock.worker.outlets import inline_outlet, task_outlet
@@ -108,7 +108,7 @@ class Program:
         self._task_outlet = task_outlet(channel, runtime)
         self._is_stopping = False
         self._loops = {
-            name: StepLoop(live, runtime, guard, channel=channel, program=self)
+            name: GenerationLoop(live, runtime, guard, channel=channel, program=self)
             for name, live in endpoints.items()
             if live.mode == "stepped"
         }

@@ -34,7 +34,7 @@ def enter_trace(run: Run, trace: Trace) -> None:
 def enter_traces(runs: Sequence[Run]) -> None:
     """Make these the traces of what the present task does from now on: a step runs for several jobs.
 
-    Their log records name all of them. What OpenTelemetry records in there belongs to none of them alone.
+    Their log records name all of them. OpenTelemetry's spans belong to none of them, unless there is only one.
     """
     traces = [run.trace for run in runs if run.trace is not None]
     if len(runs) == 1 and traces:

@@ -1,4 +1,4 @@
-"""How a generation loop is declared, and what is not one."""
+"""Declarations of generation loops, good and bad."""
 
 from __future__ import annotations
 
@@ -169,7 +169,11 @@ def test_the_workers_have_as_many_slots_as_the_engine(app: App) -> None:
         (made(admit=lambda prompt: None), {}, "has no self"),
         (made(admit=lambda self, slot, *rest: None), {}, "accepts fields without naming them"),
         (made(step=lambda self: {}), {}, "Made.step is passed the list of slots and nothing else"),
-        (made(step=lambda self, slots, more: {}), {}, "Made.step is passed ...more...; write `def step(self, slots: list[int])`"),
+        (
+            made(step=lambda self, slots, more: {}),
+            {},
+            "...more...; write `def step(self, slots: list[int])`",
+        ),
         (made(release=lambda self: None), {}, "Made.release is passed the slot and nothing else"),
         (made(step=lambda self, slots: (yield)), {}, "Made.step yields, so its body would never run; use return"),
         (made(setup=lambda self, a, b: None), {}, "Made.setup requires a, b"),

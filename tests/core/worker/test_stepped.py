@@ -1,4 +1,4 @@
-"""The generation loop, one turn at a time: a loop driven by hand, a scripted channel, a model that does as told."""
+"""The generation loop, one turn at a time: a loop driven by hand, a scripted channel, and a model that obeys."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Flag:
 
 
 class StoppedScope(BaseException):
-    """What the loop raises in a scope that is cancelled."""
+    """The exception that the loop raises in a scope that is cancelled."""
 
 
 class HandScope:
@@ -372,7 +372,7 @@ def test_the_lowest_free_slot_is_used_again_after_its_release(scene: Scene) -> N
 
 
 def test_every_admitted_job_is_released_once(scene: Scene) -> None:
-    """Whether it is done, has failed, or is cancelled."""
+    """It may be done, have failed, or be cancelled."""
     scene.model.during_step = lambda slots: {0: Done(), 1: ValueError("no")} if 0 in slots else {2: "x"}
     scene.run(1, 2)
     scene.run(3, deadline=1e15)
@@ -602,7 +602,7 @@ def test_a_step_that_runs_for_a_later_job_is_not_interrupted() -> None:
 
 
 def test_a_cancel_does_not_disturb_an_asynchronous_step() -> None:
-    """While another job waits for it. What it returns for the cancelled one is dropped."""
+    """While another job waits for it. The chunk of the cancelled one is dropped."""
     scene = Scene("async")
     gate = Flag()
 

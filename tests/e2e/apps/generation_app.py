@@ -34,7 +34,7 @@ class Token(TypedDict):
 
 
 class Order(msgspec.Struct):
-    """What a client wants: ``n`` tokens, from step number ``silent`` of its own on, each with ``size`` characters.
+    """The wishes of a client: ``n`` tokens, from step number ``silent`` of its own on, each with ``size`` characters.
 
     ``stuck`` is where its code gets stuck, and how.
     """

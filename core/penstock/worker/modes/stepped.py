@@ -52,7 +52,7 @@ class StepRuntime(TaskRuntime, Protocol):
         """Run a function in the loop. Callable from any thread."""
 
 
-class Conversation(Protocol):
+class StepProgram(Protocol):
     """The program, as far as a generation loop needs it."""
 
     def receive(self, data: bytes) -> None:
@@ -65,7 +65,7 @@ class Conversation(Protocol):
         """Take the end of an attempt."""
 
 
-class StepLoop:
+class GenerationLoop:
     """The generation loop of one endpoint.
 
     Parameters
@@ -79,7 +79,7 @@ class StepLoop:
     channel:
         The connection to the engine.
     program:
-        What the channel is read and written for.
+        The receiver of the engine's messages and of the ends of attempts.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class StepLoop:
         guard: InterruptGuard,
         *,
         channel: Channel,
-        program: Conversation,
+        program: StepProgram,
     ) -> None:
         self._live = live
         self._model = live.loop

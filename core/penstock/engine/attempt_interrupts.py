@@ -23,7 +23,7 @@ STEP_SHARE_OF_GRACE: Final = 0.5
 one that ends leaves the model as it should be."""
 
 
-class AttemptSignals:
+class AttemptInterrupts:
     """The interrupts of one engine's workers.
 
     Parameters
@@ -72,7 +72,7 @@ def _interrupt(link: WorkerLink, attempt: Attempt) -> None:
 
 
 def _interrupt_admission(link: WorkerLink, attempt: Attempt) -> None:
-    """Interrupt ``admit``, if it runs for this attempt. Of several, the first one is inside it, or none is."""
+    """Interrupt ``admit``, if it runs for this attempt: if several are stopping, only the first one can be inside."""
     stopping = [each.id for each in attempt.worker.attempts.values() if not each.live and each.jobs[0].head is None]
     if attempt.id == min(stopping, default=0):
         link.interrupt(attempt.id)
