@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
+from typing import Any
 
 from penstock.body_files import BodyFile
+from penstock.response import SlotDone
 from penstock.wire import WINDOW_BYTES, Done, Failure, Run
 from penstock.worker.attempts import Invocation, JobResult, LiveEndpoint
 from penstock.worker.interrupts import Interrupted, InterruptGuard
@@ -84,6 +86,20 @@ class SlotAttempt:
     def use_credit(self, size_bytes: int) -> None:
         """Take room from the window for a chunk."""
         self._credit -= size_bytes
+
+    def chunks_of(self, item: Any) -> tuple[list[Any], bool]:
+        """Return the chunks to send of what ``step`` has returned for it, filtered, and whether they are the last."""
+        is_last = isinstance(item, SlotDone)
+        chunk = item.chunk if is_last else item
+        chunks = [] if chunk is None else [chunk]
+        chunk_filter = self.invocation.chunk_filter
+        if chunk_filter is None:
+            return chunks, is_last
+        if chunks:
+            chunks, is_done = chunk_filter.feed(chunk)
+            if is_done:
+                return chunks, True
+        return [*chunks, *chunk_filter.finish()] if is_last else chunks, is_last
 
     @property
     def is_over(self) -> bool:

@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from penstock.body_files import BodyFile
-from penstock.response import SlotDone
 from penstock.wire import Chunk, Done, Head, Run
 from penstock.worker.attempts import END_OF_STREAM, LiveEndpoint, handler_failure
 from penstock.worker.channel import Channel
@@ -98,9 +97,7 @@ class GenerationLoop:
         self._channel = channel
         self._program = program
         self._outlet = slot_outlet(channel, guard, runtime)
-        stream = live.stream_of(iter(()))
-        assert stream is not None
-        self._stream = stream  # that of any slot: they have one head, and one encoding
+        self._stream = live.slot_stream()
         self._waiting: deque[SlotAttempt] = deque()
         self._slots: dict[int, SlotAttempt] = {}
         self._is_running = False
@@ -227,18 +224,17 @@ class GenerationLoop:
         if isinstance(item, BaseException):
             attempt.fail(self._live.failure_of(item))
             return
-        is_last = isinstance(item, SlotDone)
         try:
-            self._send_chunk(attempt, item.chunk if is_last else item)
-        except Exception as error:  # it cannot be encoded
+            chunks, is_last = attempt.chunks_of(item)
+            for chunk in chunks:
+                self._send_chunk(attempt, chunk)
+        except Exception as error:  # it cannot be encoded, or the filter refuses it
             attempt.fail(self._live.failure_of(error))
             return
         if is_last:
             attempt.result = END_OF_STREAM
 
     def _send_chunk(self, attempt: SlotAttempt, chunk: Any) -> None:
-        if chunk is None:
-            return
         body = self._stream.encode(chunk)
         attempt.use_credit(len(body))
         if body:
