@@ -93,20 +93,42 @@ class ChatOffer(GenerationOffer):
             raise DeclarationError(f"{self}: inputs={self.inputs!r} is not a tuple of {choices}")
         object.__setattr__(self, "inputs", tuple(self.inputs))
 
-    def accept(self, request: Sampling, name: str = "response_format") -> None:
-        """Refuse a request that asks for what the handler cannot do, as every offer does; tools and parts too."""
+    def accept(self, request: Sampling, name: str = "response_format", parts_name: str = "") -> None:
+        """Refuse a request that asks for what the handler cannot do, as every offer does; tools and parts too.
+
+        Parameters
+        ----------
+        request, name:
+            As for every offer.
+        parts_name:
+            The field of the body that has the parts of messages, for the error. "": the content of each message.
+
+        Raises
+        ------
+        InvalidRequest
+            If it does; its ``param`` is the field.
+        """
         super().accept(request, name)
         assert isinstance(request, ChatRequest), "it has been read for this kind of offer"
+        _require_choice(request)
         if request.tools and request.tool_choice != "none" and not self.tools:
             refuse("tools", f"the model {self.model!r} does not call tools")
         for place, message in enumerate(request.messages):
             for part in message.parts:
-                self._accept_part(part, place)
+                self._accept_part(part, parts_name or f"messages[{place}].content")
 
-    def _accept_part(self, part: Part, place: int) -> None:
+    def _accept_part(self, part: Part, param: str) -> None:
         kind = _INPUT_OF.get(type(part), "text")
         if kind not in self.inputs:
-            refuse(f"messages[{place}].content", f"the model {self.model!r} does not take {kind} parts")
+            refuse(param, f"the model {self.model!r} does not take {kind} parts")
+
+
+def _require_choice(request: ChatRequest) -> None:
+    """Refuse a request that forces a call of a tool that it does not have."""
+    if request.forced_tool is not None and request.forced_tool not in {tool.name for tool in request.tools}:
+        refuse("tool_choice", f"there is no tool {request.forced_tool[:100]!r}")
+    if request.tool_choice == "required" and not request.tools:
+        refuse("tool_choice", "there are no tools to choose from")
 
 
 def _require_valid_schema(form: ResponseFormat, name: str) -> None:
@@ -119,4 +141,4 @@ def _require_valid_schema(form: ResponseFormat, name: str) -> None:
         jsonschema.Draft202012Validator.check_schema(form.schema)
     except (jsonschema.SchemaError, RecursionError) as error:
         reason: Any = getattr(error, "message", "it is nested too deeply")
-        refuse(f"{name}.json_schema.schema", f"it is not a JSON Schema: {str(reason)[:200]}")
+        refuse(name, f"its schema is not a JSON Schema: {str(reason)[:200]}")
