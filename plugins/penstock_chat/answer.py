@@ -59,14 +59,15 @@ class ChatAnswer:
         elif isinstance(piece, Reasoning):
             self.reasoning.append(piece.text)
         elif isinstance(piece, ToolCall):
-            return self._add_call(piece)
+            return self.add_call(piece)
         elif isinstance(piece, Usage):
             self.usage = piece
         else:
             self._reason, self.stop_sequence = piece.reason, piece.stop_sequence
         return piece
 
-    def _add_call(self, piece: ToolCall) -> ToolCall:
+    def add_call(self, piece: ToolCall) -> ToolCall:
+        """Add the next piece of a call, and return it as ``add`` does."""
         place = self._place_of(piece)
         if place < len(self.calls):
             call = self.calls[place]
