@@ -55,7 +55,7 @@ def submit_together(
         for call in calls:
             call.cancel(PART_FAILED)
         raise
-    return JointCall(submission, calls, engine.reactor, is_streamed=is_streamed)
+    return JointCall(submission, calls, engine, is_streamed=is_streamed)
 
 
 class JointCall:
@@ -67,8 +67,8 @@ class JointCall:
         The request.
     calls:
         The calls.
-    reactor:
-        The loop to wait on.
+    engine:
+        The engine, whose loop the caller waits on.
     is_streamed:
         As for ``submit_together``.
 
@@ -78,7 +78,7 @@ class JointCall:
         As for any call.
     """
 
-    def __init__(self, submission: Submission, calls: Sequence[Any], reactor: Any, *, is_streamed: bool) -> None:
+    def __init__(self, submission: Submission, calls: Sequence[Any], engine: Any, *, is_streamed: bool) -> None:
         self.endpoint: Endpoint = calls[0].endpoint
         self.timeouts = submission.timeouts
         self.head: Encoded | None = None
@@ -86,7 +86,7 @@ class JointCall:
         self.on_progress: Callable[[], None] | None = None
         self._submission = submission
         self._calls = calls
-        self._reactor = reactor
+        self._engine = engine
         self._is_streamed = is_streamed
         self._reason = PART_FAILED
         self._answers: list[list[bytes]] = [[] for _ in calls]
@@ -118,7 +118,8 @@ class JointCall:
     @property
     def attempts(self) -> int:
         """The most attempts of a job."""
-        return max(call.attempts for call in self._calls)
+        counts: list[int] = [call.attempts for call in self._calls]
+        return max(counts)
 
     @property
     def untaken_bytes(self) -> int:
@@ -134,7 +135,7 @@ class JointCall:
     async def wait(self) -> None:
         """Wait for an outcome or a chunk."""
         if self.outcome is None and not self._waiting:
-            await self._reactor.park(self._register)
+            await self._engine.reactor.park(self._register)
 
     def _register(self, wake: Callable[[], None]) -> None:
         self.on_progress = wake
