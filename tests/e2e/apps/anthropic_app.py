@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 
@@ -66,13 +64,19 @@ def mirror(request: ChatRequest) -> str:
     return msgspec.json.encode(request).decode()
 
 
+@app.endpoint("/form", dialects=[Messages(model="form", structured="validate")])
+def form(request: ChatRequest) -> str:
+    """Return the last message."""
+    return request.messages[-1].text
+
+
 @app.endpoint("/count")
 def count(request: ChatRequest) -> int:
     """Count the words."""
     return sum(len(message.text.split()) for message in request.messages)
 
 
-@app.endpoint("/slow", dialects=[Messages(model="slow")])
+@app.endpoint("/slow", workers=1, dialects=[Messages(model="slow")])
 def slow(_request: ChatRequest) -> Iterator[str]:
     """Yield a number every 50 ms."""
     for number in range(1000):
@@ -85,13 +89,7 @@ def fault(request: ChatRequest) -> Iterator[Piece]:
     """Fail as the message says, after one piece."""
     yield "One. "
     kind = request.messages[-1].text
-    if kind == "kill":
-        time.sleep(0.2)  # so that the piece is on its way
-        os.kill(os.getpid(), signal.SIGKILL)
     if kind == "refuse":
         yield Finish("content_filter")
         return
-    if kind == "arguments":
-        yield ToolCall(name="add", arguments="[1, 2]")
-        return
-    raise RuntimeError("broken")
+    raise RuntimeError("a secret")
