@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from penstock.errors import PenstockError
+from penstock.errors import InvalidRequest, PenstockError
 from penstock_chat.pieces import PIECES, Finish, Piece, Text, ToolCall
 from penstock_chat.stop_matcher import StopMatcher
 
@@ -139,6 +140,7 @@ def _require_match(text: str, schema: dict[str, Any]) -> None:
     # Loaded here, because it is an extra, and takes a while.
     import jsonschema  # noqa: PLC0415 - see above
     from referencing import Registry  # noqa: PLC0415 - see above
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415 - see above
 
     try:
         value = msgspec.json.decode(text)
@@ -146,6 +148,11 @@ def _require_match(text: str, schema: dict[str, Any]) -> None:
         raise SchemaMismatch(f"The model's answer is not JSON: {error}") from None
     # An empty registry: a schema from a client must not have the worker fetch another one from somewhere.
     validator = jsonschema.Draft202012Validator(schema, registry=Registry())
-    fault = next(validator.iter_errors(value), None)
+    try:
+        fault = next(validator.iter_errors(value), None)
+    except (Unresolvable, re.error, RecursionError) as error:
+        raise InvalidRequest(
+            f"`response_format`: the schema cannot be used: {error}", param="response_format"
+        ) from None
     if fault is not None:
         raise SchemaMismatch(f"The model's answer does not match the schema at {fault.json_path}: {fault.message}")

@@ -304,10 +304,10 @@ def test_errors(client: OpenAI) -> None:
         (
             {
                 "model": "plain",
-                "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}]}],
+                "messages": [{"role": "user", "content": [IMAGE]}],
             },
             "messages[0].content",
-        ),  # fmt: skip
+        ),
         ({"stop": [""]}, "stop"),
         ({"n": 1000}, "n"),
         ({"extra_body": {"functions": [{}]}}, "functions"),

@@ -66,7 +66,7 @@ class Codec:
     _whole: Parameter | None = None
     _form: FormBody | None = None
     _routed: RoutedInput | None = None
-    _has_filter: bool = False
+    has_filter: bool = False
     """True if the type that is the whole body has a ``chunk_filter``."""
 
     def decode(self, body: bytes, input_form: InputForm | None = None) -> DecodedInput:
@@ -271,7 +271,7 @@ class Codec:
 
     def filter_of(self, decoded: DecodedInput) -> ChunkFilter | None:
         """Return the filter of the answer to a decoded body; None if its type has none."""
-        return decoded.chunk_filter() if self._has_filter else None
+        return decoded.chunk_filter() if self.has_filter else None
 
     @property
     def _is_raw(self) -> bool:
@@ -428,7 +428,7 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     form: FormBody = FieldsForm(validated) if decoding.is_struct(annotation) else WholeForm(parameter, owner)
     reads: Reads = "form" if decoding.has_uploads(validated) else "json"
     codec = Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
-    return replace(codec, _has_filter=callable(getattr(annotation, "chunk_filter", None)))
+    return replace(codec, has_filter=callable(getattr(annotation, "chunk_filter", None)))
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:

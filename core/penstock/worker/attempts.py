@@ -40,16 +40,19 @@ class LiveEndpoint:
 
     Attributes
     ----------
+    has_filter:
+        True if the inputs have filters of their answers.
     has_large:
         True once ``encode`` has returned a large result; such results are then to be set aside.
     """
 
-    __slots__ = ("_codec", "_predict", "answer", "endpoint", "has_large", "mode", "needs_context")
+    __slots__ = ("_codec", "_predict", "answer", "endpoint", "has_filter", "has_large", "mode", "needs_context")
 
     def __init__(self, endpoint: Endpoint, predict: Callable[..., Any]) -> None:
         self.endpoint = endpoint
         self.mode = endpoint.mode
         self.needs_context = endpoint.codec.context_parameter is not None
+        self.has_filter = endpoint.codec.has_filter
         self.has_large = False
         self._codec = endpoint.codec
         self._predict = predict
@@ -61,7 +64,8 @@ class LiveEndpoint:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
         work = invocation.run.works[0]
         decoded = self._codec.decode(work.body, work.input_form)
-        invocation.chunk_filter = self._codec.filter_of(decoded)
+        if self.has_filter:
+            invocation.chunk_filter = self._codec.filter_of(decoded)
         return self._codec.call(self._predict, decoded, invocation.context())
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
@@ -73,10 +77,12 @@ class LiveEndpoint:
         result: Encoded | Failure
         try:
             returned = self.start(invocation)
-            stream = self.stream_of(invocation, returned)
+            stream = self._codec.stream_of(returned)
             if stream is not None:
-                return _plain(stream)
-            result = self._codec.encode(invocation.whole(returned))
+                return _plain(self._filtered(invocation, stream))
+            if invocation.chunk_filter is not None:
+                returned = invocation.chunk_filter.whole(returned)
+            result = self._codec.encode(returned)
             if len(result.body) > LARGE_RESULT_BYTES:
                 result = set_aside(result)
         except Interrupted:
@@ -105,14 +111,15 @@ class LiveEndpoint:
     def stream_of(self, invocation: Invocation, returned: Any) -> ChunkStream | None:
         """Return the stream that the handler has returned, filtered, or None if it has returned a single value."""
         stream = self._codec.stream_of(returned)
-        if stream is None or invocation.chunk_filter is None:
-            return stream
-        return filtered(stream, invocation.chunk_filter)
+        return None if stream is None else self._filtered(invocation, stream)
 
-    def encode(self, value: Any, chunk_filter: ChunkFilter | None = None) -> JobResult:
-        """Encode one result; a value that cannot be sent, or that the filter refuses, becomes a failure."""
+    def _filtered(self, invocation: Invocation, stream: ChunkStream) -> ChunkStream:
+        return stream if invocation.chunk_filter is None else filtered(stream, invocation.chunk_filter)
+
+    def encode(self, value: Any) -> JobResult:
+        """Encode one result; a value that cannot be sent becomes a failure of the handler."""
         try:
-            encoded = self._codec.encode(value if chunk_filter is None else chunk_filter.whole(value))
+            encoded = self._codec.encode(value)
             if len(encoded.body) > LARGE_RESULT_BYTES:
                 self.has_large = True
             return encoded
@@ -171,10 +178,6 @@ class Invocation:
         self._reports: ProgressReports | None = None
         self.chunk_filter: ChunkFilter | None = None
 
-    def whole(self, returned: Any) -> Any:
-        """Return the single result of the handler, filtered."""
-        return returned if self.chunk_filter is None else self.chunk_filter.whole(returned)
-
     def context(self) -> Context | None:
         """Return the ``Context``, or None if the handler does not take one.
 
@@ -232,7 +235,7 @@ class Batch:
     def __init__(self, live: LiveEndpoint, works: list[Work]) -> None:
         self._live = live
         self._pending: list[int] = []  # the place in results of each item of decoded
-        self._filters: list[ChunkFilter | None] = []  # and the filter of its result
+        self._filters: list[ChunkFilter | None] = []  # and the filter of its result, if the endpoint has any
         self.decoded: list[Any] = []
         self.results: list[JobResult] = []
         for work in works:
@@ -241,12 +244,12 @@ class Batch:
     def _decode(self, work: Work) -> None:
         try:
             decoded = self._live.decode(work)
-            chunk_filter = self._live.filter_of(decoded)
+            if self._live.has_filter:
+                self._filters.append(self._live.filter_of(decoded))
         except Exception as error:
             self.results.append(failure_of(error))
         else:
             self.decoded.append(decoded)
-            self._filters.append(chunk_filter)
             self._pending.append(len(self.results))
             self.results.append(_PENDING)
 
@@ -256,9 +259,11 @@ class Batch:
         if problem is not None:
             self.fail(Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}"))
             return
-        for place, chunk_filter, item in zip(self._pending, self._filters, returned, strict=True):
+        if self._filters:
+            returned = [_whole(item, chunk_filter) for item, chunk_filter in zip(returned, self._filters, strict=True)]
+        for place, item in zip(self._pending, returned, strict=True):
             is_error = isinstance(item, BaseException)
-            self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item, chunk_filter)
+            self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item)
 
     def fail(self, failure: Failure) -> None:
         """Assign the same failure to every job that the handler was called with."""
@@ -276,3 +281,13 @@ class Batch:
         if len(returned) != len(self.decoded):
             return f"predict returned {len(returned)} results {wanted}"
         return None
+
+
+def _whole(item: Any, chunk_filter: ChunkFilter | None) -> Any:
+    """Return what to send for an item of a batch, filtered; an exception for one that its filter refuses."""
+    if chunk_filter is None or isinstance(item, BaseException):
+        return item
+    try:
+        return chunk_filter.whole(item)
+    except Exception as error:
+        return error

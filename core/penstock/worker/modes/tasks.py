@@ -174,7 +174,8 @@ class TaskAttempt:
         stream = self._live.stream_of(self._invocation, returned)
         if stream is not None:
             return [await self._stream(stream)]
-        return [self._live.encode(returned, self._invocation.chunk_filter)]
+        chunk_filter = self._invocation.chunk_filter
+        return [self._live.encode(returned if chunk_filter is None else chunk_filter.whole(returned))]
 
     async def _settle(self, batch: Batch) -> None:
         try:
