@@ -38,5 +38,5 @@ def accept(request: ChatRequest, offer: Messages) -> ChatRequest:
     InvalidRequest
         If it does; the error names the field as this protocol does.
     """
-    offer.accept(request, "output_config.format", "messages")
+    offer.accept(request, "output_config.format", "output_config.format.schema", "messages")
     return request

@@ -44,7 +44,7 @@ class GenerationOffer(ModelOffer):
         if self.structured == "validate" and importlib.util.find_spec("jsonschema") is None:
             raise DeclarationError(f"{self}: structured='validate' needs jsonschema; pip install 'penstock[chat]'")
 
-    def accept(self, request: Sampling, name: str = "response_format") -> None:
+    def accept(self, request: Sampling, name: str = "response_format", schema_name: str = "") -> None:
         """Refuse a request that asks for what the handler cannot do, and set what it relies on.
 
         Parameters
@@ -53,6 +53,8 @@ class GenerationOffer(ModelOffer):
             The request.
         name:
             The field of the body that has the form of the answer, for the error.
+        schema_name:
+            The field that has its schema. "": as OpenAI has it.
 
         Raises
         ------
@@ -64,7 +66,7 @@ class GenerationOffer(ModelOffer):
             if self.structured == "refuse":
                 refuse(name, f"the model {self.model!r} does not promise answers of the type {form.type}")
             form.is_validated = self.structured == "validate"
-            _require_valid_schema(form, name)
+            _require_valid_schema(form, schema_name or f"{name}.json_schema.schema")
         if request.logprobs and not self.logprobs:
             refuse("logprobs", f"the model {self.model!r} has no log probabilities")
 
@@ -93,12 +95,14 @@ class ChatOffer(GenerationOffer):
             raise DeclarationError(f"{self}: inputs={self.inputs!r} is not a tuple of {choices}")
         object.__setattr__(self, "inputs", tuple(self.inputs))
 
-    def accept(self, request: Sampling, name: str = "response_format", parts_name: str = "") -> None:
+    def accept(
+        self, request: Sampling, name: str = "response_format", schema_name: str = "", parts_name: str = ""
+    ) -> None:
         """Refuse a request that asks for what the handler cannot do, as every offer does; tools and parts too.
 
         Parameters
         ----------
-        request, name:
+        request, name, schema_name:
             As for every offer.
         parts_name:
             The field of the body that has the parts of messages, for the error. "": the content of each message.
@@ -108,7 +112,7 @@ class ChatOffer(GenerationOffer):
         InvalidRequest
             If it does; its ``param`` is the field.
         """
-        super().accept(request, name)
+        super().accept(request, name, schema_name)
         assert isinstance(request, ChatRequest), "it has been read for this kind of offer"
         _require_choice(request)
         if request.tools and request.tool_choice != "none" and not self.tools:
@@ -141,4 +145,4 @@ def _require_valid_schema(form: ResponseFormat, name: str) -> None:
         jsonschema.Draft202012Validator.check_schema(form.schema)
     except (jsonschema.SchemaError, RecursionError) as error:
         reason: Any = getattr(error, "message", "it is nested too deeply")
-        refuse(name, f"its schema is not a JSON Schema: {str(reason)[:200]}")
+        refuse(name, f"it is not a JSON Schema: {str(reason)[:200]}")

@@ -94,7 +94,9 @@ def test_a_schema_must_be_one() -> None:
     """If answers are compared with it."""
     served = harness(Messages(model="tiny", structured="validate"))
     form = {"format": {"type": "json_schema", "schema": {"type": "nonsense"}}}
-    assert fault(ask(served, model="tiny", output_config=form))[2].startswith("`output_config.format`: its schema")
+    assert fault(ask(served, model="tiny", output_config=form))[2].startswith(
+        "`output_config.format.schema`: it is not"
+    )
 
 
 def test_models_are_listed() -> None:
