@@ -10,7 +10,7 @@ from penstock_anthropic.chat_requests import messages_request
 from penstock_anthropic.message_answers import whole_message
 from penstock_anthropic.message_body import MessagesBody
 from penstock_anthropic.message_memo import MessageMemo
-from penstock_anthropic.message_offers import Messages, accept
+from penstock_anthropic.message_offers import Messages
 from penstock_anthropic.message_stream import MessageStream
 from penstock_chat import ModelTable, pieces_of, read_object
 
@@ -31,7 +31,8 @@ def message_dialect(table: ModelTable[Messages], prefix: str) -> Dialect:
     def read(request: DialectRequest) -> Payload:
         body, raw = read_object(request.body, MessagesBody)
         endpoint, offer = table.find(body.model)
-        chat = accept(messages_request(body, raw), offer)
+        chat = messages_request(body, raw)
+        offer.accept(chat)
         memo = MessageMemo(model=body.model or offer.model, request_id=request.request_id)
         return Payload(endpoint=endpoint.name, body=_encode(chat), is_streamed=bool(body.stream), memo=memo)
 

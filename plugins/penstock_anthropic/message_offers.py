@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from penstock_chat import ChatOffer, ChatRequest
+from penstock_chat import ChatOffer, Sampling
 
 PLUGIN = "anthropic"
 
@@ -28,15 +28,10 @@ class Messages(ChatOffer):
     count_tokens: str | None = None
 
     gatherer: ClassVar[str] = PLUGIN
+    schema_field: ClassVar[str] = "schema"
+    # The messages of a request are more than those of its body: results of tools are some of their own.
+    content_field: ClassVar[str] = "messages"
 
-
-def accept(request: ChatRequest, offer: Messages) -> ChatRequest:
-    """Return a request, unless it asks for what the handler cannot do.
-
-    Raises
-    ------
-    InvalidRequest
-        If it does; the error names the field as this protocol does.
-    """
-    offer.accept(request, "output_config.format", "output_config.format.schema", "messages")
-    return request
+    def accept(self, request: Sampling, name: str = "output_config.format") -> None:
+        """Refuse a request that asks for what the handler cannot do, as every offer does."""
+        super().accept(request, name)

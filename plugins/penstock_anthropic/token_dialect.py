@@ -9,7 +9,7 @@ from penstock.hooks import App, Dialect, DialectRequest, Operation, Payload, Rou
 from penstock_anthropic.anthropic_errors import error_response
 from penstock_anthropic.chat_requests import conversation_request
 from penstock_anthropic.message_body import ConversationBody
-from penstock_anthropic.message_offers import Messages, accept
+from penstock_anthropic.message_offers import Messages
 from penstock_chat import ChatRequest, ModelTable, read_object
 
 _encode = msgspec.json.Encoder().encode
@@ -38,7 +38,8 @@ def token_dialect(table: ModelTable[Messages], prefix: str, app: App) -> Dialect
         _, offer = table.find(body.model)
         if offer.count_tokens is None:
             raise NotFound(f"The tokens of the model {offer.model!r} are not counted here", param="model")
-        chat = accept(conversation_request(body, raw), offer)
+        chat = conversation_request(body, raw)
+        offer.accept(chat)
         return Payload(endpoint=offer.count_tokens, body=_encode(chat), memo=request.request_id)
 
     counting = dict.fromkeys(offer.count_tokens for _, offer in table.offers if offer.count_tokens is not None)

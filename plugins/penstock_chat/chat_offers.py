@@ -36,6 +36,9 @@ class GenerationOffer(ModelOffer):
     structured: Structured = "refuse"
     logprobs: bool = False
 
+    schema_field: ClassVar[str] = "json_schema.schema"
+    """The field of the form of the answer that has the schema, for errors."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.structured not in get_args(Structured):
@@ -44,7 +47,7 @@ class GenerationOffer(ModelOffer):
         if self.structured == "validate" and importlib.util.find_spec("jsonschema") is None:
             raise DeclarationError(f"{self}: structured='validate' needs jsonschema; pip install 'penstock[chat]'")
 
-    def accept(self, request: Sampling, name: str = "response_format", schema_name: str = "") -> None:
+    def accept(self, request: Sampling, name: str = "response_format") -> None:
         """Refuse a request that asks for what the handler cannot do, and set what it relies on.
 
         Parameters
@@ -53,8 +56,6 @@ class GenerationOffer(ModelOffer):
             The request.
         name:
             The field of the body that has the form of the answer, for the error.
-        schema_name:
-            The field that has its schema. "": as OpenAI has it.
 
         Raises
         ------
@@ -66,7 +67,7 @@ class GenerationOffer(ModelOffer):
             if self.structured == "refuse":
                 refuse(name, f"the model {self.model!r} does not promise answers of the type {form.type}")
             form.is_validated = self.structured == "validate"
-            _require_valid_schema(form, schema_name or f"{name}.json_schema.schema")
+            _require_valid_schema(form, f"{name}.{self.schema_field}")
         if request.logprobs and not self.logprobs:
             refuse("logprobs", f"the model {self.model!r} has no log probabilities")
 
@@ -87,6 +88,8 @@ class ChatOffer(GenerationOffer):
     inputs: tuple[Input, ...] = ("text",)
 
     takes: ClassVar[tuple[type, ...]] = (ChatRequest,)
+    content_field: ClassVar[str] = "messages[{}].content"
+    """The field of the body that has the content of a message, with a place for its number, for errors."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,36 +98,21 @@ class ChatOffer(GenerationOffer):
             raise DeclarationError(f"{self}: inputs={self.inputs!r} is not a tuple of {choices}")
         object.__setattr__(self, "inputs", tuple(self.inputs))
 
-    def accept(
-        self, request: Sampling, name: str = "response_format", schema_name: str = "", parts_name: str = ""
-    ) -> None:
-        """Refuse a request that asks for what the handler cannot do, as every offer does; tools and parts too.
-
-        Parameters
-        ----------
-        request, name, schema_name:
-            As for every offer.
-        parts_name:
-            The field of the body that has the parts of messages, for the error. "": the content of each message.
-
-        Raises
-        ------
-        InvalidRequest
-            If it does; its ``param`` is the field.
-        """
-        super().accept(request, name, schema_name)
+    def accept(self, request: Sampling, name: str = "response_format") -> None:
+        """Refuse a request that asks for what the handler cannot do, as every offer does; tools and parts too."""
+        super().accept(request, name)
         assert isinstance(request, ChatRequest), "it has been read for this kind of offer"
         _require_choice(request)
         if request.tools and request.tool_choice != "none" and not self.tools:
             refuse("tools", f"the model {self.model!r} does not call tools")
         for place, message in enumerate(request.messages):
             for part in message.parts:
-                self._accept_part(part, parts_name or f"messages[{place}].content")
+                self._accept_part(part, place)
 
-    def _accept_part(self, part: Part, param: str) -> None:
+    def _accept_part(self, part: Part, place: int) -> None:
         kind = _INPUT_OF.get(type(part), "text")
         if kind not in self.inputs:
-            refuse(param, f"the model {self.model!r} does not take {kind} parts")
+            refuse(self.content_field.format(place), f"the model {self.model!r} does not take {kind} parts")
 
 
 def _require_choice(request: ChatRequest) -> None:
@@ -135,7 +123,7 @@ def _require_choice(request: ChatRequest) -> None:
         refuse("tool_choice", "there are no tools to choose from")
 
 
-def _require_valid_schema(form: ResponseFormat, name: str) -> None:
+def _require_valid_schema(form: ResponseFormat, field: str) -> None:
     """Refuse a schema that is none, if answers are to be compared with it."""
     if not form.is_validated or form.type != "json_schema":
         return
@@ -145,4 +133,4 @@ def _require_valid_schema(form: ResponseFormat, name: str) -> None:
         jsonschema.Draft202012Validator.check_schema(form.schema)
     except (jsonschema.SchemaError, RecursionError) as error:
         reason: Any = getattr(error, "message", "it is nested too deeply")
-        refuse(name, f"it is not a JSON Schema: {str(reason)[:200]}")
+        refuse(field, f"it is not a JSON Schema: {str(reason)[:200]}")
