@@ -61,7 +61,7 @@ Choice: TypeAlias = AutoChoice | AnyChoice | OneChoice | NoChoice
 
 
 class ThinkingBody(msgspec.Struct, omit_defaults=True):
-    """How much the model is to think."""
+    """The wish for more or less thinking."""
 
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
     budget_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None

@@ -1,4 +1,4 @@
-"""What the answer to a request for a message repeats of it."""
+"""The facts about a request for a message that its answer repeats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class MessageMemo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer repeats.
+    """The facts that an answer repeats.
 
     Attributes
     ----------

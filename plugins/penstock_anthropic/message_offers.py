@@ -19,7 +19,7 @@ class Messages(ChatOffer):
     model, aliases, is_default:
         The name of the model, further ones, and whether it serves requests that name none.
     tools, inputs, structured, logprobs:
-        What the handler can do; other requests are refused. See ``penstock_chat.ChatOffer``.
+        The abilities of the handler; other requests are refused. See ``penstock_chat.ChatOffer``.
     count_tokens:
         The name of the endpoint that counts the tokens of a request, for ``/v1/messages/count_tokens``. Its handler
         takes a ``ChatRequest`` and returns an ``int``. None: this model's are not counted.

@@ -29,7 +29,7 @@ class MessageStream:
     Parameters
     ----------
     memo:
-        What the answer repeats of the request.
+        The facts about the request that the answer repeats.
     """
 
     media_type = "text/event-stream; charset=utf-8"

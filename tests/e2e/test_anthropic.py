@@ -295,7 +295,7 @@ def test_wrong_requests(client: Anthropic) -> None:
 
 
 def test_a_handler_that_fails(client: Anthropic) -> None:
-    """Whole, it is an error of the server; a stream ends with the error after what was sent. No secret is told."""
+    """Whole, it is an error of the server; a stream ends with the error after what was sent. No secret is in it."""
     with pytest.raises(anthropic.InternalServerError) as whole:
         client.messages.create(**said("break", model="fault"))
     received: list[str] = []

@@ -184,7 +184,7 @@ def test_ids_are_made_for_calls_without_one(harness: PluginHarness) -> None:
 
 
 def test_arguments_that_are_no_object_fail_a_whole_answer(harness: PluginHarness) -> None:
-    """A client could not read them. Those of an answer that was cut are empty: its reason says so."""
+    """A client could not read them. If the answer was cut, they are empty, and its reason says so."""
     body = msgspec.json.encode({"model": "tiny", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})
     chunks = [msgspec.json.encode(ToolCall("a", "add", '{"x'))]
     failed = harness.operation("POST", "/v1/messages", body, answer=chunks)
