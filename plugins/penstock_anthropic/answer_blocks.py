@@ -46,7 +46,7 @@ class AnswerBlock:
 
 
 def arguments_object(arguments: str) -> dict[str, object] | None:
-    """Return the arguments of a call as an object; None if they are not one. Without any text, it is an empty object."""
+    """Return the arguments of a call as an object; None if they are not one. An empty text has none."""
     try:
         return msgspec.json.decode(arguments or "{}", type=dict[str, object])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
