@@ -1,4 +1,4 @@
-"""Offers of chat models: what a handler says that it can do. What it cannot is refused before it is queued."""
+"""Offers of chat models, with the abilities of their handlers: other requests are refused before they are queued."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GenerationOffer(ModelOffer):
     Parameters
     ----------
     structured:
-        What becomes of requests for JSON, or for JSON that matches a schema. ``refuse``: they are refused, since the
+        The fate of requests for JSON, or for JSON that matches a schema. ``refuse``: they are refused, since the
         handler does not look at ``response_format``. ``handler``: it does, and constrains the model itself.
         ``validate``: it does what it can, and the answer is compared with the schema; one that does not match is an
         error. That needs ``pip install 'penstock[chat]'``.

@@ -5,7 +5,7 @@ The names in the first part of ``__all__`` are for apps. The last one is the plu
 
 from penstock_openai.completion_request import CompletionRequest
 from penstock_openai.embedding_answers import Embedding
-from penstock_openai.model_offers import Chat, Completions, Embeddings
+from penstock_openai.openai_offers import Chat, Completions, Embeddings
 from penstock_openai.plugin import OpenAIPlugin
 
 __all__ = [

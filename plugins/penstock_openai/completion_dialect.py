@@ -10,7 +10,7 @@ from penstock_openai.answer_memo import AnswerMemo, new_id, now
 from penstock_openai.choices import answer_of, choices_of, payload_of
 from penstock_openai.completion_answers import CompletionStream, whole_completion
 from penstock_openai.completion_body import CompletionBody, completion_requests_of, inputs_of
-from penstock_openai.model_offers import Completions, most_inputs
+from penstock_openai.openai_offers import Completions, most_inputs
 from penstock_openai.openai_errors import error_response
 
 _encode = msgspec.json.Encoder().encode

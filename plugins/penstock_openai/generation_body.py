@@ -14,7 +14,7 @@ _Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
 class StreamOptions(msgspec.Struct):
-    """What a stream has besides the answer."""
+    """The events of a stream besides the answer."""
 
     include_usage: bool | None = None
 

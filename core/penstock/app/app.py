@@ -154,8 +154,7 @@ class App(ScheduleBase):
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
         dialects:
-            Other HTTP interfaces to it: records of ``penstock.hooks.Dialect``, names of those that plug-ins offer, or
-            what such a plug-in has to know of the endpoint, such as ``penstock_openai.Chat(model="tiny")``.
+            Other HTTP interfaces to it: offers such as ``penstock_openai.Chat``, names of dialects, or ``Dialect`` records.
 
         Raises
         ------
@@ -272,14 +271,18 @@ class App(ScheduleBase):
     def _add(self, endpoint: Endpoint) -> None:
         if self._is_frozen:
             raise _too_late(endpoint)
-        require_unique(endpoint, self.endpoints)
-        declaration.require_fitting_offers(endpoint)
+        _require_fitting(endpoint, self.endpoints)
         endpoints = [*self.endpoints, endpoint]
         pools = pools_of(endpoints, self._pool_options)  # raises before the endpoint is added
         require_preloadable(pools, self.start_method)
         self._pools = pools
         self.endpoints.append(endpoint)
         add_source_file(self.source_files, endpoint.handler.__module__)
+
+
+def _require_fitting(endpoint: Endpoint, others: Sequence[Endpoint]) -> None:
+    require_unique(endpoint, others)
+    declaration.require_fitting_offers(endpoint)
 
 
 def _too_late(endpoint: Endpoint) -> DeclarationError:

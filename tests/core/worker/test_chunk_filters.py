@@ -47,7 +47,7 @@ def streamed(worker: WorkerClient, name: str, words: list[str], **more: Any) -> 
 
 @pytest.mark.parametrize(("pool", "name"), STREAMS, ids=str)
 def test_each_chunk_goes_through_the_filter(workers: Any, pool: str, name: str) -> None:
-    """What it holds back comes at the end; a request without a filter is answered as ever."""
+    """A chunk that it holds back comes at the end; a request without a filter is answered as ever."""
     assert streamed(workers(pool), name, ["a", "b", "c"]) == (["A", "B", "C"], Encoded(b""))
     assert streamed(workers(pool), name, ["a", "b"], is_filtered=False) == (["a", "b"], Encoded(b""))
     assert streamed(workers(pool), name, []) == ([], Encoded(b""))

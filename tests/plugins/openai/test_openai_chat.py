@@ -108,8 +108,8 @@ def test_the_fields_of_a_body(harness: PluginHarness) -> None:
 
 def test_null_counts_as_absent(harness: PluginHarness) -> None:
     """Clients send every field that they know."""
-    names = """model stream stream_options n temperature top_p max_tokens max_completion_tokens stop seed presence_penalty
-        frequency_penalty logit_bias user metadata logprobs top_logprobs tools tool_choice parallel_tool_calls
+    names = """model stream stream_options n temperature top_p max_tokens max_completion_tokens stop seed
+        presence_penalty frequency_penalty logit_bias user metadata logprobs top_logprobs tools tool_choice parallel_tool_calls
         response_format reasoning_effort functions modalities audio store service_tier"""
     assert asked(harness, **dict.fromkeys(names.split())) == asked(harness)
 
@@ -270,7 +270,7 @@ def test_a_whole_answer(harness: PluginHarness) -> None:
 
 
 def test_a_whole_answer_of_several_choices(harness: PluginHarness) -> None:
-    """Those of a handler that yields, and of one that returns."""
+    """A handler that yields is answered for like one that returns."""
     _, found = post(harness, {"n": 2}, ([b'"a"', b'"b"'], Encoded(b'["c",{"type":"finish","reason":"length"}]')))
     assert [(each["index"], each["message"]["content"], each["finish_reason"]) for each in found["choices"]] == [
         (0, "ab", "stop"),
@@ -348,7 +348,7 @@ def test_calls_of_tools_in_a_stream(harness: PluginHarness) -> None:
 
 
 def test_errors_of_policies_have_the_same_form() -> None:
-    """Whoever refuses the request."""
+    """The engine, for instance, while it drains."""
     harness = make_harness()
     harness.shutdown()
     status, found = post(harness, {})

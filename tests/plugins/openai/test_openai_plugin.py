@@ -60,7 +60,9 @@ def test_two_models_of_one_name_are_refused_at_the_start() -> None:
         def chat(request: ChatRequest) -> str:
             return ""
 
-    with pytest.raises(DeclarationError, match="^endpoint 'b': Chat.model='m'. has the name 'm', as endpoint 'a' has"):
+    with pytest.raises(
+        DeclarationError, match=r"^endpoint 'b': Chat\(model='m'\) has the name 'm', as endpoint 'a' has"
+    ):
         PluginHarness(app).registry.dialects(app)
 
 

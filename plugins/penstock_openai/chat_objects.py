@@ -78,7 +78,7 @@ class ChatStream(ChoiceStream):
             return choice
         if isinstance(piece, Reasoning):
             return _choice_of(index, {"reasoning_content": piece.text})
-        assert isinstance(piece, ToolCall), "the others are no events of a choice"
+        assert isinstance(piece, ToolCall), "the others are not events of a choice"
         return _choice_of(index, {"tool_calls": [_call_delta(self._answers[index].add_call(piece))]})
 
     def _last_event(self, index: int, reason: str) -> bytes:
