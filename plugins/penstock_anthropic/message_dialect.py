@@ -6,11 +6,11 @@ import msgspec
 
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
 from penstock_anthropic.anthropic_errors import error_response
-from penstock_anthropic.chat_requests import messages_request
 from penstock_anthropic.message_answers import whole_message
 from penstock_anthropic.message_body import MessagesBody
 from penstock_anthropic.message_memo import MessageMemo
 from penstock_anthropic.message_offers import Messages
+from penstock_anthropic.message_requests import messages_request
 from penstock_anthropic.message_stream import MessageStream
 from penstock_chat import ModelTable, pieces_of, read_object
 

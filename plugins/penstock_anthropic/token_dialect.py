@@ -7,9 +7,9 @@ import msgspec
 from penstock.errors import DeclarationError, NotFound
 from penstock.hooks import App, Dialect, DialectRequest, Operation, Payload, RouteResponse
 from penstock_anthropic.anthropic_errors import error_response
-from penstock_anthropic.chat_requests import conversation_request
 from penstock_anthropic.message_body import ConversationBody
 from penstock_anthropic.message_offers import Messages
+from penstock_anthropic.message_requests import conversation_request
 from penstock_chat import ChatRequest, ModelTable, read_object
 
 _encode = msgspec.json.Encoder().encode

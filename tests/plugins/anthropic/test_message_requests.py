@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from penstock.errors import InvalidRequest
-from penstock_anthropic.chat_requests import messages_request
 from penstock_anthropic.message_body import MessagesBody
+from penstock_anthropic.message_requests import messages_request
 from penstock_chat import ChatRequest, File, Image, Message, Text, Tool, ToolCall, read_object
 
 PNG = {
