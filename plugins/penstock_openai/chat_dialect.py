@@ -7,11 +7,11 @@ import msgspec
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
 from penstock_chat import ModelTable, read_object
 from penstock_openai.answer_memo import AnswerMemo, new_id, now
-from penstock_openai.chat_objects import ChatStream, whole_chat
 from penstock_openai.chat_body import ChatBody, chat_request_of
+from penstock_openai.chat_objects import ChatStream, whole_chat
 from penstock_openai.choices import answer_of, choices_of, payload_of
-from penstock_openai.openai_offers import Chat
 from penstock_openai.openai_errors import error_response
+from penstock_openai.openai_offers import Chat
 
 _encode = msgspec.json.Encoder().encode
 

@@ -10,8 +10,8 @@ from penstock_openai.answer_memo import AnswerMemo, new_id, now
 from penstock_openai.choices import answer_of, choices_of, payload_of
 from penstock_openai.completion_answers import CompletionStream, whole_completion
 from penstock_openai.completion_body import CompletionBody, completion_requests_of, inputs_of
-from penstock_openai.openai_offers import Completions, most_inputs
 from penstock_openai.openai_errors import error_response
+from penstock_openai.openai_offers import Completions, most_inputs
 
 _encode = msgspec.json.Encoder().encode
 

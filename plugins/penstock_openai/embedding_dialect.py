@@ -7,8 +7,8 @@ from penstock_chat import ModelTable, read_object
 from penstock_openai.embedding_answers import EmbeddingMemo, embeddings_response
 from penstock_openai.embedding_body import EmbeddingBody, embedding_inputs_of
 from penstock_openai.embedding_inputs import EmbeddingParameters
-from penstock_openai.openai_offers import Embeddings, most_inputs
 from penstock_openai.openai_errors import error_response
+from penstock_openai.openai_offers import Embeddings, most_inputs
 
 
 def embedding_dialect(table: ModelTable[Embeddings], prefix: str) -> Dialect:

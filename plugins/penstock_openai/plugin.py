@@ -7,8 +7,8 @@ from penstock_chat import ModelTable, check_prefix
 from penstock_openai.chat_dialect import chat_dialect
 from penstock_openai.completion_dialect import completion_dialect
 from penstock_openai.embedding_dialect import embedding_dialect
-from penstock_openai.openai_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
 from penstock_openai.model_routes import model_routes
+from penstock_openai.openai_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
 
 
 class OpenAISettings(PluginSettings, frozen=True, kw_only=True):

@@ -324,7 +324,10 @@ def test_errors(client: OpenAI) -> None:
 
 
 def test_a_handler_that_fails(client: OpenAI) -> None:
-    """Whole, it is an error of the server; a stream ends with the error after what was sent. The text of the exception is in neither."""
+    """Whole, it is an error of the server; a stream ends with the error after what was sent.
+
+    The text of the exception is in neither.
+    """
     with pytest.raises(openai.InternalServerError) as whole:
         client.chat.completions.create(**said("fail"))
     assert whole.value.type == "server_error"

@@ -154,7 +154,7 @@ class App(ScheduleBase):
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
         dialects:
-            Other HTTP interfaces to it: offers such as ``penstock_openai.Chat``, names of dialects, or ``Dialect`` records.
+            Other HTTP interfaces to it: offers such as ``penstock_openai.Chat``, names, or records of ``Dialect``.
 
         Raises
         ------

@@ -109,8 +109,8 @@ def test_the_fields_of_a_body(harness: PluginHarness) -> None:
 def test_null_counts_as_absent(harness: PluginHarness) -> None:
     """Clients send every field that they know."""
     names = """model stream stream_options n temperature top_p max_tokens max_completion_tokens stop seed
-        presence_penalty frequency_penalty logit_bias user metadata logprobs top_logprobs tools tool_choice parallel_tool_calls
-        response_format reasoning_effort functions modalities audio store service_tier"""
+        presence_penalty frequency_penalty logit_bias user metadata logprobs top_logprobs tools tool_choice
+        parallel_tool_calls response_format reasoning_effort functions modalities audio store service_tier"""
     assert asked(harness, **dict.fromkeys(names.split())) == asked(harness)
 
 
