@@ -11,6 +11,7 @@ from penstock_chat.chat_request import ChatRequest, ResponseFormat, Sampling, To
 from penstock_chat.data_urls import data_of_base64, data_of_url
 from penstock_chat.messages import Audio, File, Image, Message, Part
 from penstock_chat.model_offers import ModelOffer, ModelTable
+from penstock_chat.path_prefixes import check_prefix
 from penstock_chat.pieces import (
     Finish,
     Logprob,
@@ -22,6 +23,7 @@ from penstock_chat.pieces import (
     decode_piece,
     pieces_of,
 )
+from penstock_chat.stop_matcher import checked_stops
 
 __all__ = [  # noqa: RUF022 - in two parts
     "Audio",
@@ -48,6 +50,8 @@ __all__ = [  # noqa: RUF022 - in two parts
     "ModelTable",
     "Sampling",
     "SchemaMismatch",
+    "check_prefix",
+    "checked_stops",
     "data_of_base64",
     "data_of_url",
     "decode_piece",

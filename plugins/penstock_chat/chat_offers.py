@@ -36,6 +36,9 @@ class GenerationOffer(ModelOffer):
     structured: Structured = "refuse"
     logprobs: bool = False
 
+    schema_field: ClassVar[str] = "json_schema.schema"
+    """The field of the form of the answer that has the schema, for errors."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.structured not in get_args(Structured):
@@ -64,7 +67,7 @@ class GenerationOffer(ModelOffer):
             if self.structured == "refuse":
                 refuse(name, f"the model {self.model!r} does not promise answers of the type {form.type}")
             form.is_validated = self.structured == "validate"
-            _require_valid_schema(form, name)
+            _require_valid_schema(form, f"{name}.{self.schema_field}")
         if request.logprobs and not self.logprobs:
             refuse("logprobs", f"the model {self.model!r} has no log probabilities")
 
@@ -85,6 +88,8 @@ class ChatOffer(GenerationOffer):
     inputs: tuple[Input, ...] = ("text",)
 
     takes: ClassVar[tuple[type, ...]] = (ChatRequest,)
+    content_field: ClassVar[str] = "messages[{}].content"
+    """The field of the body that has the content of a message, with a place for its number, for errors."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,6 +102,7 @@ class ChatOffer(GenerationOffer):
         """Refuse a request that asks for what the handler cannot do, as every offer does; tools and parts too."""
         super().accept(request, name)
         assert isinstance(request, ChatRequest), "it has been read for this kind of offer"
+        _require_choice(request)
         if request.tools and request.tool_choice != "none" and not self.tools:
             refuse("tools", f"the model {self.model!r} does not call tools")
         for place, message in enumerate(request.messages):
@@ -106,10 +112,18 @@ class ChatOffer(GenerationOffer):
     def _accept_part(self, part: Part, place: int) -> None:
         kind = _INPUT_OF.get(type(part), "text")
         if kind not in self.inputs:
-            refuse(f"messages[{place}].content", f"the model {self.model!r} does not take {kind} parts")
+            refuse(self.content_field.format(place), f"the model {self.model!r} does not take {kind} parts")
 
 
-def _require_valid_schema(form: ResponseFormat, name: str) -> None:
+def _require_choice(request: ChatRequest) -> None:
+    """Refuse a request that forces a call of a tool that it does not have."""
+    if request.forced_tool is not None and request.forced_tool not in {tool.name for tool in request.tools}:
+        refuse("tool_choice", f"there is no tool {request.forced_tool[:100]!r}")
+    if request.tool_choice == "required" and not request.tools:
+        refuse("tool_choice", "there are no tools to choose from")
+
+
+def _require_valid_schema(form: ResponseFormat, field: str) -> None:
     """Refuse a schema that is none, if answers are to be compared with it."""
     if not form.is_validated or form.type != "json_schema":
         return
@@ -119,4 +133,4 @@ def _require_valid_schema(form: ResponseFormat, name: str) -> None:
         jsonschema.Draft202012Validator.check_schema(form.schema)
     except (jsonschema.SchemaError, RecursionError) as error:
         reason: Any = getattr(error, "message", "it is nested too deeply")
-        refuse(f"{name}.json_schema.schema", f"it is not a JSON Schema: {str(reason)[:200]}")
+        refuse(field, f"it is not a JSON Schema: {str(reason)[:200]}")

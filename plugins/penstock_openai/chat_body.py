@@ -302,7 +302,3 @@ def _choose_tools(
         request.tool_choice = choice.allowed_tools.mode
     elif choice is not None:
         request.tool_choice = choice
-    if request.forced_tool is not None and request.forced_tool not in {tool.name for tool in request.tools}:
-        refuse("tool_choice", f"there is no tool {request.forced_tool[:100]!r}")
-    if request.tool_choice == "required" and not request.tools:
-        refuse("tool_choice", "there are no tools to choose from")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 from penstock.hooks import App, Dialect, PluginSettings, Route, hookimpl, offers_of
-from penstock_chat import ModelTable
+from penstock_chat import ModelTable, check_prefix
 from penstock_openai.chat_dialect import chat_dialect
 from penstock_openai.completion_dialect import completion_dialect
 from penstock_openai.embedding_dialect import embedding_dialect
 from penstock_openai.model_routes import model_routes
 from penstock_openai.openai_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
-
-_PREFIX: Final = re.compile(r"(/[\w.-]+)*", re.ASCII)
 
 
 class OpenAISettings(PluginSettings, frozen=True, kw_only=True):
@@ -33,8 +28,7 @@ class OpenAISettings(PluginSettings, frozen=True, kw_only=True):
     prefix: str = "/v1"
 
     def __post_init__(self) -> None:
-        if not _PREFIX.fullmatch(self.prefix):
-            raise ValueError(f"prefix={self.prefix!r} is not the beginning of a path; write for instance /openai/v1")
+        check_prefix(self.prefix, "/openai/v1")
 
 
 class OpenAIPlugin:
