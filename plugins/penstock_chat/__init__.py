@@ -5,12 +5,13 @@ The names in the first part of ``__all__`` are for handlers. The others are for 
 
 from penstock_chat.answer import ChatAnswer, total_usage
 from penstock_chat.answer_filter import AnswerFilter, SchemaMismatch
-from penstock_chat.body_faults import read_object, refuse, refuse_field
+from penstock_chat.body_faults import encoded_input, read_object, refuse, refuse_field
 from penstock_chat.chat_offers import ChatOffer, GenerationOffer
 from penstock_chat.chat_request import ChatRequest, ResponseFormat, Sampling, Tool
 from penstock_chat.data_urls import data_of_base64, data_of_url
 from penstock_chat.messages import Audio, File, Image, Message, Part
 from penstock_chat.model_offers import ModelOffer, ModelTable
+from penstock_chat.path_prefixes import check_prefix
 from penstock_chat.pieces import (
     Finish,
     Logprob,
@@ -22,6 +23,7 @@ from penstock_chat.pieces import (
     decode_piece,
     pieces_of,
 )
+from penstock_chat.stop_matcher import checked_stops
 
 __all__ = [  # noqa: RUF022 - in two parts
     "Audio",
@@ -48,9 +50,12 @@ __all__ = [  # noqa: RUF022 - in two parts
     "ModelTable",
     "Sampling",
     "SchemaMismatch",
+    "check_prefix",
+    "checked_stops",
     "data_of_base64",
     "data_of_url",
     "decode_piece",
+    "encoded_input",
     "pieces_of",
     "read_object",
     "refuse",

@@ -11,6 +11,13 @@ from penstock_chat.pieces import Logprob, Piece, Reasoning, Text, ToolCall, Usag
 class ChatAnswer:
     """The pieces of one answer, gathered.
 
+    Parameters
+    ----------
+    pieces:
+        The first of them.
+    call_prefix:
+        The beginning of the ids that are made for calls of tools without one.
+
     Attributes
     ----------
     text, reasoning:
@@ -25,13 +32,14 @@ class ChatAnswer:
         The one that has ended it, or None.
     """
 
-    def __init__(self, pieces: Iterable[Piece] = ()) -> None:
+    def __init__(self, pieces: Iterable[Piece] = (), *, call_prefix: str = "call_") -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.logprobs: list[Logprob] = []
         self.calls: list[ToolCall] = []
         self.usage: Usage | None = None
         self.stop_sequence: str | None = None
+        self._call_prefix = call_prefix
         self._reason: str | None = None
         self._places: dict[int, int] = {}
         for piece in pieces:
@@ -51,20 +59,21 @@ class ChatAnswer:
         elif isinstance(piece, Reasoning):
             self.reasoning.append(piece.text)
         elif isinstance(piece, ToolCall):
-            return self._add_call(piece)
+            return self.add_call(piece)
         elif isinstance(piece, Usage):
             self.usage = piece
         else:
             self._reason, self.stop_sequence = piece.reason, piece.stop_sequence
         return piece
 
-    def _add_call(self, piece: ToolCall) -> ToolCall:
+    def add_call(self, piece: ToolCall) -> ToolCall:
+        """Add the next piece of a call, and return it as ``add`` does."""
         place = self._place_of(piece)
         if place < len(self.calls):
             call = self.calls[place]
             call.arguments = call.arguments_text + piece.arguments_text
             return ToolCall(arguments=piece.arguments_text, index=place)
-        identifier = piece.id or f"call_{uuid4().hex[:24]}"
+        identifier = piece.id or f"{self._call_prefix}{uuid4().hex[:24]}"
         self.calls.append(ToolCall(identifier, piece.name, piece.arguments_text, place))
         return ToolCall(identifier, piece.name, piece.arguments_text, place)
 

@@ -79,7 +79,12 @@ class AnswerFilter:
         return rest
 
     def whole(self, result: Any) -> Any:
-        """Return what to send for a result: a piece, or a list of them."""
+        """Return what to send for a result: a piece, or a list of them.
+
+        An ``int`` passes as it is. It is the answer of an endpoint that counts the tokens of a request.
+        """
+        if isinstance(result, int):
+            return result
         is_list = isinstance(result, (list, tuple))
         pieces = self._all(result if is_list else [result])
         return pieces[0] if len(pieces) == 1 and not is_list else pieces

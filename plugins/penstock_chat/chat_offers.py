@@ -1,4 +1,4 @@
-"""Offers of chat models: what a handler says that it can do. What it cannot is refused before it is queued."""
+"""Offers of chat models, with the abilities of their handlers: other requests are refused before they are queued."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GenerationOffer(ModelOffer):
     Parameters
     ----------
     structured:
-        What becomes of requests for JSON, or for JSON that matches a schema. ``refuse``: they are refused, since the
+        The fate of requests for JSON, or for JSON that matches a schema. ``refuse``: they are refused, since the
         handler does not look at ``response_format``. ``handler``: it does, and constrains the model itself.
         ``validate``: it does what it can, and the answer is compared with the schema; one that does not match is an
         error. That needs ``pip install 'penstock[chat]'``.
@@ -102,6 +102,7 @@ class ChatOffer(GenerationOffer):
         """Refuse a request that asks for what the handler cannot do, as every offer does; tools and parts too."""
         super().accept(request, name)
         assert isinstance(request, ChatRequest), "it has been read for this kind of offer"
+        _require_choice(request)
         if request.tools and request.tool_choice != "none" and not self.tools:
             refuse("tools", f"the model {self.model!r} does not call tools")
         for place, message in enumerate(request.messages):
@@ -112,6 +113,14 @@ class ChatOffer(GenerationOffer):
         kind = _INPUT_OF.get(type(part), "text")
         if kind not in self.inputs:
             refuse(self.content_field.format(place), f"the model {self.model!r} does not take {kind} parts")
+
+
+def _require_choice(request: ChatRequest) -> None:
+    """Refuse a request that forces a call of a tool that it does not have."""
+    if request.forced_tool is not None and request.forced_tool not in {tool.name for tool in request.tools}:
+        refuse("tool_choice", f"there is no tool {request.forced_tool[:100]!r}")
+    if request.tool_choice == "required" and not request.tools:
+        refuse("tool_choice", "there are no tools to choose from")
 
 
 def _require_valid_schema(form: ResponseFormat, field: str) -> None:

@@ -82,6 +82,8 @@ class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
         The calls of tools that it asks for; of an assistant's message.
     tool_call_id:
         The id of the call that it answers; of a tool's message.
+    is_error:
+        True if the tool has failed; of a tool's message.
     name:
         The name of its author.
     """
@@ -90,6 +92,7 @@ class Message(msgspec.Struct, omit_defaults=True, kw_only=True):
     content: str | list[Part] = ""
     tool_calls: list[ToolCall] = []
     tool_call_id: str | None = None
+    is_error: bool = False
     name: str | None = None
 
     @property

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock_chat.body_faults import refuse
 from penstock_chat.pieces import Text
+
+MOST_STOPS = 16
+LONGEST_STOP_CHARACTERS = 256
+
+
+def checked_stops(stops: Sequence[str], param: str) -> list[str]:
+    """Return the stop sequences of a request as a list.
+
+    Raises
+    ------
+    InvalidRequest
+        If one is empty, or if they are too many or too long; its ``param`` is the one that is passed.
+    """
+    if not all(stops):
+        refuse(param, "a stop sequence is empty")
+    if len(stops) > MOST_STOPS or any(len(stop) > LONGEST_STOP_CHARACTERS for stop in stops):
+        refuse(param, f"there may be {MOST_STOPS} stop sequences, each of {LONGEST_STOP_CHARACTERS} characters at most")
+    return list(stops)
 
 
 class StopMatcher:

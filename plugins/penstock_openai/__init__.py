@@ -7,7 +7,7 @@ from penstock_openai.audio_offers import Speech, Transcriptions
 from penstock_openai.audio_requests import SpeechRequest, TranscriptionRequest
 from penstock_openai.completion_request import CompletionRequest
 from penstock_openai.embedding_answers import Embedding
-from penstock_openai.model_offers import Chat, Completions, Embeddings
+from penstock_openai.openai_offers import Chat, Completions, Embeddings
 from penstock_openai.plugin import OpenAIPlugin
 from penstock_openai.response_offers import Responses
 from penstock_openai.transcripts import Segment, Transcript, Word

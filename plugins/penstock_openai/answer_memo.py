@@ -1,4 +1,4 @@
-"""What the answer to a request repeats of it."""
+"""The parts of a request that its answer repeats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class AnswerMemo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer to a request for text repeats of it.
+    """The parts of a request for text that its answer repeats.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ from typing import ClassVar, get_args
 from penstock.errors import DeclarationError
 from penstock_chat import refuse
 from penstock_openai.audio_requests import AudioFormat, Granularity, SpeechRequest, TranscriptionRequest
-from penstock_openai.model_offers import OpenAIOffer
+from penstock_openai.openai_offers import OpenAIOffer
 
 
 @dataclass(frozen=True, kw_only=True)

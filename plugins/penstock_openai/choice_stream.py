@@ -25,7 +25,9 @@ class ChoiceStream(ABC):
     Parameters
     ----------
     memo:
-        What the answer repeats of the request.
+        The parts of the request that the answer repeats.
+    count:
+        The number of choices.
     """
 
     media_type = "text/event-stream; charset=utf-8"

@@ -35,7 +35,7 @@ class _Vector(msgspec.Struct):
 
 
 class EmbeddingMemo(msgspec.Struct, frozen=True):
-    """What the answer repeats of the request."""
+    """The parts of the request that the answer repeats."""
 
     model: str
     format: Literal["float", "base64"]

@@ -6,17 +6,15 @@ from typing import Annotated, Any
 
 import msgspec
 
-from penstock_chat import refuse
+from penstock_chat import checked_stops
 
 MOST_CHOICES = 128
-MOST_STOPS = 16
-LONGEST_STOP_CHARACTERS = 256
 
 _Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
 class StreamOptions(msgspec.Struct):
-    """What a stream has besides the answer."""
+    """The events of a stream besides the answer."""
 
     include_usage: bool | None = None
 
@@ -62,7 +60,7 @@ class GenerationBody(msgspec.Struct, kw_only=True):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_tokens,
-            "stop": _stops_of(self.stop),
+            "stop": checked_stops([self.stop] if isinstance(self.stop, str) else self.stop or (), "stop"),
             "seed": self.seed,
             "presence_penalty": self.presence_penalty,
             "frequency_penalty": self.frequency_penalty,
@@ -71,14 +69,3 @@ class GenerationBody(msgspec.Struct, kw_only=True):
             "metadata": self.metadata or {},
             "raw": raw,
         }
-
-
-def _stops_of(stop: str | list[str] | None) -> list[str]:
-    stops = [stop] if isinstance(stop, str) else list(stop or ())
-    if not all(stops):
-        refuse("stop", "a stop sequence is empty")
-    if len(stops) > MOST_STOPS or any(len(each) > LONGEST_STOP_CHARACTERS for each in stops):
-        refuse(
-            "stop", f"there may be {MOST_STOPS} stop sequences, each of {LONGEST_STOP_CHARACTERS} characters at most"
-        )
-    return stops

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from penstock.hooks import App, Dialect, PluginSettings, Route, hookimpl, offers_of
-from penstock_chat import ModelOffer, ModelTable
+from penstock_chat import ModelOffer, ModelTable, check_prefix
 from penstock_openai.audio_offers import Speech, Transcriptions
 from penstock_openai.chat_dialect import chat_dialect
 from penstock_openai.completion_dialect import completion_dialect
 from penstock_openai.embedding_dialect import embedding_dialect
-from penstock_openai.model_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
 from penstock_openai.model_routes import model_routes
+from penstock_openai.openai_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
 from penstock_openai.response_dialect import response_dialect
 from penstock_openai.response_offers import Responses
 from penstock_openai.response_routes import response_routes
@@ -21,8 +20,6 @@ from penstock_openai.speech_dialect import speech_dialect
 from penstock_openai.transcription_dialect import transcription_dialect
 
 OfferT = TypeVar("OfferT", bound=ModelOffer)
-
-_PREFIX: Final = re.compile(r"(/[\w.-]+)*", re.ASCII)
 
 
 class OpenAISettings(PluginSettings, frozen=True, kw_only=True):
@@ -42,8 +39,7 @@ class OpenAISettings(PluginSettings, frozen=True, kw_only=True):
     prefix: str = "/v1"
 
     def __post_init__(self) -> None:
-        if not _PREFIX.fullmatch(self.prefix):
-            raise ValueError(f"prefix={self.prefix!r} is not the beginning of a path; write for instance /openai/v1")
+        check_prefix(self.prefix, "/openai/v1")
 
 
 class OpenAIPlugin:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
-from penstock_chat import ModelTable, read_object
+from penstock_chat import ModelTable, encoded_input, read_object
 from penstock_openai.answer_memo import new_id, now
 from penstock_openai.openai_errors import error_response
+from penstock_openai.path_descriptions import response_description
 from penstock_openai.response_body import ResponseBody
 from penstock_openai.response_objects import ResponseMemo, settings_of, whole_response
 from penstock_openai.response_offers import Responses
 from penstock_openai.response_request import chat_request_of_response
 from penstock_openai.response_stream import ResponseStream
-
-_encode = msgspec.json.Encoder().encode
 
 
 def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
@@ -34,13 +31,14 @@ def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
         body.refuse_state()
         chat = chat_request_of_response(body, raw)
         offer.accept(chat)
+        content = encoded_input(chat)
         settings = settings_of(body, chat, body.model or offer.model)
         memo = ResponseMemo(id=new_id("resp", "_"), created_at=now(), settings=settings)
-        return Payload(endpoint=endpoint.name, body=_encode(chat), is_streamed=bool(body.stream), memo=memo)
+        return Payload(endpoint=endpoint.name, body=content, is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(
         name="openai-responses",
-        operations=(Operation(path=f"{prefix}/responses", read=read),),
+        operations=(Operation(path=f"{prefix}/responses", read=read, description=response_description(table.names)),),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _whole([answer.body], payload),
         collected=_whole,

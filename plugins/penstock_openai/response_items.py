@@ -10,7 +10,7 @@ from uuid import uuid4
 import msgspec
 
 from penstock_chat import Logprob, ToolCall
-from penstock_openai.chat_answers import logprob_objects
+from penstock_openai.chat_objects import logprob_objects
 
 Event: TypeAlias = dict[str, Any]
 """The data of an event, without its number."""

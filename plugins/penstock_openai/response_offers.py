@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from penstock_chat import ChatOffer, Sampling, refuse
-from penstock_openai.model_offers import OpenAIOffer
+from penstock_openai.openai_offers import OpenAIOffer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from penstock_client import Client
 from tests.e2e.watching import worker_pid
 from tests.serving import ROOT, Served, wait_until
 
@@ -220,6 +221,16 @@ def test_parts_of_messages(client: OpenAI) -> None:
     assert json.loads(found.choices[0].message.content or "") == ["Text", "Image", "Image", "Audio", "File"]
 
 
+def test_our_own_client(served: Served) -> None:
+    """It speaks the same protocol."""
+    with Client(f"{served.base_url}/v1") as client:
+        answer = client.chat("able", [{"role": "user", "content": "weather"}], tools=[TOOL])
+        assert [(call.name, call.arguments) for call in answer.tool_calls] == [("weather", {"city": "Paris"})]
+        with client.chat_stream("able", [{"role": "user", "content": "think"}]) as stream:
+            assert stream.text() == "so"
+        assert stream.answer.reasoning == "hmm"
+
+
 # ---- models, completions, embeddings
 
 
@@ -324,7 +335,10 @@ def test_errors(client: OpenAI) -> None:
 
 
 def test_a_handler_that_fails(client: OpenAI) -> None:
-    """Whole, it is an error of the server; a stream ends with the error after what was sent. No secret is told."""
+    """Whole, it is an error of the server; a stream ends with the error after what was sent.
+
+    The text of the exception is in neither.
+    """
     with pytest.raises(openai.InternalServerError) as whole:
         client.chat.completions.create(**said("fail"))
     assert whole.value.type == "server_error"

@@ -255,12 +255,10 @@ class Registry:
         Raises
         ------
         DeclarationError
-            If a dialect has no endpoint, or the name of another, if a name is unknown, or if the plug-in of an offer is
-            not in use.
+            If a dialect, a name of one, or an offer does not fit: see ``served_dialects``.
         """
-        found = list(self._results("penstock_dialects", app=app))
-        dialects = [dialect for dialects in reversed(found) for dialect in dialects]
-        return served_dialects(dialects, app.endpoints, [plugin.name for plugin in self.plugins if plugin.is_on])
+        found = reversed(list(self._results("penstock_dialects", app=app)))
+        return served_dialects([each for dialects in found for each in dialects], app.endpoints, self._by_name)
 
     def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
         """Return what adds headers to every response, and never raises, the strongest plug-in's last; or None."""

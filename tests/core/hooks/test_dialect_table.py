@@ -174,7 +174,7 @@ def test_a_plugin_gathers_the_offers_of_all_endpoints() -> None:
 
 
 def test_an_offer_without_its_plugin_is_refused() -> None:
-    """At the start: nobody would serve it."""
+    """At the start: no plug-in would serve it."""
     app = make_offering_app(Named("a"), Named("b"))
     with pytest.raises(DeclarationError, match="endpoint 'first': Named belongs to the plug-in 'named', which is not"):
         Registry(app=app).dialects(app)

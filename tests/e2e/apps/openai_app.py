@@ -1,4 +1,4 @@
-"""Models that OpenAI's clients can use. What the last message says decides how they answer."""
+"""Models that OpenAI's clients can use. The last message decides how they answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chat handler may yield, where its answer ends, and whether it has the form that was asked for."""
+"""The pieces that a chat handler may yield, the end of its answer, and the form that was asked for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def passed(answer_filter: AnswerFilter, *pieces: Any) -> list[Any]:
 
 
 def test_pieces_come_through_in_their_order() -> None:
-    """What is held back comes before a call of a tool, and before the reason."""
+    """Text that is held back comes before a call of a tool, and before the reason."""
     pieces = [Reasoning("hm"), "aE", Usage(1, 1), ToolCall("1", "f"), Text("E"), Finish("length")]
     assert passed(AnswerFilter([], None), *pieces) == pieces
     found = passed(AnswerFilter(["END"], None), *pieces)

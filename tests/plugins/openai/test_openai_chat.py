@@ -12,6 +12,7 @@ from penstock.hooks import DialectRequest, Payload
 from penstock.response import Encoded
 from penstock.testing import PluginHarness
 from penstock_chat import Audio, ChatRequest, File, Image, Message, ResponseFormat, Text, Tool, ToolCall
+from penstock_openai import choices
 from tests.plugins.openai.model_app import make_harness
 
 USER = {"role": "user", "content": "hi"}
@@ -108,9 +109,9 @@ def test_the_fields_of_a_body(harness: PluginHarness) -> None:
 
 def test_null_counts_as_absent(harness: PluginHarness) -> None:
     """Clients send every field that they know."""
-    names = """model stream stream_options n temperature top_p max_tokens max_completion_tokens stop seed presence_penalty
-        frequency_penalty logit_bias user metadata logprobs top_logprobs tools tool_choice parallel_tool_calls
-        response_format reasoning_effort functions modalities audio store service_tier"""
+    names = """model stream stream_options n temperature top_p max_tokens max_completion_tokens stop seed
+        presence_penalty frequency_penalty logit_bias user metadata logprobs top_logprobs tools tool_choice
+        parallel_tool_calls response_format reasoning_effort functions modalities audio store service_tier"""
     assert asked(harness, **dict.fromkeys(names.split())) == asked(harness)
 
 
@@ -244,6 +245,22 @@ def test_a_body_that_is_no_object(harness: PluginHarness, body: bytes) -> None:
     assert post(harness, body)[0] == 400
 
 
+def test_a_field_that_is_nested_too_deeply(harness: PluginHarness) -> None:
+    """Wherever its depth is too much: in reading it, in passing it on, or in the worker."""
+    for depth in range(100, 2000, 100):
+        body = b'{"messages":[{"role":"user","content":"x"}],"deep":' + b"[" * depth + b"]" * depth + b"}"
+        assert post(harness, body)[0] in (200, 400)
+
+
+def test_a_large_request_is_not_multiplied(harness: PluginHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer is a job with an input of its own."""
+    monkeypatch.setattr(choices, "MOST_INPUT_BYTES", 10_000)
+    long = [{"role": "user", "content": "x" * 6000}]
+    assert post(harness, {"messages": long})[0] == 200
+    status, found = post(harness, {"messages": long, "n": 2})
+    assert (status, found["error"]["param"]) == (400, "n")
+
+
 def test_an_unknown_model(harness: PluginHarness) -> None:
     """A 404 with the code that clients look for."""
     status, found = post(harness, {"model": "abel"})
@@ -270,7 +287,7 @@ def test_a_whole_answer(harness: PluginHarness) -> None:
 
 
 def test_a_whole_answer_of_several_choices(harness: PluginHarness) -> None:
-    """Those of a handler that yields, and of one that returns."""
+    """A handler that yields is answered for like one that returns."""
     _, found = post(harness, {"n": 2}, ([b'"a"', b'"b"'], Encoded(b'["c",{"type":"finish","reason":"length"}]')))
     assert [(each["index"], each["message"]["content"], each["finish_reason"]) for each in found["choices"]] == [
         (0, "ab", "stop"),
@@ -348,7 +365,7 @@ def test_calls_of_tools_in_a_stream(harness: PluginHarness) -> None:
 
 
 def test_errors_of_policies_have_the_same_form() -> None:
-    """Whoever refuses the request."""
+    """The engine, for instance, while it drains."""
     harness = make_harness()
     harness.shutdown()
     status, found = post(harness, {})

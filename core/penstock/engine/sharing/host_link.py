@@ -173,12 +173,8 @@ class HostLink:
         body = body_of(self._link, message)
         if job is not None:
             hosted = self._hosted(message.call, job)
-            hosted.submission.input_form = message.input_form
-            hosted.submission.part = message.part
-            if message.part > 1:
-                self._submit(hosted, body, message.fault)
-            else:
-                self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
+            hosted.submission.input_form, hosted.submission.part = message.input_form, message.part
+            self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn

@@ -30,7 +30,7 @@ class Chat(ChatOffer, OpenAIOffer):
     model, aliases, is_default:
         The name of the model, further ones, and whether it serves requests that name none.
     tools, inputs, structured, logprobs:
-        What the handler can do; other requests are refused. See ``penstock_chat.ChatOffer``.
+        The abilities of the handler; other requests are refused. See ``penstock_chat.ChatOffer``.
     """
 
 
