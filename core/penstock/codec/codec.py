@@ -27,7 +27,7 @@ from penstock.codec.input_parameters import InputParameter, parameters_of, resol
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
-from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
+from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature, returned_type
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
 from penstock.response import Encoded, Response
@@ -286,6 +286,7 @@ def codec_for(
     results: ResultEncoder = _JSON,
     path_names: Sequence[str] = (),
     reads_query: bool = False,
+    step: Callable[..., Any] | None = None,
 ) -> Codec:
     """Build the codec of a handler.
 
@@ -305,13 +306,19 @@ def codec_for(
         The names of the parameters that come from the path.
     reads_query:
         True if the others come from the query, and not from a body.
+    step:
+        For a generation loop, its ``step``, which returns the chunks. ``function`` is its ``admit``, which takes a slot
+        before anything else.
 
     Raises
     ------
     DeclarationError
         If bodies cannot be read for this signature; names the parameter and the fix.
     """
-    signature = read_signature(function, owner=owner, namespace=namespace)
+    signature = read_signature(function, owner=owner, namespace=namespace, leading=0 if step is None else 1)
+    if step is not None:
+        returns = json_schema.stream_of_steps(returned_type(step, owner=owner, namespace=namespace))
+        signature = replace(signature, returns=returns)
     if batched:
         signature = replace(signature, parameters=_items(signature, owner))
     signature = _with_field_infos(signature, owner)

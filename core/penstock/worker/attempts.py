@@ -6,6 +6,7 @@ Nothing here depends on a loop, a socket or a thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -35,7 +36,9 @@ class LiveEndpoint:
     endpoint:
         The endpoint as declared.
     predict:
-        The handler: a function, or the bound ``predict`` of this worker's instance.
+        The handler: a function, or the bound ``predict`` of this worker's instance; the ``admit`` of a generation loop.
+    loop:
+        The instance of its class, if it is a generation loop.
 
     Attributes
     ----------
@@ -43,10 +46,11 @@ class LiveEndpoint:
         True once ``encode`` has returned a large result; such results are then to be set aside.
     """
 
-    __slots__ = ("_codec", "_predict", "answer", "endpoint", "has_large", "mode", "needs_context")
+    __slots__ = ("_codec", "_predict", "answer", "endpoint", "has_large", "loop", "mode", "needs_context")
 
-    def __init__(self, endpoint: Endpoint, predict: Callable[..., Any]) -> None:
+    def __init__(self, endpoint: Endpoint, predict: Callable[..., Any], loop: Any = None) -> None:
         self.endpoint = endpoint
+        self.loop = loop
         self.mode = endpoint.mode
         self.needs_context = endpoint.codec.context_parameter is not None
         self.has_large = False
@@ -61,6 +65,11 @@ class LiveEndpoint:
         work = invocation.run.works[0]
         decoded = self._codec.decode(work.body, work.input_form)
         return self._codec.call(self._predict, decoded, invocation.context())
+
+    def admit(self, slot: int, invocation: Invocation) -> Any:
+        """Decode the one job, and call ``admit`` of a generation loop for it; return its value or coroutine."""
+        work = invocation.run.works[0]
+        return self._codec.call(partial(self._predict, slot), self.decode(work), invocation.context())
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
         """Call a batching handler with those jobs of the batch that could be decoded."""
@@ -199,6 +208,11 @@ class Invocation:
         return Done(self.run.attempt, seconds, [failure] * len(self.run.works))
 
 
+def handler_failure(problem: str) -> Failure:
+    """Return the failure of a handler whose return value cannot be used."""
+    return Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}")
+
+
 class Batch:
     """The jobs of a batch: those that decode are called together, the others have failed already.
 
@@ -231,7 +245,7 @@ class Batch:
         """Assign each item that the handler returned to its job."""
         problem = self._problem_with(returned)
         if problem is not None:
-            self.fail(Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}"))
+            self.fail(handler_failure(problem))
             return
         for place, item in zip(self._pending, returned, strict=True):
             is_error = isinstance(item, BaseException)
