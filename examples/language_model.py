@@ -88,15 +88,16 @@ class LanguageModel:
         self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self.lengths = [0] * slots
 
-    def chat_tokens(self, messages: list[tuple[str, str]]) -> list[int]:
-        """Return the tokens of a chat, up to where the assistant answers; ``messages`` are pairs of role and text.
+    def message_tokens(self, role: str, text: str) -> list[int]:
+        """Return the tokens of a message in a chat.
 
-        The marks between messages are added as tokens. The same characters in a message are ordinary text.
+        The marks of its start and end are added as tokens. The same characters in ``text`` are ordinary text.
         """
-        tokens: list[int] = []
-        for role, text in messages:
-            tokens += [START, *self._encode(f"{role}\n{text}"), END, *self._encode("\n")]
-        return [*tokens, START, *self._encode("assistant\n")]
+        return [START, *self._encode(f"{role}\n{text}"), END, *self._encode("\n")]
+
+    def answer_tokens(self) -> list[int]:
+        """Return the tokens after the last message, which ask the assistant to answer."""
+        return [START, *self._encode("assistant\n")]
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text).ids)
@@ -104,6 +105,12 @@ class LanguageModel:
     def reset(self, slot: int) -> None:
         """Forget the text of a slot."""
         self.lengths[slot] = 0
+
+    def copy(self, source: int, slot: int) -> None:
+        """Replace the text of a slot by that of another: a beginning that many texts share is read only once."""
+        length = self.lengths[slot] = self.lengths[source]
+        for cache in (self.keys, self.values):
+            cache[:, slot, :, :length] = cache[:, source, :, :length]
 
     def read(self, texts: dict[int, list[int]]) -> Array:
         """Append tokens to the texts in some slots; return the logits of what follows, (slots, vocabulary).
