@@ -5,7 +5,7 @@
     penstock serve examples/chat.py
     curl -N -H 'Content-Type: application/json' -d '{"prompt": "What is the capital of France?"}' localhost:8000/chat
 
-All answers advance together, one token in each step. A step for 16 of them takes about twice as long as a step for one.
+All answers advance together, one token in each step, so 16 of them cost four times as much as one, and not 16 times.
 A new prompt joins at the next step, and the slot of a client that disconnects is free at the next step.
 """
 
