@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from penstock.body_files import BodyFile
 from penstock.wire import WINDOW_BYTES, Done, Failure, Run
@@ -89,7 +88,7 @@ class SlotAttempt:
     @property
     def is_over(self) -> bool:
         """True if it has ended, or is not wanted any more: it takes part in no further step."""
-        return self.result is not None or self.is_cancelled or time.monotonic() >= self.run.deadline
+        return self.result is not None or self.is_cancelled or monotonic() >= self.run.deadline
 
     def begin(self) -> None:
         """Start to count its time."""

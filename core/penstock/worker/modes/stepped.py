@@ -173,7 +173,7 @@ class StepLoop:
             if not attempt.is_over:
                 await self._admit(attempt)
             if attempt.is_over and attempt.slot not in self._slots:
-                self._program.finish(attempt.done())
+                self._end(attempt)
 
     async def _admit(self, attempt: SlotAttempt) -> None:
         """Call ``admit``. If it raises, the job fails, and ``release`` is not called: nothing is held for it."""
@@ -251,7 +251,12 @@ class StepLoop:
             if attempt.is_over:
                 await self._release(attempt)
                 del self._slots[slot]
-                self._program.finish(attempt.done())
+                self._end(attempt)
+
+    def _end(self, attempt: SlotAttempt) -> None:
+        """Acknowledge the end of an attempt at once: user code may run for long before the next write."""
+        self._program.finish(attempt.done())
+        self._program.flush()
 
     async def _release(self, attempt: SlotAttempt) -> None:
         """Call ``release``, to its end: no interrupt and no scope reaches it, and only a kill cuts it short."""
