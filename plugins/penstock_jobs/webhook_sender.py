@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import trio
 
-from penstock.errors import PluginError
+from penstock.errors import PluginError, Unavailable
 from penstock.hooks import log_event
-from penstock.job_store import JobDelivery, JobNotFound, JobStore, Settlement, StoreUnavailable
+from penstock.job_store import DeliveryKey, JobDelivery, JobNotFound, JobStore, Settlement
 from penstock_jobs.delivery_lanes import DeliveryLanes
 from penstock_jobs.postings import Posting, put_back, put_off, settlement_of
 from penstock_jobs.webhook_addresses import AddressRefused, WebhookTarget, target_of
@@ -102,6 +102,8 @@ class WebhookSender:
         self._busy_until = 0.0
         self._is_draining = False
         self._is_store_lost = False
+        self._held: set[DeliveryKey] = set()
+        self._is_unsure = False
 
     def __repr__(self) -> str:
         state = "new" if self._token is None else "draining" if self._is_draining else "running"
@@ -199,11 +201,16 @@ class WebhookSender:
         if number <= 0:
             return
         try:
+            if self._is_unsure:
+                await _outcome(self._store.keep_deliveries(self.owner, self._held))
+                self._is_unsure = False
             claimed = await _outcome(self._store.claim_deliveries(self.owner, number, now=self._clock()))
         except Exception as error:  # whatever was wrong, the next question may have an answer
+            self._is_unsure = True  # the store may have handed out deliveries, and only the answer was lost
             self._note_failure(error)
             return
         self._is_store_lost = False
+        self._held.update(delivery.key for delivery in claimed)
         for delivery in claimed:
             self._accept(delivery)
         self._depart()
@@ -279,13 +286,14 @@ class WebhookSender:
         while True:
             try:
                 await _outcome(self._store.settle(delivery.id, delivery.claim, settlement))
-            except StoreUnavailable as error:
+            except Unavailable as error:  # full, or out of order
                 self._note_failure(error)
                 await trio.sleep(POLL_SECONDS)
             except Exception as error:  # the row stays with this owner, and is freed when it ends
                 self._note_failure(error)
                 return
             else:
+                self._held.discard(delivery.key)
                 return
 
     def _note_failure(self, error: Exception) -> None:

@@ -6,7 +6,7 @@ The time is an argument. An error is raised before anything is written, so an op
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from penstock.job_store.stored_jobs import (
     ChunkReport,
     ClaimedJob,
     ClaimKey,
+    DeliveryKey,
     JobDelivery,
     JobEnding,
     JobRequest,
@@ -263,7 +264,7 @@ def claim(
         If the owner is not registered, or was found dead.
     """
     if tx.owner(owner) is None:
-        raise OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
+        raise _owner_lost(owner)
     promote(tx, now)
     if most_running is not None:
         number = min(number, most_running - tx.count_running(endpoint))
@@ -346,6 +347,36 @@ def give_back(tx: StoreTransaction, keys: Sequence[ClaimKey], now: float) -> int
     return number
 
 
+def keep_claims(tx: StoreTransaction, owner: str, keys: Collection[ClaimKey], now: float) -> int:
+    """Put back what an owner holds besides these claims, of which it has not heard; return the number.
+
+    Raises
+    ------
+    OwnerLost
+        If the owner is not registered, or was found dead.
+    """
+    _await_claims(tx, owner)
+    unknown = [job for job in tx.held(owner) if ClaimKey(job.id, job.claim) not in keys]
+    for job in unknown:
+        _put_back(tx, job, now)
+    return len(unknown)
+
+
+def _await_claims(tx: StoreTransaction, owner: str) -> None:
+    """Wait for claims of an owner whose connection was cut, and whose transactions may not have ended yet.
+
+    They lock the row of the owner against changes, so it is changed: a beat more does no harm.
+    """
+    found = tx.owner(owner)
+    if found is None:
+        raise _owner_lost(owner)
+    tx.save_owner(replace(found, beat=tx.lease_now()))
+
+
+def _owner_lost(owner: str) -> OwnerLost:
+    return OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
+
+
 def _put_back(tx: StoreTransaction, job: StoredJob, now: float) -> None:
     job_changes.requeue(tx, job, now, "given-back", claims=job.claims - 1)
 
@@ -411,7 +442,7 @@ def claim_deliveries(tx: StoreTransaction, owner: str, number: int, now: float) 
         If the owner is not registered, or was found dead.
     """
     if tx.owner(owner) is None:
-        raise OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
+        raise _owner_lost(owner)
     claimed = [
         replace(delivery, state="sending", owner=owner, claim=delivery.claim + 1, sent=delivery.sent + 1)
         for delivery in tx.ready_deliveries(number, now)
@@ -419,6 +450,21 @@ def claim_deliveries(tx: StoreTransaction, owner: str, number: int, now: float) 
     for delivery in claimed:
         tx.update_delivery(delivery)
     return claimed
+
+
+def keep_deliveries(tx: StoreTransaction, owner: str, keys: Collection[DeliveryKey]) -> int:
+    """Have the deliveries sent again that an owner holds besides these; return the number.
+
+    Raises
+    ------
+    OwnerLost
+        If the owner is not registered, or was found dead.
+    """
+    _await_claims(tx, owner)
+    unknown = [delivery for delivery in tx.sending(owner) if delivery.key not in keys]
+    for delivery in unknown:
+        tx.update_delivery(replace(delivery, state="waiting", owner=None))
+    return len(unknown)
 
 
 def settle(tx: StoreTransaction, delivery_id: str, claim: int, settlement: Settlement) -> bool:

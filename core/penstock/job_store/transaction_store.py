@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -14,6 +14,7 @@ from penstock.job_store.stored_jobs import (
     ChunkReport,
     ClaimedJob,
     ClaimKey,
+    DeliveryKey,
     JobDelivery,
     JobEnding,
     JobEvent,
@@ -150,6 +151,10 @@ class TransactionStore:
         """Put claimed jobs back."""
         return self.write(partial(store_operations.give_back, keys=tuple(keys), now=now))
 
+    def keep_claims(self, owner: str, keys: Collection[ClaimKey], *, now: float) -> Future[int]:
+        """Put back what an owner has not heard of."""
+        return self.write(partial(store_operations.keep_claims, owner=owner, keys=frozenset(keys), now=now))
+
     def _fenced(self, operation: Callable[[StoreTransaction], bool]) -> Future[bool]:
         def counted(tx: StoreTransaction) -> bool:
             # Not in a callback of the future, which runs after its waiters go on.
@@ -179,6 +184,10 @@ class TransactionStore:
     def claim_deliveries(self, owner: str, number: int, *, now: float) -> Future[Sequence[JobDelivery]]:
         """Hand deliveries to an owner."""
         return self.write(partial(store_operations.claim_deliveries, owner=owner, number=number, now=now))
+
+    def keep_deliveries(self, owner: str, keys: Collection[DeliveryKey]) -> Future[int]:
+        """Have deliveries sent again that an owner has not heard of."""
+        return self.write(partial(store_operations.keep_deliveries, owner=owner, keys=frozenset(keys)))
 
     def settle(self, delivery_id: str, claim: int, settlement: Settlement) -> Future[bool]:
         """Write the result of sending a delivery."""
