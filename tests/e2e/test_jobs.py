@@ -20,7 +20,7 @@ from penstock.job_store import FINAL, NewJob, StoredJob
 from penstock.policies import OnLost
 from penstock_jobs import SqliteJobStore
 from tests.e2e.watching import in_background, worker_pid
-from tests.plugins.jobs.test_sqlite_kills import INVARIANTS
+from tests.job_rules import broken_rules
 from tests.serving import Served, wait_until, write_app
 
 pytestmark = pytest.mark.e2e
@@ -196,9 +196,7 @@ class Jobs:
     def close(self) -> None:
         """Close the file, and check its invariants."""
         self.store.close()
-        with sqlite3.connect(self.path) as connection:
-            for rule, query in INVARIANTS.items():
-                assert connection.execute(query).fetchall() == [], rule
+        assert broken_rules(self.path) == {}
 
 
 @pytest.fixture
