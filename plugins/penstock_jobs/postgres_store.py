@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import Future
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -10,7 +13,15 @@ import msgspec
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 
-from penstock.job_store import StoreChange, StoreLimits, StoreRejected, StoreTransaction
+from penstock.job_store import (
+    StoreChange,
+    StoreLimits,
+    StoreRejected,
+    StoreTransaction,
+    SweepResult,
+    store_operations,
+)
+from penstock_jobs.clock_watch import ClockWatch
 from penstock_jobs.sql_store import ANYTHING, READERS, SqlJobStore, incarnation
 from penstock_jobs.sql_transaction import SqlTransaction
 
@@ -61,6 +72,7 @@ class PostgresJobStore(SqlJobStore):
         self._url = parsed.set(drivername="postgresql+psycopg")
         self._sender = incarnation()
         self._slot = hash(self._sender) % SLOTS
+        self._clock_watch = ClockWatch()
         self._ending = threading.Event()
         self._listener: threading.Thread | None = None
 
@@ -103,6 +115,16 @@ class PostgresJobStore(SqlJobStore):
         if self._listener is not None:
             self._listener.join()
             self._listener = None
+
+    # ---- owners
+
+    def sweep(self, *, now: float, lease: float = 30.0) -> Future[SweepResult]:
+        """Free the jobs of dead owners, but while the database's clock cannot be relied on."""
+        return self.write(partial(self._sweep, now=now, lease=lease))
+
+    def _sweep(self, tx: StoreTransaction, *, now: float, lease: float) -> SweepResult:
+        is_steady = self._clock_watch.is_steady(tx.lease_now(), time.monotonic(), lease)
+        return store_operations.sweep(tx, lease if is_steady else None, (), now)
 
     # ---- notifications
 

@@ -1,4 +1,4 @@
-"""Background jobs in real servers whose PostgreSQL is taken away. After each test the rules are checked in the tables."""
+"""Background jobs in real servers whose PostgreSQL is taken away. After each test the rules are checked by SQL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -55,7 +56,7 @@ class Callers:
         self.refusals: set[tuple[int, str]] = set()
         self.calls: list[tuple[int, float]] = []
 
-    def __enter__(self) -> Callers:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

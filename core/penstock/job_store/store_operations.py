@@ -384,14 +384,14 @@ def _put_back(tx: StoreTransaction, job: StoredJob, now: float) -> None:
 # ---- maintenance
 
 
-def sweep(tx: StoreTransaction, lease: float, dead: Sequence[str], now: float) -> SweepResult:
+def sweep(tx: StoreTransaction, lease: float | None, dead: Sequence[str], now: float) -> SweepResult:
     """Remove dead owners and free their jobs; let jobs expire whose start deadline has passed.
 
     An owner is dead if it is named in ``dead``, if its last beat is at least ``lease`` seconds ago, or if that is ahead
-    of the clock: the host has restarted since.
+    of the clock: the host has restarted since. None: the clock of the leases cannot be relied on now.
     """
     instant = tx.lease_now()
-    owners = [o for o in tx.owners() if o.id in dead or not instant - lease < o.beat <= instant]
+    owners = [o for o in tx.owners() if o.id in dead or (lease is not None and not instant - lease < o.beat <= instant)]
     gone = [owner.id for owner in owners if tx.remove_owner(owner)]
     freed = [job_changes.lose(tx, job, now) for owner in gone for job in tx.held(owner)]
     for owner in gone:

@@ -27,11 +27,13 @@ from penstock.job_store import (
 from penstock.testing import JobStoreSuite
 from penstock.testing.store_rules import done, error_of, ids
 from penstock_jobs import PostgresJobStore, postgres_store
+from tests.moved_clock import MovedClock, needs_moved_clock
 from tests.postgres import PostgresServer, needs_postgres, running_postgres
 from tests.serving import wait_until
 
 pytestmark = needs_postgres
 NOW = 1_800_000_000.0
+LEASE = 2.0
 SUCCEEDED = JobEnding(state="succeeded", result=b"16")
 
 
@@ -188,6 +190,37 @@ def test_a_sweep_and_a_claim_never_leave_a_job_without_an_owner(
         error_of(claim)
         assert server.execute(orphans, database) == [(0,)]
     sweeper.close()
+
+
+# ---- the clock of the leases
+
+
+@needs_moved_clock
+def test_a_leap_of_the_clock_makes_nobody_look_dead() -> None:
+    """Neither of two engines, of which each sweeps; an owner that does not beat any more is dead a lease later."""
+    with running_postgres() as server:
+        clock = MovedClock(server.socket_path.parent)
+        server.stop()
+        server.start(environment=clock.environment)
+        url = server.url(server.new_database())
+        stores = [PostgresJobStore(url) for _ in range(2)]
+        for store, owner in zip(stores, ("one", "two"), strict=True):
+            store.start(lambda _: None)
+            done(store.register(StoreOwner(owner), now=NOW))
+            done(store.sweep(now=NOW, lease=LEASE))
+        for leap in (3600.0, 0.0, -3600.0):
+            clock.move(leap)
+            for store, owner in zip(stores, ("one", "two"), strict=True):
+                assert done(store.sweep(now=NOW, lease=LEASE)).owners == ()
+                assert done(store.beat(owner)).is_owner
+        wait_until(lambda: keep_alive(stores[0]) == ("two",), "the end of the other one")
+        for store in stores:
+            store.close()
+
+
+def keep_alive(store: PostgresJobStore) -> tuple[str, ...]:
+    assert done(store.beat("one")).is_owner
+    return done(store.sweep(now=NOW, lease=LEASE)).owners
 
 
 # ---- notifications
