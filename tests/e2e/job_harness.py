@@ -38,8 +38,9 @@ APP = """
 
 
     @app.endpoint("/square", jobs=Jobs(max_claims=20, lease=LEASE), workers=1)
-    def square(input: float, context: Context) -> float:
+    def square(input: float, context: Context, pause: float = 0.0) -> float:
         note("run", context.job_id, context.claim)
+        time.sleep(pause)
         return input**2
 
 

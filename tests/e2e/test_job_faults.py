@@ -87,6 +87,33 @@ def test_a_job_that_kills_workers_harms_none_beside_it(jobs: JobFile) -> None:
     assert (jobs.job(beside), jobs.notes("run", beside)) == (("succeeded", None, 1), [["1"]])
 
 
+@pytest.mark.parametrize("number", [500, pytest.param(10_000, marks=[pytest.mark.thorough, pytest.mark.timeout(600)])])
+def test_two_servers_that_are_killed_in_turn_record_each_job_once(jobs: JobFile, number: int) -> None:
+    """One of them is killed as soon as both are there, until all jobs have ended: what it held runs again."""
+    line = b'{"endpoint": "square", "input": {"input": 2.0, "pause": 0.01}}\n'
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(jobs.serve()) for _ in range(2)]
+        for first in range(0, number, 1000):
+            lines = line * min(1000, number - first)
+            assert servers[0].post("/v1/jobs", lines, media_type="application/x-ndjson").status == 202
+        for kills in itertools.count(1):
+            wait_until(lambda seen=20 * kills: len(jobs.notes("run")) > seen, "some runs")
+            kill(servers.pop(0))
+            if jobs.states().get("succeeded") == number:
+                break
+            servers.append(stack.enter_context(jobs.serve()))
+    runs = [name for name, _ in jobs.notes("run")]
+    print(f"{kills} kills; {len(runs)} runs of {number} jobs")
+    assert kills >= 2
+    assert (len(set(runs)), jobs.states()) == (number, {"succeeded": number})
+
+
+def kill(served: Served) -> None:
+    """Kill all processes of a server at once."""
+    os.killpg(served.process.pid, signal.SIGKILL)
+    served.wait()
+
+
 # ---- cancels
 
 
@@ -168,7 +195,8 @@ def test_a_stopped_engine_loses_its_jobs_and_stops_them_when_it_wakes_up(jobs: J
     assert jobs.job(last) == ("succeeded", None, 1)
 
 
-def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile) -> None:
+@pytest.mark.parametrize("seconds", [3, pytest.param(10, marks=pytest.mark.thorough)])
+def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile, seconds: int) -> None:
     """Direct calls are answered meanwhile; what is sent is stored later, and an end that came meanwhile is recorded."""
     with jobs.serve() as served, ThreadPoolExecutor(1) as executor:
         before = submit(served, "sleep", seconds=0.5)
@@ -176,7 +204,7 @@ def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile) -
         with contextlib.closing(sqlite3.connect(jobs.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             stored = executor.submit(put, served, "meanwhile", "square", input=2.0)
-            until = time.monotonic() + 3
+            until = time.monotonic() + seconds
             while time.monotonic() < until:
                 answer = send(served, "POST", "/square", {"input": 2.0})
                 assert (answer.status, answer.seconds < 1.0) == (200, True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 
 from msgspec.structs import replace
@@ -42,6 +43,8 @@ from penstock.job_store.stored_jobs import (
 
 BATCH: Final = 200
 """The most rows that one operation of maintenance changes: transactions stay short."""
+BATCH_BYTES: Final = 4 << 20
+"""The size from which such an operation ends."""
 
 FULL_RETRY_SECONDS: Final = 30.0
 SERVED_SECONDS: Final = 86_400.0
@@ -417,17 +420,25 @@ def _free_deliveries(tx: StoreTransaction, owner: str) -> None:
 
 
 def retain(tx: StoreTransaction, now: float, limit: int = BATCH) -> int:
-    """Remove bodies and records whose time has come; return their number, to be repeated while that is ``limit``."""
+    """Remove bodies and records whose time has come, in a small portion; return their number, and 0 at the end."""
     tx.forget_served(now - SERVED_SECONDS)
-    records = tx.records_overdue(now, limit)
+    overdue = tx.records_overdue(now, limit)
+    records = overdue[: _portion(job.size_bytes for job in overdue)]
     if records:
         tx.erase([job.id for job in records])
-    bodies = tx.bodies_overdue(now, limit - len(records))
+        return len(records)
+    overdue = tx.bodies_overdue(now, limit)
+    bodies = overdue[: _portion(job.body_bytes for job in overdue)]
     if bodies:
         tx.erase_bodies([job.id for job in bodies])
     for job in bodies:
         tx.update(job, replace(job, bodies_until=None, size_bytes=job.size_bytes - job.body_bytes, body_bytes=0))
-    return len(records) + len(bodies)
+    return len(bodies)
+
+
+def _portion(sizes: Iterable[int]) -> int:
+    """Return how many of the first rows to remove together: a database may write as much as it removes."""
+    return next((n for n, total in enumerate(accumulate(sizes), start=1) if total >= BATCH_BYTES), BATCH)
 
 
 # ---- deliveries

@@ -148,7 +148,7 @@ class JobStore(Protocol):
         """Remove dead owners and free their jobs, in one transaction; let jobs with a missed start deadline expire."""
 
     def retain(self, *, now: float, limit: int = 200) -> Future[int]:
-        """Remove what has outlived its retention; return the number. Repeat while that is ``limit``."""
+        """Remove a portion of what has outlived its retention; return its number of jobs. Repeat until that is 0."""
 
     def counts(self) -> Future[StoreCounts]:
         """Return the content in numbers, at a cost that does not grow with the number of jobs."""
