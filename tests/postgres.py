@@ -107,12 +107,17 @@ class PostgresServer:
         ``SIGINT`` is a proper shutdown, and ``SIGKILL`` none at all.
         """
         if self._process is not None:
-            before = _children(self._process.pid)
+            before = self.processes()[1:]
             self._process.send_signal(signal_number)
             self._process.wait(timeout=30)
             self._process = None
             # After a kill they notice by themselves, and a new server refuses to start beside them.
             wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), "the ends of its processes")
+
+    def processes(self) -> list[int]:
+        """Return the ids of its processes, the first one's first."""
+        assert self._process is not None
+        return [self._process.pid, *_children(self._process.pid)]
 
     def end_connections(self, database: str, condition: str = "true") -> int:
         """End the connections to a database for which a condition holds; return their number."""

@@ -31,6 +31,15 @@ LISTEN_SECONDS: Final = 1.0
 PAYLOAD_BYTES: Final = 7900
 """PostgreSQL takes 8000."""
 CONNECT_SECONDS: Final = 10
+PATIENCE: Final = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Parameters of libpq, by which a connection to a host that has vanished ends after ten seconds. TCP alone waits for a
+quarter of an hour or for hours, and so would all jobs after a failover."""
 SLOTS: Final = 16
 SCHEMA_LOCK: Final = 7_310_542_909_112_871
 """An arbitrary number: the advisory lock that keeps two engines from creating the tables at the same time."""
@@ -70,6 +79,7 @@ class PostgresJobStore(SqlJobStore):
         except ArgumentError as error:
             raise StoreRejected("the URL of the job store cannot be read; write postgresql://user@host/db") from error
         self._url = parsed.set(drivername="postgresql+psycopg")
+        self._patience = {name: value for name, value in PATIENCE.items() if name not in self._url.query}
         self._sender = incarnation()
         self._slot = hash(self._sender) % SLOTS
         self._clock_watch = ClockWatch()
@@ -86,9 +96,8 @@ class PostgresJobStore(SqlJobStore):
         # Prepared statements do not survive a pooler in transaction mode.
         if find_spec("psycopg") is None:
             raise StoreRejected("a job store in PostgreSQL needs psycopg; pip install 'penstock[jobs-postgres]'")
-        arguments = {"prepare_threshold": None, "connect_timeout": CONNECT_SECONDS}
         options: dict[str, Any] = {
-            "connect_args": arguments,
+            "connect_args": {"prepare_threshold": None, **self._patience},
             "pool_pre_ping": True,
             "max_overflow": 0,
             "pool_timeout": CONNECT_SECONDS,
@@ -153,7 +162,7 @@ class PostgresJobStore(SqlJobStore):
         import psycopg  # noqa: PLC0415 - psycopg is an optional dependency
 
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+        with psycopg.connect(url, autocommit=True, **self._patience) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             self._tell(ANYTHING)  # before it listened, there may have been anything
             while not self._ending.is_set():

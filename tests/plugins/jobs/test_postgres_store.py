@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from penstock.testing.store_rules import done, error_of, ids
 from penstock_jobs import PostgresJobStore, postgres_store
 from tests.moved_clock import MovedClock, needs_moved_clock
 from tests.postgres import PostgresServer, needs_postgres, running_postgres
+from tests.postgres_proxy import CuttingProxy
 from tests.serving import wait_until
 
 pytestmark = needs_postgres
@@ -276,6 +278,28 @@ def test_a_server_that_is_away_is_unavailable_and_heals(server: PostgresServer, 
         assert sorted(ids(done(store.list_jobs(JobQuery())).jobs)) == ["job-001", "job-003"]
     finally:
         store.close()
+
+
+@pytest.mark.parametrize(("parameters", "seconds"), [("", 10), ("&tcp_user_timeout=60000", 60)])
+def test_a_host_that_has_vanished_is_noticed_within_seconds(
+    server: PostgresServer, database: str, parameters: str, seconds: int
+) -> None:
+    """By both kinds of connections, whether they wait to send or to receive; the URL may ask for another time."""
+    with CuttingProxy(server.socket_path) as proxy:
+        store = PostgresJobStore(server.url_at(proxy.address, database) + parameters)
+        store.start(lambda _: None)
+        try:
+            for engine in (store._write_engine, store._read_engine):
+                with engine.connect() as connection, socket_of(connection) as found:
+                    named = ("TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+                    options = [found.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in named]
+                    assert options == [seconds * 1000, 4, 2, 3]
+        finally:
+            store.close()
+
+
+def socket_of(connection: Any) -> socket.socket:
+    return socket.fromfd(connection.connection.dbapi_connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)
 
 
 def test_a_deadlock_is_resolved_by_doing_it_again(
