@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from penstock import Endpoint
@@ -33,7 +33,8 @@ class AnnotationCheck:
     Attributes
     ----------
     check:
-        Takes a result or chunk; None once there is nothing left to check. It raises ``HandlerError`` under ``--debug``.
+        Takes a result or chunk; None once there is nothing left to check, which any call may bring about. It raises
+        ``HandlerError`` under ``--debug``.
     """
 
     def __init__(
@@ -57,6 +58,20 @@ class AnnotationCheck:
     def of_chunks(cls, endpoint: Endpoint, *, debug: bool) -> AnnotationCheck:
         """Return the check of chunks that are JSON."""
         return cls(endpoint, endpoint.codec.chunk_check(), "chunk", debug=debug)
+
+    def check_all(self, values: Iterable[Encoded | bytes]) -> None:
+        """Check results or chunks, as long as there is anything left to check.
+
+        Raises
+        ------
+        HandlerError
+            Under ``--debug``, if one does not match.
+        """
+        for value in values:
+            check = self.check
+            if check is None:
+                return
+            check(value)
 
     def _check(self, value: Encoded | bytes) -> None:
         assert self._mismatch is not None

@@ -126,9 +126,7 @@ class DialectEndpoint(EndpointResource):
                 await watched.wait()
         if isinstance(outcome, PenstockError):
             return None
-        if self._chunk_annotation.check is not None:
-            for chunk in collected:
-                self._chunk_annotation.check(chunk)
+        self._chunk_annotation.check_all(collected)
         assert self._dialect.collected is not None, "otherwise the payload was refused"
         call = watched.call
         has_events = call.head is not None and call.head.media_type is None

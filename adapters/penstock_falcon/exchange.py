@@ -430,8 +430,9 @@ class EndpointResource(Resource):
         if isinstance(outcome, PenstockError):
             return self._problem(outcome, exchange, timing)
         assert outcome is not None, "the wait ends with an outcome"
-        if self._annotation.check is not None and call.attempts:  # it is the handler's
-            self._annotation.check(outcome)
+        check = self._annotation.check
+        if check is not None and call.attempts:  # it is the handler's
+            check(outcome)
         return self._result_response(outcome, exchange, timing)
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:

@@ -101,8 +101,7 @@ class StreamBody(Generic[WatchedCallT]):
         """Return the chunks before the first that is an error, and that error, or everything if there is none."""
         for place, chunk in enumerate(chunks):
             try:
-                if annotation.check is not None:
-                    annotation.check(chunk)
+                annotation.check_all((chunk,))
             except HandlerError as error:
                 return chunks[:place], error
         return chunks, outcome

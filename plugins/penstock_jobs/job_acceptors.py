@@ -30,7 +30,7 @@ _BATCH: Final = PRIORITIES.index("batch")
 def job_acceptor(desk: JobDesk, endpoint: Endpoint, *, jobs_only: bool = False) -> Acceptor | None:
     """Return the acceptor of an endpoint; None if it takes no background jobs: then the preference is ignored.
 
-    With ``jobs_only``, it takes all requests, and refuses those that are no background jobs.
+    With ``jobs_only``, it takes all requests, and refuses direct calls.
     """
     policy = desk.jobs_of(endpoint.name)
     jobs = None if policy is None else JobAcceptor(desk, endpoint, policy)
@@ -42,7 +42,7 @@ def job_acceptor(desk: JobDesk, endpoint: Endpoint, *, jobs_only: bool = False) 
 async def _accept_jobs_only(
     jobs: JobAcceptor | None, submission: Submission, body: Body, headers: Mapping[str, str] | None
 ) -> RouteResponse:
-    """Refuse what is no background job: another server of the app may take it."""
+    """Refuse a direct call, which another server of the app may answer."""
     if jobs is None or not wants_a_job(submission):
         raise Unavailable(
             "this server runs background jobs only; send the header 'Prefer: respond-async', or call another server",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from celery import signals
 from celery.contrib.testing.worker import start_worker
 from celery.result import AsyncResult
 
@@ -41,6 +42,11 @@ APP = """
         return f"{frames} frames"
 """
 _numbers = itertools.count(1)
+
+
+@signals.setup_logging.connect
+def _leave_logging_alone(**_: Any) -> None:
+    """Keep Celery from setting the level of the root logger, which later tests of this process need as it was."""
 
 
 class Site:
@@ -98,7 +104,6 @@ class Code:
         self.names["celery"].conf.update(
             broker_transport_options={"polling_interval": 0.02},
             task_default_queue=f"queue-{number}",
-            worker_hijack_root_logger=False,
         )
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""How many background jobs run: limits for all engines of a store together, and servers that run nothing else."""
+"""The engines of a store keep within a limit together, and a server may run background jobs only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ JOBS = 20
 
 
 def test_a_server_for_jobs_only_refuses_direct_calls(tmp_path: Path) -> None:
-    """It takes background jobs, and gives them all slots."""
+    """It takes background jobs, and they may use all slots."""
     environment = {"LEDGER": os.devnull, "PENSTOCK_JOBS_STORE": "memory:", "PENSTOCK_JOBS_ONLY": "true"}
     with Served(write_app(tmp_path, APP), environment=environment) as served:
         refused = served.post_json("/one-slot", {})
@@ -53,7 +53,7 @@ def test_a_server_for_jobs_only_refuses_direct_calls(tmp_path: Path) -> None:
 
 
 def test_two_engines_keep_within_a_limit_together(tmp_path: Path) -> None:
-    """And the end of a job in one of them makes room in the other at once, without a look at the queue in vain."""
+    """And the end of a job in one of them makes room in the other at once: neither waits until it polls the queue."""
     path, ledger = tmp_path / "jobs.db", tmp_path / "ledger"
     app = write_app(tmp_path, APP)
     environment = {"LEDGER": str(ledger), "PENSTOCK_JOBS_STORE": f"sqlite:///{path}"}
@@ -77,5 +77,5 @@ def test_two_engines_keep_within_a_limit_together(tmp_path: Path) -> None:
         running += mark
         most = max(most, running)
     assert (most, running) == (2, 0)
-    # A queue that nobody is woken for is looked at every five seconds.
+    # An engine that is not woken polls the queue every five seconds.
     assert steps[-1][0] - steps[0][0] < 5.0

@@ -31,6 +31,7 @@ from penstock.hooks import (
 )
 from penstock.hooks.registry import Registry
 from penstock.response import Encoded
+from penstock_falcon.annotation_checks import CHECKED_RESULTS
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared
@@ -350,6 +351,13 @@ def test_a_stream_is_collected_for_a_client_that_wants_one_answer(scene: Scene) 
     assert scene.ask("count", {"n": 2}, stream=False).text == "count said 1+2"
     scene.engine.script = stream(b"1", then=WorkerLost("gone"))
     assert scene.ask("count", {"n": 2}, stream=False).text == "alas: worker-lost: None"
+
+
+def test_a_long_stream_is_collected(scene: Scene) -> None:
+    """Only its first chunks are compared with the annotation."""
+    chunks = [b"%d" % number for number in range(2 * CHECKED_RESULTS)]
+    scene.engine.script = stream(*chunks)
+    assert scene.ask("count", {"n": 2}, stream=False).text == "count said " + b"+".join(chunks).decode()
 
 
 def test_a_single_result_is_streamed_to_a_client_that_wants_a_stream(scene: Scene) -> None:
