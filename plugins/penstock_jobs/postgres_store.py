@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future
-from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -18,8 +16,6 @@ from penstock.job_store import (
     StoreLimits,
     StoreRejected,
     StoreTransaction,
-    SweepResult,
-    store_operations,
 )
 from penstock_jobs.clock_watch import ClockWatch
 from penstock_jobs.sql_store import ANYTHING, READERS, SqlJobStore, incarnation
@@ -79,7 +75,9 @@ class PostgresJobStore(SqlJobStore):
         except ArgumentError as error:
             raise StoreRejected("the URL of the job store cannot be read; write postgresql://user@host/db") from error
         self._url = parsed.set(drivername="postgresql+psycopg")
-        self._patience = {name: value for name, value in PATIENCE.items() if name not in self._url.query}
+        self._patience: dict[str, Any] = {
+            name: value for name, value in PATIENCE.items() if name not in self._url.query
+        }
         self._sender = incarnation()
         self._slot = hash(self._sender) % SLOTS
         self._clock_watch = ClockWatch()
@@ -127,13 +125,9 @@ class PostgresJobStore(SqlJobStore):
 
     # ---- owners
 
-    def sweep(self, *, now: float, lease: float = 30.0) -> Future[SweepResult]:
-        """Free the jobs of dead owners, but while the database's clock cannot be relied on."""
-        return self.write(partial(self._sweep, now=now, lease=lease))
-
-    def _sweep(self, tx: StoreTransaction, *, now: float, lease: float) -> SweepResult:
-        is_steady = self._clock_watch.is_steady(tx.lease_now(), time.monotonic(), lease)
-        return store_operations.sweep(tx, lease if is_steady else None, (), now)
+    def can_judge(self, tx: StoreTransaction, lease: float) -> bool:
+        """Return whether the database's clock has not leaped within a lease."""
+        return self._clock_watch.is_steady(tx.lease_now(), time.monotonic(), lease)
 
     # ---- notifications
 
