@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 LEAP_SHARE: Final = 1 / 6
-"""A leap over this share of a lease counts: owners beat this often, so a shorter one makes nobody look dead."""
+"""A leap over this share of a lease counts. Owners beat this often: after a shorter one no living owner looks dead."""
 
 
 class ClockWatch:

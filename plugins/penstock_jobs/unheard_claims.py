@@ -1,7 +1,7 @@
 """Claims whose answers were lost on the way: the store has made them, and this engine does not know of their jobs.
 
-The connection to a database may be cut after a commit and before its answer. Without more, such jobs would be held, and
-run by nobody, as long as this engine lives.
+The connection to a database may be cut after a commit and before its answer. Such jobs would stay with
+this engine as long as it lives, and not run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Then: TypeAlias = Callable[["Future[int]", Callable[[int], None], Callable[[Base
 
 
 class UnheardClaims:
-    """What one engine does not know of. All methods run on the engine's thread.
+    """The claims that one engine may not have heard of. All methods run on the engine's thread.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class UnheardClaims:
             self.may_exist = True
 
     def suspect(self) -> None:
-        """Note that jobs may not have been given back."""
+        """Note that the store may not have put a job back."""
         self.may_exist = True
 
     def settle(self) -> None:

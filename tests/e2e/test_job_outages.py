@@ -172,7 +172,7 @@ def restart_with(server: PostgresServer, *settings: str) -> None:
 
 
 def take_all(server: PostgresServer, database: str, stack: contextlib.ExitStack) -> None:
-    """Cut the connections of everybody else, again and again, until all are this client's."""
+    """Cut the connections of all other clients, again and again, until all are this client's."""
     held: list[psycopg.Connection] = []
 
     def take() -> bool:
@@ -217,7 +217,7 @@ def test_what_was_committed_without_an_answer_is_found_again(proxied: tuple[JobD
         assert put(served, "order-1", "square", receiver.url, input=3.0).status == 503
         assert wait_until(lambda: put(served, "order-1", "square", receiver.url, input=3.0), "").status == 200
         jobs.wait_final("order-1")
-        # An end: it is written again, in vain, and the job is not run again.
+        # An end: it is written again, which changes nothing, and the job does not run again.
         proxy.lose_answer_after(b"UPDATE penstock_job_bodies SET result")
         ended = submit(served, "square", input=3.0)
         wait_until(lambda: proxy.cuts == 3, "the cut")

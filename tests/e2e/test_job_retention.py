@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 CHUNKS = 500
 MEGABYTES = 4.1
-"""What such a job writes: its chunks as events, and once more as its result."""
+"""Such a job writes this much: its chunks are events, and once more its result."""
 MONTH = 30 * 86_400.0
 
 

@@ -257,7 +257,7 @@ class CallerRules(StoreRules):
         assert len(done(self.store.list_jobs(JobQuery())).jobs) == 1
 
     def test_retention_takes_a_step_of_a_bounded_size(self) -> None:
-        """Of large results few are removed together, and one at the least."""
+        """Large results are removed few at a time, and one at the least."""
         self.put(5, result_ttl=10)
         for claimed in self.claim(5):
             done(self.store.finish(claimed.key, JobEnding(state="succeeded", result=b"x" * (3 << 20)), now=self.now))

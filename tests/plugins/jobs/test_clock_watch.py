@@ -23,7 +23,7 @@ def test_after_a_leap_a_clock_is_steady_again_after_a_lease(leap: float) -> None
 
 
 def test_a_clock_may_drift() -> None:
-    """And an answer may be late: what makes no living owner look dead is no leap."""
+    """And an answer may be late: a leap begins where a living owner would look dead."""
     watch = ClockWatch()
     assert all(watch.is_steady(THEIRS + second * 1.1, float(second), LEASE) for second in range(100))
     assert watch.is_steady(THEIRS + 110.0, 104.0, LEASE)

@@ -36,7 +36,7 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, store: MemoryJobStore, name: s
 
 
 def test_a_job_whose_claim_had_no_answer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, and not when this engine ends; the lost claim does not count, and nobody else's job is touched."""
+    """At once, and not when this engine ends; the lost claim does not count, and no other job is touched."""
     scene = Scene().start()
     scene.put("known")
     lost = lose_answers(monkeypatch, scene.store, "claim")
