@@ -154,7 +154,8 @@ class App(ScheduleBase):
         idempotent:
             True if a job may run again after its worker died. A prediction without side effects may.
         dialects:
-            Other HTTP interfaces to it: records of ``penstock.hooks.Dialect``, or names of those that plug-ins offer.
+            Other HTTP interfaces to it: records of ``penstock.hooks.Dialect``, names of those that plug-ins offer, or
+            what such a plug-in has to know of the endpoint, such as ``penstock_openai.Chat(model="tiny")``.
 
         Raises
         ------
@@ -272,6 +273,7 @@ class App(ScheduleBase):
         if self._is_frozen:
             raise _too_late(endpoint)
         require_unique(endpoint, self.endpoints)
+        declaration.require_fitting_offers(endpoint)
         endpoints = [*self.endpoints, endpoint]
         pools = pools_of(endpoints, self._pool_options)  # raises before the endpoint is added
         require_preloadable(pools, self.start_method)

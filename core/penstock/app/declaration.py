@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Literal, get_args
 
-from penstock.app.endpoints import Method, Runtime, StartMethod
+from penstock.app.dialect_offers import DialectOffer
+from penstock.app.endpoints import Endpoint, Method, Runtime, StartMethod
 from penstock.app.path_templates import variables_of
 from penstock.errors import DeclarationError
 from penstock.policies import Batching, Jobs, Retries, Timeouts
@@ -80,14 +81,21 @@ def require_media_type(owner: str, media_type: Any) -> None:
 
 
 def require_dialects(owner: str, dialects: Any) -> None:
-    """Raise ``DeclarationError`` unless ``dialects`` is a sequence of dialects and names of such."""
+    """Raise ``DeclarationError`` unless ``dialects`` is a sequence of dialects, names of such, and offers."""
     is_sequence = isinstance(dialects, Sequence) and not isinstance(dialects, str)
     for given in dialects if is_sequence else [dialects]:
-        if not is_sequence or not (isinstance(given, str) or hasattr(given, "operations")):
+        if not is_sequence or not (isinstance(given, (str, DialectOffer)) or hasattr(given, "operations")):
             raise DeclarationError(
                 f"{owner}: dialects={dialects!r} is not a list of dialects; write for instance "
                 'dialects=["openai"], or give it a penstock.hooks.Dialect'
             )
+
+
+def require_fitting_offers(endpoint: Endpoint) -> None:
+    """Have each of an endpoint's offers check it; they raise ``DeclarationError``."""
+    for given in endpoint.dialects:
+        if isinstance(given, DialectOffer):
+            given.check(endpoint)
 
 
 def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:

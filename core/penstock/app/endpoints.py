@@ -63,7 +63,7 @@ class Endpoint:
     jobs: Jobs | None = None
     """Its background jobs, with ``on_lost`` filled in; None if it takes only direct calls."""
     dialects: tuple[Any, ...] = ()
-    """The dialects, or the names of such, that serve it besides the native one."""
+    """The dialects, the names of such, and the offers, by which it is served besides the native one."""
 
     mode: Mode = field(init=False)
     """The way an attempt runs in the worker.

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
+from penstock.codec.chunk_filters import ChunkFilter
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
@@ -65,6 +66,8 @@ class Codec:
     _whole: Parameter | None = None
     _form: FormBody | None = None
     _routed: RoutedInput | None = None
+    _has_filter: bool = False
+    """True if the type that is the whole body has a ``chunk_filter``."""
 
     def decode(self, body: bytes, input_form: InputForm | None = None) -> DecodedInput:
         """Decode a body, with what the path and the query say.
@@ -262,6 +265,15 @@ class Codec:
         return self._whole is not None
 
     @property
+    def whole_type(self) -> Any:
+        """The type of the one parameter that is the whole body, of one item if there are batches; None if none is."""
+        return None if self._whole is None or self._routed is not None else self._whole.annotation
+
+    def filter_of(self, decoded: DecodedInput) -> ChunkFilter | None:
+        """Return the filter of the answer to a decoded body; None if its type has none."""
+        return decoded.chunk_filter() if self._has_filter else None
+
+    @property
     def _is_raw(self) -> bool:
         """True if a plain body is taken as it is: see ``decode``."""
         return self.reads == "bytes" and self._routed is None
@@ -415,7 +427,8 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     empty = _reader_of_empty(read) if parameter.required else maker_of(parameter)
     form: FormBody = FieldsForm(validated) if decoding.is_struct(annotation) else WholeForm(parameter, owner)
     reads: Reads = "form" if decoding.has_uploads(validated) else "json"
-    return Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
+    codec = Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
+    return replace(codec, _has_filter=callable(getattr(annotation, "chunk_filter", None)))
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:

@@ -8,14 +8,16 @@ A plug-in that runs the schedules of an app has the attribute ``runs_schedules =
 is served only with such a plug-in.
 """
 
-from penstock.app import App, Endpoint, Schedule
+from penstock.app import App, DialectOffer, Endpoint, Schedule
 from penstock.codec.event_chunks import split_chunk
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
+from penstock.hooks.dialect_table import offers_of
 from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
 from penstock.hooks.exit_flushes import before_exit
+from penstock.hooks.framings import on_one_line
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -65,6 +67,7 @@ __all__ = [
     "AttemptInterrupted",
     "BatchTraced",
     "Dialect",
+    "DialectOffer",
     "DialectRequest",
     "DrainEnded",
     "DrainStarted",
@@ -128,6 +131,8 @@ __all__ = [
     "hookimpl",
     "log_event",
     "near_miss",
+    "offers_of",
+    "on_one_line",
     "require_endpoints",
     "settings_for",
     "split_chunk",

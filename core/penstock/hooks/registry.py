@@ -255,10 +255,12 @@ class Registry:
         Raises
         ------
         DeclarationError
-            If a dialect has no endpoint, or the name of another, or if a name is unknown.
+            If a dialect has no endpoint, or the name of another, if a name is unknown, or if the plug-in of an offer is
+            not in use.
         """
         found = list(self._results("penstock_dialects", app=app))
-        return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
+        dialects = [dialect for dialects in reversed(found) for dialect in dialects]
+        return served_dialects(dialects, app.endpoints, [plugin.name for plugin in self.plugins if plugin.is_on])
 
     def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
         """Return what adds headers to every response, and never raises, the strongest plug-in's last; or None."""

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from penstock.app import Endpoint
+from penstock.codec.chunk_filters import ChunkFilter, filtered
 from penstock.codec.chunk_stream import ChunkStream
 from penstock.context import Context
 from penstock.errors import HandlerError
@@ -60,6 +61,7 @@ class LiveEndpoint:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
         work = invocation.run.works[0]
         decoded = self._codec.decode(work.body, work.input_form)
+        invocation.chunk_filter = self._codec.filter_of(decoded)
         return self._codec.call(self._predict, decoded, invocation.context())
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
@@ -71,10 +73,10 @@ class LiveEndpoint:
         result: Encoded | Failure
         try:
             returned = self.start(invocation)
-            stream = self._codec.stream_of(returned)
+            stream = self.stream_of(invocation, returned)
             if stream is not None:
                 return _plain(stream)
-            result = self._codec.encode(returned)
+            result = self._codec.encode(invocation.whole(returned))
             if len(result.body) > LARGE_RESULT_BYTES:
                 result = set_aside(result)
         except Interrupted:
@@ -100,14 +102,17 @@ class LiveEndpoint:
         leave_if_forked(batch.results)
         return Done(invocation.run.attempt, perf_counter() - began, batch.results)
 
-    def stream_of(self, returned: Any) -> ChunkStream | None:
-        """Return the stream that the handler has returned, or None if it has returned a single value."""
-        return self._codec.stream_of(returned)
+    def stream_of(self, invocation: Invocation, returned: Any) -> ChunkStream | None:
+        """Return the stream that the handler has returned, filtered, or None if it has returned a single value."""
+        stream = self._codec.stream_of(returned)
+        if stream is None or invocation.chunk_filter is None:
+            return stream
+        return filtered(stream, invocation.chunk_filter)
 
-    def encode(self, value: Any) -> JobResult:
-        """Encode one result; a value that cannot be sent becomes a failure of the handler."""
+    def encode(self, value: Any, chunk_filter: ChunkFilter | None = None) -> JobResult:
+        """Encode one result; a value that cannot be sent, or that the filter refuses, becomes a failure."""
         try:
-            encoded = self._codec.encode(value)
+            encoded = self._codec.encode(value if chunk_filter is None else chunk_filter.whole(value))
             if len(encoded.body) > LARGE_RESULT_BYTES:
                 self.has_large = True
             return encoded
@@ -117,6 +122,10 @@ class LiveEndpoint:
     def failure_of(self, error: BaseException) -> Failure:
         """Return the failure to report for an exception in this endpoint's code, and whether it may be retried."""
         return failure_of(error, self.endpoint)
+
+    def filter_of(self, decoded: Any) -> ChunkFilter | None:
+        """Return the filter of the answer to a decoded input, or None if it has none."""
+        return self._codec.filter_of(decoded)
 
     def decode(self, work: Work) -> Any:
         """Decode the input of one job; raise ``InvalidRequest`` if it does not fit."""
@@ -145,9 +154,14 @@ class Invocation:
         Returns whether the attempt is no longer wanted.
     outlet:
         The way out for its progress reports.
+
+    Attributes
+    ----------
+    chunk_filter:
+        The filter of its answer; None if there is none, and until its input has been decoded.
     """
 
-    __slots__ = ("_is_cancelled", "_live", "_outlet", "_reports", "run")
+    __slots__ = ("_is_cancelled", "_live", "_outlet", "_reports", "chunk_filter", "run")
 
     def __init__(self, run: Run, live: LiveEndpoint, is_cancelled: Callable[[], bool], outlet: Outlet) -> None:
         self.run = run
@@ -155,6 +169,11 @@ class Invocation:
         self._is_cancelled = is_cancelled
         self._outlet = outlet
         self._reports: ProgressReports | None = None
+        self.chunk_filter: ChunkFilter | None = None
+
+    def whole(self, returned: Any) -> Any:
+        """Return the single result of the handler, filtered."""
+        return returned if self.chunk_filter is None else self.chunk_filter.whole(returned)
 
     def context(self) -> Context | None:
         """Return the ``Context``, or None if the handler does not take one.
@@ -213,6 +232,7 @@ class Batch:
     def __init__(self, live: LiveEndpoint, works: list[Work]) -> None:
         self._live = live
         self._pending: list[int] = []  # the place in results of each item of decoded
+        self._filters: list[ChunkFilter | None] = []  # and the filter of its result
         self.decoded: list[Any] = []
         self.results: list[JobResult] = []
         for work in works:
@@ -220,10 +240,13 @@ class Batch:
 
     def _decode(self, work: Work) -> None:
         try:
-            self.decoded.append(self._live.decode(work))
+            decoded = self._live.decode(work)
+            chunk_filter = self._live.filter_of(decoded)
         except Exception as error:
             self.results.append(failure_of(error))
         else:
+            self.decoded.append(decoded)
+            self._filters.append(chunk_filter)
             self._pending.append(len(self.results))
             self.results.append(_PENDING)
 
@@ -233,9 +256,9 @@ class Batch:
         if problem is not None:
             self.fail(Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}"))
             return
-        for place, item in zip(self._pending, returned, strict=True):
+        for place, chunk_filter, item in zip(self._pending, self._filters, returned, strict=True):
             is_error = isinstance(item, BaseException)
-            self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item)
+            self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item, chunk_filter)
 
     def fail(self, failure: Failure) -> None:
         """Assign the same failure to every job that the handler was called with."""

@@ -171,8 +171,10 @@ class TaskAttempt:
         returned = self._live.start(self._invocation)
         if inspect.isawaitable(returned):  # not so if the handler yields, or is annotated to return an iterator
             returned = await returned
-        stream = self._live.stream_of(returned)
-        return [self._live.encode(returned) if stream is None else await self._stream(stream)]
+        stream = self._live.stream_of(self._invocation, returned)
+        if stream is not None:
+            return [await self._stream(stream)]
+        return [self._live.encode(returned, self._invocation.chunk_filter)]
 
     async def _settle(self, batch: Batch) -> None:
         try:

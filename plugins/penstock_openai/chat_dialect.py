@@ -1,0 +1,60 @@
+"""``/v1/chat/completions`` as a dialect."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
+from penstock_chat import ChatAnswer, ModelTable, pieces_of, read_object
+from penstock_openai.answer_memo import AnswerMemo, new_id, now
+from penstock_openai.chat_answers import ChatStream, whole_chat
+from penstock_openai.chat_body import ChatBody, chat_request_of
+from penstock_openai.model_offers import Chat
+from penstock_openai.openai_errors import error_response
+
+_encode = msgspec.json.Encoder().encode
+
+
+def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
+    """Return the dialect of the chat models.
+
+    Parameters
+    ----------
+    table:
+        The models.
+    prefix:
+        The beginning of its path.
+    """
+
+    def read(request: DialectRequest) -> Payload:
+        body, raw = read_object(request.body, ChatBody)
+        endpoint, offer = table.find(body.model)
+        chat = chat_request_of(body, raw)
+        offer.accept(chat)
+        memo = AnswerMemo(
+            id=new_id("chatcmpl"),
+            created=now(),
+            model=body.model or offer.model,
+            includes_usage=body.includes_usage,
+            wants_logprobs=chat.logprobs,
+        )
+        return Payload(endpoint=endpoint.name, body=_encode(chat), is_streamed=bool(body.stream), memo=memo)
+
+    return Dialect(
+        name="openai-chat",
+        operations=(Operation(path=f"{prefix}/chat/completions", read=read),),
+        endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
+        result=lambda answer, payload: whole_chat([ChatAnswer(pieces_of(answer.body))], payload.memo),
+        collected=_collected,
+        framing=_framing,
+        error=error_response,
+    )
+
+
+def _collected(chunks: list[bytes], payload: Payload) -> RouteResponse:
+    pieces = (piece for chunk in chunks for piece in pieces_of(chunk))
+    return whole_chat([ChatAnswer(pieces)], payload.memo)
+
+
+def _framing(_head: object, payload: Payload) -> Framing:
+    return ChatStream(payload.memo, 1)
