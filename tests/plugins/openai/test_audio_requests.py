@@ -6,13 +6,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from openapi_spec_validator import validate
 
 from penstock import App
 from penstock.errors import DeclarationError, HandlerError, InvalidRequest, MalformedRequest
 from penstock.response import Encoded
 from penstock.testing import PluginHarness
+from penstock_chat import ChatRequest
 from penstock_openai import (
     OpenAIPlugin,
+    Responses,
     Segment,
     Speech,
     SpeechRequest,
@@ -153,3 +156,36 @@ def test_offers_are_checked_when_they_are_declared() -> None:
         @app.endpoint("/listen", dialects=[Transcriptions(model="w")])
         def listen(request: SpeechRequest) -> str:
             return ""
+
+
+# ---- the document
+
+
+def test_the_paths_are_in_the_openapi_document() -> None:
+    """Forms as forms; translations only if there is a model for them."""
+    app = App("audio")
+
+    @app.endpoint("/speak", dialects=[Speech(model="v", formats=("mp3",))])
+    def speak(request: SpeechRequest) -> bytes:
+        return b"never called"
+
+    @app.endpoint("/listen", dialects=[Transcriptions(model="w")])
+    def listen(request: TranscriptionRequest) -> str:
+        return "never called"
+
+    @app.endpoint("/chat", dialects=[Responses(model="r")])
+    def chat(request: ChatRequest) -> str:
+        return "never called"
+
+    document = msgspec.json.decode(PluginHarness(app, [OpenAIPlugin]).route("/openapi.json").body)
+    validate(document)
+    bodies = {
+        path: list(item["post"]["requestBody"]["content"])
+        for path, item in document["paths"].items()
+        if path.startswith("/v1") and "post" in item
+    }
+    assert bodies == {
+        "/v1/responses": ["application/json"],
+        "/v1/audio/speech": ["application/json"],
+        "/v1/audio/transcriptions": ["multipart/form-data"],
+    }
