@@ -6,10 +6,11 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from time import monotonic
 from typing import Any
 
 from penstock import Endpoint
-from penstock.errors import HandlerError, HookError, NotFound, PenstockError, UnsupportedMediaType
+from penstock.errors import HookError, NotFound, PenstockError, UnsupportedMediaType
 from penstock.hooks import (
     Dialect,
     DialectRequest,
@@ -33,15 +34,13 @@ from penstock.hosting import (
 )
 from penstock_falcon.exchange import EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import AnyCall, WatchedCall
+from penstock_falcon.joint_calls import MOST_COLLECTED_BYTES, JointResult, too_much
 from penstock_falcon.problems import ErrorWriter
 from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, too_large
 from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
-
-# A stream that a dialect collects is held in full.
-MOST_COLLECTED_BYTES = 64 << 20
 
 
 class DialectExchange(Exchange):
@@ -95,9 +94,17 @@ class DialectEndpoint(EndpointResource):
     def submit_payload(
         self, engine: Any, exchange: DialectExchange, body: Body, headers: Callable[[], dict[str, str]]
     ) -> AnyCall:
-        """Submit the job that the exchange's payload asks for, with this input."""
-        _payload_of(exchange).apply_to(exchange)
-        return self._submit_body(engine, exchange, body, None, headers() if self._wants_headers else None)
+        """Submit the job that the exchange's payload asks for, with this input; or those of its parts."""
+        payload = _payload_of(exchange)
+        payload.apply_to(exchange)
+        seen = headers() if self._wants_headers else None
+        if not payload.parts:
+            return self._submit_body(engine, exchange, body, None, seen)
+        for part in payload.parts:
+            self._checks.check_body(part, None, exchange.input_form)
+        if exchange.timeouts.total is not None:
+            exchange.elapsed = monotonic() - exchange.began
+        return self._service.submit_parts(engine, exchange, payload.parts, seen, is_streamed=bool(payload.is_streamed))
 
     async def _stream_response(self, watched: WatchedCall, exchange: Exchange) -> HttpResponse | None:
         payload = _payload_of(exchange)
@@ -118,10 +125,7 @@ class DialectEndpoint(EndpointResource):
             collected += chunks
             size_bytes += sum(map(len, chunks))
             if size_bytes > MOST_COLLECTED_BYTES:
-                raise HandlerError(
-                    f"the stream has more than {MOST_COLLECTED_BYTES >> 20} MiB, and {self._dialect.name} collects it "
-                    "for a client that did not ask for a stream"
-                )
+                raise too_much()
             if not chunks and outcome is None:
                 await watched.wait()
         if isinstance(outcome, PenstockError):
@@ -145,6 +149,9 @@ class DialectEndpoint(EndpointResource):
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
         payload = _payload_of(exchange)
+        if isinstance(result, JointResult):
+            assert self._dialect.together is not None, "otherwise the payload was refused"
+            return _response(self._dialect.together(list(result.answers), payload), exchange, timing)
         if not payload.is_streamed:
             return _response(self._dialect.result(result, payload), exchange, timing)
         framing = self._framing(result, exchange)
@@ -283,6 +290,8 @@ class OperationResource(Resource):
         name = self._dialect.name
         if payload.is_streamed is False and self._dialect.collected is None:
             raise NotImplementedError(f"the dialect {name} wants chunks to be collected: it needs `collected`")
+        if payload.parts and self._dialect.together is None:
+            raise NotImplementedError(f"the dialect {name} reads several inputs: it needs `together`")
         if exchange.endpoint is not self._target and payload.endpoint != exchange.endpoint.name:
             raise RuntimeError(f"the dialect {name} chooses one endpoint, and reads for another")
         return payload

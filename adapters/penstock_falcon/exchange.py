@@ -93,6 +93,7 @@ class Exchange(Submission):
         self.elapsed = 0.0
         self.caller_timeout = None
         self.trace = None
+        self.part = 0
         self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None

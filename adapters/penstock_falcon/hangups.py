@@ -7,9 +7,10 @@ from typing import Protocol, TypeAlias
 
 from penstock.errors import PenstockError
 from penstock.hosting import Call, Encoded, RemoteCall, RouteCall, ThreadedCall, ThreadedRouteCall
+from penstock_falcon.joint_calls import JointCall
 
 AnyRouteCall: TypeAlias = RouteCall | ThreadedRouteCall
-AnyCall: TypeAlias = Call | RemoteCall | ThreadedCall | AnyRouteCall
+AnyCall: TypeAlias = Call | RemoteCall | ThreadedCall | JointCall | AnyRouteCall
 
 # Reasons for a cancellation, as they appear in the log.
 GONE = "the client went away"

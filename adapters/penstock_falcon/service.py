@@ -36,6 +36,7 @@ from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.added_headers import add_headers, headers_of
 from penstock_falcon.client_address import TrustedProxies
 from penstock_falcon.hangups import AnyCall, AnyRouteCall
+from penstock_falcon.joint_calls import submit_together
 from penstock_falcon.problems import framework_problem
 from penstock_falcon.request_checks import DEFAULT_SPILL_BYTES, AnyBudget, BodyBudget, HostCheck
 from penstock_falcon.request_ids import request_id
@@ -256,6 +257,24 @@ class Service(ABC, Generic[EngineT]):
             raise error
         finally:
             del error  # the traceback holds this frame, which must not hold the error in return
+
+    def submit_parts(
+        self,
+        engine: Any,
+        exchange: Submission,
+        bodies: Sequence[bytes],
+        headers: dict[str, str] | None,
+        *,
+        is_streamed: bool,
+    ) -> AnyCall:
+        """Submit a job for each of several inputs of one request; all of them, or none.
+
+        Raises
+        ------
+        PenstockError
+            If one of them is refused.
+        """
+        return submit_together(engine, exchange, bodies, headers, is_streamed=is_streamed)
 
     @abstractmethod
     def ask(self, route: Route, request: RouteRequest, submission: Submission) -> AnyRouteCall:

@@ -14,7 +14,7 @@ from penstock.job_store import ClaimedJob, ClaimKey, JobStore, StoreFull
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_output import GROUP_SECONDS, JSON, JobOutput
 from penstock_jobs.stored_requests import submission_of
-from penstock_jobs.verdicts import Finish, GiveBack, Result, RetryLater, Stop, Verdict, judge, too_large
+from penstock_jobs.verdicts import Conclude, GiveBack, Result, RetryLater, Stop, Verdict, judge, too_large
 
 RETRY_SECONDS: Final = 1.0
 """A write that has failed is repeated after this time."""
@@ -165,7 +165,7 @@ class JobRun:
         )
         # An end is reported when the caller has it. Where the job may run elsewhere next, or is said to be cancelled,
         # its code must have stopped.
-        is_end = isinstance(verdict, Finish) and verdict.ending.state != "cancelled"
+        is_end = isinstance(verdict, Conclude) and verdict.ending.state != "cancelled"
         if is_end or not self.is_working:
             self.verdict = verdict
 
@@ -221,7 +221,7 @@ class JobRun:
         self.look()
 
     def _end(self, verdict: Verdict, now: float) -> Future[Any]:
-        if isinstance(verdict, Finish):
+        if isinstance(verdict, Conclude):
             return self._store.finish(self.key, verdict.ending, now=now)
         if isinstance(verdict, RetryLater):
             return self._store.retry_later(self.key, verdict.not_before, verdict.reason, now=now)

@@ -30,7 +30,7 @@ Stop: TypeAlias = Literal["cancel", "lease"] | PenstockError
 
 
 @dataclass(frozen=True)
-class Finish:
+class Conclude:
     """Write the end."""
 
     ending: JobEnding
@@ -51,7 +51,7 @@ class GiveBack:
     is_refused: bool = False
 
 
-Verdict: TypeAlias = Finish | RetryLater | GiveBack
+Verdict: TypeAlias = Conclude | RetryLater | GiveBack
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def judge(
         return _judge_result(job, outcome, max_result_bytes)
     # 2. Stopped because a caller wants that.
     if isinstance(outcome, Cancelled):
-        return Finish(JobEnding(state="cancelled", code=Cancelled.code))
+        return Conclude(JobEnding(state="cancelled", code=Cancelled.code))
     # 3. It has not run, or not to its end, and runs again as if for the first time.
     if isinstance(outcome, Draining) or (isinstance(outcome, Unavailable) and not attempts):
         return _judge_unfinished(job, outcome, attempts)
@@ -117,10 +117,10 @@ def _judge_unfinished(job: StoredJob, outcome: PenstockError, attempts: int) -> 
     return GiveBack(is_refused=not isinstance(outcome, Draining))
 
 
-def _judge_result(job: StoredJob, result: Result, max_result_bytes: int) -> Finish:
+def _judge_result(job: StoredJob, result: Result, max_result_bytes: int) -> Conclude:
     if len(result.body) > max_result_bytes:
         return _fail(job, too_large(max_result_bytes))
-    return Finish(
+    return Conclude(
         JobEnding(
             state="succeeded",
             result=result.body,
@@ -154,6 +154,6 @@ def _wait(job: StoredJob, error: PenstockError, draw: Callable[[], float]) -> fl
     return draw() * RETRY_BACKOFF.ceiling(max(1, job.claims)) if wanted is None else wanted
 
 
-def _fail(job: StoredJob, error: PenstockError, state: FinalState = "failed") -> Finish:
+def _fail(job: StoredJob, error: PenstockError, state: FinalState = "failed") -> Conclude:
     document = error_document(error, job.request_id)
-    return Finish(JobEnding(state=state, code=error.code, error=document))
+    return Conclude(JobEnding(state=state, code=error.code, error=document))

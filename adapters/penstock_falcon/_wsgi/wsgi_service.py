@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 from penstock import App
 from penstock.errors import EngineError
 from penstock.hooks import Route, RouteRequest, Submission
-from penstock.hosting import Engine, ThreadedEngine, ThreadedRouteCall
-from penstock_falcon.hangups import AnyRouteCall
+from penstock.hosting import Engine, ThreadedCall, ThreadedEngine, ThreadedRouteCall
+from penstock_falcon.hangups import AnyCall, AnyRouteCall
+from penstock_falcon.joint_calls import submit_together
 from penstock_falcon.service import Service, Settings
 
 P = ParamSpec("P")
@@ -65,6 +66,23 @@ class WsgiService(Service[ThreadedEngine]):
         """The engine inside the threaded one."""
         assert self.engine is not None, "the engine has started"
         return self.engine.engine
+
+    def submit_parts(
+        self,
+        engine: ThreadedEngine,
+        exchange: Submission,
+        bodies: Sequence[bytes],
+        headers: dict[str, str] | None,
+        *,
+        is_streamed: bool,
+    ) -> AnyCall:
+        """Submit a job for each of several inputs of one request; all of them, or none."""
+
+        def submit_here() -> ThreadedCall:
+            joint = submit_together(engine.engine, exchange, bodies, headers, is_streamed=is_streamed)
+            return ThreadedCall(engine, joint)  # type: ignore[arg-type] # it has what is used of a call
+
+        return engine.run(submit_here)
 
     def ask(self, route: Route, request: RouteRequest, _submission: Submission) -> AnyRouteCall:
         """Begin to answer a request to a route, and return at once."""

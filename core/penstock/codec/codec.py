@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
+from penstock.codec.chunk_filters import ChunkFilter
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
@@ -27,7 +28,7 @@ from penstock.codec.input_parameters import InputParameter, parameters_of, resol
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
-from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
+from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature, returned_type
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
 from penstock.response import Encoded, Response
@@ -65,6 +66,8 @@ class Codec:
     _whole: Parameter | None = None
     _form: FormBody | None = None
     _routed: RoutedInput | None = None
+    has_filter: bool = False
+    """True if the type that is the whole body has a ``chunk_filter``."""
 
     def decode(self, body: bytes, input_form: InputForm | None = None) -> DecodedInput:
         """Decode a body, with what the path and the query say.
@@ -97,7 +100,7 @@ class Codec:
 
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
         if input_form.decoder:
-            return self.decode(decoded(body, input_form.decoder))
+            return self.decode(decoded(body, input_form.decoder, input_form.media_type))
         if self._routed is not None:
             return self._routed.read(body, input_form)
         if not input_form.media_type:
@@ -262,6 +265,15 @@ class Codec:
         return self._whole is not None
 
     @property
+    def whole_type(self) -> Any:
+        """The type of the one parameter that is the whole body, of one item if there are batches; None if none is."""
+        return None if self._whole is None or self._routed is not None else self._whole.annotation
+
+    def filter_of(self, decoded: DecodedInput) -> ChunkFilter | None:
+        """Return the filter of the answer to a decoded body; None if its type has none."""
+        return decoded.chunk_filter() if self.has_filter else None
+
+    @property
     def _is_raw(self) -> bool:
         """True if a plain body is taken as it is: see ``decode``."""
         return self.reads == "bytes" and self._routed is None
@@ -286,6 +298,7 @@ def codec_for(
     results: ResultEncoder = _JSON,
     path_names: Sequence[str] = (),
     reads_query: bool = False,
+    step: Callable[..., Any] | None = None,
 ) -> Codec:
     """Build the codec of a handler.
 
@@ -305,13 +318,19 @@ def codec_for(
         The names of the parameters that come from the path.
     reads_query:
         True if the others come from the query, and not from a body.
+    step:
+        For a generation loop, its ``step``, which returns the chunks. ``function`` is its ``admit``, which takes a slot
+        before anything else.
 
     Raises
     ------
     DeclarationError
         If bodies cannot be read for this signature; names the parameter and the fix.
     """
-    signature = read_signature(function, owner=owner, namespace=namespace)
+    signature = read_signature(function, owner=owner, namespace=namespace, leading=0 if step is None else 1)
+    if step is not None:
+        returns = json_schema.stream_of_steps(returned_type(step, owner=owner, namespace=namespace))
+        signature = replace(signature, returns=returns)
     if batched:
         signature = replace(signature, parameters=_items(signature, owner))
     signature = _with_field_infos(signature, owner)
@@ -415,7 +434,8 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     empty = _reader_of_empty(read) if parameter.required else maker_of(parameter)
     form: FormBody = FieldsForm(validated) if decoding.is_struct(annotation) else WholeForm(parameter, owner)
     reads: Reads = "form" if decoding.has_uploads(validated) else "json"
-    return Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
+    codec = Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
+    return replace(codec, has_filter=callable(getattr(annotation, "chunk_filter", None)))
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:

@@ -57,7 +57,7 @@ class AcceptedCalls:
         HookError
             If the acceptor's code fails.
         """
-        if not self._acceptors or isinstance(submission, StoredSubmission):
+        if not self._acceptors or submission.part or isinstance(submission, StoredSubmission):
             return None
         acceptor = self._acceptors.get(submission.endpoint.name)
         if acceptor is None or not acceptor.wants(submission):

@@ -8,14 +8,26 @@ A plug-in that runs the schedules of an app has the attribute ``runs_schedules =
 is served only with such a plug-in.
 """
 
-from penstock.app import App, Endpoint, Schedule
+from penstock.app import App, DialectOffer, Endpoint, Schedule
 from penstock.codec.event_chunks import split_chunk
+from penstock.codec.form_bodies import form_pairs
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
-from penstock.hooks.dialects import Dialect, DialectRequest, Framing, Operation, Payload, PublicError, decoded_by
+from penstock.hooks.dialect_table import offers_of
+from penstock.hooks.dialects import (
+    Dialect,
+    DialectRequest,
+    Framing,
+    Operation,
+    PartChunk,
+    Payload,
+    PublicError,
+    decoded_by,
+)
 from penstock.hooks.exit_flushes import before_exit
+from penstock.hooks.framings import RawFraming, on_one_line
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -65,6 +77,7 @@ __all__ = [
     "AttemptInterrupted",
     "BatchTraced",
     "Dialect",
+    "DialectOffer",
     "DialectRequest",
     "DrainEnded",
     "DrainStarted",
@@ -85,6 +98,7 @@ __all__ = [
     "JobsCounted",
     "OnReport",
     "Operation",
+    "PartChunk",
     "Payload",
     "PenstockError",
     "PluginSettings",
@@ -94,6 +108,7 @@ __all__ = [
     "Progress",
     "PublicError",
     "Queue",
+    "RawFraming",
     "Record",
     "Release",
     "RequestAnswered",
@@ -125,9 +140,12 @@ __all__ = [
     "current_format",
     "decoded_by",
     "error_document",
+    "form_pairs",
     "hookimpl",
     "log_event",
     "near_miss",
+    "offers_of",
+    "on_one_line",
     "require_endpoints",
     "settings_for",
     "split_chunk",

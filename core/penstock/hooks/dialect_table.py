@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from penstock.app import Endpoint
+from penstock.app import App, DialectOffer, Endpoint
 from penstock.errors import DeclarationError
 from penstock.hooks.dialects import Dialect
 from penstock.suggestions import near_miss
 
+OfferT = TypeVar("OfferT", bound=DialectOffer)
 
-def served_dialects(offered: Sequence[Dialect], endpoints: Iterable[Endpoint]) -> list[Dialect]:
+
+def offers_of(app: App, kind: type[OfferT]) -> list[tuple[Endpoint, OfferT]]:
+    """Return the offers of a class that the endpoints of an app are declared with, each with its endpoint.
+
+    A plug-in calls it in its ``penstock_dialects``, and names the endpoints in the ``endpoints`` of its dialects.
+
+    Parameters
+    ----------
+    app:
+        The app.
+    kind:
+        The class of the offers; those of its subclasses are included.
+    """
+    return [(endpoint, given) for endpoint in app.endpoints for given in endpoint.dialects if isinstance(given, kind)]
+
+
+def served_dialects(
+    offered: Sequence[Dialect], endpoints: Iterable[Endpoint], gatherers: Collection[str] = ()
+) -> list[Dialect]:
     """Return the dialects that plug-ins offer and endpoints are declared with, each with all of its endpoints.
+
+    Parameters
+    ----------
+    offered:
+        The dialects of plug-ins.
+    endpoints:
+        The endpoints of the app.
+    gatherers:
+        The names of the plug-ins in use: those that have gathered the offers of the endpoints.
 
     Raises
     ------
     DeclarationError
-        If a dialect has no endpoint, or the name of another, or if a name is unknown.
+        If a dialect has no endpoint, or the name of another, if a name is unknown, or if the plug-in of an offer is not
+        in use.
     """
     known = {endpoint.name: endpoint for endpoint in endpoints}
     served: dict[str, Dialect] = {}
@@ -33,6 +63,9 @@ def served_dialects(offered: Sequence[Dialect], endpoints: Iterable[Endpoint]) -
         add(dialect)
     for endpoint in known.values():
         for given in endpoint.dialects:
+            if isinstance(given, DialectOffer):
+                _require_gatherer(endpoint, given, gatherers)
+                continue
             if isinstance(given, Dialect):
                 add(given)
             elif given not in served:
@@ -49,3 +82,12 @@ def served_dialects(offered: Sequence[Dialect], endpoints: Iterable[Endpoint]) -
                 f"dialects=[{name!r}]"
             )
     return [replace(dialect, endpoints=tuple(dict.fromkeys(names[name]))) for name, dialect in served.items()]
+
+
+def _require_gatherer(endpoint: Endpoint, offer: DialectOffer, gatherers: Collection[str]) -> None:
+    if offer.gatherer not in gatherers:
+        kind = type(offer).__name__
+        raise DeclarationError(
+            f"endpoint {endpoint.name!r}: {kind} belongs to the plug-in {offer.gatherer!r}, which is not in use; "
+            f"install it and switch it on, or remove {kind} from dialects="
+        )

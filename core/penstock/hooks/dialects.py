@@ -71,12 +71,17 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         said. It can only shorten the endpoint's own.
     priority:
         The urgency that the client asks for; None if it has not said.
+    parts:
+        For a request with several inputs that are answered together, each of them, as ``body`` would be: each becomes a
+        job of its own. If one fails, so does the request, and the others are cancelled. ``together`` writes the answer;
+        the chunks of a stream are then instances of ``PartChunk``.
     memo:
         Anything that the dialect wants to know again when it writes the answer.
     """
 
     endpoint: str
     body: bytes | None = None
+    parts: Sequence[bytes] = ()
     input_form: InputForm | None = None
     is_streamed: bool | None = None
     timeout: float | None = None
@@ -93,6 +98,18 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
             submission.tighten_caller_timeout(self.timeout)
         if self.priority is not None:
             submission.priority = self.priority
+
+
+class PartChunk(bytes):
+    """A chunk of one of several jobs that are answered together; to ``frame``, it is bytes like any other.
+
+    Attributes
+    ----------
+    part:
+        The place of its input in ``Payload.parts``, from 0.
+    """
+
+    part: int
 
 
 class PublicError(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +239,9 @@ class Dialect:
     collected:
         Takes the chunks of a whole stream and the payload, and returns the response. None if the dialect never asks for
         that.
+    together:
+        Takes, for each of ``Payload.parts``, the chunks of its answer, of which a single result is one; and the
+        payload. Returns the response. None if no payload has parts.
     endpoints:
         The names of the endpoints that it serves, besides those that are declared with it.
     is_compressed:
@@ -235,11 +255,12 @@ class Dialect:
     error: Callable[[PublicError], RouteResponse]
     framing: Callable[[Encoded, Payload], Framing | None] | None = None
     collected: Callable[[list[bytes], Payload], RouteResponse] | None = None
+    together: Callable[[list[list[bytes]], Payload], RouteResponse] | None = None
     endpoints: tuple[str, ...] = ()
     is_compressed: bool = True
 
 
-def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
+def decoded_by(function: Callable[[bytes], bytes] | Callable[[bytes, str], bytes], media_type: str = "") -> InputForm:
     """Return the form of an input that a function decodes in the worker.
 
     Parameters
@@ -248,6 +269,9 @@ def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
         A function at the top level of a module, which workers import for it. It takes the body of a request as it came,
         and returns the input as the endpoint itself would read it: JSON, or raw bytes. To refuse a body, it raises
         ``InvalidRequest``.
+    media_type:
+        The content type of the body, if the function takes it too: as its second argument. A form cannot be read
+        without.
 
     Raises
     ------
@@ -256,7 +280,7 @@ def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
     """
     if "." in function.__qualname__ or function.__qualname__ == "<lambda>":
         raise DeclarationError(f"{function!r} cannot be imported by a worker; define it at the top level of a module")
-    return InputForm("", decoder=f"{function.__module__}:{function.__qualname__}")
+    return InputForm(media_type, decoder=f"{function.__module__}:{function.__qualname__}")
 
 
 def door_of(dialect: Dialect, operation: Operation) -> Route:
@@ -289,3 +313,5 @@ def functions_of(dialect: Dialect) -> Iterator[tuple[Callable[..., Any], int, st
         yield dialect.framing, 2, "framing"
     if dialect.collected is not None:
         yield dialect.collected, 2, "collected"
+    if dialect.together is not None:
+        yield dialect.together, 2, "together"

@@ -12,7 +12,7 @@ from penstock.hooks.dialects import Framing, PublicError
 _encode = msgspec.json.Encoder().encode
 
 
-def _on_one_line(lines: bytes) -> bytes:
+def on_one_line(lines: bytes) -> bytes:
     r"""Escape U+0085, U+2028 and U+2029 in JSON.
 
     Many clients split text into lines there, as ``str.splitlines`` does. JSON has these characters only in strings, and
@@ -39,11 +39,11 @@ class JSONLines:
         lines = b"\n".join(chunks)
         if EVENT_MARK in lines:
             lines = b"\n".join(data_of(chunks))
-        return _on_one_line(lines) + b"\n"
+        return on_one_line(lines) + b"\n"
 
     def error(self, error: PublicError) -> bytes:
         """Return a last line of a different shape."""
-        return _on_one_line(_encode({"error": error.as_object()})) + b"\n"
+        return on_one_line(_encode({"error": error.as_object()})) + b"\n"
 
 
 class ServerSentEvents:
@@ -60,12 +60,12 @@ class ServerSentEvents:
         events = b"\n\ndata: ".join(chunks)
         if EVENT_MARK in events:
             parts = [split_chunk(chunk) for chunk in chunks]
-            return _on_one_line(b"".join([b"%sdata: %s\n\n" % part for part in parts]))
-        return b"data: " + _on_one_line(events) + b"\n\n"
+            return on_one_line(b"".join([b"%sdata: %s\n\n" % part for part in parts]))
+        return b"data: " + on_one_line(events) + b"\n\n"
 
     def error(self, error: PublicError) -> bytes:
         """Return an event with a name of its own, so that no client takes it for data."""
-        return b"event: error\ndata: " + _on_one_line(_encode({"error": error.as_object()})) + b"\n\n"
+        return b"event: error\ndata: " + on_one_line(_encode({"error": error.as_object()})) + b"\n\n"
 
 
 class RawFraming:

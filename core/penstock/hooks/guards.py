@@ -201,6 +201,7 @@ class HookGuard:
             error=GuardedDecision(self, dialect.error, _whole_response),
             framing=dialect.framing and GuardedDecision(self, dialect.framing, _anything),
             collected=dialect.collected and GuardedDecision(self, dialect.collected, _whole_response),
+            together=dialect.together and GuardedDecision(self, dialect.together, _whole_response),
         )
 
     def response_headers(self, decide: Callable[..., Any]) -> Callable[[ResponseHead], Sequence[tuple[str, str]]]:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from penstock.errors import PluginError
+from penstock.errors import DeclarationError, PluginError
 from penstock.hooks.setting_types import annotation_text, holds_secret, shown
 from penstock.hooks.settings import PluginSettings, Resolved, fields_of, variable_of
 
@@ -84,11 +84,15 @@ class Plugin:
         ------
         PluginError
             If it raises. The message begins with ``failure``; it names the cause and the fix.
+        DeclarationError
+            As it is, if that is what it raises: the mistake is in the app, not in the plug-in.
         """
         try:
             return action()
         except PluginError as error:
             raise PluginError(f"{failure}: {error}") from error.__cause__
+        except DeclarationError:
+            raise
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() in a plug-in is a failure like any other

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import pluggy
 
 from penstock.app import App
-from penstock.errors import PluginError
+from penstock.errors import DeclarationError, PluginError
 from penstock.hooks import hookspecs
 from penstock.hooks.plugin import OWN_DISTRIBUTION, Plugin
 from penstock.hooks.settings import PluginSettings, Sources
@@ -79,10 +79,10 @@ class PluginLoader:
 
     @contextlib.contextmanager
     def tolerating(self, plugin: Plugin) -> Iterator[None]:
-        """In a survey, mark the plug-in as broken instead of raising a ``PluginError``."""
+        """In a survey, mark the plug-in as broken instead of raising a ``DeclarationError`` about it or the app."""
         try:
             yield
-        except PluginError as error:
+        except DeclarationError as error:
             if not self._is_survey:
                 raise
             plugin.leave("broken", str(error))

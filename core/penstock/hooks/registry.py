@@ -255,10 +255,10 @@ class Registry:
         Raises
         ------
         DeclarationError
-            If a dialect has no endpoint, or the name of another, or if a name is unknown.
+            If a dialect, a name of one, or an offer does not fit: see ``served_dialects``.
         """
-        found = list(self._results("penstock_dialects", app=app))
-        return served_dialects([dialect for dialects in reversed(found) for dialect in dialects], app.endpoints)
+        found = reversed(list(self._results("penstock_dialects", app=app)))
+        return served_dialects([each for dialects in found for each in dialects], app.endpoints, self._by_name)
 
     def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
         """Return what adds headers to every response, and never raises, the strongest plug-in's last; or None."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Final, Literal, TypeAlias
+from copy import copy
+from typing import ClassVar, Final, Literal, Self, TypeAlias
 
 from penstock.app import Endpoint
 from penstock.hooks.header_names import HeaderNames
@@ -65,6 +66,8 @@ class Submission:
         The way in which the input is to be read, once that is known; None for a plain body.
     trace:
         The request's place in a distributed trace, once the tracer has decided; None if there is no tracer.
+    part:
+        The number of its job among those of one request, from 1; 0 if the request has one job.
     """
 
     takes_files: ClassVar[bool] = False
@@ -81,6 +84,7 @@ class Submission:
         "endpoint",
         "header",
         "input_form",
+        "part",
         "principal",
         "query",
         "rank",
@@ -114,6 +118,7 @@ class Submission:
         self.input_form: InputForm | None = None
         self.received_headers: Mapping[bytes, bytes] | None = None
         self.trace: Trace | None = None
+        self.part = 0
         self._response_headers: ResponseHeaders | None = None
         self._releases: list[tuple[Release, OnFailure | None]] = []
         self._answered: JobAnswered | None = None
@@ -130,6 +135,19 @@ class Submission:
     def claim(self) -> int:
         """The number of times that an engine has taken the job, this time included."""
         return 1
+
+    def as_part(self, number: int) -> Self:
+        """Return a copy for one of several jobs of this request, of which no policy awaits the outcome.
+
+        Parameters
+        ----------
+        number:
+            The number of the job among them, from 1.
+        """
+        part = copy(self)
+        part.part = number
+        part._releases = []
+        return part
 
     def has_any_header(self, names: HeaderNames) -> bool:
         """Return whether the request has at least one of these headers. Cheaper than a look-up of each."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from typing import TypeAlias
 
 import msgspec
 
 from penstock.app import App
 from penstock.errors import NotFound, PenstockError
-from penstock.hooks.dialects import Dialect, DialectRequest, Operation, Payload, door_of
+from penstock.hooks.dialects import Dialect, DialectRequest, Operation, PartChunk, Payload, door_of
 from penstock.hooks.framings import RawFraming
 from penstock.hooks.pipeline import Pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
@@ -21,6 +22,8 @@ from penstock.testing.path_patterns import pattern_of
 
 FakeAnswer: TypeAlias = Encoded | list[bytes]
 """The answer of a handler: a result, or the chunks of a stream."""
+FakeAnswers: TypeAlias = FakeAnswer | tuple[FakeAnswer, ...]
+"""The answer to each input of a request; a tuple has one for each of several inputs that are answered together."""
 
 
 class FakeOperations:
@@ -51,7 +54,7 @@ class FakeOperations:
         self._pipelines = pipelines
         self._run = run
 
-    def answer(self, request: DialectRequest, body: bytes, answer: FakeAnswer) -> RouteResponse:
+    def answer(self, request: DialectRequest, body: bytes, answer: FakeAnswers) -> RouteResponse:
         """Return the response to one request, whose handler answers as given.
 
         Raises
@@ -63,6 +66,10 @@ class FakeOperations:
         request = msgspec.structs.replace(request, path_values=values)
         try:
             payload = self._serve(dialect, operation, request, body)
+            if payload.parts:
+                answers = answer if isinstance(answer, tuple) else (answer,) * len(payload.parts)
+                return _joint_response(dialect, payload, answers)
+            assert not isinstance(answer, tuple), "the request has one input"
             return _response(dialect, payload, answer)
         except PenstockError as error:
             return dialect.error(public_error(error, request.request_id, debug=False))
@@ -94,9 +101,11 @@ class FakeOperations:
         if name is None:
             self._enter(dialect, submission, payload.endpoint)
         payload.apply_to(submission)
-        content = body if payload.body is None else payload.body
-        self._endpoints[payload.endpoint].codec.validate(content, payload.input_form)
-        self._run(submission, len(content))
+        contents = payload.parts or [body if payload.body is None else payload.body]
+        for content in contents:
+            self._endpoints[payload.endpoint].codec.validate(content, payload.input_form)
+        for number, content in enumerate(contents, 1):
+            self._run(submission.as_part(number) if number < len(contents) else submission, len(content))
         return payload
 
     def _enter(self, dialect: Dialect, submission: Submission, name: str) -> None:
@@ -122,6 +131,25 @@ def _response(dialect: Dialect, payload: Payload, answer: FakeAnswer) -> RouteRe
         assert head.media_type is not None, f"the dialect {dialect.name} has no framing for a stream of JSON values"
         framing = RawFraming(head.media_type)
     pieces = [framing.frame([chunk]) for chunk in chunks]
+    return RouteResponse(body=b"".join(pieces) + framing.end, media_type=framing.media_type)
+
+
+def _joint_response(dialect: Dialect, payload: Payload, answers: tuple[FakeAnswer, ...]) -> RouteResponse:
+    """Return the response with the answers to several inputs; those of a stream take turns."""
+    chunks = [[answer.body] if isinstance(answer, Encoded) else answer for answer in answers]
+    if not payload.is_streamed:
+        assert dialect.together is not None, f"the dialect {dialect.name} has no `together`"
+        return dialect.together(chunks, payload)
+    assert dialect.framing is not None, f"the dialect {dialect.name} has no framing"
+    framing = dialect.framing(Encoded(b""), payload)
+    assert framing is not None, f"the dialect {dialect.name} has no framing for a stream of JSON values"
+    pieces = []
+    for turn in zip_longest(*chunks):
+        for place, body in enumerate(turn):
+            if body is not None:
+                chunk = PartChunk(body)
+                chunk.part = place
+                pieces.append(framing.frame([chunk]))
     return RouteResponse(body=b"".join(pieces) + framing.end, media_type=framing.media_type)
 
 

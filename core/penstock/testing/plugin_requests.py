@@ -16,7 +16,7 @@ from penstock.hooks.submission import Submission
 from penstock.response import Encoded
 from penstock.scheduler import Job, Lane
 from penstock.scheduler import events as on
-from penstock.testing.dialect_requests import FakeAnswer, FakeOperations
+from penstock.testing.dialect_requests import FakeAnswers, FakeOperations
 from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Behaviour, FakeJob
 from penstock.testing.path_patterns import pattern_of
@@ -225,7 +225,7 @@ class PluginRequests(FakeEngine):
         method: str,
         path: str,
         body: bytes = b"",
-        answer: FakeAnswer = NULL,
+        answer: FakeAnswers = NULL,
         *,
         headers: Mapping[str, str] | None = None,
         query: str = "",
@@ -237,7 +237,8 @@ class PluginRequests(FakeEngine):
         method, path, body, headers, query:
             The request.
         answer:
-            The answer of the handler: an ``Encoded`` result, or a list of the chunks of a stream.
+            The answer of the handler: an ``Encoded`` result, or a list of the chunks of a stream. A tuple has one for
+            each of several inputs that are answered together.
 
         Raises
         ------

@@ -6,10 +6,12 @@ Nothing here depends on a loop, a socket or a thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from penstock.app import Endpoint
+from penstock.codec.chunk_filters import ChunkFilter, filtered
 from penstock.codec.chunk_stream import ChunkStream
 from penstock.context import Context
 from penstock.errors import HandlerError
@@ -35,20 +37,36 @@ class LiveEndpoint:
     endpoint:
         The endpoint as declared.
     predict:
-        The handler: a function, or the bound ``predict`` of this worker's instance.
+        The handler: a function, or the bound ``predict`` of this worker's instance; the ``admit`` of a generation loop.
+    loop:
+        The instance of its class, if it is a generation loop.
 
     Attributes
     ----------
+    has_filter:
+        True if the inputs have filters of their answers.
     has_large:
         True once ``encode`` has returned a large result; such results are then to be set aside.
     """
 
-    __slots__ = ("_codec", "_predict", "answer", "endpoint", "has_large", "mode", "needs_context")
+    __slots__ = (
+        "_codec",
+        "_predict",
+        "answer",
+        "endpoint",
+        "has_filter",
+        "has_large",
+        "loop",
+        "mode",
+        "needs_context",
+    )
 
-    def __init__(self, endpoint: Endpoint, predict: Callable[..., Any]) -> None:
+    def __init__(self, endpoint: Endpoint, predict: Callable[..., Any], loop: Any = None) -> None:
         self.endpoint = endpoint
+        self.loop = loop
         self.mode = endpoint.mode
         self.needs_context = endpoint.codec.context_parameter is not None
+        self.has_filter = endpoint.codec.has_filter
         self.has_large = False
         self._codec = endpoint.codec
         self._predict = predict
@@ -58,9 +76,18 @@ class LiveEndpoint:
 
     def start(self, invocation: Invocation) -> Any:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
-        work = invocation.run.works[0]
-        decoded = self._codec.decode(work.body, work.input_form)
-        return self._codec.call(self._predict, decoded, invocation.context())
+        return self._codec.call(self._predict, self._input_of(invocation), invocation.context())
+
+    def admit(self, slot: int, invocation: Invocation) -> Any:
+        """Decode the one job, and call ``admit`` of a generation loop for it; return its value or coroutine."""
+        return self._codec.call(partial(self._predict, slot), self._input_of(invocation), invocation.context())
+
+    def _input_of(self, invocation: Invocation) -> Any:
+        """Return the input of the one job, which may say how its answer is to be filtered."""
+        decoded = self.decode(invocation.run.works[0])
+        if self.has_filter:
+            invocation.chunk_filter = self._codec.filter_of(decoded)
+        return decoded
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
         """Call a batching handler with those jobs of the batch that could be decoded."""
@@ -73,7 +100,9 @@ class LiveEndpoint:
             returned = self.start(invocation)
             stream = self._codec.stream_of(returned)
             if stream is not None:
-                return _plain(stream)
+                return _plain(self._filtered(invocation, stream))
+            if invocation.chunk_filter is not None:
+                returned = invocation.chunk_filter.whole(returned)
             result = self._codec.encode(returned)
             if len(result.body) > LARGE_RESULT_BYTES:
                 result = set_aside(result)
@@ -100,9 +129,19 @@ class LiveEndpoint:
         leave_if_forked(batch.results)
         return Done(invocation.run.attempt, perf_counter() - began, batch.results)
 
-    def stream_of(self, returned: Any) -> ChunkStream | None:
-        """Return the stream that the handler has returned, or None if it has returned a single value."""
-        return self._codec.stream_of(returned)
+    def slot_stream(self) -> ChunkStream:
+        """Return the stream of any slot of a generation loop, as far as they are alike: its head, and its encoding."""
+        stream = self._codec.stream_of(iter(()))
+        assert stream is not None
+        return stream
+
+    def stream_of(self, invocation: Invocation, returned: Any) -> ChunkStream | None:
+        """Return the stream that the handler has returned, filtered, or None if it has returned a single value."""
+        stream = self._codec.stream_of(returned)
+        return None if stream is None else self._filtered(invocation, stream)
+
+    def _filtered(self, invocation: Invocation, stream: ChunkStream) -> ChunkStream:
+        return stream if invocation.chunk_filter is None else filtered(stream, invocation.chunk_filter)
 
     def encode(self, value: Any) -> JobResult:
         """Encode one result; a value that cannot be sent becomes a failure of the handler."""
@@ -117,6 +156,10 @@ class LiveEndpoint:
     def failure_of(self, error: BaseException) -> Failure:
         """Return the failure to report for an exception in this endpoint's code, and whether it may be retried."""
         return failure_of(error, self.endpoint)
+
+    def filter_of(self, decoded: Any) -> ChunkFilter | None:
+        """Return the filter of the answer to a decoded input, or None if it has none."""
+        return self._codec.filter_of(decoded)
 
     def decode(self, work: Work) -> Any:
         """Decode the input of one job; raise ``InvalidRequest`` if it does not fit."""
@@ -145,9 +188,14 @@ class Invocation:
         Returns whether the attempt is no longer wanted.
     outlet:
         The way out for its progress reports.
+
+    Attributes
+    ----------
+    chunk_filter:
+        The filter of its answer; None if there is none, and until its input has been decoded.
     """
 
-    __slots__ = ("_is_cancelled", "_live", "_outlet", "_reports", "run")
+    __slots__ = ("_is_cancelled", "_live", "_outlet", "_reports", "chunk_filter", "run")
 
     def __init__(self, run: Run, live: LiveEndpoint, is_cancelled: Callable[[], bool], outlet: Outlet) -> None:
         self.run = run
@@ -155,6 +203,7 @@ class Invocation:
         self._is_cancelled = is_cancelled
         self._outlet = outlet
         self._reports: ProgressReports | None = None
+        self.chunk_filter: ChunkFilter | None = None
 
     def context(self) -> Context | None:
         """Return the ``Context``, or None if the handler does not take one.
@@ -199,6 +248,11 @@ class Invocation:
         return Done(self.run.attempt, seconds, [failure] * len(self.run.works))
 
 
+def handler_failure(problem: str) -> Failure:
+    """Return the failure of a handler whose return value cannot be used."""
+    return Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}")
+
+
 class Batch:
     """The jobs of a batch: those that decode are called together, the others have failed already.
 
@@ -213,6 +267,7 @@ class Batch:
     def __init__(self, live: LiveEndpoint, works: list[Work]) -> None:
         self._live = live
         self._pending: list[int] = []  # the place in results of each item of decoded
+        self._filters: list[ChunkFilter | None] = []  # and the filter of its result, if the endpoint has any
         self.decoded: list[Any] = []
         self.results: list[JobResult] = []
         for work in works:
@@ -220,10 +275,13 @@ class Batch:
 
     def _decode(self, work: Work) -> None:
         try:
-            self.decoded.append(self._live.decode(work))
+            decoded = self._live.decode(work)
+            if self._live.has_filter:
+                self._filters.append(self._live.filter_of(decoded))
         except Exception as error:
             self.results.append(failure_of(error))
         else:
+            self.decoded.append(decoded)
             self._pending.append(len(self.results))
             self.results.append(_PENDING)
 
@@ -231,8 +289,10 @@ class Batch:
         """Assign each item that the handler returned to its job."""
         problem = self._problem_with(returned)
         if problem is not None:
-            self.fail(Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}"))
+            self.fail(handler_failure(problem))
             return
+        if self._filters:
+            returned = [_whole(item, chunk_filter) for item, chunk_filter in zip(returned, self._filters, strict=True)]
         for place, item in zip(self._pending, returned, strict=True):
             is_error = isinstance(item, BaseException)
             self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item)
@@ -253,3 +313,13 @@ class Batch:
         if len(returned) != len(self.decoded):
             return f"predict returned {len(returned)} results {wanted}"
         return None
+
+
+def _whole(item: Any, chunk_filter: ChunkFilter | None) -> Any:
+    """Return what to send for an item of a batch, filtered; an exception for one that its filter refuses."""
+    if chunk_filter is None or isinstance(item, BaseException):
+        return item
+    try:
+        return chunk_filter.whole(item)
+    except Exception as error:
+        return error

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from penstock import Done
 from penstock.app import App
 from penstock.context import Context
 from penstock.errors import InvalidRequest
@@ -462,3 +463,89 @@ def read_weights() -> None:
 @app.endpoint("/regex", pool="regex")
 def regex() -> bool:
     return re.match(r"(a+)+$", "a" * 40 + "b") is not None
+
+
+# ---- filtered answers
+
+
+class Upper:
+    """Upper-cases chunks, holds back the last one, and stops at "stop"."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+
+    def feed(self, chunk: str) -> tuple[list[str], bool]:
+        if chunk == "boom":
+            raise ValueError("the filter broke")
+        ready, self.held = self.held, [chunk.upper()]
+        return (["STOPPED"], True) if chunk == "stop" else (ready, False)
+
+    def finish(self) -> list[str]:
+        return self.held
+
+    def whole(self, result: str) -> str:
+        return result.upper()
+
+
+class Asked(msgspec.Struct):
+    words: list[str]
+    is_filtered: bool = True
+
+    def chunk_filter(self) -> Upper | None:
+        return Upper() if self.is_filtered else None
+
+
+def said(asked: Asked):
+    try:
+        yield from asked.words
+    finally:
+        print("closed")
+
+
+async def said_async(asked: Asked):
+    try:
+        for word in asked.words:
+            yield word
+    finally:
+        print("closed")
+
+
+async def said_by_return(asked: Asked):
+    return said(asked)
+
+
+app.endpoint("/filtered")(said)
+app.endpoint("/filtered-thread", pool="threads", concurrency=4)(said)
+app.endpoint("/filtered-task", pool="tasks", concurrency=4)(said_async)
+app.endpoint("/filtered-aio", pool="aio", concurrency=4)(said_async)
+app.endpoint("/filtered-returned", pool="tasks", concurrency=4)(said_by_return)
+
+
+@app.endpoint("/filtered-whole")
+def filtered_whole(asked: Asked) -> str:
+    return "".join(asked.words)
+
+
+@app.endpoint("/filtered-whole-task", pool="tasks", concurrency=4)
+async def filtered_whole_task(asked: Asked) -> str:
+    return "".join(asked.words)
+
+
+@app.endpoint("/filtered-batch", pool="batches", batching=Batching(max_size=8))
+def filtered_batch(batch: list[Asked]) -> list[str]:
+    return ["".join(asked.words) for asked in batch]
+
+
+@app.endpoint("/filtered-loop", pool="filtered-loop", max_slots=2)
+class FilteredLoop:
+    def setup(self) -> None:
+        self.words: dict[int, list[str]] = {}
+
+    def admit(self, slot: int, asked: Asked) -> None:
+        self.words[slot] = list(asked.words)
+
+    def step(self, slots: list[int]) -> dict[int, str | Done]:
+        return {slot: self.words[slot].pop(0) if self.words[slot] else Done() for slot in slots}
+
+    def release(self, slot: int) -> None:
+        print("closed")

@@ -22,7 +22,7 @@ from penstock.errors import (
     WorkerLost,
 )
 from penstock.job_store import StoredJob, StoreFull
-from penstock_jobs.verdicts import Finish, GiveBack, Result, RetryLater, Stop, Verdict, judge
+from penstock_jobs.verdicts import Conclude, GiveBack, Result, RetryLater, Stop, Verdict, judge
 
 JOB = StoredJob(
     id="a",
@@ -49,14 +49,14 @@ def fate(outcome: Result | PenstockError, *, attempts: int = 1, stop: Stop | Non
 
 
 def ended(verdict: Verdict) -> tuple[str, str | None]:
-    assert isinstance(verdict, Finish)
+    assert isinstance(verdict, Conclude)
     return verdict.ending.state, verdict.ending.code
 
 
 def test_a_result_is_kept_as_the_handler_has_sent_it() -> None:
     """With its type, status and headers."""
     verdict = fate(FINE)
-    assert isinstance(verdict, Finish)
+    assert isinstance(verdict, Conclude)
     ending = verdict.ending
     assert (ending.state, ending.result, ending.media_type, ending.status) == (
         "succeeded",
@@ -71,7 +71,7 @@ def test_too_large_a_result_is_a_failure_that_says_so() -> None:
     """And nothing of it is kept."""
     verdict = fate(Result(b"x" * 11, "text/plain", 200, {}))
     assert ended(verdict) == ("failed", "payload-too-large")
-    assert isinstance(verdict, Finish)
+    assert isinstance(verdict, Conclude)
     assert verdict.ending.result is None
     assert b"larger than 10 bytes" in (verdict.ending.error or b"")
 
@@ -80,7 +80,7 @@ def test_the_reason_of_a_failure_is_a_problem_document() -> None:
     """As a direct caller would have received it, under the id of the request."""
     verdict = fate(InvalidRequest("it does not fit", errors=[]))
     assert ended(verdict) == ("failed", "invalid-request")
-    assert isinstance(verdict, Finish)
+    assert isinstance(verdict, Conclude)
     document = json.loads(verdict.ending.error or b"")
     assert (document["status"], document["detail"], document["instance"]) == (422, "it does not fit", "r1")
 

@@ -173,7 +173,7 @@ class HostLink:
         body = body_of(self._link, message)
         if job is not None:
             hosted = self._hosted(message.call, job)
-            hosted.submission.input_form = message.input_form
+            hosted.submission.input_form, hosted.submission.part = message.input_form, message.part
             self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)

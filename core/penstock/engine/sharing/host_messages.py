@@ -110,6 +110,8 @@ class SubmitJob(msgspec.Struct, array_like=True, tag=4, gc=False):
     """The fault of the request, which becomes no job then. The policies are asked first, and may refuse it."""
     input_form: InputForm | None = None
     """The way in which the input is to be read; None for a plain body."""
+    part: int = 0
+    """The number of the job among those of one request, from 1; the policies are asked with the first. Otherwise 0."""
 
 
 class CancelJob(msgspec.Struct, array_like=True, tag=5, gc=False):

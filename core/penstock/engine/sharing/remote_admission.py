@@ -29,8 +29,12 @@ class RemoteAdmission:
         self._refuse = refuse
 
     def ask(self, hosted: HostedRequest, then: Callable[[], None]) -> None:
-        """Ask all policies about a request, and go on with ``then`` if none of them refuses it."""
-        pipeline = self._shared.pipelines[hosted.submission.endpoint.name]
+        """Ask all policies about a request, and go on with ``then`` if none of them refuses it.
+
+        Of several jobs of one request, they are asked about the first.
+        """
+        submission = hosted.submission
+        pipeline = None if submission.part > 1 else self._shared.pipelines[submission.endpoint.name]
         if pipeline is None:
             then()
         elif pipeline.is_blocking:

@@ -151,7 +151,7 @@ class TaskAttempt:
         except BaseException as error:
             if self._cancelled:
                 return self._invocation.cancelled(seconds=perf_counter() - began)
-            results = [self._explained(error)] * len(self._invocation.run.works)
+            results = [explained(error, self._live, self._runtime)] * len(self._invocation.run.works)
         leave_if_forked(results)
         return Done(self.attempt, perf_counter() - began, results)
 
@@ -171,8 +171,11 @@ class TaskAttempt:
         returned = self._live.start(self._invocation)
         if inspect.isawaitable(returned):  # not so if the handler yields, or is annotated to return an iterator
             returned = await returned
-        stream = self._live.stream_of(returned)
-        return [self._live.encode(returned) if stream is None else await self._stream(stream)]
+        stream = self._live.stream_of(self._invocation, returned)
+        if stream is not None:
+            return [await self._stream(stream)]
+        chunk_filter = self._invocation.chunk_filter
+        return [self._live.encode(returned if chunk_filter is None else chunk_filter.whole(returned))]
 
     async def _settle(self, batch: Batch) -> None:
         try:
@@ -180,7 +183,7 @@ class TaskAttempt:
         except Exception as error:
             if self._cancelled:
                 raise
-            batch.fail(self._explained(error))
+            batch.fail(explained(error, self._live, self._runtime))
 
     async def _stream(self, stream: ChunkStream) -> JobResult:
         chunks = stream.chunks if stream.is_async else _asynchronous(stream.chunks)
@@ -209,16 +212,14 @@ class TaskAttempt:
                 self._room = None
             is_flushed = self._send(None)
 
-    def _explained(self, error: BaseException) -> Failure:
-        failure = self._live.failure_of(error)
-        text = failure.detail.lower()
-        if (
-            self._runtime.name == "trio"
-            and failure.kind == FAILED_HANDLER
-            and any(sign in text for sign in _FOREIGN_LOOP)
-        ):
-            failure.detail += _FOREIGN_LOOP_FIX
-        return failure
+
+def explained(error: BaseException, live: LiveEndpoint, runtime: TaskRuntime) -> Failure:
+    """Return the failure to report for an exception in the loop; if code for the other loop raised it, with the fix."""
+    failure = live.failure_of(error)
+    text = failure.detail.lower()
+    if runtime.name == "trio" and failure.kind == FAILED_HANDLER and any(sign in text for sign in _FOREIGN_LOOP):
+        failure.detail += _FOREIGN_LOOP_FIX
+    return failure
 
 
 async def _asynchronous(chunks: Iterable[Any]) -> AsyncIterator[Any]:
