@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
-from penstock_chat import ModelTable, read_object
+from penstock_chat import ModelTable, encoded_input, read_object
 from penstock_openai.answer_memo import new_id, now
 from penstock_openai.openai_errors import error_response
 from penstock_openai.response_body import ResponseBody
@@ -13,8 +11,6 @@ from penstock_openai.response_objects import ResponseMemo, settings_of, whole_re
 from penstock_openai.response_offers import Responses
 from penstock_openai.response_request import chat_request_of_response
 from penstock_openai.response_stream import ResponseStream
-
-_encode = msgspec.json.Encoder().encode
 
 
 def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
@@ -36,7 +32,7 @@ def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
         offer.accept(chat)
         settings = settings_of(body, chat, body.model or offer.model)
         memo = ResponseMemo(id=new_id("resp", "_"), created_at=now(), settings=settings)
-        return Payload(endpoint=endpoint.name, body=_encode(chat), is_streamed=bool(body.stream), memo=memo)
+        return Payload(endpoint=endpoint.name, body=encoded_input(chat), is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(
         name="openai-responses",

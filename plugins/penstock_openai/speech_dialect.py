@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.errors import HandlerError
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RawFraming, RouteResponse
-from penstock_chat import ModelTable, read_object, refuse
+from penstock_chat import ModelTable, encoded_input, read_object, refuse
 from penstock_openai.audio_offers import Speech
 from penstock_openai.audio_requests import AudioFormat, SpeechRequest
 from penstock_openai.openai_errors import error_response
@@ -21,8 +21,6 @@ MEDIA_TYPES: Final[dict[str, str]] = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
-
-_encode = msgspec.json.Encoder().encode
 
 
 class VoiceBody(msgspec.Struct):
@@ -61,7 +59,7 @@ def speech_dialect(table: ModelTable[Speech], prefix: str) -> Dialect:
             refuse("stream_format", "the audio is sent as it is; leave it out")
         spoken = _request_of(body, raw, offer)
         offer.accept(spoken)
-        return Payload(endpoint=endpoint.name, body=_encode(spoken), memo=MEDIA_TYPES[spoken.response_format])
+        return Payload(endpoint=endpoint.name, body=encoded_input(spoken), memo=MEDIA_TYPES[spoken.response_format])
 
     return Dialect(
         name="openai-speech",

@@ -9,7 +9,7 @@ import msgspec
 from penstock import Upload
 from penstock.errors import MalformedRequest
 from penstock.hooks import form_pairs
-from penstock_chat import refuse, refuse_field
+from penstock_chat import encoded_input, refuse, refuse_field
 from penstock_openai.audio_offers import Transcriptions
 from penstock_openai.audio_requests import Granularity, TranscriptionRequest
 
@@ -133,4 +133,4 @@ def _input_of(body: bytes, content_type: str, task: Literal["transcribe", "trans
         granularities=form.granularities(),
         raw=others,
     )
-    return msgspec.json.encode(request)
+    return encoded_input(request)

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 
 from penstock import App, Batching, Context
+from penstock_anthropic import Messages
 from penstock_chat import ChatRequest, Finish, Logprob, Reasoning, Text, ToolCall, Usage
-from penstock_openai import Chat, Completions, Embeddings
+from penstock_openai import Chat, Completions, Embeddings, Responses
 
 app = App(__name__)
 PIECES = ("Hello", ", ", "world", "!")
@@ -22,6 +23,8 @@ PERSON = {"name": "Ada", "age": 36}
     dialects=[
         Chat(model="tiny", tools=True, structured="handler", logprobs=True, inputs=("text", "image")),
         Completions(model="tiny", logprobs=True),
+        Responses(model="tiny", tools=True, structured="handler"),
+        Messages(model="tiny", tools=True),
     ],
 )
 def talk(request: ChatRequest, context: Context) -> Iterator[str | Text | Reasoning | ToolCall | Usage | Finish]:

@@ -86,7 +86,7 @@ def _cases() -> Iterator[object]:
             yield pytest.param(judge, check, id=f"{judge.program}-{judge.environment}-{check[6:]}", marks=marks)
 
 
-@pytest.mark.parametrize(("judge", "check"), _cases())
+@pytest.mark.parametrize(("judge", "check"), list(_cases()))
 def test_a_client_is_content(served: Served, judge: Judge, check: str) -> None:
     """It reads what it expects, and raises nothing."""
     fault = _faults(judge, served.base_url)[check]

@@ -191,16 +191,21 @@ class Codec:
         return encoding.decode_result(encoded)
 
     def result_check(self) -> ResultCheck | None:
-        """Return a check of results against the return annotation, or None if there is nothing to check."""
-        return None if self.media_type is not None else result_check(self._output_type)
+        """Return a check of results against the return annotation, or None if there is nothing to check.
+
+        Results that are filtered may have become something else.
+        """
+        return None if self.media_type is not None or self.has_filter else result_check(self._output_type)
 
     def chunk_check(self) -> JsonCheck | None:
         """Return a check of the chunks of a stream against ``T`` of ``-> Iterator[T]``, or None if there is none.
 
         It is for chunks that are JSON: not for those of a ``Response`` with a media type. The data of an
-        ``Event`` is checked.
+        ``Event`` is checked. Chunks that are filtered may have become something else.
         """
-        check = None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
+        if self._chunk_type is None or self.media_type is not None or self.has_filter:
+            return None
+        check = json_check(self._chunk_type)
         return None if check is None else lambda chunk: check(split_chunk(chunk)[1])
 
     @property
