@@ -107,7 +107,12 @@ def _endpoint_text(described: dict[str, Any], pool: Pool) -> Text:
 
 
 def _endpoint_lines(described: dict[str, Any], pool: Pool) -> Iterator[tuple[str, str]]:
-    modes = {"inline": "one at a time", "task": "as async tasks", "thread": "in threads"}
+    modes = {
+        "inline": "one at a time",
+        "task": "as async tasks",
+        "thread": "in threads",
+        "stepped": "together, step by step",
+    }
     result = "a stream" if described["stream"] else "one result"
     yield "name", described["name"]
     yield "kind", f"{described['kind']}, {result}, run {modes[described['mode']]}"

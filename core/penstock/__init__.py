@@ -44,6 +44,7 @@ from penstock.errors import (
 from penstock.eventlog import configure_logging
 from penstock.policies import Backoff, Batching, Jobs, Recycle, Retries, RetryBudget, Timeouts
 from penstock.response import Event, Response
+from penstock.response import SlotDone as Done
 
 if TYPE_CHECKING:  # for type checkers only: a worker imports this package, and must not load the engine
     from penstock.engine import AsyncEngine, Engine, ThreadedEngine, open_engine, start_engine
@@ -61,6 +62,7 @@ __all__ = [
     "DeadlineExceeded",
     "DeadlineInfeasible",
     "DeclarationError",
+    "Done",
     "Draining",
     "Endpoint",
     "Engine",

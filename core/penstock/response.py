@@ -70,6 +70,22 @@ class Response:
             raise ValueError(f"Response(status={self.status!r}): use a final HTTP status, from 200 to 599")
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class SlotDone:
+    """The end of a slot, returned by ``step`` of a generation loop. Its public name is ``penstock.Done``.
+
+    Parameters
+    ----------
+    chunk:
+        The last chunk; None if the one before was the last.
+    """
+
+    chunk: Any = None
+
+    def __repr__(self) -> str:
+        return "Done()" if self.chunk is None else f"Done({self.chunk!r})"
+
+
 T_co = TypeVar("T_co", covariant=True)
 
 _RESERVED_EVENTS: Final = frozenset({"end", "error"})

@@ -27,6 +27,7 @@ WORD_INTERRUPT = 0  # written by the engine: the attempt that must stop; SIGUSR1
 WORD_RECALLED = 1  # written by the engine: no inline attempt up to this one may be started any longer
 WORD_STARTED = 2  # written by the worker: the last inline attempt it started, written before it reads WORD_RECALLED
 WORD_LOG_KEY = 3  # this one and the next, written by the engine before the worker starts: see ``log_mark``
+WORD_ABANDONED = 5  # written by the engine: no caller waits for any attempt up to this one; SIGUSR1 follows
 
 # A stream's chunks that may be sent and not yet taken by the client, in bytes; then the stream waits for its Credit.
 WINDOW_BYTES = 1 << 20

@@ -37,6 +37,20 @@ def read_object(body: bytes, kind: type[T]) -> tuple[T, dict[str, Any]]:
     return value, {name: other for name, other in others.items() if other is not None}
 
 
+def encoded_input(request: msgspec.Struct) -> bytes:
+    """Return a request as the input of its handler.
+
+    Raises
+    ------
+    MalformedRequest
+        If a field that it passes on is nested too deeply.
+    """
+    try:
+        return msgspec.json.encode(request)
+    except RecursionError:
+        raise MalformedRequest("The body is nested too deeply") from None
+
+
 def refuse_field(message: str) -> NoReturn:
     """Raise ``InvalidRequest`` for a message of msgspec, which ends with the place of the fault."""
     found = _PLACE.match(message)

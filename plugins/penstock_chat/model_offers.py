@@ -60,10 +60,10 @@ class ModelOffer(DialectOffer):
         """
         if endpoint.codec.whole_type not in self.takes:
             names = " or ".join(kind.__name__ for kind in self.takes)
+            signature = "predict(self, request" if endpoint.is_class else f"{endpoint.handler.__name__}(request"
             raise DeclarationError(
                 f"endpoint {endpoint.name!r}: {self} needs a handler whose one parameter, besides a Context, is a "
-                f"{names}; write `def {getattr(endpoint.handler, '__name__', 'handler')}(request: "
-                f"{self.takes[0].__name__})`"
+                f"{names}; write `def {signature}: {self.takes[0].__name__})`"
             )
 
 
@@ -112,6 +112,11 @@ class ModelTable(Generic[OfferT]):
                 "is_default=True from one of them"
             )
         self._default = (endpoint, offer)
+
+    @property
+    def names(self) -> list[str]:
+        """All names by which requests may ask for a model."""
+        return list(self._by_name)
 
     def find(self, name: str | None) -> tuple[Endpoint, OfferT]:
         """Return the offer that a request asks for, with its endpoint; the default if it names no model.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
 from penstock_chat import ModelTable, read_object
 from penstock_openai.answer_memo import AnswerMemo, new_id, now
 from penstock_openai.chat_body import ChatBody, chat_request_of
 from penstock_openai.chat_objects import ChatStream, whole_chat
-from penstock_openai.choices import answer_of, choices_of, payload_of
+from penstock_openai.choices import answer_of, inputs_for, payload_of
 from penstock_openai.openai_errors import error_response
 from penstock_openai.openai_offers import Chat
-
-_encode = msgspec.json.Encoder().encode
+from penstock_openai.path_descriptions import chat_description
 
 
 def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
@@ -39,12 +36,14 @@ def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
             includes_usage=body.includes_usage,
             wants_logprobs=chat.logprobs,
         )
-        parts = [_encode(choice) for choice in choices_of(chat, body.n or 1)]
-        return payload_of(endpoint.name, parts, is_streamed=bool(body.stream), memo=memo)
+        inputs = inputs_for([chat], body.n or 1)
+        return payload_of(endpoint.name, inputs, is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(
         name="openai-chat",
-        operations=(Operation(path=f"{prefix}/chat/completions", read=read),),
+        operations=(
+            Operation(path=f"{prefix}/chat/completions", read=read, description=chat_description(table.names)),
+        ),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _together([[answer.body]], payload),
         collected=lambda chunks, payload: _together([chunks], payload),

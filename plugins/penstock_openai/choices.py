@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import msgspec
 
 from penstock.hooks import Payload
-from penstock_chat import ChatAnswer, Sampling, pieces_of
+from penstock_chat import ChatAnswer, Sampling, encoded_input, pieces_of, refuse
 from penstock_openai.answer_memo import AnswerMemo
 
-SamplingT = TypeVar("SamplingT", bound=Sampling)
+MOST_INPUT_BYTES = 64 << 20
+"""A request for several answers becomes as many inputs, which are queued together."""
 
 
-def choices_of(request: SamplingT, count: int) -> Iterator[SamplingT]:
-    """Yield the requests for several answers: with a seed, each has the next one, or all answers would be the same."""
-    for choice in range(count):
-        seed = None if request.seed is None else request.seed + choice
-        yield msgspec.structs.replace(request, choice=choice, seed=seed)
+def inputs_for(requests: Sequence[Sampling], count: int) -> list[bytes]:
+    """Return the inputs of a handler for several answers to each request.
+
+    Raises
+    ------
+    InvalidRequest
+        If they are too large together.
+    """
+    inputs = [encoded_input(request) for request in requests]
+    if sum(map(len, inputs)) * count > MOST_INPUT_BYTES:
+        refuse("n", f"the request is too large to be answered {count} times; ask for fewer answers at a time")
+    if count == 1:
+        return inputs
+    return [encoded_input(_choice_of(request, choice)) for request in requests for choice in range(count)]
+
+
+def _choice_of(request: Sampling, choice: int) -> Sampling:
+    """Return the request for one of several answers: with a seed, each has the next one, or all would be the same."""
+    seed = None if request.seed is None else request.seed + choice
+    return msgspec.structs.replace(request, choice=choice, seed=seed)
 
 
 def payload_of(endpoint: str, inputs: Sequence[bytes], *, is_streamed: bool, memo: AnswerMemo) -> Payload:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
 from penstock_chat import ModelTable, read_object, refuse
 from penstock_openai.answer_memo import AnswerMemo, new_id, now
-from penstock_openai.choices import answer_of, choices_of, payload_of
+from penstock_openai.choices import answer_of, inputs_for, payload_of
 from penstock_openai.completion_answers import CompletionStream, whole_completion
 from penstock_openai.completion_body import CompletionBody, completion_requests_of, inputs_of
 from penstock_openai.openai_errors import error_response
 from penstock_openai.openai_offers import Completions, most_inputs
-
-_encode = msgspec.json.Encoder().encode
+from penstock_openai.path_descriptions import completion_description
 
 
 def completion_dialect(table: ModelTable[Completions], prefix: str) -> Dialect:
@@ -45,12 +42,13 @@ def completion_dialect(table: ModelTable[Completions], prefix: str) -> Dialect:
             echoes=_echoes_of(body),
             prompts=len(prompts),
         )
-        parts = [_encode(choice) for prompt in prompts for choice in choices_of(prompt, count)]
-        return payload_of(endpoint.name, parts, is_streamed=bool(body.stream), memo=memo)
+        return payload_of(endpoint.name, inputs_for(prompts, count), is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(
         name="openai-completions",
-        operations=(Operation(path=f"{prefix}/completions", read=read),),
+        operations=(
+            Operation(path=f"{prefix}/completions", read=read, description=completion_description(table.names)),
+        ),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _together([[answer.body]], payload),
         collected=lambda chunks, payload: _together([chunks], payload),

@@ -9,6 +9,7 @@ from penstock_openai.embedding_body import EmbeddingBody, embedding_inputs_of
 from penstock_openai.embedding_inputs import EmbeddingParameters
 from penstock_openai.openai_errors import error_response
 from penstock_openai.openai_offers import Embeddings, most_inputs
+from penstock_openai.path_descriptions import embedding_description
 
 
 def embedding_dialect(table: ModelTable[Embeddings], prefix: str) -> Dialect:
@@ -38,7 +39,7 @@ def embedding_dialect(table: ModelTable[Embeddings], prefix: str) -> Dialect:
 
     return Dialect(
         name="openai-embeddings",
-        operations=(Operation(path=f"{prefix}/embeddings", read=read),),
+        operations=(Operation(path=f"{prefix}/embeddings", read=read, description=embedding_description(table.names)),),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: embeddings_response([answer.body], payload.memo),
         collected=lambda chunks, payload: _together([chunks], payload),

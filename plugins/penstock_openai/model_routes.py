@@ -10,6 +10,7 @@ from penstock.hooks import PublicError, Route, RouteEngine, RouteRequest, RouteR
 from penstock_chat import ModelOffer
 from penstock_openai.answer_memo import now
 from penstock_openai.openai_errors import error_response
+from penstock_openai.path_descriptions import MODEL_DESCRIPTION, MODELS_DESCRIPTION
 
 
 def model_routes(offers: Iterable[ModelOffer], prefix: str) -> list[Route]:
@@ -37,8 +38,20 @@ def model_routes(offers: Iterable[ModelOffer], prefix: str) -> list[Route]:
         return RouteResponse.json(models[name]) if name in models else _unknown(name, request.request_id)
 
     return [
-        Route(path=f"{prefix}/models", name="openai-models", handler=listed, is_for_callers=True),
-        Route(path=f"{prefix}/models/{{model:path}}", name="openai-model", handler=retrieved, is_for_callers=True),
+        Route(
+            path=f"{prefix}/models",
+            name="openai-models",
+            handler=listed,
+            is_for_callers=True,
+            description=MODELS_DESCRIPTION,
+        ),
+        Route(
+            path=f"{prefix}/models/{{model:path}}",
+            name="openai-model",
+            handler=retrieved,
+            is_for_callers=True,
+            description=MODEL_DESCRIPTION,
+        ),
     ]
 
 

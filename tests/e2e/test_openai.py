@@ -15,6 +15,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from penstock_client import Client
 from tests.e2e.watching import worker_pid
 from tests.serving import ROOT, Served, wait_until
 
@@ -218,6 +219,16 @@ def test_parts_of_messages(client: OpenAI) -> None:
     ]
     found = client.chat.completions.create(model="able", messages=[{"role": "user", "content": parts}])  # type: ignore[list-item,misc]
     assert json.loads(found.choices[0].message.content or "") == ["Text", "Image", "Image", "Audio", "File"]
+
+
+def test_our_own_client(served: Served) -> None:
+    """It speaks the same protocol."""
+    with Client(f"{served.base_url}/v1") as client:
+        answer = client.chat("able", [{"role": "user", "content": "weather"}], tools=[TOOL])
+        assert [(call.name, call.arguments) for call in answer.tool_calls] == [("weather", {"city": "Paris"})]
+        with client.chat_stream("able", [{"role": "user", "content": "think"}]) as stream:
+            assert stream.text() == "so"
+        assert stream.answer.reasoning == "hmm"
 
 
 # ---- models, completions, embeddings

@@ -38,6 +38,7 @@ from penstock.scheduler.shared_state import SchedulerState
 from penstock.scheduler.states import DEAD, PAUSED, STARTING
 from penstock.scheduler.timers import NEVER
 from penstock.testing import simulation
+from penstock.testing.scenarios import LOOP
 from penstock.testing.simulation import SimulationFailed, simulate
 from penstock.testing.whimsical_queues import WhimsicalQueue
 
@@ -672,7 +673,43 @@ def what_drains_forgets_its_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(endings, "retire", forgetful)
 
 
+def a_stuck_step_is_waited_for(patch: pytest.MonkeyPatch) -> None:
+    due = supervision.on_attempt_due
+
+    def patient(state: SchedulerState, attempt: Attempt, now: float) -> None:
+        if attempt.lane.name == LOOP:
+            endings.retire(state, attempt.worker, now)
+        else:
+            due(state, attempt, now)
+
+    patch.setattr(supervision, "on_attempt_due", patient)
+
+
+def a_slot_is_used_again_before_its_release(patch: pytest.MonkeyPatch) -> None:
+    stop = answers.stop
+
+    def hasty(state: SchedulerState, attempt: Attempt, *rest: Any) -> None:
+        stop(state, attempt, *rest)
+        if attempt.lane.name == LOOP:
+            attempt.worker.free += attempt.units
+            attempt.units = 0
+
+    patch.setattr(answers, "stop", hasty)
+
+
+def whoever_shares_a_stuck_step_pays_for_it(patch: pytest.MonkeyPatch) -> None:
+    lose = endings._lose
+
+    def harsh(state: SchedulerState, job: Job, now: float, *, is_innocent: bool) -> None:
+        lose(state, job, now, is_innocent=is_innocent and job.lane.name != LOOP)
+
+    patch.setattr(endings, "_lose", harsh)
+
+
 MUTATIONS = [
+    a_stuck_step_is_waited_for,
+    a_slot_is_used_again_before_its_release,
+    whoever_shares_a_stuck_step_pays_for_it,
     two_workers_are_recycled_at_a_time,
     the_old_worker_leaves_before_the_new_one_is_ready,
     a_spare_never_takes_over,

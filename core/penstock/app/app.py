@@ -7,10 +7,12 @@ workers and the adapters only read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from penstock.app import declaration
 from penstock.app.endpoints import Endpoint, Method, Pool, PoolOptions, Runtime, StartMethod, count, pools_of
+from penstock.app.generation_loops import inspect_loop, is_loop, require_loop_options
 from penstock.app.path_templates import require_unique, variables_of
 from penstock.app.pool_options import options_of, require_use_of_pool
 from penstock.app.preloading import require_preloadable, require_use_of_preload
@@ -49,9 +51,8 @@ class App(ScheduleBase):
     title, version:
         Those that its OpenAPI document shows. Default: the title is ``import_name``.
     start_method:
-        The way workers start: ``"fork"`` forks them from a process that has imported the app, which takes milliseconds;
-        ``"fresh"`` starts a new interpreter for each, which imports the app itself; ``"auto"`` (the default) forks
-        unless the import has left threads, CUDA or something else that a fork would break.
+        The way workers start: ``"fork"``, from a process that has imported the app; ``"fresh"``, in a new interpreter;
+        or ``"auto"``, the default, which forks unless the import has left threads, CUDA or the like.
 
     Attributes
     ----------
@@ -117,6 +118,7 @@ class App(ScheduleBase):
         idempotent: bool = True,
         jobs: Jobs | None = None,
         dialects: Sequence[Any] = (),
+        max_slots: int | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function or class as an endpoint, and return it unchanged.
 
@@ -155,6 +157,8 @@ class App(ScheduleBase):
             True if a job may run again after its worker died. A prediction without side effects may.
         dialects:
             Other HTTP interfaces to it: offers such as ``penstock_openai.Chat``, names, or records of ``Dialect``.
+        max_slots:
+            For a class with ``admit``, ``step`` and ``release``: the number of jobs that ``step`` advances together.
 
         Raises
         ------
@@ -168,18 +172,15 @@ class App(ScheduleBase):
         )
         declaration.require_policies(owner, timeouts=timeouts, retries=retries, batching=batching, jobs=jobs)
         declaration.require_choices(owner, method, idempotent=idempotent, runtime=runtime, pool=pool, preload=preload)
-        declaration.require_media_type(owner, media_type)
-        declaration.require_dialects(owner, dialects)
+        declaration.require_http_options(owner, media_type=media_type, dialects=dialects)
+        require_loop_options(owner, max_slots=max_slots, concurrency=concurrency, batching=batching)
         device_names = declaration.device_names(owner, devices)
-        wants_own_pool = any(option is not None for option in (workers, devices, runtime))
-        jobs = jobs and declaration.with_fate(jobs, idempotent=idempotent)
+        inspected = partial(_inspected, owner, path, method, batched=batching is not None, max_slots=max_slots)
 
         def declare(handler: Handler) -> Handler:
-            namespace = declaration.local_names(handler, declaration.caller_frame(1))
             results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
-            kind, codec = _inspected(
-                handler, owner, path, namespace=namespace, results=results, method=method, batched=batching is not None
-            )
+            names = declaration.local_names(handler, declaration.caller_frame(1))
+            kind, codec = inspected(handler, namespace=names, results=results)
             declaration.require_use_of_devices(owner, handler, device_names)
             require_use_of_preload(owner, handler, preload=preload)
             self._add(
@@ -191,8 +192,8 @@ class App(ScheduleBase):
                     is_class=kind.is_class,
                     is_async=kind.is_async,
                     is_stream=kind.is_stream,
-                    concurrency=concurrency,
-                    pool=pool or _pool_name(name, has_own_pool=wants_own_pool or kind.is_class),
+                    concurrency=max_slots or concurrency,
+                    pool=pool or _pool_name(name, handler, workers, devices, runtime),
                     workers=workers,
                     devices=device_names,
                     runtime=runtime,
@@ -203,9 +204,10 @@ class App(ScheduleBase):
                     max_queue=max_queue,
                     media_type=media_type,
                     idempotent=idempotent,
-                    jobs=jobs,
+                    jobs=jobs and declaration.with_fate(jobs, idempotent=idempotent),
                     codec=codec,
                     dialects=tuple(dialects),
+                    max_slots=max_slots,
                 )
             )
             return handler
@@ -293,17 +295,21 @@ def _too_late(endpoint: Endpoint) -> DeclarationError:
 
 
 def _inspected(
-    handler: Any,
     owner: str,
     path: str,
+    method: Method,
+    handler: Any,
     *,
     namespace: Mapping[str, Any],
     results: ResultEncoder,
-    method: Method,
     batched: bool,
+    max_slots: int | None,
 ) -> tuple[declaration.HandlerKind, Codec]:
     """Return how a handler is called, and the codec of its endpoint."""
-    kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+    if is_loop(handler, max_slots=max_slots):
+        kind = inspect_loop(handler, owner=owner, max_slots=max_slots)
+    else:
+        kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
     codec = codec_for(
         kind.predict,
         owner=owner,
@@ -312,12 +318,14 @@ def _inspected(
         results=results,
         path_names=variables_of(path, owner),
         reads_query=method == "GET",
+        step=kind.step,
     )
     return declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched), codec
 
 
-def _pool_name(endpoint_name: str, *, has_own_pool: bool) -> str:
-    if not has_own_pool:
+def _pool_name(endpoint_name: str, handler: Any, *options: Any) -> str:
+    """Return the name of the pool of an endpoint that does not name one; ``options`` are those that want its own."""
+    if not isinstance(handler, type) and all(option is None for option in options):
         return DEFAULT_POOL
     if endpoint_name == DEFAULT_POOL:
         raise DeclarationError(

@@ -40,6 +40,8 @@ class HandlerKind:
     is_class: bool
     is_async: bool
     is_stream: bool
+    step: Callable[..., Any] | None = None
+    """For a generation loop, its ``step``, whose annotation has the type of a chunk; ``predict`` is its ``admit``."""
 
 
 def inspect_handler(handler: Any, *, owner: str, batched: bool) -> HandlerKind:
@@ -72,7 +74,13 @@ def with_returned_stream(
     return replace(kind, is_stream=True, is_async=kind.is_async or stream == "async")
 
 
-def require_media_type(owner: str, media_type: Any) -> None:
+def require_http_options(owner: str, *, media_type: Any, dialects: Any) -> None:
+    """Raise ``DeclarationError`` unless these are a media type, or None, and a sequence of dialects."""
+    _require_media_type(owner, media_type)
+    _require_dialects(owner, dialects)
+
+
+def _require_media_type(owner: str, media_type: Any) -> None:
     """Raise ``DeclarationError`` unless ``media_type`` is None or a media type, perhaps with parameters."""
     if media_type is not None and (not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type)):
         raise DeclarationError(
@@ -80,7 +88,7 @@ def require_media_type(owner: str, media_type: Any) -> None:
         )
 
 
-def require_dialects(owner: str, dialects: Any) -> None:
+def _require_dialects(owner: str, dialects: Any) -> None:
     """Raise ``DeclarationError`` unless ``dialects`` is a sequence of dialects, names of such, and offers."""
     is_sequence = isinstance(dialects, Sequence) and not isinstance(dialects, str)
     for given in dialects if is_sequence else [dialects]:
@@ -109,9 +117,14 @@ def _predict_of(handler: Any, owner: str) -> Callable[..., Any]:
     predict = method_of(handler, "predict", owner)
     if predict is None:
         raise DeclarationError(f"{owner}: the class {handler.__name__} has no predict(); define one")
-    _require_constructible(handler, owner)
-    _require_setup_and_teardown(handler, owner)
+    require_usable_class(handler, owner)
     return predict
+
+
+def require_usable_class(cls: type, owner: str) -> None:
+    """Raise ``DeclarationError`` unless workers can create an instance of a class, set it up and tear it down."""
+    _require_constructible(cls, owner)
+    _require_setup_and_teardown(cls, owner)
 
 
 def method_of(cls: type, name: str, owner: str) -> Callable[..., Any] | None:

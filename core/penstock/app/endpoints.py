@@ -14,7 +14,7 @@ from penstock.policies import Batching, Jobs, Recycle, Retries, Timeouts
 Runtime: TypeAlias = Literal["trio", "asyncio"]
 StartMethod: TypeAlias = Literal["auto", "fork", "fresh"]
 Method: TypeAlias = Literal["POST", "GET"]
-Mode: TypeAlias = Literal["inline", "task", "thread"]
+Mode: TypeAlias = Literal["inline", "task", "thread", "stepped"]
 
 DEFAULT_RUNTIME: Runtime = "trio"
 
@@ -32,13 +32,16 @@ class Endpoint:
     handler: Callable[..., Any]
     """The function or class, as declared."""
     is_class: bool
-    """True if the handler is a class, which is called through its ``predict``."""
+    """True if the handler is a class, which is called through its ``predict``, or is a generation loop."""
     is_async: bool
-    """True if the function, or ``predict``, is an ``async def``, or returns an asynchronous iterator."""
+    """True if the function, or ``predict``, is an ``async def``, or returns an asynchronous iterator.
+
+    A generation loop is asynchronous if one of its methods is.
+    """
     is_stream: bool
     """True if the function, or ``predict``, yields or is annotated to return an iterator. Others may return one too."""
     concurrency: int
-    """The number of attempts that one worker runs at a time."""
+    """The number of attempts that one worker runs at a time; for a generation loop, ``max_slots``."""
     pool: str
     """The name of its pool."""
     workers: int | None
@@ -64,21 +67,23 @@ class Endpoint:
     """Its background jobs, with ``on_lost`` filled in; None if it takes only direct calls."""
     dialects: tuple[Any, ...] = ()
     """The dialects, the names of such, and the offers, by which it is served besides the native one."""
+    max_slots: int | None = None
+    """For a generation loop, the number of jobs that its ``step`` advances together; None for any other handler."""
 
     mode: Mode = field(init=False)
     """The way an attempt runs in the worker.
 
-    ``inline`` on its main thread (``def``, one slot), as a ``task`` (``async def``), or in a ``thread`` (``def``,
-    several slots).
+    ``inline`` on its main thread (``def``, one slot), as a ``task`` (``async def``), in a ``thread`` (``def``, several
+    slots), or ``stepped``, together with the others of a generation loop.
     """
 
     def __post_init__(self) -> None:
         mode = "task" if self.is_async else "inline" if self.concurrency == 1 else "thread"
-        object.__setattr__(self, "mode", mode)
+        object.__setattr__(self, "mode", mode if self.max_slots is None else "stepped")
 
     def __repr__(self) -> str:
         how: str = self.mode
-        if self.concurrency > 1:
+        if self.concurrency > 1 or self.max_slots is not None:
             how += f" x {self.concurrency}"
         if self.is_stream:
             how += ", stream"
@@ -145,6 +150,7 @@ def pools_of(endpoints: Iterable[Endpoint], options: Mapping[str, PoolOptions]) 
 
 
 def _pool_of(name: str, endpoints: tuple[Endpoint, ...], options: PoolOptions) -> Pool:
+    _require_no_loop_among(endpoints)
     devices = _agreed(name, endpoints, options, "devices")
     workers = _agreed(name, endpoints, options, "workers")
     return Pool(
@@ -158,6 +164,17 @@ def _pool_of(name: str, endpoints: tuple[Endpoint, ...], options: PoolOptions) -
         recycle=options.recycle,
         spares=options.spares,
     )
+
+
+def _require_no_loop_among(endpoints: tuple[Endpoint, ...]) -> None:
+    """Check that a generation loop has its workers for itself: nothing else would run between its steps."""
+    for loop in endpoints:
+        if loop.max_slots is not None and len(endpoints) > 1:
+            others = ", ".join(repr(endpoint.name) for endpoint in endpoints if endpoint is not loop)
+            raise DeclarationError(
+                f"endpoint {loop.name!r}: a generation loop needs a pool of its own, but pool {loop.pool!r} has "
+                f"{others} as well; give one of them another pool=, or none"
+            )
 
 
 def _agreed(name: str, endpoints: tuple[Endpoint, ...], options: PoolOptions, option: str) -> Any:

@@ -129,7 +129,7 @@ def _facts_of(endpoint: Endpoint, home: Iterable[str]) -> Iterator[tuple[str, st
     codec = endpoint.codec
     for name in ("method", "path", "pool", "is_class", "is_async", "is_stream", "media_type", "concurrency", "runtime"):
         yield name, stable_text(getattr(endpoint, name))
-    for name in ("max_queue", "idempotent", "timeouts", "retries", "batching", "jobs"):
+    for name in ("max_slots", "max_queue", "idempotent", "timeouts", "retries", "batching", "jobs"):
         yield from _policy_facts(name, getattr(endpoint, name))
     yield "handler", _name_of(endpoint.handler, home)
     yield "reads", codec.reads

@@ -28,7 +28,7 @@ from penstock.codec.input_parameters import InputParameter, parameters_of, resol
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
-from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature
+from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature, returned_type
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
 from penstock.response import Encoded, Response
@@ -191,16 +191,21 @@ class Codec:
         return encoding.decode_result(encoded)
 
     def result_check(self) -> ResultCheck | None:
-        """Return a check of results against the return annotation, or None if there is nothing to check."""
-        return None if self.media_type is not None else result_check(self._output_type)
+        """Return a check of results against the return annotation, or None if there is nothing to check.
+
+        Results that are filtered may have become something else.
+        """
+        return None if self.media_type is not None or self.has_filter else result_check(self._output_type)
 
     def chunk_check(self) -> JsonCheck | None:
         """Return a check of the chunks of a stream against ``T`` of ``-> Iterator[T]``, or None if there is none.
 
         It is for chunks that are JSON: not for those of a ``Response`` with a media type. The data of an
-        ``Event`` is checked.
+        ``Event`` is checked. Chunks that are filtered may have become something else.
         """
-        check = None if self._chunk_type is None or self.media_type is not None else json_check(self._chunk_type)
+        if self._chunk_type is None or self.media_type is not None or self.has_filter:
+            return None
+        check = json_check(self._chunk_type)
         return None if check is None else lambda chunk: check(split_chunk(chunk)[1])
 
     @property
@@ -298,6 +303,7 @@ def codec_for(
     results: ResultEncoder = _JSON,
     path_names: Sequence[str] = (),
     reads_query: bool = False,
+    step: Callable[..., Any] | None = None,
 ) -> Codec:
     """Build the codec of a handler.
 
@@ -317,13 +323,19 @@ def codec_for(
         The names of the parameters that come from the path.
     reads_query:
         True if the others come from the query, and not from a body.
+    step:
+        For a generation loop, its ``step``, which returns the chunks. ``function`` is its ``admit``, which takes a slot
+        before anything else.
 
     Raises
     ------
     DeclarationError
         If bodies cannot be read for this signature; names the parameter and the fix.
     """
-    signature = read_signature(function, owner=owner, namespace=namespace)
+    signature = read_signature(function, owner=owner, namespace=namespace, leading=0 if step is None else 1)
+    if step is not None:
+        returns = json_schema.stream_of_steps(returned_type(step, owner=owner, namespace=namespace))
+        signature = replace(signature, returns=returns)
     if batched:
         signature = replace(signature, parameters=_items(signature, owner))
     signature = _with_field_infos(signature, owner)

@@ -13,7 +13,7 @@ import msgspec
 from penstock.codec.pydantic_output import union_schema
 from penstock.codec.pydantic_types import is_adapted, is_pydantic, names_of, schema_of
 from penstock.codec.uploads import UPLOAD_SCHEMA, Upload
-from penstock.response import OCTETS, Event, Response
+from penstock.response import OCTETS, Event, Response, SlotDone
 
 _OCTETS_SCHEMA = {"type": "string", "contentMediaType": OCTETS}
 _STREAMS = (
@@ -43,6 +43,23 @@ def chunk_type(returns: Any) -> Any | None:
     The type of an ``Event`` is that of its data.
     """
     return _data_type(_item_of(returns)) if (typing.get_origin(returns) or returns) in _STREAMS else None
+
+
+def stream_of_steps(returns: Any) -> Any:
+    """Return the type of one slot's stream, from the annotation of ``step``: ``dict[int, T | Done]``."""
+    is_mapping = (typing.get_origin(returns) or returns) in (dict, collections.abc.Mapping)
+    item = (typing.get_args(returns) or (Any, Any))[1] if is_mapping else Any
+    is_union = typing.get_origin(item) in (typing.Union, types.UnionType)
+    chunks = [each for each in (typing.get_args(item) if is_union else (item,)) if not _ends_a_slot(each)]
+    chunk: Any = typing.Union[tuple(chunks)] if chunks else Any  # noqa: UP007 - its members are computed
+    return collections.abc.Iterator[chunk]
+
+
+def _ends_a_slot(member: Any) -> bool:
+    """Return whether this is what ``step`` returns besides chunks: an end, a failure, or nothing."""
+    if member is types.NoneType:
+        return True
+    return isinstance(member, type) and issubclass(member, (SlotDone, BaseException))
 
 
 def _data_type(chunk: Any) -> Any:

@@ -62,7 +62,7 @@ class Signature:
 
 
 def read_signature(
-    function: Callable[..., Any], *, owner: str, namespace: Mapping[str, Any] | None = None
+    function: Callable[..., Any], *, owner: str, namespace: Mapping[str, Any] | None = None, leading: int = 0
 ) -> Signature:
     """Read the signature of a handler, through decorators that use ``functools.wraps``.
 
@@ -74,6 +74,8 @@ def read_signature(
         The declaration to name in errors, for instance ``endpoint 'square'``.
     namespace:
         Names that annotations may use besides the module's: those of the function in which the handler is declared.
+    leading:
+        The number of parameters at the beginning that Penstock itself fills by position.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def read_signature(
         For ``*args``, ``**kwargs``, positional-only parameters, two contexts, or an annotation that cannot be resolved.
     """
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())[leading:]
     except (TypeError, ValueError) as error:
         raise DeclarationError(f"{owner}: its signature cannot be read ({error}); wrap it in a `def`") from error
     resolve = _Resolver(function, namespace or {}, owner)
@@ -99,6 +101,11 @@ def read_signature(
         raise DeclarationError(f"{owner}: the parameters {' and '.join(contexts)} are each a Context; keep one")
     name = getattr(function, "__name__", "handler")
     return Signature(name, tuple(from_body), contexts[0] if contexts else None, resolve.returns())
+
+
+def returned_type(function: Callable[..., Any], *, owner: str, namespace: Mapping[str, Any] | None = None) -> Any:
+    """Return the return annotation of a function, or ``Any`` if it is missing or cannot be resolved."""
+    return _Resolver(function, namespace or {}, owner).returns()
 
 
 def _require_nameable(parameter: inspect.Parameter, owner: str) -> None:

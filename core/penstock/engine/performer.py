@@ -12,7 +12,8 @@ from typing import Any
 
 from penstock.app import App
 from penstock.app.manifest import Manifest
-from penstock.engine.calls import Call, call_of
+from penstock.engine.attempt_interrupts import AttemptInterrupts
+from penstock.engine.calls import Call
 from penstock.engine.inbox import Inbox
 from penstock.engine.observers import Observers
 from penstock.engine.operator_log import OperatorLog, log_failure
@@ -26,9 +27,6 @@ from penstock.scheduler import events as on
 from penstock.scheduler.reports import AnyReport, WorkerReadyReport
 from penstock.scheduler.states import RUNNING, SENT
 from penstock.wire import WINDOW_BYTES, About, Cancel, Credit, Run, Stop, Work
-
-FIRST_INTERRUPT_AGAIN_SECONDS = 0.01
-INTERRUPT_AGAIN_SECONDS = 0.05
 
 
 class Performer:
@@ -90,6 +88,7 @@ class Performer:
         self._on_report = on_report
         self._worker_setups = observers.registry.worker_setups()
         self._log = OperatorLog(reactor.time, self.pid_of)
+        self._interrupts = AttemptInterrupts(reactor, scheduler, self.processes.links)
         self._watch = WorkerWatch(reactor, scheduler, self.inbox, self.processes.links, self._log)
         self._alarm: TimerHandle | None = None
         self._alarm_at = math.inf
@@ -117,6 +116,7 @@ class Performer:
         """Kill all processes, and set no more alarms."""
         self._is_closed = True
         self._watch.close()
+        self._interrupts.close()
         self.processes.close()
         if self._alarm is not None:
             self._alarm.cancel()
@@ -185,8 +185,8 @@ class Performer:
             works = [Work(call.body, None, call.submission.input_form) for call in calls]  # type: ignore[arg-type] # the link sends files as well
         else:
             works = [_work(call, attempt, sees_progress=self._observers.see_progress) for call in calls]
-        # Only async code watches the clock itself; for the rest the engine does.
-        deadline = attempt.deadline() if endpoint.mode == "task" else math.inf
+        # Only the loops of async code and of steps watch the clock themselves; for the rest the engine does.
+        deadline = attempt.deadline() if endpoint.mode in ("task", "stepped") else math.inf
         # A worker that was idle need not wait for the rest of this turn of the loop.
         was_idle = attempt.state is RUNNING and len(attempt.worker.attempts) == 1
         request_ids = [call.submission.request_id for call in calls]
@@ -219,22 +219,7 @@ class Performer:
         if link is None:
             return  # a later command of the same turn has killed the worker
         link.send(Cancel(command.attempt))
-        attempt = self._scheduler.attempts.get(command.attempt)
-        if attempt is not None and call_of(attempt).endpoint.mode == "inline":
-            self._press(attempt, FIRST_INTERRUPT_AGAIN_SECONDS)
-
-    def _press(self, attempt: Attempt, pause: float) -> None:
-        """Signal the worker, again and again, until the attempt has ended or the worker is killed.
-
-        A signal that arrives after the interpreter's last check for signals, and before the system call in which the
-        user's code is about to block, is noticed only when that call returns or the next signal interrupts it.
-        """
-        link = self.processes.links.get(attempt.worker.id)
-        if link is None or attempt.id not in self._scheduler.attempts or self._is_closed:
-            return
-        link.interrupt(attempt.id)
-        again = partial(self._press, attempt, INTERRUPT_AGAIN_SECONDS)
-        self.reactor.call_at(self.reactor.time() + pause, again)
+        self._interrupts.begin(command.attempt)
 
     def _recall(self, command: do.Recall) -> None:
         link = self.processes.links.get(command.worker)

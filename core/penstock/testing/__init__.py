@@ -8,10 +8,11 @@ scenarios, drawn from a seed, against the scheduler.
 ``MemoryJobStore`` is a store of background jobs for tests; ``JobStoreSuite`` is the specification of any such store.
 """
 
+from penstock.testing.agenda import Agenda
 from penstock.testing.clock import MockClock
 from penstock.testing.engine_fixture import engine_fixture
 from penstock.testing.fake_engine import FakeEngine
-from penstock.testing.fake_worker import Agenda, Behaviour, FakeWorker
+from penstock.testing.fake_worker import Behaviour, FakeWorker
 from penstock.testing.harness import PluginHarness
 from penstock.testing.invariants import InvariantBroken, check
 from penstock.testing.job_store_suite import JobStoreSuite

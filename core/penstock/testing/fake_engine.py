@@ -11,8 +11,9 @@ from penstock.scheduler import commands as do
 from penstock.scheduler import events as on
 from penstock.scheduler.admission import DEFAULT_MAX_QUEUE_BYTES
 from penstock.scheduler.reports import AnyReport
+from penstock.testing.agenda import Agenda
 from penstock.testing.clock import MockClock
-from penstock.testing.fake_worker import Agenda, Behaviour, FakeJob, FakeWorker
+from penstock.testing.fake_worker import Behaviour, FakeJob, FakeWorker
 from penstock.testing.invariants import check
 
 

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any, ClassVar
 
 from penstock.errors import Cancelled, HandlerError
@@ -17,38 +15,12 @@ from penstock.response import Encoded
 from penstock.scheduler import Attempt, Job, Lane
 from penstock.scheduler import events as on
 from penstock.scheduler.states import SENT
-from penstock.testing.clock import MockClock
+from penstock.testing.agenda import Agenda
+from penstock.testing.fake_steps import FakeSteps
 
 Deliver = Callable[[on.Event], Any]
 _RESULT = Encoded(b"1")
 _HEAD = Encoded(b"")
-
-
-class Agenda:
-    """The actions planned for later, by their instant. Actions planned for one instant run in the order of planning."""
-
-    __slots__ = ("_heap", "_tie", "clock")
-
-    def __init__(self, clock: MockClock) -> None:
-        self.clock = clock
-        self._heap: list[tuple[float, int, Callable[[], object]]] = []
-        self._tie = count()
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def plan(self, seconds: float, action: Callable[[], object]) -> None:
-        """Call ``action`` in ``seconds`` from now; never if ``seconds`` is infinite."""
-        if seconds != math.inf:
-            heappush(self._heap, (self.clock.now + seconds, next(self._tie), action))
-
-    def next(self) -> float:
-        """Return the instant of the first action; infinite if there is none."""
-        return self._heap[0][0] if self._heap else math.inf
-
-    def pop(self) -> Callable[[], object]:
-        """Remove and return the first action. The agenda must not be empty."""
-        return heappop(self._heap)[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +140,8 @@ class FakeWorker:
         Seconds until an event of an attempt becomes known. The news is lost if the worker exits in between.
     on_begun:
         Called when the user's code begins an attempt.
+    steps:
+        The steps of its generation loop, if it runs one: for all of its attempts.
     """
 
     def __init__(
@@ -185,6 +159,7 @@ class FakeWorker:
         says_early: bool = False,
         latency: float = 0.0,
         on_begun: Callable[[FakeWorker, Attempt], None] = _not_watched,
+        steps: FakeSteps | None = None,
     ) -> None:
         self.worker = worker
         self.attempts: dict[int, Attempt] = {}  # sent to it and not ended
@@ -200,6 +175,8 @@ class FakeWorker:
         self._says_early = says_early
         self._latency = latency
         self._on_begun = on_begun
+        self._steps = steps
+        self._plan = agenda.plan if steps is None else steps.plan  # plans the events of attempts
         self._current: Attempt | None = None  # the attempt that has its turn
         self._recalled = 0  # it begins no attempt up to this one any more
         self._is_inside = False  # True once it has begun the current one
@@ -224,7 +201,17 @@ class FakeWorker:
         if attempt.lane.runs_in_turn:
             self.line.append(attempt)
             self._take_turn()
+        elif self._steps is not None:
+            self._steps.require_room(self.attempts.values())
+            self._steps.plan(0.0, partial(self._admit, attempt, self._steps))
         else:
+            self._begin(attempt)
+
+    def _admit(self, attempt: Attempt, steps: FakeSteps) -> None:
+        if self.is_alive and steps.is_wanted(attempt):
+            (job,) = attempt.jobs
+            behaviour = self._behaviour_of(job)
+            steps.admit(attempt, behaviour.seconds, behaviour.acknowledges)
             self._begin(attempt)
 
     def recall(self, up_to: int) -> int:
@@ -239,6 +226,9 @@ class FakeWorker:
             return
         if attempt.lane.runs_in_turn and not self.is_inside(attempt):
             self._unwanted.add(attempt_id)
+        elif self._steps is not None:
+            self._steps.plan(0.0, lambda: self._finish(attempt, 0.0, [Cancelled("interrupted")]))
+            self._steps.cancel(attempt, self.attempts)
         else:
             seconds = max(self._behaviour_of(job).acknowledges for job in attempt.jobs)
             results = [Cancelled("interrupted") for _ in attempt.jobs]
@@ -307,18 +297,18 @@ class FakeWorker:
         seconds = max(member.seconds for member in members)
         first = members[0]
         if first.chunks:
-            self.agenda.plan(first.every / 2, partial(self._say_of, attempt, on.StreamBegan(attempt.id, _HEAD)))
+            self._plan(first.every / 2, partial(self._say_of, attempt, on.StreamBegan(attempt.id, _HEAD)))
         for position in range(1, first.chunks + 1):
-            self.agenda.plan(position * first.every, partial(self._say_of, attempt, on.ChunksArrived(attempt.id, 1)))
+            self._plan(position * first.every, partial(self._say_of, attempt, on.ChunksArrived(attempt.id, 1)))
         if any(member.crashes for member in members):
-            self.agenda.plan(seconds, lambda: self._crash(attempt))
+            self._plan(seconds, lambda: self._crash(attempt))
         else:
             # A generator may also end before its last chunk: `seconds` decides.
             # The scheduler does not count a job that was sent ahead as begun until it hears so.
             uncounted = 1 if attempt.state == SENT else 0
             pairs = zip(members, attempt.jobs, strict=True)
             results = [member.result(uncounted + job.attempts) for member, job in pairs]
-            self.agenda.plan(seconds, lambda: self._finish(attempt, seconds, results))
+            self._plan(seconds, lambda: self._finish(attempt, seconds, results))
 
     # ---- sending events
 

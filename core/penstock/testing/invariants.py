@@ -184,7 +184,9 @@ def _check_attempt(attempt: Attempt) -> int:
         live += _check_running(job, attempt)
     if live != attempt.live or attempt.state not in ((RUNNING, STREAMING) if live else (STOPPING,)):
         _broken(f"{attempt!r}: {live} of its jobs are live")
-    if attempt.state == STOPPING and not attempt.armed <= attempt.due < math.inf and worker.state != DRAINING:
+    # One that cannot be interrupted may stay in a worker that drains: the attempts beside it are healthy.
+    may_stay = worker.state == DRAINING and not attempt.lane.is_interruptible
+    if attempt.state == STOPPING and not attempt.armed <= attempt.due < math.inf and not may_stay:
         _broken(f"{attempt!r} is stopping, but no timer will end it")
     return live
 

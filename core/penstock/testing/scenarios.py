@@ -194,6 +194,26 @@ def _draw_lane(dice: random.Random, name: str, pool: PoolSpec, new_queue: Callab
     )
 
 
+LOOP = "loop"
+"""The name of the pool, and of the lane, of a generation loop."""
+
+
+def draw_loop(dice: random.Random) -> tuple[PoolSpec, LaneSpec]:
+    """Draw a generation loop: a lane with a pool of its own, whose attempts take the steps of a worker together."""
+    slots = dice.choice((1, 2, 4, 16))
+    lane = LaneSpec(
+        name=LOOP,
+        pool=LOOP,
+        is_stream=True,
+        timeouts=draw_timeouts(dice),
+        retries=Retries(max_attempts=dice.randint(1, 4)),
+        max_queue=dice.randint(1, 40),
+        idempotent=dice.random() < 0.7,
+        retry=dice.choice((retry_lost, Pacing(random.Random(dice.random())))),  # noqa: S311 - dice, not a secret
+    )
+    return PoolSpec(name=LOOP, workers=dice.randint(1, 2), capacity=slots), lane
+
+
 def _draw_queue(dice: random.Random, mistakes: Counter[str]) -> Callable[[], Queue]:
     """Draw a queue in order of arrival, a whimsical one, or a clumsy one behind a guard."""
     seed = dice.randrange(1 << 32)

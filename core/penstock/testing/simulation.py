@@ -29,11 +29,12 @@ from penstock.scheduler import events as on
 from penstock.scheduler.reports import PoolFailedReport
 from penstock.scheduler.states import DEAD
 from penstock.testing.fake_engine import FakeEngine
+from penstock.testing.fake_steps import FakeSteps
 from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.forgeries import forged_report
 from penstock.testing.opinions import Opinions
 from penstock.testing.referee import Referee, RuleBroken, require
-from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_timeouts
+from penstock.testing.scenarios import LOOP, Weather, draw_lanes, draw_loop, draw_pools, draw_timeouts
 from penstock.testing.scene import Scene
 from penstock.testing.turnover import StaffReferee, Turnover, with_staffing
 from penstock.testing.witness import Witness, WitnessedJob, witness_of
@@ -44,6 +45,9 @@ SIZES: Final = (*((0, 10, 400, 30_000) * 8), 100_000)  # few bodies are large: n
 
 Most bugs show early in one of many configurations, so short scenarios find more; a few bugs need a long one.
 """
+
+LOOP_SHARE: Final = 0.2
+"""The share of scenarios that have a generation loop as well."""
 
 DRAIN_STEPS: Final = 100_000
 """A drain that takes more steps than this is considered endless."""
@@ -75,6 +79,10 @@ class Simulation(FakeEngine):
         staff_dice = random.Random(seed ^ 1)  # noqa: S311 - dice of their own, for the same reason
         mistakes: Counter[str] = Counter()
         lanes = draw_lanes(self.dice, pools, mistakes)
+        self.step_dice = random.Random(seed ^ 2)  # noqa: S311 - dice of their own, for the same reason
+        if self.step_dice.random() < LOOP_SHARE:
+            loop_pool, loop = draw_loop(self.step_dice)
+            pools, lanes = [*pools, loop_pool], [*lanes, loop]
         room = self.dice.choice((150_000, 1 << 28))
         super().__init__(with_staffing(staff_dice, pools), lanes, max_queue_bytes=room, draw=staff_dice.random)
         self.weather = Weather.draw(self.dice)
@@ -222,6 +230,10 @@ class Simulation(FakeEngine):
         """Start a worker, which may be slow or fail to set up."""
         require(not self.scene.has_failed, "a worker is started, although none can be")
         dice = self.dice
+        steps = None
+        if command.pool == LOOP:
+            seconds = self.step_dice.choice((0.0001, 0.002, 0.05))
+            steps = FakeSteps(self.agenda, seconds, self.scheduler.pools[LOOP].capacity)
         self.workers[command.worker] = FakeWorker(
             command.worker,
             self.agenda,
@@ -230,11 +242,12 @@ class Simulation(FakeEngine):
             setup_seconds=dice.choice((0.0, 0.01, 0.2)),
             setup_fails=dice.random() < self.weather.setup_failure,
             exit_seconds=dice.choice((0.0, 0.001, 0.1, 1.0, 10.0)),
-            knows_started=dice.random() < 0.5,
+            knows_started=dice.random() < 0.5 and steps is None,
             pause=dice.choice((0.0, 0.00005, 0.002)),
             says_early=dice.random() < 0.5,
             latency=dice.choice((0.0, 0.0001, 0.002)),
             on_begun=self.referee.see_begun,
+            steps=steps,
         )
 
     def _hear_worker(self, worker: int, event: on.Event) -> None:

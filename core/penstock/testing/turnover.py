@@ -16,7 +16,8 @@ from penstock.scheduler import events as on
 from penstock.scheduler.pools import Worker, WorkerPool
 from penstock.scheduler.reports import RecycleReport
 from penstock.scheduler.states import BUSY, DEAD, READY, STANDBY
-from penstock.testing.fake_worker import Agenda, FakeWorker
+from penstock.testing.agenda import Agenda
+from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.referee import RuleBroken, require
 from penstock.testing.scene import Scene
 

@@ -6,6 +6,7 @@ Nothing here depends on a loop, a socket or a thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -36,7 +37,9 @@ class LiveEndpoint:
     endpoint:
         The endpoint as declared.
     predict:
-        The handler: a function, or the bound ``predict`` of this worker's instance.
+        The handler: a function, or the bound ``predict`` of this worker's instance; the ``admit`` of a generation loop.
+    loop:
+        The instance of its class, if it is a generation loop.
 
     Attributes
     ----------
@@ -46,10 +49,21 @@ class LiveEndpoint:
         True once ``encode`` has returned a large result; such results are then to be set aside.
     """
 
-    __slots__ = ("_codec", "_predict", "answer", "endpoint", "has_filter", "has_large", "mode", "needs_context")
+    __slots__ = (
+        "_codec",
+        "_predict",
+        "answer",
+        "endpoint",
+        "has_filter",
+        "has_large",
+        "loop",
+        "mode",
+        "needs_context",
+    )
 
-    def __init__(self, endpoint: Endpoint, predict: Callable[..., Any]) -> None:
+    def __init__(self, endpoint: Endpoint, predict: Callable[..., Any], loop: Any = None) -> None:
         self.endpoint = endpoint
+        self.loop = loop
         self.mode = endpoint.mode
         self.needs_context = endpoint.codec.context_parameter is not None
         self.has_filter = endpoint.codec.has_filter
@@ -62,11 +76,18 @@ class LiveEndpoint:
 
     def start(self, invocation: Invocation) -> Any:
         """Decode the one job and call the handler; return its value, coroutine or generator."""
-        work = invocation.run.works[0]
-        decoded = self._codec.decode(work.body, work.input_form)
+        return self._codec.call(self._predict, self._input_of(invocation), invocation.context())
+
+    def admit(self, slot: int, invocation: Invocation) -> Any:
+        """Decode the one job, and call ``admit`` of a generation loop for it; return its value or coroutine."""
+        return self._codec.call(partial(self._predict, slot), self._input_of(invocation), invocation.context())
+
+    def _input_of(self, invocation: Invocation) -> Any:
+        """Return the input of the one job, which may say how its answer is to be filtered."""
+        decoded = self.decode(invocation.run.works[0])
         if self.has_filter:
             invocation.chunk_filter = self._codec.filter_of(decoded)
-        return self._codec.call(self._predict, decoded, invocation.context())
+        return decoded
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
         """Call a batching handler with those jobs of the batch that could be decoded."""
@@ -107,6 +128,12 @@ class LiveEndpoint:
             batch.fail(self.failure_of(error))
         leave_if_forked(batch.results)
         return Done(invocation.run.attempt, perf_counter() - began, batch.results)
+
+    def slot_stream(self) -> ChunkStream:
+        """Return the stream of any slot of a generation loop, as far as they are alike: its head, and its encoding."""
+        stream = self._codec.stream_of(iter(()))
+        assert stream is not None
+        return stream
 
     def stream_of(self, invocation: Invocation, returned: Any) -> ChunkStream | None:
         """Return the stream that the handler has returned, filtered, or None if it has returned a single value."""
@@ -221,6 +248,11 @@ class Invocation:
         return Done(self.run.attempt, seconds, [failure] * len(self.run.works))
 
 
+def handler_failure(problem: str) -> Failure:
+    """Return the failure of a handler whose return value cannot be used."""
+    return Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}")
+
+
 class Batch:
     """The jobs of a batch: those that decode are called together, the others have failed already.
 
@@ -257,7 +289,7 @@ class Batch:
         """Assign each item that the handler returned to its job."""
         problem = self._problem_with(returned)
         if problem is not None:
-            self.fail(Failure(FAILED_HANDLER, problem, f"{HandlerError.__module__}.{HandlerError.__qualname__}"))
+            self.fail(handler_failure(problem))
             return
         if self._filters:
             returned = [_whole(item, chunk_filter) for item, chunk_filter in zip(returned, self._filters, strict=True)]

@@ -3,6 +3,9 @@
 The engine writes the id of an attempt into a shared word and sends SIGUSR1. The handler raises only while exactly that
 attempt is inside user code, so the loop, half-written frames and the next attempt are never hit.
 
+The step of a generation loop runs for several attempts. It has a word of its own, which the engine writes only when no
+caller waits for any attempt of the worker: the latest one that it has sent. A step that runs for a later one goes on.
+
 The engine repeats the signal until the attempt is acknowledged. A signal that arrives between the interpreter's last
 check for signals and a blocking system call is noticed only when that call returns, or when another signal interrupts
 it.
@@ -16,7 +19,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
 
-from penstock.wire import WORD_INTERRUPT, WORD_RECALLED, WORD_STARTED
+from penstock.wire import WORD_ABANDONED, WORD_INTERRUPT, WORD_RECALLED, WORD_STARTED
 
 Argument = TypeVar("Argument")
 Returned = TypeVar("Returned")
@@ -35,25 +38,32 @@ class InterruptGuard:
         The memory shared with the engine, as 64-bit words.
     """
 
-    __slots__ = ("_armed", "_words")
+    __slots__ = ("_armed", "_step", "_words")
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
         self._armed = 0  # the attempt that may be interrupted now, or 0; the handler clears it when it raises
+        self._step = 0  # the latest attempt of a step that may be interrupted now, or 0; cleared as well
 
     def install(self) -> None:
         """Handle SIGUSR1, whose default action is to kill the process. Main thread only."""
         signal.signal(signal.SIGUSR1, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._armed and self._words[WORD_INTERRUPT] == self._armed:
+        if self._is_struck(self._armed, self._step):
             # Disarm first: an interrupt is raised at most once, so no second one can escape the guarded call.
-            self._armed = 0
+            self.retire()
             raise Interrupted
+
+    def _is_struck(self, attempt: int, step: int) -> bool:
+        """Return whether the engine has asked for the end of what is armed like this."""
+        if attempt and self._words[WORD_INTERRUPT] == attempt:
+            return True
+        return bool(step and self._words[WORD_ABANDONED] >= step)
 
     def retire(self) -> None:
         """Raise no more interrupts: this process shares the memory, but is a fork and not the worker."""
-        self._armed = 0
+        self._armed = self._step = 0
 
     def release(self) -> None:
         """Unmap the memory. Nothing else may be called afterwards."""
@@ -71,13 +81,14 @@ class InterruptGuard:
         Interrupted
             If the engine has stopped the attempt meanwhile.
         """
-        attempt, self._armed = self._armed, 0
+        attempt, step = self._armed, self._step
+        self.retire()
         try:
             function(argument)
         finally:
-            self._armed = attempt
-        if attempt and self._words[WORD_INTERRUPT] == attempt:  # its signal may have come while it was ignored
-            self._armed = 0
+            self._armed, self._step = attempt, step
+        if self._is_struck(attempt, step):  # its signal may have come while it was ignored
+            self.retire()
             raise Interrupted
 
     def is_target(self, attempt: int) -> bool:
@@ -114,6 +125,29 @@ class InterruptGuard:
             return function(argument)
         finally:
             self._armed = 0
+
+    def run_step(self, latest: int, function: Callable[[Argument], Returned], argument: Argument) -> Returned:
+        """Call ``function(argument)`` for several attempts so that it can be interrupted when none of them is wanted.
+
+        Parameters
+        ----------
+        latest:
+            The latest of these attempts.
+        function, argument:
+            The call.
+
+        Raises
+        ------
+        Interrupted
+            As by ``run``, which says where to catch it.
+        """
+        try:
+            self._step = latest
+            if self._words[WORD_ABANDONED] >= latest:  # see ``run``
+                raise Interrupted
+            return function(argument)
+        finally:
+            self._step = 0
 
 
 def ignore(_number: int, _frame: Any) -> None:

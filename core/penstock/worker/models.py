@@ -39,11 +39,15 @@ class Models:
     Attributes
     ----------
     predictors:
-        By the endpoint's name, the callable that its attempts call: the function, or the bound ``predict``.
+        By the endpoint's name, the callable that its attempts call: the function, or the bound ``predict``; of a
+        generation loop, the bound ``admit``.
+    loops:
+        By the endpoint's name, the instance of each generation loop.
     """
 
     def __init__(self) -> None:
         self.predictors: dict[str, Callable[..., Any]] = {}
+        self.loops: dict[str, Any] = {}
         self._instances: list[Any] = []
 
     async def build(self, pool: Pool, device: str | None) -> None:
@@ -90,7 +94,11 @@ class Models:
         return model
 
     def _add(self, endpoint: Endpoint, model: Any) -> None:
-        self.predictors[endpoint.name] = endpoint.handler if model is None else model.predict
+        if endpoint.mode == "stepped":
+            self.loops[endpoint.name] = model
+            self.predictors[endpoint.name] = model.admit
+        else:
+            self.predictors[endpoint.name] = endpoint.handler if model is None else model.predict
 
     def problem(self) -> str | None:
         """Call the ``check`` methods; return why one of them has failed, or None."""

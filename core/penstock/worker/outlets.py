@@ -30,14 +30,28 @@ def inline_outlet(channel: Channel, guard: InterruptGuard) -> Outlet:
 
 def task_outlet(channel: Channel, loop: Loop) -> Outlet:
     """Return the outlet of tasks on this thread, and of the threads that they have started."""
+    return Outlet(_in_loop(loop, partial(_report, channel, loop)))
+
+
+def slot_outlet(channel: Channel, guard: InterruptGuard, loop: Loop) -> Outlet:
+    """Return the outlet of a generation loop on this thread, whose methods may be interrupted, and of its threads."""
+    return Outlet(_in_loop(loop, partial(guard.undisturbed, partial(_report, channel, loop))))
+
+
+def _report(channel: Channel, loop: Loop, progress: Progress) -> None:
+    channel.report(progress)
+    if not channel.is_flushed:
+        loop.flush_soon()
+
+
+def _in_loop(loop: Loop, report: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Return a function that calls ``report`` on this thread, from whichever thread it is called."""
     thread = threading.get_ident()
 
     def post(progress: Progress) -> None:
-        if threading.get_ident() != thread:
-            loop.call_soon_threadsafe(partial(post, progress))
-            return
-        channel.report(progress)
-        if not channel.is_flushed:
-            loop.flush_soon()
+        if threading.get_ident() == thread:
+            report(progress)
+        else:
+            loop.call_soon_threadsafe(partial(report, progress))
 
-    return Outlet(post)
+    return post

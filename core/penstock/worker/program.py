@@ -1,7 +1,7 @@
 """The worker's program: frames in, attempts started and stopped, frames out. It depends on no particular loop.
 
-Inline attempts are called from here, as soon as their frame is read. The others run in a task or a thread, and come
-back to ``finish`` or through the mailbox.
+Inline attempts are called from here, as soon as their frame is read. The others run in a task, a thread or a generation
+loop, and come back to ``finish`` or through the mailbox.
 """
 
 from __future__ import annotations
@@ -37,29 +37,24 @@ from penstock.worker.interrupts import InterruptGuard
 from penstock.worker.large_bodies import load
 from penstock.worker.modes import inline
 from penstock.worker.modes.inline import InlineStream
-from penstock.worker.modes.tasks import TaskAttempt, TaskRuntime
+from penstock.worker.modes.stepped import GenerationLoop, StepRuntime
+from penstock.worker.modes.tasks import TaskAttempt
 from penstock.worker.modes.threads import Delivery, Mailbox, ThreadAttempt, Threads
 from penstock.worker.outlets import inline_outlet, task_outlet
 
 
-class WorkerRuntime(TaskRuntime, Protocol):
+class WorkerRuntime(StepRuntime, Protocol):
     """The loop, as far as the program needs one."""
 
     def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
         """Run an attempt in a scope and a task of its own, and pass its ``Done`` to ``finish``."""
-
-    def flush_soon(self) -> None:
-        """Flush the channel from the next turn of the loop on, until all is written; then call ``on_flushed``."""
-
-    def call_soon_threadsafe(self, function: Callable[[], None]) -> object:
-        """Run a function in the loop. The only method here that other threads may call."""
 
     def stop(self) -> None:
         """Make the loop stop serving."""
 
 
 class RunningAttempt(Protocol):
-    """An attempt in a task or a thread, as the program controls it."""
+    """An attempt in a task, a thread or a slot, as the program controls it."""
 
     def cancel(self) -> None:
         """Stop it."""
@@ -112,6 +107,11 @@ class Program:
         self._inline_outlet = inline_outlet(channel, guard)
         self._task_outlet = task_outlet(channel, runtime)
         self._is_stopping = False
+        self._loops = {
+            name: GenerationLoop(live, runtime, guard, channel=channel, program=self)
+            for name, live in endpoints.items()
+            if live.mode == "stepped"
+        }
         self._is_inline = all(live.mode == "inline" for live in endpoints.values())
 
     @property
@@ -146,13 +146,13 @@ class Program:
         self._stop_if_done()
 
     def finish(self, done: Done) -> None:
-        """Take the end of a task."""
+        """Take the end of a task, or of an attempt in a slot."""
         del self._running[done.attempt]
         self._channel.post_done(done)
         if self._running:
             self._runtime.flush_soon()  # others may end in this turn: one write for all
         else:
-            self._flush()
+            self.flush()
         self._stop_if_done()
 
     # ---- messages from the engine
@@ -174,7 +174,7 @@ class Program:
 
     def _check(self) -> None:
         """Call the models' checks; later, if a stream is under way, or a result has to be written first."""
-        if self._stream is not None or self._ahead or not self._flush():
+        if self._stream is not None or self._ahead or not self.flush():
             return
         self._wants_check = False
         problem = self._check_models()
@@ -195,6 +195,8 @@ class Program:
             self._advance()
         elif mode == "task":
             self._run_task(run, live, files)
+        elif mode == "stepped":
+            self._running[run.attempt] = self._loops[run.endpoint].add(run, files)
         else:
             self._run_thread(run, live, files)
 
@@ -218,7 +220,7 @@ class Program:
         # Write at once, although more messages may have been read with this one: the next attempt may take any time,
         # and to the engine a result that waits behind user code looks like an attempt that overruns its deadline. So
         # the next attempt waits until this result has been written, however large it is.
-        if not self._flush():
+        if not self.flush():
             self._is_backed_up = True
 
     def _run_task(self, run: Run, live: LiveEndpoint, files: Sequence[BodyFile | None]) -> None:
@@ -272,7 +274,7 @@ class Program:
                 if self._wants_check:
                     self._check()
                 return
-            if not self._flush():  # the end of a stream must not wait behind user code either
+            if not self.flush():  # the end of a stream must not wait behind user code either
                 self._is_backed_up = True
                 return
             self._is_backed_up = False
@@ -283,7 +285,7 @@ class Program:
         """Post a piece of a stream, if there is one, and write; return True if everything posted has been written."""
         if message is not None:
             self._channel.post(message)
-        return self._flush()
+        return self.flush()
 
     def _deliver(self, delivery: Delivery) -> None:
         if isinstance(delivery, Done):
@@ -293,17 +295,17 @@ class Program:
             self._channel.post(delivery)
 
     def _after_deliveries(self) -> None:
-        self._flush()
+        self.flush()
         self._stop_if_done()
 
     def _write(self) -> None:
         """Write everything that is ready, and go on with inline attempts while the socket accepts what they produce."""
         # They may have stopped because the socket was full, while by now the socket is empty again. Nothing else would
         # resume them then.
-        while self._flush() and (self._ahead if self._stream is None else self._stream.has_credit):
+        while self.flush() and (self._ahead if self._stream is None else self._stream.has_credit):
             self._advance()
 
-    def _flush(self) -> bool:
+    def flush(self) -> bool:
         """Write; return True if that was everything. Otherwise the loop writes the rest and calls ``on_flushed``."""
         is_flushed = self._channel.flush()
         if not is_flushed:

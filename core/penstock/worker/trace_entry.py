@@ -6,6 +6,7 @@ OpenTelemetry is not imported here. If the app has imported it, what the handler
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Final
 
@@ -28,6 +29,20 @@ def enter_trace(run: Run, trace: Trace) -> None:
     TRACE_IDS.set((ids, trace.span_id) if ids else _NO_IDS)
     if _USED_BY_THE_APP in sys.modules:
         _attach(trace if is_traced else None)
+
+
+def enter_traces(runs: Sequence[Run]) -> None:
+    """Make these the traces of what the present task does from now on: a step runs for several jobs.
+
+    Their log records name all of them. OpenTelemetry's spans belong to none of them, unless there is only one.
+    """
+    traces = [run.trace for run in runs if run.trace is not None]
+    if len(runs) == 1 and traces:
+        enter_trace(runs[0], traces[0])
+    elif traces:
+        TRACE_IDS.set(([trace.trace_id for trace in traces], ""))
+        if _USED_BY_THE_APP in sys.modules:
+            _attach(None)
 
 
 def _attach(trace: Trace | None) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pydantic
 import pytest
 
+from penstock.codec.codec import codec_for
 from penstock.context import Context
 from penstock.errors import DeclarationError
 from tests.core.codec.sample_types import Point, Relaxed, codec, misfit
@@ -94,3 +97,25 @@ def test_batching_without_a_list_is_refused() -> None:
     for handler in (no_list, bare, two, none):
         with pytest.raises(DeclarationError, match=r"endpoint 'it': with batching.*list\[T\].*leave out batching"):
             codec(handler, batched=True)
+
+
+def test_filtered_answers_are_not_compared_with_the_annotation():
+    """The filter may have made something else of them, for which the handler cannot be blamed."""
+
+    class Asked(msgspec.Struct):
+        word: str
+
+        def chunk_filter(self) -> None:
+            return None
+
+    def one(asked: Asked) -> str:
+        return asked.word
+
+    def many(asked: Asked) -> Iterator[str]:
+        yield asked.word
+
+    for handler in (one, many):
+        codec = codec_for(handler, owner="x", batched=False, namespace={"Asked": Asked})
+        assert (codec.whole_type, codec.has_filter) == (Asked, True)
+        assert codec.filter_of(codec.decode(b'{"word": "a"}')) is None
+        assert (codec.result_check(), codec.chunk_check()) == (None, None)

@@ -17,6 +17,7 @@ STREAMS = [
     ("tasks", "filtered-task"),
     ("aio", "filtered-aio"),
     ("tasks", "filtered-returned"),
+    ("filtered-loop", "filtered-loop"),
 ]
 
 
@@ -55,7 +56,7 @@ def test_each_chunk_goes_through_the_filter(workers: Any, pool: str, name: str) 
 
 @pytest.mark.parametrize(("pool", "name"), STREAMS, ids=str)
 def test_a_filter_may_end_the_stream(zygote: ZygoteClient, pool: str, name: str) -> None:
-    """It has succeeded, and the handler's ``finally`` blocks have run."""
+    """It has succeeded, and the handler's ``finally`` blocks have run, or the loop's ``release``."""
     worker = zygote.spawn(pool)
     assert streamed(worker, name, ["a", "stop", "b"]) == (["STOPPED"], Encoded(b""))
     worker.output_until("closed")

@@ -10,12 +10,14 @@ from penstock.response import Encoded
 from penstock.wire import (
     FAILED_CANCELLED,
     FAILED_RECALLED,
+    WORD_ABANDONED,
     WORD_INTERRUPT,
     WORD_RECALLED,
     WORD_STARTED,
     Chunk,
     Done,
     Failure,
+    Head,
 )
 from tests.core.worker.zygote_client import ZygoteClient
 
@@ -154,3 +156,101 @@ def test_cancel_of_a_running_stream(zygote):
         assert isinstance(message, Chunk)
     assert message.results[0].kind == FAILED_CANCELLED
     worker.output_until("closed")
+
+
+# ---- generation loops
+
+
+@pytest.fixture(scope="module")
+def loops():
+    with ZygoteClient("tests.core.worker.loop_apps:app") as client:
+        yield client
+
+
+def ends_of(worker, count):
+    """Return the ends of this number of attempts, whatever they send before."""
+    ends = {}
+    while len(ends) < count:
+        message = worker.wire.receive()
+        assert isinstance(message, Head | Chunk | Done), message
+        if isinstance(message, Done):
+            (ends[message.attempt],) = message.results
+    return ends
+
+
+def test_interrupt_of_a_step(loops):
+    """A step that does not return is stopped when no job is wanted; its traceback shows where, and all are released."""
+    worker = loops.spawn("loop")
+    attempts = [worker.run("loop", {"stuck": stuck}) for stuck in ("", "step")]
+    worker.output_until("stuck in step")
+    worker.abandon(*attempts)
+    ends = ends_of(worker, 2)
+    assert {end.kind for end in ends.values()} == {FAILED_CANCELLED}
+    assert all("in step" in end.traceback and "interrupts.py" not in end.traceback for end in ends.values())
+    worker.output_until("released 0")
+    worker.output_until("released 1")
+    assert ends_of_new(worker) == [Encoded(b"")]
+
+
+def ends_of_new(worker):
+    worker.run("loop")
+    return list(ends_of(worker, 1).values())
+
+
+def test_interrupt_of_an_admit(loops):
+    """An ``admit`` that does not return is stopped by its job's own interrupt, and nothing is released."""
+    worker = loops.spawn("loop")
+    attempt = worker.run("loop", {"stuck": "admit"})
+    worker.output_until("stuck in admit")
+    worker.interrupt(attempt)
+    failure = worker.failure()
+    assert failure.kind == FAILED_CANCELLED
+    assert "in admit" in failure.traceback
+    assert ends_of_new(worker) == [Encoded(b"")]
+    assert worker.output_until("released").count("released") == 1
+
+
+def test_a_step_is_not_interrupted_for_one_of_its_jobs(loops):
+    """The interrupt of an attempt that is in a slot strikes nothing; its message takes effect after the step."""
+    worker = loops.spawn("loop")
+    stuck = worker.run("loop", {"stuck": "step"})
+    worker.output_until("stuck in step")
+    worker.words[WORD_INTERRUPT] = stuck
+    worker.run("loop")
+    worker.words[WORD_ABANDONED] = stuck - 1
+    for _ in range(10):
+        os.kill(worker.pid, signal.SIGUSR1)
+    worker.head()
+    assert worker.wire.is_silent(0.1)
+    worker.abandon(stuck)
+    ends = ends_of(worker, 2)
+    assert ends[stuck].kind == FAILED_CANCELLED
+    assert ends[stuck + 1] == Encoded(b"")
+
+
+def test_a_step_that_swallows_an_interrupt(loops):
+    """The jobs end as cancelled, or as they do; the worker continues."""
+    worker = loops.spawn("loop")
+    attempt = worker.run("loop", {"stuck": "stubborn"})
+    worker.output_until("stuck in step")
+    worker.abandon(attempt)
+    assert ends_of(worker, 1)[attempt].kind == FAILED_CANCELLED
+    assert ends_of_new(worker) == [Encoded(b"")]
+
+
+def test_racing_interrupts_of_steps(loops):
+    """Interrupts that come before, during and after short steps leave one end each, and a live worker."""
+    worker = loops.spawn("loop")
+    for round_ in range(200):
+        attempts = [worker.run("loop") for _ in range(1 + round_ % 2)]
+        if round_ % 3:
+            worker.words[WORD_ABANDONED] = attempts[-1]
+        for _ in range(round_ % 50):
+            pass
+        os.kill(worker.pid, signal.SIGUSR1)
+        for attempt in attempts:
+            worker.cancel(attempt)
+        for end in ends_of(worker, len(attempts)).values():
+            assert isinstance(end, Encoded) or end.kind == FAILED_CANCELLED
+    assert worker.wire.is_silent()
+    assert ends_of_new(worker) == [Encoded(b"")]

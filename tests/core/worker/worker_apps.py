@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from penstock import Done
 from penstock.app import App
 from penstock.context import Context
 from penstock.errors import InvalidRequest
@@ -533,3 +534,18 @@ async def filtered_whole_task(asked: Asked) -> str:
 @app.endpoint("/filtered-batch", pool="batches", batching=Batching(max_size=8))
 def filtered_batch(batch: list[Asked]) -> list[str]:
     return ["".join(asked.words) for asked in batch]
+
+
+@app.endpoint("/filtered-loop", pool="filtered-loop", max_slots=2)
+class FilteredLoop:
+    def setup(self) -> None:
+        self.words: dict[int, list[str]] = {}
+
+    def admit(self, slot: int, asked: Asked) -> None:
+        self.words[slot] = list(asked.words)
+
+    def step(self, slots: list[int]) -> dict[int, str | Done]:
+        return {slot: self.words[slot].pop(0) if self.words[slot] else Done() for slot in slots}
+
+    def release(self, slot: int) -> None:
+        print("closed")

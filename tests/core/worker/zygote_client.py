@@ -20,6 +20,7 @@ import msgspec
 from penstock.response import Encoded
 from penstock.wire import (
     SHARED_BYTES,
+    WORD_ABANDONED,
     WORD_INTERRUPT,
     About,
     Cancel,
@@ -247,6 +248,16 @@ class WorkerClient:
         """Stop an inline attempt as the engine does: repeat the signal until a message arrives."""
         self.words[WORD_INTERRUPT] = attempt
         self.cancel(attempt)
+        self._press()
+
+    def abandon(self, *attempts: int) -> None:
+        """Stop all attempts of a generation loop as the engine does."""
+        self.words[WORD_ABANDONED] = max(attempts)
+        for attempt in attempts:
+            self.cancel(attempt)
+        self._press()
+
+    def _press(self) -> None:
         for _ in range(int(PATIENCE / 0.02)):
             os.kill(self.pid, signal.SIGUSR1)
             if not self.wire.is_silent(0.02):

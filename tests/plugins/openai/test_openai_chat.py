@@ -12,6 +12,7 @@ from penstock.hooks import DialectRequest, Payload
 from penstock.response import Encoded
 from penstock.testing import PluginHarness
 from penstock_chat import Audio, ChatRequest, File, Image, Message, ResponseFormat, Text, Tool, ToolCall
+from penstock_openai import choices
 from tests.plugins.openai.model_app import make_harness
 
 USER = {"role": "user", "content": "hi"}
@@ -242,6 +243,22 @@ def test_a_body_that_does_not_fit(harness: PluginHarness, body: dict[str, Any], 
 def test_a_body_that_is_no_object(harness: PluginHarness, body: bytes) -> None:
     """It is a 400, too."""
     assert post(harness, body)[0] == 400
+
+
+def test_a_field_that_is_nested_too_deeply(harness: PluginHarness) -> None:
+    """Wherever its depth is too much: in reading it, in passing it on, or in the worker."""
+    for depth in range(100, 2000, 100):
+        body = b'{"messages":[{"role":"user","content":"x"}],"deep":' + b"[" * depth + b"]" * depth + b"}"
+        assert post(harness, body)[0] in (200, 400)
+
+
+def test_a_large_request_is_not_multiplied(harness: PluginHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer is a job with an input of its own."""
+    monkeypatch.setattr(choices, "MOST_INPUT_BYTES", 10_000)
+    long = [{"role": "user", "content": "x" * 6000}]
+    assert post(harness, {"messages": long})[0] == 200
+    status, found = post(harness, {"messages": long, "n": 2})
+    assert (status, found["error"]["param"]) == (400, "n")
 
 
 def test_an_unknown_model(harness: PluginHarness) -> None:

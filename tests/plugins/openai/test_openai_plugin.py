@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from openapi_spec_validator import validate
 
-from penstock import App
+from penstock import App, Batching
 from penstock.errors import DeclarationError, PluginError, Unauthorized
 from penstock.response import Encoded
 from penstock.testing import PluginHarness
@@ -101,3 +102,38 @@ def test_the_policies_of_an_endpoint_decide() -> None:
     assert harness.route("/v1/models", headers={"Authorization": f"Bearer {BOB}"}).status == 200
     with pytest.raises(Unauthorized):
         harness.route("/v1/models")
+
+
+def test_the_paths_are_in_the_openapi_document() -> None:
+    """With the fields that every client sends, and the names of the models."""
+    harness = make_harness()
+    document = msgspec.json.decode(harness.route("/openapi.json").body)
+    assert {path for path in document["paths"] if path.startswith("/v1")} == {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/models",
+        "/v1/models/{model}",
+    }
+    body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["model"]["examples"] == ["able", "alias", "org/able", "plain"]
+    validate(document)
+
+
+def test_a_model_that_is_a_class_or_batches() -> None:
+    """The request is the one parameter of ``predict``, or each item of its list."""
+    app = App("tests", plugins=[OpenAIPlugin])
+
+    @app.endpoint("/batched", batching=Batching(max_size=2), dialects=[Chat(model="m")])
+    class Model:
+        def predict(self, requests: list[ChatRequest]) -> list[str]:
+            return ["x"] * len(requests)
+
+    found = PluginHarness(app).operation("POST", "/v1/chat/completions", CHAT.replace(b"plain", b"m"), ANSWER)
+    assert msgspec.json.decode(found.body)["choices"][0]["message"]["content"] == "Hello"
+    with pytest.raises(DeclarationError, match=r"write `def predict\(self, request: ChatRequest\)`"):
+
+        @app.endpoint("/other", dialects=[Chat(model="n")])
+        class Other:
+            def predict(self, text: str) -> str:
+                return text

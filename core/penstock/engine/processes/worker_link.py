@@ -23,6 +23,7 @@ from penstock.socket_buffers import RECEIVE_BYTES, ReceiveBuffer
 from penstock.wire import (
     GREETING,
     SHARED_BYTES,
+    WORD_ABANDONED,
     WORD_INTERRUPT,
     WORD_LOG_KEY,
     WORD_RECALLED,
@@ -160,6 +161,14 @@ class WorkerLink:
         attempt, and the worker reads the word before it enters user code.
         """
         self._words[WORD_INTERRUPT] = attempt
+        self.process.signal(signal.SIGUSR1)
+
+    def abandon(self, latest: int) -> None:
+        """Raise an exception in ``step`` of a generation loop, if it runs for no attempt after this one.
+
+        As by ``interrupt``, the word is written before the signal is sent.
+        """
+        self._words[WORD_ABANDONED] = latest
         self.process.signal(signal.SIGUSR1)
 
     def recall(self, attempt: int) -> int:

@@ -1,1 +1,1 @@
-"""The ways to run an attempt: inline, as a task, or in a thread."""
+"""The ways to run an attempt: inline, as a task, in a thread, or in a generation loop."""

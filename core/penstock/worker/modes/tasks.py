@@ -151,7 +151,7 @@ class TaskAttempt:
         except BaseException as error:
             if self._cancelled:
                 return self._invocation.cancelled(seconds=perf_counter() - began)
-            results = [self._explained(error)] * len(self._invocation.run.works)
+            results = [explained(error, self._live, self._runtime)] * len(self._invocation.run.works)
         leave_if_forked(results)
         return Done(self.attempt, perf_counter() - began, results)
 
@@ -183,7 +183,7 @@ class TaskAttempt:
         except Exception as error:
             if self._cancelled:
                 raise
-            batch.fail(self._explained(error))
+            batch.fail(explained(error, self._live, self._runtime))
 
     async def _stream(self, stream: ChunkStream) -> JobResult:
         chunks = stream.chunks if stream.is_async else _asynchronous(stream.chunks)
@@ -212,16 +212,14 @@ class TaskAttempt:
                 self._room = None
             is_flushed = self._send(None)
 
-    def _explained(self, error: BaseException) -> Failure:
-        failure = self._live.failure_of(error)
-        text = failure.detail.lower()
-        if (
-            self._runtime.name == "trio"
-            and failure.kind == FAILED_HANDLER
-            and any(sign in text for sign in _FOREIGN_LOOP)
-        ):
-            failure.detail += _FOREIGN_LOOP_FIX
-        return failure
+
+def explained(error: BaseException, live: LiveEndpoint, runtime: TaskRuntime) -> Failure:
+    """Return the failure to report for an exception in the loop; if code for the other loop raised it, with the fix."""
+    failure = live.failure_of(error)
+    text = failure.detail.lower()
+    if runtime.name == "trio" and failure.kind == FAILED_HANDLER and any(sign in text for sign in _FOREIGN_LOOP):
+        failure.detail += _FOREIGN_LOOP_FIX
+    return failure
 
 
 async def _asynchronous(chunks: Iterable[Any]) -> AsyncIterator[Any]:

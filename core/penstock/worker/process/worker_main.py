@@ -172,7 +172,9 @@ class _WorkerMain:
         gc.freeze()
         self._channel.post(Ready(perf_counter() - began, os.getpid()))
         self._channel.flush()
-        endpoints = {e.name: LiveEndpoint(e, models.predictors[e.name]) for e in pool.endpoints}
+        endpoints = {
+            e.name: LiveEndpoint(e, models.predictors[e.name], models.loops.get(e.name)) for e in pool.endpoints
+        }
         await runtime.serve(Program(runtime, self._channel, self._guard, endpoints, models.problem))
         self._channel.flush_all()
         await models.teardown()

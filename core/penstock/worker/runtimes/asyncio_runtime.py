@@ -10,11 +10,11 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from penstock.wire import Done
 from penstock.worker.channel import Channel
-from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
+from penstock.worker.modes.tasks import LoopEvent, Scope, TaskAttempt
 from penstock.worker.program import Program
 
 _SHORTEST_TIMER = 0.001  # uvloop's resolution; a shorter timer would spin
@@ -112,10 +112,8 @@ class AsyncioRuntime:
             return
         try:
             self._program.receive(data)
-        except Exception:  # a bug in Penstock; the loop would only log it, and the engine would wait
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(os.EX_SOFTWARE)
+        except Exception:
+            _leave_with_traceback()
 
     def new_event(self) -> LoopEvent:
         """Return a new ``asyncio.Event``."""
@@ -123,7 +121,9 @@ class AsyncioRuntime:
 
     def start_task(self, attempt: TaskAttempt, finish: Callable[[Done], None]) -> None:
         """Run an attempt in a task."""
-        task = self._loop.create_task(self._run(attempt, finish))
+        self._keep(self._loop.create_task(self._run(attempt, finish)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -137,6 +137,30 @@ class AsyncioRuntime:
         finally:
             scope.close()
         finish(done)
+
+    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run a function in a task."""
+        self._keep(self._loop.create_task(_until_it_ends(function)))
+
+    async def checkpoint(self) -> None:
+        """Let all other tasks take a turn."""
+        await asyncio.sleep(0)
+
+    async def in_scope(self, awaitable: Awaitable[Any], enter: Callable[[Scope], None]) -> Any:
+        """Await in a scope of the present task; return None if that was cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
+        scope = AsyncioScope(task, self._loop, math.inf)
+        enter(scope)
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            if not scope.cancelled:
+                raise
+            return None
+        finally:
+            if scope.cancelled:
+                task.uncancel()
 
     async def in_thread(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a function in a thread, to its end: a cancellation takes effect only then."""
@@ -172,6 +196,20 @@ class AsyncioRuntime:
     def stop(self) -> None:
         """Make ``serve`` return."""
         self._stopped.set()
+
+
+async def _until_it_ends(function: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await function()
+    except Exception:
+        _leave_with_traceback()
+
+
+def _leave_with_traceback() -> NoReturn:
+    """End the worker for a bug in Penstock; the loop would only log it, and the engine would wait."""
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(os.EX_SOFTWARE)
 
 
 def run(serve: Callable[[AsyncioRuntime], Awaitable[int]], channel: Channel) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Any, Literal
 
 import trio
 
 from penstock.wire import Done
 from penstock.worker.channel import Channel
-from penstock.worker.modes.tasks import LoopEvent, TaskAttempt
+from penstock.worker.modes.tasks import LoopEvent, Scope, TaskAttempt
 from penstock.worker.program import Program
 
 BRISK_SECONDS = 0.001
@@ -108,6 +108,21 @@ class TrioRuntime:
             attempt.enter(TrioScope(scope))
             done = await attempt.run()
         finish(done)
+
+    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run a function in the nursery."""
+        self._nursery.start_soon(function)
+
+    async def checkpoint(self) -> None:
+        """Let all other tasks take a turn."""
+        await trio.lowlevel.checkpoint()
+
+    async def in_scope(self, awaitable: Awaitable[Any], enter: Callable[[Scope], None]) -> Any:
+        """Await in a cancel scope; return None if that was cancelled."""
+        with trio.CancelScope() as scope:
+            enter(TrioScope(scope))
+            return await awaitable
+        return None
 
     async def in_thread(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a function in a thread, to its end."""
