@@ -68,6 +68,11 @@ def test_a_whole_result_is_one_piece_or_a_list() -> None:
     assert AnswerFilter([], None).whole(["a", "b", Usage(1, 1)]) == ["ab", Usage(1, 1)]
 
 
+def test_a_count_of_tokens_passes() -> None:
+    """It is the answer of an endpoint that counts, whatever the request says about answers."""
+    assert AnswerFilter(["1"], SCHEMA).whole(12) == 12
+
+
 def test_an_answer_that_matches_the_schema() -> None:
     """Also if it ends by a reason of the handler's, or at a stop sequence."""
     for pieces in (['{"x"', ": 1}"], ['{"x": 1}', Finish("stop")], ['{"x": 1}', "END"]):
