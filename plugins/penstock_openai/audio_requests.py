@@ -9,6 +9,7 @@ import msgspec
 
 AudioFormat: TypeAlias = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 Granularity: TypeAlias = Literal["segment", "word"]
+Task: TypeAlias = Literal["transcribe", "translate"]
 
 
 class SpeechRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -74,7 +75,7 @@ class TranscriptionRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
     name: str = ""
     media_type: str = ""
     model: str = ""
-    task: Literal["transcribe", "translate"] = "transcribe"
+    task: Task = "transcribe"
     language: str | None = None
     prompt: str = ""
     temperature: float = 0.0

@@ -35,5 +35,26 @@ def embedding_description(models: list[str]) -> dict[str, Any]:
     return describe_operation("Embed texts, as OpenAI's clients ask for it.", models, fields, ["input"])
 
 
+def response_description(models: list[str]) -> dict[str, Any]:
+    """Return the description of responses with these models."""
+    items = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object", "additionalProperties": True}}]}
+    fields = {"input": items, "instructions": _TEXT, "stream": _STREAM}
+    summary = "Respond to a conversation, as OpenAI's clients and agents ask for it."
+    return describe_operation(summary, models, fields, ["input"])
+
+
+def speech_description(models: list[str]) -> dict[str, Any]:
+    """Return the description of speech with these models."""
+    fields = {"input": _TEXT, "voice": _TEXT, "response_format": _TEXT}
+    return describe_operation("Speak a text, as OpenAI's clients ask for it.", models, fields, ["input"])
+
+
+def transcription_description(models: list[str], summary: str) -> dict[str, Any]:
+    """Return the description of transcriptions, or translations, with these models."""
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    fields = {"file": file, "response_format": _TEXT, "stream": _STREAM}
+    return describe_operation(summary, models, fields, ["file"], media_type="multipart/form-data")
+
+
 MODELS_DESCRIPTION: Final = {"summary": "List the models that OpenAI's clients may name."}
 MODEL_DESCRIPTION: Final = {"summary": "Describe one of the models that OpenAI's clients may name."}

@@ -6,12 +6,13 @@ types, of which each has fields of its own: those that are read here are in one 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from penstock_chat import ResponseFormat, refuse
-from penstock_openai.tool_choices import ToolMode
+
+ToolMode: TypeAlias = Literal["none", "auto", "required"]
 
 LOGPROBS = "message.output_text.logprobs"
 

@@ -6,6 +6,7 @@ from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload,
 from penstock_chat import ModelTable, encoded_input, read_object
 from penstock_openai.answer_memo import new_id, now
 from penstock_openai.openai_errors import error_response
+from penstock_openai.path_descriptions import response_description
 from penstock_openai.response_body import ResponseBody
 from penstock_openai.response_objects import ResponseMemo, settings_of, whole_response
 from penstock_openai.response_offers import Responses
@@ -30,13 +31,14 @@ def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
         body.refuse_state()
         chat = chat_request_of_response(body, raw)
         offer.accept(chat)
+        content = encoded_input(chat)
         settings = settings_of(body, chat, body.model or offer.model)
         memo = ResponseMemo(id=new_id("resp", "_"), created_at=now(), settings=settings)
-        return Payload(endpoint=endpoint.name, body=encoded_input(chat), is_streamed=bool(body.stream), memo=memo)
+        return Payload(endpoint=endpoint.name, body=content, is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(
         name="openai-responses",
-        operations=(Operation(path=f"{prefix}/responses", read=read),),
+        operations=(Operation(path=f"{prefix}/responses", read=read, description=response_description(table.names)),),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _whole([answer.body], payload),
         collected=_whole,

@@ -73,8 +73,12 @@ class TextItem(OutputItem):
 
     def add(self, text: bytes, logprobs: Sequence[Logprob] = ()) -> Event:  # noqa: ARG002 - of messages only
         """Add the next piece of its text, encoded as JSON, and return its event."""
-        self._text.append(text[1:-1])
+        self.keep(text)
         return self._event(f"{self.part_kind}.delta", content_index=0, delta=msgspec.Raw(text))
+
+    def keep(self, text: bytes) -> None:
+        """Add the next piece of its text, encoded as JSON."""
+        self._text.append(text[1:-1])
 
     @property
     def text(self) -> bytes:

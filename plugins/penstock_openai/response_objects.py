@@ -12,6 +12,8 @@ from penstock_chat import ChatRequest, Tool, Usage
 from penstock_openai.response_body import ResponseBody
 from penstock_openai.response_output import ResponseOutput
 
+_encode = msgspec.json.Encoder().encode
+
 
 class ResponseMemo(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a response that are known before its output.
@@ -21,12 +23,12 @@ class ResponseMemo(msgspec.Struct, frozen=True, kw_only=True):
     id, created_at:
         Those of the response.
     settings:
-        Its fields that are known from the beginning.
+        Its fields that are known from the beginning, each encoded: schemas may be nested deeply.
     """
 
     id: str
     created_at: int
-    settings: dict[str, Any]
+    settings: dict[str, msgspec.Raw]
 
     def as_object(self, output: ResponseOutput, status: str, **changed: Any) -> dict[str, Any]:
         """Return the response as it is now.
@@ -62,8 +64,8 @@ class ResponseMemo(msgspec.Struct, frozen=True, kw_only=True):
         return self.as_object(output, "incomplete", incomplete_details={"reason": reason})
 
 
-def settings_of(body: ResponseBody, request: ChatRequest, model: str) -> dict[str, Any]:
-    """Return the fields of a response that are known from the beginning.
+def settings_of(body: ResponseBody, request: ChatRequest, model: str) -> dict[str, msgspec.Raw]:
+    """Return the fields of a response that are known from the beginning, each encoded.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def settings_of(body: ResponseBody, request: ChatRequest, model: str) -> dict[st
     model:
         The name by which the client has asked for the model.
     """
-    return {
+    settings = {
         "model": model,
         "background": False,
         "instructions": body.instructions,
@@ -93,6 +95,7 @@ def settings_of(body: ResponseBody, request: ChatRequest, model: str) -> dict[st
         "truncation": body.truncation or "disabled",
         "user": body.user,
     }
+    return {name: msgspec.Raw(_encode(value)) for name, value in settings.items()}
 
 
 def _format_object(request: ChatRequest) -> dict[str, Any]:

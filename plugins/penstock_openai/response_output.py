@@ -36,9 +36,14 @@ class ResponseOutput:
         self._calls: list[CallItem] = []
         self._is_numbered = False  # the last call
 
+    @property
+    def message(self) -> MessageItem | None:
+        """The message to which a text would be added; None if it would begin one."""
+        return self._text if isinstance(self._text, MessageItem) else None
+
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Take the next chunk of the handler, and yield its events."""
-        if chunk[:1] == chunk[-1:] == b'"':  # plain text, which is JSON already
+        if is_text(chunk):
             yield from self._add_text(MessageItem, chunk)
             return
         for piece in pieces_of(chunk):
@@ -113,3 +118,8 @@ class ResponseOutput:
         self._calls.append(item)
         self.items.append(item)
         yield from item.open()
+
+
+def is_text(chunk: bytes) -> bool:
+    """Return whether a chunk is plain text, which is JSON already."""
+    return chunk[:1] == chunk[-1:] == b'"'

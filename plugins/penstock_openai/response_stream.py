@@ -8,11 +8,16 @@ from itertools import chain
 import msgspec
 
 from penstock.hooks import PublicError, on_one_line
-from penstock_openai.response_items import Event
+from penstock_openai.response_items import Event, MessageItem
 from penstock_openai.response_objects import ResponseMemo, response_error
-from penstock_openai.response_output import ResponseOutput
+from penstock_openai.response_output import ResponseOutput, is_text
 
 _encode = msgspec.json.Encoder().encode
+_TEXT_EVENT = (
+    b"event: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","sequence_number":%d,"item_id":"%b","output_index":%d,'
+    b'"content_index":0,"delta":%b,"logprobs":[]}\n\n'
+)
 
 
 class ResponseStream:
@@ -35,19 +40,26 @@ class ResponseStream:
 
     def frame(self, chunks: Sequence[bytes]) -> bytes:
         """Return the events of some chunks."""
-        events = chain.from_iterable(map(self._output.feed, chunks))
-        return self._written(chain(self._first_events(), events))
+        written = bytearray() if self._count else bytearray(self._written(self._first_events()))
+        for chunk in chunks:
+            message = self._output.message
+            if message is not None and is_text(chunk):
+                written += self._text_event(message, chunk)
+            else:
+                written += self._written(self._output.feed(chunk))
+        return on_one_line(bytes(written))
 
     @property
     def end(self) -> bytes:
         """The ends of the items, and the whole response once more."""
-        return self._written(chain(self._first_events(), self._output.finish(), self._last_event()))
+        return on_one_line(self._written(chain(self._first_events(), self._output.finish(), self._last_event())))
 
     def error(self, error: PublicError) -> bytes:
         """Return the event of a response that has failed."""
         self._output.abandon()
         failed = self._memo.as_object(self._output, "failed", error=response_error(error))
-        return self._written(chain(self._first_events(), [{"type": "response.failed", "response": failed}]))
+        last: Event = {"type": "response.failed", "response": failed}
+        return on_one_line(self._written(chain(self._first_events(), [last])))
 
     def _first_events(self) -> Iterator[Event]:
         if self._count == 0:
@@ -59,11 +71,17 @@ class ResponseStream:
         finished = self._memo.finished(self._output)
         yield {"type": f"response.{finished['status']}", "response": finished}
 
+    def _text_event(self, message: MessageItem, text: bytes) -> bytes:
+        """Return the event of a piece of text, without the detour by a dictionary: most events are of this kind."""
+        message.keep(text)
+        event = _TEXT_EVENT % (self._count, message.id.encode(), message.index, text)
+        self._count += 1
+        return event
+
     def _written(self, events: Iterable[Event]) -> bytes:
         written = bytearray()
         for event in events:
-            kind = event["type"].encode()
             numbered = {"type": event["type"], "sequence_number": self._count, **event}
-            written += b"event: %b\ndata: %b\n\n" % (kind, on_one_line(_encode(numbered)))
+            written += b"event: %b\ndata: %b\n\n" % (event["type"].encode(), _encode(numbered))
             self._count += 1
         return bytes(written)

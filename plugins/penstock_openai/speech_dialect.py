@@ -12,6 +12,7 @@ from penstock_chat import ModelTable, encoded_input, read_object, refuse
 from penstock_openai.audio_offers import Speech
 from penstock_openai.audio_requests import AudioFormat, SpeechRequest
 from penstock_openai.openai_errors import error_response
+from penstock_openai.path_descriptions import speech_description
 
 MEDIA_TYPES: Final[dict[str, str]] = {
     "mp3": "audio/mpeg",
@@ -63,7 +64,7 @@ def speech_dialect(table: ModelTable[Speech], prefix: str) -> Dialect:
 
     return Dialect(
         name="openai-speech",
-        operations=(Operation(path=f"{prefix}/audio/speech", read=read),),
+        operations=(Operation(path=f"{prefix}/audio/speech", read=read, description=speech_description(table.names)),),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=_result,
         framing=_framing,

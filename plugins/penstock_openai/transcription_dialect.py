@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -21,7 +21,9 @@ from penstock.hooks import (
 )
 from penstock_chat import ModelTable, refuse
 from penstock_openai.audio_offers import Transcriptions
+from penstock_openai.audio_requests import Task
 from penstock_openai.openai_errors import error_object, error_response
+from penstock_openai.path_descriptions import transcription_description
 from penstock_openai.transcription_form import TranscriptionForm, read_form, transcription_body, translation_body
 from penstock_openai.transcripts import srt_of, text_of, transcript_of, transcript_pieces, verbose_object, vtt_of
 
@@ -33,7 +35,7 @@ class TranscriptionMemo(msgspec.Struct, frozen=True):
     """The form of the answer that the client asked for."""
 
     form: TranscriptionForm
-    task: str
+    task: Task
 
 
 def transcription_dialect(table: ModelTable[Transcriptions], prefix: str) -> Dialect:
@@ -46,16 +48,13 @@ def transcription_dialect(table: ModelTable[Transcriptions], prefix: str) -> Dia
     prefix:
         The beginning of its paths.
     """
-    reads = {
-        "transcriptions": partial(_read, table, "transcribe"),
-        "translations": partial(_read, table, "translate"),
-    }
+    operations = (
+        _operation(table, f"{prefix}/audio/transcriptions", "transcribe", "Write down a recording"),
+        _operation(table, f"{prefix}/audio/translations", "translate", "Write down a recording in English"),
+    )
     return Dialect(
         name="openai-transcriptions",
-        operations=tuple(
-            Operation(path=f"{prefix}/audio/{name}", read=read, media_types=("multipart/form-data",))
-            for name, read in reads.items()
-        ),
+        operations=operations,
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _whole([answer.body], payload),
         collected=_whole,
@@ -64,9 +63,16 @@ def transcription_dialect(table: ModelTable[Transcriptions], prefix: str) -> Dia
     )
 
 
-def _read(
-    table: ModelTable[Transcriptions], task: Literal["transcribe", "translate"], request: DialectRequest
-) -> Payload:
+def _operation(table: ModelTable[Transcriptions], path: str, task: Task, summary: str) -> Operation:
+    return Operation(
+        path=path,
+        read=partial(_read, table, task),
+        media_types=("multipart/form-data",),
+        description=transcription_description(table.names, f"{summary}, as OpenAI's clients ask for it."),
+    )
+
+
+def _read(table: ModelTable[Transcriptions], task: Task, request: DialectRequest) -> Payload:
     """Read what the request asks for. The recording itself is taken out of the form in the worker."""
     content_type = request.header("content-type") or ""
     form, _, _ = read_form(request.body, content_type)

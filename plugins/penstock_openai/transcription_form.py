@@ -11,7 +11,7 @@ from penstock.errors import MalformedRequest
 from penstock.hooks import form_pairs
 from penstock_chat import encoded_input, refuse, refuse_field
 from penstock_openai.audio_offers import Transcriptions
-from penstock_openai.audio_requests import Granularity, TranscriptionRequest
+from penstock_openai.audio_requests import Granularity, Task, TranscriptionRequest
 
 _LISTS: Final = ("timestamp_granularities", "include")
 
@@ -119,7 +119,7 @@ def translation_body(body: bytes, content_type: str) -> bytes:
     return _input_of(body, content_type, "translate")
 
 
-def _input_of(body: bytes, content_type: str, task: Literal["transcribe", "translate"]) -> bytes:
+def _input_of(body: bytes, content_type: str, task: Task) -> bytes:
     form, others, file = read_form(body, content_type)
     request = TranscriptionRequest(
         file=file.content,

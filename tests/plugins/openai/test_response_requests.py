@@ -207,3 +207,14 @@ def test_tools_of_other_types_are_named() -> None:
     """The message says which type it is, and which are supported."""
     with pytest.raises(InvalidRequest, match="'code_interpreter' are not supported, only functions are"):
         request_of(tools=[{"type": "code_interpreter", "container": {"type": "auto"}}])
+
+
+@pytest.mark.parametrize("depth", [100, 900, 950, 990, 1_000, 100_000])
+def test_deep_nesting_breaks_nothing(depth: int) -> None:
+    """The schema of a tool is passed on and repeated in the response, or the request is refused."""
+    parameters = b'{"a":' * depth + b"1" + b"}" * depth
+    tool = b'{"type":"function","name":"f","parameters":%b}' % parameters
+    body = b'{"model":"tiny","input":"hello","stream":true,"tools":[%b]}' % tool
+    answer = ResponseScene(tools=True).harness.operation("POST", "/v1/responses", body, answer=[b'"a"'])
+    assert answer.status in (200, 400)
+    assert (answer.status == 200) == (parameters in answer.body)

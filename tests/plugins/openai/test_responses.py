@@ -75,6 +75,7 @@ def test_the_events_of_a_text(scene: ResponseScene) -> None:
     events = scene.events("Hel", "lo", Usage(3, 2))
     assert kinds(events) == TEXT_EVENTS
     assert [event["delta"] for event in events if "delta" in event] == ["Hel", "lo"]
+    assert list(events[4]) == list(events[5])
     assert events[0]["response"]["status"] == "in_progress"
     assert events[2]["item"]["content"] == []
     assert events[6]["text"] == events[7]["part"]["text"] == "Hello"
