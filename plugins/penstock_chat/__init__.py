@@ -6,7 +6,7 @@ The names in the first part of ``__all__`` are for handlers. The others are for 
 from penstock_chat.answer import ChatAnswer, total_usage
 from penstock_chat.answer_filter import AnswerFilter, SchemaMismatch
 from penstock_chat.body_descriptions import describe_operation
-from penstock_chat.body_faults import encoded_input, read_object, refuse
+from penstock_chat.body_faults import encoded_input, read_object, refuse, refuse_field
 from penstock_chat.chat_offers import ChatOffer, GenerationOffer
 from penstock_chat.chat_request import ChatRequest, ResponseFormat, Sampling, Tool
 from penstock_chat.data_urls import data_of_base64, data_of_url
@@ -61,5 +61,6 @@ __all__ = [  # noqa: RUF022 - in two parts
     "pieces_of",
     "read_object",
     "refuse",
+    "refuse_field",
     "total_usage",
 ]

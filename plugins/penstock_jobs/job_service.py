@@ -16,6 +16,7 @@ from penstock_jobs.job_run import JobRun
 from penstock_jobs.jobs_settings import JobsSettings
 from penstock_jobs.lease_watch import LeaseWatch
 from penstock_jobs.store_keeper import StoreKeeper
+from penstock_jobs.unheard_claims import UnheardClaims
 from penstock_jobs.verdicts import GiveBack
 
 TICK_SECONDS: Final = 1.0
@@ -51,6 +52,8 @@ class JobService:
         self._plan = ClaimPlan(app, settings.share_of_slots)
         self._lease = LeaseWatch(max(endpoint.jobs.lease for endpoint in app.endpoints if endpoint.jobs is not None))
         self._keeper = StoreKeeper(desk, self._lease)
+        self._unheard = UnheardClaims(self._put_back_unheard, self._keeper.then)
+        self._unheard.on_settled = self._claim
         self._runs: dict[ClaimKey, JobRun] = {}
         self._engine: ServiceEngine
         self._is_ticking = self._is_draining = self._looks_soon = False
@@ -152,10 +155,16 @@ class JobService:
     # ---- claims
 
     def _claim(self) -> None:
-        if self._is_draining or not self._keeper.may_claim:
+        if not self._keeper.may_claim:
+            return
+        if self._unheard.may_exist:
+            self._unheard.settle()
+            return
+        if self._is_draining:
             return
         owner = self._keeper.owner.id
         for endpoint, number in self._plan.begin(self._engine.time(), self._slots_of):
+            self._unheard.begin()
             most_running = self._plan.most_running(endpoint)
             future = self._desk.store.claim(owner, endpoint, number, now=self._desk.now(), most_running=most_running)
             future.add_done_callback(partial(self._come_back, endpoint, owner))
@@ -167,8 +176,12 @@ class JobService:
         """Go on on the engine's thread. Called on a thread of the store."""
         self._engine.call_soon_threadsafe(partial(self._claimed, endpoint, owner, future))
 
+    def _put_back_unheard(self) -> Future[int]:
+        return self._desk.store.keep_claims(self._keeper.owner.id, self._runs, now=self._desk.now())
+
     def _claimed(self, endpoint: str, owner: str, future: Future[list[ClaimedJob]]) -> None:
         error = future.exception()
+        self._unheard.end(error)
         if error is not None:
             self._plan.end(endpoint, None)
             if isinstance(error, OwnerLost) and owner == self._keeper.owner.id:
@@ -179,7 +192,8 @@ class JobService:
             # The drain has begun, or the lease has run out, while the claim was under way.
             self._plan.end(endpoint, 0)
             if claimed:
-                self._desk.store.give_back([job.key for job in claimed], now=self._desk.now())
+                given = self._desk.store.give_back([job.key for job in claimed], now=self._desk.now())
+                self._keeper.then(given, lambda _: None, lambda _: self._unheard.suspect())
             return
         self._plan.end(endpoint, len(claimed))
         for job in claimed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -10,7 +11,13 @@ import msgspec
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 
-from penstock.job_store import StoreChange, StoreLimits, StoreRejected, StoreTransaction
+from penstock.job_store import (
+    StoreChange,
+    StoreLimits,
+    StoreRejected,
+    StoreTransaction,
+)
+from penstock_jobs.clock_watch import ClockWatch
 from penstock_jobs.sql_store import ANYTHING, READERS, SqlJobStore, incarnation
 from penstock_jobs.sql_transaction import SqlTransaction
 
@@ -20,6 +27,15 @@ LISTEN_SECONDS: Final = 1.0
 PAYLOAD_BYTES: Final = 7900
 """PostgreSQL takes 8000."""
 CONNECT_SECONDS: Final = 10
+PATIENCE: Final = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Parameters of libpq, by which a connection to a host that has vanished ends after ten seconds. TCP alone waits for a
+quarter of an hour or for hours, and so would all jobs after a failover."""
 SLOTS: Final = 16
 SCHEMA_LOCK: Final = 7_310_542_909_112_871
 """An arbitrary number: the advisory lock that keeps two engines from creating the tables at the same time."""
@@ -59,8 +75,12 @@ class PostgresJobStore(SqlJobStore):
         except ArgumentError as error:
             raise StoreRejected("the URL of the job store cannot be read; write postgresql://user@host/db") from error
         self._url = parsed.set(drivername="postgresql+psycopg")
+        self._patience: dict[str, Any] = {
+            name: value for name, value in PATIENCE.items() if name not in self._url.query
+        }
         self._sender = incarnation()
         self._slot = hash(self._sender) % SLOTS
+        self._clock_watch = ClockWatch()
         self._ending = threading.Event()
         self._listener: threading.Thread | None = None
 
@@ -74,9 +94,8 @@ class PostgresJobStore(SqlJobStore):
         # Prepared statements do not survive a pooler in transaction mode.
         if find_spec("psycopg") is None:
             raise StoreRejected("a job store in PostgreSQL needs psycopg; pip install 'penstock[jobs-postgres]'")
-        arguments = {"prepare_threshold": None, "connect_timeout": CONNECT_SECONDS}
         options: dict[str, Any] = {
-            "connect_args": arguments,
+            "connect_args": {"prepare_threshold": None, **self._patience},
             "pool_pre_ping": True,
             "max_overflow": 0,
             "pool_timeout": CONNECT_SECONDS,
@@ -103,6 +122,12 @@ class PostgresJobStore(SqlJobStore):
         if self._listener is not None:
             self._listener.join()
             self._listener = None
+
+    # ---- owners
+
+    def can_judge(self, tx: StoreTransaction, lease: float) -> bool:
+        """Return whether the database's clock has not leaped within a lease."""
+        return self._clock_watch.is_steady(tx.lease_now(), time.monotonic(), lease)
 
     # ---- notifications
 
@@ -131,7 +156,7 @@ class PostgresJobStore(SqlJobStore):
         import psycopg  # noqa: PLC0415 - psycopg is an optional dependency
 
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+        with psycopg.connect(url, autocommit=True, **self._patience) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             self._tell(ANYTHING)  # before it listened, there may have been anything
             while not self._ending.is_set():

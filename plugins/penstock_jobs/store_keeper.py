@@ -237,7 +237,7 @@ class StoreKeeper:
         self.then(self._store.retain(now=self._desk.now(), limit=RETAIN_ROWS), self._retained)
 
     def _retained(self, number: int) -> None:
-        if number >= RETAIN_ROWS and not self.is_closed:
+        if number and not self.is_closed:
             self._engine.call_at(self._engine.time() + RETAIN_PAUSE_SECONDS, self._retain)
 
     # ---- a lost lease

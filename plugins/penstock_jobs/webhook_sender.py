@@ -13,14 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import trio
 
-from penstock.errors import PluginError
+from penstock.errors import PluginError, Unavailable
 from penstock.hooks import log_event
-from penstock.job_store import JobDelivery, JobNotFound, JobStore, Settlement, StoreUnavailable
+from penstock.job_store import JobDelivery, JobNotFound, JobStore, Settlement
+from penstock_jobs.delivery_claims import DeliveryClaims, outcome
 from penstock_jobs.delivery_lanes import DeliveryLanes
 from penstock_jobs.postings import Posting, put_back, put_off, settlement_of
 from penstock_jobs.webhook_addresses import AddressRefused, WebhookTarget, target_of
@@ -31,8 +32,6 @@ from penstock_jobs.webhook_signing import message_id_of, secret_source
 
 DocumentOf: TypeAlias = Callable[[JobDelivery], "Future[Mapping[str, Any]]"]
 """Returns the document of a delivery's job; it fails with ``JobNotFound`` if there is none any more."""
-
-T = TypeVar("T")
 
 POLL_SECONDS: Final = 1.0
 """The interval at which the store is asked without a cause: for deliveries whose time has come, and lost news."""
@@ -102,6 +101,7 @@ class WebhookSender:
         self._busy_until = 0.0
         self._is_draining = False
         self._is_store_lost = False
+        self._claims = DeliveryClaims(store)
 
     def __repr__(self) -> str:
         state = "new" if self._token is None else "draining" if self._is_draining else "running"
@@ -199,7 +199,7 @@ class WebhookSender:
         if number <= 0:
             return
         try:
-            claimed = await _outcome(self._store.claim_deliveries(self.owner, number, now=self._clock()))
+            claimed = await self._claims.claim(self.owner, number, self._clock())
         except Exception as error:  # whatever was wrong, the next question may have an answer
             self._note_failure(error)
             return
@@ -245,7 +245,7 @@ class WebhookSender:
         """Send a delivery; whatever goes wrong fails this delivery alone."""
         assert self._poster is not None
         try:
-            document = await _outcome(self._document_of(delivery))
+            document = await outcome(self._document_of(delivery))
             body = payload_of(delivery.event, delivery.created_at, document)
             headers = self._secrets().headers(message_id_of(delivery), body, self._clock())
             return await self._poster.post(self._target_of(delivery), {**_HEADERS, **headers}, body)
@@ -278,14 +278,15 @@ class WebhookSender:
     async def _write(self, delivery: JobDelivery, settlement: Settlement) -> None:
         while True:
             try:
-                await _outcome(self._store.settle(delivery.id, delivery.claim, settlement))
-            except StoreUnavailable as error:
+                await outcome(self._store.settle(delivery.id, delivery.claim, settlement))
+            except Unavailable as error:  # full, or out of order
                 self._note_failure(error)
                 await trio.sleep(POLL_SECONDS)
             except Exception as error:  # the row stays with this owner, and is freed when it ends
                 self._note_failure(error)
                 return
             else:
+                self._claims.end(delivery)
                 return
 
     def _note_failure(self, error: Exception) -> None:
@@ -312,17 +313,3 @@ def _host_of(url: str) -> str:
     with contextlib.suppress(ValueError):
         return urlsplit(url).hostname or ""
     return ""
-
-
-async def _outcome(future: Future[T]) -> T:
-    """Wait for a call of the store, which ends on another thread."""
-    is_done = trio.Event()
-    token = trio.lowlevel.current_trio_token()
-
-    def note(_: Future[T]) -> None:
-        with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(is_done.set)
-
-    future.add_done_callback(note)
-    await is_done.wait()
-    return future.result()

@@ -36,9 +36,9 @@ class AnswerMemo(msgspec.Struct, frozen=True, kw_only=True):
     prompts: int = 1
 
 
-def new_id(prefix: str) -> str:
+def new_id(prefix: str, separator: str = "-") -> str:
     """Return a new id."""
-    return f"{prefix}-{uuid4().hex}"
+    return f"{prefix}{separator}{uuid4().hex}"
 
 
 def now() -> int:

@@ -25,6 +25,7 @@ from penstock_chat import (
     refuse,
 )
 from penstock_openai.generation_body import GenerationBody
+from penstock_openai.tool_choices import choose_tools
 
 # ---- messages
 
@@ -252,7 +253,7 @@ def _part_of(body: TextPart | RefusalPart | ImagePart | AudioPart | FilePart, pa
     if isinstance(body, RefusalPart):
         return Text(body.refusal)
     if isinstance(body, ImagePart):
-        return _image_of(body.image_url, f"{param}.image_url.url")
+        return image_of(body.image_url.url, body.image_url.detail, f"{param}.image_url.url")
     if isinstance(body, AudioPart):
         return Audio(data_of_base64(body.input_audio.data, f"{param}.input_audio.data"), body.input_audio.format)
     if body.file.file_data is None:
@@ -261,13 +262,14 @@ def _part_of(body: TextPart | RefusalPart | ImagePart | AudioPart | FilePart, pa
     return File(data, body.file.filename or "", media_type)
 
 
-def _image_of(body: ImageAddress, param: str) -> Image:
-    if body.url[:5].lower() == "data:":
-        media_type, data = data_of_url(body.url, param)
-        return Image(data=data, media_type=media_type, detail=body.detail)
-    if not body.url.lower().startswith(("http://", "https://")):
+def image_of(url: str, detail: str | None, param: str) -> Image:
+    """Return the image at a URL, which is not fetched; refuse one that is neither an http(s) nor a data: URL."""
+    if url[:5].lower() == "data:":
+        media_type, data = data_of_url(url, param)
+        return Image(data=data, media_type=media_type, detail=detail)
+    if not url.lower().startswith(("http://", "https://")):
         refuse(param, "it is neither an http(s) nor a data: URL")
-    return Image(body.url, detail=body.detail)
+    return Image(url, detail=detail)
 
 
 def _tool_of(body: FunctionBody) -> Tool:
@@ -295,10 +297,9 @@ def _choose_tools(
 ) -> None:
     """Set which tools may be called, and which have to be."""
     if isinstance(choice, ForcedChoice):
-        request.tool_choice, request.forced_tool = "required", choice.function.name
+        choose_tools(request, "required", forced=choice.function.name)
     elif isinstance(choice, AllowedChoice):
-        names = {tool.function.name for tool in choice.allowed_tools.tools}
-        request.tools = [tool for tool in request.tools if tool.name in names]
-        request.tool_choice = choice.allowed_tools.mode
-    elif choice is not None:
-        request.tool_choice = choice
+        allowed = choice.allowed_tools
+        choose_tools(request, allowed.mode, allowed={tool.function.name for tool in allowed.tools})
+    else:
+        choose_tools(request, choice or "auto")

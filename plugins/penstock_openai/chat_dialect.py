@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
-from penstock_chat import ModelTable, read_object
+from penstock_chat import ModelTable, read_object, refuse
 from penstock_openai.answer_memo import AnswerMemo, new_id, now
 from penstock_openai.chat_body import ChatBody, chat_request_of
 from penstock_openai.chat_objects import ChatStream, whole_chat
 from penstock_openai.choices import answer_of, inputs_for, payload_of
 from penstock_openai.openai_errors import error_response
-from penstock_openai.openai_offers import Chat
+from penstock_openai.openai_offers import Chat, most_inputs
 from penstock_openai.path_descriptions import chat_description
 
 
@@ -29,6 +29,9 @@ def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
         endpoint, offer = table.find(body.model)
         chat = chat_request_of(body, raw)
         offer.accept(chat)
+        count, most = body.n or 1, most_inputs(endpoint)
+        if count > most:
+            refuse("n", f"there may be {most} answers to one request at most")
         memo = AnswerMemo(
             id=new_id("chatcmpl"),
             created=now(),
@@ -36,7 +39,7 @@ def chat_dialect(table: ModelTable[Chat], prefix: str) -> Dialect:
             includes_usage=body.includes_usage,
             wants_logprobs=chat.logprobs,
         )
-        inputs = inputs_for([chat], body.n or 1)
+        inputs = inputs_for([chat], count)
         return payload_of(endpoint.name, inputs, is_streamed=bool(body.stream), memo=memo)
 
     return Dialect(

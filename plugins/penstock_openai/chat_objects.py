@@ -42,7 +42,7 @@ def _whole_choice(answer: ChatAnswer, index: int, memo: AnswerMemo) -> dict[str,
         message["reasoning_content"] = answer.whole_reasoning
     if answer.calls:
         message["tool_calls"] = [_call_object(call) for call in answer.calls]
-    logprobs = {"content": _logprob_objects(answer.logprobs), "refusal": None} if memo.wants_logprobs else None
+    logprobs = {"content": logprob_objects(answer.logprobs), "refusal": None} if memo.wants_logprobs else None
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.reason}
 
 
@@ -50,7 +50,8 @@ def _call_object(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_text}}
 
 
-def _logprob_objects(logprobs: Sequence[Logprob]) -> list[dict[str, Any]]:
+def logprob_objects(logprobs: Sequence[Logprob]) -> list[dict[str, Any]]:
+    """Return the log probabilities of tokens as clients expect them."""
     return [{**_token_object(each), "top_logprobs": [_token_object(other) for other in each.top]} for each in logprobs]
 
 
@@ -74,7 +75,7 @@ class ChatStream(ChoiceStream):
         if isinstance(piece, Text):
             choice = _choice_of(index, {"content": piece.text})
             if piece.logprobs:
-                choice["logprobs"] = {"content": _logprob_objects(piece.logprobs), "refusal": None}
+                choice["logprobs"] = {"content": logprob_objects(piece.logprobs), "refusal": None}
             return choice
         if isinstance(piece, Reasoning):
             return _choice_of(index, {"reasoning_content": piece.text})

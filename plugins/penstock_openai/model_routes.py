@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from penstock.errors import NotFound
-from penstock.hooks import PublicError, Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock_chat import ModelOffer
 from penstock_openai.answer_memo import now
-from penstock_openai.openai_errors import error_response
+from penstock_openai.openai_errors import not_found
 from penstock_openai.path_descriptions import MODEL_DESCRIPTION, MODELS_DESCRIPTION
 
 
@@ -35,7 +34,7 @@ def model_routes(offers: Iterable[ModelOffer], prefix: str) -> list[Route]:
 
     def retrieved(request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
         name = request.path_values["model"]
-        return RouteResponse.json(models[name]) if name in models else _unknown(name, request.request_id)
+        return RouteResponse.json(models[name]) if name in models else _unknown(name, request)
 
     return [
         Route(
@@ -55,14 +54,5 @@ def model_routes(offers: Iterable[ModelOffer], prefix: str) -> list[Route]:
     ]
 
 
-def _unknown(name: str, request_id: str) -> RouteResponse:
-    error = PublicError(
-        status=NotFound.status,
-        code=NotFound.code,
-        title=NotFound.title,
-        message=f"The model {name[:100]!r} does not exist",
-        type="invalid_request_error",
-        request_id=request_id,
-        param="model",
-    )
-    return error_response(error)
+def _unknown(name: str, request: RouteRequest) -> RouteResponse:
+    return not_found(f"The model {name[:100]!r} does not exist", request.request_id, param="model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock.errors import NotFound
 from penstock.hooks import PublicError, RouteResponse
 
 _CODES = {
@@ -22,3 +23,27 @@ def error_object(error: PublicError) -> dict[str, Any]:
     is_model = error.status == 404 and error.param == "model"
     code = "model_not_found" if is_model else _CODES.get(error.code, error.code)
     return {"message": error.message, "type": error.type, "param": error.param, "code": code}
+
+
+def not_found(message: str, request_id: str, param: str | None = None) -> RouteResponse:
+    """Return the response of a route that does not have what a request asks for.
+
+    Parameters
+    ----------
+    message:
+        A sentence that says so.
+    request_id:
+        The id of the request.
+    param:
+        The field that names it, or None.
+    """
+    error = PublicError(
+        status=NotFound.status,
+        code=NotFound.code,
+        title=NotFound.title,
+        message=message,
+        type="invalid_request_error",
+        request_id=request_id,
+        param=param,
+    )
+    return error_response(error)

@@ -18,163 +18,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pytest
 
 from penstock.job_store import NewJob
 from penstock_jobs import SqliteJobStore
-from tests.plugins.jobs.test_sqlite_kills import broken_rules
-from tests.serving import Answer, Served, wait_until, write_app
+from tests.e2e.job_harness import JobFile, put, send, submit
+from tests.serving import Answer, Served, wait_until
 
 pytestmark = pytest.mark.e2e
-
-APP = """
-    import os
-    import signal
-    import time
-    from collections.abc import Iterator
-
-    import trio
-
-    from penstock import App, Context, Jobs, Timeouts
-    from penstock_jobs import SqliteJobStore
-
-    app = App(__name__)
-    LEASE = float(os.environ.get("LEASE", "30"))
-
-
-    def note(*words):
-        line = " ".join(map(str, words)) + "\\n"
-        with open(os.environ["LEDGER"], "ab", buffering=0) as file:
-            file.write(line.encode())
-
-
-    @app.endpoint("/square", jobs=Jobs(max_claims=20, lease=LEASE), workers=1)
-    def square(input: float, context: Context) -> float:
-        note("run", context.job_id, context.claim)
-        return input**2
-
-
-    @app.endpoint("/sleep", concurrency=20, timeouts=Timeouts(grace=0.3), jobs=Jobs(concurrency=10, lease=LEASE))
-    async def sleep(seconds: float, context: Context) -> int:
-        note("run", context.job_id, context.claim)
-        try:
-            await trio.sleep(seconds if context.claim < 2 else 0)
-            context.progress(1, 1)
-        except trio.Cancelled:
-            note("interrupted", context.job_id, context.claim)
-            raise
-        return context.claim
-
-
-    @app.endpoint("/two", workers=3, jobs=Jobs(concurrency=2, lease=LEASE))
-    def two(seconds: float, context: Context) -> None:
-        note("enter", context.job_id)
-        time.sleep(seconds)
-        note("leave", context.job_id)
-
-
-    @app.endpoint("/poison", workers=2, jobs=Jobs(concurrency=2, lease=LEASE))
-    def poison(of: str, context: Context) -> str:
-        note("run", context.job_id, context.claim)
-        if of == "engine":
-            os.killpg(os.getsid(0), signal.SIGKILL)
-        if of == "worker":
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(2)
-        return of
-
-
-    @app.endpoint("/count", workers=1, jobs=Jobs(lease=LEASE))
-    def count(n: int, pause: float) -> Iterator[int]:
-        for number in range(n):
-            yield number
-            time.sleep(pause)
-
-
-    @app.endpoint("/large", workers=1, jobs=Jobs(lease=LEASE))
-    def large(n: int) -> Iterator[str]:
-        for _ in range(n):
-            yield "x" * 4096
-
-
-    def die_after_commit():
-        put = SqliteJobStore.put
-
-        def put_and_die(*arguments, **options):
-            future = put(*arguments, **options)
-            future.add_done_callback(lambda _: os.killpg(os.getsid(0), signal.SIGKILL))
-            return future
-
-        SqliteJobStore.put = put_and_die
-
-
-    if "DIE_AFTER_COMMIT" in os.environ:
-        die_after_commit()
-"""
-FINAL = ("succeeded", "failed", "timed_out", "cancelled", "expired")
-ENDS = f"""
-    SELECT id, state FROM penstock_jobs WHERE (
-        SELECT count(*) FROM penstock_job_events WHERE job = id AND kind = 'state'
-        AND json_extract(CAST(data AS TEXT), '$.state') IN {FINAL}
-    ) != (state IN {FINAL}) OR state IN {FINAL} AND state != (
-        SELECT json_extract(CAST(data AS TEXT), '$.state') FROM penstock_job_events WHERE job = id AND seq = events
-    )"""
-JSON = {"Content-Type": "application/json"}
-_numbers = itertools.count(1)
-
-
-class JobFile:
-    """The file of one or more servers, and what their handlers have noted."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / "jobs.db"
-        self.ledger = folder / "ledger"
-        self.ledger.touch()
-        self._app = write_app(folder, APP)
-
-    def serve(self, *options: str, **environment: str) -> Served:
-        store = {"LEDGER": str(self.ledger), "PENSTOCK_JOBS_STORE": f"sqlite:///{self.path}"}
-        return Served(self._app, "--log-format", "json", *options, environment={**store, **environment})
-
-    def rows(self, query: str, *values: Any) -> list[Any]:
-        with contextlib.closing(sqlite3.connect(self.path, timeout=30)) as connection:
-            return connection.execute(query, values).fetchall()
-
-    def job(self, name: str) -> tuple[Any, ...]:
-        """Return the state, the code and the number of the last claim of a job."""
-        [row] = self.rows("SELECT state, code, claim FROM penstock_jobs WHERE id = ?", name)
-        return tuple(row)
-
-    def states(self) -> dict[str, int]:
-        return dict(self.rows("SELECT state, count(*) FROM penstock_jobs GROUP BY 1"))
-
-    def wait_final(self, *names: str, timeout: float = 20.0) -> None:
-        wait_until(lambda: all(self.job(name)[0] in FINAL for name in names), f"the end of {names}", timeout=timeout)
-
-    def wait_all_final(self, timeout: float = 60.0) -> None:
-        wait_until(lambda: not {"queued", "running"} & self.states().keys(), "the end of all jobs", timeout=timeout)
-
-    def notes(self, *of: str) -> list[list[str]]:
-        """Return the notes that begin with these words, without them."""
-        lines = [line.split() for line in self.ledger.read_text().splitlines()]
-        return [line[len(of) :] for line in lines if line[: len(of)] == list(of)]
-
-    def stop_engine(self, served: Served) -> None:
-        """Stop a server, whose workers go on, but not in a transaction: the file would be locked for all others."""
-        while True:
-            os.killpg(served.process.pid, signal.SIGSTOP)
-            connection = sqlite3.connect(self.path, timeout=0.2, isolation_level=None)
-            with contextlib.closing(connection), contextlib.suppress(sqlite3.OperationalError):
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            os.killpg(served.process.pid, signal.SIGCONT)
-
-    def check(self) -> None:
-        assert broken_rules(self.path) == {}
-        assert self.rows(ENDS) == [], "a job has one end, which is its last event"
 
 
 @pytest.fixture
@@ -182,22 +34,6 @@ def jobs(tmp_path: Path) -> Iterator[JobFile]:
     found = JobFile(tmp_path)
     yield found
     found.check()
-
-
-def send(served: Served, method: str, path: str, body: Any = None, timeout: float = 30.0) -> Answer:
-    content = None if body is None else json.dumps(body).encode()
-    return served.request(method, path, content, headers=JSON, timeout=timeout)
-
-
-def put(served: Served, name: str, endpoint: str, **values: Any) -> Answer:
-    return send(served, "PUT", f"/v1/jobs/{name}", {"endpoint": endpoint, "input": values})
-
-
-def submit(served: Served, endpoint: str, **values: Any) -> str:
-    name = f"job-{next(_numbers)}"
-    answer = put(served, name, endpoint, **values)
-    assert answer.status == 201, answer.body
-    return name
 
 
 # ---- killed
@@ -249,6 +85,33 @@ def test_a_job_that_kills_workers_harms_none_beside_it(jobs: JobFile) -> None:
         jobs.wait_final(beside, poison)
     assert jobs.job(poison)[:2] == ("failed", "worker-lost")
     assert (jobs.job(beside), jobs.notes("run", beside)) == (("succeeded", None, 1), [["1"]])
+
+
+@pytest.mark.parametrize("number", [500, pytest.param(10_000, marks=[pytest.mark.thorough, pytest.mark.timeout(600)])])
+def test_two_servers_that_are_killed_in_turn_record_each_job_once(jobs: JobFile, number: int) -> None:
+    """One of them is killed as soon as both are there, until all jobs have ended: what it held runs again."""
+    line = b'{"endpoint": "square", "input": {"input": 2.0, "pause": 0.01}}\n'
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(jobs.serve()) for _ in range(2)]
+        for first in range(0, number, 1000):
+            lines = line * min(1000, number - first)
+            assert servers[0].post("/v1/jobs", lines, media_type="application/x-ndjson").status == 202
+        for kills in itertools.count(1):
+            wait_until(lambda seen=20 * kills: len(jobs.notes("run")) > seen, "some runs")
+            kill(servers.pop(0))
+            if jobs.states().get("succeeded") == number:
+                break
+            servers.append(stack.enter_context(jobs.serve()))
+    runs = [name for name, _ in jobs.notes("run")]
+    print(f"{kills} kills; {len(runs)} runs of {number} jobs")
+    assert kills >= 2
+    assert (len(set(runs)), jobs.states()) == (number, {"succeeded": number})
+
+
+def kill(served: Served) -> None:
+    """Kill all processes of a server at once."""
+    os.killpg(served.process.pid, signal.SIGKILL)
+    served.wait()
 
 
 # ---- cancels
@@ -332,7 +195,8 @@ def test_a_stopped_engine_loses_its_jobs_and_stops_them_when_it_wakes_up(jobs: J
     assert jobs.job(last) == ("succeeded", None, 1)
 
 
-def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile) -> None:
+@pytest.mark.parametrize("seconds", [3, pytest.param(10, marks=pytest.mark.thorough)])
+def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile, seconds: int) -> None:
     """Direct calls are answered meanwhile; what is sent is stored later, and an end that came meanwhile is recorded."""
     with jobs.serve() as served, ThreadPoolExecutor(1) as executor:
         before = submit(served, "sleep", seconds=0.5)
@@ -340,7 +204,7 @@ def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile) -
         with contextlib.closing(sqlite3.connect(jobs.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             stored = executor.submit(put, served, "meanwhile", "square", input=2.0)
-            until = time.monotonic() + 3
+            until = time.monotonic() + seconds
             while time.monotonic() < until:
                 answer = send(served, "POST", "/square", {"input": 2.0})
                 assert (answer.status, answer.seconds < 1.0) == (200, True)
@@ -370,7 +234,8 @@ def test_a_full_disk_refuses_jobs_and_heals(jobs: JobFile, tmp_path: Path) -> No
         running = submit(served, "sleep", seconds=1.0)
         wait_until(lambda: jobs.notes("run", running), "the start")
         fill(within / "ballast")
-        refused = wait_until(lambda: refusal(served, f"full-{next(_numbers)}"), "a refusal")
+        numbers = itertools.count()
+        refused = wait_until(lambda: refusal(served, f"full-{next(numbers)}"), "a refusal")
         assert refused is not None
         assert refused.json()["type"] == "urn:penstock:store-full"
         assert refused.headers["x-should-retry"] == "true"

@@ -20,13 +20,14 @@ from penstock.job_store import FINAL, NewJob, StoredJob
 from penstock.policies import OnLost
 from penstock_jobs import SqliteJobStore
 from tests.e2e.watching import in_background, worker_pid
-from tests.plugins.jobs.test_sqlite_kills import INVARIANTS
+from tests.job_rules import broken_rules
 from tests.serving import Served, wait_until, write_app
 
 pytestmark = pytest.mark.e2e
 
 APP = """
     import os
+    import threading
     import time
 
     import trio
@@ -96,6 +97,19 @@ APP = """
     @app.endpoint("/made", workers=1, jobs=Jobs(lease=2))
     def made() -> Response:
         return Response(b"<p>", media_type="text/html", status=201, headers={"X-Made": "yes"})
+
+
+    inside = 0
+
+
+    @app.endpoint("/careless", workers=1, jobs=Jobs(lease=2))
+    def careless() -> list:
+        global inside
+        inside += 1
+        seen = inside
+        time.sleep(0.005)
+        inside -= 1
+        return [seen, threading.current_thread() is threading.main_thread()]
 
 
     @app.endpoint("/fail", workers=1, jobs=Jobs(lease=2))
@@ -196,9 +210,7 @@ class Jobs:
     def close(self) -> None:
         """Close the file, and check its invariants."""
         self.store.close()
-        with sqlite3.connect(self.path) as connection:
-            for rule, query in INVARIANTS.items():
-                assert connection.execute(query).fetchall() == [], rule
+        assert broken_rules(self.path) == {}
 
 
 @pytest.fixture
@@ -246,11 +258,34 @@ def test_a_job_starts_soon(running: Jobs) -> None:
 
 
 def test_two_jobs_run_at_a_time(running: Jobs) -> None:
-    """``concurrency=2``, for tasks, threads and two workers: two jobs of a second end long before two seconds."""
+    """``concurrency=2``, for tasks, threads and two workers: two jobs of a second end within 1.3 seconds, and not two.
+
+    The machine may be slow once, but one after the other they would never be so quick.
+    """
     for endpoint in ("wait", "thread", "sleep"):
-        names = [running.put(endpoint, seconds=1.0) for _ in range(2)]
-        rows = running.wait_final(*names)
-        assert max(row.finished_at or 0 for row in rows) - min(row.created_at for row in rows) < 1.9, endpoint
+        seconds = [seconds_of_two(running, endpoint)]
+        while min(seconds) > 1.3 and len(seconds) < 4:
+            seconds.append(seconds_of_two(running, endpoint))
+        assert min(seconds) <= 1.3, (endpoint, seconds)
+
+
+def seconds_of_two(running: Jobs, endpoint: str) -> float:
+    names = [f"job-{next(_numbers)}" for _ in range(2)]
+    new = [NewJob(id=name, endpoint=endpoint, request=b'{"seconds": 1.0}') for name in names]
+    running.store.put(new, now=time.time()).result()
+    rows = running.wait_final(*names)
+    return max(row.finished_at or 0 for row in rows) - min(row.created_at for row in rows)
+
+
+def test_a_handler_need_not_be_thread_safe(running: Jobs) -> None:
+    """Unless threads are asked for, one call at a time runs in a process, of jobs and of direct callers together."""
+    served: Served = running.served  # type: ignore[attr-defined] # see the fixture
+    names = [running.put("careless") for _ in range(40)]
+    with in_background() as begin:
+        calls = [begin(served.post_json, "/careless", {}) for _ in range(20)]
+        direct = [call.result().json() for call in calls]
+    running.wait_final(*names)
+    assert [*direct, *map(running.result, names)] == [[1, True]] * 60
 
 
 def test_never_more_run_than_declared(running: Jobs) -> None:

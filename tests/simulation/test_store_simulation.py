@@ -56,6 +56,7 @@ def test_each_operation_is_used() -> None:
     used = set(vars(store_operations)) & {
         *("put", "put_scheduled", "cancel", "delete", "register", "beat", "remove", "claim", "start", "report"),
         *("finish", "retry_later", "give_back", "sweep", "retain", "claim_deliveries", "settle"),
+        *("keep_claims", "keep_deliveries"),
     }
     seen: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
@@ -64,7 +65,7 @@ def test_each_operation_is_used() -> None:
             patch.setattr(store_operations, name, _noted(operation, name, seen))
         simulate_store(2000, 1)
     assert seen == used
-    assert len(used) == 17
+    assert len(used) == 19
 
 
 def _noted(operation, name, seen):

@@ -13,6 +13,7 @@ from penstock import (
     Backoff,
     Batching,
     Context,
+    Done,
     Event,
     PenstockError,
     Recycle,
@@ -118,6 +119,21 @@ class Classify:
 
     def teardown(self) -> None:
         self.device = ""
+
+
+@app.endpoint("/chat", max_slots=16)
+class Llm:
+    def setup(self) -> None:
+        self.prompts: dict[int, str] = {}
+
+    def admit(self, slot: int, prompt: str, max_tokens: int = 64) -> None:
+        self.prompts[slot] = prompt[:max_tokens]
+
+    def step(self, slots: list[int]) -> dict[int, str | Done]:
+        return {slot: Done(self.prompts[slot]) for slot in slots}
+
+    def release(self, slot: int) -> None:
+        del self.prompts[slot]
 
 
 @app.endpoint("/users/{user_id}", method="GET")

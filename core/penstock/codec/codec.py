@@ -100,7 +100,7 @@ class Codec:
 
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
         if input_form.decoder:
-            return self.decode(decoded(body, input_form.decoder))
+            return self.decode(decoded(body, input_form.decoder, input_form.media_type))
         if self._routed is not None:
             return self._routed.read(body, input_form)
         if not input_form.media_type:

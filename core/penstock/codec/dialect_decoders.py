@@ -9,8 +9,17 @@ from typing import Any
 from penstock.errors import HandlerError, PenstockError
 
 
-def decoded(body: bytes, decoder: str) -> bytes:
+def decoded(body: bytes, decoder: str, media_type: str = "") -> bytes:
     """Return the plain body that a decoder, ``module:function``, makes of another one.
+
+    Parameters
+    ----------
+    body:
+        The body.
+    decoder:
+        The decoder.
+    media_type:
+        The content type for decoders that are called with it; otherwise "".
 
     Raises
     ------
@@ -20,7 +29,8 @@ def decoded(body: bytes, decoder: str) -> bytes:
         If it cannot be imported, or fails.
     """
     try:
-        plain: bytes = _imported(decoder)(bytes(body))
+        function = _imported(decoder)
+        plain: bytes = function(bytes(body), media_type) if media_type else function(bytes(body))
     except PenstockError:
         raise
     except Exception as error:

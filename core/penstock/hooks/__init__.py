@@ -10,6 +10,7 @@ is served only with such a plug-in.
 
 from penstock.app import App, DialectOffer, Endpoint, Schedule
 from penstock.codec.event_chunks import split_chunk
+from penstock.codec.form_bodies import form_pairs
 from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.acceptors import Acceptor
@@ -26,7 +27,7 @@ from penstock.hooks.dialects import (
     decoded_by,
 )
 from penstock.hooks.exit_flushes import before_exit
-from penstock.hooks.framings import on_one_line
+from penstock.hooks.framings import RawFraming, on_one_line
 from penstock.hooks.guards import blocking
 from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
@@ -107,6 +108,7 @@ __all__ = [
     "Progress",
     "PublicError",
     "Queue",
+    "RawFraming",
     "Record",
     "Release",
     "RequestAnswered",
@@ -138,6 +140,7 @@ __all__ = [
     "current_format",
     "decoded_by",
     "error_document",
+    "form_pairs",
     "hookimpl",
     "log_event",
     "near_miss",

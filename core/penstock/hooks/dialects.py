@@ -260,7 +260,7 @@ class Dialect:
     is_compressed: bool = True
 
 
-def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
+def decoded_by(function: Callable[[bytes], bytes] | Callable[[bytes, str], bytes], media_type: str = "") -> InputForm:
     """Return the form of an input that a function decodes in the worker.
 
     Parameters
@@ -269,6 +269,9 @@ def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
         A function at the top level of a module, which workers import for it. It takes the body of a request as it came,
         and returns the input as the endpoint itself would read it: JSON, or raw bytes. To refuse a body, it raises
         ``InvalidRequest``.
+    media_type:
+        The content type of the body, if the function takes it too: as its second argument. A form cannot be read
+        without.
 
     Raises
     ------
@@ -277,7 +280,7 @@ def decoded_by(function: Callable[[bytes], bytes]) -> InputForm:
     """
     if "." in function.__qualname__ or function.__qualname__ == "<lambda>":
         raise DeclarationError(f"{function!r} cannot be imported by a worker; define it at the top level of a module")
-    return InputForm("", decoder=f"{function.__module__}:{function.__qualname__}")
+    return InputForm(media_type, decoder=f"{function.__module__}:{function.__qualname__}")
 
 
 def door_of(dialect: Dialect, operation: Operation) -> Route:

@@ -6,7 +6,8 @@ The time is an argument. An error is raised before anything is written, so an op
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from penstock.job_store.stored_jobs import (
     ChunkReport,
     ClaimedJob,
     ClaimKey,
+    DeliveryKey,
     JobDelivery,
     JobEnding,
     JobRequest,
@@ -41,6 +43,8 @@ from penstock.job_store.stored_jobs import (
 
 BATCH: Final = 200
 """The most rows that one operation of maintenance changes: transactions stay short."""
+BATCH_BYTES: Final = 4 << 20
+"""The size from which such an operation ends."""
 
 FULL_RETRY_SECONDS: Final = 30.0
 SERVED_SECONDS: Final = 86_400.0
@@ -263,7 +267,7 @@ def claim(
         If the owner is not registered, or was found dead.
     """
     if tx.owner(owner) is None:
-        raise OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
+        raise _owner_lost(owner)
     promote(tx, now)
     if most_running is not None:
         number = min(number, most_running - tx.count_running(endpoint))
@@ -346,6 +350,36 @@ def give_back(tx: StoreTransaction, keys: Sequence[ClaimKey], now: float) -> int
     return number
 
 
+def keep_claims(tx: StoreTransaction, owner: str, keys: Collection[ClaimKey], now: float) -> int:
+    """Put back what an owner holds besides these claims, of which it has not heard; return the number.
+
+    Raises
+    ------
+    OwnerLost
+        If the owner is not registered, or was found dead.
+    """
+    _await_claims(tx, owner)
+    unknown = [job for job in tx.held(owner) if ClaimKey(job.id, job.claim) not in keys]
+    for job in unknown:
+        _put_back(tx, job, now)
+    return len(unknown)
+
+
+def _await_claims(tx: StoreTransaction, owner: str) -> None:
+    """Wait for claims of an owner whose connection was cut, and whose transactions may not have ended yet.
+
+    They lock the row of the owner against changes, so it is changed: a beat more does no harm.
+    """
+    found = tx.owner(owner)
+    if found is None:
+        raise _owner_lost(owner)
+    tx.save_owner(replace(found, beat=tx.lease_now()))
+
+
+def _owner_lost(owner: str) -> OwnerLost:
+    return OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
+
+
 def _put_back(tx: StoreTransaction, job: StoredJob, now: float) -> None:
     job_changes.requeue(tx, job, now, "given-back", claims=job.claims - 1)
 
@@ -353,14 +387,14 @@ def _put_back(tx: StoreTransaction, job: StoredJob, now: float) -> None:
 # ---- maintenance
 
 
-def sweep(tx: StoreTransaction, lease: float, dead: Sequence[str], now: float) -> SweepResult:
+def sweep(tx: StoreTransaction, lease: float | None, dead: Sequence[str], now: float) -> SweepResult:
     """Remove dead owners and free their jobs; let jobs expire whose start deadline has passed.
 
     An owner is dead if it is named in ``dead``, if its last beat is at least ``lease`` seconds ago, or if that is ahead
-    of the clock: the host has restarted since.
+    of the clock: the host has restarted since. None: the clock of the leases cannot be relied on now.
     """
     instant = tx.lease_now()
-    owners = [o for o in tx.owners() if o.id in dead or not instant - lease < o.beat <= instant]
+    owners = [o for o in tx.owners() if o.id in dead or (lease is not None and not instant - lease < o.beat <= instant)]
     gone = [owner.id for owner in owners if tx.remove_owner(owner)]
     freed = [job_changes.lose(tx, job, now) for owner in gone for job in tx.held(owner)]
     for owner in gone:
@@ -386,17 +420,25 @@ def _free_deliveries(tx: StoreTransaction, owner: str) -> None:
 
 
 def retain(tx: StoreTransaction, now: float, limit: int = BATCH) -> int:
-    """Remove bodies and records whose time has come; return their number, to be repeated while that is ``limit``."""
+    """Remove bodies and records whose time has come, in a small portion; return their number, and 0 at the end."""
     tx.forget_served(now - SERVED_SECONDS)
-    records = tx.records_overdue(now, limit)
+    overdue = tx.records_overdue(now, limit)
+    records = overdue[: _portion(job.size_bytes for job in overdue)]
     if records:
         tx.erase([job.id for job in records])
-    bodies = tx.bodies_overdue(now, limit - len(records))
+        return len(records)
+    overdue = tx.bodies_overdue(now, limit)
+    bodies = overdue[: _portion(job.body_bytes for job in overdue)]
     if bodies:
         tx.erase_bodies([job.id for job in bodies])
     for job in bodies:
         tx.update(job, replace(job, bodies_until=None, size_bytes=job.size_bytes - job.body_bytes, body_bytes=0))
-    return len(records) + len(bodies)
+    return len(bodies)
+
+
+def _portion(sizes: Iterable[int]) -> int:
+    """Return how many of the first rows to remove together: a database may write as much as it removes."""
+    return next((n for n, total in enumerate(accumulate(sizes), start=1) if total >= BATCH_BYTES), BATCH)
 
 
 # ---- deliveries
@@ -411,7 +453,7 @@ def claim_deliveries(tx: StoreTransaction, owner: str, number: int, now: float) 
         If the owner is not registered, or was found dead.
     """
     if tx.owner(owner) is None:
-        raise OwnerLost(f"engine {owner!r} is not an owner in this store; register it anew")
+        raise _owner_lost(owner)
     claimed = [
         replace(delivery, state="sending", owner=owner, claim=delivery.claim + 1, sent=delivery.sent + 1)
         for delivery in tx.ready_deliveries(number, now)
@@ -419,6 +461,21 @@ def claim_deliveries(tx: StoreTransaction, owner: str, number: int, now: float) 
     for delivery in claimed:
         tx.update_delivery(delivery)
     return claimed
+
+
+def keep_deliveries(tx: StoreTransaction, owner: str, keys: Collection[DeliveryKey]) -> int:
+    """Have the deliveries sent again that an owner holds besides these; return the number.
+
+    Raises
+    ------
+    OwnerLost
+        If the owner is not registered, or was found dead.
+    """
+    _await_claims(tx, owner)
+    unknown = [delivery for delivery in tx.sending(owner) if delivery.key not in keys]
+    for delivery in unknown:
+        tx.update_delivery(replace(delivery, state="waiting", owner=None))
+    return len(unknown)
 
 
 def settle(tx: StoreTransaction, delivery_id: str, claim: int, settlement: Settlement) -> bool:

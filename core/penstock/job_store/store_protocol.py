@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from penstock.job_store.stored_jobs import (
     ChunkReport,
     ClaimedJob,
     ClaimKey,
+    DeliveryKey,
     JobDelivery,
     JobEnding,
     JobEvent,
@@ -134,13 +135,20 @@ class JobStore(Protocol):
     def give_back(self, keys: Sequence[ClaimKey], *, now: float) -> Future[int]:
         """Put back jobs that will not be run here; their claims do not count. Return the number that were held."""
 
+    def keep_claims(self, owner: str, keys: Collection[ClaimKey], *, now: float) -> Future[int]:
+        """Put back what an owner holds besides these claims; they do not count. Return the number.
+
+        An engine calls it when the answer to a claim was lost, and while no other claim of its own is under way. Claims
+        that the database has not ended yet are waited for. Fails with ``OwnerLost``.
+        """
+
     # ---- maintenance
 
     def sweep(self, *, now: float, lease: float = 30.0) -> Future[SweepResult]:
         """Remove dead owners and free their jobs, in one transaction; let jobs with a missed start deadline expire."""
 
     def retain(self, *, now: float, limit: int = 200) -> Future[int]:
-        """Remove what has outlived its retention; return the number. Repeat while that is ``limit``."""
+        """Remove a portion of what has outlived its retention; return its number of jobs. Repeat until that is 0."""
 
     def counts(self) -> Future[StoreCounts]:
         """Return the content in numbers, at a cost that does not grow with the number of jobs."""
@@ -149,6 +157,9 @@ class JobStore(Protocol):
 
     def claim_deliveries(self, owner: str, number: int, *, now: float) -> Future[Sequence[JobDelivery]]:
         """Hand deliveries that are to be sent now to an owner. Fails with ``OwnerLost``."""
+
+    def keep_deliveries(self, owner: str, keys: Collection[DeliveryKey]) -> Future[int]:
+        """Have sent again what an owner holds besides these deliveries, as ``keep_claims`` does. Return the number."""
 
     def settle(self, delivery_id: str, claim: int, settlement: Settlement) -> Future[bool]:
         """Write the result of sending a delivery."""

@@ -316,6 +316,18 @@ class JobDelivery(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     error: str | None = None
 
+    @property
+    def key(self) -> DeliveryKey:
+        """The current claim."""
+        return DeliveryKey(self.id, self.claim)
+
+
+class DeliveryKey(msgspec.Struct, frozen=True):
+    """One hand-over of a delivery to a sender, which is what may settle it."""
+
+    delivery: str
+    claim: int
+
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """The result of sending a delivery. ``next_at``: when to send it again; None and not delivered: never."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
@@ -14,6 +14,7 @@ from penstock.job_store.stored_jobs import (
     ChunkReport,
     ClaimedJob,
     ClaimKey,
+    DeliveryKey,
     JobDelivery,
     JobEnding,
     JobEvent,
@@ -51,6 +52,10 @@ class TransactionStore:
     def dead_owners(self) -> Sequence[str]:
         """Return owners that are known to be dead, whatever their leases say."""
         return ()
+
+    def can_judge(self, tx: StoreTransaction, lease: float) -> bool:  # noqa: ARG002 - for stores whose clocks may leap
+        """Return whether the ages of beats can be relied on now."""
+        return True
 
     @property
     def stale_writes(self) -> int:
@@ -150,6 +155,10 @@ class TransactionStore:
         """Put claimed jobs back."""
         return self.write(partial(store_operations.give_back, keys=tuple(keys), now=now))
 
+    def keep_claims(self, owner: str, keys: Collection[ClaimKey], *, now: float) -> Future[int]:
+        """Put back what an owner has not heard of."""
+        return self.write(partial(store_operations.keep_claims, owner=owner, keys=frozenset(keys), now=now))
+
     def _fenced(self, operation: Callable[[StoreTransaction], bool]) -> Future[bool]:
         def counted(tx: StoreTransaction) -> bool:
             # Not in a callback of the future, which runs after its waiters go on.
@@ -164,7 +173,12 @@ class TransactionStore:
 
     def sweep(self, *, now: float, lease: float = 30.0) -> Future[SweepResult]:
         """Free the jobs of dead owners."""
-        return self.write(partial(store_operations.sweep, lease=lease, dead=self.dead_owners(), now=now))
+        dead = self.dead_owners()
+
+        def sweep(tx: StoreTransaction) -> SweepResult:
+            return store_operations.sweep(tx, lease if self.can_judge(tx, lease) else None, dead, now)
+
+        return self.write(sweep)
 
     def retain(self, *, now: float, limit: int = store_operations.BATCH) -> Future[int]:
         """Remove what has outlived its retention."""
@@ -179,6 +193,10 @@ class TransactionStore:
     def claim_deliveries(self, owner: str, number: int, *, now: float) -> Future[Sequence[JobDelivery]]:
         """Hand deliveries to an owner."""
         return self.write(partial(store_operations.claim_deliveries, owner=owner, number=number, now=now))
+
+    def keep_deliveries(self, owner: str, keys: Collection[DeliveryKey]) -> Future[int]:
+        """Have deliveries sent again that an owner has not heard of."""
+        return self.write(partial(store_operations.keep_deliveries, owner=owner, keys=frozenset(keys)))
 
     def settle(self, delivery_id: str, claim: int, settlement: Settlement) -> Future[bool]:
         """Write the result of sending a delivery."""

@@ -24,7 +24,7 @@ def on_setup_finished(state: SchedulerState, event: on.SetupFinished, now: float
     worker.move("be ready", now)
     recycling.set_limits(state, worker, now)
     pool, place = worker.pool, worker.place
-    if place.failures:
+    if place.failures and place.worker is worker:  # otherwise it has died since, and has left its place
         state.timers.arm(place, now + PROBATION_SECONDS)
     state.report(WorkerReadyReport(worker, event.seconds))
     if not pool.was_ready:

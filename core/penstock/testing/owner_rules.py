@@ -78,6 +78,27 @@ class OwnerRules(StoreRules):
         assert not done(self.store.beat("one")).is_owner
         assert done(self.store.remove("one", now=self.now)) == 0
 
+    def test_an_owner_can_put_back_what_it_has_not_heard_of(self) -> None:
+        """Uncounted; it keeps the claims that it names, and those of other owners stay too."""
+        self.put(3)
+        self.add_owner("two")
+        [kept, unheard] = self.claim(2)
+        [theirs] = self.claim(owner="two")
+        assert done(self.store.keep_claims("one", [kept.key], now=self.now)) == 1
+        stored = self.get(unheard.job.id)
+        assert (stored.state, stored.claims, stored.losses) == ("queued", 0, 0)
+        assert not done(self.store.finish(unheard.key, SUCCEEDED, now=self.now))
+        for claimed in (kept, theirs):
+            assert done(self.store.finish(claimed.key, SUCCEEDED, now=self.now))
+        assert isinstance(error_of(self.store.keep_claims("nobody", [], now=self.now)), OwnerLost)
+
+    def test_an_earlier_claim_does_not_keep_a_later_one(self) -> None:
+        """A job that was put back, and then claimed without an answer, is put back again."""
+        first = self.running()
+        done(self.store.give_back([first.key], now=self.now))
+        self.claim()
+        assert done(self.store.keep_claims("one", [first.key], now=self.now)) == 1
+
     def test_one_owner_of_several_dies_alone(self) -> None:
         """The jobs of the others stay with them."""
         mine = self.running()
@@ -154,6 +175,18 @@ class DeliveryRules(StoreRules):
         assert second.id == first.id
         assert not done(self.store.settle(first.id, first.claim, Settlement(is_delivered=True)))
         assert done(self.store.settle(second.id, second.claim, Settlement(is_delivered=True)))
+
+    def test_a_sender_can_have_sent_again_what_it_has_not_heard_of(self) -> None:
+        """It keeps the deliveries that it names."""
+        for _ in range(2):
+            self._ended()
+        [kept, unheard] = done(self.store.claim_deliveries("one", 2, now=self.now))
+        assert done(self.store.keep_deliveries("one", [kept.key])) == 1
+        assert not done(self.store.settle(unheard.id, unheard.claim, Settlement(is_delivered=True)))
+        [again] = done(self.store.claim_deliveries("one", 2, now=self.now))
+        assert (again.id, again.claim) == (unheard.id, unheard.claim + 1)
+        assert done(self.store.settle(kept.id, kept.claim, Settlement(is_delivered=True)))
+        assert isinstance(error_of(self.store.keep_deliveries("nobody", [])), OwnerLost)
 
 
 class CountRules(StoreRules):

@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.job_store import (
     IdempotencyMismatch,
+    JobEnding,
     JobGone,
     JobNotFinal,
     JobNotFound,
@@ -254,3 +255,11 @@ class CallerRules(StoreRules):
             done(self.store.cancel(job, now=self.now))
         assert [done(self.store.retain(now=self.now, limit=2)) for _ in range(3)] == [2, 1, 0]
         assert len(done(self.store.list_jobs(JobQuery())).jobs) == 1
+
+    def test_retention_takes_a_step_of_a_bounded_size(self) -> None:
+        """Large results are removed few at a time, and one at the least."""
+        self.put(5, result_ttl=10)
+        for claimed in self.claim(5):
+            done(self.store.finish(claimed.key, JobEnding(state="succeeded", result=b"x" * (3 << 20)), now=self.now))
+        assert [done(self.store.retain(now=self.now + 10)) for _ in range(4)] == [2, 2, 1, 0]
+        assert done(self.store.retain(now=self.now + 1e9)) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from typing import Final
 
 from penstock.job_store import (
     ChunkReport,
@@ -26,6 +27,9 @@ from penstock.testing.store_scene import (
     ClaimingEngine,
     EngineKilled,
 )
+
+LOST_ANSWERS: Final = 0.1
+"""The share of claims that an engine does not hear of."""
 
 
 class SimulatedEngines(SimulatedCallers):
@@ -94,6 +98,9 @@ class SimulatedEngines(SimulatedCallers):
             engine.last_beat = self.lease_now
 
     def _claim(self, engine: ClaimingEngine) -> None:
+        if engine.is_unsure:
+            self._put_back_unheard(engine)
+            return
         # An engine does not claim when it could not beat; the store must not rely on that.
         if self.lease_now - engine.last_beat > LEASE / 2 and self.dice.random() < 0.7:
             return
@@ -114,11 +121,28 @@ class SimulatedEngines(SimulatedCallers):
             engine.held.clear()
             return
         self.referee.see_claims(claimed, endpoint, min(number, self._room(endpoint)), self.now)
+        if self.dice.random() < LOST_ANSWERS:
+            engine.is_unsure = True
+            return
         for item in claimed:
             before = self.referee.rows[item.job.id]
             require(item.job.claims == before.claims + 1, f"{item.job.id} has {item.job.claims} claims")
             require(len(item.request.body) in {1, 10, 500}, f"the request of {item.job.id} is {item.request}")
             engine.held[item.job.id] = item
+
+    def _put_back_unheard(self, engine: ClaimingEngine) -> None:
+        """Go on after a claim whose answer was lost."""
+        held = {job.id: job.claim for job in self.referee.rows.values() if job.owner == engine.owner}
+        keys = {claimed.key for claimed in engine.held.values()}
+        known = {key.job for key in keys if held.get(key.job) == key.claim}
+        try:
+            freed = engine.store.keep_claims(engine.owner, keys, now=self.now).result()
+        except OwnerLost:
+            return
+        engine.is_unsure = False
+        require(freed == len(held) - len(known), f"{engine.owner} has put {freed} of {held} back, and holds {known}")
+        for job_id in known:
+            require(self._auditor.get(job_id).result().owner == engine.owner, f"{job_id} was put back, and is known")
 
     def _room(self, endpoint: str) -> int:
         """Return the number of jobs of an endpoint that all engines together may still take."""
@@ -213,6 +237,10 @@ class SimulatedEngines(SimulatedCallers):
                 return
             for delivery in engine.sending:
                 require(delivery.next_at <= self.now, f"{delivery.id} is sent too early")
+            if self.dice.random() < LOST_ANSWERS:
+                unheard, engine.sending = len(engine.sending), []
+                freed = engine.store.keep_deliveries(engine.owner, []).result()
+                require(freed == unheard, f"{engine.owner} has freed {freed} of {unheard} deliveries")
             return
         delivery = engine.sending.pop()
         known = {d.id: d for d in self._auditor.deliveries(delivery.job).result()}.get(delivery.id)

@@ -52,6 +52,7 @@ class ClaimingEngine:
     sending: list[JobDelivery] = field(default_factory=list)
     is_woken: bool = True
     is_stopped: bool = False
+    is_unsure: bool = False
     last_poll: float = 0.0
     last_beat: float = 0.0
 

@@ -7,7 +7,7 @@ import pytest
 
 from penstock import App
 from penstock.errors import DeclarationError, HandlerError, InvalidRequest
-from penstock.hooks import decoded_by
+from penstock.hooks import decoded_by, form_pairs
 from penstock.wire import InputForm
 
 
@@ -32,6 +32,16 @@ def decode(body: bytes, form: InputForm) -> object:
 def test_a_function_of_a_module_decodes() -> None:
     """It is found by its name, as a worker finds it, and makes the endpoint's own input."""
     assert decode(b"loud", decoded_by(upper)) == "LOUD"
+
+
+def read_form(body: bytes, media_type: str) -> bytes:
+    """Turn a form into the JSON that the endpoint reads."""
+    return msgspec.json.encode(dict(form_pairs(body, media_type)))
+
+
+def test_a_decoder_may_need_the_content_type() -> None:
+    """A form cannot be read without."""
+    assert decode(b"word=loud", decoded_by(read_form, "application/x-www-form-urlencoded")) == "loud"
 
 
 def test_a_decoder_may_refuse() -> None:

@@ -46,6 +46,15 @@ def test_a_place_is_filled_when_the_exit_is_reported() -> None:
     assert events(engine) == ["worker-lost", "restart"]
 
 
+def test_a_late_word_of_the_dead_fills_no_place() -> None:
+    """A worker that reports ready, and whose death is known already, is on no probation that could end in another."""
+    engine = ready()
+    engine.workers[1].exit("SIGKILL")
+    engine.receive(on.WorkersDied([2]))
+    engine.advance(100.0)
+    assert list(engine.workers) == [2]
+
+
 @pytest.mark.parametrize(("started", "deaths"), [(None, 1), (0, 0)], ids=["unknown", "none"])
 def test_a_worker_that_breaks_the_protocol_is_killed(started: int | None, deaths: int) -> None:
     """Its jobs run elsewhere, as suspects if it is not known which was running, and its place backs off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -27,11 +28,14 @@ from penstock.job_store import (
 from penstock.testing import JobStoreSuite
 from penstock.testing.store_rules import done, error_of, ids
 from penstock_jobs import PostgresJobStore, postgres_store
+from tests.moved_clock import MovedClock, needs_moved_clock
 from tests.postgres import PostgresServer, needs_postgres, running_postgres
+from tests.postgres_proxy import CuttingProxy
 from tests.serving import wait_until
 
 pytestmark = needs_postgres
 NOW = 1_800_000_000.0
+LEASE = 2.0
 SUCCEEDED = JobEnding(state="succeeded", result=b"16")
 
 
@@ -190,6 +194,37 @@ def test_a_sweep_and_a_claim_never_leave_a_job_without_an_owner(
     sweeper.close()
 
 
+# ---- the clock of the leases
+
+
+@needs_moved_clock
+def test_a_leap_of_the_clock_makes_nobody_look_dead() -> None:
+    """Neither of two engines, of which each sweeps; an owner that does not beat any more is dead a lease later."""
+    with running_postgres() as server:
+        clock = MovedClock(server.socket_path.parent)
+        server.stop()
+        server.start(environment=clock.environment)
+        url = server.url(server.new_database())
+        stores = [PostgresJobStore(url) for _ in range(2)]
+        for store, owner in zip(stores, ("one", "two"), strict=True):
+            store.start(lambda _: None)
+            done(store.register(StoreOwner(owner), now=NOW))
+            done(store.sweep(now=NOW, lease=LEASE))
+        for leap in (3600.0, 0.0, -3600.0):
+            clock.move(leap)
+            for store, owner in zip(stores, ("one", "two"), strict=True):
+                assert done(store.sweep(now=NOW, lease=LEASE)).owners == ()
+                assert done(store.beat(owner)).is_owner
+        wait_until(lambda: keep_alive(stores[0]) == ("two",), "the end of the other one")
+        for store in stores:
+            store.close()
+
+
+def keep_alive(store: PostgresJobStore) -> tuple[str, ...]:
+    assert done(store.beat("one")).is_owner
+    return done(store.sweep(now=NOW, lease=LEASE)).owners
+
+
 # ---- notifications
 
 
@@ -243,6 +278,28 @@ def test_a_server_that_is_away_is_unavailable_and_heals(server: PostgresServer, 
         assert sorted(ids(done(store.list_jobs(JobQuery())).jobs)) == ["job-001", "job-003"]
     finally:
         store.close()
+
+
+@pytest.mark.parametrize(("parameters", "seconds"), [("", 10), ("&tcp_user_timeout=60000", 60)])
+def test_a_host_that_has_vanished_is_noticed_within_seconds(
+    server: PostgresServer, database: str, parameters: str, seconds: int
+) -> None:
+    """By both kinds of connections, whether they wait to send or to receive; the URL may ask for another time."""
+    with CuttingProxy(server.socket_path) as proxy:
+        store = PostgresJobStore(server.url_at(proxy.address, database) + parameters)
+        store.start(lambda _: None)
+        try:
+            for engine in (store._write_engine, store._read_engine):
+                with engine.connect() as connection, socket_of(connection) as found:
+                    named = ("TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+                    options = [found.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in named]
+                    assert options == [seconds * 1000, 4, 2, 3]
+        finally:
+            store.close()
+
+
+def socket_of(connection: Any) -> socket.socket:
+    return socket.fromfd(connection.connection.dbapi_connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)
 
 
 def test_a_deadlock_is_resolved_by_doing_it_again(

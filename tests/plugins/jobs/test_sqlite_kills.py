@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 from penstock.job_store import JobQuery, NewJob
 from penstock.testing.store_rules import done
 from penstock_jobs import SqliteJobStore
+from tests.job_rules import broken_rules
 
 ENGINE = """
 import os, sys, time
@@ -34,37 +34,11 @@ while True:
     time.sleep(0.001)
 """
 
-INVARIANTS = {
-    "a running job has an owner": """
-        SELECT id FROM penstock_jobs WHERE (state = 'running') != (owner IS NOT NULL)
-        OR (owner IS NOT NULL AND owner NOT IN (SELECT id FROM penstock_owners))""",
-    "events have no gap": """
-        SELECT id FROM penstock_jobs LEFT JOIN penstock_job_events ON job = id
-        GROUP BY id HAVING count(seq) != events OR max(seq) != events OR min(seq) != 1""",
-    "the end is recorded once": """
-        SELECT job FROM penstock_job_events WHERE kind = 'state' AND CAST(data AS TEXT) LIKE '%"succeeded"%'
-        GROUP BY job HAVING count(*) != 1""",
-    "a job that has succeeded has a result": """
-        SELECT id FROM penstock_jobs LEFT JOIN penstock_job_bodies ON job = id
-        WHERE state = 'succeeded' AND result IS NULL""",
-    "the tallies are those of the rows": """
-        SELECT endpoint, state, sum(jobs), sum(size_bytes) FROM penstock_tallies GROUP BY 1, 2 HAVING sum(jobs) != 0
-        EXCEPT SELECT endpoint, state, count(*), sum(size_bytes) FROM penstock_jobs GROUP BY 1, 2""",
-}
-
 
 def start_engine(path: Path, number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", ENGINE, str(path), f"engine-{number}"], stdout=subprocess.PIPE, text=True
     )
-
-
-def broken_rules(path: Path) -> dict[str, list[object]]:
-    connection = sqlite3.connect(path)
-    try:
-        return {rule: found for rule, query in INVARIANTS.items() if (found := connection.execute(query).fetchall())}
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize(("jobs", "kills"), [(600, 3), pytest.param(10_000, 60, marks=pytest.mark.soak)])

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock import App
 from penstock.hooks import DialectRequest, Payload
 from penstock.response import Encoded
 from penstock.testing import PluginHarness
 from penstock_chat import Audio, ChatRequest, File, Image, Message, ResponseFormat, Text, Tool, ToolCall
-from penstock_openai import choices
+from penstock_openai import Chat, OpenAIPlugin, choices
 from tests.plugins.openai.model_app import make_harness
 
 USER = {"role": "user", "content": "hi"}
@@ -258,6 +259,20 @@ def test_a_large_request_is_not_multiplied(harness: PluginHarness, monkeypatch: 
     long = [{"role": "user", "content": "x" * 6000}]
     assert post(harness, {"messages": long})[0] == 200
     status, found = post(harness, {"messages": long, "n": 2})
+    assert (status, found["error"]["param"]) == (400, "n")
+
+
+def test_more_answers_than_the_queue_takes() -> None:
+    """The request is refused for good: it would never be admitted."""
+    app = App("tests", plugins=[OpenAIPlugin])
+
+    @app.endpoint("/small", dialects=[Chat(model="m")], max_queue=2)
+    def small(request: ChatRequest) -> str:
+        return ""
+
+    harness = PluginHarness(app)
+    assert post(harness, {"model": "m", "n": 2})[0] == 200
+    status, found = post(harness, {"model": "m", "n": 3})
     assert (status, found["error"]["param"]) == (400, "n")
 
 

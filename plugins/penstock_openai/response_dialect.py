@@ -1,0 +1,53 @@
+"""``/v1/responses`` as a dialect."""
+
+from __future__ import annotations
+
+from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload, RouteResponse
+from penstock_chat import ModelTable, encoded_input, read_object
+from penstock_openai.answer_memo import new_id, now
+from penstock_openai.openai_errors import error_response
+from penstock_openai.response_body import ResponseBody
+from penstock_openai.response_objects import ResponseMemo, settings_of, whole_response
+from penstock_openai.response_offers import Responses
+from penstock_openai.response_request import chat_request_of_response
+from penstock_openai.response_stream import ResponseStream
+
+
+def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
+    """Return the dialect of the models that respond.
+
+    Parameters
+    ----------
+    table:
+        The models.
+    prefix:
+        The beginning of its path.
+    """
+
+    def read(request: DialectRequest) -> Payload:
+        body, raw = read_object(request.body, ResponseBody)
+        endpoint, offer = table.find(body.model)
+        body.refuse_state()
+        chat = chat_request_of_response(body, raw)
+        offer.accept(chat)
+        settings = settings_of(body, chat, body.model or offer.model)
+        memo = ResponseMemo(id=new_id("resp", "_"), created_at=now(), settings=settings)
+        return Payload(endpoint=endpoint.name, body=encoded_input(chat), is_streamed=bool(body.stream), memo=memo)
+
+    return Dialect(
+        name="openai-responses",
+        operations=(Operation(path=f"{prefix}/responses", read=read),),
+        endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
+        result=lambda answer, payload: _whole([answer.body], payload),
+        collected=_whole,
+        framing=_framing,
+        error=error_response,
+    )
+
+
+def _whole(chunks: list[bytes], payload: Payload) -> RouteResponse:
+    return RouteResponse.json(whole_response(chunks, payload.memo))
+
+
+def _framing(_head: object, payload: Payload) -> Framing:
+    return ResponseStream(payload.memo)
