@@ -6,13 +6,12 @@ types, of which each has fields of its own: those that are read here are in one 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from penstock_chat import ResponseFormat, refuse
-
-ToolMode: TypeAlias = Literal["none", "auto", "required"]
+from penstock_openai.tool_choices import ToolMode
 
 LOGPROBS = "message.output_text.logprobs"
 

@@ -20,7 +20,8 @@ from penstock_chat import (
     refuse,
 )
 from penstock_openai.chat_body import image_of
-from penstock_openai.response_body import LOGPROBS, FlatTool, ItemBody, PartBody, ResponseBody, ToolChoiceBody, ToolMode
+from penstock_openai.response_body import LOGPROBS, FlatTool, ItemBody, PartBody, ResponseBody, ToolChoiceBody
+from penstock_openai.tool_choices import ToolMode, choose_tools
 
 _IGNORED_ITEMS = ("reasoning",)
 
@@ -158,12 +159,10 @@ def _tool_of(body: FlatTool, place: int) -> Tool:
 def _choose(request: ChatRequest, choice: ToolMode | ToolChoiceBody | None) -> None:
     """Set which tools may be called, and which have to be."""
     if not isinstance(choice, ToolChoiceBody):
-        request.tool_choice = choice or "auto"
+        choose_tools(request, choice or "auto")
     elif choice.type == "function":
-        request.tool_choice, request.forced_tool = "required", _given(choice.name, "tool_choice.name")
+        choose_tools(request, "required", forced=_given(choice.name, "tool_choice.name"))
     elif choice.type == "allowed_tools":
-        allowed = {tool.name for tool in choice.tools}
-        request.tools = [tool for tool in request.tools if tool.name in allowed]
-        request.tool_choice = choice.mode
+        choose_tools(request, choice.mode, allowed={tool.name or "" for tool in choice.tools})
     else:
         refuse("tool_choice.type", f"tools of the type {choice.type[:100]!r} are not supported, only functions are")

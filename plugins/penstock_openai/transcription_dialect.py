@@ -64,11 +64,15 @@ def transcription_dialect(table: ModelTable[Transcriptions], prefix: str) -> Dia
 
 
 def _operation(table: ModelTable[Transcriptions], path: str, task: Task, summary: str) -> Operation:
+    """Return an operation, which is in the OpenAPI document if there is a model for it."""
+    able = [offer for _, offer in table.offers if task == "transcribe" or offer.translates]
+    names = [name for offer in able for name in offer.names]
+    summary = f"{summary}, as OpenAI's clients ask for it."
     return Operation(
         path=path,
         read=partial(_read, table, task),
         media_types=("multipart/form-data",),
-        description=transcription_description(table.names, f"{summary}, as OpenAI's clients ask for it."),
+        description=transcription_description(names, summary) if names else None,
     )
 
 
