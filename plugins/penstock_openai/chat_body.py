@@ -25,6 +25,7 @@ from penstock_chat import (
     refuse,
 )
 from penstock_openai.generation_body import GenerationBody
+from penstock_openai.tool_choices import choose_tools
 
 # ---- messages
 
@@ -296,10 +297,9 @@ def _choose_tools(
 ) -> None:
     """Set which tools may be called, and which have to be."""
     if isinstance(choice, ForcedChoice):
-        request.tool_choice, request.forced_tool = "required", choice.function.name
+        choose_tools(request, "required", forced=choice.function.name)
     elif isinstance(choice, AllowedChoice):
-        names = {tool.function.name for tool in choice.allowed_tools.tools}
-        request.tools = [tool for tool in request.tools if tool.name in names]
-        request.tool_choice = choice.allowed_tools.mode
-    elif choice is not None:
-        request.tool_choice = choice
+        allowed = choice.allowed_tools
+        choose_tools(request, allowed.mode, allowed={tool.function.name for tool in allowed.tools})
+    else:
+        choose_tools(request, choice or "auto")
