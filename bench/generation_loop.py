@@ -23,7 +23,8 @@ from penstock import AsyncEngine, open_engine  # noqa: E402  after the example, 
 
 CLIENTS = (1, 2, 4, 8, 16)
 TOKENS = int(os.environ.get("TOKENS", "64"))
-STORY = {"prompt": "Tell me a long story about the sea.", "temperature": 0, "max_tokens": TOKENS}
+MESSAGES = [{"role": "user", "content": "Tell me a long story about the sea."}]
+STORY = {"messages": MESSAGES, "temperature": 0, "max_tokens": TOKENS}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -1,9 +1,13 @@
 """Embed texts: WordLlama behind ``POST /embed``. A text in, a vector out.
 
+It needs requirements/examples.txt, and requirements/weights.txt by ``pip install --no-deps -r``.
+
 ::
 
     penstock serve examples/embed.py
     curl -H 'Content-Type: application/json' -d '"a cat on a mat"' localhost:8000/embed
+
+The client of OpenAI (``base_url="http://localhost:8000/v1"``) finds it as the model ``wordllama``.
 
 Texts with similar meanings have similar vectors. They have 256 numbers and length 1, so the similarity of two texts is
 the dot product of their vectors, between -1 and 1.
@@ -15,11 +19,17 @@ import logging
 from pathlib import Path
 
 from penstock import App, Batching, InvalidRequest, Timeouts
+from penstock_openai import Embeddings
 
 app = App(__name__)
 
 
-@app.endpoint("/embed", batching=Batching(max_size=64, max_wait=0.002), timeouts=Timeouts(queue=5, execution=10))
+@app.endpoint(
+    "/embed",
+    batching=Batching(max_size=64, max_wait=0.002),
+    timeouts=Timeouts(queue=5, execution=10),
+    dialects=[Embeddings(model="wordllama", is_default=True)],
+)
 class Embed:
     """One loaded model per worker."""
 

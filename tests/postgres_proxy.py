@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL that can lose the answer to a commit: the database has it, and its client does not know."""
+"""A proxy in front of PostgreSQL that can lose the answer to a commit: the database has it, unknown to its client."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from penstock.hooks import Dialect, DialectRequest, Framing, Operation, Payload,
 from penstock_anthropic.anthropic_errors import error_response
 from penstock_anthropic.message_answers import whole_message
 from penstock_anthropic.message_body import MessagesBody
+from penstock_anthropic.message_descriptions import message_description
 from penstock_anthropic.message_memo import MessageMemo
 from penstock_anthropic.message_offers import Messages
 from penstock_anthropic.message_requests import messages_request
@@ -34,7 +35,7 @@ def message_dialect(table: ModelTable[Messages], prefix: str) -> Dialect:
 
     return Dialect(
         name="anthropic-messages",
-        operations=(Operation(path=f"{prefix}/v1/messages", read=read),),
+        operations=(Operation(path=f"{prefix}/v1/messages", read=read, description=message_description(table.names)),),
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: whole_message(pieces_of(answer.body), payload.memo),
         collected=_collected,

@@ -27,12 +27,10 @@ from penstock_anthropic.message_body import (
     ThinkingBody,
     TurnBody,
 )
-from penstock_chat import ChatRequest, Message, ResponseFormat, Tool, ToolCall, checked_stops, refuse
+from penstock_chat import ChatRequest, Message, ResponseFormat, Tool, ToolCall, checked_stops, encoded_input, refuse
 
 MEDIUM_BUDGET_TOKENS = 2048
 HIGH_BUDGET_TOKENS = 4096
-
-_encode = msgspec.json.Encoder().encode
 
 
 def messages_request(body: MessagesBody, raw: dict[str, Any]) -> ChatRequest:
@@ -149,7 +147,7 @@ def _turn_messages(turn: TurnBody, param: str) -> Iterator[Message]:
         if isinstance(block, ToolResultBlock):
             results.append(_result_message(block, place))
         elif isinstance(block, ToolUseBlock):
-            calls.append(ToolCall(block.id, block.name, _encode(block.input).decode()))
+            calls.append(ToolCall(block.id, block.name, encoded_input(block.input).decode()))
         elif not isinstance(block, (ThinkingBlock, HiddenThinkingBlock)):
             parts.append((place, block))
     yield from results

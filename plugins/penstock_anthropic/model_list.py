@@ -8,6 +8,7 @@ from typing import Any
 from penstock.errors import NotFound
 from penstock.hooks import PublicError, Route, RouteEngine, RouteRequest, RouteResponse
 from penstock_anthropic.anthropic_errors import error_response
+from penstock_anthropic.message_descriptions import ENTRY_DESCRIPTION, LIST_DESCRIPTION
 from penstock_anthropic.message_offers import Messages
 
 # The time of a release that is not known, as the protocol has it.
@@ -37,8 +38,14 @@ def listing_routes(offers: Iterable[Messages], prefix: str) -> list[Route]:
 
     path = f"{prefix}/v1/models"
     return [
-        Route(path=path, name="anthropic-models", handler=listed, is_for_callers=True),
-        Route(path=f"{path}/{{model:path}}", name="anthropic-model", handler=retrieved, is_for_callers=True),
+        Route(path=path, name="anthropic-models", handler=listed, is_for_callers=True, description=LIST_DESCRIPTION),
+        Route(
+            path=f"{path}/{{model:path}}",
+            name="anthropic-model",
+            handler=retrieved,
+            is_for_callers=True,
+            description=ENTRY_DESCRIPTION,
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from penstock.errors import DeclarationError, NotFound
 from penstock.hooks import App, Dialect, DialectRequest, Operation, Payload, RouteResponse
 from penstock_anthropic.anthropic_errors import error_response
 from penstock_anthropic.message_body import ConversationBody
+from penstock_anthropic.message_descriptions import token_description
 from penstock_anthropic.message_offers import Messages
 from penstock_anthropic.message_requests import conversation_request
 from penstock_chat import ChatRequest, ModelTable, encoded_input, read_object
@@ -44,9 +45,10 @@ def token_dialect(table: ModelTable[Messages], prefix: str, app: App) -> Dialect
 
     counting = dict.fromkeys(offer.count_tokens for _, offer in table.offers if offer.count_tokens is not None)
     _require_chat_requests(app, counting)
+    description = token_description(table.names) if counting else None
     return Dialect(
         name="anthropic-tokens",
-        operations=(Operation(path=f"{prefix}/v1/messages/count_tokens", read=read),),
+        operations=(Operation(path=f"{prefix}/v1/messages/count_tokens", read=read, description=description),),
         endpoints=tuple(counting) or tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _counted(answer.body, payload.memo),
         error=error_response,

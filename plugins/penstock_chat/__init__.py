@@ -5,6 +5,7 @@ The names in the first part of ``__all__`` are for handlers. The others are for 
 
 from penstock_chat.answer import ChatAnswer, total_usage
 from penstock_chat.answer_filter import AnswerFilter, SchemaMismatch
+from penstock_chat.body_descriptions import describe_operation
 from penstock_chat.body_faults import encoded_input, read_object, refuse, refuse_field
 from penstock_chat.chat_offers import ChatOffer, GenerationOffer
 from penstock_chat.chat_request import ChatRequest, ResponseFormat, Sampling, Tool
@@ -55,6 +56,7 @@ __all__ = [  # noqa: RUF022 - in two parts
     "data_of_base64",
     "data_of_url",
     "decode_piece",
+    "describe_operation",
     "encoded_input",
     "pieces_of",
     "read_object",

@@ -40,7 +40,9 @@ class AnswerFilter:
         self._has_calls = False
 
     def feed(self, chunk: Any) -> tuple[list[Piece], bool]:
-        """Take a piece as the handler has yielded it; return those to send now, and whether the answer ends there.
+        """Take a piece, or a list of them, as the handler has yielded it.
+
+        Returns the pieces to send now, and whether the answer ends there.
 
         Raises
         ------
@@ -49,6 +51,8 @@ class AnswerFilter:
         SchemaMismatch
             If the answer ends with it, and does not match the schema.
         """
+        if isinstance(chunk, list):
+            return self._feed_all(chunk)
         if isinstance(chunk, (str, Text)):
             return self._text(chunk)
         if not isinstance(chunk, PIECES):
@@ -90,13 +94,17 @@ class AnswerFilter:
         return pieces[0] if len(pieces) == 1 and not is_list else pieces
 
     def _all(self, yielded: Iterable[Any]) -> list[Piece]:
+        pieces, is_done = self._feed_all(yielded)
+        return _joined(pieces if is_done else [*pieces, *self.finish()])
+
+    def _feed_all(self, yielded: Iterable[Any]) -> tuple[list[Piece], bool]:
         pieces: list[Piece] = []
         for piece in yielded:
             ready, is_done = self.feed(piece)
             pieces += ready
             if is_done:
-                return _joined(pieces)
-        return _joined([*pieces, *self.finish()])
+                return pieces, True
+        return pieces, False
 
     def _text(self, piece: str | Text) -> tuple[list[Piece], bool]:
         if self._stops is None:

@@ -37,8 +37,8 @@ def read_object(body: bytes, kind: type[T]) -> tuple[T, dict[str, Any]]:
     return value, {name: other for name, other in others.items() if other is not None}
 
 
-def encoded_input(request: msgspec.Struct) -> bytes:
-    """Return a request as the input of its handler.
+def encoded_input(request: object) -> bytes:
+    """Return a request, or a part of one, as JSON for its handler.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -139,7 +139,7 @@ class ChatRequest(Sampling, omit_defaults=True, kw_only=True):
         Such as ``low`` or ``high``.
     """
 
-    messages: list[Message] = msgspec.field()
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)] = msgspec.field()
     tools: list[Tool] = []
     tool_choice: Literal["auto", "none", "required"] = "auto"
     forced_tool: str | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
+
+from penstock_chat import describe_operation
 
 _TEXT: Final = {"type": "string"}
 _STREAM: Final = {"type": "boolean", "default": False, "description": "Send the answer as it is made."}
@@ -18,52 +19,42 @@ _MESSAGE: Final = {
 def chat_description(models: list[str]) -> dict[str, Any]:
     """Return the description of chat completions with these models."""
     messages = {"type": "array", "items": _MESSAGE, "minItems": 1}
-    fields = {"model": _model(models), "messages": messages, "stream": _STREAM}
-    return _described("Continue a conversation, as OpenAI's clients ask for it.", fields, "messages")
+    fields = {"messages": messages, "stream": _STREAM}
+    return describe_operation("Continue a conversation, as OpenAI's clients ask for it.", models, fields, ["messages"])
 
 
 def completion_description(models: list[str]) -> dict[str, Any]:
     """Return the description of completions with these models."""
-    fields = {"model": _model(models), "prompt": _TEXT, "stream": _STREAM}
-    return _described("Continue a text, as OpenAI's clients ask for it.", fields, "prompt")
+    fields = {"prompt": _TEXT, "stream": _STREAM}
+    return describe_operation("Continue a text, as OpenAI's clients ask for it.", models, fields, ["prompt"])
 
 
 def embedding_description(models: list[str]) -> dict[str, Any]:
     """Return the description of embeddings with these models."""
-    fields = {"model": _model(models), "input": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}}
-    return _described("Embed texts, as OpenAI's clients ask for it.", fields, "input")
+    fields = {"input": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}}
+    return describe_operation("Embed texts, as OpenAI's clients ask for it.", models, fields, ["input"])
 
 
 def response_description(models: list[str]) -> dict[str, Any]:
     """Return the description of responses with these models."""
     items = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object", "additionalProperties": True}}]}
-    fields = {"model": _model(models), "input": items, "instructions": _TEXT, "stream": _STREAM}
-    return _described("Respond to a conversation, as OpenAI's clients and agents ask for it.", fields, "input")
+    fields = {"input": items, "instructions": _TEXT, "stream": _STREAM}
+    summary = "Respond to a conversation, as OpenAI's clients and agents ask for it."
+    return describe_operation(summary, models, fields, ["input"])
 
 
 def speech_description(models: list[str]) -> dict[str, Any]:
     """Return the description of speech with these models."""
-    fields = {"model": _model(models), "input": _TEXT, "voice": _TEXT, "response_format": _TEXT}
-    return _described("Speak a text, as OpenAI's clients ask for it.", fields, "input")
+    fields = {"input": _TEXT, "voice": _TEXT, "response_format": _TEXT}
+    return describe_operation("Speak a text, as OpenAI's clients ask for it.", models, fields, ["input"])
 
 
 def transcription_description(models: list[str], summary: str) -> dict[str, Any]:
     """Return the description of transcriptions, or translations, with these models."""
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
-    fields = {"file": file, "model": _model(models), "response_format": _TEXT, "stream": _STREAM}
-    return _described(summary, fields, "file", media_type="multipart/form-data")
+    fields = {"file": file, "response_format": _TEXT, "stream": _STREAM}
+    return describe_operation(summary, models, fields, ["file"], media_type="multipart/form-data")
 
 
 MODELS_DESCRIPTION: Final = {"summary": "List the models that OpenAI's clients may name."}
 MODEL_DESCRIPTION: Final = {"summary": "Describe one of the models that OpenAI's clients may name."}
-
-
-def _model(models: list[str]) -> dict[str, Any]:
-    return {"type": "string", "examples": models}
-
-
-def _described(
-    summary: str, fields: Mapping[str, Any], required: str, *, media_type: str = "application/json"
-) -> dict[str, Any]:
-    schema = {"type": "object", "properties": fields, "required": [required], "additionalProperties": True}
-    return {"summary": summary, "requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

@@ -1,4 +1,4 @@
-"""OpenAI's agents, which speak the Responses API, or chat completions if they are told to."""
+"""OpenAI's agents, which speak the Responses API, or chat completions with another class of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every program here has in common: it runs its checks against a server, and prints a line of JSON for each.
+"""The runner of the programs here, which runs checks against a server, and prints a line of JSON for each.
 
 It runs in an environment of its own, in which nothing of Penstock is installed.
 """

@@ -69,7 +69,7 @@ def _faults(judge: Judge, url: str) -> dict[str, str | None]:
     """Run the program, and return what each of its checks has found wrong."""
     if not judge.python.exists():
         pytest.skip(f"{judge.python} does not exist; `make test-clients` creates it")
-    # Some of these clients call home, or ask for a newer list of prices, unless they are told not to.
+    # By default, some of these clients send traces to their makers, or ask for a newer list of prices.
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
     environment = {**os.environ, **quiet, "JUDGED_URL": url}
     command = [str(judge.python), str(judge.path)]

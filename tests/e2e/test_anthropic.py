@@ -220,6 +220,21 @@ def test_a_round_trip_with_tools(client: Anthropic) -> None:
         assert final.content[0].text == "The sum is 23."
 
 
+def test_the_loop_of_the_client_runs_the_tools(client: Anthropic) -> None:
+    """It sends the results by itself, until there are no more calls."""
+
+    @anthropic.beta_tool
+    def weather(city: str) -> str:
+        """Return the length of a city's name."""
+        return str(len(city))
+
+    asked: Any = said("Rome Oslo", model="agent")
+    for is_streamed in (False, True):
+        runner = client.beta.messages.tool_runner(**asked, tools=[weather], stream=is_streamed)
+        final = runner.until_done()
+        assert [block.text for block in final.content if block.type == "text"] == ["The sum is 8."]
+
+
 def test_calls_whose_arguments_take_turns(client: Anthropic) -> None:
     """The blocks are whole all the same, and a call may have no arguments."""
     expected = [("first", {"a": 1}), ("second", {"a": 1}), ("third", {})]

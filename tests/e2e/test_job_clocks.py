@@ -40,7 +40,7 @@ def stay_through_leaps(jobs: JobScene, clock: MovedClock, served: Served) -> Non
 
 
 def test_a_leap_of_the_clock_of_a_server_leaves_its_jobs_alone(tmp_path: Path) -> None:
-    """Beside a server whose clock is right: neither takes the other for dead. A job that waits for an instant follows the clock."""
+    """A server beside it, whose clock is right, takes it for alive. A job that waits for an instant runs at that."""
     clock, jobs = MovedClock(tmp_path, is_seen_at_once=False), JobFile(tmp_path)
     with jobs.serve(LEASE=str(LEASE), **clock.environment) as served, jobs.serve(LEASE=str(LEASE)) as other:
         stay_through_leaps(jobs, clock, served)

@@ -112,7 +112,7 @@ FAULTS: dict[str, Callable[[PostgresServer, str], object]] = {
 }
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(15, marks=[pytest.mark.thorough, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=[pytest.mark.thorough, pytest.mark.timeout(600)])])
 def test_whatever_happens_to_the_database_nothing_is_lost(
     jobs: JobDatabase, server: PostgresServer, rounds: int
 ) -> None:

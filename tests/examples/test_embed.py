@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from openai import BadRequestError, OpenAI
 
 from examples import embed
 from penstock import InvalidRequest
@@ -78,6 +79,17 @@ def test_requests_that_share_a_batch_each_get_their_own_vector(served: Served, m
     for answer, vector in zip(answers, expected * 8, strict=True):
         assert answer.status == 200, answer.body
         assert answer.json() == pytest.approx(vector, abs=1e-5)
+
+
+@pytest.mark.e2e
+def test_the_client_of_openai_embeds_several_texts(served: Served, model: embed.Embed) -> None:
+    """Each of them is a job, so they share batches with those of others; an empty one refuses the request."""
+    with OpenAI(base_url=f"{served.base_url}/v1", api_key="none", max_retries=0) as client:
+        answer = client.embeddings.create(model="wordllama", input=TEXTS)
+        for item, vector in zip(answer.data, embedded(model, TEXTS), strict=True):
+            assert item.embedding == pytest.approx(vector, abs=1e-5)
+        with pytest.raises(BadRequestError):
+            client.embeddings.create(model="wordllama", input=["tea", ""])
 
 
 @pytest.mark.e2e

@@ -658,7 +658,9 @@ def a_pool_shrinks_by_kills(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_pool_does_not_shrink(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(WorkerPool, "surplus", property(lambda self: min(0, self.target - len(self.places))))
+    surplus = WorkerPool.surplus.fget
+    assert surplus is not None
+    patch.setattr(WorkerPool, "surplus", property(lambda self: min(0, surplus(self))))
 
 
 def what_drains_forgets_its_line(patch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ class FakeWorker:
         self._deliver = deliver
         self._behaviour_of = behaviour_of
         self._exit_seconds = exit_seconds
-        self._knows_started = knows_started
+        self._knows_started = knows_started and steps is None
         self._pause = pause
         self._says_early = says_early
         self._latency = latency

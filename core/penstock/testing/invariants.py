@@ -262,7 +262,9 @@ def _check_staff(pool: WorkerPool, *, is_draining: bool) -> None:
         return
     if len(pool.working()) > pool.target or (len(pool.working()) < pool.target and pool.standing_by()):
         _broken(f"{pool!r}: {len(pool.working())} workers work instead of {pool.target}")
-    if pool.surplus > 0 or len(pool.places) < pool.target + pool.spares:
+    leaving = sum(place.worker is not None and place.worker.state == DRAINING for place in pool.places)
+    wanted = pool.target + pool.spares
+    if len(pool.places) < wanted or len(pool.places) - leaving > wanted + (pool.succession is not None):
         _broken(f"{pool!r} should have {pool.target} places and {pool.spares} for spares")
     if pool.succession is not None and pool.succession.worker.state not in (STANDBY, READY, BUSY):
         _broken(f"{pool!r}: {pool.succession.worker!r} waits for its replacement")

@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from penstock.errors import HandlerError, HookError, PenstockError
 from penstock.policies import Batching, Retries, Timeouts
 from penstock.scheduler import FifoQueue, GuardedQueue, Job, Lane, LaneSpec, PoolSpec, Queue, retry_lost
+from penstock.scheduler.pools import WorkerPool
+from penstock.testing.agenda import Agenda
+from penstock.testing.fake_steps import FakeSteps
 from penstock.testing.fake_worker import Behaviour
 from penstock.testing.whimsical_queues import ClumsyQueue, WhimsicalQueue
 
@@ -194,11 +198,25 @@ def _draw_lane(dice: random.Random, name: str, pool: PoolSpec, new_queue: Callab
     )
 
 
-LOOP = "loop"
+LOOP: Final = "loop"
 """The name of the pool, and of the lane, of a generation loop."""
 
 
-def draw_loop(dice: random.Random) -> tuple[PoolSpec, LaneSpec]:
+_LOOP_SHARE: Final = 0.2
+"""The share of scenarios that have a generation loop as well."""
+
+
+def with_loop(
+    dice: random.Random, pools: list[PoolSpec], lanes: list[LaneSpec]
+) -> tuple[list[PoolSpec], list[LaneSpec]]:
+    """Add a generation loop in some scenarios, and none in the others."""
+    if dice.random() >= _LOOP_SHARE:
+        return pools, lanes
+    pool, lane = _draw_loop(dice)
+    return [*pools, pool], [*lanes, lane]
+
+
+def _draw_loop(dice: random.Random) -> tuple[PoolSpec, LaneSpec]:
     """Draw a generation loop: a lane with a pool of its own, whose attempts take the steps of a worker together."""
     slots = dice.choice((1, 2, 4, 16))
     lane = LaneSpec(
@@ -212,6 +230,11 @@ def draw_loop(dice: random.Random) -> tuple[PoolSpec, LaneSpec]:
         retry=dice.choice((retry_lost, Pacing(random.Random(dice.random())))),  # noqa: S311 - dice, not a secret
     )
     return PoolSpec(name=LOOP, workers=dice.randint(1, 2), capacity=slots), lane
+
+
+def draw_steps(dice: random.Random, agenda: Agenda, pool: WorkerPool) -> FakeSteps | None:
+    """Draw the steps of a worker of this pool; return None if it runs no generation loop."""
+    return FakeSteps(agenda, dice.choice((0.0001, 0.002, 0.05)), pool.capacity) if pool.name == LOOP else None
 
 
 def _draw_queue(dice: random.Random, mistakes: Counter[str]) -> Callable[[], Queue]:

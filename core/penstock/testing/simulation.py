@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import repeat
+from itertools import count, repeat
 from typing import Final
 
 from penstock.scheduler import Job, conduct
@@ -29,12 +29,11 @@ from penstock.scheduler import events as on
 from penstock.scheduler.reports import PoolFailedReport
 from penstock.scheduler.states import DEAD
 from penstock.testing.fake_engine import FakeEngine
-from penstock.testing.fake_steps import FakeSteps
 from penstock.testing.fake_worker import FakeWorker
 from penstock.testing.forgeries import forged_report
 from penstock.testing.opinions import Opinions
 from penstock.testing.referee import Referee, RuleBroken, require
-from penstock.testing.scenarios import LOOP, Weather, draw_lanes, draw_loop, draw_pools, draw_timeouts
+from penstock.testing.scenarios import Weather, draw_lanes, draw_pools, draw_steps, draw_timeouts, with_loop
 from penstock.testing.scene import Scene
 from penstock.testing.turnover import StaffReferee, Turnover, with_staffing
 from penstock.testing.witness import Witness, WitnessedJob, witness_of
@@ -45,9 +44,6 @@ SIZES: Final = (*((0, 10, 400, 30_000) * 8), 100_000)  # few bodies are large: n
 
 Most bugs show early in one of many configurations, so short scenarios find more; a few bugs need a long one.
 """
-
-LOOP_SHARE: Final = 0.2
-"""The share of scenarios that have a generation loop as well."""
 
 DRAIN_STEPS: Final = 100_000
 """A drain that takes more steps than this is considered endless."""
@@ -78,17 +74,14 @@ class Simulation(FakeEngine):
             pools = [replace(pool, start_timeout=0.1) for pool in pools]
         staff_dice = random.Random(seed ^ 1)  # noqa: S311 - dice of their own, for the same reason
         mistakes: Counter[str] = Counter()
-        lanes = draw_lanes(self.dice, pools, mistakes)
         self.step_dice = random.Random(seed ^ 2)  # noqa: S311 - dice of their own, for the same reason
-        if self.step_dice.random() < LOOP_SHARE:
-            loop_pool, loop = draw_loop(self.step_dice)
-            pools, lanes = [*pools, loop_pool], [*lanes, loop]
+        pools, lanes = with_loop(self.step_dice, pools, draw_lanes(self.dice, pools, mistakes))
         room = self.dice.choice((150_000, 1 << 28))
         super().__init__(with_staffing(staff_dice, pools), lanes, max_queue_bytes=room, draw=staff_dice.random)
         self.weather = Weather.draw(self.dice)
         self._drain_after = self.dice.choice(SCENARIO_STEPS) if steps is None else steps
         self._lanes = list(self.scheduler.lanes.values())
-        self._numbers = 0
+        self._numbers = count(1)
         self.scene = Scene(self.clock, Opinions(self._lanes), mistakes)
         self.referee = Referee(self.scene)
         self._staff_referee = StaffReferee(self.scheduler)
@@ -190,9 +183,7 @@ class Simulation(FakeEngine):
         lane = dice.choice(self._lanes)
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
         job = WitnessedJob(lane, timeouts, dice.choice(SIZES), priority=dice.randint(0, 2), share=dice.choice("abc"))
-        self._numbers += 1
-        behaviour = self.weather.behaviour(dice, lane)
-        witness = job.witness = Witness(self._numbers, job, behaviour, self.clock.now)
+        witness = job.witness = Witness(next(self._numbers), job, self.weather.behaviour(dice, lane), self.clock.now)
         self.referee.live[witness.number] = witness
         if dice.random() < self.weather.hang_up:
             self.agenda.plan(dice.expovariate(dice.choice((5.0, 1000.0))), lambda: self._hang_up(witness))
@@ -230,10 +221,6 @@ class Simulation(FakeEngine):
         """Start a worker, which may be slow or fail to set up."""
         require(not self.scene.has_failed, "a worker is started, although none can be")
         dice = self.dice
-        steps = None
-        if command.pool == LOOP:
-            seconds = self.step_dice.choice((0.0001, 0.002, 0.05))
-            steps = FakeSteps(self.agenda, seconds, self.scheduler.pools[LOOP].capacity)
         self.workers[command.worker] = FakeWorker(
             command.worker,
             self.agenda,
@@ -242,12 +229,12 @@ class Simulation(FakeEngine):
             setup_seconds=dice.choice((0.0, 0.01, 0.2)),
             setup_fails=dice.random() < self.weather.setup_failure,
             exit_seconds=dice.choice((0.0, 0.001, 0.1, 1.0, 10.0)),
-            knows_started=dice.random() < 0.5 and steps is None,
+            knows_started=dice.random() < 0.5,
             pause=dice.choice((0.0, 0.00005, 0.002)),
             says_early=dice.random() < 0.5,
             latency=dice.choice((0.0, 0.0001, 0.002)),
             on_begun=self.referee.see_begun,
-            steps=steps,
+            steps=draw_steps(self.step_dice, self.agenda, self.scheduler.pools[command.pool]),
         )
 
     def _hear_worker(self, worker: int, event: on.Event) -> None:

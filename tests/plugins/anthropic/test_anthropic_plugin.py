@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from openapi_spec_validator import validate
 
 from penstock import App
 from penstock.errors import DeclarationError, NotFound, PenstockError, PluginError
@@ -117,6 +118,17 @@ def test_the_list_of_models_is_shared_with_other_protocols() -> None:
     assert b"owned_by" in served.route("/v1/models").body
     assert b"display_name" in served.route("/anthropic/v1/models").body
     assert ask(served, "/anthropic/v1/messages", model="tiny").status == 200
+
+
+def test_the_paths_are_in_the_openapi_document() -> None:
+    """With the fields that every client sends, and the names of the models."""
+    served = harness(Messages(model="tiny", aliases=("org/tiny",), count_tokens="count"))
+    document = msgspec.json.decode(served.route("/openapi.json").body)
+    paths = {path for path in document["paths"] if path.startswith("/v1")}
+    assert paths == {"/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/models/{model}"}
+    body = document["paths"]["/v1/messages"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["model"]["examples"] == ["tiny", "org/tiny"]
+    validate(document)
 
 
 def test_without_models_there_is_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,6 +115,43 @@ def test_a_stream_has_the_blocks_of_the_whole_answer(harness: PluginHarness, nam
     assert content_of(found) == whole(harness, *ANSWERS[name])["content"]
     types = [event["type"] for event in found if not event["type"].startswith("content_block")]
     assert types == ["message_start", "message_delta", "message_stop"]
+
+
+def pieces_in_turns(dice: random.Random) -> tuple[list[Piece], list[dict[str, int]]]:
+    """Return the pieces of text, of thoughts and of some calls, in any order, and the arguments of the calls."""
+    inputs = [{f"key {{{n}}}": n} for n in range(dice.randint(0, 4))]
+    rests = {index: msgspec.json.encode(given).decode() for index, given in enumerate(inputs)}
+    pieces: list[Piece] = []
+    begun: list[int] = []
+    while rests or dice.random() < 0.5:
+        choice = dice.choice(["text", "thought", "call", "call"])
+        if choice != "call" or not rests:
+            pieces.append(dice.choice(["a", Text("b"), ""]) if choice == "text" else Reasoning("c"))
+        elif len(begun) < len(inputs) and dice.random() < 0.5:
+            begun.append(len(begun))
+            pieces.append(ToolCall(f"id {begun[-1]}", "add", index=begun[-1]))
+        elif begun:
+            index = dice.choice(begun)
+            size = dice.randint(1, 9)
+            if index in rests:
+                pieces.append(ToolCall(arguments=rests[index][:size], index=index))
+                rests[index] = rests[index][size:]
+                if not rests[index]:
+                    del rests[index]
+    return pieces, inputs
+
+
+def test_any_order_of_pieces_makes_the_same_blocks(harness: PluginHarness) -> None:
+    """Nothing is lost, and each call has its own arguments, streamed and whole."""
+    dice = random.Random(7)
+    for _ in range(200):
+        pieces, inputs = pieces_in_turns(dice)
+        content = whole(harness, *pieces)["content"]
+        assert content_of(events(harness, *pieces)) == content
+        assert [block["input"] for block in content if block["type"] == "tool_use"] == inputs
+        for kind, field, expected in (("text", "text", (str, Text)), ("thinking", "thinking", (Reasoning,))):
+            texts = [piece if isinstance(piece, str) else piece.text for piece in pieces if isinstance(piece, expected)]
+            assert "".join(block[field] for block in content if block["type"] == kind) == "".join(texts)
 
 
 def test_blocks_of_calls_that_take_turns(harness: PluginHarness) -> None:

@@ -42,12 +42,18 @@ def test_pieces_come_through_in_their_order() -> None:
     assert found == [Reasoning("hm"), "a", Usage(1, 1), "E", ToolCall("1", "f"), Text("E"), Finish("length")]
 
 
+def test_several_pieces_may_be_yielded_at_once() -> None:
+    """As the last step of a generation loop does: each of them is passed on, up to a stop."""
+    assert passed(AnswerFilter([], None), ["a", Usage(1, 1)], [], ["b"]) == ["a", Usage(1, 1), "b"]
+    assert passed(AnswerFilter(["c"], None), ["a", "bc", "d"], "e") == ["a", "b", Finish("stop", "c")]
+
+
 def test_nothing_comes_after_a_stop() -> None:
     """But the reason, with the sequence."""
     assert passed(AnswerFilter(["b"], None), "abc", "d", Usage(1, 1)) == ["a", Finish("stop", "b")]
 
 
-@pytest.mark.parametrize("wrong", [{"text": "a"}, None, 1, b"a", ["a"]])
+@pytest.mark.parametrize("wrong", [{"text": "a"}, None, 1, b"a", [1]])
 def test_anything_else_is_an_error_of_the_handler(wrong: Any) -> None:
     """Its message names the types that are pieces."""
     with pytest.raises(TypeError, match="yield str, Text, Reasoning, ToolCall, Usage or Finish"):
@@ -60,6 +66,11 @@ def test_a_whole_result_is_one_piece_or_a_list() -> None:
     assert AnswerFilter(["c"], None).whole("ab") == "ab"
     assert AnswerFilter(["b"], None).whole("abc") == ["a", Finish("stop", "b")]
     assert AnswerFilter([], None).whole(["a", "b", Usage(1, 1)]) == ["ab", Usage(1, 1)]
+
+
+def test_a_count_of_tokens_passes() -> None:
+    """It is the answer of an endpoint that counts, whatever the request says about answers."""
+    assert AnswerFilter(["1"], SCHEMA).whole(12) == 12
 
 
 def test_an_answer_that_matches_the_schema() -> None:
