@@ -74,20 +74,17 @@ class LiveEndpoint:
             self._answer_batch if endpoint.batching else self._answer_one
         )
 
-    def start(self, invocation: Invocation) -> Any:
-        """Decode the one job and call the handler; return its value, coroutine or generator."""
-        return self._codec.call(self._predict, self._input_of(invocation), invocation.context())
+    def start(self, invocation: Invocation, slot: int | None = None) -> Any:
+        """Decode the one job and call the handler; return its value, coroutine or generator.
 
-    def admit(self, slot: int, invocation: Invocation) -> Any:
-        """Decode the one job, and call ``admit`` of a generation loop for it; return its value or coroutine."""
-        return self._codec.call(partial(self._predict, slot), self._input_of(invocation), invocation.context())
-
-    def _input_of(self, invocation: Invocation) -> Any:
-        """Return the input of the one job, which may say how its answer is to be filtered."""
-        decoded = self.decode(invocation.run.works[0])
+        With a slot, the handler is the ``admit`` of a generation loop.
+        """
+        work = invocation.run.works[0]
+        decoded = self._codec.decode(work.body, work.input_form)
         if self.has_filter:
             invocation.chunk_filter = self._codec.filter_of(decoded)
-        return decoded
+        predict = self._predict if slot is None else partial(self._predict, slot)
+        return self._codec.call(predict, decoded, invocation.context())
 
     def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
         """Call a batching handler with those jobs of the batch that could be decoded."""

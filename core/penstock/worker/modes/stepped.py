@@ -179,7 +179,7 @@ class GenerationLoop:
         try:
             if attempt.files:
                 load(attempt.run, attempt.files)
-            admit = partial(self._live.admit, attempt.slot)
+            admit = partial(self._live.start, slot=attempt.slot)
             returned = self._guard.run(attempt.attempt, admit, attempt.invocation)
             if inspect.isawaitable(returned):
                 await self._awaited(returned, [attempt])
