@@ -70,9 +70,9 @@ class Loop(Square):
 class Chat(Square):
     """``/v1/chat/completions``: OpenAI's protocol."""
 
-    def predict(self, messages: list[dict[str, str]]) -> Iterator[str]:
+    def predict(self, request: Any) -> Iterator[str]:
         """Answer with as many tokens as the message says."""
-        for _ in range(int(messages[0]["content"])):
+        for _ in range(int(request.messages[0].content)):
             yield "tok "
 
 
