@@ -94,6 +94,7 @@ class Engine:
         self.route_calls = RouteCalls(self)
         self.services = EngineServices(self, self.registry.services(app), self.registry.job_store(app))
         self._accepted, self.require_access = AcceptedCalls(self, self.registry), access_check(self.registry, app)
+        self.jobs_of = self.services.jobs_of
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
 

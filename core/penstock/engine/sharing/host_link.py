@@ -174,12 +174,13 @@ class HostLink:
         if job is not None:
             hosted = self._hosted(message.call, job)
             hosted.submission.input_form, hosted.submission.part = message.input_form, message.part
+            hosted.submission.job_memo = message.job_memo
             self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn
             opened.close_upload()
-            opened.submission.input_form = message.input_form
+            opened.submission.input_form, opened.submission.job_memo = message.input_form, message.job_memo
             self._submit(opened, body, message.fault)
 
     def _hosted(self, number: int, job: Any) -> HostedRequest:

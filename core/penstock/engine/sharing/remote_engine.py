@@ -236,7 +236,8 @@ class RemoteEngine:
         file, size_bytes = (body, len(body)) if isinstance(body, BodyFile) else (None, 0)
         described = None if fault is None else fault_of(fault)
         plain = b"" if isinstance(body, BodyFile) else body
-        message = SubmitJob(number, job, plain, size_bytes, described, submission.input_form, submission.part)
+        form, part, memo = submission.input_form, submission.part, submission.job_memo
+        message = SubmitJob(number, job, plain, size_bytes, described, form, part, memo)
         return self._jobs.submit(submission, message, file, is_open=upload is not None and upload.is_open)
 
     def submit_fault(self, submission: Submission, fault: PenstockError) -> RemoteCall:
