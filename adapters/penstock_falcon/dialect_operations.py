@@ -148,11 +148,11 @@ class DialectEndpoint(EndpointResource):
         return RawFraming(head.media_type)
 
     def _outcome_response(self, call: AnyCall, exchange: Exchange) -> HttpResponse:
-        payload, outcome = _payload_of(exchange), call.outcome
-        if payload.job_memo is None or not isinstance(outcome, Encoded):
+        outcome = call.outcome
+        if exchange.job_memo is None or not isinstance(outcome, Encoded):
             return super()._outcome_response(call, exchange)
         assert self._dialect.accepted is not None, "otherwise the payload was refused"
-        return _response(self._dialect.accepted(outcome, payload), exchange, NO_JOB_TIMING)
+        return _response(self._dialect.accepted(outcome, _payload_of(exchange)), exchange, NO_JOB_TIMING)
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
         payload = _payload_of(exchange)
