@@ -93,7 +93,7 @@ class ProgramJobs(CallerJobs, Protocol):
         """
 
     def seen_by(self, caller: Principal | None) -> CallerJobs:
-        """Return the jobs that a caller sees: its own, and with the scope ``admin`` those of all callers.
+        """Return the jobs that a caller sees: its own, and with the scope ``jobs:admin`` those of all callers.
 
         None stands for all callers who were not identified.
         """

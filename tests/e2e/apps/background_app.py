@@ -48,7 +48,7 @@ async def able(request: ChatRequest) -> AsyncIterator[str | ToolCall | Usage | F
         yield Finish("length")
 
 
-@app.endpoint("/whole", jobs=Jobs(), dialects=[Responses(model="whole")])
+@app.endpoint("/whole", workers=1, jobs=Jobs(), dialects=[Responses(model="whole")])
 def whole(request: ChatRequest) -> str:
     return request.messages[-1].text
 
