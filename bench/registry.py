@@ -5,6 +5,7 @@ from __future__ import annotations
 from cases import (
     batching,
     bodies,
+    chat,
     crashes,
     embedded,
     hangups,
@@ -20,7 +21,7 @@ from cases import (
 from harness import Case
 
 MODULES = [
-    *(noop, bodies, streams, batching, overload, stuck, hangups),
+    *(noop, bodies, streams, chat, batching, overload, stuck, hangups),
     *(crashes, shutdown, startup, plugins, queued, embedded),
 ]
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}

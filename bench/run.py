@@ -58,6 +58,12 @@ def install(contenders: list[Contender], *, only_known: bool) -> list[Contender]
     return found
 
 
+def is_needed(name: str, cases: list[str]) -> bool:
+    """Return whether one of the cases compares this contender; a case that does not say so compares all."""
+    compared = [CASES[case].contenders for case in cases]
+    return any(each is None or CONTENDERS[name] in each for each in compared)
+
+
 def main() -> None:
     """Run the cases, saving after each, and write the page."""
     options = arguments()
@@ -67,12 +73,12 @@ def main() -> None:
     adopt_orphans()
     allow_sockets()
     cases = ["noop"] if options.quick else chosen(options.cases, CASES)
-    contenders = [CONTENDERS[name] for name in chosen(options.peers, CONTENDERS)]
-    contenders = install(contenders, only_known=options.quick)
+    wanted = [CONTENDERS[name] for name in chosen(options.peers, CONTENDERS) if options.peers or is_needed(name, cases)]
+    contenders = install(wanted, only_known=options.quick)
     if options.install:
         return
     pace = Pace(rounds=2, seconds=1) if options.quick else Pace(rounds=options.rounds, seconds=options.seconds)
-    is_complete = len(contenders) == len(CONTENDERS) and not options.quick
+    is_complete = len(contenders) == len(wanted) and not (options.peers or options.quick)
     results_file, page = (RESULTS, PAGE) if is_complete else (CACHE / "results.json", CACHE / PAGE.name)
     results = json.loads(results_file.read_text(encoding="utf-8")) if is_complete and results_file.exists() else {}
     for name in cases:

@@ -105,7 +105,13 @@ class Server:
 
     def cheap(self) -> bytes:
         """Return a request that costs the endpoint next to nothing."""
-        bodies = {"square": {"input": 4.0}, "count": {"n": 1}, "sleep": {"seconds": 0}, "loop": {"seconds": 0}}
+        bodies: dict[str, dict[str, object]] = {
+            "square": {"input": 4.0},
+            "count": {"n": 1},
+            "sleep": {"seconds": 0},
+            "loop": {"seconds": 0},
+            "v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "1"}]},
+        }
         if self.endpoint in bodies:
             return self.request(as_json(bodies[self.endpoint]))
         if self.endpoint == "identify":

@@ -26,6 +26,7 @@ MARK = b'"token"'
 class Stream:
     """The part of one stream that a client has received: chunks, and the times of the first one and of the end."""
 
+    mark: bytes = MARK
     chunks: int = 0
     first: float = 0.0
     end: float = 0.0
@@ -33,16 +34,18 @@ class Stream:
 
     def take(self, data: bytes, now: float) -> None:
         """Count the chunks in the next bytes."""
-        found = (self.tail + data).count(MARK)
+        found = (self.tail + data).count(self.mark)
         if found and not self.chunks:
             self.first = now
         self.chunks += found
-        self.tail = (self.tail + data)[-(len(MARK) - 1) :]
+        self.tail = (self.tail + data)[-(len(self.mark) - 1) :]
 
 
-def read(server: Server, streams: int, chunks: int) -> list[Stream]:
-    """Read this number of streams at the same time, for ``PATIENCE`` seconds at most; times count from the start."""
-    request = server.request(as_json({"n": chunks}), {"Connection": "close"})
+def read(server: Server, streams: int, request: bytes, mark: bytes = MARK) -> list[Stream]:
+    """Read this number of streams at the same time, for ``PATIENCE`` seconds at most; times count from the start.
+
+    Each chunk has the mark once.
+    """
     found = {}
     begin = time.perf_counter()
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
@@ -50,7 +53,7 @@ def read(server: Server, streams: int, chunks: int) -> list[Stream]:
             sock = stack.enter_context(socket.create_connection((HOST, server.port), timeout=PATIENCE))
             sock.sendall(request)
             sock.setblocking(False)
-            found[sock] = Stream()
+            found[sock] = Stream(mark)
             selector.register(sock, selectors.EVENT_READ)
         while selector.get_map() and (left := begin + PATIENCE - time.perf_counter()) > 0:
             for key, _events in selector.select(left):
@@ -68,10 +71,14 @@ def read(server: Server, streams: int, chunks: int) -> list[Stream]:
 
 def measure(server: Server, _pace: Pace, _: Any) -> Figures:
     """Measure one long stream, then many short ones at once."""
-    read(server, 1, 100)
+
+    def request(chunks: int) -> bytes:
+        return server.request(as_json({"n": chunks}), {"Connection": "close"})
+
+    read(server, 1, request(100))
     figures: Figures = {}
     for name, streams, chunks in (("one", 1, LONG), ("many", TOGETHER, SHORT)):
-        got = read(server, streams, chunks)
+        got = read(server, streams, request(chunks))
         total = sum(stream.chunks for stream in got)
         if total < streams * chunks:
             figures[f"{name}_lost"] = f"{total:,} of {streams * chunks:,} chunks in {PATIENCE:g} s"

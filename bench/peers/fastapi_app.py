@@ -40,6 +40,22 @@ def chunks(n: int) -> Iterator[bytes]:
         yield json.dumps({"token": number}).encode() + b"\n"
 
 
+@app.post("/v1/chat/completions")
+def chat(messages: Annotated[list[dict[str, str]], Body()], model: Annotated[str, Body()]) -> StreamingResponse:
+    """Answer with as many tokens as the message says, as events of OpenAI's protocol."""
+    return StreamingResponse(events(int(messages[0]["content"]), model), media_type="text/event-stream")
+
+
+def events(n: int, model: str) -> Iterator[str]:
+    """Yield the events of an answer."""
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+    for text in ["tok "] * n:
+        choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
+        yield f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"
+    yield f"data: {json.dumps({**head, 'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'stop'}]})}\n\n"
+    yield "data: [DONE]\n\n"
+
+
 @app.post("/sleep")
 def sleep(seconds: Annotated[float, Body(embed=True)]) -> int:
     """Sleep, and return the process ID."""

@@ -67,6 +67,15 @@ class Loop(Square):
         return os.getpid()
 
 
+class Chat(Square):
+    """``/v1/chat/completions``: OpenAI's protocol."""
+
+    def predict(self, request: Any) -> Iterator[str]:
+        """Answer with as many tokens as the message says."""
+        for _ in range(int(request.messages[0].content)):
+            yield "tok "
+
+
 class Identify(Size):
     """``/identify``: batches of files."""
 
@@ -96,6 +105,7 @@ APIS: dict[str, type[ls.LitAPI]] = {
     "sleep": Sleep,
     "loop": Loop,
     "identify": Identify,
+    "v1/chat/completions": Chat,
 }
 
 if __name__ == "__main__":
@@ -103,6 +113,8 @@ if __name__ == "__main__":
     options: dict[str, Any] = {"stream": True} if endpoint == "count" else {}
     if endpoint == "identify":
         options = {"max_batch_size": 8, "batch_timeout": 0.002}
+    if endpoint == "v1/chat/completions":
+        options = {"spec": ls.OpenAISpec()}
     timeout = 600 if "BENCH_QUEUE" in os.environ else float(os.environ.get("BENCH_DEADLINE", "30"))
     server = ls.LitServer(
         APIS[endpoint](api_path=f"/{endpoint}", **options),

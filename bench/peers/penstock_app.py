@@ -54,6 +54,17 @@ def loop(seconds: float) -> int:
     return os.getpid()
 
 
+if os.environ.get("BENCH_ENDPOINT") == "v1/chat/completions":
+    from penstock_chat import ChatRequest
+    from penstock_openai import Chat
+
+    @app.endpoint("/chat", dialects=[Chat(model="tiny")])
+    def chat(request: ChatRequest) -> Iterator[str]:
+        """Answer with as many tokens as the message says."""
+        for _ in range(int(request.messages[0].text)):
+            yield "tok "
+
+
 if os.environ.get("BENCH_ENDPOINT") == "identify":
 
     @app.endpoint("/identify", batching=Batching(max_size=8, max_wait=0.002))
