@@ -21,7 +21,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     media_type, values, decoder:
         The input form of the request: see ``InputForm``. None in ``media_type``: the body is a plain one.
     memo:
-        What a dialect has stored with the job, as ``Payload.job_memo``; None for a job that was made in another way.
+        The ``Payload.job_memo`` of the dialect that has asked for the job; None if it was made in another way.
     """
 
     query: str = ""

@@ -51,7 +51,7 @@ def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
         endpoints=tuple(endpoint.name for endpoint, _ in table.offers),
         result=lambda answer, payload: _whole([answer.body], payload),
         collected=_whole,
-        accepted=accepted_response,
+        accepted=lambda answer, payload: accepted_response(answer.body, payload),
         framing=_framing,
         error=error_response,
     )

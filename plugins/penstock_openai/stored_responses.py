@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock import Response
 from penstock.errors import HandlerError, NotFound, RateLimited
 from penstock.hooks import CallerJobs, Payload, RouteResponse
 from penstock.job_store import JobGone, JobNotFound
-from penstock.response import Encoded, Response
 from penstock_openai.response_objects import ResponseMemo, whole_response
 from penstock_openai.response_output import ResponseOutput
 
@@ -41,12 +41,12 @@ def job_memo_of(settings: dict[str, msgspec.Raw]) -> bytes:
     return _encode(JobMemo(settings))
 
 
-def accepted_response(answer: Encoded, payload: Payload) -> RouteResponse:
+def accepted_response(document: bytes, payload: Payload) -> RouteResponse:
     """Return a response whose job has just been stored.
 
     It is ``queued`` in any case: a repeated request may find its job ended, and the client fetches the output anyway.
     """
-    memo = _memo_of(msgspec.json.decode(answer.body), payload.memo.settings)
+    memo = _memo_of(msgspec.json.decode(document), payload.memo.settings)
     return RouteResponse.json(memo.as_object(ResponseOutput(), "queued"))
 
 

@@ -198,8 +198,7 @@ class Engine:
     def endpoint(self, name: str) -> Endpoint:
         """Return the endpoint of that name, or raise ``NotFound``."""
         if name not in self._endpoints:
-            known = ", ".join(self._endpoints) or "none"
-            raise NotFound(f"there is no endpoint {name!r}; there are: {known}")
+            raise NotFound(f"there is no endpoint {name!r}; there are: {', '.join(self._endpoints) or 'none'}")
         return self._endpoints[name]
 
     def check_room(self, endpoint: Endpoint, size_bytes: int = 0) -> None:
