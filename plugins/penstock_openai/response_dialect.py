@@ -31,7 +31,11 @@ def response_dialect(table: ModelTable[Responses], prefix: str) -> Dialect:
         endpoint, offer = table.find(body.model)
         body.refuse_state()
         if body.background and endpoint.jobs is None:
-            refuse("background", f"the model {offer.model!r} takes no background jobs; declare it with jobs=Jobs()")
+            refuse(
+                "background",
+                f"the model {offer.model!r} takes no background jobs; declare endpoint {endpoint.name!r} with "
+                "jobs=Jobs(), and name a store in the setting 'store' of plug-in 'jobs'",
+            )
         chat = chat_request_of_response(body, raw)
         offer.accept(chat)
         content = encoded_input(chat)

@@ -37,7 +37,7 @@ def wanted(acceptor: Acceptor | None, submission: Submission) -> Acceptor | None
         return acceptor
     if submission.job_memo is not None:
         raise InvalidRequest(
-            f"there is no background job of endpoint {submission.endpoint.name!r} on this server: declare it with "
+            f"endpoint {submission.endpoint.name!r} takes no background jobs on this server; declare it with "
             "@app.endpoint(..., jobs=Jobs()), and name a store in the setting 'store' of plug-in 'jobs'"
         )
     return None
