@@ -38,7 +38,7 @@ from penstock_falcon.joint_calls import MOST_COLLECTED_BYTES, JointResult, too_m
 from penstock_falcon.problems import ErrorWriter
 from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, too_large
 from penstock_falcon.request_decoding import content_coding
-from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers, server_timing
+from penstock_falcon.responses import NO_JOB_TIMING, STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
 
@@ -146,6 +146,13 @@ class DialectEndpoint(EndpointResource):
         if head.media_type is None:
             raise NotImplementedError(f"the dialect {dialect.name} has no framing for a stream of JSON values")
         return RawFraming(head.media_type)
+
+    def _outcome_response(self, call: AnyCall, exchange: Exchange) -> HttpResponse:
+        outcome = call.outcome
+        if exchange.job_memo is None or not isinstance(outcome, Encoded):
+            return super()._outcome_response(call, exchange)
+        assert self._dialect.accepted is not None, "otherwise the payload was refused"
+        return _response(self._dialect.accepted(outcome, _payload_of(exchange)), exchange, NO_JOB_TIMING)
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
         payload = _payload_of(exchange)
@@ -292,6 +299,8 @@ class OperationResource(Resource):
             raise NotImplementedError(f"the dialect {name} wants chunks to be collected: it needs `collected`")
         if payload.parts and self._dialect.together is None:
             raise NotImplementedError(f"the dialect {name} reads several inputs: it needs `together`")
+        if payload.job_memo is not None and (self._dialect.accepted is None or payload.parts):
+            raise NotImplementedError(f"the dialect {name} wants a job: it needs `accepted`, and no parts")
         if exchange.endpoint is not self._target and payload.endpoint != exchange.endpoint.name:
             raise RuntimeError(f"the dialect {name} chooses one endpoint, and reads for another")
         return payload

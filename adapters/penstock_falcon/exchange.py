@@ -94,6 +94,7 @@ class Exchange(Submission):
         self.caller_timeout = None
         self.trace = None
         self.part = 0
+        self.job_memo = None
         self.input_form = None
         self.received_headers = received_headers
         self._response_headers = None

@@ -17,6 +17,8 @@ class ChatAnswer:
         The first of them.
     call_prefix:
         The beginning of the ids that are made for calls of tools without one.
+    call_seed:
+        The rest of these ids, before a number; the same seed makes the same ids. Default: they are random.
 
     Attributes
     ----------
@@ -32,14 +34,14 @@ class ChatAnswer:
         The one that has ended it, or None.
     """
 
-    def __init__(self, pieces: Iterable[Piece] = (), *, call_prefix: str = "call_") -> None:
+    def __init__(self, pieces: Iterable[Piece] = (), *, call_prefix: str = "call_", call_seed: str = "") -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.logprobs: list[Logprob] = []
         self.calls: list[ToolCall] = []
         self.usage: Usage | None = None
         self.stop_sequence: str | None = None
-        self._call_prefix = call_prefix
+        self._call_prefix, self._call_seed = call_prefix, call_seed
         self._reason: str | None = None
         self._places: dict[int, int] = {}
         for piece in pieces:
@@ -73,7 +75,8 @@ class ChatAnswer:
             call = self.calls[place]
             call.arguments = call.arguments_text + piece.arguments_text
             return ToolCall(arguments=piece.arguments_text, index=place)
-        identifier = piece.id or f"{self._call_prefix}{uuid4().hex[:24]}"
+        made = f"{self._call_seed}{place:02x}" if self._call_seed else uuid4().hex[:24]
+        identifier = piece.id or f"{self._call_prefix}{made}"
         self.calls.append(ToolCall(identifier, piece.name, piece.arguments_text, place))
         return ToolCall(identifier, piece.name, piece.arguments_text, place)
 

@@ -1,4 +1,4 @@
-"""Background jobs for the program that an engine is embedded in: the ``jobs`` of its engine."""
+"""Background jobs for the program that an engine is embedded in, the ``jobs`` of its engine; and for routes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from penstock import Response
-from penstock.hooks import PRIORITIES, App, Principal, near_miss
+from penstock.hooks import PRIORITIES, App, CallerJobs, Principal, near_miss
 from penstock.job_store import JobNotFinal, JobResult, NewJob, StoredJob
 from penstock_jobs.job_desk import JobDesk
 from penstock_jobs.job_failures import error_of
+from penstock_jobs.job_heads import read_head
 from penstock_jobs.job_ids import new_job_id
 from penstock_jobs.job_intake import off_loop, store_jobs
 from penstock_jobs.job_output import JSON_LINES
@@ -26,7 +27,69 @@ JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
 
 
-class EmbeddedJobs:
+class JobsOfCaller:
+    """A ``penstock.hooks.CallerJobs``. Everything is called on the engine's loop.
+
+    Parameters
+    ----------
+    desk, views:
+        The jobs.
+    caller:
+        The caller; None for one who was not identified.
+    """
+
+    def __init__(self, desk: JobDesk, views: JobViews, caller: Principal | None) -> None:
+        self._desk = desk
+        self._views = views
+        self._caller = caller
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._desk!r}>"
+
+    async def get(self, job_id: str) -> dict[str, Any]:
+        """Return the document of a job as it is now."""
+        return await self._document(await self._views.find(job_id, self._caller))
+
+    async def wait(self, job_id: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """Wait for the end of a job, and return its document."""
+        return await self._document(await self._ended(job_id, timeout))
+
+    async def cancel(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
+        """Cancel a job; return its document, at the latest after ``wait`` seconds."""
+        job = await self._views.find(job_id, self._caller)
+        if not job.is_final:
+            job = await settled(self._desk.cancel(job.id))
+            job = await self._views.wait(job, _is_final, wait)
+        return await self._document(job)
+
+    async def result(self, job_id: str, *, timeout: float | None = None) -> Any:
+        """Wait for the end of a job, and return its result as a call of the endpoint would."""
+        job = await self._ended(job_id, timeout)
+        result = await self._views.result(job)
+        if result is None:
+            raise error_of(job)
+        return _value_of(result)
+
+    async def memo(self, job_id: str) -> bytes | None:
+        """Return what a dialect has stored with a job."""
+        job = await self._views.find(job_id, self._caller)
+        stored = await settled(self._views.store.request(job.id))
+        return read_head(stored.head).memo
+
+    async def _ended(self, job_id: str, timeout: float | None) -> StoredJob:
+        job = await self._views.find(job_id, self._caller)
+        job = await self._views.wait(job, _is_final, inf if timeout is None else timeout)
+        if not job.is_final:
+            raise JobNotFinal(f"job {job_id!r} has not ended within {timeout:g} s; it goes on")
+        return job
+
+    async def _document(self, job: StoredJob) -> dict[str, Any]:
+        # The results and problems in it are JSON as stored.
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(await self._views.document(job)))
+        return plain
+
+
+class EmbeddedJobs(JobsOfCaller):
     """A ``penstock.hooks.ProgramJobs``. Everything is called on the engine's loop.
 
     Parameters
@@ -40,13 +103,9 @@ class EmbeddedJobs:
     """
 
     def __init__(self, desk: JobDesk, app: App, read_webhook: ReadWebhook) -> None:
-        self._desk = desk
-        self._views = JobViews(desk, app.endpoints)
+        super().__init__(desk, JobViews(desk, app.endpoints), PROGRAM)
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._read_webhook = read_webhook
-
-    def __repr__(self) -> str:
-        return f"<EmbeddedJobs: {self._desk!r}>"
 
     async def submit(
         self,
@@ -88,41 +147,9 @@ class EmbeddedJobs:
         [put] = await store_jobs(self._desk, [new])
         return await self._document(put.job)
 
-    async def get(self, job_id: str) -> dict[str, Any]:
-        """Return the document of a job as it is now."""
-        return await self._document(await self._views.find(job_id, PROGRAM))
-
-    async def wait(self, job_id: str, *, timeout: float | None = None) -> dict[str, Any]:
-        """Wait for the end of a job, and return its document."""
-        return await self._document(await self._ended(job_id, timeout))
-
-    async def cancel(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
-        """Cancel a job; return its document, at the latest after ``wait`` seconds."""
-        job = await self._views.find(job_id, PROGRAM)
-        if not job.is_final:
-            job = await settled(self._desk.cancel(job.id))
-            job = await self._views.wait(job, _is_final, wait)
-        return await self._document(job)
-
-    async def result(self, job_id: str, *, timeout: float | None = None) -> Any:
-        """Wait for the end of a job, and return its result as a call of the endpoint would."""
-        job = await self._ended(job_id, timeout)
-        result = await self._views.result(job)
-        if result is None:
-            raise error_of(job)
-        return _value_of(result)
-
-    async def _ended(self, job_id: str, timeout: float | None) -> StoredJob:
-        job = await self._views.find(job_id, PROGRAM)
-        job = await self._views.wait(job, _is_final, inf if timeout is None else timeout)
-        if not job.is_final:
-            raise JobNotFinal(f"job {job_id!r} has not ended within {timeout:g} s; it goes on")
-        return job
-
-    async def _document(self, job: StoredJob) -> dict[str, Any]:
-        # The results and problems in it are JSON as stored.
-        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(await self._views.document(job)))
-        return plain
+    def seen_by(self, caller: Principal | None) -> CallerJobs:
+        """Return the jobs that a caller sees."""
+        return JobsOfCaller(self._desk, self._views, caller)
 
 
 def _is_final(job: StoredJob) -> bool:

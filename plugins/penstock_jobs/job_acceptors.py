@@ -1,4 +1,7 @@
-"""Direct calls that become background jobs: those with the header ``Prefer: respond-async`` (RFC 7240)."""
+"""Direct calls that become background jobs.
+
+Those with the header ``Prefer: respond-async`` (RFC 7240), and those of a dialect whose body asks for a job.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,8 @@ async def _accept_jobs_only(
 
 def wants_a_job(submission: Submission) -> bool:
     """Return whether the caller would rather have a job than wait for the answer."""
+    if submission.job_memo is not None:
+        return True
     header = submission.header("prefer")
     return header is not None and RESPOND_ASYNC in preferences(header)
 
@@ -77,6 +82,8 @@ class JobAcceptor:
     async def accept(self, submission: Submission, body: Body, headers: Mapping[str, str] | None) -> RouteResponse:
         """Store the request, and wait for as long as the caller prefers. A client that hangs up cancels nothing.
 
+        A dialect that asks for a job has the job's document at once, even if a repeated request finds it ended.
+
         Raises
         ------
         PenstockError
@@ -84,6 +91,8 @@ class JobAcceptor:
         """
         new = await off_loop(len(body), lambda: self._checked(submission, body, headers))
         [put] = await store_jobs(self._desk, [new])
+        if submission.job_memo is not None:
+            return await document_answer(self._views, put.job, status=202)
         seconds = wait_in(preferences(submission.header("prefer"))) or 0.0
         job = await self._views.wait(put.job, lambda job: job.is_final, seconds)
         prefix = _prefix_of(submission, self._endpoint)
@@ -108,6 +117,7 @@ class JobAcceptor:
             media_type=None if form is None else form.media_type,
             values=() if form is None else tuple((name, value) for name, value in form.values),
             decoder="" if form is None else form.decoder,
+            memo=submission.job_memo,
         )
         how = f"{self._endpoint.name}\n{submission.query}\n{head.media_type}\n{head.values}\n{head.decoder}"
         return NewJob(

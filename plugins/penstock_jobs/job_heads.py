@@ -20,6 +20,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         The headers for the handler's context, names in lower case; None if it has no context.
     media_type, values, decoder:
         The input form of the request: see ``InputForm``. None in ``media_type``: the body is a plain one.
+    memo:
+        The ``Payload.job_memo`` of the dialect that has asked for the job; None if it was made in another way.
     """
 
     query: str = ""
@@ -28,6 +30,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     media_type: str | None = None
     values: tuple[tuple[str, str], ...] = ()
     decoder: str = ""
+    memo: bytes | None = None
 
     def encode(self) -> bytes:
         """Return it as ``NewJob.head`` has it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.errors import NotFound
+from penstock.errors import NotFound, PenstockError
 from penstock.hooks import PublicError, RouteResponse
 
 _CODES = {
@@ -37,13 +37,18 @@ def not_found(message: str, request_id: str, param: str | None = None) -> RouteR
     param:
         The field that names it, or None.
     """
-    error = PublicError(
-        status=NotFound.status,
-        code=NotFound.code,
-        title=NotFound.title,
-        message=message,
+    return refusal(NotFound(message, param=param), request_id)
+
+
+def refusal(error: PenstockError, request_id: str) -> RouteResponse:
+    """Return the response of a route that refuses a request, for a mistake of the client's."""
+    public = PublicError(
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        message=error.detail,
         type="invalid_request_error",
         request_id=request_id,
-        param=param,
+        param=error.param,
     )
-    return error_response(error)
+    return error_response(public)

@@ -15,8 +15,8 @@ from penstock_openai.model_routes import model_routes
 from penstock_openai.openai_offers import PLUGIN, Chat, Completions, Embeddings, OpenAIOffer
 from penstock_openai.response_dialect import response_dialect
 from penstock_openai.response_offers import Responses
-from penstock_openai.response_routes import response_routes
 from penstock_openai.speech_dialect import speech_dialect
+from penstock_openai.stored_routes import stored_routes
 from penstock_openai.transcription_dialect import transcription_dialect
 
 OfferT = TypeVar("OfferT", bound=ModelOffer)
@@ -79,7 +79,7 @@ class OpenAIPlugin:
 
     @hookimpl
     def penstock_routes(self, app: App) -> list[Route]:
-        """Return the routes that list the models, and those of what is not stored, if there are any."""
+        """Return the routes that list the models, and those of stored responses, if there are any."""
         offers = [offer for _, offer in offers_of(app, OpenAIOffer)]
         routes = model_routes(offers, self._prefix) if offers else []
-        return [*routes, *(response_routes(self._prefix) if offers_of(app, Responses) else ())]
+        return [*routes, *(stored_routes(self._prefix) if offers_of(app, Responses) else ())]

@@ -135,15 +135,16 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     prompt: Any = None
 
     def refuse_state(self) -> None:
-        """Refuse a request that refers to what an earlier one has stored, or asks for an answer at a later time.
+        """Refuse a request that refers to what an earlier one has stored, or wants a background response as a stream.
 
-        ``store`` is accepted: clients send it by default. Nothing is stored, and the response says so.
+        ``store`` is accepted: clients send it by default. Only background responses are stored, and the response says
+        whether it is.
         """
         if self.previous_response_id is not None:
-            refuse("previous_response_id", "responses are not stored here; send the whole conversation as the input")
+            refuse("previous_response_id", "responses are not continued here; send the whole conversation as the input")
         if self.conversation is not None:
             refuse("conversation", "conversations are not stored here; send the whole conversation as the input")
         if self.prompt is not None:
             refuse("prompt", "prompts are not stored here; send its text as instructions")
-        if self.background:
-            refuse("background", "responses are not stored here, so they cannot be fetched later; stream it instead")
+        if self.background and self.stream:
+            refuse("background", "a background response cannot be streamed; leave out one of `background` and `stream`")

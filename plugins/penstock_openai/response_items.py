@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TypeAlias
-from uuid import uuid4
 
 import msgspec
 
@@ -23,12 +22,14 @@ class OutputItem(ABC):
     ----------
     index:
         Its place in the output.
+    seed:
+        The part of its id that all items of the output share.
     """
 
     prefix: ClassVar[str]
 
-    def __init__(self, index: int) -> None:
-        self.id = f"{self.prefix}_{uuid4().hex}"
+    def __init__(self, index: int, seed: str) -> None:
+        self.id = f"{self.prefix}_{seed}{index:02x}"
         self.index = index
         self.status = "in_progress"
 
@@ -62,8 +63,8 @@ class TextItem(OutputItem):
 
     part_kind: ClassVar[str]
 
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
+    def __init__(self, index: int, seed: str) -> None:
+        super().__init__(index, seed)
         self._text: list[bytes] = []
 
     def open(self) -> Iterator[Event]:
@@ -104,8 +105,8 @@ class MessageItem(TextItem):
     prefix = "msg"
     part_kind = "output_text"
 
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
+    def __init__(self, index: int, seed: str) -> None:
+        super().__init__(index, seed)
         self._logprobs: list[dict[str, Any]] = []
 
     def add(self, text: bytes, logprobs: Sequence[Logprob] = ()) -> Event:
@@ -144,16 +145,16 @@ class CallItem(OutputItem):
 
     Parameters
     ----------
-    index:
-        Its place in the output.
+    index, seed:
+        As for every item.
     call:
         The call, whose arguments grow.
     """
 
     prefix = "fc"
 
-    def __init__(self, index: int, call: ToolCall) -> None:
-        super().__init__(index)
+    def __init__(self, index: int, seed: str, call: ToolCall) -> None:
+        super().__init__(index, seed)
         self._call = call
 
     def add(self, arguments: str) -> Event:

@@ -78,14 +78,14 @@ def settings_of(body: ResponseBody, request: ChatRequest, model: str) -> dict[st
     """
     settings = {
         "model": model,
-        "background": False,
+        "background": bool(body.background),
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens,
         "metadata": request.metadata,
         "parallel_tool_calls": request.parallel_tool_calls,
         "previous_response_id": None,
         "reasoning": {"effort": request.reasoning_effort, "summary": None},
-        "store": False,
+        "store": bool(body.background),
         "temperature": body.temperature,
         "text": {"format": _format_object(request)},
         "tool_choice": _choice_object(request),
@@ -138,9 +138,9 @@ def response_error(error: PublicError) -> dict[str, Any]:
     return {"code": code, "message": error.message, "type": error.type, "param": error.param}
 
 
-def whole_response(chunks: Iterable[bytes], memo: ResponseMemo) -> dict[str, Any]:
-    """Return the response that some chunks are."""
-    output = ResponseOutput()
+def whole_response(chunks: Iterable[bytes], memo: ResponseMemo, *, seed: str = "") -> dict[str, Any]:
+    """Return the response that some chunks are, with the items' ids by a seed, or random ones."""
+    output = ResponseOutput(seed)
     for chunk in chunks:
         for _event in output.feed(chunk):
             pass

@@ -13,7 +13,7 @@ from penstock_openai.openai_offers import OpenAIOffer
 class Responses(ChatOffer, OpenAIOffer):
     """An endpoint as a model of ``/v1/responses``. Its handler takes a ``ChatRequest``, as for ``Chat``.
 
-    Nothing is stored: a request has the whole conversation.
+    A request has the whole conversation. If the endpoint has ``jobs``, clients may ask for background responses.
 
     Parameters
     ----------

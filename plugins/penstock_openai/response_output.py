@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
+from uuid import uuid4
 
 import msgspec
 
@@ -21,6 +22,11 @@ class ResponseOutput:
 
     A text ends where another item begins. A call of a tool may go on beside others, if the handler numbers its calls.
 
+    Parameters
+    ----------
+    seed:
+        Makes the ids of the items: the same seed makes the same ids. Default: a random one.
+
     Attributes
     ----------
     items:
@@ -29,9 +35,10 @@ class ResponseOutput:
         The calls, the usage and the reason; it is without the text, which is kept by the items.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: str = "") -> None:
         self.items: list[OutputItem] = []
-        self.answer = ChatAnswer()
+        self.answer = ChatAnswer(call_seed=seed)
+        self._seed = seed or uuid4().hex
         self._text: TextItem | None = None
         self._calls: list[CallItem] = []
         self._is_numbered = False  # the last call
@@ -91,7 +98,7 @@ class ResponseOutput:
 
     def _begin_text(self, kind: type[TextItemT]) -> Iterator[Event]:
         yield from self._end_text()
-        self._text = kind(len(self.items))
+        self._text = kind(len(self.items), self._seed)
         self.items.append(self._text)
         yield from self._text.open()
 
@@ -114,7 +121,7 @@ class ResponseOutput:
         if self._calls and not self._is_numbered:  # no piece of the last call can follow
             yield from self._calls[-1].close("completed")
         self._is_numbered = is_numbered
-        item = CallItem(len(self.items), self.answer.calls[-1])
+        item = CallItem(len(self.items), self._seed, self.answer.calls[-1])
         self._calls.append(item)
         self.items.append(item)
         yield from item.open()

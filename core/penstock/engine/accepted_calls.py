@@ -11,7 +11,7 @@ from penstock.app import App
 from penstock.body_files import Body, BodyFile
 from penstock.engine.route_calls import RouteCall, RouteCalls
 from penstock.errors import Cancelled, PenstockError
-from penstock.hooks.acceptors import Acceptor
+from penstock.hooks.acceptors import Acceptor, wanted
 from penstock.hooks.records import JobAnswered
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
@@ -54,13 +54,17 @@ class AcceptedCalls:
         ------
         Draining
             If no work is accepted now.
+        InvalidRequest
+            If it asks for a background job, and there is no acceptor for it.
         HookError
             If the acceptor's code fails.
         """
-        if not self._acceptors or submission.part or isinstance(submission, StoredSubmission):
+        if submission.job_memo is None and not self._acceptors:
             return None
-        acceptor = self._acceptors.get(submission.endpoint.name)
-        if acceptor is None or not acceptor.wants(submission):
+        if submission.part or isinstance(submission, StoredSubmission):
+            return None
+        acceptor = wanted(self._acceptors.get(submission.endpoint.name), submission)
+        if acceptor is None:
             return None
         closed = self._engine.scheduler.closed()
         if closed is not None:

@@ -94,6 +94,7 @@ class Engine:
         self.route_calls = RouteCalls(self)
         self.services = EngineServices(self, self.registry.services(app), self.registry.job_store(app))
         self._accepted, self.require_access = AcceptedCalls(self, self.registry), access_check(self.registry, app)
+        self.jobs_of = self.services.jobs_of
         self._endpoints = {endpoint.name: endpoint for endpoint in app.endpoints}
         self._is_started = self.draining = self.closed = False
 
@@ -197,8 +198,7 @@ class Engine:
     def endpoint(self, name: str) -> Endpoint:
         """Return the endpoint of that name, or raise ``NotFound``."""
         if name not in self._endpoints:
-            known = ", ".join(self._endpoints) or "none"
-            raise NotFound(f"there is no endpoint {name!r}; there are: {known}")
+            raise NotFound(f"there is no endpoint {name!r}; there are: {', '.join(self._endpoints) or 'none'}")
         return self._endpoints[name]
 
     def check_room(self, endpoint: Endpoint, size_bytes: int = 0) -> None:

@@ -11,7 +11,8 @@ from penstock.engine.calls import Call
 from penstock.engine.reactors.reactor import Callback, Reactor, TimerHandle
 from penstock.errors import EngineError
 from penstock.hooks.guarded_services import GuardedService
-from penstock.hooks.program_jobs import ProgramJobs
+from penstock.hooks.program_jobs import CallerJobs, ProgramJobs
+from penstock.hooks.routes import RouteRequest
 from penstock.hooks.services import OnReport, StoredSubmission
 from penstock.hooks.submission import Submission
 from penstock.job_store import JobStore
@@ -95,14 +96,22 @@ class EngineServices:
         EngineError
             If none has.
         """
-        found = (served.service.jobs for served in self._served)
-        jobs = next((jobs for jobs in found if jobs is not None), None)
+        jobs = self._jobs()
         if jobs is None:
             raise EngineError(
                 "no plug-in runs background jobs; install penstock[jobs], and name a store in the setting 'store' of "
                 "plug-in 'jobs'"
             )
         return jobs
+
+    def jobs_of(self, request: RouteRequest) -> CallerJobs | None:
+        """Return the background jobs that the caller of a route sees; None if no service has any."""
+        jobs = self._jobs()
+        return None if jobs is None else jobs.seen_by(request.principal)
+
+    def _jobs(self) -> ProgramJobs | None:
+        found = (served.service.jobs for served in self._served)
+        return next((jobs for jobs in found if jobs is not None), None)
 
     def drain(self, deadline: float) -> None:
         """Have them give the engine no more jobs."""

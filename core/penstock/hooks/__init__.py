@@ -33,7 +33,7 @@ from penstock.hooks.header_names import HeaderNames
 from penstock.hooks.hookspecs import hookimpl
 from penstock.hooks.native_dialect import error_document
 from penstock.hooks.principal import Principal
-from penstock.hooks.program_jobs import ProgramJobs
+from penstock.hooks.program_jobs import CallerJobs, ProgramJobs
 from penstock.hooks.records import (
     AttemptEnded,
     AttemptInterrupted,
@@ -76,6 +76,7 @@ __all__ = [
     "AttemptEnded",
     "AttemptInterrupted",
     "BatchTraced",
+    "CallerJobs",
     "Dialect",
     "DialectOffer",
     "DialectRequest",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from penstock.body_files import Body
+from penstock.errors import InvalidRequest
 from penstock.hooks.routes import RouteResponse
 from penstock.hooks.submission import Submission
 
@@ -22,3 +23,21 @@ class Acceptor(NamedTuple):
     accept: Accept
     """Takes the submission, the undecoded body, and the headers for the handler's context (None if it has no context).
     It returns the response, or a coroutine that does; it raises a ``PenstockError`` to refuse the request."""
+
+
+def wanted(acceptor: Acceptor | None, submission: Submission) -> Acceptor | None:
+    """Return the acceptor of an endpoint if it takes a request away.
+
+    Raises
+    ------
+    InvalidRequest
+        If it does not, and the request asks for a background job.
+    """
+    if acceptor is not None and acceptor.wants(submission):
+        return acceptor
+    if submission.job_memo is not None:
+        raise InvalidRequest(
+            f"endpoint {submission.endpoint.name!r} takes no background jobs on this server; declare it with "
+            "@app.endpoint(..., jobs=Jobs()), and name a store in the setting 'store' of plug-in 'jobs'"
+        )
+    return None

@@ -77,6 +77,11 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         the chunks of a stream are then instances of ``PartChunk``.
     memo:
         Anything that the dialect wants to know again when it writes the answer.
+    job_memo:
+        For a client that wants a background job: what a route of the plug-in wants to know again of the request. It is
+        stored with the job, and may be empty; see ``CallerJobs.memo``. ``accepted`` writes the answer. The request is
+        refused if there is no store, or the endpoint takes no background jobs. None: only the header ``Prefer`` makes a
+        job of the request.
     """
 
     endpoint: str
@@ -87,10 +92,12 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     priority: Priority | None = None
     memo: Any = None
+    job_memo: bytes | None = None
 
     def apply_to(self, submission: Submission) -> None:
-        """Tighten the deadline of a submission, and set its priority, as the client asks for."""
+        """Tighten the deadline of a submission, set its priority, and make a job of it, as the client asks for."""
         submission.input_form = self.input_form
+        submission.job_memo = self.job_memo
         if self.timeout is not None:
             total = submission.timeouts.total
             limit = self.timeout if total is None else min(total, self.timeout)
@@ -242,6 +249,9 @@ class Dialect:
     together:
         Takes, for each of ``Payload.parts``, the chunks of its answer, of which a single result is one; and the
         payload. Returns the response. None if no payload has parts.
+    accepted:
+        Takes the answer to a payload with a ``job_memo``, an ``Encoded`` with the document of the stored job as
+        ``/v1/jobs`` has it; and the payload. Returns the response. None if no payload has a ``job_memo``.
     endpoints:
         The names of the endpoints that it serves, besides those that are declared with it.
     is_compressed:
@@ -256,6 +266,7 @@ class Dialect:
     framing: Callable[[Encoded, Payload], Framing | None] | None = None
     collected: Callable[[list[bytes], Payload], RouteResponse] | None = None
     together: Callable[[list[list[bytes]], Payload], RouteResponse] | None = None
+    accepted: Callable[[Encoded, Payload], RouteResponse] | None = None
     endpoints: tuple[str, ...] = ()
     is_compressed: bool = True
 
@@ -315,3 +326,5 @@ def functions_of(dialect: Dialect) -> Iterator[tuple[Callable[..., Any], int, st
         yield dialect.collected, 2, "collected"
     if dialect.together is not None:
         yield dialect.together, 2, "together"
+    if dialect.accepted is not None:
+        yield dialect.accepted, 2, "accepted"

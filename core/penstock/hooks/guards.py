@@ -202,6 +202,7 @@ class HookGuard:
             framing=dialect.framing and GuardedDecision(self, dialect.framing, _anything),
             collected=dialect.collected and GuardedDecision(self, dialect.collected, _whole_response),
             together=dialect.together and GuardedDecision(self, dialect.together, _whole_response),
+            accepted=dialect.accepted and GuardedDecision(self, dialect.accepted, _whole_response),
         )
 
     def response_headers(self, decide: Callable[..., Any]) -> Callable[[ResponseHead], Sequence[tuple[str, str]]]:

@@ -11,6 +11,7 @@ import msgspec
 
 from penstock.errors import DeclarationError
 from penstock.hooks.principal import Principal
+from penstock.hooks.program_jobs import CallerJobs
 from penstock.policies import Timeouts
 from penstock.response import JSON
 
@@ -102,6 +103,12 @@ class RouteEngine(Protocol):
             If the caller may not.
         KeyError
             If there is no such endpoint.
+        """
+
+    def jobs_of(self, request: RouteRequest, /) -> CallerJobs | None:
+        """Return the background jobs that the caller of a route sees; None if the server has no store for any.
+
+        The route needs an authenticator that identifies its callers: those it does not identify see each other's jobs.
         """
 
     def pause(self, *, who: str = "the program", why: str = "") -> None:

@@ -68,6 +68,8 @@ class Submission:
         The request's place in a distributed trace, once the tracer has decided; None if there is no tracer.
     part:
         The number of its job among those of one request, from 1; 0 if the request has one job.
+    job_memo:
+        Set if the request itself asks for a background job: what a dialect stores with that job. See ``Payload``.
     """
 
     takes_files: ClassVar[bool] = False
@@ -84,6 +86,7 @@ class Submission:
         "endpoint",
         "header",
         "input_form",
+        "job_memo",
         "part",
         "principal",
         "query",
@@ -119,6 +122,7 @@ class Submission:
         self.received_headers: Mapping[bytes, bytes] | None = None
         self.trace: Trace | None = None
         self.part = 0
+        self.job_memo: bytes | None = None
         self._response_headers: ResponseHeaders | None = None
         self._releases: list[tuple[Release, OnFailure | None]] = []
         self._answered: JobAnswered | None = None

@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.app import App
 from penstock.errors import NotFound, PenstockError
+from penstock.hooks.acceptors import wanted
 from penstock.hooks.dialects import Dialect, DialectRequest, Operation, PartChunk, Payload, door_of
 from penstock.hooks.framings import RawFraming
 from penstock.hooks.pipeline import Pipeline, route_pipeline
@@ -70,6 +71,10 @@ class FakeOperations:
                 answers = answer if isinstance(answer, tuple) else (answer,) * len(payload.parts)
                 return _joint_response(dialect, payload, answers)
             assert not isinstance(answer, tuple), "the request has one input"
+            if payload.job_memo is not None:
+                assert dialect.accepted is not None, f"the dialect {dialect.name} has no `accepted`"
+                assert isinstance(answer, Encoded), "the answer is the document of the stored job"
+                return dialect.accepted(answer, payload)
             return _response(dialect, payload, answer)
         except PenstockError as error:
             return dialect.error(public_error(error, request.request_id, debug=False))
@@ -101,6 +106,7 @@ class FakeOperations:
         if name is None:
             self._enter(dialect, submission, payload.endpoint)
         payload.apply_to(submission)
+        wanted(self._registry.acceptor(self._endpoints[payload.endpoint]), submission)
         contents = payload.parts or [body if payload.body is None else payload.body]
         for content in contents:
             self._endpoints[payload.endpoint].codec.validate(content, payload.input_form)

@@ -280,6 +280,9 @@ class _RouteSide:
         self.scale = harness.scale
         self.require_access = access_check(harness.registry, harness.app)
 
+    def jobs_of(self, _request: RouteRequest) -> None:
+        """Return None: the harness has no store."""
+
     def reload(self, *, who: str = "the program", why: str = "") -> bool:  # noqa: ARG002 - as an engine has it
         return False  # the harness has no server around it
 

@@ -60,6 +60,7 @@ class FakeCall:
         self.request_id = request_id
         self.headers = headers
         self.input_form: InputForm | None = None
+        self.job_memo: bytes | None = None
         self.head: Encoded | None = None
         self.outcome: Encoded | PenstockError | None = None
         self.queue_seconds: float | None = None
@@ -236,6 +237,7 @@ class FakeEngine:
         call = self.call_class(submission.endpoint, body, submission.request_id, headers)
         call.elapsed = submission.elapsed
         call.input_form = submission.input_form
+        call.job_memo = submission.job_memo
         self.calls.append(call)
         self.script(call)
         return call

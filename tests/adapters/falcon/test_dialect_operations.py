@@ -58,6 +58,7 @@ def read_answer(request: DialectRequest) -> Payload:
         timeout=asked.get("timeout"),
         priority=asked.get("priority"),
         memo=asked["model"],
+        job_memo=asked["job"].encode() if "job" in asked else None,
     )
 
 
@@ -72,6 +73,10 @@ def result(answer: Encoded, payload: Payload) -> RouteResponse:
 
 def collected(chunks: list[bytes], payload: Payload) -> RouteResponse:
     return RouteResponse(body=payload.memo.encode() + b" said " + b"+".join(chunks), media_type="text/plain")
+
+
+def accepted(answer: Encoded, payload: Payload) -> RouteResponse:
+    return RouteResponse(body=payload.memo.encode() + b" is going to say: " + answer.body, media_type="text/plain")
 
 
 def error(error: PublicError) -> RouteResponse:
@@ -129,6 +134,7 @@ class Talker:
             "error": error,
             "framing": bars,
             "collected": collected,
+            "accepted": accepted,
         }
         return [Dialect(**{**fields, **self.changes})]
 
@@ -366,11 +372,34 @@ def test_a_single_result_is_streamed_to_a_client_that_wants_a_stream(scene: Scen
     assert (found.text, found.headers["content-type"]) == ("|9.0|", "text/bars")
 
 
+def test_a_job_is_asked_for_by_the_body(scene: Scene) -> None:
+    """Its memo reaches the engine, from another process too, and the dialect writes what the acceptor has answered."""
+    scene.engine.script = lambda call: call.decide(Encoded(b'{"id": "1"}', None, 202))
+    found = scene.ask(job="for later")
+    assert (found.status_code, found.text) == (200, 'square is going to say: {"id": "1"}')
+    assert [call.job_memo for call in scene.engine.calls] == [b"for later"]
+    scene.ask()
+    assert scene.engine.calls[-1].job_memo is None
+
+
+def test_a_job_that_is_refused_is_an_error_of_the_dialect(scene: Scene) -> None:
+    """As for any other request."""
+    scene.engine.script = lambda call: call.decide(InvalidRequest("no store"))
+    assert scene.ask(job="").text == "alas: invalid-request: None"
+
+
 # ---- dialects that fail
 
 
 def broken(*_: Any) -> Any:
     raise ZeroDivisionError("a secret")
+
+
+def test_a_dialect_that_asks_for_a_job_has_to_write_its_answer(kind: Any) -> None:
+    """Otherwise its clients would get a document in the native interface."""
+    scene = Scene(kind, Talker(accepted=None))
+    assert scene.ask(job="").text == "alas: internal-error: None"
+    assert not scene.engine.calls
 
 
 @pytest.mark.parametrize("part", ["result", "collected"])

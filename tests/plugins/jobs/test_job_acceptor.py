@@ -14,10 +14,12 @@ import trio
 from penstock.body_files import Body, BodyFile
 from penstock.errors import InvalidRequest, Unavailable
 from penstock.hooks import Endpoint, Principal, RouteResponse, Submission
-from penstock.job_store import IdempotencyMismatch, StoreUnavailable
+from penstock.job_store import IdempotencyMismatch, JobNotFound, StoreUnavailable
+from penstock_jobs.embedded_jobs import EmbeddedJobs
 from penstock_jobs.job_acceptors import job_acceptor
 from penstock_jobs.job_heads import read_head
-from tests.plugins.jobs.job_route_scene import JobScene
+from penstock_jobs.job_requests import ADMIN_SCOPE
+from tests.plugins.jobs.job_route_scene import NO_WEBHOOKS, JobScene
 from tests.serving import wait_until
 
 BODY = b'{"input": 3.0}'
@@ -193,6 +195,48 @@ def test_nothing_that_cannot_run_is_stored(scene: JobScene) -> None:
     with pytest.raises(StoreUnavailable):
         accept(scene, submission(scene, Prefer="respond-async"))
     assert scene.json("GET", "/v1/jobs")["jobs"] == []
+
+
+def with_memo(scene: JobScene, **headers: str) -> Submission:
+    asked = submission(scene, **headers)
+    asked.job_memo = b"to be kept"
+    return asked
+
+
+def test_a_dialect_that_asks_for_a_job_has_its_document(scene: JobScene) -> None:
+    """At once, whatever the headers prefer, with its memo in the store; for a repeated request, too."""
+    acceptor = job_acceptor(scene.desk, endpoint(scene))
+    assert acceptor is not None
+    assert acceptor.wants(with_memo(scene))
+    first = accept(scene, with_memo(scene, Prefer="respond-async, wait=60", Idempotency_Key="k"))
+    document = json.loads(first.body)
+    assert (first.status, document["state"]) == (202, "queued")
+    assert read_head(scene.store.request(document["id"]).result().head).memo == b"to be kept"
+    scene.run()
+    again = accept(scene, with_memo(scene, Idempotency_Key="k"))
+    assert (again.status, json.loads(again.body)["id"]) == (202, document["id"])
+
+
+def test_a_caller_sees_its_own_jobs(scene: JobScene) -> None:
+    """With what a dialect has stored with them; those of others are not there, except for a caller who may see all."""
+    job_id = json.loads(accept(scene, with_memo(scene)).body)["id"]
+    plain = json.loads(accept(scene, submission(scene, Prefer="respond-async")).body)["id"]
+    jobs = EmbeddedJobs(scene.desk, scene.app, NO_WEBHOOKS)
+
+    async def look() -> None:
+        own = jobs.seen_by(Principal("alice"))
+        assert (await own.memo(job_id), await own.memo(plain)) == (b"to be kept", None)
+        assert (await own.get(job_id))["state"] == "queued"
+        assert (await own.cancel(plain))["state"] == "cancelled"
+        scene.run()
+        assert (await own.result(job_id), (await own.wait(job_id))["state"]) == (9.0, "succeeded")
+        assert await jobs.seen_by(Principal("olga", frozenset({ADMIN_SCOPE}))).memo(job_id) == b"to be kept"
+        for other in (jobs.seen_by(Principal("bob")), jobs.seen_by(None)):
+            for ask in (other.get, other.wait, other.result, other.cancel, other.memo):
+                with pytest.raises(JobNotFound):
+                    await ask(job_id)
+
+    asyncio.run(look())
 
 
 def test_a_large_body_comes_in_a_file(scene: JobScene) -> None:

@@ -36,7 +36,7 @@ from penstock.engine.sharing.host_messages import (
     error_of,
     fault_of,
 )
-from penstock.engine.sharing.hosted_requests import HostedRequest, job_submission, submission_of
+from penstock.engine.sharing.hosted_requests import HostedRequest, complete, job_submission, submission_of
 from penstock.engine.sharing.link_files import body_of, with_file_sent
 from penstock.engine.sharing.message_link import MessageLink
 from penstock.engine.sharing.remote_admission import RemoteAdmission, answer_to
@@ -173,13 +173,13 @@ class HostLink:
         body = body_of(self._link, message)
         if job is not None:
             hosted = self._hosted(message.call, job)
-            hosted.submission.input_form, hosted.submission.part = message.input_form, message.part
+            complete(hosted.submission, message)
             self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn
             opened.close_upload()
-            opened.submission.input_form = message.input_form
+            complete(opened.submission, message)
             self._submit(opened, body, message.fault)
 
     def _hosted(self, number: int, job: Any) -> HostedRequest:

@@ -112,6 +112,8 @@ class SubmitJob(msgspec.Struct, array_like=True, tag=4, gc=False):
     """The way in which the input is to be read; None for a plain body."""
     part: int = 0
     """The number of the job among those of one request, from 1; the policies are asked with the first. Otherwise 0."""
+    job_memo: bytes | None = None
+    """Set if the request asks for a background job: the memo of a dialect, to be stored with it."""
 
 
 class CancelJob(msgspec.Struct, array_like=True, tag=5, gc=False):

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from penstock.app import Endpoint
 from penstock.engine.calls import Call
-from penstock.engine.sharing.host_messages import HeaderPairs, JobFacts, RequestFacts
+from penstock.engine.sharing.host_messages import HeaderPairs, JobFacts, RequestFacts, SubmitJob
 from penstock.hooks.principal import Principal
 from penstock.hooks.routes import Route
 from penstock.hooks.submission import Submission
@@ -124,6 +124,12 @@ def job_submission(endpoint: Endpoint, facts: JobFacts) -> Submission:
     if facts.limits is not None:
         submission.timeouts = _timeouts(facts.limits)
     return submission
+
+
+def complete(submission: Submission, message: SubmitJob) -> None:
+    """Set what is known of a submission once its body is."""
+    submission.input_form, submission.part = message.input_form, message.part
+    submission.job_memo = message.job_memo
 
 
 @lru_cache(maxsize=256)  # the same few again and again; validating them costs more than everything else here

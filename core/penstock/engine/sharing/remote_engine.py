@@ -233,10 +233,8 @@ class RemoteEngine:
             job = _job_facts(submission, headers, self.reactor.time())
         else:
             number, job = upload.number, upload.job
-        file, size_bytes = (body, len(body)) if isinstance(body, BodyFile) else (None, 0)
-        described = None if fault is None else fault_of(fault)
-        plain = b"" if isinstance(body, BodyFile) else body
-        message = SubmitJob(number, job, plain, size_bytes, described, submission.input_form, submission.part)
+        file = body if isinstance(body, BodyFile) else None
+        message = _submit_job(number, job, submission, body, fault)
         return self._jobs.submit(submission, message, file, is_open=upload is not None and upload.is_open)
 
     def submit_fault(self, submission: Submission, fault: PenstockError) -> RemoteCall:
@@ -306,6 +304,15 @@ def _job_facts(submission: Submission, headers: dict[str, str] | None, now: floa
         submission.caller_timeout,
         submission.credential_headers,
     )
+
+
+def _submit_job(
+    number: int, job: JobFacts | None, submission: Submission, body: Body, fault: PenstockError | None
+) -> SubmitJob:
+    plain, size_bytes = (b"", len(body)) if isinstance(body, BodyFile) else (body, 0)
+    described = None if fault is None else fault_of(fault)
+    form, part, memo = submission.input_form, submission.part, submission.job_memo
+    return SubmitJob(number, job, plain, size_bytes, described, form, part, memo)
 
 
 def _request_facts(submission: Submission, headers: dict[str, str] | None) -> RequestFacts:
