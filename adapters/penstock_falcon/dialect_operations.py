@@ -42,6 +42,9 @@ from penstock_falcon.responses import NO_JOB_TIMING, STREAM_HEADERS, HttpRespons
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
 
+PREFERENCE_APPLIED = "preference-applied"
+"""The header of the answer to a request that has become a background job, as its sender prefers (RFC 7240)."""
+
 
 class DialectExchange(Exchange):
     """An exchange in a dialect.
@@ -156,6 +159,8 @@ class DialectEndpoint(EndpointResource):
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
         payload = _payload_of(exchange)
+        if result.headers and PREFERENCE_APPLIED in result.headers:
+            return super()._result_response(result, exchange, timing)  # a job has the same document everywhere
         if isinstance(result, JointResult):
             assert self._dialect.together is not None, "otherwise the payload was refused"
             return _response(self._dialect.together(list(result.answers), payload), exchange, timing)

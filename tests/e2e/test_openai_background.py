@@ -199,3 +199,11 @@ def test_large_requests(client: OpenAI) -> None:
     response = ended(client, client.responses.create(model="able", input="y" * 2_000_000, tools=tools, background=True))
     assert response.status == "completed"
     assert [tool.name for tool in response.tools if tool.type == "function"] == [tool["name"] for tool in tools]
+
+
+def test_a_job_that_a_header_asks_for_has_its_own_document(served: Served) -> None:
+    """``Prefer: respond-async`` is not of OpenAI's protocol, so the answer is the document of the job everywhere."""
+    headers = {"Authorization": f"Bearer {ADA}", "Prefer": "respond-async"}
+    answer = served.post_json("/v1/responses", {"model": "able", "input": "Hi"}, headers=headers)
+    assert (answer.status, answer.headers["preference-applied"]) == (202, "respond-async")
+    assert answer.headers["location"].endswith(f"/v1/jobs/{answer.json()['id']}")
