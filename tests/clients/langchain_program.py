@@ -80,6 +80,12 @@ def check_completions() -> None:
     expect("".join(model.stream("Hi")), "Hello, world!")
 
 
+def check_responses() -> None:
+    model = ChatOpenAI(model="tiny", base_url=BASE_URL, api_key=KEY, use_responses_api=True)
+    expect(model.invoke("Hi").text, "Hello, world!")
+    expect("".join(chunk.text for chunk in model.stream("Hi")), "Hello, world!")
+
+
 def check_embeddings() -> None:
     embeddings = OpenAIEmbeddings(
         model="tiny-vectors", base_url=BASE_URL, api_key=KEY, check_embedding_ctx_length=False

@@ -59,6 +59,11 @@ def check_text_completion() -> None:
     expect(answer.choices[0].text, "Hello, world!")
 
 
+def check_responses() -> None:
+    answer = litellm.responses(model="openai/tiny", input="Hi", **WHERE)
+    expect(answer.output[0].content[0].text, "Hello, world!")
+
+
 def check_errors() -> None:
     raised_by(lambda: litellm.completion(model="openai/none", messages=MESSAGES, **WHERE), litellm.NotFoundError)
     failing: Any = [{"role": "user", "content": "fail"}]

@@ -150,6 +150,25 @@ def check_completions() -> None:
     expect(chunks[-1].choices[0].finish_reason, "stop")
 
 
+def check_responses() -> None:
+    answer = client.responses.create(model="tiny", instructions="Be brief.", input="Hi")
+    expect((answer.output_text, answer.status, answer.usage.total_tokens), ("Hello, world!", "completed", 9))
+    events = list(client.responses.create(model="tiny", input="Hi", stream=True))
+    expect((events[0].type, events[-1].type), ("response.created", "response.completed"))
+    expect("".join(event.delta for event in events if event.type == "response.output_text.delta"), "Hello, world!")
+    with client.responses.stream(model="tiny", input="Hi") as stream:
+        expect(stream.get_final_response().output_text, "Hello, world!")
+    expect(
+        client.responses.parse(model="tiny", input="Hi", text_format=Person).output_parsed, Person(name="Ada", age=36)
+    )
+
+
+async def check_responses_async() -> None:
+    async with new_async_client() as async_client:
+        answer = await async_client.responses.create(model="tiny", input="Hi")
+        expect(answer.output_text, "Hello, world!")
+
+
 def check_embeddings() -> None:
     by_default = client.embeddings.create(model="tiny-vectors", input=["a", "b"])
     as_floats = client.embeddings.create(model="tiny-vectors", input=["a", "b"], encoding_format="float")
