@@ -56,7 +56,7 @@ class OwnerLocks:
         self._held.clear()
 
     def dead(self) -> list[str]:
-        """Return the owners whose locks nobody holds."""  # english-ok: no process
+        """Return the owners whose locks no process holds."""
         files = sorted(self._folder.glob("*" + SUFFIX)) if self._folder.is_dir() else []
         owners = [unquote(file.name.removesuffix(SUFFIX)) for file in files]
         return [owner for owner in owners if owner not in self._held and self._is_free(owner)]
