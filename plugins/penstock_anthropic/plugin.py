@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from penstock.hooks import App, Dialect, PluginSettings, Route, hookimpl, offers_of
+from penstock.hooks import App, Dialect, Route, hookimpl, offers_of
 from penstock_anthropic.message_dialect import message_dialect
 from penstock_anthropic.message_offers import PLUGIN, Messages
 from penstock_anthropic.model_list import listing_routes
 from penstock_anthropic.token_dialect import token_dialect
-from penstock_chat import ModelOffer, ModelTable, check_prefix
+from penstock_chat import ModelOffer, ModelTable, PathSettings
 
 
-class AnthropicSettings(PluginSettings, frozen=True, kw_only=True):
-    """The settings of the paths.
+class AnthropicSettings(PathSettings, frozen=True, kw_only=True):
+    """The settings of the paths."""
 
-    Parameters
-    ----------
-    prefix:
-        The beginning of all paths: the part of a client's ``base_url`` after the host.
-
-    Raises
-    ------
-    ValueError
-        If the prefix is not a path.
-    """
+    example = "/anthropic"
 
     prefix: str = ""
-
-    def __post_init__(self) -> None:
-        check_prefix(self.prefix, "/anthropic")
 
 
 class AnthropicPlugin:

@@ -12,7 +12,7 @@ from penstock_chat.chat_request import ChatRequest, ResponseFormat, Sampling, To
 from penstock_chat.data_urls import data_of_base64, data_of_url
 from penstock_chat.messages import Audio, File, Image, Message, Part
 from penstock_chat.model_offers import ModelOffer, ModelTable
-from penstock_chat.path_prefixes import check_prefix
+from penstock_chat.path_prefixes import PathSettings
 from penstock_chat.pieces import (
     Finish,
     Logprob,
@@ -49,9 +49,9 @@ __all__ = [  # noqa: RUF022 - in two parts
     "GenerationOffer",
     "ModelOffer",
     "ModelTable",
+    "PathSettings",
     "Sampling",
     "SchemaMismatch",
-    "check_prefix",
     "checked_stops",
     "data_of_base64",
     "data_of_url",

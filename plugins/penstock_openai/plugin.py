@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from penstock.hooks import App, Dialect, PluginSettings, Route, hookimpl, offers_of
-from penstock_chat import ModelOffer, ModelTable, check_prefix
+from penstock.hooks import App, Dialect, Route, hookimpl, offers_of
+from penstock_chat import ModelOffer, ModelTable, PathSettings
 from penstock_openai.audio_offers import Speech, Transcriptions
 from penstock_openai.chat_dialect import chat_dialect
 from penstock_openai.completion_dialect import completion_dialect
@@ -22,24 +22,12 @@ from penstock_openai.transcription_dialect import transcription_dialect
 OfferT = TypeVar("OfferT", bound=ModelOffer)
 
 
-class OpenAISettings(PluginSettings, frozen=True, kw_only=True):
-    """The settings of the paths.
+class OpenAISettings(PathSettings, frozen=True, kw_only=True):
+    """The settings of the paths."""
 
-    Parameters
-    ----------
-    prefix:
-        The beginning of all paths: the part of a client's ``base_url`` after the host.
-
-    Raises
-    ------
-    ValueError
-        If the prefix is not a path.
-    """
+    example = "/openai/v1"
 
     prefix: str = "/v1"
-
-    def __post_init__(self) -> None:
-        check_prefix(self.prefix, "/openai/v1")
 
 
 class OpenAIPlugin:
