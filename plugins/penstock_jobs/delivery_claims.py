@@ -1,4 +1,4 @@
-"""The deliveries that one sender holds: those that it has claimed, and none of which the answer was lost on its way."""
+"""The deliveries that one sender holds. If the answer to a claim is lost, what was claimed becomes due again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DeliveryClaims:
         return f"<DeliveryClaims: {len(self._held)} held>"
 
     async def claim(self, owner: str, number: int, now: float) -> Sequence[JobDelivery]:
-        """Take deliveries that are due, after those that an answer was lost about are due again."""
+        """Claim deliveries that are due. If an earlier answer was lost, its deliveries are first made due again."""
         try:
             if self._is_unsure:
                 await outcome(self._store.keep_deliveries(owner, self._held))

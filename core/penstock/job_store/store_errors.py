@@ -9,7 +9,7 @@
     ├── IdempotencyMismatch    422 idempotency-mismatch   the id or key belongs to another request
     ├── Unavailable
     │   ├── StoreFull          503 store-full *           nothing was stored
-    │   └── StoreUnavailable   503 store-unavailable *    the database does not answer; nothing was stored
+    │   └── StoreUnavailable   503 store-unavailable *    the database does not answer
     └── EngineError
         ├── StoreRejected      -   the store cannot be opened: raised at start-up
         └── OwnerLost          -   the engine is not, or no longer, an owner: its jobs are another's
@@ -63,7 +63,7 @@ class StoreFull(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """The database does not answer. Nothing was stored."""
+    """The database does not answer. A change may have been stored, if only the answer to it was lost."""
 
     code = "store-unavailable"
     title = "The job store does not answer"
