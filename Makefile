@@ -33,6 +33,13 @@ CLIENT := client/pyproject.toml
 # Clients of other projects that cannot share an environment, each with a file requirements/clients-*.txt.
 CLIENT_STAMPS := .venv-openai2/.for-clients .venv-agents/.for-clients
 
+# Of the tests of a pytest expression, run those that measure time one by one, then the others side by side. pytest ends
+# with 5 if PYTEST_OPTIONS leaves it no test.
+define tested
+	$(BIN)/python -m pytest -m '$(1) and timed' $(PYTEST_OPTIONS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m '$(1) and not timed' -n $(JOBS) --dist worksteal $(PYTEST_OPTIONS) || [ $$? -eq 5 ]
+endef
+
 .PHONY: serve test test-all test-clients lint format soak bench bench-quick bench-check study docs clean
 .DEFAULT_GOAL := test
 
@@ -41,10 +48,10 @@ serve: $(VENV)/.for-serve
 	@exec $(BIN)/penstock serve examples/filetype.py $(SERVE_OPTIONS)
 
 test: $(VENV)/.for-test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+	$(call tested,not (soak or thorough))
 
 test-all: $(VENV)/.for-test $(CLIENT_STAMPS)
-	$(BIN)/python -m pytest -m 'not soak' -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+	$(call tested,not soak)
 
 test-clients: $(VENV)/.for-test $(CLIENT_STAMPS)
 	$(BIN)/python -m pytest -m 'not soak' tests/clients $(PYTEST_OPTIONS)

@@ -160,6 +160,7 @@ def test_a_silent_server_meets_the_first_byte_timeout(driver: str) -> None:
     assert (type(error), error.may_have_run) == (errors.FirstByteTimeout, True)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("script", [(End.SILENCE,), (HEAD, End.SILENCE), (HEAD + b"{", End.SILENCE)])
 def test_total_bounds_the_call(driver: str, script: tuple[Step, ...]) -> None:
     """Whatever the server does, the call ends at its time-out."""
@@ -169,6 +170,7 @@ def test_total_bounds_the_call(driver: str, script: tuple[Step, ...]) -> None:
     assert 0.15 < time.monotonic() - began < 1.5
 
 
+@pytest.mark.timed
 def test_total_bounds_a_trickling_body(driver: str) -> None:
     """Bytes that arrive one by one keep ``idle`` content, and not ``total``."""
     began = time.monotonic()
@@ -183,6 +185,7 @@ def test_a_body_that_stops_meets_the_idle_timeout(driver: str) -> None:
     assert (type(error), error.partial) == (errors.IdleTimeout, b'{"a"')
 
 
+@pytest.mark.timed
 def test_total_bounds_the_retries_too(driver: str) -> None:
     """Three refusals, and their waits, share one time-out."""
     began = time.monotonic()

@@ -406,6 +406,7 @@ def test_the_pieces_of_a_tool_call_are_events(driver: str) -> None:
     assert chatted.events[-2:] == [ToolCall("c", "f", {}), Done("tool_calls")]
 
 
+@pytest.mark.timed
 @each_driver
 @each_way
 def test_total_bounds_a_chat(driver: str, is_stream: bool) -> None:

@@ -132,6 +132,7 @@ SLOW: dict[str, tuple[Step, ...]] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("act", [call(body={}, timeout=0.3), stream(timeout=0.3)], ids=["call", "stream"])
 @pytest.mark.parametrize("place", SLOW)
 def test_a_slow_answer_meets_its_deadline(driver: str, place: str, act: Any) -> None:
@@ -152,6 +153,7 @@ def test_a_slow_head_meets_the_first_byte_timeout(driver: str) -> None:
     assert type(error) is errors.FirstByteTimeout
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("act", [call(body={}, timeout=0.3), stream(timeout=0.3)], ids=["call", "stream"])
 def test_a_head_of_single_bytes_meets_its_deadline(driver: str, act: Any) -> None:
     """Bytes that keep coming do not extend it."""
@@ -170,6 +172,7 @@ LATE_SILENCES: dict[str, tuple[Any, Timeouts, type[errors.ClientError]]] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", LATE_SILENCES)
 def test_a_silence_that_begins_late_ends_in_time(driver: str, name: str) -> None:
     """The limit is counted from where it belongs, and not from the last read."""

@@ -287,6 +287,7 @@ def test_a_get_is_hedged(loop: str) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_deadline_bounds_both_requests(loop: str) -> None:
     """Two silent servers: the call ends on time, and both see the end of their connections."""

@@ -207,6 +207,7 @@ def test_a_stream_that_fails_on_the_server_has_what_came(served: Served) -> None
     assert (caught.value.partial, caught.value.server_code) == (["0 ", "1 ", "2 "], "handler-error")
 
 
+@pytest.mark.timed
 def test_leaving_a_stream_ends_the_work(served: Served, tmp_path: Path) -> None:
     """The generator on the server is closed at once, and its slot is free."""
     gone = tmp_path / "gone"

@@ -149,6 +149,7 @@ def test_empty_lines_are_no_events(driver: str) -> None:
     assert (type(error), error.partial) == (errors.EventTimeout, [1])
 
 
+@pytest.mark.timed
 def test_total_bounds_a_stream(driver: str) -> None:
     """Events that keep coming do not extend it."""
     script = (chunked(b"1\n", end=False), *[b"2\r\n2\n\r\n", 0.02] * 100)

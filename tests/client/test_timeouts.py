@@ -88,6 +88,7 @@ PHASES: dict[str, tuple[Any, Act, type[errors.ClientError], bool]] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_each_timeout_is_an_error_of_its_own(driver: str, phase: str) -> None:
@@ -102,6 +103,7 @@ def test_each_timeout_is_an_error_of_its_own(driver: str, phase: str) -> None:
     assert (error.may_have_run, error.retryable) == (may_have_run, not may_have_run)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("place", [crowded, deaf, silent])
 def test_total_bounds_what_has_no_timeout_of_its_own(driver: str, place: Any) -> None:

@@ -151,6 +151,7 @@ def test_oversized_headers_are_refused(guarded: Guarded, size: int) -> None:
     assert guarded.served.post_json("/who", {}, headers=guarded.bearer("alice")).status == 200
 
 
+@pytest.mark.timed
 def test_keys_come_and_go_without_a_restart(guarded: Guarded) -> None:
     """Changes made by ``penstock keys`` take effect within two seconds."""
     served = guarded.served

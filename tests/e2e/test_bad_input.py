@@ -236,6 +236,7 @@ def exchange(server: Served, request: bytes, *, half_close: bool = False) -> Ans
     return answer
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("length", [b"1048577", b"9" * 30])
 def test_too_large_is_refused_at_the_header(server: Served, length: bytes) -> None:
     """The 413 comes before a single byte of the body has been sent."""

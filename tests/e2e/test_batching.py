@@ -15,7 +15,7 @@ from tests.e2e.apps.marks import FOLDER_VARIABLE
 from tests.e2e.watching import assert_problem, in_background, new_id, wait_idle, worker_pid
 from tests.serving import ROOT, Answer, Served, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 MAX_WAIT = 1.0  # the max_wait of /patient
 PATIENCE = 2.0  # the timeout of the members of /total and /queue

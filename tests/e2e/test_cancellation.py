@@ -20,7 +20,7 @@ from tests.e2e.watching import (
 )
 from tests.serving import Served, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 # The timeouts that every endpoint of the app declares; GRACE matters to those that only a kill stops.
 EXECUTION = 0.4

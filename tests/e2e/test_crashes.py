@@ -463,6 +463,7 @@ def test_connections_cannot_keep_a_worker_from_coming_back(marks: Path) -> None:
             wait_until(lambda: len(served.events("worker-ready")) > ready, "another worker", timeout=5.0)
 
 
+@pytest.mark.timed
 def test_a_stopped_zygote_does_not_delay_the_end(marks: Path) -> None:
     """The ends of workers are seen without it, so that SIGTERM takes as long as ever."""
     with Served(TARGET, "--log-format", "json", environment={FOLDER_VARIABLE: str(marks)}) as served:

@@ -25,7 +25,7 @@ from tests.e2e.watching import (
 )
 from tests.serving import Served, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 # The timeouts that the endpoints of the app declare.
 EXECUTION = FIRST_CHUNK = IDLE = QUEUE = 0.5

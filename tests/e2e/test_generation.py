@@ -162,6 +162,7 @@ def test_a_deadline_ends_one_job_alone(served: Served, marks: Path, loop: str) -
         assert_in_every_step(tokens)
 
 
+@pytest.mark.timed
 def test_a_slow_reader_holds_up_no_other(served: Served) -> None:
     """It gets no more tokens until it reads; then it gets them all. A loop of slow readers uses no CPU."""
     with clients(served, "plain") as new:

@@ -18,7 +18,7 @@ from tests.e2e.apps.marks import FOLDER_VARIABLE
 from tests.e2e.watching import new_id, wait_event, wait_idle, worker_pid
 from tests.serving import ROOT, WAYS, Served, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 # Far less than the work that is stopped and than its grace, both of which are a minute; the machine is shared.
 SOON_SECONDS = 2.0

@@ -195,6 +195,7 @@ def test_a_stopped_engine_loses_its_jobs_and_stops_them_when_it_wakes_up(jobs: J
     assert jobs.job(last) == ("succeeded", None, 1)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("seconds", [3, pytest.param(10, marks=pytest.mark.thorough)])
 def test_a_database_that_is_locked_for_seconds_delays_jobs_only(jobs: JobFile, seconds: int) -> None:
     """Direct calls are answered meanwhile; what is sent is stored later, and an end that came meanwhile is recorded."""
@@ -221,6 +222,7 @@ MOUNT = 'mount -t tmpfs -o size=8m tmpfs "$0" && exec "$@"'
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT]
 
 
+@pytest.mark.timed
 def test_a_full_disk_refuses_jobs_and_heals(jobs: JobFile, tmp_path: Path) -> None:
     """With ``store-full``; direct calls go on, and what a job did meanwhile is recorded when there is room again."""
     small = tmp_path / "small"
@@ -358,6 +360,7 @@ def test_readers_that_do_not_read_cost_little_memory(jobs: JobFile) -> None:
 # ---- many jobs
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("number", [300, pytest.param(10_000, marks=[pytest.mark.thorough, pytest.mark.timeout(600)])])
 def test_no_job_waits_for_the_next_look_at_the_queue(jobs: JobFile, number: int) -> None:
     """Each is sent when the one before has ended, the moment at which news could be missed."""

@@ -112,6 +112,7 @@ FAULTS: dict[str, Callable[[PostgresServer, str], object]] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=[pytest.mark.thorough, pytest.mark.timeout(600)])])
 def test_whatever_happens_to_the_database_nothing_is_lost(
     jobs: JobDatabase, server: PostgresServer, rounds: int
@@ -143,6 +144,7 @@ def undelivered(jobs: JobDatabase) -> list[object]:
     return jobs.rows("SELECT id, state, owner, sent, error FROM penstock_deliveries WHERE state != 'delivered'")
 
 
+@pytest.mark.timed
 def test_a_database_without_a_free_connection_is_waited_for(jobs: JobDatabase, server: PostgresServer) -> None:
     """Another client holds them all: callers hear it within seconds, direct calls and the running job go on."""
     restart_with(server, "max_connections=16")

@@ -257,6 +257,7 @@ def test_a_job_starts_soon(running: Jobs) -> None:
     assert min(starts) < 0.5
 
 
+@pytest.mark.timed
 def test_two_jobs_run_at_a_time(running: Jobs) -> None:
     """``concurrency=2``, for tasks, threads and two workers: two jobs of a second end within 1.3 seconds, and not two.
 

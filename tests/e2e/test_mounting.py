@@ -135,6 +135,7 @@ def test_a_stream_comes_whole(hosted: Hosted) -> None:
     assert (stream.values(), stream.is_whole) == (list(range(100)), True)
 
 
+@pytest.mark.timed
 def test_a_deadline_is_kept(hosted: Hosted) -> None:
     """The client has its 504 at the deadline."""
     answer = hosted.ask("/late", {})

@@ -19,7 +19,7 @@ import pytest
 from tests.e2e.watching import instant, new_id, wait_event
 from tests.serving import HOST, ROOT, Served, free_port, wait_until, write_app
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 APP = """
     import logging

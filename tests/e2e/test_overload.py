@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.watching import assert_problem
 from tests.serving import Answer, Served, wait_until, write_app
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 SECONDS = 0.05
 PATIENCE = 1.0

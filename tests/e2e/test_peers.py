@@ -15,7 +15,7 @@ import pytest
 
 from tests.serving import ROOT, Served, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 TARGET = ROOT / "tests" / "e2e" / "apps" / "peers_app.py"
 HEADER_TIMEOUT, BODY_TIMEOUT = 0.5, 0.4

@@ -89,6 +89,7 @@ def test_a_job_that_takes_far_too_much_is_ended_with_its_worker(served: Served) 
     assert worker["last_end"].startswith("killed: it uses ")
 
 
+@pytest.mark.timed
 def test_a_spare_takes_over_at_once(served: Served) -> None:
     """The next request is answered by the spare, long before a new worker could be ready."""
     (spare,) = wait_until(lambda: workers(served, "spared", "standby"), "a spare")

@@ -95,6 +95,7 @@ def edited(tmp_path: Path) -> Edited:
     return Edited(tmp_path)
 
 
+@pytest.mark.timed
 def test_a_reload_under_load_loses_no_request_and_none_waits(edited: Edited) -> None:
     """Every answer is a 200, of the old code or the new; nothing is refused; the old generation then ends."""
     with edited.served as served, under_load(served.port, rate=300, paths=MIX) as load:

@@ -20,7 +20,7 @@ from tests.e2e.watching import (
 )
 from tests.serving import ROOT, Served, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 SOON_SECONDS = 1.5  # the machine is shared; the deadline that is not waited for is 2 s, and the delay an hour
 

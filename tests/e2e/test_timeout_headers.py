@@ -8,7 +8,7 @@ import pytest
 
 from tests.serving import Served
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 TARGET = "tests/e2e/apps/timeout_headers.py"
 LATENESS_SECONDS = 0.5

@@ -400,6 +400,7 @@ def test_a_collector_that_is_busy_is_asked_again(small: Path) -> None:
     assert {headers["api-key"] for headers in collector.headers} == {"secret"}
 
 
+@pytest.mark.timed
 def test_a_collector_that_hangs_delays_nothing(small: Path) -> None:
     """Requests are answered as ever, and the server ends within the time that is allowed for the export."""
     with Collector(hangs=True) as collector:

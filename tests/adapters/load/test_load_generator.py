@@ -118,6 +118,7 @@ def test_a_late_generator_counts_against_the_latency() -> None:
 # ---- patience
 
 
+@pytest.mark.timed
 def test_an_impatient_caller_hangs_up() -> None:
     """It gives up when its patience since the planned start ends, and the server sees the end of the connection."""
     hangups = []
@@ -134,6 +135,7 @@ def test_an_impatient_caller_hangs_up() -> None:
     assert hangups[0] - shots[0].planned < 1.0
 
 
+@pytest.mark.timed
 def test_a_caller_gives_up_while_it_connects() -> None:
     """A server that accepts no connections any more costs no more than the patience."""
 
@@ -198,6 +200,7 @@ async def nonsense(visit: Visit) -> None:
     await visit.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("answer", "fate"),
     [
@@ -229,6 +232,7 @@ def test_a_refused_connection_is_counted_as_such() -> None:
 # ---- streams
 
 
+@pytest.mark.timed
 def test_the_chunks_of_a_stream_are_timed() -> None:
     """The first chunk from the planned start, and each gap; the patience begins again with every chunk."""
 
@@ -248,6 +252,7 @@ def test_the_chunks_of_a_stream_are_timed() -> None:
     assert statistics.median(gap for shot in shots for gap in shot.gaps) == pytest.approx(0.1, abs=0.04)
 
 
+@pytest.mark.timed
 def test_a_stream_that_only_says_that_it_is_there_is_given_up() -> None:
     """Keep-alive comments do not extend the patience."""
 

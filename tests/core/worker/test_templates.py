@@ -154,6 +154,7 @@ def pss_bytes(pid: int) -> int:
     return int(re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)[1]) * 1024
 
 
+@pytest.mark.timed
 def test_a_replacement_needs_no_setup(shared):
     """A killed worker is back long before ``setup``, which sleeps for 0.2 s, could have run."""
     zygote, _, _ = shared

@@ -388,6 +388,7 @@ def test_a_thread_that_is_to_finish_exports_what_comes_within_a_moment() -> None
     assert flush_all([thread], 10)
 
 
+@pytest.mark.timed
 def test_flushing_several_threads_takes_no_longer_than_one() -> None:
     """The seconds are those of all together; one that hangs is left behind."""
     released = threading.Event()
