@@ -20,8 +20,9 @@ from penstock.codec.chunk_filters import ChunkFilter
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
-from penstock.codec.dialect_decoders import decoded
+from penstock.codec.dialect_decoders import DialectInput, FilteredInput, decoded
 from penstock.codec.encoding import ResultEncoder
+from penstock.codec.endpoint_tensors import NO_TENSORS, EndpointTensors
 from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
 from penstock.codec.form_bodies import MULTIPART, URLENCODED, form_pairs, is_json, media_type_of
 from penstock.codec.input_parameters import InputParameter, parameters_of, resolved
@@ -29,6 +30,10 @@ from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature, returned_type
+from penstock.codec.tensor_batches import JoinedTensors
+from penstock.codec.tensor_inputs import arrays_reader, joins_tensors, record_of, tensor_inputs, with_tensors
+from penstock.codec.tensor_results import tensor_results
+from penstock.codec.tensor_types import is_twin, original
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
 from penstock.response import Encoded, Response
@@ -68,6 +73,8 @@ class Codec:
     _routed: RoutedInput | None = None
     has_filter: bool = False
     """True if the type that is the whole body has a ``chunk_filter``."""
+    tensors: EndpointTensors = NO_TENSORS
+    _after: Callable[[Any], Any] | None = None
 
     def decode(self, body: bytes, input_form: InputForm | None = None) -> DecodedInput:
         """Decode a body, with what the path and the query say.
@@ -89,10 +96,8 @@ class Codec:
         """
         if input_form is not None:
             return self._decode_form(body, input_form)
-        if not body and self._read_empty is not None:
-            return self._read_empty()
         try:
-            return self._read(body)
+            return self._read(body) if body or self._read_empty is None else self._read_empty()
         except PenstockError:  # the user's own types may raise one themselves
             raise
         except Exception as error:
@@ -100,7 +105,8 @@ class Codec:
 
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
         if input_form.decoder:
-            return self.decode(decoded(body, input_form.decoder, input_form.media_type))
+            plain = decoded(body, input_form.decoder, input_form.media_type)
+            return _taken(self, plain) if isinstance(plain, DialectInput) else self.decode(plain)
         if self._routed is not None:
             return self._routed.read(body, input_form)
         if not input_form.media_type:
@@ -274,9 +280,10 @@ class Codec:
         """The type of the one parameter that is the whole body, of one item if there are batches; None if none is."""
         return None if self._whole is None or self._routed is not None else self._whole.annotation
 
-    def filter_of(self, decoded: DecodedInput) -> ChunkFilter | None:
-        """Return the filter of the answer to a decoded body; None if its type has none."""
-        return decoded.chunk_filter() if self.has_filter else None
+    def with_filter(self, decoded: DecodedInput) -> tuple[DecodedInput, ChunkFilter | None]:
+        """Return what to call the handler with for a decoded body, and the filter of its answer, or None."""
+        has_one = type(decoded) is FilteredInput
+        return decoded if has_one else (decoded, decoded.chunk_filter() if self.has_filter else None)
 
     @property
     def _is_raw(self) -> bool:
@@ -299,6 +306,7 @@ def codec_for(
     *,
     owner: str,
     batched: bool,
+    most_items: int = 1,
     namespace: Mapping[str, Any] | None = None,
     results: ResultEncoder = _JSON,
     path_names: Sequence[str] = (),
@@ -314,7 +322,9 @@ def codec_for(
     owner:
         The declaration to name in errors, for instance ``endpoint 'square'``.
     batched:
-        True if the handler takes a list with one item per request.
+        True if the handler takes a list with one item per request, or arrays that are joined.
+    most_items:
+        The size of a batch.
     namespace:
         Local names that postponed annotations may use.
     results:
@@ -336,6 +346,9 @@ def codec_for(
     if step is not None:
         returns = json_schema.stream_of_steps(returned_type(step, owner=owner, namespace=namespace))
         signature = replace(signature, returns=returns)
+    signature = with_tensors(signature, owner=owner)
+    joins = batched and joins_tensors(signature)
+    batched = batched and not joins
     if batched:
         signature = replace(signature, parameters=_items(signature, owner))
     signature = _with_field_infos(signature, owner)
@@ -349,6 +362,10 @@ def codec_for(
     else:
         codec = _fields_body(signature, output_type, owner, batched=batched)
     chunk_type = json_schema.chunk_type(signature.returns)
+    results = replace(results, tensors=tensor_results(output_type))
+    codec = replace(codec, tensors=EndpointTensors(tensor_inputs(signature), results.tensors))
+    if joins:
+        codec = _joining(codec, signature, results, owner, most_items)
     return replace(
         codec,
         _results=results,
@@ -440,7 +457,48 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     form: FormBody = FieldsForm(validated) if decoding.is_struct(annotation) else WholeForm(parameter, owner)
     reads: Reads = "form" if decoding.has_uploads(validated) else "json"
     codec = Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
+    if is_twin(validated):
+        codec = _followed_by(original, codec)
     return replace(codec, has_filter=callable(getattr(annotation, "chunk_filter", None)))
+
+
+def _joining(codec: Codec, signature: Signature, results: ResultEncoder, owner: str, most_items: int) -> Codec:
+    """Return a codec that joins the arrays of a batch for each call of the handler."""
+    record = record_of(signature)
+    inputs = codec.tensors.inputs
+    joined = JoinedTensors(
+        inputs, arrays_reader(list(inputs), record), results.tensors, most_items=most_items, owner=owner
+    )
+
+    def arguments_of(inputs: Any) -> dict[str, Any]:
+        arrays = joined.joined(inputs)
+        return arrays if record is None else {signature.parameters[0].name: record(**arrays)}
+
+    codec = _followed_by(joined.checked, codec)
+    tensors = replace(codec.tensors, _joined=joined)
+    return replace(codec, tensors=tensors, _call=_call_by_name(arguments_of, signature.context))
+
+
+def _followed_by(step: Callable[[Any], Any], codec: Codec) -> Codec:
+    """Return a codec that takes a further step with what it has decoded."""
+
+    def after(first: Callable[..., Any] | None) -> Callable[..., Any]:
+        return step if first is None else lambda *arguments: step(first(*arguments))
+
+    return replace(
+        codec,
+        _read=after(codec._read),
+        _read_empty=None if codec._read_empty is None else after(codec._read_empty),
+        _form=None if codec._form is None else _FollowedForm(codec._form, step),
+        _after=after(codec._after),
+    )
+
+
+class _FollowedForm:
+    """A form with a further step."""
+
+    def __init__(self, form: FormBody, step: Callable[[Any], Any]) -> None:
+        self.read: Callable[[Any], Any] = lambda pairs: step(form.read(pairs))
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:
@@ -450,6 +508,21 @@ def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:
     except Exception:  # the same error is reported to each caller who sends an empty body
         return None
     return lambda: read(b"{}")
+
+
+# ---- values from a dialect
+
+
+def _taken(codec: Codec, found: DialectInput) -> DecodedInput:
+    """Return the input that a dialect has decoded to values."""
+    values, whole = found.values, codec._whole
+    if whole is not None and not decoding.is_struct(codec._input_type):
+        taken = decoding.converted(values.get(whole.name), codec._input_type)
+    else:
+        taken = decoding.converted(values, codec._input_type)
+    if codec._after is not None:
+        taken = codec._after(taken)
+    return taken if found.answer is None else FilteredInput(taken, found.answer)
 
 
 # ---- calling

@@ -9,6 +9,7 @@ is served only with such a plug-in.
 """
 
 from penstock.app import App, DialectOffer, Endpoint, Schedule
+from penstock.codec.dialect_decoders import DialectInput
 from penstock.codec.event_chunks import split_chunk
 from penstock.codec.form_bodies import form_pairs
 from penstock.errors import PenstockError
@@ -78,6 +79,7 @@ __all__ = [
     "BatchTraced",
     "CallerJobs",
     "Dialect",
+    "DialectInput",
     "DialectOffer",
     "DialectRequest",
     "DrainEnded",

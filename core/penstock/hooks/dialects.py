@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from penstock.codec.dialect_decoders import DialectInput
 from penstock.errors import DeclarationError
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.submission import Priority, Submission
@@ -271,18 +272,24 @@ class Dialect:
     is_compressed: bool = True
 
 
-def decoded_by(function: Callable[[bytes], bytes] | Callable[[bytes, str], bytes], media_type: str = "") -> InputForm:
+Decoder: TypeAlias = Callable[[bytes], bytes | DialectInput] | Callable[[bytes, str], bytes | DialectInput]
+
+
+def decoded_by(function: Decoder, media_type: str = "", *, items: int = 1) -> InputForm:
     """Return the form of an input that a function decodes in the worker.
 
     Parameters
     ----------
     function:
         A function at the top level of a module, which workers import for it. It takes the body of a request as it came,
-        and returns the input as the endpoint itself would read it: JSON, or raw bytes. To refuse a body, it raises
+        and returns the input as the endpoint itself would read it: JSON, or raw bytes. Or it returns the values
+        themselves, as a ``DialectInput``, which may write the answer as well. To refuse a body, it raises
         ``InvalidRequest``.
     media_type:
-        The content type of the body, if the function takes it too: as its second argument. A form cannot be read
-        without.
+        A text that the function takes too: as its second argument. Most often it is the content type of the body,
+        without which a form cannot be read.
+    items:
+        The share of a batch that the input takes: the first dimension of tensors that are joined.
 
     Raises
     ------
@@ -291,7 +298,7 @@ def decoded_by(function: Callable[[bytes], bytes] | Callable[[bytes, str], bytes
     """
     if "." in function.__qualname__ or function.__qualname__ == "<lambda>":
         raise DeclarationError(f"{function!r} cannot be imported by a worker; define it at the top level of a module")
-    return InputForm(media_type, decoder=f"{function.__module__}:{function.__qualname__}")
+    return InputForm(media_type, decoder=f"{function.__module__}:{function.__qualname__}", items=items)
 
 
 def door_of(dialect: Dialect, operation: Operation) -> Route:
