@@ -349,7 +349,8 @@ class EndpointResource(Resource):
         checks = self._checks
         content_type = req.content_type
         if content_type != JSON or not checks.takes_json:
-            exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query)
+            accept = exchange.header("accept")
+            exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query, accept)
         announced = checks.check_headers(exchange.header) if checks.takes_body else 0
         coding = content_coding(exchange.header("content-encoding")) if checks.takes_body else ""
         if coding:

@@ -231,7 +231,9 @@ class DirectEndpoint(EndpointResource, DirectResource):
             self._ask(exchange)
         try:
             if headers.get(b"content-type") != _JSON or not self._takes_json:
-                exchange.input_form = self._checks.input_form(exchange.header("content-type"), NO_VALUES, "")
+                exchange.input_form = self._checks.input_form(
+                    exchange.header("content-type"), NO_VALUES, "", exchange.header("accept")
+                )
             total = exchange.timeouts.total
             if total is not None and monotonic() - exchange.began >= total:
                 raise late_body()
