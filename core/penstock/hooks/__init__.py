@@ -15,6 +15,7 @@ from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
+from penstock.hooks.dialect_answers import CollectedChunks, JobCancellation, ReportFraming
 from penstock.hooks.dialect_table import offers_of
 from penstock.hooks.dialects import (
     Dialect,
@@ -77,6 +78,7 @@ __all__ = [
     "AttemptInterrupted",
     "BatchTraced",
     "CallerJobs",
+    "CollectedChunks",
     "Dialect",
     "DialectOffer",
     "DialectRequest",
@@ -94,6 +96,7 @@ __all__ = [
     "Job",
     "JobAbandoned",
     "JobAnswered",
+    "JobCancellation",
     "JobProgressed",
     "JobTraced",
     "JobsCounted",
@@ -112,6 +115,7 @@ __all__ = [
     "RawFraming",
     "Record",
     "Release",
+    "ReportFraming",
     "RequestAnswered",
     "ResponseHead",
     "Retries",

@@ -26,6 +26,7 @@ from penstock.engine.sharing.host_messages import (
     OpenUpload,
     ReportAnswer,
     ReportHost,
+    ReportProgress,
     ReportRefusal,
     StreamChunks,
     StreamHead,
@@ -46,6 +47,7 @@ from penstock.errors import Cancelled, PenstockError
 from penstock.hooks.records import RequestAnswered
 from penstock.response import Encoded
 from penstock.socket_buffers import ReceiveBuffer
+from penstock.wire import Progress
 
 _GONE = "the process that took the request has ended"
 _PIECE_BYTES = 1 << 16
@@ -173,13 +175,13 @@ class HostLink:
         body = body_of(self._link, message)
         if job is not None:
             hosted = self._hosted(message.call, job)
-            complete(hosted.submission, message)
+            complete(hosted, message)
             self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn
             opened.close_upload()
-            complete(opened.submission, message)
+            complete(opened, message)
             self._submit(opened, body, message.fault)
 
     def _hosted(self, number: int, job: Any) -> HostedRequest:
@@ -201,7 +203,8 @@ class HostLink:
             received = submission.received_headers or {}
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in received.items()}
         try:
-            call = self._engine.submit(submission, body, headers=headers)
+            on_report = partial(self._report, hosted) if hosted.wants_reports else None
+            call = self._engine.submit(submission, body, headers=headers, on_report=on_report)
         except Exception as error:
             self._refuse(hosted, answer_to(error, hosted))
             return
@@ -209,6 +212,9 @@ class HostLink:
         call.on_progress = partial(self._progress, hosted)
         if call.outcome is not None:  # its queue has shed it at once
             self._progress(hosted)
+
+    def _report(self, hosted: HostedRequest, progress: Progress) -> None:
+        self._send(ReportProgress(hosted.number, progress))
 
     def _progress(self, hosted: HostedRequest) -> None:
         """Pass on what there is of a job's response."""
