@@ -1,4 +1,4 @@
-"""The Model Context Protocol: agents, and the programs that people talk to models with, use an app's endpoints as tools.
+"""The Model Context Protocol: agents, and the programs in which people talk to models, use endpoints as tools.
 
 ``Tool`` is for ``endpoint(dialects=[...])``.
 """

@@ -12,8 +12,8 @@ class CallMemo(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     id:
         The id of the request, as it came.
-    is_modern:
-        True if it is of the protocol of 2026-07-28.
+    meta:
+        The ``_meta`` of the result in the protocol of 2026-07-28; None in an older one.
     wraps_results:
         True if the handler promises a result that is no object.
     token:
@@ -21,6 +21,6 @@ class CallMemo(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: msgspec.Raw
-    is_modern: bool
+    meta: msgspec.Raw | None
     wraps_results: bool
     token: msgspec.Raw | None = None

@@ -80,7 +80,7 @@ class _Reader:
             if modern:
                 require_agreement(message, request.header)
             if message.method == "tools/call":
-                return read_call(message, request, self._table, is_modern=modern)
+                return read_call(message, request, self._table, self._facts.meta if modern else None)
             return self._facts.answer(message, is_modern=modern)
         except RpcFault as fault:
             fault.id, fault.is_modern = message.id or NULL_ID, modern

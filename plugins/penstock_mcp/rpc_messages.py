@@ -54,11 +54,11 @@ def read_message(body: bytes) -> RpcMessage:
         If it is not one. The fault knows the id of the message, if it has one.
     """
     fields = _fields(body)
-    id = _id_of(fields)
+    sent_id = _id_of(fields)
     try:
-        return _message(fields, id)
+        return _message(fields, sent_id)
     except RpcFault as fault:
-        fault.id = id or NULL_ID
+        fault.id = NULL_ID if sent_id is None else sent_id
         raise
 
 

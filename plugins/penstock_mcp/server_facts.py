@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final
 
+import msgspec
+
 from penstock import __version__
 from penstock.hooks import RouteResponse
 from penstock_mcp.protocol_versions import SUPPORTED, WITH_HANDSHAKE
@@ -16,7 +18,8 @@ SESSION_HEADER: Final = "mcp-session-id"
 
 _CAPABILITIES: Final[dict[str, Any]] = {"tools": {"listChanged": False}}
 # Tools change only with the app, and a client that asks again gets an answer in no time.
-_MODERN: Final = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+_CACHING: Final = {"ttlMs": 0, "cacheScope": "private"}
+_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
 
 
 class ServerFacts:
@@ -30,11 +33,17 @@ class ServerFacts:
         Those of the server, for clients to show.
     instructions:
         Advice to the model about all tools together; "" for none.
+
+    Attributes
+    ----------
+    meta:
+        The ``_meta`` of every result in the protocol of 2026-07-28, as JSON.
     """
 
     def __init__(self, table: ToolTable, name: str, version: str, instructions: str) -> None:
         self._table = table
         self._info = {"name": name, "version": version or __version__}
+        self.meta = msgspec.Raw(msgspec.json.encode({_INFO_KEY: self._info}))
         self._instructions = {"instructions": instructions} if instructions else {}
 
     def answer(self, message: RpcMessage, *, is_modern: bool) -> RouteResponse:
@@ -61,7 +70,7 @@ class ServerFacts:
         page = self._table.page(message.param("cursor", str), is_modern=is_modern)
         if page is None:
             raise RpcFault(BAD_PARAMS, "params.cursor is not the nextCursor of a page")
-        return {**page, **(_MODERN if is_modern else {})}
+        return {**page, **_CACHING, **self._completed()} if is_modern else page
 
     def _discovered(self) -> dict[str, Any]:
         return {
@@ -69,8 +78,12 @@ class ServerFacts:
             "capabilities": _CAPABILITIES,
             "serverInfo": self._info,
             **self._instructions,
-            **_MODERN,
+            **_CACHING,
+            **self._completed(),
         }
+
+    def _completed(self) -> dict[str, Any]:
+        return {"resultType": "complete", "_meta": self.meta}
 
     def _initialized(self, message: RpcMessage) -> dict[str, Any]:
         wanted = message.param("protocolVersion", str, "")

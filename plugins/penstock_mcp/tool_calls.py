@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -22,9 +22,18 @@ _TOKEN: Final = "progressToken"  # noqa: S105 - it is no secret
 
 
 def read_call(
-    message: RpcMessage, request: DialectRequest, table: ToolTable, *, is_modern: bool
+    message: RpcMessage, request: DialectRequest, table: ToolTable, meta: msgspec.Raw | None
 ) -> Payload | RouteResponse:
     """Return the job of a call, or the response if its one argument is missing.
+
+    Parameters
+    ----------
+    message, request:
+        The call.
+    table:
+        The tools.
+    meta:
+        As in ``CallMemo``.
 
     Raises
     ------
@@ -39,7 +48,7 @@ def read_call(
         raise RpcFault(BAD_PARAMS, f"Unknown tool: {name[:100]!r}; {near_miss(name[:100], table.names)}")
     arguments = message.param("arguments", dict[str, msgspec.Raw], {})
     token = _token_of(message) if _takes_events(request.header("accept")) else None
-    memo = CallMemo(id=message.id, is_modern=is_modern, wraps_results=tool.wraps_results, token=token)
+    memo = CallMemo(id=message.id, meta=meta, wraps_results=tool.wraps_results, token=token)
     body = _body_of(message, arguments, tool)
     if body is None:
         return tool_failure(memo, f"`{tool.whole_argument}` is the one argument of {tool.name}, and no other")
@@ -49,7 +58,7 @@ def read_call(
         is_streamed=False,
         memo=memo,
         wants_reports=token is not None,
-        cancel_key=None if is_modern else _cancel_key(request, message.id),
+        cancel_key=_cancel_key(request, message.id) if meta is None else None,
     )
 
 
@@ -73,7 +82,7 @@ def _body_of(message: RpcMessage, arguments: dict[str, msgspec.Raw], tool: Serve
 
 def _token_of(message: RpcMessage) -> msgspec.Raw | None:
     meta = meta_of(message)
-    token = field_of(meta, _TOKEN, int | str, f"params._meta.{_TOKEN}")  # type: ignore[arg-type] # a union is a type
+    token: Any = field_of(meta, _TOKEN, int | str, f"params._meta.{_TOKEN}")  # type: ignore[arg-type] # it is a type
     return None if token is None else msgspec.Raw(bytes(meta[_TOKEN]))
 
 

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from penstock.hooks import CollectedChunks, Payload, PublicError, RouteResponse
-from penstock.response import Encoded
+from penstock.hooks import CollectedChunks, Encoded, Payload, PublicError, RouteResponse
 from penstock_mcp.call_memo import CallMemo
 from penstock_mcp.result_contents import file_content, is_json, joined_chunks, json_text, text_content
 from penstock_mcp.rpc_answers import refusal_response, result_response
@@ -64,13 +63,13 @@ def _explained(error: PublicError) -> str:
 
 def _json_response(memo: CallMemo, body: bytes, text: str, *, is_failure: bool) -> RouteResponse:
     value: Any = msgspec.Raw(body)
-    if not memo.is_modern and (memo.wraps_results or not body.startswith(b"{")):
+    if memo.meta is None and (memo.wraps_results or not body.startswith(b"{")):
         value = {RESULT_FIELD: value}
     return _response(memo, {"content": [text_content(text)], "structuredContent": value}, is_failure=is_failure)
 
 
 def _response(memo: CallMemo, result: dict[str, Any], *, is_failure: bool) -> RouteResponse:
     result["isError"] = is_failure
-    if memo.is_modern:
-        result["resultType"] = "complete"
+    if memo.meta is not None:
+        result |= {"resultType": "complete", "_meta": memo.meta}
     return result_response(memo.id, result)

@@ -66,6 +66,7 @@ from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.hooks.target_settings import settings_for
 from penstock.policies import Retries, Timeouts
+from penstock.response import Encoded
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
 from penstock.wire import InputForm, Progress, Trace
@@ -84,6 +85,7 @@ __all__ = [
     "DialectRequest",
     "DrainEnded",
     "DrainStarted",
+    "Encoded",
     "Endpoint",
     "EndpointDescription",
     "EngineService",
