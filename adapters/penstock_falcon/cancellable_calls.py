@@ -39,6 +39,7 @@ class CancellableCalls:
 
     def cancel(self, key: CallKey, reason: str) -> None:
         """Cancel the calls with this key, if there are any."""
-        with self._lock:  # a call is removed before it is closed, so none of these is closed meanwhile
-            for call in self._calls.get(key, ()):
-                call.cancel(reason)
+        with self._lock:
+            calls = list(self._calls.get(key, ()))
+        for call in calls:  # without the lock: the call may end here and now, and be removed
+            call.cancel(reason)

@@ -297,6 +297,16 @@ def test_a_request_cancels_another_one(scene: Scene) -> None:
     assert send(scene, cancel="nothing").status_code == 202
 
 
+def test_a_call_may_end_while_it_is_cancelled(scene: Scene) -> None:
+    """And be removed, as it is where the cancellation is answered at once."""
+    cancellable = CancellableCalls()
+    call = fake_call(scene)
+    call.on_progress = cancellable.add(("talk", None, "a"), call)
+    cancellable.cancel(("talk", None, "a"), "a whim")
+    assert call.cancelled_because == "a whim"
+    assert len(cancellable) == 0
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_caller_cancels_its_own_requests_only(kind: str) -> None:
     """As the authenticator tells callers apart; other dialects have other keys."""
