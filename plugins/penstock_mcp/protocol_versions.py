@@ -7,7 +7,6 @@ Up to 2025-11-25, a client begins with a handshake. From 2026-07-28 on, each req
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable
 from typing import Final
@@ -108,5 +107,5 @@ def _decoded(value: str) -> str | None:
         return value
     try:
         return base64.b64decode(found["text"], validate=True).decode()
-    except (binascii.Error, UnicodeError):
+    except ValueError:  # not base64, or not UTF-8
         return None

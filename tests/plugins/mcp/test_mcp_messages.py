@@ -139,6 +139,8 @@ def test_lists_and_calls_have_what_this_version_wants(scene: ToolScene) -> None:
         {"Mcp-Method": "tools/list"},
         {"Mcp-Name": "sub"},
         {"Mcp-Name": "=?base64?!!?="},
+        {"Mcp-Name": "=?base64?\xe9?="},
+        {"Mcp-Name": "=?base64?/w==?="},
         {"Mcp-Name": "=?base64?c3Vi?="},
     ],
 )

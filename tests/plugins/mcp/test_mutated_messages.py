@@ -64,6 +64,7 @@ def test_mutated_messages_are_answered_or_refused() -> None:
         headers, body = mutated_headers(mutator, message), mutator.body(message)
         answer = harness.operation("POST", "/mcp", body, Encoded(b"1.0"), headers=headers)
         counts[answer.status] += 1
+        assert answer.status < 500, (body, headers, answer.body)
         if answer.status != 202:
             found = msgspec.json.decode(answer.body)
             assert ("error" in found) is (answer.status != 200 or "result" not in found), body

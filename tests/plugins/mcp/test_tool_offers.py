@@ -209,7 +209,7 @@ def test_definitions_stay_where_references_find_them() -> None:
         schema = listed(handler)["outputSchema"]
         assert "Node" in schema["$defs"]
         assert schema["properties"]["result"]["type"] == "array"
-        assert listed(handler, modern=True)["outputSchema"]["items"] == {"$ref": "#/$defs/Node"}
+        assert listed(handler, modern=True)["outputSchema"].keys() == {"type", "items", "$defs"}
 
 
 def test_nothing_is_promised_that_may_not_be_kept() -> None:
