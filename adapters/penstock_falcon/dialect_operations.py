@@ -13,10 +13,10 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import HookError, NotFound, PenstockError, UnsupportedMediaType
 from penstock.hooks import (
+    CancelRequest,
     Dialect,
     DialectRequest,
     Framing,
-    JobCancellation,
     Operation,
     Payload,
     PublicError,
@@ -45,7 +45,7 @@ from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import NO_JOB_TIMING, STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import Service
 from penstock_falcon.transport import Transport
-from penstock_falcon.whole_answers import ReportBox, ReportedCall, WholeAnswer
+from penstock_falcon.whole_answers import HeldReports, ReportedCall, WholeAnswer
 
 FIRST_ERROR_STATUS = 400
 PREFERENCE_APPLIED = "preference-applied"
@@ -75,7 +75,7 @@ class DialectExchange(Exchange):
         super().__init__(endpoint, **facts)
         self.payload: Payload | None = None
         self.direct: RouteResponse | None = None
-        self.reports: ReportBox | None = None
+        self.reports: HeldReports | None = None
         self.forget: Callable[[], None] | None = None
 
     def end(self) -> None:
@@ -141,7 +141,7 @@ class DialectEndpoint(EndpointResource):
         self, engine: Any, exchange: DialectExchange, body: Body, headers: dict[str, str] | None
     ) -> AnyCall:
         payload = _payload_of(exchange)
-        box = exchange.reports = ReportBox() if payload.wants_reports else None
+        box = exchange.reports = HeldReports() if payload.wants_reports else None
         call = self._submit_body(engine, exchange, body, None, headers, on_report=None if box is None else box.add)
         if box is not None:
             box.call = call
@@ -193,7 +193,7 @@ class DialectEndpoint(EndpointResource):
         return _response(written, exchange, server_timing(call.queue_seconds, call.execution_seconds))
 
     def _reporting_response(
-        self, watched: WatchedCall, answer: WholeAnswer, exchange: Exchange, box: ReportBox
+        self, watched: WatchedCall, answer: WholeAnswer, exchange: Exchange, box: HeldReports
     ) -> HttpResponse:
         """Return a response that starts with the first progress report, and ends with the answer."""
         assert self._dialect.reporting is not None, "otherwise the payload was refused"
@@ -404,7 +404,7 @@ class OperationResource(Resource):
                 f"the dialect {self._dialect.name} chooses an endpoint for a request that needs none: its `choose` has "
                 "to return None"
             )
-        if isinstance(found, JobCancellation):
+        if isinstance(found, CancelRequest):
             self._service.cancellable.cancel(call_key(self._dialect, exchange, found.key), found.reason)
             found = found.response
         exchange.direct = found

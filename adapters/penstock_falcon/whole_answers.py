@@ -17,7 +17,7 @@ MOST_REPORTS = 64
 _END: Final = Encoded(b"")
 
 
-class ReportBox:
+class HeldReports:
     """The progress reports of one job that its client has not got yet; the oldest make room for new ones.
 
     Attributes
@@ -90,7 +90,7 @@ class WholeAnswer:
         return self.outcome is not None
 
     def collected(self) -> CollectedChunks:
-        """Return the chunks with the head of their stream. Of those that are JSON, an event is its data."""
+        """Return the chunks with the head of their stream. An event among chunks that are JSON is its data."""
         head = self._watched.call.head
         assert head is not None, "it is a stream"
         chunks = CollectedChunks(data_of(self.chunks)) if head.media_type is None else self.chunks
@@ -121,7 +121,7 @@ class ReportedCall:
         self,
         watched: Any,
         answer: WholeAnswer,
-        box: ReportBox,
+        box: HeldReports,
         framing: ReportFraming,
         finish: Callable[[WholeAnswer, Exception | None], RouteResponse],
     ) -> None:

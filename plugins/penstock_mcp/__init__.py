@@ -4,7 +4,7 @@
 """
 
 from penstock_mcp.plugin import McpPlugin
-from penstock_mcp.tool_offers import Tool
+from penstock_mcp.tool_offers import ToolOffer as Tool
 
 __all__ = [
     "McpPlugin",

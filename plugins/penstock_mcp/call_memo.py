@@ -15,7 +15,7 @@ class CallMemo(msgspec.Struct, frozen=True, kw_only=True):
     meta:
         The ``_meta`` of the result in the protocol of 2026-07-28; None in an older one.
     wraps_results:
-        True if the handler promises a result that is no object.
+        True if the handler promises a result that is not an object.
     token:
         The token with which the client tells its calls apart in progress reports, as it came; None if it wants none.
     """

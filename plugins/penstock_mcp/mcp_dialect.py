@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from penstock.hooks import Dialect, DialectRequest, JobCancellation, Operation, Payload, RouteResponse
+from penstock.hooks import CancelRequest, Dialect, DialectRequest, Operation, Payload, RouteResponse
 from penstock_mcp.origin_check import OriginCheck
 from penstock_mcp.progress_stream import ProgressStream
 from penstock_mcp.protocol_versions import (
@@ -66,7 +66,7 @@ class _Reader:
         self._table = table
         self._facts = facts
 
-    def read(self, request: DialectRequest) -> Payload | RouteResponse | JobCancellation:
+    def read(self, request: DialectRequest) -> Payload | RouteResponse | CancelRequest:
         """Return what a message asks for."""
         try:
             message = read_message(request.body)
@@ -86,7 +86,7 @@ class _Reader:
             fault.id, fault.is_modern = message.id or NULL_ID, modern
             return fault.response()
 
-    def _noted(self, message: RpcMessage, request: DialectRequest, *, modern: bool) -> RouteResponse | JobCancellation:
+    def _noted(self, message: RpcMessage, request: DialectRequest, *, modern: bool) -> RouteResponse | CancelRequest:
         """Return the answer to a message that wants none: a notification, or a response."""
         if modern:
             version = request.header(VERSION_HEADER)

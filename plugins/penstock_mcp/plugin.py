@@ -9,7 +9,7 @@ from penstock.hooks import App, Dialect, PluginSettings, hookimpl, offers_of
 from penstock_mcp.mcp_dialect import mcp_dialect
 from penstock_mcp.origin_check import OriginCheck
 from penstock_mcp.server_facts import ServerFacts
-from penstock_mcp.tool_offers import PLUGIN, Tool
+from penstock_mcp.tool_offers import PLUGIN, ToolOffer
 from penstock_mcp.tool_table import ToolTable
 
 _PATH: Final = re.compile(r"(/[\w.-]+)*", re.ASCII)
@@ -68,7 +68,7 @@ class McpPlugin:
     @hookimpl
     def penstock_dialects(self, app: App) -> list[Dialect]:
         """Return the dialect of the tools, if the app has any."""
-        offers = offers_of(app, Tool)
+        offers = offers_of(app, ToolOffer)
         if not offers:
             return []
         settings = self._settings

@@ -17,7 +17,7 @@ INTERNAL: Final = -32603
 HEADER_MISMATCH: Final = -32020
 UNKNOWN_VERSION: Final = -32022
 REFUSED: Final = -32000
-"""Of the codes that are left to implementations; the HTTP status, and ``data.code``, say more."""
+"""One of the codes that are left to implementations; the HTTP status, and ``data.code``, say more."""
 
 NULL_ID: Final = msgspec.Raw(b"null")
 
@@ -39,7 +39,7 @@ class RpcFault(Exception):
     data:
         More about it.
     id:
-        The id of the request, as it came. Whoever knows it sets it.
+        The id of the request, as it came; set by the reader that knows it.
     is_modern:
         True if the message is of the protocol of 2026-07-28, in which such errors have a status of their own.
     """

@@ -1,4 +1,4 @@
-"""Messages of JSON-RPC, checked. What a message says stays as it came until it is needed."""
+"""Messages of JSON-RPC, checked. Parameters stay as they came until they are needed."""
 
 from __future__ import annotations
 

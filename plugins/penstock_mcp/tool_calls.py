@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from penstock.hooks import DialectRequest, JobCancellation, Payload, RouteResponse, near_miss
+from penstock.hooks import CancelRequest, DialectRequest, Payload, RouteResponse, near_miss
 from penstock_mcp.call_memo import CallMemo
 from penstock_mcp.protocol_versions import meta_of
 from penstock_mcp.rpc_answers import BAD_PARAMS, RpcFault
@@ -18,7 +18,7 @@ from penstock_mcp.tool_table import ServedTool, ToolTable
 
 _EVENTS: Final = "text/event-stream"
 _SESSION: Final = re.compile(r"[\x21-\x7e]{1,200}")
-_TOKEN: Final = "progressToken"  # noqa: S105 - it is no secret
+_TOKEN: Final = "progressToken"  # noqa: S105 - not a secret
 
 
 def read_call(
@@ -39,7 +39,7 @@ def read_call(
     ------
     RpcFault
         If there is no such tool, or the parameters do not fit. Arguments that do not fit are the model's mistake, which
-        it can mend: they are a result of the tool.
+        it can correct: they are a result of the tool.
     """
     assert message.id is not None, "it is a request"
     name = message.param("name", str, "")
@@ -62,13 +62,13 @@ def read_call(
     )
 
 
-def read_cancellation(message: RpcMessage, request: DialectRequest, response: RouteResponse) -> JobCancellation | None:
+def read_cancellation(message: RpcMessage, request: DialectRequest, response: RouteResponse) -> CancelRequest | None:
     """Return the cancellation that a notification asks for; None if it cannot be known whose job is meant."""
     raw = message.params.get("requestId")
     key = None if raw is None else _cancel_key(request, raw)
     if key is None:
         return None
-    return JobCancellation(key=key, response=response, reason="the client cancelled the call")
+    return CancelRequest(key=key, response=response, reason="the client cancelled the call")
 
 
 def _body_of(message: RpcMessage, arguments: dict[str, msgspec.Raw], tool: ServedTool) -> bytes | None:

@@ -22,8 +22,8 @@ _HINTS: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tool(DialectOffer):
-    """An endpoint as a tool of the Model Context Protocol.
+class ToolOffer(DialectOffer):
+    """An endpoint as a tool of the Model Context Protocol. Its public name is ``penstock_mcp.Tool``.
 
     Parameters
     ----------
@@ -95,3 +95,7 @@ class Tool(DialectOffer):
         """Return what the declaration says about the effects of the tool, as the protocol names it."""
         given = {hint: getattr(self, field) for field, hint in _HINTS.items()}
         return {hint: value for hint, value in given.items() if value is not None}
+
+
+# The class of chats has the same name in its module; in messages, this one is called what users write.
+ToolOffer.__name__ = ToolOffer.__qualname__ = "Tool"

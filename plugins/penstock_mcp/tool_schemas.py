@@ -7,7 +7,7 @@ from typing import Any, Final
 from penstock.hooks import Endpoint
 
 RESULT_FIELD: Final = "result"
-"""The field of the object around a result that is no object itself."""
+"""The field of the object around a result that is not an object."""
 
 _DEFINITIONS: Final = "#/$defs/"
 

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.errors import DeclarationError
 from penstock.hooks import Endpoint
-from penstock_mcp.tool_offers import Tool
+from penstock_mcp.tool_offers import ToolOffer
 from penstock_mcp.tool_schemas import RESULT_FIELD, argument_schema, is_object, result_schema, wrapped
 
 TOOLS_PER_PAGE: Final = 200
@@ -38,10 +38,10 @@ class ServedTool:
     needs_argument:
         True if that argument must be there.
     wraps_results:
-        True if the handler promises a result that is no object; before 2026-07-28, it is put into one.
+        True if the handler promises a result that is not an object; before 2026-07-28, it is put into one.
     """
 
-    def __init__(self, endpoint: Endpoint, offer: Tool) -> None:
+    def __init__(self, endpoint: Endpoint, offer: ToolOffer) -> None:
         self.name = offer.name_for(endpoint)
         self.endpoint_name = endpoint.name
         arguments, self.whole_argument = argument_schema(endpoint)
@@ -85,7 +85,7 @@ class ToolTable:
         If two of them have one name.
     """
 
-    def __init__(self, offers: Iterable[tuple[Endpoint, Tool]]) -> None:
+    def __init__(self, offers: Iterable[tuple[Endpoint, ToolOffer]]) -> None:
         self._tools: dict[str, ServedTool] = {}
         for endpoint, offer in offers:
             tool = ServedTool(endpoint, offer)

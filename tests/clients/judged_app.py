@@ -126,6 +126,6 @@ def late(context: Context) -> None:
 
 @app.endpoint("/wait", workers=1, dialects=[Tool()])
 def wait(context: Context) -> None:
-    """Work until nobody waits any more."""
+    """Work until no caller waits any more."""
     while not context.cancelled:
         time.sleep(0.01)

@@ -142,7 +142,7 @@ def test_calls_are_jobs_of_their_endpoints(session: Session) -> None:
     assert session.result("file", media_type="audio/wav")["content"][0]["type"] == "audio"
 
 
-def test_what_the_tool_cannot_do_is_told_to_the_model(session: Session) -> None:
+def test_failures_of_a_tool_are_reported_to_the_model(session: Session) -> None:
     """An exception, a deadline, arguments that do not fit: results that say so."""
     for name, arguments, said in (("fail", {}, "log"), ("slow", {}, "0.2 s"), ("add", {"a": "x"}, "$.a")):
         result = session.result(name, **arguments)
@@ -266,7 +266,7 @@ def test_a_full_queue_is_a_503() -> None:
 def test_keys_limits_and_metrics_apply(tmp_path: Path) -> None:
     """A call is a request to its endpoint; a list is none."""
     file = tmp_path / "keys.txt"
-    command = [sys.executable, "-m", "penstock_cli", "keys", "new", "alice", "--file", str(file)]
+    command = [sys.executable, "-m", "penstock_cli", "keys", "new", "alice", "--scope", "observer", "--file", str(file)]
     key = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
     settings = {"PENSTOCK_AUTH_KEYS_FILE": str(file), "PENSTOCK_RATELIMIT_REQUESTS": "2/hour"}
     with Served(TARGET, "--log-format", "json", environment=settings) as served:
@@ -284,7 +284,7 @@ def test_keys_limits_and_metrics_apply(tmp_path: Path) -> None:
         assert (limited.status, limited.json()["error"]["data"]["code"]) == (429, "rate-limited")
         assert int(limited.headers["retry-after"]) > 0
         page = served.get("/metrics").body.decode()
-    assert any('endpoint="add"' in line and "jobs" in line for line in page.splitlines())
+    assert 'penstock_jobs_total{code="rate-limited",endpoint="add"} 1.0' in page
 
 
 # ---- other servers

@@ -15,7 +15,7 @@ from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
-from penstock.hooks.dialect_answers import CollectedChunks, JobCancellation, ReportFraming
+from penstock.hooks.dialect_answers import CancelRequest, CollectedChunks, ReportFraming
 from penstock.hooks.dialect_table import offers_of
 from penstock.hooks.dialects import (
     Dialect,
@@ -79,6 +79,7 @@ __all__ = [
     "AttemptInterrupted",
     "BatchTraced",
     "CallerJobs",
+    "CancelRequest",
     "CollectedChunks",
     "Dialect",
     "DialectOffer",
@@ -98,7 +99,6 @@ __all__ = [
     "Job",
     "JobAbandoned",
     "JobAnswered",
-    "JobCancellation",
     "JobProgressed",
     "JobTraced",
     "JobsCounted",

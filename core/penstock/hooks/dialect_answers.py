@@ -23,7 +23,7 @@ class CollectedChunks(list[bytes]):
     head: Encoded = Encoded(b"")
 
 
-class JobCancellation(msgspec.Struct, frozen=True, kw_only=True):
+class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request that asks for the end of another request of the same caller. It is answered without a job.
 
     Attributes

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from penstock.errors import DeclarationError
-from penstock.hooks.dialect_answers import JobCancellation, ReportFraming
+from penstock.hooks.dialect_answers import CancelRequest, ReportFraming
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.submission import Priority, Submission
 from penstock.response import Encoded
@@ -87,7 +87,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         True if the client wants to hear of the progress of the job in the answer to this request, which
         ``Dialect.reporting`` then writes. ``is_streamed`` must be False, and there are no ``parts``.
     cancel_key:
-        The key by which another request of the same caller can cancel the job: see ``JobCancellation``. If several
+        The key by which another request of the same caller can cancel the job: see ``CancelRequest``. If several
         running jobs of a caller have the same key, all of them are cancelled. None: there is no such request.
     """
 
@@ -116,8 +116,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
             submission.priority = self.priority
 
 
-ReadRequest: TypeAlias = Payload | RouteResponse | JobCancellation
-"""What an operation may read in a request."""
+ReadRequest: TypeAlias = Payload | RouteResponse | CancelRequest
+"""The types that ``Operation.read`` may return."""
 
 
 class PartChunk(bytes):
@@ -211,7 +211,7 @@ class Operation:
         Takes the request and returns what it asks for; raises a ``PenstockError``, such as ``InvalidRequest``, to
         refuse it. It runs in the HTTP process, so it must be cheap; for a large body, it is called in a thread.
         A request that needs no job is answered at once by what it returns in the place of a payload: a
-        ``RouteResponse``, or a ``JobCancellation``.
+        ``RouteResponse``, or a ``CancelRequest``.
     method:
         The HTTP method. A ``GET`` operation answers ``HEAD`` as well.
     choose:

@@ -16,7 +16,7 @@ import msgspec
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.cancellations import is_cancellation
-from penstock.hooks.dialect_answers import JobCancellation
+from penstock.hooks.dialect_answers import CancelRequest
 from penstock.hooks.dialects import Dialect, Payload, ReadRequest
 from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guarded_streams import GuardedStream
@@ -294,12 +294,12 @@ def _whole_response(result: Any) -> RouteResponse:
 def _read_request(result: Any) -> ReadRequest:
     if isinstance(result, Payload):
         return result
-    if isinstance(result, JobCancellation):
+    if isinstance(result, CancelRequest):
         _whole_response(result.response)
         return result
     if isinstance(result, RouteResponse):
         return _whole_response(result)
-    raise _wrong_type(result, "a Payload, a RouteResponse or a JobCancellation")
+    raise _wrong_type(result, "a Payload, a RouteResponse or a CancelRequest")
 
 
 def _name(result: Any) -> str | None:

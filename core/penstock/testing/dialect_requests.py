@@ -11,7 +11,7 @@ import msgspec
 from penstock.app import App, Endpoint
 from penstock.errors import NotFound, PenstockError
 from penstock.hooks.acceptors import wanted
-from penstock.hooks.dialect_answers import CollectedChunks, JobCancellation, ReportFraming
+from penstock.hooks.dialect_answers import CancelRequest, CollectedChunks, ReportFraming
 from penstock.hooks.dialects import (
     Dialect,
     DialectRequest,
@@ -82,7 +82,7 @@ class FakeOperations:
         try:
             submission, found = self._read(dialect, operation, request, body)
             if not isinstance(found, Payload):
-                return found.response if isinstance(found, JobCancellation) else found
+                return found.response if isinstance(found, CancelRequest) else found
             payload = found
             response = self._answer_to(payload, dialect, submission, body, answer)
         except PenstockError as error:

@@ -13,9 +13,9 @@ import pytest
 
 from penstock.errors import Cancelled, HandlerError, QueueFull, WorkerLost
 from penstock.hooks import (
+    CancelRequest,
     CollectedChunks,
     DialectRequest,
-    JobCancellation,
     Operation,
     Payload,
     Progress,
@@ -25,20 +25,20 @@ from penstock.hooks import (
 from penstock.response import Encoded
 from penstock_falcon._asgi import asgi_hangups
 from penstock_falcon.cancellable_calls import CancellableCalls
-from penstock_falcon.whole_answers import MOST_REPORTS, ReportBox
+from penstock_falcon.whole_answers import MOST_REPORTS, HeldReports
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine
 from tests.adapters.falcon.test_dialect_operations import KINDS, Scene, Talker, read_answer, result
 
 PATH = "/v1/answers"
 
 
-def read_any(request: DialectRequest) -> Payload | RouteResponse | JobCancellation:
+def read_any(request: DialectRequest) -> Payload | RouteResponse | CancelRequest:
     """Read a job, a greeting, or a cancellation."""
     asked = msgspec.json.decode(request.body)
     if "hello" in asked:
         return RouteResponse(body=b"hello", media_type="text/plain", status=asked["hello"], headers={"x-kind": "none"})
     if "cancel" in asked:
-        return JobCancellation(key=asked["cancel"], response=RouteResponse(status=202), reason="a whim")
+        return CancelRequest(key=asked["cancel"], response=RouteResponse(status=202), reason="a whim")
     payload = read_answer(request)
     return msgspec.structs.replace(
         payload, is_streamed=False, wants_reports=asked.get("reports", False), cancel_key=asked.get("key")
@@ -245,7 +245,7 @@ def test_an_error_after_a_report_is_the_answer(scene: Scene, outcome: Any, line:
 
 
 def test_the_chunks_of_a_stream_are_collected_behind_the_reports(scene: Scene) -> None:
-    """Whether they came before the first report or after it; none of them is a sign of life to the client."""
+    """All chunks are, before the first report and after it; none of them is a sign of life to the client."""
     steps = [yields(b"1"), reports(1), yields(b"2"), yields(b"3"), reports(2), decides(Encoded(b""))]
     scene.engine.script = lambda call: later(*steps)(call.begin_stream())
     answer = send(scene, model="count", input={"n": 3}, reports=True)
@@ -270,8 +270,8 @@ def test_a_dialect_that_wants_reports_has_to_write_them(kind: str) -> None:
 
 
 def test_a_slow_client_misses_the_oldest_reports() -> None:
-    """What waits for it is bounded."""
-    box = ReportBox()
+    """The number of reports that wait for it is bounded."""
+    box = HeldReports()
     for number in range(MOST_REPORTS + 3):
         box.add(Progress(1, float(number)))
     assert [report.done for report in box.take()] == list(range(3, MOST_REPORTS + 3))
@@ -323,7 +323,7 @@ def test_a_caller_cancels_its_own_requests_only(kind: str) -> None:
 
 
 def test_an_answered_request_leaves_no_key_behind(scene: Scene) -> None:
-    """Whether it was answered at once, with a stream of reports, or refused."""
+    """If it was answered at once, with a stream of reports, or refused."""
     cancellable: CancellableCalls = scene.client.app.penstock.cancellable
     seen: list[int] = []
     look = lambda _call: seen.append(len(cancellable))  # noqa: E731 - a step

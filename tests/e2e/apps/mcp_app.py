@@ -98,6 +98,6 @@ async def slow() -> None:
 
 @app.endpoint("/stuck", workers=1, max_queue=1, dialects=[Tool()])
 def stuck(context: Context) -> None:
-    """Work until nobody waits any more."""
+    """Work until no caller waits any more."""
     while not context.cancelled:
         time.sleep(0.01)

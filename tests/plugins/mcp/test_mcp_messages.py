@@ -11,7 +11,7 @@ import pytest
 import penstock
 from penstock import App
 from penstock.errors import PluginError, Unauthorized
-from penstock.hooks import Dialect, DialectRequest, JobCancellation, Payload, Submission, hookimpl
+from penstock.hooks import CancelRequest, Dialect, DialectRequest, Payload, Submission, hookimpl
 from penstock.testing import PluginHarness
 from penstock_mcp import McpPlugin, Tool
 from tests.plugins.mcp.tool_scene import META, VERSION, ToolScene, decoded, fault
@@ -67,7 +67,7 @@ def test_a_known_version_is_agreed_on(scene: ToolScene, version: str) -> None:
 
 @pytest.mark.parametrize("version", ["2026-07-28", "2099-01-01", None])
 def test_an_unknown_version_is_answered_with_the_newest(scene: ToolScene, version: str | None) -> None:
-    """Of those that have a handshake; the client decides whether it can go on."""
+    """The newest with a handshake; the client decides whether it can go on."""
     assert scene.result("initialize", {"protocolVersion": version})["protocolVersion"] == OLD[-1]
 
 
@@ -225,7 +225,7 @@ def test_a_handshake_version_in_a_header_is_enough(scene: ToolScene) -> None:
     ],
 )
 def test_what_is_no_message_is_a_bad_request(scene: ToolScene, body: bytes, code: int) -> None:
-    """Whether it is JSON or not, with 400."""
+    """With 400, if it is JSON or not."""
     assert fault(scene.post(body))[:2] == (400, code)
 
 
@@ -322,7 +322,7 @@ def test_wrong_settings_are_refused_at_the_start(settings: dict[str, Any]) -> No
 def test_pages_of_this_machine_and_of_this_server_may_use_the_tools(
     scene: ToolScene, origin: str | None, host: str
 ) -> None:
-    """And everything that is no page."""
+    """Programs, which are not pages, may as well."""
     headers = {"Host": host} | ({} if origin is None else {"Origin": origin})
     assert scene.send("ping", headers=headers).status == 200
 
@@ -371,7 +371,7 @@ def test_origins_can_be_allowed() -> None:
 
 
 class Guard:
-    """An authenticator that lets nobody in."""
+    """An authenticator that refuses every caller."""
 
     name = "guard"
 
@@ -401,7 +401,7 @@ def test_a_call_is_cancelled_within_its_session(scene: ToolScene) -> None:
     call = read(scene, CALL, mcp_session_id="s1")
     order = read(scene, CANCEL, mcp_session_id="s1")
     assert isinstance(call, Payload)
-    assert isinstance(order, JobCancellation)
+    assert isinstance(order, CancelRequest)
     assert call.cancel_key == order.key
     assert order.response.status == 202
 
@@ -413,7 +413,7 @@ def test_other_calls_are_left_alone(scene: ToolScene, number: Any, session: str)
     """All clients count from the same number on."""
     call = read(scene, CALL, mcp_session_id="s1")
     order = read(scene, {**CANCEL, "params": {"requestId": number}}, mcp_session_id=session)
-    assert not isinstance(order, JobCancellation) or order.key != call.cancel_key
+    assert not isinstance(order, CancelRequest) or order.key != call.cancel_key
 
 
 def test_without_a_session_nothing_can_be_cancelled(scene: ToolScene) -> None:

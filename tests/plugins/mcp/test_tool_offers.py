@@ -75,7 +75,7 @@ def test_two_tools_with_one_name_are_a_mistake() -> None:
 
 
 def test_the_description_is_the_docstring_unless_one_is_given() -> None:
-    """That of the class or of its `predict`, without the indentation of the code."""
+    """The docstring of the class or of its `predict`, without the indentation of the code."""
 
     class Documented:
         """Do something."""

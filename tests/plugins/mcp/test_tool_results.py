@@ -115,7 +115,7 @@ def test_other_bytes_are_a_resource(scene: ToolScene) -> None:
 
 @pytest.mark.parametrize("media_type", ["text/csv", "text/plain; charset=utf-8", "application/xml", "image/svg+xml"])
 def test_texts_are_texts(scene: ToolScene, media_type: str) -> None:
-    """Bytes that are no text are replaced; a drawing is a picture, whatever it is written in."""
+    """Bytes that are not text are replaced; a drawing is a picture, whatever it is written in."""
     result = scene.call("anything", {}, Encoded("a,é\n".encode() + b"\xff", media_type))
     if media_type == "image/svg+xml":
         assert result["content"][0]["type"] == "image"
@@ -139,8 +139,8 @@ def test_the_chunks_of_a_stream_are_collected(scene: ToolScene) -> None:
 # ---- arguments
 
 
-def test_arguments_that_do_not_fit_are_told_to_the_model(scene: ToolScene) -> None:
-    """It can mend them; nothing is queued."""
+def test_arguments_that_do_not_fit_are_reported_to_the_model(scene: ToolScene) -> None:
+    """It can correct them; nothing is queued."""
     for arguments in ({"a": "x"}, {"b": 1}, {"a": {"b": []}}):
         result = scene.call("number", arguments)
         assert result["isError"] is True

@@ -37,7 +37,13 @@ from penstock.engine.sharing.host_messages import (
     error_of,
     fault_of,
 )
-from penstock.engine.sharing.hosted_requests import HostedRequest, complete, job_submission, submission_of
+from penstock.engine.sharing.hosted_requests import (
+    HostedRequest,
+    complete,
+    headers_for,
+    job_submission,
+    submission_of,
+)
 from penstock.engine.sharing.link_files import body_of, with_file_sent
 from penstock.engine.sharing.message_link import MessageLink
 from penstock.engine.sharing.remote_admission import RemoteAdmission, answer_to
@@ -198,13 +204,9 @@ class HostLink:
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if submission.timeouts.total is not None:
             submission.elapsed = self._engine.reactor.time() - hosted.began
-        headers = None
-        if endpoint.codec.context_parameter is not None:
-            received = submission.received_headers or {}
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in received.items()}
+        on_report = partial(self._report, hosted) if hosted.wants_reports else None
         try:
-            on_report = partial(self._report, hosted) if hosted.wants_reports else None
-            call = self._engine.submit(submission, body, headers=headers, on_report=on_report)
+            call = self._engine.submit(submission, body, headers=headers_for(endpoint, submission), on_report=on_report)
         except Exception as error:
             self._refuse(hosted, answer_to(error, hosted))
             return

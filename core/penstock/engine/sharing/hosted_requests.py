@@ -130,6 +130,14 @@ def job_submission(endpoint: Endpoint, facts: JobFacts) -> Submission:
     return submission
 
 
+def headers_for(endpoint: Endpoint, submission: Submission) -> dict[str, str] | None:
+    """Return the request's headers for the handler's context, or None if the handler takes none."""
+    if endpoint.codec.context_parameter is None:
+        return None
+    received = submission.received_headers or {}
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in received.items()}
+
+
 def complete(hosted: HostedRequest, message: SubmitJob) -> None:
     """Set what is known of a request once its body is."""
     submission = hosted.submission
