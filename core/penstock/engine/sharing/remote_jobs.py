@@ -192,6 +192,8 @@ class RemoteJobs:
         if call is None:
             self._on_upload_refused(message, result)
             return
+        if not call.submission.takes_files:
+            result = _in_memory(result)
         _add_headers(call.submission, message.headers)
         call.queue_seconds = message.queue_seconds
         call.execution_seconds = message.execution_seconds
@@ -238,6 +240,17 @@ class RemoteJobs:
         call = self.calls.get(message.call)
         if call is not None and call.on_report is not None:
             call.on_report(message.progress)
+
+
+def _in_memory(result: Encoded | PenstockError) -> Encoded | PenstockError:
+    """Return a result whose body may be in a file with that body as bytes."""
+    file: Any = getattr(result, "body", None)
+    if isinstance(result, PenstockError) or not isinstance(file, BodyFile):
+        return result
+    try:
+        return msgspec.structs.replace(result, body=file.read_all())
+    finally:
+        file.release()
 
 
 def _add_headers(submission: Submission, headers: HeaderPairs) -> None:
