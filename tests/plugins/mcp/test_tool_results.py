@@ -12,12 +12,12 @@ import pytest
 
 from penstock import App, Batching
 from penstock.errors import HandlerError, PenstockError
-from penstock.hooks import Progress, PublicError
+from penstock.hooks import CollectedChunks, Payload, Progress, PublicError
 from penstock.hooks.public_errors import public_error
 from penstock.response import Encoded
 from penstock_mcp import Tool
 from penstock_mcp.call_memo import CallMemo
-from penstock_mcp.tool_results import failure_of
+from penstock_mcp.tool_results import answer_of_stream, failure_of
 from tests.plugins.mcp.tool_scene import ToolScene, decoded, fault
 
 EVENTS = {"Accept": "application/json, text/event-stream"}
@@ -136,6 +136,16 @@ def test_the_chunks_of_a_stream_are_collected(scene: ToolScene) -> None:
     assert scene.call("words", {}, [b'"a"'], modern=True)["structuredContent"] == ["a"]
 
 
+def test_the_chunks_of_a_sound_are_one_sound() -> None:
+    """Chunks with a media type are bytes, and are put together."""
+    chunks = CollectedChunks([b"RIFF", b"data"])
+    chunks.head = Encoded(b"", "audio/wav")
+    memo = CallMemo(id=msgspec.Raw(b"7"), meta=None, wraps_results=False)
+    answer = answer_of_stream(chunks, Payload(endpoint="e", memo=memo))
+    (content,) = decoded(answer)["result"]["content"]
+    assert (content["type"], base64.b64decode(content["data"])) == ("audio", b"RIFFdata")
+
+
 # ---- arguments
 
 
@@ -169,13 +179,7 @@ def test_one_argument_may_be_the_whole_body(scene: ToolScene) -> None:
 def written(error: PenstockError | PublicError) -> Any:
     public = error if isinstance(error, PublicError) else public_error(error, "r", debug=False)
     memo = CallMemo(id=msgspec.Raw(b"7"), meta=None, wraps_results=False)
-
-    class Asked:
-        pass
-
-    asked: Any = Asked()
-    asked.memo = memo
-    return failure_of(public, asked)
+    return failure_of(public, Payload(endpoint="e", memo=memo))
 
 
 @pytest.mark.parametrize(
