@@ -68,11 +68,12 @@ class _Reader:
 
     def read(self, request: DialectRequest) -> Payload | RouteResponse | CancelRequest:
         """Return what a message asks for."""
+        modern = request.header(VERSION_HEADER) in MODERN
         try:
             message = read_message(request.body)
         except RpcFault as fault:
+            fault.is_modern = modern
             return fault.response()
-        modern = request.header(VERSION_HEADER) in MODERN
         try:
             modern = is_modern(message, request.header)
             if message.id is None or message.method is None:

@@ -51,7 +51,7 @@ def read_call(
     memo = CallMemo(id=message.id, meta=meta, wraps_results=tool.wraps_results, token=token)
     body = _body_of(message, arguments, tool)
     if body is None:
-        return tool_failure(memo, f"`{tool.whole_argument}` is the one argument of {tool.name}, and no other")
+        return tool_failure(memo, f"{tool.name} takes one argument, `{tool.whole_argument}`")
     return Payload(
         endpoint=tool.endpoint_name,
         body=body,

@@ -261,6 +261,12 @@ def test_bad_methods_and_parameters_are_errors_of_the_protocol(
     assert decoded(answer)["id"] == 7
 
 
+def test_bad_parameters_have_a_status_from_2026_on(scene: ToolScene) -> None:
+    """Even if they are so bad that they cannot say which version they are of: the header does."""
+    message = b'{"jsonrpc":"2.0","id":7,"method":"tools/list","params":[]}'
+    assert fault(scene.post(message, headers={"MCP-Protocol-Version": VERSION}))[:2] == (400, -32602)
+
+
 def test_from_2026_on_errors_have_a_status(scene: ToolScene) -> None:
     """404 for a method, and 400 for everything else; no retry helps."""
     for method, params, status in (("nothing", {}, 404), ("tools/call", {"name": "x"}, 400)):
