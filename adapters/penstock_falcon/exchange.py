@@ -380,7 +380,7 @@ class EndpointResource(Resource):
     ) -> AnyCall:
         """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
         try:
-            self._checks.check_body(body, announced, exchange.input_form)
+            exchange.input_form = self._checks.check_body(body, announced, exchange.input_form)
             if exchange.timeouts.total is not None:
                 exchange.elapsed = monotonic() - exchange.began
             call: AnyCall
