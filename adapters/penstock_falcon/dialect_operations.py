@@ -254,9 +254,6 @@ class DialectEndpoint(EndpointResource):
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
         payload = _payload_of(exchange)
-        body: Body = result.body
-        if isinstance(body, BodyFile) and not self._dialect.passes_bodies:  # from an engine in another process
-            result = Encoded(body.read_all(), result.media_type, result.status, result.headers)
         if result.headers and PREFERENCE_APPLIED in result.headers:
             return super()._result_response(result, exchange, timing)  # a job has the same document everywhere
         if isinstance(result, JointResult):

@@ -30,8 +30,7 @@ def decoded_body(body: bytes, plan_text: str) -> DialectInput:
     InvalidRequest
         If data do not fit their datatype and shape.
     """
-    # Apps without models of this protocol need no numpy.
-    from penstock_oip.tensor_answers import answered  # noqa: PLC0415
+    from penstock_oip.tensor_answers import answered  # noqa: PLC0415 - apps without such models need no numpy
 
     plan = decode_plan(plan_text)
     values: dict[str, Any] = dict(plan.plain)
@@ -63,7 +62,7 @@ def _data_of(content: bytes, inputs: list[PlannedInput]) -> dict[int, Any]:
     try:
         objects = data_objects(content)
         return {place: msgspec.json.decode(objects[place].data or b"null") for place in places}
-    except (msgspec.DecodeError, RecursionError):  # NaN and infinities, which Python's own JSON has
+    except (msgspec.DecodeError, UnicodeError, RecursionError):  # NaN and infinities, which Python's own JSON has
         try:
             found = json.loads(content)
             return {place: found["inputs"][place]["data"] for place in places}

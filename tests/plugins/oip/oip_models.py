@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -30,8 +31,8 @@ class Scaled(msgspec.Struct):
     names: Names | None = None
 
 
-def models_app() -> App:
-    """Return an app with models for all rules."""
+def models_app(datatypes: Iterable[str] = DATATYPES) -> App:
+    """Return an app with models for all rules, and some that return their inputs of these datatypes."""
     app = App("models")
 
     @app.endpoint("/double", dialects=[Infer(outputs=["twice"])])
@@ -55,7 +56,7 @@ def models_app() -> App:
     def transposed(x: Rows) -> Annotated[np.ndarray, Tensor("FP32", [2, -1])]:
         return x.T
 
-    for datatype in DATATYPES:
+    for datatype in datatypes:
         _add_echo(app, datatype)
     return app
 
