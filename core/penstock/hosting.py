@@ -33,6 +33,9 @@ from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
 from penstock.hooks.registry import Registry
+from penstock.hooks.request_ids import request_id
+from penstock.hooks.retry_advice import retry_after, should_retry
+from penstock.hooks.rpc_services import rpc_door
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document, schema_digest
@@ -98,8 +101,12 @@ __all__ = [
     "problem_document",
     "public_error",
     "replace_missing_streams",
+    "request_id",
     "request_pipeline",
+    "retry_after",
     "route_pipeline",
+    "rpc_door",
     "schema_digest",
+    "should_retry",
     "shows_records_of",
 ]

@@ -25,6 +25,7 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, Record, ShutdownRequest
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
+from penstock.hooks.rpc_services import RpcService
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import Release
 from penstock.hooks.validation import HOOKS, guarded
@@ -259,6 +260,11 @@ class Registry:
         """
         found = reversed(list(self._results("penstock_dialects", app=app)))
         return served_dialects([each for dialects in found for each in dialects], app.endpoints, self._by_name)
+
+    def rpc_services(self, app: App) -> list[RpcService]:
+        """Return all gRPC services of plug-ins, highest precedence last."""
+        found = reversed(list(self._results("penstock_grpc_services", app=app)))
+        return [service for services in found for service in services]
 
     def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
         """Return what adds headers to every response, and never raises, the strongest plug-in's last; or None."""
