@@ -1,0 +1,98 @@
+"""All relays of a process: each has a socket with a name, by which a call finds the address of its client."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import resource
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from penstock.hooks import log_event
+from penstock_grpc.relay import LibrarySide, Relay
+
+# Each takes three descriptors, and HTTP and the workers need some too.
+DESCRIPTORS_PER_CONNECTION = 8
+
+
+class RelayGroup:
+    """The relays, and the folder of their Unix sockets, which only this user may enter.
+
+    Attributes
+    ----------
+    address:
+        The address at which the library is to listen.
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="penstock-grpc-"))
+        self._path = str(self._folder / "s")
+        self.address = f"unix:{self._path}"
+        self._numbers = itertools.count(1)
+        self._names: dict[Relay, str] = {}
+        self._peers: dict[str, str] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._is_leaving = False
+        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_PER_CONNECTION
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def new(self) -> Relay:
+        """Return the protocol of a new connection."""
+        return Relay(self)
+
+    def peer_of(self, library_peer: str) -> str | None:
+        """Return the address of the client whose connection the library knows by this name; None if there is none."""
+        return self._peers.get(library_peer)
+
+    def ask_to_leave(self) -> None:
+        """Ask all clients, and those to come, to make their next calls on another connection."""
+        self._is_leaving = True
+        for relay in list(self._names):
+            relay.ask_to_leave()
+
+    def close(self) -> None:
+        """Close all connections, and remove the folder."""
+        for relay in list(self._names):
+            relay.abort()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # ---- for relays
+
+    def opened(self, relay: Relay) -> None:
+        """Connect a relay to the library."""
+        if len(self._names) >= self._most:
+            log_event(logging.WARNING, "too-many-connections", f"{self._most} gRPC connections are open; refusing more")
+            relay.abort()
+            return
+        name = self._names[relay] = str(self._folder / f"{next(self._numbers):x}")
+        self._peers[f"unix:{name}"] = relay.peer
+        if self._is_leaving:
+            relay.ask_to_leave()
+        task = asyncio.get_running_loop().create_task(self._connect(relay, name))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def closed(self, relay: Relay) -> None:
+        """Forget a relay."""
+        name = self._names.pop(relay, None)
+        if name is not None:
+            self._peers.pop(f"unix:{name}", None)
+
+    async def _connect(self, relay: Relay, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.setblocking(False)
+            sock.bind(name)
+            await loop.sock_connect(sock, self._path)
+            Path(name).unlink()  # its name stays known
+            await loop.create_unix_connection(lambda: LibrarySide(relay), sock=sock)
+        except OSError as error:
+            sock.close()
+            log_event(logging.ERROR, "grpc-connection-failed", f"a gRPC connection could not be served: {error}")
+            relay.abort()
