@@ -113,8 +113,4 @@ def _chunk(chunk: bytes, head: Encoded, _payload: Payload) -> bytes:
         return Chunk(body=chunk, media_type=head.media_type).SerializeToString()
     lines, data = split_chunk(chunk)
     fields = dict(line.split(": ", 1) for line in lines.decode().split("\n")[:-1]) if lines else {}
-    return Chunk(
-        body=data, media_type=JSON, event=fields.get("event", ""), id=fields.get("id", "")
-    ).SerializeToString()
-
-
+    return Chunk(body=data, media_type=JSON, event=fields.get("event", ""), id=fields.get("id", "")).SerializeToString()

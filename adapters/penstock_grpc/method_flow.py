@@ -87,7 +87,9 @@ class CallFlow(ABC):
         except PenstockError as error:
             return await self._fail(exchange, held, error, context)
         except Exception as error:
-            return await self._fail(exchange, held, internal_failure(error, exchange.request_id, exchange.trace), context)
+            return await self._fail(
+                exchange, held, internal_failure(error, exchange.request_id, exchange.trace), context
+            )
         except BaseException:
             # The client has gone, or its deadline has passed, or the server stops.
             self._give_up(exchange, held, TotalTimeout(LATE) if exchange.is_late else Cancelled(GONE))
@@ -149,9 +151,7 @@ class MethodFlow(CallFlow):
         return self._method.takes_stream
 
     async def _submit(self, exchange: RpcExchange, message: bytes) -> Any:
-        request = RpcRequest(
-            request_id=exchange.request_id, path=self.path, header=exchange.header, message=message
-        )
+        request = RpcRequest(request_id=exchange.request_id, path=self.path, header=exchange.header, message=message)
         read = self._method.read
         payload = read(request) if len(message) <= SMALL_BODY_BYTES else await asyncio.to_thread(read, request)
         target = self._endpoints.get(payload.endpoint)

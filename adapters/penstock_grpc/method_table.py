@@ -60,9 +60,7 @@ class MethodTable(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no
         If two services have the same name.
     """
 
-    def __init__(
-        self, host: ServingHost, services: Sequence[RpcService], peer_of: Callable[[str], str | None]
-    ) -> None:
+    def __init__(self, host: ServingHost, services: Sequence[RpcService], peer_of: Callable[[str], str | None]) -> None:
         self.running = 0
         self._peer_of = peer_of
         self._unknown = UnknownMethod(host)
@@ -70,11 +68,15 @@ class MethodTable(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no
         self._handlers: dict[str, Any] = {}
         for service in services:
             for method in service.methods:
-                is_question = isinstance(method, RpcQuestion)
-                flow = QuestionFlow(host, service, method) if is_question else MethodFlow(host, service, method, endpoints)
-                if flow.path in self._handlers:
-                    raise DeclarationError(f"two gRPC services have the method {flow.path}; rename one of them")
-                self._handlers[flow.path] = self._handler(flow)
+                if isinstance(method, RpcQuestion):
+                    self._add(QuestionFlow(host, service, method))
+                else:
+                    self._add(MethodFlow(host, service, method, endpoints))
+
+    def _add(self, flow: CallFlow) -> None:
+        if flow.path in self._handlers:
+            raise DeclarationError(f"two gRPC services have the method {flow.path}; rename one of them")
+        self._handlers[flow.path] = self._handler(flow)
 
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call."""

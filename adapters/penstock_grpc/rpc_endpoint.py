@@ -89,7 +89,9 @@ class RpcEndpoint:
         payload = exchange.payload
         assert payload is not None, "it has been read"
         if payload.parts or payload.job_memo is not None:
-            raise NotImplementedError(f"{exchange.path} reads several inputs, or asks for a job, which gRPC does not do")
+            raise NotImplementedError(
+                f"{exchange.path} reads several inputs, or asks for a job, which gRPC does not do"
+            )
         exchange.apply_limits()
         content = message if payload.body is None else payload.body
         limit = self._host.settings.max_body

@@ -117,5 +117,3 @@ def code_of(outcome: object) -> tuple[int, str]:
     if isinstance(outcome, PenstockError):
         return outcome.status, outcome.code
     return getattr(outcome, "status", 200), "ok"
-
-
