@@ -1,8 +1,8 @@
 """gRPC beside HTTP: the same endpoints on the same engine, with the same policies.
 
 ``GrpcServer`` runs on the event loop of a process that serves HTTP. The generic service is ``penstock.v1.Endpoints``,
-in ``endpoints.proto``, from which ``endpoints_pb2`` and ``endpoints_pb2_grpc`` are generated. Plug-ins add others through
-the hook ``penstock_grpc_services``.
+in ``endpoints.proto``, from which two modules are generated. Plug-ins add others through
+``penstock_grpc_services``.
 """
 
 from penstock_grpc.grpc_server import GrpcServer
