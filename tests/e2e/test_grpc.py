@@ -347,8 +347,9 @@ def test_the_status_page_and_the_log_have_it(served: GrpcServed, stub: Endpoints
     urls = {event["url"] for event in served.events("listening")}
     assert f"grpc://{HOST}:{served.grpc_port}" in urls
 
-    def figures() -> Any:
+    def has_figures() -> bool:
         status = served.status()
-        return [status["grpc"]] if "grpc" in status else [host.get("grpc") for host in status["hosts"]]
+        processes = [status] if "grpc" in status else list(status["hosts"].values())
+        return all(set(process["grpc"]) == {"connections", "calls"} for process in processes)
 
-    assert set(figures()[0]) == {"connections", "calls"}
+    wait_until(has_figures, "the figures of gRPC")
