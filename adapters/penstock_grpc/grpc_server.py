@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 from grpc import aio
@@ -10,6 +11,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
+from penstock.hooks import log_event
 from penstock_grpc.endpoint_service import endpoint_service
 from penstock_grpc.health_service import HealthService
 from penstock_grpc.method_table import MethodTable
@@ -26,6 +28,7 @@ KEEPALIVE_ANSWER_SECONDS: Final = 20
 IDLE_SECONDS: Final = 300
 HANDSHAKE_SECONDS: Final = 20
 SHORTEST_PING_SECONDS: Final = 10
+STOP_SECONDS: Final = 2.0
 
 
 class GrpcServer:
@@ -80,10 +83,10 @@ class GrpcServer:
             return {"connections": 0, "calls": 0}
         return {"connections": len(self._relays), "calls": self._table.running}
 
-    def ask_to_leave(self) -> None:
-        """Ask all clients, and those to come, to make their next calls on another connection."""
+    def ask_to_leave(self, *, has_successor: bool) -> None:
+        """Ask all clients to make their next calls on another connection; see ``RelayGroup``."""
         if self._server is not None:
-            self._relays.ask_to_leave()
+            self._relays.ask_to_leave(has_successor=has_successor)
             self._health.leave()
 
     @property
@@ -99,9 +102,13 @@ class GrpcServer:
     async def stop(self) -> None:
         """Cancel what runs, and close all connections."""
         server, self._server = self._server, None
-        if server is not None:
-            await server.stop(None)
-            self._relays.close()
+        if server is None:
+            return
+        try:
+            await asyncio.wait_for(server.stop(None), STOP_SECONDS)
+        except TimeoutError:
+            log_event(logging.WARNING, "grpc-stop", f"the gRPC library has not stopped within {STOP_SECONDS:g} s")
+        self._relays.close()
 
 
 def _options(max_body: int) -> list[tuple[str, int]]:

@@ -36,7 +36,7 @@ class RelayGroup:
         self._names: dict[Relay, str] = {}
         self._peers: dict[str, str] = {}
         self._connecting: set[asyncio.Task[None]] = set()
-        self._is_leaving = False
+        self._must_newcomers_leave = False
         self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_PER_CONNECTION
 
     def __len__(self) -> int:
@@ -50,9 +50,12 @@ class RelayGroup:
         """Return the address of the client whose connection the library knows by this name; None if there is none."""
         return self._peers.get(library_peer)
 
-    def ask_to_leave(self) -> None:
-        """Ask all clients, and those to come, to make their next calls on another connection."""
-        self._is_leaving = True
+    def ask_to_leave(self, *, has_successor: bool) -> None:
+        """Ask all clients to make their next calls on another connection.
+
+        Those that come later are asked too if these calls have somewhere to go. Otherwise, they would only come again.
+        """
+        self._must_newcomers_leave = has_successor
         for relay in list(self._names):
             relay.ask_to_leave()
 
@@ -72,7 +75,7 @@ class RelayGroup:
             return
         name = self._names[relay] = str(self._folder / f"{next(self._numbers):x}")
         self._peers[f"unix:{name}"] = relay.peer
-        if self._is_leaving:
+        if self._must_newcomers_leave:
             relay.ask_to_leave()
         task = asyncio.get_running_loop().create_task(self._connect(relay, name))
         self._connecting.add(task)

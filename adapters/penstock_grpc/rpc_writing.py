@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from grpc.aio import AbortError, BaseError
 
-from penstock.errors import Cancelled, ExecutionTimeout, PenstockError
+from penstock.errors import Cancelled, PenstockError
 from penstock_grpc.rpc_errors import RpcFailure
 
 GONE: Final = "the client went away"
@@ -52,9 +52,7 @@ def _hurry(call: Any, limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -
 def _unread(call: Any) -> PenstockError:
     call.cancel(UNREAD)
     outcome = call.outcome
-    if isinstance(outcome, PenstockError) and not isinstance(outcome, Cancelled):
-        return outcome
-    return ExecutionTimeout("The client has not read the stream for too long, so it was stopped")
+    return outcome if isinstance(outcome, PenstockError) else Cancelled(UNREAD)
 
 
 async def finish(context: Any, failure: RpcFailure, metadata: list[tuple[str, str | bytes]]) -> None:

@@ -36,8 +36,8 @@ class Companion(Protocol):
     def status(self) -> dict[str, Any]:
         """Return what it adds to the status page, under its scheme."""
 
-    def ask_to_leave(self) -> None:
-        """Ask all clients, and those to come, to use other connections from now on."""
+    def ask_to_leave(self, *, has_successor: bool) -> None:
+        """Ask all clients to use other connections from now on, whether or not a successor serves them."""
 
     @property
     def is_left(self) -> bool:

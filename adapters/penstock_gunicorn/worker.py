@@ -320,7 +320,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.is_leaving = True
         self.peers.hurry()
         if self._companion is not None:
-            self._companion.ask_to_leave()
+            self._companion.ask_to_leave(has_successor=ending.listener == LEAVE)
         deadline = self.loop.time() + ending.drain_timeout
         await self._stop_intake(ending, deadline)
         await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))

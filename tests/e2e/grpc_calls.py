@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
@@ -16,7 +20,7 @@ from grpc_status import rpc_status
 from penstock_grpc.endpoints_pb2 import CallReply, CallRequest
 from penstock_grpc.endpoints_pb2_grpc import EndpointsStub
 from tests.e2e.apps.marks import FOLDER_VARIABLE
-from tests.serving import HOST, ROOT, Served, free_port
+from tests.serving import HOST, ROOT, Served, free_port, wait_until
 
 TARGET = ROOT / "tests" / "e2e" / "apps" / "grpc_app.py"
 PATIENCE = 20.0
@@ -101,3 +105,62 @@ def refusal(call: Any, *arguments: Any, **more: Any) -> Refused:
     except grpc.RpcError as error:
         return Refused.of(error)
     raise AssertionError(f"the call has not failed: {found}")
+
+
+class GrpcLoad:
+    """Calls that are made one after the other, on several connections, as long as the block runs.
+
+    Parameters
+    ----------
+    served:
+        The server.
+    connections:
+        Their number. Each second one is a new connection for each call.
+
+    Attributes
+    ----------
+    outcomes:
+        The outcomes with their numbers: "ok", or the name of the status with its message.
+    """
+
+    def __init__(self, served: GrpcServed, connections: int = 4) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._served = served
+        self._has_ended = threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(bool(n % 2),)) for n in range(connections)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._has_ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until this many more calls have had an answer."""
+        goal = self.outcomes["ok"] + count
+        wait_until(lambda: self.outcomes["ok"] >= goal, f"{count} more calls", timeout=30.0)
+
+    def _work(self, is_new_each_time: bool) -> None:
+        while not self._has_ended.is_set():
+            with self._served.stub() as stub:
+                self._call(stub)
+                while not (is_new_each_time or self._has_ended.is_set()):
+                    self._call(stub)
+
+    def _call(self, stub: EndpointsStub) -> None:
+        method, endpoint, value = random.choice([
+            (stub.Call, "square", {"input": 2.0}),
+            (stub.Stream, "count", {"n": 3, "delay": 0.01}),
+        ])  # fmt: skip
+        try:
+            found = method(asks(endpoint, value), timeout=PATIENCE)
+            if method is stub.Stream:
+                assert len(list(found)) == 3
+            self.outcomes["ok"] += 1
+        except grpc.RpcError as error:
+            self.outcomes[f"{error.code().name}: {error.details()}"] += 1
+            time.sleep(0.01)
