@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from penstock import App, Endpoint
 from penstock.errors import MalformedRequest, NotFound
-from penstock.hooks import InputForm, Payload, RpcMethod, RpcRequest, RpcService, split_chunk
+from penstock.hooks import InputForm, Payload, RpcOperation, RpcRequest, RpcService, split_chunk
 from penstock.hosting import JSON, Encoded, data_of, form_type_of
 from penstock_grpc.endpoints_pb2 import CallReply, CallRequest, Chunk
 
@@ -22,17 +22,17 @@ _SHOWN: Final = 100
 
 def endpoint_service(app: App) -> RpcService:
     """Return the service for the endpoints of an app."""
-    book = EndpointBook(app.endpoints)
+    reader = CallReader(app.endpoints)
     return RpcService(
         name=NAME,
         methods=(
-            RpcMethod(name="Call", read=book.read, result=_reply, collected=_collected_reply),
-            RpcMethod(name="Stream", read=book.read, chunk=_chunk),
+            RpcOperation(name="Call", read=reader.read, result=_reply, collected=_collected_reply),
+            RpcOperation(name="Stream", read=reader.read, chunk=_chunk),
         ),
     )
 
 
-class EndpointBook:
+class CallReader:
     """The endpoints, found by what a client calls them."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:

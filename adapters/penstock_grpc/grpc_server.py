@@ -12,9 +12,10 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
 from penstock.hooks import log_event
+from penstock.hosting import rpc_services_of
 from penstock_grpc.endpoint_service import endpoint_service
 from penstock_grpc.health_service import HealthService
-from penstock_grpc.method_table import MethodTable
+from penstock_grpc.method_router import MethodRouter
 from penstock_grpc.relay_group import RelayGroup
 from penstock_grpc.serving_host import ServingHost
 
@@ -53,7 +54,7 @@ class GrpcServer:
     def __init__(self, host: ServingHost) -> None:
         self._host = host
         self._relays: RelayGroup
-        self._table: MethodTable
+        self._table: MethodRouter
         self._health: HealthService
         self._server: aio.Server | None = None
 
@@ -61,9 +62,9 @@ class GrpcServer:
         """Start; connections may then be passed to ``new_connection``."""
         self._relays = RelayGroup()
         host = self._host
-        services = [endpoint_service(host.app), *host.registry.rpc_services(host.app)]
+        services = [endpoint_service(host.app), *rpc_services_of(host.registry, host.app)]
         names = [service.name for service in services]
-        self._table = MethodTable(host, services, self._relays.peer_of)
+        self._table = MethodRouter(host, services, self._relays.peer_of)
         self._health = HealthService(host, names)
         server = aio.server(options=_options(host.settings.max_body))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
-from penstock_grpc.frame_tracker import LEAVE_NOTICE, FrameTracker
+from penstock_grpc.frame_watch import LEAVE_NOTICE, FrameWatch
 
-# What is held for a client that does not read; beyond it, nothing more is taken from the library.
+# Held for a client that does not read; beyond it, nothing more is taken from the library.
 HELD_BYTES = 256 * 1024
 
 
@@ -45,7 +45,7 @@ class Relay(asyncio.Protocol):
         self._client: asyncio.Transport
         self._library: asyncio.Transport | None = None
         self._early = b""
-        self._tracker = FrameTracker()
+        self._frames = FrameWatch()
         self._is_leaving = False
         self._is_notified = False
         self._is_over = False
@@ -100,7 +100,7 @@ class Relay(asyncio.Protocol):
 
     def pass_to_client(self, data: bytes) -> None:
         """Pass on what the library sends, with the notice at the first place for it, if it is due."""
-        place = self._tracker.pass_on(data)
+        place = self._frames.pass_on(data)
         if self._is_leaving and not self._is_notified and place is not None:
             self._is_notified = True
             data = data[:place] + LEAVE_NOTICE + data[place:]
@@ -126,7 +126,7 @@ class Relay(asyncio.Protocol):
     def ask_to_leave(self) -> None:
         """Ask the client to make its next calls on another connection."""
         self._is_leaving = True
-        if not self._is_notified and self._tracker.is_between and not self._client.is_closing():
+        if not self._is_notified and self._frames.is_between and not self._client.is_closing():
             self._is_notified = True
             self._client.write(LEAVE_NOTICE)
 
@@ -140,7 +140,7 @@ class Relay(asyncio.Protocol):
             self._owner.closed(self)
 
 
-class LibrarySide(asyncio.Protocol):
+class LibraryConnection(asyncio.Protocol):
     """The end of a relay's connection to the library."""
 
     def __init__(self, relay: Relay) -> None:

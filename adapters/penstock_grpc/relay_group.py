@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from penstock.hooks import log_event
-from penstock_grpc.relay import LibrarySide, Relay
+from penstock_grpc.relay import LibraryConnection, Relay
 
 # Each takes three descriptors, and HTTP and the workers need some too.
 DESCRIPTORS_PER_CONNECTION = 8
@@ -95,7 +95,7 @@ class RelayGroup:
             sock.bind(name)
             await loop.sock_connect(sock, self._path)
             os.unlink(name)  # noqa: PTH108 - a system call on memory; the library keeps the name
-            await loop.create_unix_connection(lambda: LibrarySide(relay), sock=sock)
+            await loop.create_unix_connection(lambda: LibraryConnection(relay), sock=sock)
         except OSError as error:
             sock.close()
             log_event(logging.ERROR, "grpc-connection-failed", f"a gRPC connection could not be served: {error}")

@@ -21,7 +21,7 @@ class RpcExchange(Submission):
     Parameters
     ----------
     target:
-        What it is for, as far as that is known before its message has arrived.
+        The target, as far as that is known before the message has arrived.
     headers:
         The metadata of the call, as headers.
     address:

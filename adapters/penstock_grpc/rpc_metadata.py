@@ -22,7 +22,7 @@ def headers_from(metadata: Iterable[tuple[str, Any]] | None, deadline: float | N
     Parameters
     ----------
     metadata:
-        What the client has sent. Binary values are left out.
+        The metadata that the client has sent. Binary values are left out.
     deadline:
         The seconds that are left to the call, which the library has taken out of the metadata; None if it has no
         deadline. It is put back as ``grpc-timeout``, for policies that read it.

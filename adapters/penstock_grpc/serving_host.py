@@ -1,4 +1,4 @@
-"""What a gRPC server needs of the service behind the HTTP application of its process."""
+"""The service behind the HTTP application of a process, as far as a gRPC server needs it."""
 
 from __future__ import annotations
 

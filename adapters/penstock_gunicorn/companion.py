@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import Any, Protocol
-
-from penstock_gunicorn.start_errors import StartError
-from penstock_gunicorn.tls import EVENT, tls_options
 
 
 class Companion(Protocol):
@@ -49,29 +45,3 @@ class Companion(Protocol):
 
     async def stop(self) -> None:
         """End what is left, and close all connections."""
-
-
-def companion_tls(companion: Companion, cfg: Any, handshake_limit: float, own: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of an event loop for the companion's connections, as ``tls_options`` does.
-
-    Parameters
-    ----------
-    companion:
-        The server.
-    cfg, handshake_limit:
-        As for ``tls_options``.
-    own:
-        The options for HTTP.
-
-    Raises
-    ------
-    StartError
-        If the operator's hook returns the same context for both: they speak different protocols.
-    """
-    options = tls_options(cfg, handshake_limit)
-    context: ssl.SSLContext | None = options.get("ssl")
-    if context is not None:
-        if context is own.get("ssl"):
-            raise StartError("the hook ssl_context must return a new context each time it is called", event=EVENT)
-        context.set_alpn_protocols([companion.application_protocol])
-    return options

@@ -32,7 +32,7 @@ from penstock.hooks.framings import DataFraming, RawFraming, choose_framing
 from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
-from penstock.hooks.registry import Registry
+from penstock.hooks.registry import Registry, rpc_services_of
 from penstock.hooks.request_ids import request_id
 from penstock.hooks.retry_advice import retry_after, should_retry
 from penstock.hooks.rpc_services import rpc_door
@@ -106,6 +106,7 @@ __all__ = [
     "retry_after",
     "route_pipeline",
     "rpc_door",
+    "rpc_services_of",
     "schema_digest",
     "should_retry",
     "shows_records_of",

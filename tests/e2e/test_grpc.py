@@ -245,7 +245,7 @@ def test_the_faults_of_an_input_are_listed(stub: EndpointsStub) -> None:
 
 
 def test_a_stream_that_fails_ends_with_the_error(stub: EndpointsStub) -> None:
-    """What came before the failure is delivered, and the stream does not look whole."""
+    """The chunks before the failure are delivered, and the stream does not look whole."""
     stream = stub.Stream(asks("broken"), timeout=PATIENCE)
     assert next(stream).body == b"1"
     with pytest.raises(grpc.RpcError) as caught:
@@ -278,7 +278,7 @@ def test_a_lost_worker_is_unavailable(stub: EndpointsStub) -> None:
 
 
 def test_bodies_over_the_limit_are_refused(stub: EndpointsStub) -> None:
-    """Whether gRPC refuses the message or Penstock the body in it, the status is the same."""
+    """The status is the same if gRPC refuses the message, and if Penstock refuses the body in it."""
     for size in (16 * MEBIBYTE + 1, 17 * MEBIBYTE):
         assert refusal(stub.Call, asks("length", b"x" * size)).code is StatusCode.RESOURCE_EXHAUSTED
 

@@ -60,7 +60,7 @@ from penstock.hooks.records import (
 )
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
-from penstock.hooks.rpc_services import RpcMethod, RpcQuestion, RpcRequest, RpcService
+from penstock.hooks.rpc_services import RpcOperation, RpcQuestion, RpcRequest, RpcService
 from penstock.hooks.services import EngineService, OnReport, ServiceCall, ServiceEngine, StoredSubmission
 from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
@@ -121,7 +121,7 @@ __all__ = [
     "RouteEngine",
     "RouteRequest",
     "RouteResponse",
-    "RpcMethod",
+    "RpcOperation",
     "RpcQuestion",
     "RpcRequest",
     "RpcService",

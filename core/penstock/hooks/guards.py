@@ -26,7 +26,7 @@ from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
 from penstock.hooks.response_headers import checked_headers
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteHandler, RouteResponse, is_async
-from penstock.hooks.rpc_services import RpcMethod, RpcQuestion, RpcService
+from penstock.hooks.rpc_services import RpcOperation, RpcQuestion, RpcService
 from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
@@ -210,7 +210,7 @@ class HookGuard:
         """Guard the functions of a gRPC service."""
         return replace(service, methods=tuple(map(self._rpc_method, service.methods)))
 
-    def _rpc_method(self, method: RpcMethod | RpcQuestion) -> RpcMethod | RpcQuestion:
+    def _rpc_method(self, method: RpcOperation | RpcQuestion) -> RpcOperation | RpcQuestion:
         if isinstance(method, RpcQuestion):
             read = GuardedDecision(self, method.read, _values)
             return replace(method, read=read, reply=GuardedDecision(self, method.reply, _message))

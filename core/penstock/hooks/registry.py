@@ -261,11 +261,6 @@ class Registry:
         found = reversed(list(self._results("penstock_dialects", app=app)))
         return served_dialects([each for dialects in found for each in dialects], app.endpoints, self._by_name)
 
-    def rpc_services(self, app: App) -> list[RpcService]:
-        """Return all gRPC services of plug-ins, highest precedence last."""
-        found = reversed(list(self._results("penstock_grpc_services", app=app)))
-        return [service for services in found for service in services]
-
     def response_headers(self, app: App) -> Callable[[ResponseHead], Sequence[tuple[str, str]]] | None:
         """Return what adds headers to every response, and never raises, the strongest plug-in's last; or None."""
         found = list(self._results("penstock_response_headers", app=app))
@@ -297,6 +292,12 @@ class Registry:
     def observer_of(self, kind: type[Record]) -> Callable[[Any], None] | None:
         """Return the callable to pass each record of this type to, or None if no plug-in observes it."""
         return (self._observers or {}).get(kind)
+
+
+def rpc_services_of(registry: Registry, app: App) -> list[RpcService]:
+    """Return the gRPC services of all plug-ins, highest precedence last. For processes that serve gRPC."""
+    found = reversed(list(registry._results("penstock_grpc_services", app=app)))
+    return [service for services in found for service in services]
 
 
 def _installed() -> Iterable[EntryPoint]:

@@ -40,7 +40,7 @@ class RpcRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RpcMethod:
+class RpcOperation:
     """A method whose calls become jobs.
 
     Parameters
@@ -113,10 +113,10 @@ class RpcService:
     """
 
     name: str
-    methods: tuple[RpcMethod | RpcQuestion, ...]
+    methods: tuple[RpcOperation | RpcQuestion, ...]
 
 
-def rpc_door(service: RpcService, method: RpcMethod) -> Route:
+def rpc_door(service: RpcService, method: RpcOperation) -> Route:
     """Return the route that stands for a method until the endpoint of a call is known.
 
     The authenticator is asked about it, and lets in every caller that may use endpoints.

@@ -16,7 +16,7 @@ LEAVE_NOTICE: Final = struct.pack(">BHBBIII", 0, 8, _GOAWAY, 0, 0, _HIGHEST_STRE
 a graceful shutdown. It names the highest stream, so every stream that the client has opened meanwhile is served."""
 
 
-class FrameTracker:
+class FrameWatch:
     """Follows the frames that a server sends.
 
     Attributes

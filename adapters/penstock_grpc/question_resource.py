@@ -6,13 +6,13 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.hooks import RouteRequest, RouteResponse, RpcQuestion, RpcRequest, RpcService
-from penstock_grpc.method_flow import CallFlow
 from penstock_grpc.rpc_exchange import RpcExchange
+from penstock_grpc.rpc_resource import RpcResource
 from penstock_grpc.rpc_writing import write
 from penstock_grpc.serving_host import ServingHost
 
 
-class QuestionFlow(CallFlow):
+class QuestionResource(RpcResource):
     """A method that a route answers.
 
     Parameters

@@ -23,11 +23,11 @@ from penstock.errors import (
     RequestTimeout,
     TotalTimeout,
 )
-from penstock.hooks import Payload, Route, RpcMethod, RpcRequest, RpcService
+from penstock.hooks import Payload, Route, RpcOperation, RpcRequest, RpcService
 from penstock.hosting import SMALL_BODY_BYTES, log_refusal, public_error, rpc_door
-from penstock_grpc.rpc_endpoint import RpcEndpoint, RpcPolicies
 from penstock_grpc.rpc_errors import code_of, failure_of, internal_failure
 from penstock_grpc.rpc_exchange import RpcExchange
+from penstock_grpc.rpc_targets import RpcEndpoint, RpcPipeline
 from penstock_grpc.rpc_writing import GONE, finish, write
 from penstock_grpc.serving_host import ServingHost
 
@@ -39,7 +39,7 @@ MOST_COLLECTED_BYTES: Final = 64 << 20
 LATE: Final = "the deadline of the call has passed"
 
 
-class CallFlow(ABC):
+class RpcResource(ABC):
     """A method, as calls see it.
 
     Parameters
@@ -47,7 +47,7 @@ class CallFlow(ABC):
     host:
         The service with the engine.
     door:
-        What a call is for until more is known.
+        The route that a call is for until more is known.
     path:
         The service and the method.
 
@@ -60,7 +60,7 @@ class CallFlow(ABC):
     def __init__(self, host: ServingHost, door: Route, path: str) -> None:
         self._host = host
         self._door = door
-        self._policies = RpcPolicies(host, door)
+        self._policies = RpcPipeline(host, door)
         self.path = path
 
     async def serve(self, context: Any, peer: str) -> None:
@@ -118,13 +118,13 @@ class CallFlow(ABC):
         return False
 
 
-class MethodFlow(CallFlow):
+class RpcOperationResource(RpcResource):
     """A method whose calls become jobs.
 
     Parameters
     ----------
     host, path:
-        As for every flow.
+        As for every resource.
     service, method:
         The records.
     endpoints:
@@ -132,7 +132,7 @@ class MethodFlow(CallFlow):
     """
 
     def __init__(
-        self, host: ServingHost, service: RpcService, method: RpcMethod, endpoints: Mapping[str, RpcEndpoint]
+        self, host: ServingHost, service: RpcService, method: RpcOperation, endpoints: Mapping[str, RpcEndpoint]
     ) -> None:
         super().__init__(host, rpc_door(service, method), f"/{service.name}/{method.name}")
         self._method = method

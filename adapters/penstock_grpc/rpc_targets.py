@@ -13,7 +13,7 @@ from penstock_grpc.rpc_exchange import RpcExchange
 from penstock_grpc.serving_host import ServingHost
 
 
-class RpcPolicies:
+class RpcPipeline:
     """The policies of an endpoint or a route.
 
     Parameters
@@ -69,7 +69,7 @@ class RpcEndpoint:
     def __init__(self, host: ServingHost, endpoint: Endpoint) -> None:
         self._host = host
         self.endpoint = endpoint
-        self.ask = RpcPolicies(host, endpoint).ask
+        self.ask = RpcPipeline(host, endpoint).ask
         self._wants_headers = endpoint.codec.context_parameter is not None
 
     def submit(self, exchange: RpcExchange, message: bytes) -> Any:

@@ -9,22 +9,22 @@ import grpc
 
 from penstock.errors import DeclarationError, MethodNotAllowed
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse, RpcQuestion, RpcService
-from penstock_grpc.method_flow import CallFlow, MethodFlow
-from penstock_grpc.question_flow import QuestionFlow
-from penstock_grpc.rpc_endpoint import RpcEndpoint
+from penstock_grpc.question_resource import QuestionResource
 from penstock_grpc.rpc_exchange import RpcExchange
+from penstock_grpc.rpc_resource import RpcOperationResource, RpcResource
+from penstock_grpc.rpc_targets import RpcEndpoint
 from penstock_grpc.serving_host import ServingHost
 
 
-class UnknownMethod(CallFlow):
+class UnknownResource(RpcResource):
     """Calls of methods that do not exist."""
 
     def __init__(self, host: ServingHost) -> None:
         super().__init__(host, Route(path="/", name="", handler=_never_called, is_open=True), "")
 
-    def of(self, path: str) -> UnknownMethod:
-        """Return the flow for one call."""
-        found = UnknownMethod(self._host)
+    def of(self, path: str) -> UnknownResource:
+        """Return the resource for one call."""
+        found = UnknownResource(self._host)
         found.path = path
         return found
 
@@ -37,7 +37,7 @@ class UnknownMethod(CallFlow):
         raise AssertionError("no message is read")
 
 
-class MethodTable(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
+class MethodRouter(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
     """All methods.
 
     Parameters
@@ -63,34 +63,34 @@ class MethodTable(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no
     def __init__(self, host: ServingHost, services: Sequence[RpcService], peer_of: Callable[[str], str | None]) -> None:
         self.running = 0
         self._peer_of = peer_of
-        self._unknown = UnknownMethod(host)
+        self._unknown = UnknownResource(host)
         endpoints = {endpoint.name: RpcEndpoint(host, endpoint) for endpoint in host.app.endpoints}
         self._handlers: dict[str, Any] = {}
         for service in services:
             for method in service.methods:
                 if isinstance(method, RpcQuestion):
-                    self._add(QuestionFlow(host, service, method))
+                    self._add(QuestionResource(host, service, method))
                 else:
-                    self._add(MethodFlow(host, service, method, endpoints))
+                    self._add(RpcOperationResource(host, service, method, endpoints))
 
-    def _add(self, flow: CallFlow) -> None:
-        if flow.path in self._handlers:
-            raise DeclarationError(f"two gRPC services have the method {flow.path}; rename one of them")
-        self._handlers[flow.path] = self._handler(flow)
+    def _add(self, resource: RpcResource) -> None:
+        if resource.path in self._handlers:
+            raise DeclarationError(f"two gRPC services have the method {resource.path}; rename one of them")
+        self._handlers[resource.path] = self._handler(resource)
 
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call."""
         path = handler_call_details.method
         return self._handlers.get(path) or self._handler(self._unknown.of(path))
 
-    def _handler(self, flow: CallFlow) -> Any:
+    def _handler(self, resource: RpcResource) -> Any:
         async def serve(_messages: object, context: Any) -> None:
             peer = self._peer_of(context.peer())
             if peer is None:
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this socket is the server's own")
             self.running += 1
             try:
-                await flow.serve(context, peer or "")
+                await resource.serve(context, peer or "")
             finally:
                 self.running -= 1
 
