@@ -13,10 +13,10 @@ from grpc_reflection.v1alpha import reflection
 
 from penstock.hooks import log_event
 from penstock.hosting import rpc_services_of
+from penstock_grpc.connection_group import ConnectionGroup
 from penstock_grpc.endpoint_service import endpoint_service
 from penstock_grpc.health_service import HealthService
 from penstock_grpc.method_router import MethodRouter
-from penstock_grpc.relay_group import RelayGroup
 from penstock_grpc.serving_host import ServingHost
 
 MOST_STREAMS: Final = 1024
@@ -53,52 +53,52 @@ class GrpcServer:
 
     def __init__(self, host: ServingHost) -> None:
         self._host = host
-        self._relays: RelayGroup
-        self._table: MethodRouter
+        self._connections: ConnectionGroup
+        self._router: MethodRouter
         self._health: HealthService
         self._server: aio.Server | None = None
 
     async def start(self) -> None:
         """Start; connections may then be passed to ``new_connection``."""
-        self._relays = RelayGroup()
+        self._connections = ConnectionGroup()
         host = self._host
         services = [endpoint_service(host.app), *rpc_services_of(host.registry, host.app)]
         names = [service.name for service in services]
-        self._table = MethodRouter(host, services, self._relays.peer_of)
+        self._router = MethodRouter(host, services, self._connections.peer_of)
         self._health = HealthService(host, names)
         server = aio.server(options=_options(host.settings.max_body))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, HEALTH_NAME, reflection.SERVICE_NAME], server)
-        server.add_generic_rpc_handlers((self._table,))
-        server.add_insecure_port(self._relays.address)
+        server.add_generic_rpc_handlers((self._router,))
+        server.add_insecure_port(self._connections.address)
         await server.start()
         self._server = server
 
     def new_connection(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
-        return self._relays.new()
+        return self._connections.new()
 
     def status(self) -> dict[str, Any]:
         """Return the open connections and running calls, for the status page."""
         if self._server is None:
             return {"connections": 0, "calls": 0}
-        return {"connections": len(self._relays), "calls": self._table.running}
+        return {"connections": len(self._connections), "calls": self._router.running}
 
     def ask_to_leave(self, *, has_successor: bool) -> None:
-        """Ask all clients to make their next calls on another connection; see ``RelayGroup``."""
+        """Ask all clients to make their next calls on another connection; see ``ConnectionGroup``."""
         if self._server is not None:
-            self._relays.ask_to_leave(has_successor=has_successor)
+            self._connections.ask_to_leave(has_successor=has_successor)
             self._health.leave()
 
     @property
     def is_left(self) -> bool:
         """True if no connection is open."""
-        return self._server is None or not len(self._relays)
+        return self._server is None or not len(self._connections)
 
     @property
     def is_idle(self) -> bool:
         """True if no call is being served."""
-        return self._server is None or not self._table.running
+        return self._server is None or not self._router.running
 
     async def stop(self) -> None:
         """Cancel what runs, and close all connections."""
@@ -109,7 +109,7 @@ class GrpcServer:
             await asyncio.wait_for(server.stop(None), STOP_SECONDS)
         except TimeoutError:
             log_event(logging.WARNING, "grpc-stop", f"the gRPC library has not stopped within {STOP_SECONDS:g} s")
-        self._relays.close()
+        self._connections.close()
 
 
 def _options(max_body: int) -> list[tuple[str, int]]:

@@ -21,11 +21,12 @@ from penstock_grpc.status_table import status_of
 DOMAIN: Final = "penstock"
 """The domain of the reasons in ``ErrorInfo``."""
 
-# Clients refuse more than 8 KiB of metadata, and all of this is in it twice at most: as text, and in the details.
-_MESSAGE_LIMIT = 1024
-_MOST_FAULTS = 10
-_FAULT_LIMIT = 200
-_TRACEBACK_LIMIT = 2048
+# In bytes. Clients refuse more than 8 KiB of metadata. The message is in it twice, once with up to three bytes for each
+# of its own, and the details have four bytes for three.
+_MESSAGE_BYTES = 512
+_MOST_FAULTS = 6
+_FAULT_BYTES = 150
+_TRACEBACK_BYTES = 1500
 _NOT_AGAIN = "-1"
 
 
@@ -53,7 +54,7 @@ def failure_of(error: PenstockError, request_id: str, *, debug: bool, left: floa
     """
     public = public_error(error, request_id, debug=debug)
     status = status_of(public.code, public.status)
-    message = public.message[:_MESSAGE_LIMIT]
+    message = _cut(public.message, _MESSAGE_BYTES)
     wait = retry_after(error.retry_after) if error.status in (429, 503) else 0
     may_retry = should_retry(error, wait, left)
     details = _details(public, wait if may_retry and wait else None)
@@ -84,13 +85,20 @@ def _details(error: PublicError, wait: int | None) -> list[AnyMessage]:
         found.append(retry)
     if error.errors:
         faults = [
-            BadRequest.FieldViolation(field=fault["path"][:_FAULT_LIMIT], description=fault["reason"][:_FAULT_LIMIT])
+            BadRequest.FieldViolation(
+                field=_cut(fault["path"], _FAULT_BYTES), description=_cut(fault["reason"], _FAULT_BYTES)
+            )
             for fault in error.errors[:_MOST_FAULTS]
         ]
         found.append(BadRequest(field_violations=faults))
     if error.traceback:
-        found.append(DebugInfo(detail=error.traceback[-_TRACEBACK_LIMIT:]))
+        found.append(DebugInfo(detail=_cut(error.traceback[-_TRACEBACK_BYTES:], _TRACEBACK_BYTES)))
     return [_packed(message) for message in found]
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    """Return as much of a text as has at most this size in UTF-8."""
+    return text.encode("utf-8", "replace")[:limit_bytes].decode("utf-8", "ignore")
 
 
 def _packed(message: Message) -> AnyMessage:

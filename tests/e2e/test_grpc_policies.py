@@ -129,7 +129,7 @@ def test_a_call_is_a_part_of_its_callers_trace(tmp_path: Path) -> None:
     assert {span.parent_id for span in spans if span is not server} == {server.span_id}
 
 
-def test_limits_apply_to_the_client_and_not_to_the_relay(tmp_path: Path) -> None:
+def test_limits_apply_to_the_address_of_the_client(tmp_path: Path) -> None:
     """The address of the caller is that of the client's connection, or of the client of a trusted proxy."""
     environment = {"PENSTOCK_ACCESSLOG_ENABLED": "true"}
     with GrpcServed("--trusted-proxy", HOST, marks=tmp_path, environment=environment) as served:

@@ -16,17 +16,17 @@ from penstock_grpc.frame_watch import LEAVE_NOTICE, FrameWatch
 HELD_BYTES = 256 * 1024
 
 
-class RelayOwner(Protocol):
-    """The owner of relays."""
+class ConnectionOwner(Protocol):
+    """The owner of connections."""
 
-    def opened(self, relay: Relay) -> None:
-        """Connect a relay to the library."""
+    def opened(self, connection: RelayedConnection) -> None:
+        """Have the library serve a new connection."""
 
-    def closed(self, relay: Relay) -> None:
-        """Note that a relay has ended."""
+    def closed(self, connection: RelayedConnection) -> None:
+        """Note that a connection has ended."""
 
 
-class Relay(asyncio.Protocol):
+class RelayedConnection(asyncio.Protocol):
     """The client's side of a connection.
 
     Parameters
@@ -40,7 +40,7 @@ class Relay(asyncio.Protocol):
         The address of the client; "" if it has none.
     """
 
-    def __init__(self, owner: RelayOwner) -> None:
+    def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self._client: asyncio.Transport
         self._library: asyncio.Transport | None = None
@@ -141,29 +141,29 @@ class Relay(asyncio.Protocol):
 
 
 class LibraryConnection(asyncio.Protocol):
-    """The end of a relay's connection to the library."""
+    """The library's side of a connection."""
 
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
+    def __init__(self, connection: RelayedConnection) -> None:
+        self._client = connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to relay."""
         library = cast("asyncio.Transport", transport)
         library.set_write_buffer_limits(high=HELD_BYTES)
-        self._relay.connected(library)
+        self._client.connected(library)
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the library sends."""
-        self._relay.pass_to_client(data)
+        self._client.pass_to_client(data)
 
     def pause_writing(self) -> None:
         """Read nothing more from the client: the library does not take it."""
-        self._relay.set_client_reading(False)
+        self._client.set_client_reading(False)
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._relay.set_client_reading(True)
+        self._client.set_client_reading(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the client's connection."""
-        self._relay.library_lost()
+        self._client.library_lost()
