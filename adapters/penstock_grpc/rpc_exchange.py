@@ -43,9 +43,11 @@ class RpcExchange(Submission):
         The request in the endpoint's terms; None until it has been read.
     is_door:
         True as long as its endpoint is not known.
+    has_message:
+        True once its message has arrived.
     """
 
-    __slots__ = ("_limit", "began", "headers", "is_door", "path", "payload")
+    __slots__ = ("_limit", "began", "has_message", "headers", "is_door", "path", "payload")
 
     def __init__(
         self, target: Endpoint | Route, *, headers: Mapping[str, str], address: str, path: str, limit: float | None
@@ -59,6 +61,7 @@ class RpcExchange(Submission):
         self.path = path
         self.payload: Payload | None = None
         self.is_door = True
+        self.has_message = False
         self._limit = limit
         if limit is not None:
             self.tighten_caller_timeout(limit)

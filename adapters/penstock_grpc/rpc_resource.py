@@ -77,7 +77,10 @@ class RpcResource(ABC):
         try:
             if message is None:
                 await self._policies.ask(exchange)
-                message = await _receive(context)
+                message = await self._receive(context)
+                if message is None:
+                    return False
+            exchange.has_message = True
             return await self._answer(exchange, message, context, held)
         except AbortError:
             raise
@@ -94,6 +97,26 @@ class RpcResource(ABC):
             # The client has gone, or its deadline has passed, or the server stops.
             self._give_up(exchange, held, TotalTimeout(LATE) if exchange.is_late else Cancelled(GONE))
             raise
+
+    async def _receive(self, context: Any) -> bytes | None:
+        """Return the first message; None to end the call without one.
+
+        Raises
+        ------
+        MalformedRequest
+            If the client has sent none.
+        RequestTimeout
+            If it does not arrive in time.
+        """
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                message = await context.read()
+        except TimeoutError:
+            raise RequestTimeout(f"The message had not arrived in full after {BODY_SECONDS:g} s") from None
+        if message is EOF:
+            raise MalformedRequest("The call has no message")
+        found: bytes = message
+        return found
 
     @abstractmethod
     async def _answer(self, exchange: RpcExchange, message: bytes, context: Any, held: list[Any]) -> bool:
@@ -149,6 +172,12 @@ class RpcOperationResource(RpcResource):
             await self._write_stream(exchange, call, context)
         exchange.record(self._host, call, *code_of(call.outcome))
         return self._method.takes_stream
+
+    async def _receive(self, context: Any) -> bytes | None:
+        if not self._method.takes_stream:
+            return await super()._receive(context)
+        message = await context.read()  # for as long as the client likes: nothing is held for it meanwhile
+        return None if message is EOF else message
 
     async def _submit(self, exchange: RpcExchange, message: bytes) -> Any:
         request = RpcRequest(request_id=exchange.request_id, path=self.path, header=exchange.header, message=message)
@@ -223,7 +252,7 @@ class RpcOperationResource(RpcResource):
 
     async def _fail(self, exchange: RpcExchange, held: list[Any], error: PenstockError, context: Any) -> bool:
         """End the call; or report the error in a message, where the method has one for it."""
-        if self._method.error is None:
+        if self._method.error is None or not exchange.has_message:
             return await super()._fail(exchange, held, error, context)
         self._give_up(exchange, held, error)
         public = public_error(error, exchange.request_id, debug=self._host.settings.debug)
@@ -232,24 +261,3 @@ class RpcOperationResource(RpcResource):
         except BaseError:
             return False
         return True
-
-
-async def _receive(context: Any) -> bytes:
-    """Return the first message.
-
-    Raises
-    ------
-    MalformedRequest
-        If it has sent none at all.
-    RequestTimeout
-        If the message does not arrive in time.
-    """
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            message = await context.read()
-    except TimeoutError:
-        raise RequestTimeout(f"The message had not arrived in full after {BODY_SECONDS:g} s") from None
-    if message is EOF:
-        raise MalformedRequest("The call has no message")
-    found: bytes = message
-    return found
