@@ -108,7 +108,7 @@ def test_very_many_broken_messages_are_refused(served: GrpcServed) -> None:
 
 
 def test_broken_connections_are_closed(served: GrpcServed) -> None:
-    """Bytes that are no HTTP/2, or are cut or changed on their way, neither end the server nor stay open in it."""
+    """Bytes that do not make sense as HTTP/2 neither end the server nor leave a connection open in it."""
     dice = random.Random(SEED)
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
     for _ in range(200):
