@@ -367,3 +367,26 @@ def test_many_calls_at_a_time_are_served(tmp_path: Path) -> None:
         wait_until(lambda: served.status()["grpc"]["calls"] == 0, "the calls to end")
     assert found == [float(n * n) for n in range(500)]
     assert threading.active_count() < 50
+
+
+def test_the_event_loop_of_the_standard_library_serves_too(tmp_path: Path) -> None:
+    """Nothing depends on uvloop: calls, large bodies, streams, slow readers, cancellation, and the drain."""
+    config = tmp_path / "config.py"
+    config.write_text("asgi_loop = 'asyncio'\n", encoding="utf-8")
+    with GrpcServed("--gunicorn-config", str(config), marks=tmp_path) as served, served.stub() as stub:
+        assert value_of(stub.Call(asks("length", b"x" * 5_000_000), timeout=PATIENCE)) == 5_000_000
+        assert len(list(stub.Stream(asks("count", {"n": 100, "size": 10_000}), timeout=PATIENCE))) == 100
+        before = resident_mebibytes(http_pid(served))
+        stream = stub.Stream(asks("endless", {"size": 200_000}))
+        next(iter(stream))
+        time.sleep(1.0)
+        assert resident_mebibytes(http_pid(served)) - before < 48
+        stream.cancel()
+        wait_until((tmp_path / "endless-ended").exists, "the handler to be stopped")
+        with GrpcLoad(served) as load:
+            load.wait_for(20)
+            served.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: served.events("reloaded"), "the reload", timeout=60)
+            load.wait_for(20)
+        assert set(load.outcomes) == {"ok"}, load.outcomes
+        assert served.stop() == 0

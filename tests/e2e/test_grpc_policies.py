@@ -11,7 +11,7 @@ from grpc import StatusCode
 
 from tests.collector import Collector
 from tests.e2e.grpc_calls import PATIENCE, GrpcServed, asks, refusal, value_of
-from tests.serving import HOST, wait_until
+from tests.serving import HOST, ROOT, wait_until, write_app
 
 pytestmark = pytest.mark.e2e
 
@@ -143,3 +143,50 @@ def test_limits_apply_to_the_address_of_the_client(tmp_path: Path) -> None:
             return {fields["request_id"]: fields["address"] for fields in found if "address" in fields}
 
         wait_until(lambda: addresses() == {"from-1": HOST, "from-2": "192.0.2.7"}, "the addresses")
+
+
+def test_a_policy_that_blocks_holds_up_its_own_call_alone(tmp_path: Path) -> None:
+    """It is asked in a thread, so others are answered meanwhile, and a client that leaves ends its own call only."""
+    app = write_app(
+        tmp_path,
+        """
+        from penstock import App
+        from penstock.errors import Forbidden
+        from penstock.hooks import Principal, blocking, hookimpl
+        from tests.e2e.apps.marks import mark, wait_for_marks
+
+        class Slow:
+            @hookimpl
+            def penstock_authenticator(self, endpoint):
+                @blocking
+                def decide(submission):
+                    name = submission.header("x-name") or ""
+                    if name == "slow":
+                        mark("asked")
+                        wait_for_marks("release")
+                    if name == "nobody":
+                        raise Forbidden("not you")
+                    return Principal(name or "anyone")
+
+                return decide
+
+        app = App(__name__, plugins=[Slow])
+
+        @app.endpoint("/square")
+        def square(input: float) -> float:
+            return input**2
+        """,
+    )
+    environment = {"PYTHONPATH": str(ROOT)}
+    with GrpcServed(marks=tmp_path, target=app, environment=environment) as served, served.stub() as stub:
+        slow = stub.Call.future(asks("square", {"input": 3.0}), metadata=(("x-name", "slow"),), timeout=PATIENCE)
+        gone = stub.Call.future(asks("square", {"input": 3.0}), metadata=(("x-name", "slow"),), timeout=PATIENCE)
+        wait_until((tmp_path / "asked").exists, "the policy to be asked")
+        gone.cancel()
+        assert value_of(stub.Call(asks("square", {"input": 2.0}), timeout=PATIENCE)) == 4.0
+        found = refusal(stub.Call, asks("square", {"input": 2.0}), metadata=(("x-name", "nobody"),))
+        assert (found.code, found.name) == (StatusCode.PERMISSION_DENIED, "forbidden")
+        (tmp_path / "release").touch()
+        assert value_of(slow.result()) == 9.0
+        wait_until(lambda: served.status()["grpc"]["calls"] == 0, "the calls to end")
+        assert not served.events("internal-error")
