@@ -19,6 +19,7 @@ from penstock.hosting import (
     JSON,
     NORMAL_RANK,
     SMALL_BODY_BYTES,
+    AnnotationCheck,
     Body,
     BodyFile,
     Encoded,
@@ -29,7 +30,6 @@ from penstock.hosting import (
     request_id,
 )
 from penstock_falcon.added_headers import add_headers
-from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.compression import coding_for, compress
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import (

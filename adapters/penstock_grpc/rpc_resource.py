@@ -205,11 +205,15 @@ class RpcOperationResource(RpcResource):
         outcome = call.outcome
         if isinstance(outcome, PenstockError):
             raise outcome
+        target = self._endpoints[payload.endpoint]
         if chunks is not None:
             assert self._method.collected is not None, "otherwise nothing is collected"
+            for chunk in chunks:
+                target.check_chunk(chunk, call.head or outcome)
             message = self._method.collected(chunks, call.head or outcome, payload)
         else:
             assert self._method.result is not None, "a method that answers once has it"
+            target.check_result(call)
             message = self._method.result(outcome, payload)
         context.set_trailing_metadata(tuple(exchange.metadata()))
         await write(context, message, call)
@@ -234,6 +238,7 @@ class RpcOperationResource(RpcResource):
         payload = exchange.payload
         assert payload is not None, "it has been read"
         assert self._method.chunk is not None, "it streams"
+        target = self._endpoints[payload.endpoint]
         metadata = tuple(exchange.metadata())
         context.set_trailing_metadata(metadata)
         if not self._method.takes_stream:
@@ -241,6 +246,7 @@ class RpcOperationResource(RpcResource):
         while call.outcome is None or call.has_chunks:
             chunks = call.take(TAKEN_BYTES)
             for chunk in chunks:
+                target.check_chunk(chunk, call.head)
                 await write(context, self._method.chunk(chunk, call.head, payload), call)
             if not chunks:
                 await call.wait()
@@ -248,6 +254,7 @@ class RpcOperationResource(RpcResource):
         if isinstance(outcome, PenstockError):
             raise outcome
         if call.head is None:  # a single result
+            target.check_result(call)
             await write(context, self._method.chunk(outcome.body, outcome, payload), call)
 
     async def _fail(self, exchange: RpcExchange, held: list[Any], error: PenstockError, context: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from penstock import Endpoint
 from penstock.errors import PayloadTooLarge, PenstockError
 from penstock.hooks import Route
-from penstock.hosting import LARGE_BODY_BYTES, SMALL_BODY_BYTES, Body, BodyFile
+from penstock.hosting import LARGE_BODY_BYTES, SMALL_BODY_BYTES, AnnotationCheck, Body, BodyFile, Encoded
 from penstock_grpc.rpc_exchange import RpcExchange
 from penstock_grpc.serving_host import ServingHost
 
@@ -71,6 +71,19 @@ class RpcEndpoint:
         self.endpoint = endpoint
         self.ask = RpcPipeline(host, endpoint).ask
         self._wants_headers = endpoint.codec.context_parameter is not None
+        debug = host.settings.debug
+        self._results = AnnotationCheck.of_results(endpoint, debug=debug)
+        self._chunks = AnnotationCheck.of_chunks(endpoint, debug=debug)
+
+    def check_result(self, call: Any) -> None:
+        """Compare the result of a call with the handler's annotation. Raises ``HandlerError`` under ``--debug``."""
+        if self._results.check is not None and call.attempts:  # it is the handler's
+            self._results.check(call.outcome)
+
+    def check_chunk(self, chunk: bytes, head: Encoded) -> None:
+        """Compare a chunk with the handler's annotation, as ``check_result`` does."""
+        if self._chunks.check is not None and head.media_type is None:
+            self._chunks.check(chunk)
 
     def submit(self, exchange: RpcExchange, message: bytes) -> Any:
         """Check the input that the exchange's payload has, and submit the job; ``message`` is the input by default.

@@ -26,6 +26,7 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.annotation_checks import AnnotationCheck
 from penstock.hooks.dialects import door_of
 from penstock.hooks.exit_flushes import flush_plugins
 from penstock.hooks.framings import DataFraming, RawFraming, choose_framing
@@ -54,6 +55,7 @@ __all__ = [
     "PAGE_PATH",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
+    "AnnotationCheck",
     "AsyncioReactor",
     "Body",
     "BodyFile",

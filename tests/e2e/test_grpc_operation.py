@@ -351,9 +351,10 @@ def test_workers_start_again_beside_grpc(tmp_path: Path) -> None:
 
 
 def test_the_environment_sets_the_port(tmp_path: Path) -> None:
-    """PENSTOCK_GRPC_PORT is the option, for deployments that gunicorn's own command line starts."""
+    """The variables are the options, for deployments that gunicorn's own command line starts."""
     port = free_port()
-    environment = {"PENSTOCK_GRPC_PORT": str(port), "TEST_MARKS_FOLDER": str(tmp_path)}
+    variables = {"PENSTOCK_GRPC_PORT": str(port), "PENSTOCK_GRPC_HOST": HOST}
+    environment = {**variables, "TEST_MARKS_FOLDER": str(tmp_path)}
     with Served(TARGET, environment=environment), grpc.insecure_channel(f"{HOST}:{port}") as channel:
         assert value_of(EndpointsStub(channel).Call(asks("square", {"input": 2.0}), timeout=PATIENCE)) == 4.0
 

@@ -190,3 +190,33 @@ def test_a_policy_that_blocks_holds_up_its_own_call_alone(tmp_path: Path) -> Non
         assert value_of(slow.result()) == 9.0
         wait_until(lambda: served.status()["grpc"]["calls"] == 0, "the calls to end")
         assert not served.events("internal-error")
+
+
+def test_results_are_compared_with_their_annotations(tmp_path: Path) -> None:
+    """A mismatch is logged once, and is an error under --debug, which also shows the exceptions of handlers."""
+    app = write_app(
+        tmp_path,
+        """
+        from penstock import App
+
+        app = App(__name__)
+
+        @app.endpoint("/wrong")
+        def wrong() -> int:
+            return "one"
+
+        @app.endpoint("/fail")
+        def fail() -> int:
+            raise ValueError("shown")
+        """,
+    )
+    with GrpcServed(marks=tmp_path, target=app) as served, served.stub() as stub:
+        for _ in range(2):
+            assert value_of(stub.Call(asks("wrong"), timeout=PATIENCE)) == "one"
+        assert len(served.events("result-mismatch")) == 1
+    with GrpcServed("--debug", marks=tmp_path, target=app) as served, served.stub() as stub:
+        for method in (stub.Call, stub.Stream):
+            found = refusal(method, asks("wrong"))
+            assert (found.code, found.name) == (StatusCode.INTERNAL, "handler-error")
+            assert "annotation" in found.message
+        assert refusal(stub.Call, asks("fail")).message == "ValueError: shown"
