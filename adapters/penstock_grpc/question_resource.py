@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.errors import PenstockError
 from penstock.hooks import RouteRequest, RouteResponse, RpcQuestion, RpcRequest, RpcService
 from penstock_grpc.rpc_exchange import RpcExchange
 from penstock_grpc.rpc_resource import RpcResource
+from penstock_grpc.rpc_targets import result_of
 from penstock_grpc.rpc_writing import write
 from penstock_grpc.serving_host import ServingHost
 
@@ -46,9 +46,7 @@ class QuestionResource(RpcResource):
         held.append(call)
         while call.outcome is None:
             await call.wait()
-        outcome = call.outcome
-        if isinstance(outcome, PenstockError):
-            raise outcome
+        outcome = await result_of(call)
         response = RouteResponse(body=outcome.body, status=outcome.status, headers=outcome.headers or {})
         answer = self._question.reply(response)
         context.set_trailing_metadata(tuple(exchange.metadata()))

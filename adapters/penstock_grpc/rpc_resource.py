@@ -27,7 +27,7 @@ from penstock.hooks import Payload, Route, RpcOperation, RpcRequest, RpcService
 from penstock.hosting import SMALL_BODY_BYTES, log_refusal, public_error, rpc_door
 from penstock_grpc.rpc_errors import code_of, failure_of, internal_failure
 from penstock_grpc.rpc_exchange import RpcExchange
-from penstock_grpc.rpc_targets import RpcEndpoint, RpcPipeline
+from penstock_grpc.rpc_targets import RpcEndpoint, RpcPipeline, result_of
 from penstock_grpc.rpc_writing import GONE, finish, write
 from penstock_grpc.serving_host import ServingHost
 
@@ -202,9 +202,7 @@ class RpcOperationResource(RpcResource):
         payload = exchange.payload
         assert payload is not None, "it has been read"
         chunks = await self._collect(call, payload) if call.head is not None else None
-        outcome = call.outcome
-        if isinstance(outcome, PenstockError):
-            raise outcome
+        outcome = await result_of(call)
         target = self._endpoints[payload.endpoint]
         if chunks is not None:
             assert self._method.collected is not None, "otherwise nothing is collected"
@@ -213,7 +211,7 @@ class RpcOperationResource(RpcResource):
             message = self._method.collected(chunks, call.head or outcome, payload)
         else:
             assert self._method.result is not None, "a method that answers once has it"
-            target.check_result(call)
+            target.check_result(call, outcome)
             message = self._method.result(outcome, payload)
         context.set_trailing_metadata(tuple(exchange.metadata()))
         await write(context, message, call)
@@ -250,11 +248,9 @@ class RpcOperationResource(RpcResource):
                 await write(context, self._method.chunk(chunk, call.head, payload), call)
             if not chunks:
                 await call.wait()
-        outcome = call.outcome
-        if isinstance(outcome, PenstockError):
-            raise outcome
+        outcome = await result_of(call)
         if call.head is None:  # a single result
-            target.check_result(call)
+            target.check_result(call, outcome)
             await write(context, self._method.chunk(outcome.body, outcome, payload), call)
 
     async def _fail(self, exchange: RpcExchange, held: list[Any], error: PenstockError, context: Any) -> bool:

@@ -75,10 +75,10 @@ class RpcEndpoint:
         self._results = AnnotationCheck.of_results(endpoint, debug=debug)
         self._chunks = AnnotationCheck.of_chunks(endpoint, debug=debug)
 
-    def check_result(self, call: Any) -> None:
+    def check_result(self, call: Any, result: Encoded) -> None:
         """Compare the result of a call with the handler's annotation. Raises ``HandlerError`` under ``--debug``."""
         if self._results.check is not None and call.attempts:  # it is the handler's
-            self._results.check(call.outcome)
+            self._results.check(result)
 
     def check_chunk(self, chunk: bytes, head: Encoded) -> None:
         """Compare a chunk with the handler's annotation, as ``check_result`` does."""
@@ -123,6 +123,26 @@ class RpcEndpoint:
             if isinstance(body, BodyFile):  # the error may refer to it for long
                 body.release()
             raise
+
+
+async def result_of(call: Any) -> Any:
+    """Return the outcome of a call that has ended, with its body in memory: a message is one piece.
+
+    The engine of another process passes a large result on in a file.
+
+    Raises
+    ------
+    PenstockError
+        If that is the outcome.
+    """
+    outcome = call.outcome
+    if isinstance(outcome, PenstockError):
+        raise outcome
+    body: Body = outcome.body
+    if not isinstance(body, BodyFile):
+        return outcome
+    content = await asyncio.to_thread(body.read, 0, len(body))
+    return Encoded(content, outcome.media_type, outcome.status, outcome.headers)
 
 
 def _as_body(content: bytes) -> Body:

@@ -95,6 +95,14 @@ def test_large_bodies_pass(stub: EndpointsStub) -> None:
     assert value_of(stub.Call(asks("length", b"x" * (16 * MEBIBYTE)), timeout=PATIENCE)) == 16 * MEBIBYTE
 
 
+def test_large_answers_pass(stub: EndpointsStub) -> None:
+    """A result of any size arrives in one reply, and as one chunk."""
+    for size in (100_000, 12_000_000):
+        assert len(stub.Call(asks("repeat", {"size": size}), timeout=PATIENCE).body) == size
+        [chunk] = stub.Stream(asks("repeat", {"size": size}), timeout=PATIENCE)
+        assert (len(chunk.body), chunk.media_type) == (size, "application/octet-stream")
+
+
 def test_a_stream_comes_chunk_by_chunk(stub: EndpointsStub) -> None:
     """Each chunk is a message, and comes when it is yielded."""
     found, arrivals = [], []

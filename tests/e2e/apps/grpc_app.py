@@ -95,6 +95,12 @@ def length(body: bytes) -> int:
     return len(body)
 
 
+@app.endpoint("/repeat")
+def repeat(size: int) -> bytes:
+    """Return a raw body of this size."""
+    return b"x" * size
+
+
 @app.endpoint("/teapot")
 def teapot() -> Response:
     """Return headers and a status."""
