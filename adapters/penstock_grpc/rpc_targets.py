@@ -141,7 +141,7 @@ async def result_of(call: Any) -> Any:
     body: Body = outcome.body
     if not isinstance(body, BodyFile):
         return outcome
-    content = await asyncio.to_thread(body.read, 0, len(body))
+    content = await asyncio.to_thread(body.read_all)
     return Encoded(content, outcome.media_type, outcome.status, outcome.headers)
 
 
