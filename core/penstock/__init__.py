@@ -10,6 +10,7 @@ if sys.platform == "win32":
     raise ImportError("Penstock needs process groups, fork and unix sockets, so it does not run on Windows; WSL works")
 
 from penstock.app import App, Endpoint
+from penstock.codec.tensors import Tensor
 from penstock.codec.uploads import Upload
 from penstock.context import Context
 from penstock.errors import (
@@ -88,6 +89,7 @@ __all__ = [
     "Retries",
     "RetryBudget",
     "Retryable",
+    "Tensor",
     "ThreadedEngine",
     "Timeouts",
     "TotalTimeout",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.watching import instant, new_id, wait_event
+from tests.e2e.watching import instant, new_id, seconds_between, wait_event
 from tests.serving import HOST, ROOT, Served, free_port, wait_until, write_app
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]
@@ -335,7 +335,7 @@ def test_a_progress_bar_is_shown_as_it_moves_once_a_second(logging_server: Serve
     shown = [event for event in logging_server.events("output") if event["message"].endswith(" %")]
     assert 2 <= len(shown) <= 4
     assert shown[0]["message"] == "0 %"
-    assert all(instant(later) - instant(sooner) >= 0.9 for sooner, later in itertools.pairwise(shown))
+    assert all(seconds_between(sooner, later) >= 0.9 for sooner, later in itertools.pairwise(shown))
 
 
 # ---- under another server

@@ -81,6 +81,11 @@ def instant(event: Mapping[str, Any]) -> float:
     return datetime.fromisoformat(event["time"]).timestamp()
 
 
+def seconds_between(sooner: Mapping[str, Any], later: Mapping[str, Any]) -> float:
+    """Return the time between two events: the log has whole milliseconds, which floats since the epoch do not keep."""
+    return round(instant(later) - instant(sooner), 3)
+
+
 # ---- answers
 
 

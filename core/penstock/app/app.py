@@ -175,7 +175,7 @@ class App(ScheduleBase):
         declaration.require_http_options(owner, media_type=media_type, dialects=dialects)
         require_loop_options(owner, max_slots=max_slots, concurrency=concurrency, batching=batching)
         device_names = declaration.device_names(owner, devices)
-        inspected = partial(_inspected, owner, path, method, batched=batching is not None, max_slots=max_slots)
+        inspected = partial(_inspected, owner, path, method, batching=batching, max_slots=max_slots)
 
         def declare(handler: Handler) -> Handler:
             results = ResultEncoder(nan_is_null=self.nan == "null", media_type=media_type)
@@ -302,25 +302,27 @@ def _inspected(
     *,
     namespace: Mapping[str, Any],
     results: ResultEncoder,
-    batched: bool,
+    batching: Batching | None,
     max_slots: int | None,
 ) -> tuple[declaration.HandlerKind, Codec]:
     """Return how a handler is called, and the codec of its endpoint."""
     if is_loop(handler, max_slots=max_slots):
         kind = inspect_loop(handler, owner=owner, max_slots=max_slots)
     else:
-        kind = declaration.inspect_handler(handler, owner=owner, batched=batched)
+        kind = declaration.inspect_handler(handler, owner=owner, batched=batching is not None)
     codec = codec_for(
         kind.predict,
         owner=owner,
-        batched=batched,
+        batched=batching is not None,
+        most_items=1 if batching is None else batching.max_size,
         namespace=namespace,
         results=results,
         path_names=variables_of(path, owner),
         reads_query=method == "GET",
         step=kind.step,
     )
-    return declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batched), codec
+    kind = declaration.with_returned_stream(kind, codec.returned_stream, owner=owner, batched=batching is not None)
+    return kind, codec
 
 
 def _pool_name(endpoint_name: str, handler: Any, *options: Any) -> str:

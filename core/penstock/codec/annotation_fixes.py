@@ -33,6 +33,7 @@ def _fix_for_kind(custom: Any) -> str:
 
 _ARRAY_PACKAGES = ("numpy", "torch", "jax", "jaxlib", "tensorflow", "scipy", "xarray")
 _AS_ARRAY = "use list[float] (or bytes) and create the array in the handler"
+_AS_TENSOR = 'use Annotated[numpy.ndarray, Tensor("FP32", [-1])] (or another datatype and shape)'
 _AS_TEXT = "use str and create it in the handler"
 _AS_BYTES = "use bytes, and write io.BytesIO(it) in the handler"
 
@@ -47,6 +48,7 @@ _KINDS: tuple[tuple[Any, str], ...] = (
 
 # The key is the package and the name of a class or of one of its bases.
 _FIXES: dict[tuple[str, str], str] = {
+    ("numpy", "ndarray"): _AS_TENSOR,
     ("numpy", "floating"): "use float",
     ("numpy", "integer"): "use int",
     ("numpy", "bool"): "use bool",

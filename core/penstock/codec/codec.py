@@ -16,19 +16,26 @@ import msgspec
 from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
+from penstock.codec.body_types import read_form_type
 from penstock.codec.chunk_filters import ChunkFilter
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
-from penstock.codec.dialect_decoders import decoded
+from penstock.codec.dialect_decoders import DialectInput, FilteredInput, decoded
 from penstock.codec.encoding import ResultEncoder
+from penstock.codec.endpoint_tensors import NO_TENSORS, EndpointTensors
 from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
-from penstock.codec.form_bodies import MULTIPART, URLENCODED, form_pairs, is_json, media_type_of
+from penstock.codec.form_bodies import form_pairs
 from penstock.codec.input_parameters import InputParameter, parameters_of, resolved
+from penstock.codec.npy_bodies import NPY, accepts_npy, read_npy
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
 from penstock.codec.signature import NO_DEFAULT, Parameter, Signature, read_signature, returned_type
+from penstock.codec.tensor_batches import JoinedTensors
+from penstock.codec.tensor_inputs import arrays_reader, joins_tensors, record_of, tensor_inputs, with_tensors
+from penstock.codec.tensor_results import tensor_results
+from penstock.codec.tensor_types import is_twin, original
 from penstock.context import Context
 from penstock.errors import DeclarationError, PenstockError
 from penstock.response import Encoded, Response
@@ -68,6 +75,8 @@ class Codec:
     _routed: RoutedInput | None = None
     has_filter: bool = False
     """True if the type that is the whole body has a ``chunk_filter``."""
+    tensors: EndpointTensors = NO_TENSORS
+    _after: Callable[[Any], Any] | None = None
 
     def decode(self, body: bytes, input_form: InputForm | None = None) -> DecodedInput:
         """Decode a body, with what the path and the query say.
@@ -89,22 +98,26 @@ class Codec:
         """
         if input_form is not None:
             return self._decode_form(body, input_form)
-        if not body and self._read_empty is not None:
-            return self._read_empty()
         try:
-            return self._read(body)
+            return self._read(body) if body or self._read_empty is None else self._read_empty()
         except PenstockError:  # the user's own types may raise one themselves
             raise
         except Exception as error:
             raise decoding.explain(error, body, is_json=not self._is_raw) from error
 
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
+        if input_form.answer_type:
+            own = self.decode(body, msgspec.structs.replace(input_form, answer_type=""))
+            return FilteredInput(own, self.tensors.npy_answer)
         if input_form.decoder:
-            return self.decode(decoded(body, input_form.decoder, input_form.media_type))
+            plain = decoded(body, input_form.decoder, input_form.media_type)
+            return _taken(self, plain) if isinstance(plain, DialectInput) else self.decode(plain)
         if self._routed is not None:
             return self._routed.read(body, input_form)
         if not input_form.media_type:
             return self.decode(body)
+        if input_form.media_type == NPY:
+            return _taken(self, DialectInput({str(self.tensors.npy_input): read_npy(body)}))
         assert self._form is not None, "only an endpoint that reads the query alone has no form"
         return self._form.read(form_pairs(body, input_form.media_type))
 
@@ -112,7 +125,9 @@ class Codec:
         """Check an input exactly as ``decode`` does, and discard the result."""
         self.decode(body, input_form)
 
-    def input_form(self, path_values: Mapping[str, str], query: str, form_type: str) -> InputForm | None:
+    def input_form(
+        self, path_values: Mapping[str, str], query: str, form_type: str, accept: str | None = None
+    ) -> InputForm | None:
         """Return how the input of a request is to be read; None for a plain body.
 
         Parameters
@@ -123,6 +138,8 @@ class Codec:
             The query string as it was sent.
         form_type:
             The ``Content-Type``, if it is that of a form; otherwise "".
+        accept:
+            The header ``Accept``, if there is one.
 
         Raises
         ------
@@ -131,9 +148,10 @@ class Codec:
         MalformedRequest
             If the path or the query is not UTF-8.
         """
+        answer_type = NPY if accept and self.tensors.npy_answer and accepts_npy(accept) else ""
         if self._routed is None:
-            return InputForm(form_type) if form_type else None
-        return InputForm(form_type, self._routed.values(path_values, query))
+            return InputForm(form_type, answer_type=answer_type) if form_type or answer_type else None
+        return InputForm(form_type, self._routed.values(path_values, query), answer_type=answer_type)
 
     def call(self, function: Callable[..., Any], decoded: DecodedInput, context: Context | None = None) -> Any:
         """Call the handler with a decoded body, or a batching handler with a list of them.
@@ -226,18 +244,9 @@ class Codec:
         return None if self._routed.rest is None else self._routed.rest.input_schema()
 
     def form_type(self, content_type: str | None) -> str | None:
-        """Return a content type, if it is that of a form; "" if the body is a plain one; None if it is not read here.
-
-        Bytes are taken whatever they are, except for the parts of a form.
-        """
-        if self.reads == "query":
-            return ""
-        media_type = "" if content_type is None else media_type_of(content_type)
-        if media_type == MULTIPART or (media_type == URLENCODED and self.reads == "json"):
-            return content_type
-        if self.reads == "bytes" or (self.reads == "json" and (content_type is None or is_json(media_type))):
-            return ""
-        return None
+        """Return a content type, if it is that of a form; "" if the body is a plain one; None if it is not read."""
+        takes_npy = self._routed is None and self.tensors.npy_input is not None
+        return read_form_type(self.reads, content_type, takes_npy=takes_npy)
 
     @property
     def has_values(self) -> bool:
@@ -274,9 +283,10 @@ class Codec:
         """The type of the one parameter that is the whole body, of one item if there are batches; None if none is."""
         return None if self._whole is None or self._routed is not None else self._whole.annotation
 
-    def filter_of(self, decoded: DecodedInput) -> ChunkFilter | None:
-        """Return the filter of the answer to a decoded body; None if its type has none."""
-        return decoded.chunk_filter() if self.has_filter else None
+    def with_filter(self, decoded: DecodedInput) -> tuple[DecodedInput, ChunkFilter | None]:
+        """Return what to call the handler with for a decoded body, and the filter of its answer, or None."""
+        has_one = type(decoded) is FilteredInput
+        return decoded if has_one else (decoded, decoded.chunk_filter() if self.has_filter else None)
 
     @property
     def _is_raw(self) -> bool:
@@ -299,6 +309,7 @@ def codec_for(
     *,
     owner: str,
     batched: bool,
+    most_items: int = 1,
     namespace: Mapping[str, Any] | None = None,
     results: ResultEncoder = _JSON,
     path_names: Sequence[str] = (),
@@ -314,7 +325,9 @@ def codec_for(
     owner:
         The declaration to name in errors, for instance ``endpoint 'square'``.
     batched:
-        True if the handler takes a list with one item per request.
+        True if the handler takes a list with one item per request, or arrays that are joined.
+    most_items:
+        The size of a batch.
     namespace:
         Local names that postponed annotations may use.
     results:
@@ -336,6 +349,9 @@ def codec_for(
     if step is not None:
         returns = json_schema.stream_of_steps(returned_type(step, owner=owner, namespace=namespace))
         signature = replace(signature, returns=returns)
+    signature = with_tensors(signature, owner=owner)
+    joins = batched and joins_tensors(signature)
+    batched = batched and not joins
     if batched:
         signature = replace(signature, parameters=_items(signature, owner))
     signature = _with_field_infos(signature, owner)
@@ -349,6 +365,10 @@ def codec_for(
     else:
         codec = _fields_body(signature, output_type, owner, batched=batched)
     chunk_type = json_schema.chunk_type(signature.returns)
+    results = replace(results, tensors=tensor_results(output_type))
+    codec = replace(codec, tensors=EndpointTensors(tensor_inputs(signature), results.tensors))
+    if joins:
+        codec = _joining(codec, signature, results, owner, most_items)
     return replace(
         codec,
         _results=results,
@@ -440,7 +460,48 @@ def _whole_body(parameter: Parameter, context: str | None, output_type: Any, own
     form: FormBody = FieldsForm(validated) if decoding.is_struct(annotation) else WholeForm(parameter, owner)
     reads: Reads = "form" if decoding.has_uploads(validated) else "json"
     codec = Codec(reads, context, read, call, validated, output_type, empty, _whole=parameter, _form=form)
+    if is_twin(validated):
+        codec = _followed_by(original, codec)
     return replace(codec, has_filter=callable(getattr(annotation, "chunk_filter", None)))
+
+
+def _joining(codec: Codec, signature: Signature, results: ResultEncoder, owner: str, most_items: int) -> Codec:
+    """Return a codec that joins the arrays of a batch for each call of the handler."""
+    record = record_of(signature)
+    inputs = codec.tensors.inputs
+    joined = JoinedTensors(
+        inputs, arrays_reader(list(inputs), record), results.tensors, most_items=most_items, owner=owner
+    )
+
+    def arguments_of(inputs: Any) -> dict[str, Any]:
+        arrays = joined.joined(inputs)
+        return arrays if record is None else {signature.parameters[0].name: record(**arrays)}
+
+    codec = _followed_by(joined.checked, codec)
+    tensors = replace(codec.tensors, _joined=joined)
+    return replace(codec, tensors=tensors, _call=_call_by_name(arguments_of, signature.context))
+
+
+def _followed_by(step: Callable[[Any], Any], codec: Codec) -> Codec:
+    """Return a codec that takes a further step with what it has decoded."""
+
+    def after(first: Callable[..., Any] | None) -> Callable[..., Any]:
+        return step if first is None else lambda *arguments: step(first(*arguments))
+
+    return replace(
+        codec,
+        _read=after(codec._read),
+        _read_empty=None if codec._read_empty is None else after(codec._read_empty),
+        _form=None if codec._form is None else _FollowedForm(codec._form, step),
+        _after=after(codec._after),
+    )
+
+
+class _FollowedForm:
+    """A form with a further step."""
+
+    def __init__(self, form: FormBody, step: Callable[[Any], Any]) -> None:
+        self.read: Callable[[Any], Any] = lambda pairs: step(form.read(pairs))
 
 
 def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:
@@ -450,6 +511,21 @@ def _reader_of_empty(read: decoding.Reader) -> Callable[[], Any] | None:
     except Exception:  # the same error is reported to each caller who sends an empty body
         return None
     return lambda: read(b"{}")
+
+
+# ---- values from a dialect
+
+
+def _taken(codec: Codec, found: DialectInput) -> DecodedInput:
+    """Return the input that a dialect has decoded to values."""
+    values, whole = found.values, codec._whole
+    if whole is not None and not decoding.is_struct(codec._input_type):
+        taken = decoding.converted(values.get(whole.name), codec._input_type)
+    else:
+        taken = decoding.converted(values, codec._input_type)
+    if codec._after is not None:
+        taken = codec._after(taken)
+    return taken if found.answer is None else FilteredInput(taken, found.answer)
 
 
 # ---- calling

@@ -162,6 +162,14 @@ def json_reader(annotation: Any, *, owner: str) -> Reader:
     return leniency.lenient(_strict(read, info), info)
 
 
+def converted(value: Any, annotation: Any) -> Any:
+    """Return a value that a dialect has decoded as this type; errors as for ``Codec.decode``."""
+    try:
+        return msgspec.convert(value, annotation, dec_hook=read_custom)
+    except Exception as error:
+        raise explain(error, b"", is_json=False) from error
+
+
 def result_reader(annotation: Any) -> Reader | None:
     """Return a reader of results of this type, or None if they cannot be read back.
 

@@ -1,16 +1,44 @@
-"""Bodies in the format of a dialect, which one of its functions decodes in the worker."""
+"""Bodies in the format of a dialect, which one of its functions decodes in the worker, and may answer there, too."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
+from penstock.codec.chunk_filters import ChunkFilter
 from penstock.errors import HandlerError, PenstockError
 
 
-def decoded(body: bytes, decoder: str, media_type: str = "") -> bytes:
-    """Return the plain body that a decoder, ``module:function``, makes of another one.
+@dataclass(frozen=True, slots=True)
+class DialectInput:
+    """An input as values: what a decoder returns in the place of a plain body, if JSON would be a detour.
+
+    Parameters
+    ----------
+    values:
+        The value of each parameter by name, or of each field, if the whole body is a class. Arrays are taken as they
+        are, if they fit the handler's tensors; other values are read as if they were JSON.
+    answer:
+        Writes the answer to this request, in the worker: what its ``whole`` returns is sent, for instance a
+        ``Response`` with bytes. None: the answer is what the handler returns.
+    """
+
+    values: Mapping[str, Any]
+    answer: ChunkFilter | None = None
+
+
+class FilteredInput(NamedTuple):
+    """A decoded input with the filter of its answer."""
+
+    value: Any
+    chunk_filter: ChunkFilter | None
+
+
+def decoded(body: bytes, decoder: str, media_type: str = "") -> bytes | DialectInput:
+    """Return the plain body, or the values, that a decoder, ``module:function``, makes of another body.
 
     Parameters
     ----------
@@ -30,7 +58,7 @@ def decoded(body: bytes, decoder: str, media_type: str = "") -> bytes:
     """
     try:
         function = _imported(decoder)
-        plain: bytes = function(bytes(body), media_type) if media_type else function(bytes(body))
+        plain: bytes | DialectInput = function(bytes(body), media_type) if media_type else function(bytes(body))
     except PenstockError:
         raise
     except Exception as error:

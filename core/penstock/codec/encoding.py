@@ -16,6 +16,7 @@ from penstock.codec.decoding import class_name
 from penstock.codec.event_chunks import event_chunk
 from penstock.codec.non_finite import find_non_finite
 from penstock.codec.plain_forms import to_json
+from penstock.codec.tensor_results import TensorResults
 from penstock.codec.unsendable_values import describe, unsendable
 from penstock.errors import UNENCODABLE, HandlerError, InvalidRequest
 from penstock.response import OCTETS, Encoded, Event, Response, header_mistake
@@ -37,10 +38,13 @@ class ResultEncoder:
         True to write NaN and infinities, which JSON does not have, as ``null``; otherwise they are an error.
     media_type:
         The ``Content-Type`` of results and chunks, which are then bytes or text as they are; None for JSON.
+    tensors:
+        The tensors among the results and chunks; None if there are none.
     """
 
     nan_is_null: bool = False
     media_type: str | None = None
+    tensors: TensorResults | None = None
 
     def encode(self, value: Any) -> Encoded:
         """Encode a handler's result.
@@ -89,6 +93,8 @@ class ResultEncoder:
         )
 
     def _to_json(self, value: Any, what: str) -> bytes:
+        if self.tensors is not None:
+            value = self.tensors.plain(value)
         try:
             body = to_json(value)
         except Exception as error:  # properties and hooks of the user's types run in there, and may raise anything

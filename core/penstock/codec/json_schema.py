@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.codec.pydantic_output import union_schema
 from penstock.codec.pydantic_types import is_adapted, is_pydantic, names_of, schema_of
+from penstock.codec.tensor_types import readable, tensor_of
 from penstock.codec.uploads import UPLOAD_SCHEMA, Upload
 from penstock.response import OCTETS, Event, Response, SlotDone
 
@@ -89,6 +90,7 @@ def input_schema(annotation: Any, *, raw: bool) -> dict[str, Any]:
 def output_schema(annotation: Any) -> dict[str, Any]:
     """Return the schema of a result of this type, or an empty one, which allows anything, if it has none."""
     try:
+        annotation = readable(annotation, owner="the return annotation")
         try:
             return _schema_of(annotation, "serialization")
         except TypeError:  # msgspec does not support the annotation
@@ -119,6 +121,9 @@ def _custom_schema(definitions: dict[str, Any], mode: str, cls: Any) -> dict[str
     """Return the schema of a part that pydantic validates, and move its definitions to the root, where it refers to."""
     if cls is Upload:
         return dict(UPLOAD_SCHEMA)
+    tensor = tensor_of(cls)
+    if tensor is not None:
+        return tensor.schema()
     if not _is_pydantics(cls):
         raise NotImplementedError(cls)
     prefix = f"part-{len(definitions)}."  # two parts may have definitions of one name

@@ -186,6 +186,7 @@ class Call(HeldCall, Job):
             len(body),
             priority=submission.rank,
             share=submission.share,
+            items=1 if submission.input_form is None else submission.input_form.items,
         )
         self._host = host
         self._chunks: list[bytes] = []

@@ -16,7 +16,8 @@ import msgspec
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.cancellations import is_cancellation
-from penstock.hooks.dialects import Dialect, Payload
+from penstock.hooks.dialect_answers import CancelRequest
+from penstock.hooks.dialects import Dialect, Payload, ReadRequest
 from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guarded_streams import GuardedStream
 from penstock.hooks.hook_failures import HookFailures
@@ -190,7 +191,7 @@ class HookGuard:
         operations = tuple(
             replace(
                 operation,
-                read=GuardedDecision(self, operation.read, _payload),
+                read=GuardedDecision(self, operation.read, _read_request),
                 choose=operation.choose and GuardedDecision(self, operation.choose, _name),
             )
             for operation in dialect.operations
@@ -204,6 +205,8 @@ class HookGuard:
             collected=dialect.collected and GuardedDecision(self, dialect.collected, _whole_response),
             together=dialect.together and GuardedDecision(self, dialect.together, _whole_response),
             accepted=dialect.accepted and GuardedDecision(self, dialect.accepted, _whole_response),
+            failure=dialect.failure and GuardedDecision(self, dialect.failure, _whole_response),
+            reporting=dialect.reporting and GuardedDecision(self, dialect.reporting, _anything),
         )
 
     def rpc_service(self, service: RpcService) -> RpcService:
@@ -324,10 +327,21 @@ def _values(result: Any) -> Mapping[str, str]:
     raise _wrong_type(result, "the values of the route's path")
 
 
-def _name(result: Any) -> str:
-    if isinstance(result, str):
+def _read_request(result: Any) -> ReadRequest:
+    if isinstance(result, Payload):
         return result
-    raise _wrong_type(result, "the name of an endpoint")
+    if isinstance(result, CancelRequest):
+        _whole_response(result.response)
+        return result
+    if isinstance(result, RouteResponse):
+        return _whole_response(result)
+    raise _wrong_type(result, "a Payload, a RouteResponse or a CancelRequest")
+
+
+def _name(result: Any) -> str | None:
+    if result is None or isinstance(result, str):
+        return result
+    raise _wrong_type(result, "the name of an endpoint or None")
 
 
 def _anything(result: Any) -> Any:

@@ -73,6 +73,7 @@ def on_submitted(state: SchedulerState, event: on.Submitted, now: float) -> None
     if not (may_start and dispatching.start_at_once(state, job, now)):
         queue.push(job, now)
         lane.pool.queued += 1
+        lane.items += job.items
         if lane.batching is not None:
             when = lane.batch_due(job)
             if when < lane.due:

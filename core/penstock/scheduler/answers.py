@@ -39,6 +39,7 @@ def answer(state: SchedulerState, job: Job, happening: str, outcome: Any, now: f
     elif attempt is None:
         lane.queue.remove(job, happening, now)
         lane.pool.queued -= 1
+        lane.items -= job.items
         if lane.batching is not None:
             state.plan_next_batch(lane, now)
     else:

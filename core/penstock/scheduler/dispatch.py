@@ -100,17 +100,23 @@ def find_worker(pool: WorkerPool, units: int) -> Worker | None:
 
 
 def take_jobs(state: SchedulerState, lane: Lane, now: float) -> list[Job]:
-    """Remove the jobs of the next attempt from the queue: one job, or a batch. A suspect goes alone."""
+    """Remove the jobs of the next attempt from the queue: one job, or a batch. A suspect goes alone.
+
+    The first goes whatever its items are: the worker refuses, or divides, what is too much.
+    """
     if lane.batching is None:
         return [_pop(state, lane, now)]
     first = _pop(state, lane, now)
     jobs = [first]
     if not first.deaths:
-        while len(jobs) < lane.batching.max_size and _may_join(state, lane, now):
+        room = lane.batching.max_size - first.items
+        while room > 0 and _may_join(state, lane, room, now):
             try:
-                jobs.append(_pop(state, lane, now))
+                job = _pop(state, lane, now)
             except HookError:
                 break  # the offending job fails when it reaches the head
+            jobs.append(job)
+            room -= job.items
     return jobs
 
 
@@ -118,18 +124,19 @@ def _pop(state: SchedulerState, lane: Lane, now: float) -> Job:
     queue = lane.queue
     job = queue.pop(now)
     lane.pool.queued -= 1
+    lane.items -= job.items
     if queue.jobs and not lane.is_plain and next(iter(queue.jobs)) < job.sequence:
         # Numbered from the same sequence as arrivals, so that no two turns are equal, nor a turn and an arrival.
         state.sequence = lane.served = state.sequence + 1
     return job
 
 
-def _may_join(state: SchedulerState, lane: Lane, now: float) -> bool:
+def _may_join(state: SchedulerState, lane: Lane, room: int, now: float) -> bool:
     """Return whether the head of the queue may join a batch; heads that cannot be finished in time are shed."""
     queue = lane.queue
     while queue.jobs:
         job = queue.head(now)
-        if job.is_suspect:
+        if job.is_suspect or job.items > room:
             return False
         if not queue.sheds or not answers.shed_if_hopeless(state, job, now):
             return True

@@ -37,6 +37,8 @@ class Job(Timed):
         The job's urgency in its queue: 0 interactive, 1 normal, 2 batch.
     share:
         The caller that the job counts against where callers share a queue.
+    items:
+        Its share of the size of a batch.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Job(Timed):
         "first_chunk_at",
         "handler_seconds",
         "head",
+        "items",
         "lane",
         "outcome",
         "priority",
@@ -73,7 +76,14 @@ class Job(Timed):
     timer_kind: ClassVar[str] = "job"
 
     def __init__(
-        self, lane: Lane, timeouts: Timeouts, size_bytes: int = 0, *, priority: int = 1, share: str = ""
+        self,
+        lane: Lane,
+        timeouts: Timeouts,
+        size_bytes: int = 0,
+        *,
+        priority: int = 1,
+        share: str = "",
+        items: int = 1,
     ) -> None:
         self.due = NEVER
         self.entry = None
@@ -82,6 +92,7 @@ class Job(Timed):
         self.size_bytes = size_bytes
         self.priority = priority
         self.share = share
+        self.items = items
         self.state = QUEUED
         self.admitted = False  # a refused job appears in no count
         self.sequence = 0  # order of arrival; kept when the job is queued again, so that it returns to its position

@@ -80,6 +80,7 @@ class Lane(Timed):
         "is_interruptible",
         "is_plain",
         "is_stream",
+        "items",
         "max_queue",
         "may_pass_queue",
         "may_send_ahead",
@@ -123,6 +124,7 @@ class Lane(Timed):
         self.expected_seconds = math.inf  # an attempt's expected duration; infinite until one has ended
         self.most_ahead = 0.0  # attempts that may wait in one worker's line, a whole number; 0 unless they are short
         self.ahead = 0  # jobs that wait in a worker's line; they are queued, but not in `queue`
+        self.items = 0  # the sum of the items of the jobs in `queue`
         self.admitted = 0  # jobs admitted in all
         self.running = 0  # jobs in attempts, without an answer yet
         self.backing_off: dict[int, Job] = {}  # by sequence: jobs that have failed and are not queued again yet
@@ -170,7 +172,7 @@ class Lane(Timed):
 
     def is_due(self, now: float) -> bool:
         """Return whether an attempt from the queue, which must not be empty, should go now."""
-        if self.batching is None or len(self.queue) >= self.batching.max_size:
+        if self.batching is None or self.items >= self.batching.max_size:
             return True
         return self.due <= now or self.queue.head(now).is_suspect
 
@@ -178,7 +180,7 @@ class Lane(Timed):
         """Return when the rest of the queue must go; asked after each batch, when less than one batch is left."""
         if self.batching is None or not len(self.queue):
             return NEVER
-        if len(self.queue) >= self.batching.max_size:
+        if self.items >= self.batching.max_size:
             return 0.0
         return min(self.batch_due(job) for job in self.queue)
 

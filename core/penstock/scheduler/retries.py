@@ -146,6 +146,7 @@ def _queue(state: SchedulerState, job: Job, now: float) -> None:
     job.state = JOB[job.state]["requeue"]
     lane.queue.push_front(job, now)
     lane.pool.queued += 1
+    lane.items += job.items
     job.start_by = after(now, job.timeouts.queue)
     answers.watch(state, job, now)
     if lane.batching is not None:

@@ -159,4 +159,5 @@ def take_back(state: SchedulerState, attempt: Attempt, happening: str, now: floa
             job.lane.ahead -= 1
             job.lane.queue.push_front(job, now)
             job.lane.pool.queued += 1
+            job.lane.items += job.items
             answers.watch(state, job, now)

@@ -95,10 +95,12 @@ class FakeEngine:
         size_bytes: int = 0,
         priority: int = 1,
         share: str = "",
+        items: int = 1,
     ) -> FakeJob:
         """Submit a job with this behaviour, and return it."""
         target = self.scheduler.lanes[lane]
-        job = FakeJob(target, timeouts or target.timeouts, size_bytes, behaviour, priority=priority, share=share)
+        limits = timeouts or target.timeouts
+        job = FakeJob(target, limits, size_bytes, behaviour, priority=priority, share=share, items=items)
         self.receive(on.Submitted(job))
         return job
 

@@ -99,8 +99,9 @@ class FakeJob(Job):
         *,
         priority: int = 1,
         share: str = "",
+        items: int = 1,
     ) -> None:
-        super().__init__(lane, timeouts, size_bytes, priority=priority, share=share)
+        super().__init__(lane, timeouts, size_bytes, priority=priority, share=share, items=items)
         self.behaviour = behaviour
 
 

@@ -95,18 +95,21 @@ def _check_queues(pool: WorkerPool, now: float) -> int:
 
 def _check_queue(lane: Lane, pool: WorkerPool, now: float) -> int:
     """Check a queue; return the number of jobs in it."""
-    size_bytes = arrivals = 0
+    size_bytes = arrivals = items = 0
     batch_due = math.inf
     for job in lane.queue:
         if job.state != QUEUED or job.attempt is not None or job.head is not None or not job.admitted:
             _broken(f"{job!r} is in the queue")
         _check_armed(job, min(job.start_by, job.finish_by))
         size_bytes += job.size_bytes
+        items += job.items
         arrivals += not job.attempts  # a job that is queued again is never refused for lack of room
         if lane.batching is not None:
             batch_due = min(batch_due, lane.batch_due(job))
     if size_bytes != lane.queue.size_bytes:
         _broken(f"{lane!r} counts {lane.queue.size_bytes} bytes, but holds {size_bytes}")
+    if items != lane.items:
+        _broken(f"{lane!r} counts {lane.items} items, but holds {items}")
     # One more may come back from each worker, which was believed to have begun it.
     arrivals += sum(_count_arrivals(lane, place.worker) for place in pool.places if place.worker is not None)
     if arrivals > lane.max_queue + len(pool.places):
@@ -182,6 +185,10 @@ def _check_attempt(attempt: Attempt) -> int:
     live = 0
     for job in attempt.jobs:
         live += _check_running(job, attempt)
+    batching = attempt.lane.batching
+    items = sum(job.items for job in attempt.jobs)
+    if batching is not None and len(attempt.jobs) > 1 and items > batching.max_size:
+        _broken(f"{attempt!r} has {items} items, and a batch {batching.max_size}")
     if live != attempt.live or attempt.state not in ((RUNNING, STREAMING) if live else (STOPPING,)):
         _broken(f"{attempt!r}: {live} of its jobs are live")
     # One that cannot be interrupted may stay in a worker that drains: the attempts beside it are healthy.
@@ -236,7 +243,7 @@ def _check_idle(pool: WorkerPool, now: float) -> None:
 
 
 def _is_due(lane: Lane, now: float) -> bool:
-    if lane.batching is None or len(lane.queue) >= lane.batching.max_size or lane.queue.head(now).is_suspect:
+    if lane.batching is None or lane.items >= lane.batching.max_size or lane.queue.head(now).is_suspect:
         return True
     return any(lane.batch_due(job) <= now for job in lane.queue)
 

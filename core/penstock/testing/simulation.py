@@ -172,8 +172,6 @@ class Simulation(FakeEngine):
             self.scene.drain_deadline = self.clock.now + seconds
             self.drain(seconds)
 
-    # ---- the callers
-
     def _arrive(self) -> None:
         """Submit a caller's job, and plan the next arrival."""
         dice = self.dice
@@ -183,6 +181,7 @@ class Simulation(FakeEngine):
         lane = dice.choice(self._lanes)
         timeouts = lane.timeouts if dice.random() < 0.9 else draw_timeouts(dice)
         job = WitnessedJob(lane, timeouts, dice.choice(SIZES), priority=dice.randint(0, 2), share=dice.choice("abc"))
+        job.items = 1 + len(self.referee.live) % 3
         witness = job.witness = Witness(next(self._numbers), job, self.weather.behaviour(dice, lane), self.clock.now)
         self.referee.live[witness.number] = witness
         if dice.random() < self.weather.hang_up:

@@ -81,14 +81,14 @@ class LiveEndpoint:
         """
         work = invocation.run.works[0]
         decoded = self._codec.decode(work.body, work.input_form)
-        if self.has_filter:
-            invocation.chunk_filter = self._codec.filter_of(decoded)
+        if work.input_form is not None or self.has_filter:
+            decoded, invocation.chunk_filter = self._codec.with_filter(decoded)
         predict = self._predict if slot is None else partial(self._predict, slot)
         return self._codec.call(predict, decoded, invocation.context())
 
-    def start_batch(self, invocation: Invocation, batch: Batch) -> Any:
-        """Call a batching handler with those jobs of the batch that could be decoded."""
-        return self._codec.call(self._predict, batch.decoded, invocation.context())
+    def start_group(self, invocation: Invocation, group: Group) -> Any:
+        """Call a batching handler with some jobs of a batch."""
+        return self._codec.call(self._predict, group.inputs, invocation.context())
 
     def _answer_one(self, invocation: Invocation) -> Done | ChunkStream:
         began = perf_counter()
@@ -114,15 +114,15 @@ class LiveEndpoint:
     def _answer_batch(self, invocation: Invocation) -> Done:
         began = perf_counter()
         batch = Batch(self, invocation.run.works)
-        try:
-            if batch.decoded:
-                batch.settle(self.start_batch(invocation, batch))
+        for group in batch.groups():
+            try:
+                group.settle(self.start_group(invocation, group))
                 if self.has_large:
                     set_aside_all(batch.results)
-        except Interrupted:
-            raise
-        except BaseException as error:
-            batch.fail(self.failure_of(error))
+            except Interrupted:
+                raise
+            except BaseException as error:
+                group.fail(self.failure_of(error))
         leave_if_forked(batch.results)
         return Done(invocation.run.attempt, perf_counter() - began, batch.results)
 
@@ -154,13 +154,20 @@ class LiveEndpoint:
         """Return the failure to report for an exception in this endpoint's code, and whether it may be retried."""
         return failure_of(error, self.endpoint)
 
-    def filter_of(self, decoded: Any) -> ChunkFilter | None:
-        """Return the filter of the answer to a decoded input, or None if it has none."""
-        return self._codec.filter_of(decoded)
+    def decode(self, work: Work) -> tuple[Any, ChunkFilter | None]:
+        """Decode the input of one job, and return it with the filter of its answer; ``InvalidRequest`` if it is bad."""
+        decoded = self._codec.decode(work.body, work.input_form)
+        if work.input_form is None and not self.has_filter:
+            return decoded, None
+        return self._codec.with_filter(decoded)
 
-    def decode(self, work: Work) -> Any:
-        """Decode the input of one job; raise ``InvalidRequest`` if it does not fit."""
-        return self._codec.decode(work.body, work.input_form)
+    def groups(self, inputs: list[Any]) -> list[list[int]] | None:
+        """Return which inputs of a batch go to the handler together, by their places; None for all of them."""
+        return self._codec.tensors.groups(inputs)
+
+    def taken_apart(self, returned: Any, inputs: list[Any]) -> Any:
+        """Return what the handler has returned for a group as a sequence with one result for each."""
+        return self._codec.tensors.taken_apart(returned, inputs)
 
 
 def _plain(stream: ChunkStream) -> ChunkStream:
@@ -251,63 +258,109 @@ def handler_failure(problem: str) -> Failure:
 
 
 class Batch:
-    """The jobs of a batch: those that decode are called together, the others have failed already.
+    """The jobs of a batch: those that decode go to the handler, the others have failed already.
 
     Attributes
     ----------
-    decoded:
-        The inputs to call the handler with.
     results:
-        One for each job, complete after ``settle`` or ``fail``.
+        One for each job, complete once each group has been settled or has failed.
     """
 
     def __init__(self, live: LiveEndpoint, works: list[Work]) -> None:
         self._live = live
-        self._pending: list[int] = []  # the place in results of each item of decoded
-        self._filters: list[ChunkFilter | None] = []  # and the filter of its result, if the endpoint has any
-        self.decoded: list[Any] = []
+        self._pending: list[int] = []  # the place in results of each input
+        self._filters: list[ChunkFilter | None] = []  # the filter of its result
+        self._inputs: list[Any] = []
         self.results: list[JobResult] = []
         for work in works:
             self._decode(work)
 
     def _decode(self, work: Work) -> None:
         try:
-            decoded = self._live.decode(work)
-            if self._live.has_filter:
-                self._filters.append(self._live.filter_of(decoded))
+            decoded, chunk_filter = self._live.decode(work)
         except Exception as error:
             self.results.append(failure_of(error))
         else:
-            self.decoded.append(decoded)
+            self._inputs.append(decoded)
+            self._filters.append(chunk_filter)
             self._pending.append(len(self.results))
             self.results.append(_PENDING)
 
+    def groups(self) -> list[Group]:
+        """Return the jobs that go to the handler, each group in a call of its own."""
+        if not self._inputs:
+            return []
+        groups = self._live.groups(self._inputs)
+        if groups is None:
+            return [Group(self._live, self._inputs, self._filters, self._pending, self.results)]
+        return [
+            Group(
+                self._live,
+                [self._inputs[place] for place in places],
+                [self._filters[place] for place in places],
+                [self._pending[place] for place in places],
+                self.results,
+            )
+            for places in groups
+        ]
+
+
+class Group:
+    """The jobs of a batch that go to the handler in one call.
+
+    Parameters
+    ----------
+    inputs:
+        The inputs.
+    filters:
+        The filter of the result of each, or None.
+    places:
+        The place of the result of each.
+    results:
+        The results of the batch.
+    """
+
+    def __init__(
+        self,
+        live: LiveEndpoint,
+        inputs: list[Any],
+        filters: list[ChunkFilter | None],
+        places: list[int],
+        results: list[JobResult],
+    ) -> None:
+        self._live = live
+        self.inputs = inputs
+        self._filters = filters
+        self._places = places
+        self._results = results
+
     def settle(self, returned: Any) -> None:
         """Assign each item that the handler returned to its job."""
-        problem = self._problem_with(returned)
+        items = self._live.taken_apart(returned, self.inputs)
+        problem = self._problem_with(items)
         if problem is not None:
             self.fail(handler_failure(problem))
             return
-        if self._filters:
-            returned = [_whole(item, chunk_filter) for item, chunk_filter in zip(returned, self._filters, strict=True)]
-        for place, item in zip(self._pending, returned, strict=True):
+        if any(self._filters):
+            items = [_whole(item, chunk_filter) for item, chunk_filter in zip(items, self._filters, strict=True)]
+        for place, item in zip(self._places, items, strict=True):
             is_error = isinstance(item, BaseException)
-            self.results[place] = self._live.failure_of(item) if is_error else self._live.encode(item)
+            self._results[place] = self._live.failure_of(item) if is_error else self._live.encode(item)
 
     def fail(self, failure: Failure) -> None:
-        """Assign the same failure to every job that the handler was called with."""
-        for place in self._pending:
-            self.results[place] = failure
+        """Assign the same failure to every job of the group."""
+        for place in self._places:
+            self._results[place] = failure
 
     def _problem_with(self, returned: Any) -> str | None:
-        """Return why ``returned`` cannot be the results of this batch, or None if it can."""
-        wanted = f"for a batch of {len(self.decoded)}: return a list with one result, or one exception, for each"
+        """Return why ``returned`` cannot be the results of this group, or None if it can."""
+        wanted = f"for a batch of {len(self.inputs)}: return a list with one result, or one exception, for each"
         # A data frame has a length, but iterates over the names of its columns.
         is_frame = hasattr(returned, "columns")
         is_sequence = hasattr(returned, "__len__") and hasattr(returned, "__getitem__") and not is_frame
         if not is_sequence or isinstance(returned, (str, bytes, bytearray, Mapping)):
             return f"predict returned a {type(returned).__name__} {wanted}"
-        if len(returned) != len(self.decoded):
+        if len(returned) != len(self.inputs):
             return f"predict returned {len(returned)} results {wanted}"
         return None
 

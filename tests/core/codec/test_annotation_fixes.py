@@ -19,6 +19,7 @@ import pydantic
 import pytest
 from PIL import Image
 
+from penstock import Tensor
 from penstock.codec.codec import Codec
 from penstock.errors import DeclarationError
 from tests.core.codec import stand_ins
@@ -37,7 +38,7 @@ def codec_of(annotation: Any) -> Codec:
 @pytest.mark.parametrize(
     ("annotation", "body", "code", "value"),
     [
-        (np.ndarray, b"[1.5]", "numpy.array(it)", np.array([1.5])),
+        (np.ndarray, b"[1.5]", "it", np.array([1.5])),
         (np.float32, b"1.5", "numpy.float32(it)", np.float32(1.5)),
         (np.int64, b"1", "numpy.int64(it)", np.int64(1)),
         (np.bool_, b"true", "numpy.bool_(it)", np.bool_(True)),
@@ -59,7 +60,7 @@ def test_the_advice_works(annotation: Any, body: bytes, code: str, value: Any) -
     with pytest.raises(DeclarationError, match="cannot be decoded from JSON; use ") as caught:
         codec_of(annotation)
     advised = str(caught.value).rpartition("; use ")[2].split(" (or ")[0].split(" and ")[0].rstrip(",")
-    its = codec_of(eval(advised))
+    its = codec_of(eval(advised, globals() | {"numpy": np, "Tensor": Tensor}))
     decoded = its.call(lambda it, _: it, its.decode(b'{"it":' + body + b"}"))
     names = {"it": decoded, "numpy": np, "pathlib": pathlib, "fractions": fractions, "io": io, "zoneinfo": zoneinfo}
     assert eval(code, names | {"collections": collections}) == value
@@ -72,7 +73,7 @@ def test_the_advice_works(annotation: Any, body: bytes, code: str, value: Any) -
         (stand_ins.Timestamp, r"use datetime.datetime, and write pandas.Timestamp\(it\)"),
         (stand_ins.Tensor, r"use list\[float\] \(or bytes\) and create the array"),
         (Image.Image, r"use bytes, and write PIL.Image.open\(io.BytesIO\(it\)\)"),
-        (list[np.ndarray], r"use list\[float\]"),
+        (list[np.ndarray], r"use Annotated\[numpy.ndarray, Tensor"),
         (enum.Enum("Mixed", {"A": "a", "B": 1.5}), "Enums must contain either all str or all int values"),
         (typing.Callable[[int], int], "use built-in types, a struct"),
     ],

@@ -121,7 +121,7 @@ def _iterator(a: Iterator[int]) -> None: ...
         (_stars, r"\*args.*name each parameter"),
         (_keywords, r"\*\*kwargs.*name each parameter"),
         (_two_contexts, "a and b are each a Context; keep one"),
-        (_array, r"parameter `a`: numpy.ndarray cannot be decoded from JSON; use list\[float\]"),
+        (_array, r"parameter `a`: numpy.ndarray cannot be decoded from JSON; use Annotated\[numpy.ndarray, Tensor"),
         (_nested_array, r"parameter `a`: numpy.float32 cannot be decoded from JSON"),
         (_complex, r"complex cannot be decoded from JSON; use tuple\[float, float\]"),
         (_union, "parameter `a`.*cannot be used"),

@@ -52,6 +52,33 @@ def test_no_more_than_max_size_go_together() -> None:
     assert batches(engine) == [jobs[2:]]
 
 
+def test_a_job_may_be_several_items_of_a_batch() -> None:
+    """``max_size`` bounds the sum of the items: a batch that is full of them goes at once, without the next job."""
+    engine = batching(max_size=4, workers=3)
+    first, second, third = engine.submit(items=1), engine.submit(items=2), engine.submit(items=3)
+    assert batches(engine) == [[first, second]]
+    fourth = engine.submit(items=1)
+    assert batches(engine) == [[first, second], [third, fourth]]
+
+
+def test_a_job_with_more_items_than_a_batch_goes_alone() -> None:
+    """It waits for no company; what is to become of it is the worker's affair."""
+    engine = batching(max_size=4, workers=2)
+    large = engine.submit(items=5)
+    assert batches(engine) == [[large]]
+    assert engine.submit(items=1).attempt is None
+
+
+def test_items_that_leave_the_queue_count_no_more() -> None:
+    """A job that was cancelled no longer fills a batch."""
+    engine = batching(max_size=4)
+    engine.cancel(engine.submit(items=3))
+    first, second = engine.submit(items=2), engine.submit(items=1)
+    assert batches(engine) == []
+    third = engine.submit(items=1)
+    assert batches(engine) == [[first, second, third]]
+
+
 def test_an_overdue_batch_goes_with_the_first_free_worker() -> None:
     """While all workers are busy the batch goes on filling; it is sent as soon as one is free."""
     engine = batching()

@@ -109,7 +109,8 @@ def test_without_an_endpoint_nothing_is_tried_again() -> None:
 def test_members_of_a_batch_are_told_apart() -> None:
     """One job may be retried while the others have their results."""
     batch = Batch(LiveEndpoint(endpoint(double, batching=Batching(max_size=3)), double), [Work(b"1.0")] * 3)
-    batch.settle([1.0, Retryable(delay=3.0), ValueError("no")])
+    (group,) = batch.groups()
+    group.settle([1.0, Retryable(delay=3.0), ValueError("no")])
     assert [getattr(result, "may_retry", None) for result in batch.results] == [None, True, False]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from penstock.body_files import BodyFile
 from penstock.codec.chunk_stream import ChunkStream
 from penstock.wire import FAILED_HANDLER, WINDOW_BYTES, Chunk, Done, Failure, Head, Run
-from penstock.worker.attempts import END_OF_STREAM, Batch, Invocation, JobResult, LiveEndpoint
+from penstock.worker.attempts import END_OF_STREAM, Batch, Group, Invocation, JobResult, LiveEndpoint
 from penstock.worker.forks import leave_if_forked
 from penstock.worker.large_bodies import close_all, load, set_aside_all
 from penstock.worker.log_records import REQUEST_IDS
@@ -165,8 +165,8 @@ class TaskAttempt:
     async def _results(self) -> list[JobResult]:
         if self._live.endpoint.batching:
             batch = Batch(self._live, self._invocation.run.works)
-            if batch.decoded:
-                await self._settle(batch)
+            for group in batch.groups():
+                await self._settle(group)
             return batch.results
         returned = self._live.start(self._invocation)
         if inspect.isawaitable(returned):  # not so if the handler yields, or is annotated to return an iterator
@@ -177,13 +177,13 @@ class TaskAttempt:
         chunk_filter = self._invocation.chunk_filter
         return [self._live.encode(returned if chunk_filter is None else chunk_filter.whole(returned))]
 
-    async def _settle(self, batch: Batch) -> None:
+    async def _settle(self, group: Group) -> None:
         try:
-            batch.settle(await self._live.start_batch(self._invocation, batch))
+            group.settle(await self._live.start_group(self._invocation, group))
         except Exception as error:
             if self._cancelled:
                 raise
-            batch.fail(explained(error, self._live, self._runtime))
+            group.fail(explained(error, self._live, self._runtime))
 
     async def _stream(self, stream: ChunkStream) -> JobResult:
         chunks = stream.chunks if stream.is_async else _asynchronous(stream.chunks)
