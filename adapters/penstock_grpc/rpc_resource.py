@@ -260,7 +260,7 @@ class RpcOperationResource(RpcResource):
         self._give_up(exchange, held, error)
         public = public_error(error, exchange.request_id, debug=self._host.settings.debug)
         try:
-            await context.write(self._method.error(public))
+            await context.write(self._method.error(public, exchange.payload))
         except BaseError:
             return False
         return True

@@ -101,10 +101,8 @@ class RpcEndpoint:
     def _check_and_submit(self, exchange: RpcExchange, message: bytes) -> Any:
         payload = exchange.payload
         assert payload is not None, "it has been read"
-        if payload.parts or payload.job_memo is not None:
-            raise NotImplementedError(
-                f"{exchange.path} reads several inputs, or asks for a job, which gRPC does not do"
-            )
+        if payload.parts or payload.job_memo is not None or payload.wants_reports or payload.cancel_key is not None:
+            raise NotImplementedError(f"{exchange.path} asks for what gRPC does not do: parts, a job, reports or a key")
         exchange.apply_limits()
         content = message if payload.body is None else payload.body
         limit = self._host.settings.max_body

@@ -49,8 +49,8 @@ class RpcOperation:
         Its name in the service.
     read:
         Takes the request and returns what it asks for; raises a ``PenstockError``, such as ``MalformedRequest``, to
-        refuse it. It must be cheap; for a large message, it is called in a thread. ``Payload.parts`` and
-        ``Payload.job_memo`` are not for gRPC.
+        refuse it. It must be cheap; for a large message, it is called in a thread. ``parts``, ``job_memo``,
+        ``wants_reports`` and ``cancel_key`` of the payload are not for gRPC.
     result:
         Takes a result and the payload, and returns the message. A method that streams may be without.
     chunk:
@@ -63,8 +63,9 @@ class RpcOperation:
         True if the client may send several messages. Each is a request of its own, and they are answered one after the
         other.
     error:
-        Takes what the client may see of an error and returns the message that reports it; the call then goes on with
-        the next message. For methods that take a stream. None: an error ends the call, with its status.
+        Takes what the client may see of an error, and the payload, or None if it could not be read; returns the message
+        that reports it. The call then goes on with the next message. For methods that take a stream. None: an error
+        ends the call, with its status.
     """
 
     name: str
@@ -73,7 +74,7 @@ class RpcOperation:
     chunk: Callable[[bytes, Encoded, Payload], bytes] | None = None
     collected: Callable[[list[bytes], Encoded, Payload], bytes] | None = None
     takes_stream: bool = False
-    error: Callable[[PublicError], bytes] | None = None
+    error: Callable[[PublicError, Payload | None], bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,7 +137,7 @@ def functions_of_service(service: RpcService) -> Iterator[tuple[Callable[..., An
         if isinstance(method, RpcQuestion):
             yield method.reply, 1, f"reply of {method.name}"
             continue
-        for name, count in (("result", 2), ("chunk", 3), ("collected", 3), ("error", 1)):
+        for name, count in (("result", 2), ("chunk", 3), ("collected", 3), ("error", 2)):
             function = getattr(method, name)
             if function is not None:
                 yield function, count, f"{name} of {method.name}"

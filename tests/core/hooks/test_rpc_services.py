@@ -66,7 +66,7 @@ def test_services_are_returned_in_the_order_of_precedence() -> None:
         ([RpcService(name="a.B", methods=(operation(result=lambda _one: b""),))], "a.B, result of C"),
         ([RpcService(name="a.B", methods=(operation(chunk=lambda _one: b""),))], "a.B, chunk of C"),
         ([RpcService(name="a.B", methods=(operation(collected=lambda _one: b""),))], "a.B, collected of C"),
-        ([RpcService(name="a.B", methods=(operation(error=lambda: b""),))], "a.B, error of C"),
+        ([RpcService(name="a.B", methods=(operation(error=lambda _one: b""),))], "a.B, error of C"),
         (
             [RpcService(name="a.B", methods=(RpcQuestion(name="Q", route=ROUTE, read=dict, reply=1),))],  # type: ignore[arg-type]
             "a.B, reply of Q",
@@ -99,7 +99,7 @@ def test_a_decision_that_is_an_error_is_passed_on() -> None:
         ({"result": lambda _result, _payload: "text"}, "result", (Encoded(b""), PAYLOAD)),
         ({"chunk": lambda _chunk, _head, _payload: None}, "chunk", (b"", Encoded(b""), PAYLOAD)),
         ({"collected": lambda _chunks, _head, _payload: 1}, "collected", ([], Encoded(b""), PAYLOAD)),
-        ({"error": lambda _error: 1}, "error", (None,)),
+        ({"error": lambda _error, _payload: 1}, "error", (None, None)),
     ],
 )
 def test_a_mistake_fails_one_call(fields: dict[str, Any], name: str, arguments: tuple[Any, ...]) -> None:

@@ -74,7 +74,7 @@ class ToyServices:
                         read=read,
                         chunk=lambda chunk, head, payload: chunk,
                         takes_stream=True,
-                        error=lambda error: f"error {error.code}: {error.message}".encode(),
+                        error=lambda error, payload: f"error {error.code}: {error.message}".encode(),
                     ),
                     RpcQuestion(name="Name", route=NAMES, read=ask, reply=lambda response: response.body),
                 ),
