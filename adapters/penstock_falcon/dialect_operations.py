@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
@@ -11,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from penstock import Endpoint
-from penstock.errors import HookError, NotFound, PenstockError, UnsupportedMediaType
+from penstock.errors import NotFound, PenstockError, UnsupportedMediaType
 from penstock.hooks import (
     CancelRequest,
     Dialect,
@@ -19,10 +17,8 @@ from penstock.hooks import (
     Framing,
     Operation,
     Payload,
-    PublicError,
     Route,
     RouteResponse,
-    log_event,
 )
 from penstock.hosting import (
     SMALL_BODY_BYTES,
@@ -32,14 +28,13 @@ from penstock.hosting import (
     Encoded,
     RawFraming,
     door_of,
-    problem_document,
     public_error,
 )
 from penstock_falcon.cancellable_calls import CallKey
 from penstock_falcon.exchange import EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import AnyCall, WatchedCall
 from penstock_falcon.joint_calls import JointResult
-from penstock_falcon.problems import ErrorWriter
+from penstock_falcon.problems import ErrorWriter, guarded_writer
 from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, too_large
 from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import NO_JOB_TIMING, STREAM_HEADERS, HttpResponse, common_headers, server_timing
@@ -88,6 +83,14 @@ class DialectExchange(Exchange):
         """See the base class. This is the end of a streamed response."""
         self.end()
         super().record_stream(service, call, status)
+
+
+class PassingExchange(DialectExchange):
+    """An exchange in a dialect that passes the bodies of results on as they are."""
+
+    takes_files = True
+
+    __slots__ = ()
 
 
 class DialectEndpoint(EndpointResource):
@@ -251,6 +254,9 @@ class DialectEndpoint(EndpointResource):
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
         payload = _payload_of(exchange)
+        body: Body = result.body
+        if isinstance(body, BodyFile) and not self._dialect.passes_bodies:  # from an engine in another process
+            result = Encoded(body.read_all(), result.media_type, result.status, result.headers)
         if result.headers and PREFERENCE_APPLIED in result.headers:
             return super()._result_response(result, exchange, timing)  # a job has the same document everywhere
         if isinstance(result, JointResult):
@@ -282,6 +288,8 @@ class OperationResource(Resource):
         The endpoints that the dialect serves, by name.
     """
 
+    exchange_class: type[DialectExchange]
+
     def __init__(
         self,
         service: Service[Any],
@@ -291,6 +299,7 @@ class OperationResource(Resource):
         served: Mapping[str, DialectEndpoint],
     ) -> None:
         super().__init__(service, transport, door_of(dialect, operation))
+        self.exchange_class = PassingExchange if dialect.passes_bodies else DialectExchange
         self._compresses = self._compresses and dialect.is_compressed
         self.write_error = error_writer(dialect)
         self._dialect = dialect
@@ -301,7 +310,7 @@ class OperationResource(Resource):
         self._checks: OperationChecks = OperationChecks(operation, self._first, service.settings)
 
     def _identify(self, req: Any, path_values: Mapping[str, str]) -> DialectExchange:
-        return self._new_exchange(DialectExchange, req, path_values)
+        return self._new_exchange(self.exchange_class, req, path_values)
 
     async def _ask_policies(self, exchange: Exchange) -> None:
         name = self._chosen(exchange)
@@ -378,21 +387,26 @@ class OperationResource(Resource):
 
     async def _read(self, exchange: DialectExchange, body: Body) -> None:
         """Read what the request asks for, and keep it in the exchange. A large body is read in a thread."""
-        if not self._operation.reads_body:
-            self._read_now(exchange, b"")
-            return
-        content = body.read(0, len(body)) if isinstance(body, BodyFile) else body
-        if len(content) <= SMALL_BODY_BYTES:
-            self._read_now(exchange, content)
+        wanted = self._wanted_bytes(exchange, len(body))
+        if wanted <= SMALL_BODY_BYTES:
+            self._read_now(exchange, _beginning(body, wanted), len(body))
             return
 
         def read(exchange: DialectExchange) -> None:
-            self._read_now(exchange, content)
+            self._read_now(exchange, _beginning(body, wanted), len(body))
 
         await self._transport.run_blocking(read, exchange)
 
-    def _read_now(self, exchange: DialectExchange, body: bytes) -> None:
-        found = self._operation.read(_request_of(exchange, body if self._operation.reads_body else b""))
+    def _wanted_bytes(self, exchange: DialectExchange, size_bytes: int) -> int:
+        """Return how many bytes of a body of this size the operation looks at."""
+        operation = self._operation
+        if not operation.reads_body:
+            return 0
+        wanted = None if operation.head_bytes is None else operation.head_bytes(_request_of(exchange))
+        return size_bytes if wanted is None else min(max(wanted, 0), size_bytes)
+
+    def _read_now(self, exchange: DialectExchange, head: bytes, size_bytes: int) -> None:
+        found = self._operation.read(_request_of(exchange, head, size_bytes))
         if isinstance(found, Payload):
             self._require_writers(found)
             if exchange.endpoint is not self._target and found.endpoint != exchange.endpoint.name:
@@ -416,6 +430,8 @@ class OperationResource(Resource):
             raise NotImplementedError(f"the dialect {name} wants chunks to be collected: it needs `collected`")
         if payload.parts and dialect.together is None:
             raise NotImplementedError(f"the dialect {name} reads several inputs: it needs `together`")
+        if dialect.passes_bodies and (payload.is_streamed or payload.parts):
+            raise NotImplementedError(f"the dialect {name} passes bodies on: it can neither stream nor have parts")
         if payload.job_memo is not None and (dialect.accepted is None or payload.parts):
             raise NotImplementedError(f"the dialect {name} wants a job: it needs `accepted`, and no parts")
         if payload.wants_reports and (dialect.reporting is None or payload.is_streamed is not False or payload.parts):
@@ -487,26 +503,18 @@ def error_writer(dialect: Dialect, exchange: Exchange | None = None) -> ErrorWri
 
     The way depends on the exchange, if its request has been read.
     """
-    payload = exchange.payload if isinstance(exchange, DialectExchange) else None
+    failure = dialect.failure
+    if failure is not None and isinstance(exchange, DialectExchange) and exchange.payload is not None:
+        payload = exchange.payload
+        return guarded_writer(lambda error: failure(error, payload), f"the dialect {dialect.name}")
+    return guarded_writer(dialect.error, f"the dialect {dialect.name}")
 
-    def write(error: PublicError) -> RouteResponse:
-        try:
-            if payload is not None and dialect.failure is not None:
-                return dialect.failure(error, payload)
-            return dialect.error(error)
-        except HookError:  # it is logged, and counted
-            return problem_document(error)
-        except Exception as failure:
-            log_event(
-                logging.ERROR,
-                "dialect-failed",
-                f"the dialect {dialect.name} could not write the error {error.code}: {failure!r}",
-                request_id=error.request_id,
-                traceback="".join(traceback.format_exception(failure)),
-            )
-            return problem_document(error)
 
-    return write
+def _beginning(body: Body, size_bytes: int) -> bytes:
+    """Return the first bytes of a body; all of it without a copy, unless it is in a file."""
+    if isinstance(body, BodyFile):
+        return body.read_all() if size_bytes == len(body) else body.read(0, size_bytes)
+    return body[:size_bytes]
 
 
 def _release(body: Body) -> None:
@@ -520,7 +528,7 @@ def _payload_of(exchange: Exchange) -> Payload:
     return exchange.payload
 
 
-def _request_of(exchange: Exchange, body: bytes = b"") -> DialectRequest:
+def _request_of(exchange: Exchange, body: bytes = b"", size_bytes: int = 0) -> DialectRequest:
     return DialectRequest(
         request_id=exchange.request_id,
         method=exchange.method,
@@ -529,6 +537,7 @@ def _request_of(exchange: Exchange, body: bytes = b"") -> DialectRequest:
         header=exchange.header,
         query=exchange.query,
         body=body,
+        size_bytes=size_bytes,
     )
 
 

@@ -285,7 +285,7 @@ class DirectEndpoint(EndpointResource, DirectResource):
 class DirectOperation(OperationResource, DirectResource):
     """An operation of a dialect whose small requests a server may pass on without ASGI: its path has no variables."""
 
-    exchange_class = DialectExchange
+    exchange_class: type[DialectExchange]
 
     def __init__(
         self,
@@ -347,7 +347,7 @@ class DirectOperation(OperationResource, DirectResource):
         total = exchange.timeouts.total
         if total is not None and monotonic() - exchange.began >= total:
             raise late_body()
-        self._read_now(exchange, body)
+        self._read_now(exchange, body[: self._wanted_bytes(exchange, len(body))], len(body))
         payload = exchange.payload
         if payload is None:
             return None

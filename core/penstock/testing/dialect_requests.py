@@ -132,7 +132,10 @@ class FakeOperations:
             _ask(route_pipeline(self._registry, door), submission)
         else:
             self._enter(dialect, submission, name)
-        found = operation.read(msgspec.structs.replace(request, body=body if operation.reads_body else b""))
+        head = body if operation.reads_body else b""
+        if operation.head_bytes is not None:
+            head = head[: operation.head_bytes(request)]
+        found = operation.read(msgspec.structs.replace(request, body=head, size_bytes=len(body)))
         assert name is None or isinstance(found, Payload), "`choose` returns None for what needs no endpoint"
         return submission, found
 
