@@ -12,7 +12,7 @@
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
 #   make bench-check           count the instructions of one request of each kind, beside the committed baseline
 #   make study                 simulate queue disciplines and retries; write docs/overload-study.* and docs/retry-study.*
-#   make proto                 regenerate the modules of penstock_grpc from its .proto file
+#   make proto                 regenerate what is made from .proto files
 #   make docs                  regenerate the generated parts of docs/
 #   make clean                 remove everything that these targets create
 
@@ -90,6 +90,8 @@ study: $(VENV)/.for-study
 proto: $(VENV)/.for-test
 	$(BIN)/python -m grpc_tools.protoc -I adapters --python_out=adapters --pyi_out=adapters --grpc_python_out=adapters \
 		adapters/penstock_grpc/endpoints.proto
+	$(BIN)/python -m grpc_tools.protoc -I plugins --descriptor_set_out=plugins/penstock_oip/open_inference.bin \
+		plugins/penstock_oip/open_inference.proto
 
 docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_state_diagrams.py

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError
 
 from penstock import App, Endpoint
 from penstock.errors import MalformedRequest, NotFound
 from penstock.hooks import InputForm, Payload, RpcOperation, RpcRequest, RpcService, split_chunk
 from penstock.hosting import JSON, Encoded, data_of, form_type_of
-from penstock_grpc.endpoints_pb2 import CallReply, CallRequest, Chunk
+from penstock_grpc.endpoints_pb2 import DESCRIPTOR, CallReply, CallRequest, Chunk
 
 NAME: Final = "penstock.v1.Endpoints"
 _LINES: Final = "application/x-ndjson"
@@ -29,7 +30,14 @@ def endpoint_service(app: App) -> RpcService:
             RpcOperation(name="Call", read=reader.read, result=_reply, collected=_collected_reply),
             RpcOperation(name="Stream", read=reader.read, chunk=_chunk),
         ),
+        descriptors=_descriptors(),
     )
+
+
+def _descriptors() -> bytes:
+    found = FileDescriptorSet()
+    DESCRIPTOR.CopyToProto(found.file.add())
+    return found.SerializeToString()
 
 
 class CallReader:

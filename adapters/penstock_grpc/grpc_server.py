@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from penstock.hooks import log_event
 from penstock.hosting import rpc_services_of
 from penstock_grpc.connection_group import ConnectionGroup
+from penstock_grpc.descriptor_files import descriptor_pool
 from penstock_grpc.endpoint_service import endpoint_service
 from penstock_grpc.health_service import HealthService
 from penstock_grpc.method_router import MethodRouter
@@ -68,7 +69,8 @@ class GrpcServer:
         self._health = HealthService(host, names)
         server = aio.server(options=_options(host.settings.max_body))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*names, HEALTH_NAME, reflection.SERVICE_NAME], server)
+        known = [*names, HEALTH_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(known, server, descriptor_pool(services))
         server.add_generic_rpc_handlers((self._router,))
         server.add_insecure_port(self._connections.address)
         await server.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -57,19 +58,26 @@ class MethodRouter(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has n
     Raises
     ------
     DeclarationError
-        If two services have the same name.
+        If two services have the same method, or the route of a question is not served.
     """
 
     def __init__(self, host: ServingHost, services: Sequence[RpcService], peer_of: Callable[[str], str | None]) -> None:
         self.running = 0
         self._peer_of = peer_of
         self._unknown = UnknownResource(host)
+        routes = {route.key: route for route in host.registry.routes(host.app)}
         endpoints = {endpoint.name: RpcEndpoint(host, endpoint) for endpoint in host.app.endpoints}
         self._handlers: dict[str, Any] = {}
         for service in services:
             for method in service.methods:
                 if isinstance(method, RpcQuestion):
-                    self._add(QuestionResource(host, service, method))
+                    route = routes.get(method.route.key)
+                    if route is None:
+                        raise DeclarationError(
+                            f"{method.name} of {service.name} asks {method.route.path}, which no plug-in returns in "
+                            "its penstock_routes; return it there too"
+                        )
+                    self._add(QuestionResource(host, service, replace(method, route=route)))
                 else:
                     self._add(RpcOperationResource(host, service, method, endpoints))
 

@@ -107,14 +107,17 @@ class RpcService:
     Parameters
     ----------
     name:
-        Its full name: ``package.Service``. The health service knows it by this name; reflection describes it if its
-        descriptor is in protobuf's default pool.
+        Its full name: ``package.Service``. The health service knows it by this name.
     methods:
         Its methods.
+    descriptors:
+        A serialized ``google.protobuf.FileDescriptorSet`` with the service and its messages, for reflection; empty to
+        leave it undescribed.
     """
 
     name: str
     methods: tuple[RpcOperation | RpcQuestion, ...]
+    descriptors: bytes = b""
 
 
 def rpc_door(service: RpcService, method: RpcOperation) -> Route:
