@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from penstock.hooks import RouteRequest, RouteResponse, RpcQuestion, RpcRequest, RpcService
 from penstock_grpc.rpc_exchange import RpcExchange
@@ -10,6 +11,8 @@ from penstock_grpc.rpc_resource import RpcResource
 from penstock_grpc.rpc_targets import result_of
 from penstock_grpc.rpc_writing import write
 from penstock_grpc.serving_host import ServingHost
+
+_VARIABLE: Final = re.compile(r"\{(\w+)(?::path)?\}")
 
 
 class QuestionResource(RpcResource):
@@ -36,7 +39,7 @@ class QuestionResource(RpcResource):
         asked = RouteRequest(
             request_id=exchange.request_id,
             method=route.method,
-            path=route.path.format_map(values) if values else route.path,
+            path=_VARIABLE.sub(lambda found: values[found[1]], route.path),
             path_values=values,
             header=exchange.header,
             address=exchange.address,
