@@ -133,7 +133,7 @@ def test_a_stream_of_requests_is_answered_in_order(client: triton.InferenceServe
 
 
 def test_the_clients_deadline_holds(client: triton.InferenceServerClient) -> None:
-    """That of the call, and the parameter of the protocol, in microseconds."""
+    """The deadline of the call, and the parameter of the protocol, in microseconds."""
     x = np.array([3.0], dtype=np.float32)
     with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
         client.infer("slow", [given("x", x, "FP32")], client_timeout=0.3)

@@ -103,7 +103,7 @@ def test_a_decision_that_is_an_error_is_passed_on() -> None:
     ],
 )
 def test_a_mistake_fails_one_call(fields: dict[str, Any], name: str, arguments: tuple[Any, ...]) -> None:
-    """What a function raises, and what it may not return, is a failure of its plug-in."""
+    """An exception, or a value that it may not return, is a failure of its plug-in."""
     [service] = services(operation(**fields))
     with pytest.raises(HookError):
         getattr(service.methods[0], name)(*arguments)
