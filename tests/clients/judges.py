@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +44,25 @@ class Judge(NamedTuple):
         parsed = ast.parse(self.path.read_text(encoding="utf-8"))
         functions = [each for each in parsed.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
         return [each.name for each in functions if each.name.startswith("check_")]
+
+
+@cache
+def faults_of(judge: Judge, url: str) -> dict[str, str | None]:
+    """Run the program, and return what each of its checks has found wrong."""
+    judge.require_environment()
+    command = [str(judge.python), str(judge.path)]
+    ended = subprocess.run(command, env=environment_of(url), capture_output=True, text=True, timeout=100, check=False)
+    lines = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"check"')]
+    assert ended.returncode == 0, ended.stderr
+    return {line["check"]: line["fault"] for line in lines}
+
+
+def cases_of(judges: Sequence[Judge]) -> Iterator[object]:
+    """Yield the parameters of a test for each check of the programs: a judge, and the name of the check."""
+    for judge in judges:
+        marks = [] if judge.environment == "tests" else [pytest.mark.thorough]
+        for check in judge.checks:
+            yield pytest.param(judge, check, id=f"{judge.program}-{judge.environment}-{check[6:]}", marks=marks)
 
 
 def environment_of(url: str) -> dict[str, str]:
