@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from time import monotonic
 from typing import Any
 
 from penstock import Endpoint
-from penstock.errors import HookError, NotFound, PenstockError, UnsupportedMediaType
+from penstock.errors import NotFound, PenstockError, UnsupportedMediaType
 from penstock.hooks import (
     Dialect,
     DialectRequest,
     Framing,
     Operation,
     Payload,
-    PublicError,
     RouteResponse,
-    log_event,
 )
 from penstock.hosting import (
     SMALL_BODY_BYTES,
@@ -30,12 +26,11 @@ from penstock.hosting import (
     RawFraming,
     data_of,
     door_of,
-    problem_document,
 )
 from penstock_falcon.exchange import EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import AnyCall, WatchedCall
 from penstock_falcon.joint_calls import MOST_COLLECTED_BYTES, JointResult, too_much
-from penstock_falcon.problems import ErrorWriter
+from penstock_falcon.problems import guarded_writer
 from penstock_falcon.request_checks import AnyBudget, RequestChecks, cut_short, too_large
 from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import NO_JOB_TIMING, STREAM_HEADERS, HttpResponse, common_headers, server_timing
@@ -77,7 +72,7 @@ class DialectEndpoint(EndpointResource):
         super().__init__(service, transport, endpoint)
         self._compresses = self._compresses and dialect.is_compressed
         self._dialect = dialect
-        self.write_error = error_writer(dialect)
+        self.write_error = guarded_writer(dialect.error, f"the dialect {dialect.name}")
 
     @property
     def endpoint(self) -> Endpoint:
@@ -200,7 +195,7 @@ class OperationResource(Resource):
     ) -> None:
         super().__init__(service, transport, door_of(dialect, operation))
         self._compresses = self._compresses and dialect.is_compressed
-        self.write_error = error_writer(dialect)
+        self.write_error = guarded_writer(dialect.error, f"the dialect {dialect.name}")
         self._dialect = dialect
         self._operation = operation
         self._served = served
@@ -284,20 +279,26 @@ class OperationResource(Resource):
 
     async def _read(self, exchange: DialectExchange, body: Body) -> Payload:
         """Return what the request asks for, and keep it in the exchange. A large body is read in a thread."""
-        if not self._operation.reads_body:
-            return self._read_now(exchange, b"")
-        content = body.read(0, len(body)) if isinstance(body, BodyFile) else body
-        if len(content) <= SMALL_BODY_BYTES:
-            return self._read_now(exchange, content)
+        wanted = self._wanted_bytes(exchange, len(body))
+        if wanted <= SMALL_BODY_BYTES:
+            return self._read_now(exchange, _beginning(body, wanted), len(body))
 
         def read(exchange: DialectExchange) -> None:
-            self._read_now(exchange, content)
+            self._read_now(exchange, _beginning(body, wanted), len(body))
 
         await self._transport.run_blocking(read, exchange)
         return _payload_of(exchange)
 
-    def _read_now(self, exchange: DialectExchange, body: bytes) -> Payload:
-        request = _request_of(exchange, body if self._operation.reads_body else b"")
+    def _wanted_bytes(self, exchange: DialectExchange, size_bytes: int) -> int:
+        """Return how many bytes of a body of this size the operation looks at."""
+        operation = self._operation
+        if not operation.reads_body:
+            return 0
+        wanted = None if operation.head_bytes is None else operation.head_bytes(_request_of(exchange))
+        return size_bytes if wanted is None else min(max(wanted, 0), size_bytes)
+
+    def _read_now(self, exchange: DialectExchange, head: bytes, size_bytes: int) -> Payload:
+        request = _request_of(exchange, head, size_bytes)
         payload = exchange.payload = self._operation.read(request)
         name = self._dialect.name
         if payload.is_streamed is False and self._dialect.collected is None:
@@ -347,25 +348,11 @@ class OperationChecks(RequestChecks):
             )
 
 
-def error_writer(dialect: Dialect) -> ErrorWriter:
-    """Return the dialect's way to write errors, or the native one for those that it cannot write."""
-
-    def write(error: PublicError) -> RouteResponse:
-        try:
-            return dialect.error(error)
-        except HookError:  # it is logged, and counted
-            return problem_document(error)
-        except Exception as failure:
-            log_event(
-                logging.ERROR,
-                "dialect-failed",
-                f"the dialect {dialect.name} could not write the error {error.code}: {failure!r}",
-                request_id=error.request_id,
-                traceback="".join(traceback.format_exception(failure)),
-            )
-            return problem_document(error)
-
-    return write
+def _beginning(body: Body, size_bytes: int) -> bytes:
+    """Return the first bytes of a body; all of it without a copy, unless it is in a file."""
+    if isinstance(body, BodyFile):
+        return body.read_all() if size_bytes == len(body) else body.read(0, size_bytes)
+    return body[:size_bytes]
 
 
 def _release(body: Body) -> None:
@@ -379,7 +366,7 @@ def _payload_of(exchange: Exchange) -> Payload:
     return exchange.payload
 
 
-def _request_of(exchange: Exchange, body: bytes = b"") -> DialectRequest:
+def _request_of(exchange: Exchange, body: bytes = b"", size_bytes: int = 0) -> DialectRequest:
     return DialectRequest(
         request_id=exchange.request_id,
         method=exchange.method,
@@ -388,6 +375,7 @@ def _request_of(exchange: Exchange, body: bytes = b"") -> DialectRequest:
         header=exchange.header,
         query=exchange.query,
         body=body,
+        size_bytes=size_bytes,
     )
 
 

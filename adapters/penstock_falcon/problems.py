@@ -14,6 +14,7 @@ import falcon
 
 from penstock.errors import (
     Forbidden,
+    HookError,
     InvalidRequest,
     MalformedRequest,
     MethodNotAllowed,
@@ -53,6 +54,27 @@ _FRAMEWORK_HEADERS_DROPPED = frozenset({"content-type", "retry-after"})
 
 ErrorWriter: TypeAlias = Callable[[PublicError], RouteResponse]
 """Returns the response for what a client may see of an error."""
+
+
+def guarded_writer(write_error: ErrorWriter, owner: str) -> ErrorWriter:
+    """Return a way to write errors that falls back to the native one for those that ``owner`` cannot write."""
+
+    def write(error: PublicError) -> RouteResponse:
+        try:
+            return write_error(error)
+        except HookError:  # it is logged, and counted
+            return problem_document(error)
+        except Exception as failure:
+            log_event(
+                logging.ERROR,
+                "dialect-failed",
+                f"{owner} could not write the error {error.code}: {failure!r}",
+                request_id=error.request_id,
+                traceback="".join(traceback.format_exception(failure)),
+            )
+            return problem_document(error)
+
+    return write
 
 
 def retry_after(seconds: float | None) -> int:

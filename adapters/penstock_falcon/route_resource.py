@@ -11,7 +11,7 @@ from penstock.hooks import Route, RouteRequest
 from penstock.hosting import JSON, Body, Encoded, RawFraming, log_refusal, public_error
 from penstock_falcon.exchange import Exchange, Resource
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, AnyRouteCall, WatchedCall
-from penstock_falcon.problems import retry_after
+from penstock_falcon.problems import guarded_writer, retry_after
 from penstock_falcon.request_checks import AnyBudget, BodyChecks
 from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers
@@ -29,6 +29,8 @@ class RouteResource(Resource):
         super().__init__(service, transport, route)
         self._route = route
         self._checks = BodyChecks(route.max_body)
+        if route.error is not None:
+            self.write_error = guarded_writer(route.error, f"the route {route.name}")
 
     async def _submit(self, engine: Any, exchange: Exchange, req: Any) -> AnyRouteCall:
         """Have the handler called."""

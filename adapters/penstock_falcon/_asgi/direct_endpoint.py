@@ -310,7 +310,7 @@ class DirectOperation(OperationResource, DirectResource):
         total = exchange.timeouts.total
         if total is not None and monotonic() - exchange.began >= total:
             raise late_body()
-        payload = self._read_now(exchange, body)
+        payload = self._read_now(exchange, body[: self._wanted_bytes(exchange, len(body))], len(body))
         if exchange.endpoint is self._target:
             self._take_over(exchange, payload.endpoint).ask(exchange)
         content = body if payload.body is None else payload.body

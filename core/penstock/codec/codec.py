@@ -20,7 +20,7 @@ from penstock.codec.chunk_filters import ChunkFilter
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.class_names import class_names
 from penstock.codec.default_values import maker_of, require_fitting
-from penstock.codec.dialect_decoders import DialectInput, FilteredInput, decoded
+from penstock.codec.dialect_decoders import ArraysFilter, DialectInput, FilteredInput, decoded
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.endpoint_tensors import NO_TENSORS, EndpointTensors
 from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
@@ -522,7 +522,10 @@ def _taken(codec: Codec, found: DialectInput) -> DecodedInput:
         taken = decoding.converted(values, codec._input_type)
     if codec._after is not None:
         taken = codec._after(taken)
-    return taken if found.answer is None else FilteredInput(taken, found.answer)
+    answer = found.answer
+    if found.arrays_answer is not None:
+        answer = ArraysFilter(codec.tensors.arrays_of, found.arrays_answer)
+    return taken if answer is None else FilteredInput(taken, answer)
 
 
 # ---- calling

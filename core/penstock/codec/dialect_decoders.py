@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -24,10 +24,44 @@ class DialectInput:
     answer:
         Writes the answer to this request, in the worker: what its ``whole`` returns is sent, for instance a
         ``Response`` with bytes. None: the answer is what the handler returns.
+    arrays_answer:
+        The same for results that are tensors: takes the arrays of the result by name, which fit the handler's tensors,
+        and returns what is sent.
     """
 
     values: Mapping[str, Any]
     answer: ChunkFilter | None = None
+    arrays_answer: Callable[[dict[str, Any]], Any] | None = None
+
+
+class ArraysFilter:
+    """A filter that writes results from their arrays.
+
+    Parameters
+    ----------
+    arrays_of:
+        Returns the arrays of a result by name.
+    write:
+        Takes the arrays and returns what is sent.
+    """
+
+    __slots__ = ("_arrays_of", "_write")
+
+    def __init__(self, arrays_of: Callable[[Any], dict[str, Any]], write: Callable[[dict[str, Any]], Any]) -> None:
+        self._arrays_of = arrays_of
+        self._write = write
+
+    def feed(self, chunk: Any) -> tuple[list[Any], bool]:
+        """Return what to send for a chunk with arrays of its own; there may be more."""
+        return [self.whole(chunk)], False
+
+    def finish(self) -> list[Any]:
+        """Return nothing: each chunk is whole."""
+        return []
+
+    def whole(self, result: Any) -> Any:
+        """Return what to send for a result."""
+        return self._write(self._arrays_of(result))
 
 
 class FilteredInput(NamedTuple):

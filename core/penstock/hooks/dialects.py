@@ -40,7 +40,10 @@ class DialectRequest(msgspec.Struct, frozen=True, kw_only=True):
     query:
         The query string, not decoded.
     body:
-        The body; empty in ``Operation.choose``, and where the operation does not read it.
+        The body; empty in ``Operation.choose``, and where the operation does not read it. Only its beginning, if the
+        operation reads no more: see ``Operation.head_bytes``.
+    size_bytes:
+        The size of the whole body; 0 in ``Operation.choose``.
     """
 
     request_id: str
@@ -50,6 +53,7 @@ class DialectRequest(msgspec.Struct, frozen=True, kw_only=True):
     header: Callable[[str], str | None]
     query: str = ""
     body: bytes = b""
+    size_bytes: int = 0
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,6 +210,9 @@ class Operation:
         unless the dialect has one endpoint only: then the authenticator alone is asked before the body is read.
     reads_body:
         False if ``read`` does not look at the body.
+    head_bytes:
+        Takes the request without its body and returns the number of bytes at the beginning of the body that ``read``
+        looks at, or None for all of them. The rest may be large: it is passed on to the worker, and never read here.
     media_types:
         The content types that are read, without parameters; ``*`` stands for any characters. A request without one is
         read, too. None: all of them.
@@ -221,6 +228,7 @@ class Operation:
     method: OperationMethod = "POST"
     choose: Callable[[DialectRequest], str] | None = None
     reads_body: bool = True
+    head_bytes: Callable[[DialectRequest], int | None] | None = None
     media_types: tuple[str, ...] | None = None
     max_body: int | None = None
     description: Mapping[str, Any] | None = None
@@ -325,6 +333,8 @@ def functions_of(dialect: Dialect) -> Iterator[tuple[Callable[..., Any], int, st
         yield operation.read, 1, f"read of {operation.path}"
         if operation.choose is not None:
             yield operation.choose, 1, f"choose of {operation.path}"
+        if operation.head_bytes is not None:
+            yield operation.head_bytes, 1, f"head_bytes of {operation.path}"
     yield dialect.result, 2, "result"
     yield dialect.error, 1, "error"
     if dialect.framing is not None:

@@ -167,6 +167,9 @@ class Route:
     description:
         The operation as the OpenAPI document shows it, with ``parameters``, ``responses`` and the rest. Path variables,
         a tag and credentials are added where they are missing. None: it is not in the document.
+    error:
+        Takes an error, a ``PublicError``, and returns the response, as ``Dialect.error`` does: for routes of a protocol
+        with errors of its own. None: errors are problem documents.
 
     Attributes
     ----------
@@ -185,6 +188,7 @@ class Route:
     max_body: int = 1 << 20
     body_timeout: float = 30.0
     description: Mapping[str, Any] | None = None
+    error: Callable[[Any], RouteResponse] | None = None  # a PublicError belongs to dialects, which know routes
     waits: bool = field(init=False)
 
     # Endpoints have timeouts too, so a policy can read those of a submission without checking its target.

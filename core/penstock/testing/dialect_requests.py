@@ -102,7 +102,10 @@ class FakeOperations:
             _ask(route_pipeline(self._registry, door), submission)
         else:
             self._enter(dialect, submission, name)
-        payload = operation.read(msgspec.structs.replace(request, body=body if operation.reads_body else b""))
+        head = body if operation.reads_body else b""
+        if operation.head_bytes is not None:
+            head = head[: operation.head_bytes(request)]
+        payload = operation.read(msgspec.structs.replace(request, body=head, size_bytes=len(body)))
         if name is None:
             self._enter(dialect, submission, payload.endpoint)
         payload.apply_to(submission)
