@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -49,13 +49,13 @@ def check_metadata() -> None:
     server = MetadataServerResponse.model_validate_json(answered("").data)
     expect((server.name, "binary_tensor_data" in server.extensions), ("penstock", True))
     model = MetadataModelResponse.model_validate_json(answered("/models/iris").data)
-    expect((model.name, model.inputs[0].datatype.value, model.inputs[0].shape), ("iris", "FP32", [-1, 4]))
+    expect((model.name, model.inputs[0].datatype, model.inputs[0].shape), ("iris", "FP32", [-1, 4]))
 
 
 def check_the_repository_index() -> None:
     for body in ("", "{}", '{"ready": true}'):
         index = RepositoryIndexResponse.model_validate_json(answered("/repository/index", body).data)
-        expect([each.state.value for each in index.root if each.name == "iris"], ["READY"])
+        expect([each.state for each in index.root if each.name == "iris"], ["READY"])
 
 
 def check_numpy() -> None:
@@ -105,7 +105,7 @@ def check_base64() -> None:
 
 
 def check_pandas() -> None:
-    frame = pd.DataFrame({"amount": [1.5, 2.5], "count": [1, 2], "name": ["a", "é"]})
+    frame = pd.DataFrame({"amount": [1.5, 2.5], "count": [1, 2], "name": pd.Series(["a", "é"], dtype=object)})
     response = inferred("table", PandasCodec.encode_request(frame, use_bytes=False))
     found = PandasCodec.decode_response(response)
     expect(list(found.columns), ["total", "title"])
@@ -146,7 +146,14 @@ def check_its_command_for_many_requests() -> None:
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "given.jsonl", Path(folder) / "found.jsonl"
         given.write_text(f"{request.model_dump_json(exclude_none=True)}\n" * 40, encoding="utf-8")
-        command = [sys.executable, "-m", "mlserver.cli", "infer", "-u", urlsplit(URL).netloc, "-m", "iris"]
+        command = [
+            str(Path(sys.executable).with_name("mlserver")),
+            "infer",
+            "-u",
+            URL.partition("://")[2],
+            "-m",
+            "iris",
+        ]
         options = ["-i", str(given), "-o", str(found), "--workers", "4", "-t", "rest"]
         subprocess.run([*command, *options], check=True, capture_output=True, timeout=60)
         lines = found.read_text(encoding="utf-8").splitlines()

@@ -11,17 +11,20 @@ from tests.serving import Served
 
 pytestmark = pytest.mark.e2e
 
+APP = str(FOLDER / "inferring_app.py")
+LARGE = ("--max-body", "600MiB")
 JUDGES = [
     Judge("tritonclient", "tests"),
     Judge("tritonclient", "mlserver"),
     Judge("mlserver", "mlserver"),
     Judge("kserve", "kserve"),
 ]
+WAYS = {"prefix": ("--oip-prefix", "/triton"), "http-workers": ("--http-workers", "2")}
 
 
 @pytest.fixture(scope="module")
 def inferring() -> Iterator[Served]:
-    with Served(str(FOLDER / "inferring_app.py")) as served:
+    with Served(APP, *LARGE) as served:
         yield served
 
 
@@ -30,3 +33,20 @@ def test_an_inference_client_is_content(inferring: Served, judge: Judge, check: 
     """It reads what it expects, and raises nothing."""
     fault = faults_of(judge, inferring.base_url)[check]
     assert fault is None, fault
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_is_content_with_another_server(way: str) -> None:
+    """With a path in front of all others, which is part of a client's URL; and with several HTTP processes."""
+    with Served(APP, *LARGE, *WAYS[way]) as served:
+        path = "/triton" if way == "prefix" else ""
+        found = faults_of(Judge("tritonclient", "tests"), f"{served.base_url}{path}")
+    assert {check: fault for check, fault in found.items() if fault} == {}
+
+
+@pytest.mark.soak
+def test_very_large_tensors_pass() -> None:
+    """256 MB in each direction, and compressed."""
+    with Served(APP, *LARGE) as served:
+        found = faults_of(Judge("large_tensor", "tests"), served.base_url)
+    assert {check: fault for check, fault in found.items() if fault} == {}

@@ -57,7 +57,7 @@ def document_of(exchange: Exchange) -> Any:
 @pytest.fixture(scope="module")
 def exchanges() -> list[Exchange]:
     """Let the program of Triton's client talk to the server, and return all answers."""
-    with Served(str(FOLDER / "inferring_app.py")) as served, RecordingProxy(served) as proxy:
+    with Served(str(FOLDER / "inferring_app.py"), "--max-body", "64MiB") as served, RecordingProxy(served) as proxy:
         faults_of(Judge("tritonclient", "tests"), proxy.base_url)
         return proxy.exchanges
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import tritonclient.http as triton
@@ -14,7 +13,7 @@ from ml_dtypes import bfloat16
 from program import URL, expect, raised_by, run
 from tritonclient.utils import InferenceServerException
 
-HOST = urlsplit(URL).netloc
+HOST = URL.partition("://")[2]  # it may have a path
 FLOWERS = np.array([[5.1, 3.5, 1.4, 0.2], [1, 2, 3, 4]], dtype=np.float32)
 VALUES: dict[str, Any] = {
     "BOOL": np.array([[True, False]]),

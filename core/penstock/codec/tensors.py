@@ -144,7 +144,7 @@ class Tensor:
             return self._checked(self._from_lists(numpy, value))
         array = numpy.asarray(value)
         if self.datatype == "BYTES" and array.dtype.kind in "OSU":
-            array = _bytes_array(numpy, self, array.tolist())
+            array = _bytes_array(numpy, self, array)  # as lists, an empty one would lose its shape
         return self._checked(array)
 
     def _checked(self, array: Any) -> Any:

@@ -72,6 +72,13 @@ def test_each_datatype_is_read_and_written(datatype: str) -> None:
     assert (tensor.write(array) == array).all()
 
 
+@pytest.mark.parametrize("datatype", DATATYPES)
+def test_an_empty_result_keeps_its_shape(datatype: str) -> None:
+    """Its dimensions that are not empty as well."""
+    tensor = Tensor(datatype, [-1, -1])
+    assert tensor.write(np.empty((0, 3), dtype=tensor.dtype)).shape == (0, 3)
+
+
 @pytest.mark.parametrize(
     ("datatype", "values"),
     [
