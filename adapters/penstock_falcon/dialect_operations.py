@@ -57,6 +57,14 @@ class DialectExchange(Exchange):
     payload: Payload | None
 
 
+class PassingExchange(DialectExchange):
+    """An exchange in a dialect that passes the bodies of results on as they are."""
+
+    takes_files = True
+
+    __slots__ = ()
+
+
 class DialectEndpoint(EndpointResource):
     """An endpoint as one dialect serves it: outcomes become responses in the dialect's terms.
 
@@ -154,6 +162,9 @@ class DialectEndpoint(EndpointResource):
 
     def _result_response(self, result: Encoded, exchange: Exchange, timing: str) -> HttpResponse:
         payload = _payload_of(exchange)
+        body: Body = result.body
+        if isinstance(body, BodyFile) and not self._dialect.passes_bodies:  # from an engine in another process
+            result = Encoded(body.read_all(), result.media_type, result.status, result.headers)
         if result.headers and PREFERENCE_APPLIED in result.headers:
             return super()._result_response(result, exchange, timing)  # a job has the same document everywhere
         if isinstance(result, JointResult):
@@ -185,6 +196,8 @@ class OperationResource(Resource):
         The endpoints that the dialect serves, by name.
     """
 
+    exchange_class: type[Exchange]
+
     def __init__(
         self,
         service: Service[Any],
@@ -194,6 +207,7 @@ class OperationResource(Resource):
         served: Mapping[str, DialectEndpoint],
     ) -> None:
         super().__init__(service, transport, door_of(dialect, operation))
+        self.exchange_class = PassingExchange if dialect.passes_bodies else DialectExchange
         self._compresses = self._compresses and dialect.is_compressed
         self.write_error = guarded_writer(dialect.error, f"the dialect {dialect.name}")
         self._dialect = dialect
@@ -204,7 +218,8 @@ class OperationResource(Resource):
         self._checks: OperationChecks = OperationChecks(operation, self._first, service.settings)
 
     def _identify(self, req: Any, path_values: Mapping[str, str]) -> DialectExchange:
-        exchange = self._new_exchange(DialectExchange, req, path_values)
+        exchange = self._new_exchange(self.exchange_class, req, path_values)
+        assert isinstance(exchange, DialectExchange), "all of its classes are"
         exchange.payload = None
         return exchange
 
@@ -305,6 +320,8 @@ class OperationResource(Resource):
             raise NotImplementedError(f"the dialect {name} wants chunks to be collected: it needs `collected`")
         if payload.parts and self._dialect.together is None:
             raise NotImplementedError(f"the dialect {name} reads several inputs: it needs `together`")
+        if self._dialect.passes_bodies and (payload.is_streamed or payload.parts):
+            raise NotImplementedError(f"the dialect {name} passes bodies on: it can neither stream nor have parts")
         if payload.job_memo is not None and (self._dialect.accepted is None or payload.parts):
             raise NotImplementedError(f"the dialect {name} wants a job: it needs `accepted`, and no parts")
         if exchange.endpoint is not self._target and payload.endpoint != exchange.endpoint.name:

@@ -41,6 +41,7 @@ def infer_dialect(models: ServedModels, prefix: str) -> Dialect:
         endpoints=tuple(dict.fromkeys(model.endpoint.name for model in models.all)),
         result=_written,
         error=error_response,
+        passes_bodies=True,
     )
 
 

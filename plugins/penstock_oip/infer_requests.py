@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from penstock.errors import MalformedRequest
 from penstock.hooks import DialectRequest
 from penstock_chat import refuse
@@ -15,6 +17,8 @@ from penstock_oip.tensor_requests import InputTensor, OutputWish, TensorRequest
 
 JSON_SIZE_HEADER: Final = "inference-header-content-length"
 """The header with the size of the JSON in front of raw data, in a request and in a response."""
+
+_NULL: Final = b"null"
 
 
 def json_bytes_of(request: DialectRequest) -> int | None:
@@ -105,17 +109,23 @@ def _raw_bytes(given: InputObject, *, may_be_raw: bool) -> int | None:
     if "shared_memory_region" in parameters:
         refuse(where, "shared memory is not supported; send the data in the body")
     size = parameters.get("binary_data_size")
+    has_data = _has_data(given)
     if size is None:
-        if not given.data:
+        if not has_data:
             refuse(where, "it has neither data nor a binary_data_size")
         return None
     if type(size) is not int or size < 0:
         refuse(where, "binary_data_size is a whole number of bytes, 0 or more")
-    if given.data:
+    if has_data:
         refuse(where, "it has data, and a binary_data_size as well; leave one out")
     if not may_be_raw:
         refuse(where, "it has a binary_data_size, so the request needs the header Inference-Header-Content-Length")
     return size
+
+
+def _has_data(given: InputObject) -> bool:
+    data = given.data
+    return isinstance(data, msgspec.Raw) and not (len(memoryview(data)) == len(_NULL) and bytes(data) == _NULL)
 
 
 def _wish(given: OutputObject, *, is_binary: bool) -> OutputWish:

@@ -115,6 +115,10 @@ def items_of(model: ServedModel, inputs: list[PlannedInput]) -> int:
     """
     if not model.most_items:
         return 1
+    if not inputs:
+        refuse(
+            "inputs", f"a batch has no request without any; the model {model.name!r} takes {', '.join(model.inputs)}"
+        )
     sizes = {planned.name: planned.shape[0] for planned in inputs}
     items = next(iter(sizes.values()))
     for name, size in sizes.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from math import prod
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from penstock_oip.tensor_bytes import dtype_of
 from penstock_oip.tensor_requests import PlannedInput
 
 _FLOATS: Final = frozenset({"FP16", "BF16", "FP32", "FP64"})
-_ITEMS: Final = {"f": "numbers with a fraction", "b": "booleans", "U": "text"}
+_MOST_LEVELS: Final = 64  # numpy has no more dimensions
 
 
 def array_of_lists(data: Any, planned: PlannedInput) -> Any:
@@ -28,7 +27,7 @@ def array_of_lists(data: Any, planned: PlannedInput) -> Any:
         If they have another number of elements than the shape, or any that the datatype does not have.
     """
     where = f"inputs.{planned.name}"
-    flat = list(_flattened(data)) if _is_nested(data) else data if isinstance(data, list) else [data]
+    flat = _flattened(data, where)
     elements = prod(planned.shape)
     if len(flat) != elements:
         refuse(where, f"it has {len(flat)} elements, and its shape {planned.shape} has {elements}")
@@ -39,18 +38,15 @@ def array_of_lists(data: Any, planned: PlannedInput) -> Any:
     return array.reshape(planned.shape)
 
 
-def _is_nested(data: Any) -> bool:
-    return isinstance(data, list) and list in set(map(type, data))
-
-
-def _flattened(data: Any) -> Iterator[Any]:
-    if not isinstance(data, list):
-        yield data
-    elif _is_nested(data):
-        for item in data:
-            yield from _flattened(item)
-    else:
-        yield from data
+def _flattened(data: Any, where: str) -> list[Any]:
+    flat = data if isinstance(data, list) else [data]
+    levels = 0
+    while list in set(map(type, flat)):
+        levels += 1
+        if levels >= _MOST_LEVELS:
+            refuse(where, f"its lists are nested more than {_MOST_LEVELS} levels deep")
+        flat = [item for part in flat for item in (part if isinstance(part, list) else (part,))]
+    return flat
 
 
 def _array_of_texts(flat: list[Any], where: str) -> Any:

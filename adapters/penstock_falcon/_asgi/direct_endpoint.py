@@ -20,7 +20,7 @@ from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
 from penstock_falcon.added_headers import add_headers
 from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
-from penstock_falcon.dialect_operations import DialectEndpoint, DialectExchange, OperationResource
+from penstock_falcon.dialect_operations import DialectEndpoint, OperationResource
 from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body, too_large
@@ -270,8 +270,6 @@ class DirectEndpoint(EndpointResource, DirectResource):
 
 class DirectOperation(OperationResource, DirectResource):
     """An operation of a dialect whose small requests a server may pass on without ASGI: its path has no variables."""
-
-    exchange_class = DialectExchange
 
     def __init__(
         self,

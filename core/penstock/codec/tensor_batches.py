@@ -66,9 +66,11 @@ class JoinedTensors:
         Raises
         ------
         InvalidRequest
-            If its arrays differ in it, or it is more than a batch may have.
+            If its arrays differ in it, if it has none, or if it is more than a batch may have.
         """
         sizes = {name: len(array) for name, array in self._arrays_of(decoded).items()}
+        if not sizes:
+            raise InvalidRequest("the request has no tensor at all; a batch has no place for it")
         items = next(iter(sizes.values()))
         for name, size in sizes.items():
             if size != items:

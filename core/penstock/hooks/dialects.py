@@ -266,6 +266,9 @@ class Dialect:
     is_compressed:
         False if its responses are never compressed, whatever the application does and the client accepts: for clients
         that rely on a length in the response's own headers, for instance.
+    passes_bodies:
+        True if ``result`` passes the body of a result on as it is, without looking at it: a large one may then be a
+        file, which is never read into the memory of the HTTP process. No payload may ask for a stream, or have parts.
     """
 
     name: str
@@ -278,6 +281,7 @@ class Dialect:
     accepted: Callable[[Encoded, Payload], RouteResponse] | None = None
     endpoints: tuple[str, ...] = ()
     is_compressed: bool = True
+    passes_bodies: bool = False
 
 
 Decoder: TypeAlias = Callable[[bytes], bytes | DialectInput] | Callable[[bytes, str], bytes | DialectInput]
