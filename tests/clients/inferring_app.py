@@ -66,7 +66,7 @@ class Sums(msgspec.Struct):
 def pair(vectors: Pair) -> Sums:
     """Add two vectors, subtract them, and say which is larger."""
     difference = vectors.a - vectors.b
-    signs = np.array([b"<=>"[int(sign) + 1 : int(sign) + 2] for sign in np.sign(difference)], dtype=object)
+    signs = np.where(difference == 0, "=", np.where(difference > 0, ">", "<")).astype(object)
     return Sums(vectors.a + vectors.b, difference, signs)
 
 

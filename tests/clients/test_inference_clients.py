@@ -19,7 +19,7 @@ JUDGES = [
     Judge("mlserver", "mlserver"),
     Judge("kserve", "kserve"),
 ]
-WAYS = {"prefix": ("--oip-prefix", "/triton"), "http-workers": ("--http-workers", "2")}
+WAYS = {"prefix": (), "http-workers": ("--http-workers", "2")}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def test_an_inference_client_is_content(inferring: Served, judge: Judge, check: 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_client_is_content_with_another_server(way: str) -> None:
     """With a path in front of all others, which is part of a client's URL; and with several HTTP processes."""
-    with Served(APP, *LARGE, *WAYS[way]) as served:
-        path = "/triton" if way == "prefix" else ""
+    path = "/triton" if way == "prefix" else ""
+    with Served(APP, *LARGE, *WAYS[way], environment={"PENSTOCK_OIP_PREFIX": path}) as served:
         found = faults_of(Judge("tritonclient", "tests"), f"{served.base_url}{path}")
     assert {check: fault for check, fault in found.items() if fault} == {}
 
