@@ -73,7 +73,7 @@ def pair(vectors: Pair) -> Sums:
 @app.endpoint("/shout", dialects=[Infer(name="org/shout it")])
 def shout(text: Texts) -> Texts:
     """Return texts in capitals, from a model whose name has a slash and a space."""
-    return np.array([item.decode().upper() for item in text], dtype=object)
+    return np.array([item.decode(errors="replace").upper() for item in text], dtype=object)
 
 
 @app.endpoint("/rows", batching=Batching(max_size=64, max_wait=0.2), dialects=[Infer(name="rows")])

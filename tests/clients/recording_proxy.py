@@ -34,7 +34,7 @@ class RecordingProxy:
     Attributes
     ----------
     exchanges:
-        What it has passed on so far.
+        Those that it has passed on so far.
     """
 
     def __init__(self, served: Served) -> None:

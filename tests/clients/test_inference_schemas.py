@@ -1,4 +1,4 @@
-"""What a server answers to a client of the Open Inference Protocol, by the schemas of its specification."""
+"""The answers of a server to a client of the Open Inference Protocol, by the schemas of its specification."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def exchanges() -> list[Exchange]:
 
 
 def test_every_answer_fits_its_schema(exchanges: list[Exchange]) -> None:
-    """Those of a whole run, errors included; of binary data, the sizes add up."""
+    """In a whole run, errors included; and the sizes of binary data add up."""
     found = Counter[str | None]()
     for exchange in exchanges:
         name, document = schema_of(exchange), document_of(exchange)

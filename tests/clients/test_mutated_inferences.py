@@ -89,3 +89,15 @@ def test_no_inference_of_very_many_ends_a_worker(seed: int) -> None:
     """The same, for longer."""
     with Served(str(FOLDER / "inferring_app.py"), "--log-format", "json") as served:
         check(served, seed, MANY)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[1,1],"data":["\xff"]}]}'],
+    ids=["a text that is not UTF-8"],
+)
+def test_a_body_that_was_once_a_500_is_refused(body: bytes) -> None:
+    """As a mistake of its sender: what the mutated requests have found."""
+    with Served(str(FOLDER / "inferring_app.py")) as served:
+        answer = served.post("/v2/models/echo-bytes/infer", body)
+    assert answer.status == 400, answer.body
