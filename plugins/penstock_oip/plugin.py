@@ -9,7 +9,7 @@ from penstock_oip.infer_offers import PLUGIN, Infer
 from penstock_oip.model_documents import model_routes_of
 from penstock_oip.repository_routes import repository_routes
 from penstock_oip.served_models import ServedModels
-from penstock_oip.server_routes import server_routes
+from penstock_oip.server_routes import server_routes, unknown_routes
 
 
 class OipSettings(PathSettings, frozen=True, kw_only=True):
@@ -49,4 +49,9 @@ class OipPlugin:
             return []
         models = ServedModels(offers)
         prefix = self._prefix
-        return [*server_routes(prefix), *model_routes_of(models, prefix), *repository_routes(models, prefix)]
+        return [
+            *server_routes(prefix),
+            *model_routes_of(models, prefix),
+            *repository_routes(models, prefix),
+            *unknown_routes(prefix),
+        ]

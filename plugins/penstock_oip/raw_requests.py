@@ -23,9 +23,7 @@ def raw_request(model: ServedModel, size_bytes: int) -> TensorRequest:
         If the model has several inputs, or the shape does not follow from the size.
     """
     if len(model.inputs) != 1:
-        refuse(
-            "", f"A body without JSON is for models with one input, and {model.name!r} has {', '.join(model.inputs)}"
-        )
+        refuse("", f"a body without JSON is for one input, and {model.name!r} has {', '.join(model.inputs)}")
     [(name, tensor)] = model.inputs.items()
     is_one_element = tensor.datatype == "BYTES"
     shape = _shape_of_text(tensor, name) if is_one_element else _shape_of(model, tensor, name, size_bytes)

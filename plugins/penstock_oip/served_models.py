@@ -107,7 +107,7 @@ class ServedModels:
         name, separator, version = path.rpartition(VERSIONS)
         return self.find(name, version) if separator else self.find(path)
 
-    def find(self, name: str, version: str = "") -> ServedModel:
+    def find(self, name: str, version: str | None = None) -> ServedModel:
         """Return a version of a model; the highest if none is named.
 
         Raises
@@ -118,7 +118,7 @@ class ServedModels:
         versions = self._by_name.get(name)
         if versions is None:
             raise NotFound(f"There is no model {name[:200]!r}; {near_miss(name[:200], self._by_name)}")
-        if not version:
+        if version is None:
             return self.newest(name)
         found = versions.get(version)
         if found is None:

@@ -26,8 +26,15 @@ def server_routes(prefix: str) -> list[Route]:
         protocol_route(f"{root}/", "oip-server-slash", _server),
         protocol_route(f"{root}/health/live", "oip-live", _live, is_open=True),
         protocol_route(f"{root}/health/ready", "oip-ready", _ready, is_open=True),
-        protocol_route(f"{root}/{{rest:path}}", "oip-unknown", _unknown),
-        protocol_route(f"{root}/{{rest:path}}", "oip-unknown-post", _unknown, method="POST"),
+    ]
+
+
+def unknown_routes(prefix: str) -> list[Route]:
+    """Return the routes of all other paths, which are not supported. They come last."""
+    path = f"{prefix}/v2/{{rest:path}}"
+    return [
+        protocol_route(path, "oip-unknown", _unknown),
+        protocol_route(path, "oip-unknown-post", _unknown, method="POST"),
     ]
 
 

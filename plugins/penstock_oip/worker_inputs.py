@@ -63,7 +63,7 @@ def _data_of(content: bytes, inputs: list[PlannedInput]) -> dict[int, Any]:
     try:
         objects = data_objects(content)
         return {place: msgspec.json.decode(objects[place].data or b"null") for place in places}
-    except (msgspec.DecodeError, RecursionError):  # NaN and infinities, which Python's own JSON has
+    except (msgspec.DecodeError, UnicodeError, RecursionError):  # NaN and infinities, which Python's own JSON has
         try:
             found = json.loads(content)
             return {place: found["inputs"][place]["data"] for place in places}

@@ -30,6 +30,7 @@ from penstock.hooks import (
     split_chunk,
 )
 from penstock.hooks.registry import Registry
+from penstock.hosting import BodyFile
 from penstock.response import Encoded
 from penstock_falcon.annotation_checks import CHECKED_RESULTS
 from tests.adapters.falcon.direct_server import direct
@@ -426,6 +427,53 @@ def test_a_dialect_must_read_for_the_endpoint_that_it_has_chosen(kind: Any) -> N
     scene = Scene(kind, Talker(operations=(operation,)))
     assert scene.ask("square").text == "alas: internal-error: None"
     assert not scene.engine.calls
+
+
+def read_head(request: DialectRequest) -> Payload:
+    """Have the body repeated as it came, and remember what was seen of it."""
+    return Payload(endpoint="raw", memo=b"%s of %d" % (request.body, request.size_bytes))
+
+
+def passed(answer: Encoded, payload: Payload) -> RouteResponse:
+    return RouteResponse(body=answer.body, headers={"X-Seen": payload.memo.decode()})
+
+
+@pytest.mark.parametrize("size_bytes", [10, 100_000, 2_000_000])
+def test_an_operation_may_read_the_beginning_of_a_body_only(kind: Any, size_bytes: int) -> None:
+    """It learns the size of the whole, which goes on as it came: bytes, or a file."""
+    head = Operation(path="/v1/heads", read=read_head, choose=lambda _: "raw", head_bytes=lambda _: 4)
+    whole = Operation(path="/v1/wholes", read=read_head, choose=lambda _: "raw", head_bytes=lambda _: None)
+    talker = Talker(operations=(head, whole), endpoints=("raw", "square"), result=passed)
+    scene = Scene(kind, talker, max_body=10**7)
+    scene.engine.script = lambda call: call.decide(Encoded(b"%d" % len(call.body)))
+    body = b"abcdefghij" * (size_bytes // 10)
+    found = scene.client.simulate_post("/v1/heads", body=body)
+    assert (found.text, found.headers["x-seen"]) == (str(size_bytes), f"abcd of {size_bytes}")
+    found = scene.client.simulate_post("/v1/wholes", body=body)
+    assert found.headers["x-seen"] == f"{body.decode()} of {size_bytes}"
+
+
+@pytest.mark.parametrize("name", ["asgi", "wsgi"])
+def test_bodies_may_be_passed_on_as_files(name: str) -> None:
+    """A dialect that looks at no result takes a large one in a file; it is sent like any other body."""
+    operation = Operation(path="/v1/answers", read=read_answer)
+    answer = Encoded(BodyFile.of(b"large" * 1000), "text/plain")  # type: ignore[arg-type] # as an engine passes it
+    for passes, taken in ((True, True), (False, False)):
+        talker = Talker(operations=(operation,), result=result_as_it_is, passes_bodies=passes)
+        scene = Scene(KINDS[name], talker)
+        scene.engine.script = lambda call: call.decide(answer)
+        assert scene.ask().content == b"large" * 1000
+        assert [submission.takes_files for submission in talker.submissions] == [taken]
+
+
+def result_as_it_is(answer: Encoded, _payload: Payload) -> RouteResponse:
+    return RouteResponse(body=answer.body, media_type="text/plain")
+
+
+def test_bodies_that_are_passed_on_are_not_framed(kind: Any) -> None:
+    """A dialect that asks for a stream of them is wrong."""
+    scene = Scene(kind, Talker(passes_bodies=True))
+    assert scene.ask(stream=True).text == "alas: internal-error: None"
 
 
 class NamedBars(Bars):

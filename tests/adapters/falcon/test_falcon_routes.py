@@ -18,6 +18,7 @@ from penstock import errors
 from penstock.hooks import (
     HookFailed,
     Principal,
+    PublicError,
     RequestAnswered,
     Route,
     RouteRequest,
@@ -114,6 +115,7 @@ class Notes:
             Route(path="/late", name="late", handler=tell, method="POST", reads_body=True, body_timeout=0.0),
             Route(path="/files/{path:path}", name="files", handler=tell),
             Route(path="/weary/{advice}", name="weary", handler=be_weary),
+            Route(path="/own/{word}", name="own", handler=tell_or_fail, error=own_error),
             Route(path="/soon", name="soon", handler=self.soon, method="POST", reads_body=True),
             Route(path="/never", name="never", handler=self.never),
             Route(path="/local", name="local", handler=self.events, is_local=True),
@@ -180,6 +182,20 @@ class Notes:
 
 def tell(request: RouteRequest, engine: Any) -> RouteResponse:
     return RouteResponse.json([request.method, request.path_values, request.body.decode()])
+
+
+def tell_or_fail(request: RouteRequest, engine: Any) -> RouteResponse:
+    if request.path_values["word"] == "refuse":
+        raise errors.Forbidden("not you")
+    if request.path_values["word"] == "break":
+        raise ZeroDivisionError("a secret")
+    return tell(request, engine)
+
+
+def own_error(error: PublicError) -> RouteResponse:
+    if error.status == 401:
+        raise ZeroDivisionError("no words for it")
+    return RouteResponse(body=f"alas: {error.code}".encode(), status=error.status, media_type="text/plain")
 
 
 @pytest.fixture
@@ -271,6 +287,21 @@ def test_a_body_is_not_read_for_a_stranger(client: falcon.testing.TestClient, no
 
     notes.authenticate = authenticate
     assert client.simulate_post("/notes", body=b"x" * (MAX_BODY + 1)).status_code == 401
+
+
+def test_a_route_may_have_errors_of_its_own_shape(client: falcon.testing.TestClient, notes: Notes) -> None:
+    """Those that its handler raises, and those around it; one that it cannot write is a problem document."""
+    assert client.simulate_get("/own/word").status_code == 200
+    for word, status, text in (("refuse", 403, "alas: forbidden"), ("break", 500, "alas: hook-error")):
+        found = client.simulate_get(f"/own/{word}")
+        assert (found.status_code, found.text) == (status, text)
+    assert client.simulate_put("/own/word").text == "alas: method-not-allowed"
+
+    def authenticate(_submission: Submission) -> None:
+        raise errors.Unauthorized("who are you")
+
+    notes.authenticate = authenticate
+    assert code_of(client.simulate_get("/own/word")) == (401, "unauthorized")
 
 
 # ---- waiting

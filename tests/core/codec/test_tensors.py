@@ -183,6 +183,20 @@ def test_a_dialect_passes_arrays_as_they_are() -> None:
         _taken(codec, DialectInput({"x": array.astype("float64")}))
 
 
+def test_a_dialect_writes_the_answer_from_arrays() -> None:
+    """It gets those of the result by name, once they fit the handler's tensors."""
+    codec = codec_of(double)
+    array = np.ones((1, 2), dtype=np.float32)
+    found = _taken(codec, DialectInput({"x": array}, arrays_answer=lambda arrays: arrays["output"].tolist()))
+    value, answer = codec.with_filter(found)
+    assert answer is not None
+    assert answer.whole(codec.call(double, value)) == [[2.0, 2.0]]
+    assert answer.feed(array) == ([[[1.0, 1.0]]], False)
+    assert answer.finish() == []
+    with pytest.raises(HandlerError, match="got dtype float64"):
+        answer.whole(array.astype("float64"))
+
+
 # ---- results
 
 
@@ -287,6 +301,20 @@ def test_the_inputs_of_a_request_have_one_first_dimension() -> None:
     codec = codec_of(predict, batching=Batching(max_size=4, max_wait=0.1))
     with pytest.raises(InvalidRequest, match=r"\$\.b: its first dimension is 2"):
         codec.decode(b'{"a": [[0, 0]], "b": [[0, 0], [1, 1]]}')
+
+
+def test_a_request_without_any_tensor_is_refused() -> None:
+    """It would have no share of the batch."""
+
+    class Optional(msgspec.Struct):
+        x: Rows | None = None
+
+    def predict(pair: Optional) -> Rows: ...
+
+    predict.__annotations__["pair"] = Optional
+    codec = codec_of(predict, batching=Batching(max_size=4, max_wait=0.1))
+    with pytest.raises(InvalidRequest, match="no tensor at all"):
+        codec.decode(b"{}")
 
 
 def test_too_few_rows_of_a_result_are_an_error() -> None:
