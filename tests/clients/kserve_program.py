@@ -8,27 +8,11 @@ from typing import Any
 
 import httpx
 import numpy as np
+from inference_values import FLOWERS, PLAIN_VALUES
 from kserve import InferenceRESTClient, InferInput, InferRequest
 from kserve.inference_client import RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 from program import URL, expect, run
-
-FLOWERS = np.array([[5.1, 3.5, 1.4, 0.2], [1, 2, 3, 4]], dtype=np.float32)
-VALUES: dict[str, Any] = {
-    "BOOL": np.array([[True, False]]),
-    "UINT8": np.array([[0, 255]], dtype=np.uint8),
-    "UINT16": np.array([[0, 65535]], dtype=np.uint16),
-    "UINT32": np.array([[0, 2**32 - 1]], dtype=np.uint32),
-    "UINT64": np.array([[0, 2**64 - 1]], dtype=np.uint64),
-    "INT8": np.array([[-128, 127]], dtype=np.int8),
-    "INT16": np.array([[-(2**15), 2**15 - 1]], dtype=np.int16),
-    "INT32": np.array([[-(2**31), 2**31 - 1]], dtype=np.int32),
-    "INT64": np.array([[-(2**63), 2**63 - 1]], dtype=np.int64),
-    "FP16": np.array([[0.5, -65504]], dtype=np.float16),
-    "FP32": np.array([[0.1, -3e38]], dtype=np.float32),
-    "FP64": np.array([[0.1, 1e308]], dtype=np.float64),
-    "BYTES": np.array([["a", "é"]], dtype=object),
-}
 
 
 def new_client() -> InferenceRESTClient:
@@ -65,20 +49,20 @@ async def check_health() -> None:
 
 
 async def check_json() -> None:
-    for datatype, array in VALUES.items():
+    for datatype, array in PLAIN_VALUES.items():
         if datatype != "FP16":  # which this client sends as binary data only
             response = await inferred(f"echo-{datatype.lower()}", sent("x", array, datatype, binary=False))
             expect((datatype, response.outputs[0].as_numpy().tolist()), (datatype, array.tolist()))
 
 
 async def check_binary_inputs() -> None:
-    for datatype, array in VALUES.items():
+    for datatype, array in PLAIN_VALUES.items():
         response = await inferred(f"echo-{datatype.lower()}", sent("x", array, datatype, binary=True))
         expect((datatype, response.outputs[0].as_numpy().tolist()), (datatype, array.tolist()))
 
 
 async def check_binary_outputs() -> None:
-    for datatype, array in VALUES.items():
+    for datatype, array in PLAIN_VALUES.items():
         given = sent("x", array, datatype, binary=True)
         response = await inferred(f"echo-{datatype.lower()}", given, parameters={"binary_data_output": True})
         expect((datatype, response.outputs[0].as_numpy().tolist()), (datatype, array.tolist()))

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import urllib3
+from inference_values import FLOWERS
 from mlserver.codecs import Base64Codec, NumpyCodec, NumpyRequestCodec, PandasCodec, StringCodec, StringRequestCodec
 from mlserver.types import (
     InferenceErrorResponse,
@@ -28,7 +29,6 @@ from mlserver.types import (
 from program import URL, expect, run
 
 pool = urllib3.PoolManager(retries=False)
-FLOWERS = np.array([[5.1, 3.5, 1.4, 0.2], [1, 2, 3, 4]], dtype=np.float32)
 
 
 def answered(path: str, body: str | None = None) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
 from tests.clients.judges import FOLDER, Judge, cases_of, faults_of
-from tests.serving import Served
+from tests.serving import HOST, Served, free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -19,6 +20,7 @@ JUDGES = [
     Judge("mlserver", "mlserver"),
     Judge("kserve", "kserve"),
 ]
+GRPC = [Judge("tritonclient_grpc", "mlserver")]
 WAYS = {"prefix": (), "http-workers": ("--http-workers", "2")}
 
 
@@ -32,6 +34,21 @@ def inferring() -> Iterator[Served]:
 def test_an_inference_client_is_content(inferring: Served, judge: Judge, check: str) -> None:
     """It reads what it expects, and raises nothing."""
     fault = faults_of(judge, inferring.base_url)[check]
+    assert fault is None, fault
+
+
+@pytest.fixture(scope="module")
+def grpc_url() -> Iterator[str]:
+    port = free_port()
+    with Served(APP, *LARGE, "--grpc-port", str(port)):
+        yield f"grpc://{HOST}:{port}"
+
+
+@pytest.mark.skipif(find_spec("penstock_grpc") is None, reason="this server does not speak gRPC")
+@pytest.mark.parametrize(("judge", "check"), list(cases_of(GRPC)))
+def test_a_client_with_grpc_is_content(grpc_url: str, judge: Judge, check: str) -> None:
+    """It reads what it expects, and raises nothing."""
+    fault = faults_of(judge, grpc_url)[check]
     assert fault is None, fault
 
 

@@ -9,28 +9,13 @@ from typing import Any
 import numpy as np
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
+from inference_values import FLOWERS, PLAIN_VALUES
 from ml_dtypes import bfloat16
 from program import URL, expect, raised_by, run
 from tritonclient.utils import InferenceServerException
 
 HOST = URL.partition("://")[2]  # it may have a path
-FLOWERS = np.array([[5.1, 3.5, 1.4, 0.2], [1, 2, 3, 4]], dtype=np.float32)
-VALUES: dict[str, Any] = {
-    "BOOL": np.array([[True, False]]),
-    "UINT8": np.array([[0, 255]], dtype=np.uint8),
-    "UINT16": np.array([[0, 65535]], dtype=np.uint16),
-    "UINT32": np.array([[0, 2**32 - 1]], dtype=np.uint32),
-    "UINT64": np.array([[0, 2**64 - 1]], dtype=np.uint64),
-    "INT8": np.array([[-128, 127]], dtype=np.int8),
-    "INT16": np.array([[-(2**15), 2**15 - 1]], dtype=np.int16),
-    "INT32": np.array([[-(2**31), 2**31 - 1]], dtype=np.int32),
-    "INT64": np.array([[-(2**63), 2**63 - 1]], dtype=np.int64),
-    "FP16": np.array([[0.5, -65504]], dtype=np.float16),
-    "BF16": np.array([[0.5, -3.0]], dtype=bfloat16),
-    "FP32": np.array([[0.1, -3e38]], dtype=np.float32),
-    "FP64": np.array([[0.1, 1e308]], dtype=np.float64),
-    "BYTES": np.array([["a", "é \u2028"]], dtype=object),
-}
+VALUES = {**PLAIN_VALUES, "BF16": np.array([[0.5, -3.0]], dtype=bfloat16)}
 client = triton.InferenceServerClient(HOST, concurrency=16)
 """One for all checks, as its documentation recommends; it has 16 connections."""
 
