@@ -16,6 +16,15 @@ from penstock_oip import Infer, Tensor
 app = App(__name__)
 
 Rows = Annotated[np.ndarray, Tensor("FP32", [-1, 4])]
+Names = Annotated[np.ndarray, Tensor("BYTES", [-1])]
+
+
+@dataclass
+class RowsAndNames:
+    """Two tensors, one of them optional."""
+
+    rows: Annotated[np.ndarray, Tensor("FP32", [-1, 2])]
+    names: Names | None
 
 
 @app.endpoint("/iris", dialects=[Infer(name="iris", outputs=["probabilities"])])
@@ -48,6 +57,26 @@ class Everything(msgspec.Struct):
 def everything(tensors: Everything) -> Everything:
     """Return all tensors as they are."""
     return tensors
+
+
+@app.endpoint("/pair", dialects=[Infer(name="org/a pair", version="3")])
+def pair(
+    rows: Annotated[np.ndarray, Tensor("FP32", [-1, 2])], names: Names | None = None, scale: float = 1.0
+) -> RowsAndNames:
+    """Return two tensors, one of them scaled."""
+    return RowsAndNames(rows * np.float32(scale), names)
+
+
+@app.endpoint("/joined", batching=Batching(max_size=4, max_wait=0.001), dialects=[Infer()])
+def joined(x: Annotated[np.ndarray, Tensor("FP32", [-1, -1])]) -> Annotated[np.ndarray, Tensor("FP32", [-1])]:
+    """Return the sums of rows of any length."""
+    return x.sum(axis=1)
+
+
+@app.endpoint("/bytes", name="bytes", dialects=[Infer()])
+def texts(x: Annotated[np.ndarray, Tensor("BYTES", [-1, -1])]) -> Annotated[np.ndarray, Tensor("BYTES", [-1, -1])]:
+    """Return texts as they are."""
+    return x
 
 
 @app.endpoint("/scalar", dialects=[Infer(name="scalar")])
