@@ -34,9 +34,9 @@ def section(result: Result, _folder: Path) -> list[str]:
         "## Inferences",
         "",
         (
-            "A request of the Open Inference Protocol about one flower, four numbers in JSON, and the number of its "
-            "kind. Penstock and MLServer speak the protocol; for LitServe and FastAPI, the handler reads and writes "
-            "the JSON itself, and checks nothing. FastAPI computes in its HTTP process. Closed loop, 64 connections."
+            "A request of the Open Inference Protocol: four numbers as JSON, and one in the response. Penstock and "
+            "MLServer speak the protocol; with LitServe and FastAPI, the handler reads and writes the JSON itself, and "
+            "checks nothing. FastAPI computes in its HTTP process. Closed loop, 64 connections."
         ),
         "",
     ]
