@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError
-from penstock.hooks import Framing, RequestAnswered, Route, Submission
+from penstock.hooks import Framing, OnReport, RequestAnswered, Route, Submission
 from penstock.hosting import (
     JSON,
     NORMAL_RANK,
@@ -296,7 +296,11 @@ class Resource(ABC):
             self._give_up(exchange, call, error)
             return self._problem(error, exchange)
         self._give_up(exchange, call, PenstockError())
-        return internal_problem(error, exchange.request_id, self.write_error, exchange.trace)
+        return internal_problem(error, exchange.request_id, self._error_writer(exchange), exchange.trace)
+
+    def _error_writer(self, exchange: Exchange) -> ErrorWriter:
+        """Return the way in which the client of an exchange gets an error."""
+        return self.write_error
 
     def _problem(self, error: PenstockError, exchange: Exchange, timing: str = NO_JOB_TIMING) -> HttpResponse:
         return problem(
@@ -305,7 +309,7 @@ class Resource(ABC):
             debug=self._debug,
             timing=timing,
             left=exchange.left,
-            write_error=self.write_error,
+            write_error=self._error_writer(exchange),
         )
 
     @abstractmethod
@@ -349,7 +353,8 @@ class EndpointResource(Resource):
         checks = self._checks
         content_type = req.content_type
         if content_type != JSON or not checks.takes_json:
-            exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query)
+            accept = exchange.header("accept")
+            exchange.input_form = checks.input_form(content_type, exchange.path_values, exchange.query, accept)
         announced = checks.check_headers(exchange.header) if checks.takes_body else 0
         coding = content_coding(exchange.header("content-encoding")) if checks.takes_body else ""
         if coding:
@@ -364,14 +369,25 @@ class EndpointResource(Resource):
         return self._submit_body(engine, exchange, body, announced, headers)
 
     def _submit_body(
-        self, engine: Any, exchange: Exchange, body: Body, announced: int | None, headers: dict[str, str] | None
+        self,
+        engine: Any,
+        exchange: Exchange,
+        body: Body,
+        announced: int | None,
+        headers: dict[str, str] | None,
+        *,
+        on_report: OnReport | None = None,
     ) -> AnyCall:
         """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
         try:
             self._checks.check_body(body, announced, exchange.input_form)
             if exchange.timeouts.total is not None:
                 exchange.elapsed = monotonic() - exchange.began
-            call: AnyCall = engine.submit(exchange, body, headers=headers)
+            call: AnyCall
+            if on_report is None:
+                call = engine.submit(exchange, body, headers=headers)
+            else:
+                call = engine.submit(exchange, body, headers=headers, on_report=on_report)
         except BaseException:
             if isinstance(body, BodyFile):  # the error may refer to it for long
                 body.release()
@@ -381,9 +397,7 @@ class EndpointResource(Resource):
     async def _answer(self, call: AnyCall, exchange: Exchange, req: Any) -> HttpResponse:
         watched = self._transport.watch(call, req)
         try:
-            while call.outcome is None and call.head is None:
-                await watched.wait()
-            stream = None if call.head is None else await self._stream_response(watched, exchange)
+            stream = await self._first_response(watched, exchange)
         except BaseException:
             watched.close()
             raise
@@ -397,6 +411,13 @@ class EndpointResource(Resource):
             response.body, response.size_bytes = None, len(body)
             response.pieces = self._transport.file_body(body, watched)
         return response
+
+    async def _first_response(self, watched: WatchedCall, exchange: Exchange) -> HttpResponse | None:
+        """Return the response, if it is known before the outcome; None if the outcome is the answer."""
+        call = watched.call
+        while call.outcome is None and call.head is None:
+            await watched.wait()
+        return None if call.head is None else await self._stream_response(watched, exchange)
 
     async def _stream_response(self, watched: WatchedCall, exchange: Exchange) -> HttpResponse | None:
         """Return a response that starts with the first chunk; None if the job has failed before it."""

@@ -147,7 +147,8 @@ class RequestChecks(BodyChecks):
     Attributes
     ----------
     takes_json:
-        True if JSON is a plain body here, with all the parameters in it; otherwise ask ``input_form``.
+        True if JSON is a plain body here, with all the parameters in it, and is answered in one way; otherwise ask
+        ``input_form``.
     takes_body:
         False if all parameters come from the path and the query.
     """
@@ -159,10 +160,13 @@ class RequestChecks(BodyChecks):
         self._endpoint = endpoint
         self._codec = endpoint.codec
         self._decode = endpoint.codec.decode
-        self.takes_json = not endpoint.codec.has_values and endpoint.codec.reads != "form"
+        codec = endpoint.codec
+        self.takes_json = not (codec.has_values or codec.tensors.npy_answer) and codec.reads != "form"
         self.takes_body = endpoint.codec.reads != "query"
 
-    def input_form(self, content_type: str | None, values: Mapping[str, str], query: str) -> InputForm | None:
+    def input_form(
+        self, content_type: str | None, values: Mapping[str, str], query: str, accept: str | None
+    ) -> InputForm | None:
         """Return how the input of a request is to be read; None for a plain body. ``values`` are those of the path.
 
         Raises
@@ -174,7 +178,7 @@ class RequestChecks(BodyChecks):
         MalformedRequest
             If the path or the query is not UTF-8.
         """
-        return self._codec.input_form(values, query, form_type_of(self._endpoint, content_type))
+        return self._codec.input_form(values, query, form_type_of(self._endpoint, content_type), accept)
 
     def check_body(self, body: Body, announced: int | None, input_form: InputForm | None = None) -> None:
         """Check a body that has arrived in full.

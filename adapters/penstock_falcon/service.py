@@ -34,6 +34,7 @@ from penstock.hosting import (
 )
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_falcon.added_headers import add_headers, headers_of
+from penstock_falcon.cancellable_calls import CancellableCalls
 from penstock_falcon.client_address import TrustedProxies
 from penstock_falcon.hangups import AnyCall, AnyRouteCall
 from penstock_falcon.joint_calls import submit_together
@@ -110,6 +111,8 @@ class Service(ABC, Generic[EngineT]):
         None until it has started. An engine passed by the user is used as it is: the user starts and stops it.
     registry:
         The plug-ins: those of the engine, if the user passed one.
+    cancellable:
+        The running calls that other requests can cancel.
     on_answered:
         Called with the ``RequestAnswered`` of each request; None if there is no observer for it.
     headers_of:
@@ -137,6 +140,7 @@ class Service(ABC, Generic[EngineT]):
         self.on_answered = self.request_observer()
         self.trusted_proxies = TrustedProxies(settings.trusted_proxies)
         self.host_check = HostCheck()
+        self.cancellable = CancellableCalls()
         self.headers_of = self.registry.response_headers(app)
         self.routes = self.registry.routes(app)
         if settings.docs:

@@ -160,6 +160,8 @@ class InputForm(msgspec.Struct, array_like=True, gc=False):
     """``module:function`` of a dialect, which returns a plain body for this one; empty if the endpoint reads it."""
     items: int = 1
     """Its share of the size of a batch."""
+    answer_type: str = ""
+    """The media type of the answer that the client wants, if the endpoint can write another one than its own."""
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):

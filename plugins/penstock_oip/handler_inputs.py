@@ -1,4 +1,4 @@
-"""What a handler takes and returns, in terms of the protocol: tensors, and plain values from the parameters."""
+"""The inputs and results of a handler in terms of the protocol: tensors, and plain values from the parameters."""
 
 from __future__ import annotations
 

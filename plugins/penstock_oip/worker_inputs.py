@@ -30,8 +30,7 @@ def decoded_body(body: bytes, plan_text: str) -> DialectInput:
     InvalidRequest
         If data do not fit their datatype and shape.
     """
-    # Apps without models of this protocol need no numpy.
-    from penstock_oip.tensor_answers import answered  # noqa: PLC0415
+    from penstock_oip.tensor_answers import answered  # noqa: PLC0415 - apps without such models need no numpy
 
     plan = decode_plan(plan_text)
     values: dict[str, Any] = dict(plan.plain)

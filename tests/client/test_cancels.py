@@ -56,6 +56,7 @@ PHASES = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_cancelled_calls_leave_nothing(driver: str, phase: str) -> None:

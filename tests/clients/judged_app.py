@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import time
 from collections.abc import Iterator
 
-from penstock import App, Batching, Context
+from penstock import App, Batching, Context, Timeouts
 from penstock_anthropic import Messages
 from penstock_chat import ChatRequest, Finish, Logprob, Reasoning, Text, ToolCall, Usage
+from penstock_mcp import Tool
 from penstock_openai import Chat, Completions, Embeddings, Responses
 
 app = App(__name__)
@@ -69,3 +71,61 @@ def _calls(request: ChatRequest) -> Iterator[ToolCall]:
 def vectors(text: list[str]) -> list[list[float]]:
     """Return a vector of four numbers for each text."""
     return [[byte / 255 for byte in hashlib.sha256(each.encode()).digest()[:4]] for each in text]
+
+
+# ---- tools
+
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+
+
+@app.endpoint("/add", dialects=[Tool(description="Adds two numbers", read_only=True)])
+def add(a: float, b: float = 1.0) -> float:
+    """Return the sum of two numbers."""
+    return a + b
+
+
+@app.endpoint("/person", dialects=[Tool(title="A person")])
+def person(name: str) -> dict[str, str]:
+    """Return a person of this name."""
+    return {"name": name}
+
+
+@app.endpoint("/spell", dialects=[Tool()])
+def spell(word: str) -> Iterator[str]:
+    """Yield the letters of a word."""
+    yield from word
+
+
+@app.endpoint("/picture", media_type="image/png", dialects=[Tool()])
+def picture() -> bytes:
+    """Return a picture of one pixel."""
+    return PNG
+
+
+@app.endpoint("/climb", workers=1, dialects=[Tool()])
+def climb(steps: int, context: Context) -> str:
+    """Climb some steps, and report each."""
+    for step in range(1, steps + 1):
+        context.progress(step, steps, f"step {step}")
+        time.sleep(0.02)
+    return "at the top"
+
+
+@app.endpoint("/fail", dialects=[Tool(name="always-fails")])
+def fail() -> int:
+    """Fail."""
+    raise RuntimeError("the tool has failed")
+
+
+@app.endpoint("/late", workers=1, timeouts=Timeouts(execution=0.1), dialects=[Tool()])
+def late(context: Context) -> None:
+    """Take longer than is allowed."""
+    while not context.cancelled:
+        time.sleep(0.01)
+
+
+@app.endpoint("/wait", workers=1, dialects=[Tool()])
+def wait(context: Context) -> None:
+    """Work until no caller waits any more."""
+    while not context.cancelled:
+        time.sleep(0.01)

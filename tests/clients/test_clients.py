@@ -21,6 +21,9 @@ JUDGES = [
     Judge("litellm", "openai2"),
     Judge("llama_index", "openai2"),
     Judge("agents", "agents"),
+    Judge("mcp1", "mcp1"),
+    Judge("mcp2", "mcp2"),
+    Judge("fastmcp", "mcp2"),
 ]
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.e2e.watching import instant, new_id, seconds_between, wait_event
 from tests.serving import HOST, ROOT, Served, free_port, wait_until, write_app
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timed]
+pytestmark = pytest.mark.e2e
 
 APP = """
     import logging
@@ -106,6 +106,7 @@ def full_pipe() -> Iterator[int]:
     os.close(writer)
 
 
+@pytest.mark.timed
 def test_a_pipe_that_is_not_read_stops_nothing(app: Path, full_pipe: int) -> None:
     """A handler that prints is held back by its own pipe and meets its deadline; everything else goes on."""
     with unread(app, stderr=full_pipe) as served:
@@ -130,6 +131,7 @@ def test_a_closed_stderr_stops_nothing(app: Path) -> None:
         assert served.process.wait(timeout=10) == 0
 
 
+@pytest.mark.timed
 def test_printing_in_a_loop_delays_no_other_worker(app: Path) -> None:
     """A handler that prints without end takes a bounded part of the loop's time; its deadline is met."""
     with Served(app) as served, contextlib.closing(http.client.HTTPConnection(HOST, served.port)) as connection:
@@ -328,6 +330,7 @@ def test_text_that_a_client_sends_is_never_a_record(logging_server: Served) -> N
     assert logging_server.events("forged") == []
 
 
+@pytest.mark.timed
 def test_a_progress_bar_is_shown_as_it_moves_once_a_second(logging_server: Served) -> None:
     r"""A line that is overwritten with ``\r`` is shown at once, then once a second, and as it is in the end."""
     assert logging_server.post_json("/bar", {}).status == 200

@@ -20,7 +20,7 @@ from tests.e2e.watching import (
 )
 from tests.serving import ROOT, Served, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timed]
+pytestmark = pytest.mark.e2e
 
 SOON_SECONDS = 1.5  # the machine is shared; the deadline that is not waited for is 2 s, and the delay an hour
 
@@ -117,6 +117,7 @@ def test_what_is_not_idempotent_is_tried_again_only_if_it_asks(served: Served) -
     assert served.post_json("/asking", {"delay": 0.0}).json() == 2
 
 
+@pytest.mark.timed
 def test_a_delay_is_kept_to(served: Served) -> None:
     """The handler knows best when it is worth while."""
     answer = served.post_json("/asking", {"delay": 0.5})
@@ -124,6 +125,7 @@ def test_a_delay_is_kept_to(served: Served) -> None:
     assert_on_time(answer.seconds, 0.5)
 
 
+@pytest.mark.timed
 def test_no_retry_goes_beyond_the_deadline(served: Served) -> None:
     """The failure is the answer, at once."""
     answer = served.post_json("/late", {})
@@ -131,6 +133,7 @@ def test_no_retry_goes_beyond_the_deadline(served: Served) -> None:
     assert answer.seconds < SOON_SECONDS
 
 
+@pytest.mark.timed
 def test_the_callers_deadline_counts_as_well(served: Served) -> None:
     """A retry that would come after the caller's deadline is not made: the error is returned at once."""
     answer = served.post_json("/asking", {"delay": 10.0}, headers={"X-Request-Timeout": "5"})

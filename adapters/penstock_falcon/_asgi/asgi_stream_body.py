@@ -57,6 +57,8 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
         self._waiter: LoopWaiter | None = None
         self._since = self._loop.time()
         """The time at which the current wait, or the current write, began."""
+        self._is_silent = False
+        """True once there was nothing to send for so long that it is time for a keep-alive."""
         idle = self._call.timeouts.idle
         # The engine applies the same limit, with a better message. This one is for what the engine no longer sees.
         self._write_limit = math.inf if idle is None else idle + LAST_WRITE_SECONDS
@@ -75,8 +77,11 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
             raise self._ending
         piece = self._next_piece()
         if piece is None:
-            await self._wait()
-            piece = self._next_piece()
+            self._is_silent = False
+            self._since = self._loop.time()
+            while piece is None and not self._is_silent:
+                await self._wait()
+                piece = self._next_piece()
         self._since = self._loop.time()
         if piece is None:
             return self._framing.keep_alive
@@ -104,7 +109,6 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
-        self._since = self._loop.time()
         try:
             await self._waiter
         finally:
@@ -140,6 +144,7 @@ class AsgiStreamBody(StreamBody[AsgiWatchedCall]):
                 self._give_up_writing()
                 return
             self._since = self._loop.time()
+            self._is_silent = True
             self._wake()
         self._arm()
 

@@ -20,7 +20,7 @@ from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
 from penstock_falcon._asgi.asgi_transport import encoded_names
 from penstock_falcon.added_headers import add_headers
 from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
-from penstock_falcon.dialect_operations import DialectEndpoint, OperationResource
+from penstock_falcon.dialect_operations import DialectEndpoint, DialectExchange, OperationResource
 from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body, too_large
@@ -134,13 +134,26 @@ class DirectResource(Resource):
             exchange.record(self._service, None, Cancelled.status, Cancelled.code)
             raise
         else:
+            if call is None:
+                self._conclude(connection, exchange, None, self._direct_response(exchange))
+                return
             call.on_progress = connection.on_progress
             if call.outcome is not None:  # its queue has shed it at once
                 self.progress(connection)
 
     @abstractmethod
     def _submit_whole(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> Any:
-        """Return the job of a request that is here in full; raise a ``PenstockError`` to refuse it."""
+        """Return the job of a request that is here in full, or None if it needs none.
+
+        Raises
+        ------
+        PenstockError
+            If it is refused.
+        """
+
+    def _direct_response(self, exchange: Exchange) -> HttpResponse:
+        """Return the response to a request that needs no job."""
+        raise AssertionError("every request to an endpoint needs a job")
 
     def _check_host(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
         check = self._host_check
@@ -231,7 +244,9 @@ class DirectEndpoint(EndpointResource, DirectResource):
             self._ask(exchange)
         try:
             if headers.get(b"content-type") != _JSON or not self._takes_json:
-                exchange.input_form = self._checks.input_form(exchange.header("content-type"), NO_VALUES, "")
+                exchange.input_form = self._checks.input_form(
+                    exchange.header("content-type"), NO_VALUES, "", exchange.header("accept")
+                )
             total = exchange.timeouts.total
             if total is not None and monotonic() - exchange.began >= total:
                 raise late_body()
@@ -271,6 +286,8 @@ class DirectEndpoint(EndpointResource, DirectResource):
 class DirectOperation(OperationResource, DirectResource):
     """An operation of a dialect whose small requests a server may pass on without ASGI: its path has no variables."""
 
+    exchange_class: type[DialectExchange]
+
     def __init__(
         self,
         service: Service[Any],
@@ -283,8 +300,31 @@ class DirectOperation(OperationResource, DirectResource):
         blocks = bool(self._blocking_steps) or any(each.is_blocking for each in served.values())
         self.is_direct = operation.method == "POST" and "{" not in operation.path and not blocks
 
+    def progress(self, connection: DirectConnection) -> None:
+        """See the base class. A request whose client gets progress reports is handed over at the first of them."""
+        call, exchange = connection.call, connection.exchange
+        assert call is not None, "there is progress only between `begin` and `respond`"
+        assert isinstance(exchange, DialectExchange), "it is the class of these exchanges"
+        if exchange.reports and call.outcome is None:
+            call.on_progress = None
+            connection.hand_over()
+            return
+        super().progress(connection)
+
+    def abandon(self, exchange: Exchange, call: Call, *, is_recorded: bool = True) -> None:
+        """See the base class."""
+        assert isinstance(exchange, DialectExchange), "it is the class of these exchanges"
+        exchange.end()
+        super().abandon(exchange, call, is_recorded=is_recorded)
+
+    def _conclude(
+        self, connection: DirectConnection, exchange: Exchange, call: Call | None, response: HttpResponse
+    ) -> None:
+        assert isinstance(exchange, DialectExchange), "it is the class of these exchanges"
+        exchange.end()
+        super()._conclude(connection, exchange, call, response)
+
     def _submit_whole(self, exchange: Any, headers: Mapping[bytes, bytes], body: bytes) -> Any:
-        exchange.payload = None
         if headers.get(b"host") not in self._known_hosts:
             self._check_host(exchange, headers)
         engine = self._service.engine or self._service.start()
@@ -308,7 +348,10 @@ class DirectOperation(OperationResource, DirectResource):
         total = exchange.timeouts.total
         if total is not None and monotonic() - exchange.began >= total:
             raise late_body()
-        payload = self._read_now(exchange, body[: self._wanted_bytes(exchange, len(body))], len(body))
+        self._read_now(exchange, body[: self._wanted_bytes(exchange, len(body))], len(body))
+        payload = exchange.payload
+        if payload is None:
+            return None
         if exchange.endpoint is self._target:
             self._take_over(exchange, payload.endpoint).ask(exchange)
         content = body if payload.body is None else payload.body

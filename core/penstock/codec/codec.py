@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from penstock.codec import decoding, encoding, json_schema
+from penstock.codec.body_types import read_form_type
 from penstock.codec.chunk_filters import ChunkFilter
 from penstock.codec.chunk_stream import ChunkStream, stream_of
 from penstock.codec.class_names import class_names
@@ -24,8 +25,9 @@ from penstock.codec.dialect_decoders import ArraysFilter, DialectInput, Filtered
 from penstock.codec.encoding import ResultEncoder
 from penstock.codec.endpoint_tensors import NO_TENSORS, EndpointTensors
 from penstock.codec.event_chunks import EVENT_MARK, decode_event, split_chunk
-from penstock.codec.form_bodies import MULTIPART, URLENCODED, form_pairs, is_json, media_type_of
+from penstock.codec.form_bodies import form_pairs
 from penstock.codec.input_parameters import InputParameter, parameters_of, resolved
+from penstock.codec.npy_bodies import NPY, accepts_npy, read_npy
 from penstock.codec.pydantic_types import adapted, with_field_info
 from penstock.codec.result_checks import JsonCheck, ResultCheck, json_check, result_check
 from penstock.codec.routed_input import FieldsForm, FormBody, RoutedInput, WholeForm
@@ -104,6 +106,9 @@ class Codec:
             raise decoding.explain(error, body, is_json=not self._is_raw) from error
 
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
+        if input_form.answer_type:
+            own = self.decode(body, msgspec.structs.replace(input_form, answer_type=""))
+            return FilteredInput(own, self.tensors.npy_answer)
         if input_form.decoder:
             plain = decoded(body, input_form.decoder, input_form.media_type)
             return _taken(self, plain) if isinstance(plain, DialectInput) else self.decode(plain)
@@ -111,6 +116,8 @@ class Codec:
             return self._routed.read(body, input_form)
         if not input_form.media_type:
             return self.decode(body)
+        if input_form.media_type == NPY:
+            return _taken(self, DialectInput({str(self.tensors.npy_input): read_npy(body)}))
         assert self._form is not None, "only an endpoint that reads the query alone has no form"
         return self._form.read(form_pairs(body, input_form.media_type))
 
@@ -118,7 +125,9 @@ class Codec:
         """Check an input exactly as ``decode`` does, and discard the result."""
         self.decode(body, input_form)
 
-    def input_form(self, path_values: Mapping[str, str], query: str, form_type: str) -> InputForm | None:
+    def input_form(
+        self, path_values: Mapping[str, str], query: str, form_type: str, accept: str | None = None
+    ) -> InputForm | None:
         """Return how the input of a request is to be read; None for a plain body.
 
         Parameters
@@ -129,6 +138,8 @@ class Codec:
             The query string as it was sent.
         form_type:
             The ``Content-Type``, if it is that of a form; otherwise "".
+        accept:
+            The header ``Accept``, if there is one.
 
         Raises
         ------
@@ -137,9 +148,10 @@ class Codec:
         MalformedRequest
             If the path or the query is not UTF-8.
         """
+        answer_type = NPY if accept and self.tensors.npy_answer and accepts_npy(accept) else ""
         if self._routed is None:
-            return InputForm(form_type) if form_type else None
-        return InputForm(form_type, self._routed.values(path_values, query))
+            return InputForm(form_type, answer_type=answer_type) if form_type or answer_type else None
+        return InputForm(form_type, self._routed.values(path_values, query), answer_type=answer_type)
 
     def call(self, function: Callable[..., Any], decoded: DecodedInput, context: Context | None = None) -> Any:
         """Call the handler with a decoded body, or a batching handler with a list of them.
@@ -232,18 +244,9 @@ class Codec:
         return None if self._routed.rest is None else self._routed.rest.input_schema()
 
     def form_type(self, content_type: str | None) -> str | None:
-        """Return a content type, if it is that of a form; "" if the body is a plain one; None if it is not read here.
-
-        Bytes are taken whatever they are, except for the parts of a form.
-        """
-        if self.reads == "query":
-            return ""
-        media_type = "" if content_type is None else media_type_of(content_type)
-        if media_type == MULTIPART or (media_type == URLENCODED and self.reads == "json"):
-            return content_type
-        if self.reads == "bytes" or (self.reads == "json" and (content_type is None or is_json(media_type))):
-            return ""
-        return None
+        """Return a content type, if it is that of a form; "" if the body is a plain one; None if it is not read."""
+        takes_npy = self._routed is None and self.tensors.npy_input is not None
+        return read_form_type(self.reads, content_type, takes_npy=takes_npy)
 
     @property
     def has_values(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from penstock.codec.npy_bodies import NpyAnswer
 from penstock.codec.tensor_batches import JoinedTensors
 from penstock.codec.tensor_results import TensorResults
 from penstock.codec.tensors import Tensor
@@ -29,6 +30,16 @@ class EndpointTensors:
     def are_joined(self) -> bool:
         """True if the arrays of a batch are joined along their first dimension."""
         return self._joined is not None
+
+    @property
+    def npy_input(self) -> str | None:
+        """The name of the input that a body in numpy's format is; None if there are several, or none."""
+        return next(iter(self.inputs)) if len(self.inputs) == 1 else None
+
+    @property
+    def npy_answer(self) -> NpyAnswer | None:
+        """A writer of answers in numpy's format; None if there are several arrays, or anything but an array."""
+        return NpyAnswer(self._results) if self._results is not None and self._results.is_one_array else None
 
     def arrays_of(self, result: Any) -> dict[str, Any]:
         """Return the arrays of a result by name, without those that are None.

@@ -36,6 +36,11 @@ class TensorResults:
         self._optional = optional
         self._is_record = is_record
 
+    @property
+    def is_one_array(self) -> bool:
+        """True if the result is one array, and nothing else, and numpy's own format can hold it."""
+        return not self._is_record and self.tensors[OUTPUT].datatype not in ("BYTES", "BF16")
+
     def arrays(self, value: Any) -> dict[str, Any]:
         """Return the arrays of a result by name, without those that are None.
 

@@ -23,6 +23,7 @@ from penstock.engine.reactors.asyncio_reactor import AsyncioReactor
 from penstock.engine.threaded_jobs import ThreadedJobs
 from penstock.errors import EngineError, PenstockError
 from penstock.hooks.registry import Registry
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock.response import Encoded
@@ -83,6 +84,10 @@ class ThreadedCall:
     def fileno(self) -> int:
         """Return the descriptor to poll for reading."""
         return self._readable
+
+    def notify(self) -> None:
+        """Have the caller look again, on the engine's thread, as if there were an outcome or a chunk."""
+        self._wake()
 
     def _wake(self) -> None:
         if self._writable >= 0:
@@ -282,9 +287,20 @@ class ThreadedEngine:
 
         return end_soon
 
-    def submit(self, submission: Submission, body: Body, *, headers: dict[str, str] | None = None) -> ThreadedCall:
-        """See ``Engine.submit``."""
-        return self.run(lambda: ThreadedCall(self, self.engine.submit(submission, body, headers=headers)))
+    def submit(
+        self,
+        submission: Submission,
+        body: Body,
+        *,
+        headers: dict[str, str] | None = None,
+        on_report: OnReport | None = None,
+    ) -> ThreadedCall:
+        """See ``Engine.submit``; ``on_report`` is called on the engine's thread."""
+
+        def submit_here() -> ThreadedCall:
+            return ThreadedCall(self, self.engine.submit(submission, body, headers=headers, on_report=on_report))
+
+        return self.run(submit_here)
 
     def call(self, name: str, input: Any = None, *, timeout: float | None = None, request_id: str = "") -> Any:
         """See ``AsyncEngine.call``."""

@@ -16,6 +16,7 @@ from penstock.errors import PenstockError
 from penstock.eventlog import current_format, log_event, text_value
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
+from penstock.hooks.dialect_answers import CancelRequest, CollectedChunks, ReportFraming
 from penstock.hooks.dialect_table import offers_of
 from penstock.hooks.dialects import (
     Dialect,
@@ -66,6 +67,7 @@ from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
 from penstock.hooks.target_settings import settings_for
 from penstock.policies import Retries, Timeouts
+from penstock.response import Encoded
 from penstock.scheduler import FifoQueue, Job, Queue
 from penstock.suggestions import near_miss
 from penstock.wire import InputForm, Progress, Trace
@@ -78,12 +80,15 @@ __all__ = [
     "AttemptInterrupted",
     "BatchTraced",
     "CallerJobs",
+    "CancelRequest",
+    "CollectedChunks",
     "Dialect",
     "DialectInput",
     "DialectOffer",
     "DialectRequest",
     "DrainEnded",
     "DrainStarted",
+    "Encoded",
     "Endpoint",
     "EndpointDescription",
     "EngineService",
@@ -114,6 +119,7 @@ __all__ = [
     "RawFraming",
     "Record",
     "Release",
+    "ReportFraming",
     "RequestAnswered",
     "ResponseHead",
     "Retries",

@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.codec.dialect_decoders import DialectInput
 from penstock.errors import DeclarationError
+from penstock.hooks.dialect_answers import CancelRequest, ReportFraming
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock.hooks.submission import Priority, Submission
 from penstock.response import Encoded
@@ -87,6 +88,12 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
         stored with the job, and may be empty; see ``CallerJobs.memo``. ``accepted`` writes the answer. The request is
         refused if there is no store, or the endpoint takes no background jobs. None: only the header ``Prefer`` makes a
         job of the request.
+    wants_reports:
+        True if the client wants to hear of the progress of the job in the answer to this request, which
+        ``Dialect.reporting`` then writes. ``is_streamed`` must be False, and there are no ``parts``.
+    cancel_key:
+        The key by which another request of the same caller can cancel the job: see ``CancelRequest``. If several
+        running jobs of a caller have the same key, all of them are cancelled. None: there is no such request.
     """
 
     endpoint: str
@@ -98,6 +105,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority | None = None
     memo: Any = None
     job_memo: bytes | None = None
+    wants_reports: bool = False
+    cancel_key: str | None = None
 
     def apply_to(self, submission: Submission) -> None:
         """Tighten the deadline of a submission, set its priority, and make a job of it, as the client asks for."""
@@ -110,6 +119,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
             submission.tighten_caller_timeout(self.timeout)
         if self.priority is not None:
             submission.priority = self.priority
+
+
+ReadRequest: TypeAlias = Payload | RouteResponse | CancelRequest
+"""The types that ``Operation.read`` may return."""
 
 
 class PartChunk(bytes):
@@ -202,12 +215,15 @@ class Operation:
     read:
         Takes the request and returns what it asks for; raises a ``PenstockError``, such as ``InvalidRequest``, to
         refuse it. It runs in the HTTP process, so it must be cheap; for a large body, it is called in a thread.
+        A request that needs no job is answered at once by what it returns in the place of a payload: a
+        ``RouteResponse``, or a ``CancelRequest``.
     method:
         The HTTP method. A ``GET`` operation answers ``HEAD`` as well.
     choose:
         Takes the request without its body and returns the name of the endpoint, so that the endpoint's policies can
-        refuse the request before its body is read; raises ``NotFound`` if there is none. Without it, ``read`` decides,
-        unless the dialect has one endpoint only: then the authenticator alone is asked before the body is read.
+        refuse the request before its body is read; raises ``NotFound`` if there is none. None in the place of a name:
+        ``read`` decides, and until then the authenticator alone is asked. Without ``choose``, ``read`` decides as well,
+        unless the dialect has one endpoint only: then that is the one.
     reads_body:
         False if ``read`` does not look at the body.
     head_bytes:
@@ -224,9 +240,9 @@ class Operation:
     """
 
     path: str
-    read: Callable[[DialectRequest], Payload]
+    read: Callable[[DialectRequest], ReadRequest]
     method: OperationMethod = "POST"
-    choose: Callable[[DialectRequest], str] | None = None
+    choose: Callable[[DialectRequest], str | None] | None = None
     reads_body: bool = True
     head_bytes: Callable[[DialectRequest], int | None] | None = None
     media_types: tuple[str, ...] | None = None
@@ -253,14 +269,20 @@ class Dialect:
         or None to send its chunks as they are, if it has a media type of its own. Without it, only such streams can be
         sent.
     collected:
-        Takes the chunks of a whole stream and the payload, and returns the response. None if the dialect never asks for
-        that.
+        Takes the chunks of a whole stream, which are ``CollectedChunks``, and the payload, and returns the response.
+        None if the dialect never asks for that.
     together:
         Takes, for each of ``Payload.parts``, the chunks of its answer, of which a single result is one; and the
         payload. Returns the response. None if no payload has parts.
     accepted:
         Takes the answer to a payload with a ``job_memo``, an ``Encoded`` with the document of the stored job as
         ``/v1/jobs`` has it; and the payload. Returns the response. None if no payload has a ``job_memo``.
+    failure:
+        Takes an error and the payload, in the place of ``error`` once the request has been read. None: ``error`` is
+        asked then, too.
+    reporting:
+        Takes a payload that wants reports, and returns the way to write them. The stream begins with the first report,
+        so that a job without any is answered as usual. None if no payload wants reports.
     endpoints:
         The names of the endpoints that it serves, besides those that are declared with it.
     is_compressed:
@@ -279,6 +301,8 @@ class Dialect:
     collected: Callable[[list[bytes], Payload], RouteResponse] | None = None
     together: Callable[[list[list[bytes]], Payload], RouteResponse] | None = None
     accepted: Callable[[Encoded, Payload], RouteResponse] | None = None
+    failure: Callable[[PublicError, Payload], RouteResponse] | None = None
+    reporting: Callable[[Payload], ReportFraming] | None = None
     endpoints: tuple[str, ...] = ()
     is_compressed: bool = True
     passes_bodies: bool = False
@@ -349,3 +373,7 @@ def functions_of(dialect: Dialect) -> Iterator[tuple[Callable[..., Any], int, st
         yield dialect.together, 2, "together"
     if dialect.accepted is not None:
         yield dialect.accepted, 2, "accepted"
+    if dialect.failure is not None:
+        yield dialect.failure, 2, "failure"
+    if dialect.reporting is not None:
+        yield dialect.reporting, 1, "reporting"

@@ -16,7 +16,8 @@ import msgspec
 from penstock.errors import HookError, PenstockError, PluginError
 from penstock.hooks.acceptors import Acceptor
 from penstock.hooks.cancellations import is_cancellation
-from penstock.hooks.dialects import Dialect, Payload
+from penstock.hooks.dialect_answers import CancelRequest
+from penstock.hooks.dialects import Dialect, Payload, ReadRequest
 from penstock.hooks.guarded_services import GuardedService
 from penstock.hooks.guarded_streams import GuardedStream
 from penstock.hooks.hook_failures import HookFailures
@@ -189,7 +190,7 @@ class HookGuard:
         operations = tuple(
             replace(
                 operation,
-                read=GuardedDecision(self, operation.read, _payload),
+                read=GuardedDecision(self, operation.read, _read_request),
                 choose=operation.choose and GuardedDecision(self, operation.choose, _name),
             )
             for operation in dialect.operations
@@ -203,6 +204,8 @@ class HookGuard:
             collected=dialect.collected and GuardedDecision(self, dialect.collected, _whole_response),
             together=dialect.together and GuardedDecision(self, dialect.together, _whole_response),
             accepted=dialect.accepted and GuardedDecision(self, dialect.accepted, _whole_response),
+            failure=dialect.failure and GuardedDecision(self, dialect.failure, _whole_response),
+            reporting=dialect.reporting and GuardedDecision(self, dialect.reporting, _anything),
         )
 
     def response_headers(self, decide: Callable[..., Any]) -> Callable[[ResponseHead], Sequence[tuple[str, str]]]:
@@ -288,16 +291,21 @@ def _whole_response(result: Any) -> RouteResponse:
     return response
 
 
-def _payload(result: Any) -> Payload:
+def _read_request(result: Any) -> ReadRequest:
     if isinstance(result, Payload):
         return result
-    raise _wrong_type(result, "a Payload")
-
-
-def _name(result: Any) -> str:
-    if isinstance(result, str):
+    if isinstance(result, CancelRequest):
+        _whole_response(result.response)
         return result
-    raise _wrong_type(result, "the name of an endpoint")
+    if isinstance(result, RouteResponse):
+        return _whole_response(result)
+    raise _wrong_type(result, "a Payload, a RouteResponse or a CancelRequest")
+
+
+def _name(result: Any) -> str | None:
+    if result is None or isinstance(result, str):
+        return result
+    raise _wrong_type(result, "the name of an endpoint or None")
 
 
 def _anything(result: Any) -> Any:

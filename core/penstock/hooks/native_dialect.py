@@ -49,8 +49,9 @@ def _reader(endpoint: Endpoint) -> Callable[[DialectRequest], Payload]:
 
     def read(request: DialectRequest) -> Payload:
         form_type = form_type_of(endpoint, request.header("content-type"))
-        form = codec.input_form(request.path_values, request.query, form_type)
-        return Payload(endpoint=endpoint.name, input_form=form, memo=request.header("accept"))
+        accept = request.header("accept")
+        form = codec.input_form(request.path_values, request.query, form_type, accept)
+        return Payload(endpoint=endpoint.name, input_form=form, memo=accept)
 
     return read
 

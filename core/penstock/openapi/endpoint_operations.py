@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from penstock.app import Endpoint
+from penstock.codec.npy_bodies import NPY
 from penstock.hooks.descriptions import EndpointDescription, HeaderDescription
 from penstock.openapi.error_responses import response_name, shared_headers
 from penstock.openapi.request_inputs import RequestInput, binary
@@ -254,6 +255,8 @@ def _content(endpoint: Endpoint, schemas: EndpointSchemas) -> dict[str, Any]:
         found = {NDJSON: schema, EVENTS: schema}
     else:
         found = _json_and_bytes(schema)
+        if codec.tensors.npy_answer is not None:
+            found[NPY] = binary({"type": "string", "contentMediaType": NPY})
     mark = {"x-stream": True} if endpoint.is_stream else {}
     return {name: {"schema": each, **mark} for name, each in found.items()}
 

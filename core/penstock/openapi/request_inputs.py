@@ -8,6 +8,7 @@ from typing import Any, Final
 from penstock.app import Endpoint
 from penstock.codec.form_bodies import MULTIPART, URLENCODED
 from penstock.codec.input_parameters import InputParameter
+from penstock.codec.npy_bodies import NPY
 from penstock.openapi.schema_components import Schema, SchemaComponents
 from penstock.response import JSON, OCTETS
 
@@ -39,7 +40,8 @@ class RequestInput:
         self._body = _untitled(codec.body_schema(), getattr(endpoint.handler, "predict", endpoint.handler))
         self._fields = codec.form_fields if self._body is not None else ()
         self._parameters = [parameter for parameter in codec.parameters if parameter.source != "body"]
-        self._media_types = _MEDIA_TYPES[codec.reads]
+        takes_npy = codec.form_type(NPY) == NPY
+        self._media_types = (*_MEDIA_TYPES[codec.reads], *((NPY,) if takes_npy else ()))
         self._is_required = not codec.accepts_empty
         classes = codec.class_names()
         inputs = [*self._fields, *self._parameters]
@@ -73,6 +75,8 @@ class RequestInput:
         return {"required": self._is_required, "content": content}
 
     def _plain(self, media_type: str) -> dict[str, Any]:
+        if media_type == NPY:
+            return {"schema": binary({"type": "string", "contentMediaType": NPY})}
         assert self._body is not None, "there is a body"
         schema = self._components.place(self._body)
         return {"schema": binary(schema) if media_type == OCTETS else schema}

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TypeAlias
 
 import msgspec
 
-from penstock.app import App
+from penstock.app import App, Endpoint
 from penstock.errors import NotFound, PenstockError
 from penstock.hooks.acceptors import wanted
-from penstock.hooks.dialects import Dialect, DialectRequest, Operation, PartChunk, Payload, door_of
+from penstock.hooks.dialect_answers import CancelRequest, CollectedChunks, ReportFraming
+from penstock.hooks.dialects import (
+    Dialect,
+    DialectRequest,
+    Operation,
+    PartChunk,
+    Payload,
+    PublicError,
+    ReadRequest,
+    door_of,
+)
 from penstock.hooks.framings import RawFraming
 from penstock.hooks.pipeline import Pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
@@ -20,6 +30,7 @@ from penstock.hooks.routes import RouteResponse
 from penstock.hooks.submission import Submission
 from penstock.response import Encoded
 from penstock.testing.path_patterns import pattern_of
+from penstock.wire import Progress
 
 FakeAnswer: TypeAlias = Encoded | list[bytes]
 """The answer of a handler: a result, or the chunks of a stream."""
@@ -55,8 +66,10 @@ class FakeOperations:
         self._pipelines = pipelines
         self._run = run
 
-    def answer(self, request: DialectRequest, body: bytes, answer: FakeAnswers) -> RouteResponse:
-        """Return the response to one request, whose handler answers as given.
+    def answer(
+        self, request: DialectRequest, body: bytes, answer: FakeAnswers, reports: Sequence[Progress] = ()
+    ) -> RouteResponse:
+        """Return the response to one request, whose handler reports and answers as given.
 
         Raises
         ------
@@ -65,19 +78,34 @@ class FakeOperations:
         """
         dialect, operation, values = self._find(request.method, request.path)
         request = msgspec.structs.replace(request, path_values=values)
+        payload: Payload | None = None
         try:
-            payload = self._serve(dialect, operation, request, body)
-            if payload.parts:
-                answers = answer if isinstance(answer, tuple) else (answer,) * len(payload.parts)
-                return _joint_response(dialect, payload, answers)
-            assert not isinstance(answer, tuple), "the request has one input"
-            if payload.job_memo is not None:
-                assert dialect.accepted is not None, f"the dialect {dialect.name} has no `accepted`"
-                assert isinstance(answer, Encoded), "the answer is the document of the stored job"
-                return dialect.accepted(answer, payload)
-            return _response(dialect, payload, answer)
+            submission, found = self._read(dialect, operation, request, body)
+            if not isinstance(found, Payload):
+                return found.response if isinstance(found, CancelRequest) else found
+            payload = found
+            response = self._answer_to(payload, dialect, submission, body, answer)
         except PenstockError as error:
-            return dialect.error(public_error(error, request.request_id, debug=False))
+            response = _written(dialect, public_error(error, request.request_id, debug=False), payload)
+        if payload is None or not payload.wants_reports or not reports:
+            return response
+        assert dialect.reporting is not None, f"the dialect {dialect.name} has no `reporting`"
+        return _reported(dialect.reporting(payload), reports, response)
+
+    def _answer_to(
+        self, payload: Payload, dialect: Dialect, submission: Submission, body: bytes, answer: FakeAnswers
+    ) -> RouteResponse:
+        """Run the job of a payload, and write its answer."""
+        self._serve(payload, dialect, submission, body)
+        if payload.parts:
+            answers = answer if isinstance(answer, tuple) else (answer,) * len(payload.parts)
+            return _joint_response(dialect, payload, answers)
+        assert not isinstance(answer, tuple), "the request has one input"
+        if payload.job_memo is not None:
+            assert dialect.accepted is not None, f"the dialect {dialect.name} has no `accepted`"
+            assert isinstance(answer, Encoded), "the answer is the document of the stored job"
+            return dialect.accepted(answer, payload)
+        return _response(dialect, payload, answer)
 
     def _find(self, method: str, path: str) -> tuple[Dialect, Operation, dict[str, str]]:
         for dialect, operation in self._operations():
@@ -91,8 +119,10 @@ class FakeOperations:
             for operation in dialect.operations:
                 yield dialect, operation
 
-    def _serve(self, dialect: Dialect, operation: Operation, request: DialectRequest, body: bytes) -> Payload:
-        """Read a request as a server does, in the same order, and run its job."""
+    def _read(
+        self, dialect: Dialect, operation: Operation, request: DialectRequest, body: bytes
+    ) -> tuple[Submission, ReadRequest]:
+        """Read a request as a server does, in the same order."""
         name = next(iter(dialect.endpoints)) if len(dialect.endpoints) == 1 else None
         if operation.choose is not None:
             name = operation.choose(request)
@@ -105,8 +135,13 @@ class FakeOperations:
         head = body if operation.reads_body else b""
         if operation.head_bytes is not None:
             head = head[: operation.head_bytes(request)]
-        payload = operation.read(msgspec.structs.replace(request, body=head, size_bytes=len(body)))
-        if name is None:
+        found = operation.read(msgspec.structs.replace(request, body=head, size_bytes=len(body)))
+        assert name is None or isinstance(found, Payload), "`choose` returns None for what needs no endpoint"
+        return submission, found
+
+    def _serve(self, payload: Payload, dialect: Dialect, submission: Submission, body: bytes) -> None:
+        """Run the job that a request asks for."""
+        if not isinstance(submission.endpoint, Endpoint):
             self._enter(dialect, submission, payload.endpoint)
         payload.apply_to(submission)
         wanted(self._registry.acceptor(self._endpoints[payload.endpoint]), submission)
@@ -115,7 +150,6 @@ class FakeOperations:
             self._endpoints[payload.endpoint].codec.validate(content, payload.input_form)
         for number, content in enumerate(contents, 1):
             self._run(submission.as_part(number) if number < len(contents) else submission, len(content))
-        return payload
 
     def _enter(self, dialect: Dialect, submission: Submission, name: str) -> None:
         if name not in dialect.endpoints:
@@ -133,7 +167,7 @@ def _response(dialect: Dialect, payload: Payload, answer: FakeAnswer) -> RouteRe
     else:
         if payload.is_streamed is False:
             assert dialect.collected is not None, f"the dialect {dialect.name} has no `collected`"
-            return dialect.collected(answer, payload)
+            return dialect.collected(CollectedChunks(answer), payload)
         head, chunks = Encoded(b""), answer
     framing = None if dialect.framing is None else dialect.framing(head, payload)
     if framing is None:
@@ -141,6 +175,18 @@ def _response(dialect: Dialect, payload: Payload, answer: FakeAnswer) -> RouteRe
         framing = RawFraming(head.media_type)
     pieces = [framing.frame([chunk]) for chunk in chunks]
     return RouteResponse(body=b"".join(pieces) + framing.end, media_type=framing.media_type)
+
+
+def _written(dialect: Dialect, error: PublicError, payload: Payload | None) -> RouteResponse:
+    if payload is not None and dialect.failure is not None:
+        return dialect.failure(error, payload)
+    return dialect.error(error)
+
+
+def _reported(framing: ReportFraming, reports: Sequence[Progress], response: RouteResponse) -> RouteResponse:
+    """Return the stream of some reports, with the answer at its end."""
+    pieces = [*map(framing.report, reports), framing.answer(response)]
+    return RouteResponse(body=b"".join(pieces), media_type=framing.media_type)
 
 
 def _joint_response(dialect: Dialect, payload: Payload, answers: tuple[FakeAnswer, ...]) -> RouteResponse:

@@ -21,6 +21,7 @@ from penstock.testing.fake_engine import FakeEngine
 from penstock.testing.fake_worker import Behaviour, FakeJob
 from penstock.testing.path_patterns import pattern_of
 from penstock.testing.whole_responses import whole_response
+from penstock.wire import Progress
 
 NULL: Final = Encoded(b"null")
 
@@ -229,6 +230,7 @@ class PluginRequests(FakeEngine):
         *,
         headers: Mapping[str, str] | None = None,
         query: str = "",
+        reports: Sequence[Progress] = (),
     ) -> RouteResponse:
         """Send a request to an operation of a dialect, and return its response, be it an error.
 
@@ -239,6 +241,8 @@ class PluginRequests(FakeEngine):
         answer:
             The answer of the handler: an ``Encoded`` result, or a list of the chunks of a stream. A tuple has one for
             each of several inputs that are answered together.
+        reports:
+            The progress reports of the handler, for a client that wants them.
 
         Raises
         ------
@@ -249,7 +253,7 @@ class PluginRequests(FakeEngine):
         request = DialectRequest(
             request_id=next(self._ids), method=method, path=path, path_values={}, header=_lookup(headers), query=query
         )
-        return operations.answer(request, body, answer)
+        return operations.answer(request, body, answer, reports)
 
     def _run(self, submission: Submission, size_bytes: int) -> None:
         """Run the job of a submission to its end, or raise the error that it ends with."""

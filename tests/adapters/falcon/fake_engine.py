@@ -16,11 +16,12 @@ from penstock.context import Context
 from penstock.errors import Cancelled, Draining, PenstockError
 from penstock.hooks.records import JobAnswered
 from penstock.hooks.registry import Registry
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 from penstock.hosting import AsyncioReactor, RouteCalls
 from penstock.policies import Timeouts
 from penstock.response import Encoded
-from penstock.wire import InputForm
+from penstock.wire import InputForm, Progress
 
 
 def make_app() -> App:
@@ -68,6 +69,7 @@ class FakeCall:
         self.attempts = 1
         self.elapsed = 0.0
         self.on_progress: Callable[[], None] | None = None
+        self.on_report: OnReport | None = None
         self.cancelled_because: str | None = None
         self._chunks: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
@@ -81,6 +83,15 @@ class FakeCall:
         """Add a chunk of the stream."""
         assert self.head is not None, "the stream has not begun"
         self._chunks.append(chunk)
+        self._progress()
+
+    def report(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Report progress; there must be a listener."""
+        assert self.on_report is not None, "no caller wants reports"
+        self.on_report(Progress(1, done, total, message))
+
+    def notify(self) -> None:
+        """Wake the caller, for a report."""
         self._progress()
 
     def decide(self, outcome: Encoded | PenstockError) -> None:
@@ -100,8 +111,8 @@ class FakeCall:
         return chunks
 
     async def wait(self) -> None:
-        """Wait until there is an outcome or a chunk."""
-        while self.outcome is None and not self._chunks:
+        """Wait until there is an outcome, a chunk or a report."""
+        if self.outcome is None and not self._chunks:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
@@ -231,13 +242,21 @@ class FakeEngine:
 
         return end
 
-    def submit(self, submission: Submission, body: bytes, *, headers: dict[str, str] | None = None) -> FakeCall:
+    def submit(
+        self,
+        submission: Submission,
+        body: bytes,
+        *,
+        headers: dict[str, str] | None = None,
+        on_report: OnReport | None = None,
+    ) -> FakeCall:
         """Submit a job."""
         self.check_room(submission.endpoint)
         call = self.call_class(submission.endpoint, body, submission.request_id, headers)
         call.elapsed = submission.elapsed
         call.input_form = submission.input_form
         call.job_memo = submission.job_memo
+        call.on_report = on_report
         self.calls.append(call)
         self.script(call)
         return call

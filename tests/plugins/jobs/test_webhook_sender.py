@@ -289,6 +289,7 @@ def test_a_dead_receiver_delays_no_other(bench: WebhookBench) -> None:
         job_id = bench.end_job(server.url)
         bench.sender(timeout=60.0)
         assert bench.settled(job_id).state == "delivered"
+        wait_until(lambda: dead.at_once == 4, "all places of the receiver's lane")
         assert dead.most_at_once == 4
 
 

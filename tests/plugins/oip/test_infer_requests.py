@@ -205,7 +205,7 @@ def test_a_request_that_does_not_fit(scene: InferenceScene, body: Any, words: st
     ],
 )
 def test_sizes_have_to_add_up(scene: InferenceScene, inputs: list[Any], raw: bytes, words: str) -> None:
-    """Those of the JSON, of each input, and of the whole body."""
+    """The JSON, each input and the whole body are compared."""
     content = msgspec.json.encode({"inputs": inputs})
     with pytest.raises(PenstockError):
         scene.read("/v2/models/double/infer", content + raw, {JSON_SIZE: str(len(content))})

@@ -134,7 +134,7 @@ def test_the_configuration_is_that_of_one_item(harness: PluginHarness) -> None:
 
 
 def test_statistics_are_the_engines() -> None:
-    """Of one model, and of all."""
+    """They are there for one model, and for all together."""
     served = PluginHarness(models_app(), [OipPlugin])
     before = asked(served, "/v2/models/double/stats")[1]["model_stats"]
     served.request("double")
@@ -195,7 +195,7 @@ def test_a_name_that_looks_like_a_path() -> None:
 
 @pytest.mark.parametrize(("status", "sent"), [(422, 400), (400, 400), (404, 404), (429, 429), (503, 503), (504, 504)])
 def test_errors_are_an_object_with_a_text(status: int, sent: int) -> None:
-    """An object in its place makes clients fail while they report it; 422 is no status of the protocol."""
+    """An object in its place makes clients fail while they report it; the protocol does not have 422."""
     public = PublicError(status=status, code="c", title="t", message="why", type="x", request_id="r1")
     answer = error_response(public)
     assert (answer.status, msgspec.json.decode(answer.body)) == (sent, {"error": "why"})

@@ -76,7 +76,7 @@ def test_texts(scene: InferenceScene) -> None:
 
 
 def test_bytes_that_are_no_text_are_not_sent_as_json(scene: InferenceScene) -> None:
-    """The client is told to ask for raw data."""
+    """The error says to ask for raw data."""
     raw = texts(b"\xff")
     found = scene.infer("bytes", {"inputs": [raw_input("x", "BYTES", [1, 1], raw)]}, raw)
     assert "ask for it with binary_data" in found.refusal
@@ -210,7 +210,7 @@ def test_results_that_are_not_in_order(scene: InferenceScene) -> None:
 
 
 def test_a_float_is_written_as_it_is(scene: InferenceScene) -> None:
-    """All digits that tell a float32 from its neighbours, so that reading them gives the same number."""
+    """All digits that tell a float32 from its neighbours, so that clients read the same number."""
     value = float(np.float32(0.1))
     assert sent(scene, "FP32", [[value]], [1, 1]).data["output"] == [value]
     assert math.isclose(value, 0.1, rel_tol=1e-7)

@@ -26,6 +26,7 @@ from penstock.engine.sharing.host_messages import (
     OpenUpload,
     ReportAnswer,
     ReportHost,
+    ReportProgress,
     ReportRefusal,
     StreamChunks,
     StreamHead,
@@ -36,7 +37,13 @@ from penstock.engine.sharing.host_messages import (
     error_of,
     fault_of,
 )
-from penstock.engine.sharing.hosted_requests import HostedRequest, complete, job_submission, submission_of
+from penstock.engine.sharing.hosted_requests import (
+    HostedRequest,
+    complete,
+    headers_for,
+    job_submission,
+    submission_of,
+)
 from penstock.engine.sharing.link_files import body_of, with_file_sent
 from penstock.engine.sharing.message_link import MessageLink
 from penstock.engine.sharing.remote_admission import RemoteAdmission, answer_to
@@ -46,6 +53,7 @@ from penstock.errors import Cancelled, PenstockError
 from penstock.hooks.records import RequestAnswered
 from penstock.response import Encoded
 from penstock.socket_buffers import ReceiveBuffer
+from penstock.wire import Progress
 
 _GONE = "the process that took the request has ended"
 _PIECE_BYTES = 1 << 16
@@ -173,13 +181,13 @@ class HostLink:
         body = body_of(self._link, message)
         if job is not None:
             hosted = self._hosted(message.call, job)
-            complete(hosted.submission, message)
+            complete(hosted, message)
             self._admission.ask(hosted, partial(self._submit, hosted, body, message.fault))
             return
         opened = self._requests.get(message.call)
         if opened is not None:  # else it was refused meanwhile, which the host is about to learn
             opened.close_upload()
-            complete(opened.submission, message)
+            complete(opened, message)
             self._submit(opened, body, message.fault)
 
     def _hosted(self, number: int, job: Any) -> HostedRequest:
@@ -196,12 +204,9 @@ class HostLink:
         assert isinstance(endpoint, Endpoint), "a route never becomes a job"
         if submission.timeouts.total is not None:
             submission.elapsed = self._engine.reactor.time() - hosted.began
-        headers = None
-        if endpoint.codec.context_parameter is not None:
-            received = submission.received_headers or {}
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in received.items()}
+        on_report = partial(self._report, hosted) if hosted.wants_reports else None
         try:
-            call = self._engine.submit(submission, body, headers=headers)
+            call = self._engine.submit(submission, body, headers=headers_for(endpoint, submission), on_report=on_report)
         except Exception as error:
             self._refuse(hosted, answer_to(error, hosted))
             return
@@ -209,6 +214,9 @@ class HostLink:
         call.on_progress = partial(self._progress, hosted)
         if call.outcome is not None:  # its queue has shed it at once
             self._progress(hosted)
+
+    def _report(self, hosted: HostedRequest, progress: Progress) -> None:
+        self._send(ReportProgress(hosted.number, progress))
 
     def _progress(self, hosted: HostedRequest) -> None:
         """Pass on what there is of a job's response."""

@@ -16,7 +16,7 @@ from penstock.errors import PenstockError
 from penstock.hooks.records import RequestAnswered
 from penstock.raised_errors import fields_of, rebuild
 from penstock.response import Encoded
-from penstock.wire import InputForm, Trace, WireError, frame_into
+from penstock.wire import InputForm, Progress, Trace, WireError, frame_into
 
 HeaderPairs: TypeAlias = list[tuple[str, str]]
 
@@ -114,6 +114,8 @@ class SubmitJob(msgspec.Struct, array_like=True, tag=4, gc=False):
     """The number of the job among those of one request, from 1; the policies are asked with the first. Otherwise 0."""
     job_memo: bytes | None = None
     """Set if the request asks for a background job: the memo of a dialect, to be stored with it."""
+    wants_reports: bool = False
+    """True if the host wants the progress reports of the job."""
 
 
 class CancelJob(msgspec.Struct, array_like=True, tag=5, gc=False):
@@ -230,6 +232,13 @@ class StreamChunks(msgspec.Struct, array_like=True, tag=24, gc=False):
     bodies: list[bytes]
 
 
+class ReportProgress(msgspec.Struct, array_like=True, tag=28, gc=False):
+    """The handler of a job reports how far it has come."""
+
+    call: int
+    progress: Progress
+
+
 class UploadGrant(msgspec.Struct, array_like=True, tag=25, gc=False):
     """The request is admitted, and there is room for its body. A refusal comes as ``JobOutcome``."""
 
@@ -272,7 +281,15 @@ ToEngine: TypeAlias = (
     | ReportHost
 )
 ToHost: TypeAlias = (
-    EngineHello | EngineState | JobOutcome | StreamHead | StreamChunks | UploadGrant | RouteAnswer | RoutePiece
+    EngineHello
+    | EngineState
+    | JobOutcome
+    | StreamHead
+    | StreamChunks
+    | ReportProgress
+    | UploadGrant
+    | RouteAnswer
+    | RoutePiece
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -44,6 +44,8 @@ class HostedRequest:
         True once the host has the head of the stream that answers it.
     credit_bytes:
         The bytes of chunks that may still be sent to the host.
+    wants_reports:
+        True if the host wants its progress reports.
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class HostedRequest:
         "number",
         "submission",
         "upload_ends",
+        "wants_reports",
     )
 
     def __init__(self, number: int, submission: Submission, began: float) -> None:
@@ -69,6 +72,7 @@ class HostedRequest:
         self.is_cancelled = False
         self.is_headed = False
         self.credit_bytes = WINDOW_BYTES
+        self.wants_reports = False
         self._has_sent_headers = False
 
     def __repr__(self) -> str:
@@ -126,8 +130,18 @@ def job_submission(endpoint: Endpoint, facts: JobFacts) -> Submission:
     return submission
 
 
-def complete(submission: Submission, message: SubmitJob) -> None:
-    """Set what is known of a submission once its body is."""
+def headers_for(endpoint: Endpoint, submission: Submission) -> dict[str, str] | None:
+    """Return the request's headers for the handler's context, or None if the handler takes none."""
+    if endpoint.codec.context_parameter is None:
+        return None
+    received = submission.received_headers or {}
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in received.items()}
+
+
+def complete(hosted: HostedRequest, message: SubmitJob) -> None:
+    """Set what is known of a request once its body is."""
+    submission = hosted.submission
+    hosted.wants_reports = message.wants_reports
     submission.input_form, submission.part = message.input_form, message.part
     submission.job_memo = message.job_memo
 

@@ -9,6 +9,7 @@ from penstock.body_files import BodyFile
 from penstock.engine.calls import CallHost, HeldCall
 from penstock.engine.sharing.host_messages import SubmitJob
 from penstock.errors import PenstockError
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 from penstock.policies import Timeouts
 from penstock.response import Encoded
@@ -29,6 +30,8 @@ class RemoteCall(HeldCall):
         The message that was sent for it; kept until there is an outcome, because the engine may have to be asked again.
     file:
         Its body, if that is in a file; kept as long.
+    on_report:
+        As for a ``Call``.
     """
 
     __slots__ = (
@@ -43,6 +46,7 @@ class RemoteCall(HeldCall):
         "message",
         "number",
         "on_progress",
+        "on_report",
         "outcome",
         "owed_bytes",
         "queue_seconds",
@@ -51,7 +55,14 @@ class RemoteCall(HeldCall):
     )
 
     def __init__(
-        self, host: CallHost, number: int, submission: Submission, message: SubmitJob, file: BodyFile | None
+        self,
+        host: CallHost,
+        number: int,
+        submission: Submission,
+        message: SubmitJob,
+        file: BodyFile | None,
+        *,
+        on_report: OnReport | None = None,
     ) -> None:
         self._host = host
         self._chunks: list[bytes] = []
@@ -60,6 +71,7 @@ class RemoteCall(HeldCall):
         self.submission = submission
         self.message: SubmitJob | None = message
         self.file = file
+        self.on_report = on_report
         self.endpoint: Endpoint = submission.endpoint  # type: ignore[assignment] # a route never becomes a job
         self.timeouts: Timeouts = submission.timeouts
         self.head: Encoded | None = None

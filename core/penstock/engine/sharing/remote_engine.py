@@ -38,6 +38,7 @@ from penstock.errors import Draining, NotReady, PenstockError
 from penstock.hooks.records import RequestAnswered
 from penstock.hooks.registry import Registry
 from penstock.hooks.routes import Route, RouteRequest
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 
 REPORT_SECONDS = 1.0
@@ -211,12 +212,13 @@ class RemoteEngine:
         *,
         headers: dict[str, str] | None = None,
         fault: PenstockError | None = None,
+        on_report: OnReport | None = None,
     ) -> RemoteCall:
         """Submit a job and return at once.
 
         Parameters
         ----------
-        submission, body, headers:
+        submission, body, headers, on_report:
             As for ``Engine.submit``.
         fault:
             The fault of the request, if it has one. The admission policies are asked first, and may refuse it.
@@ -234,8 +236,9 @@ class RemoteEngine:
         else:
             number, job = upload.number, upload.job
         file = body if isinstance(body, BodyFile) else None
-        message = _submit_job(number, job, submission, body, fault)
-        return self._jobs.submit(submission, message, file, is_open=upload is not None and upload.is_open)
+        message = _submit_job(number, job, submission, body, fault, wants_reports=on_report is not None)
+        is_open = upload is not None and upload.is_open
+        return self._jobs.submit(submission, message, file, is_open=is_open, on_report=on_report)
 
     def submit_fault(self, submission: Submission, fault: PenstockError) -> RemoteCall:
         """Have a request refused for what is wrong with it, unless the engine's policies refuse it first.
@@ -307,12 +310,18 @@ def _job_facts(submission: Submission, headers: dict[str, str] | None, now: floa
 
 
 def _submit_job(
-    number: int, job: JobFacts | None, submission: Submission, body: Body, fault: PenstockError | None
+    number: int,
+    job: JobFacts | None,
+    submission: Submission,
+    body: Body,
+    fault: PenstockError | None,
+    *,
+    wants_reports: bool,
 ) -> SubmitJob:
     plain, size_bytes = (b"", len(body)) if isinstance(body, BodyFile) else (body, 0)
     described = None if fault is None else fault_of(fault)
     form, part, memo = submission.input_form, submission.part, submission.job_memo
-    return SubmitJob(number, job, plain, size_bytes, described, form, part, memo)
+    return SubmitJob(number, job, plain, size_bytes, described, form, part, memo, wants_reports)
 
 
 def _request_facts(submission: Submission, headers: dict[str, str] | None) -> RequestFacts:

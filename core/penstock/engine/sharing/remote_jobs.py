@@ -17,6 +17,7 @@ from penstock.engine.sharing.host_messages import (
     HeaderPairs,
     JobFacts,
     JobOutcome,
+    ReportProgress,
     StreamChunks,
     StreamHead,
     SubmitJob,
@@ -27,6 +28,7 @@ from penstock.engine.sharing.host_messages import (
 from penstock.engine.sharing.remote_calls import RemoteCall
 from penstock.engine.sharing.remote_uploads import RemoteUpload
 from penstock.errors import Cancelled, NotReady, PenstockError, Unavailable, WorkerLost
+from penstock.hooks.services import OnReport
 from penstock.hooks.submission import Submission
 from penstock.response import Encoded
 from penstock.wire import WINDOW_BYTES
@@ -66,6 +68,7 @@ class RemoteJobs:
             JobOutcome: self._on_outcome,
             StreamHead: self._on_head,
             StreamChunks: self._on_chunks,
+            ReportProgress: self._on_progress,
             UploadGrant: self._on_grant,
         }
 
@@ -87,9 +90,17 @@ class RemoteJobs:
         """Return the upload of a request, and forget it."""
         return self._uploads.pop(submission, None) if self._uploads else None
 
-    def submit(self, submission: Submission, message: SubmitJob, file: BodyFile | None, *, is_open: bool) -> RemoteCall:
+    def submit(
+        self,
+        submission: Submission,
+        message: SubmitJob,
+        file: BodyFile | None,
+        *,
+        is_open: bool,
+        on_report: OnReport | None = None,
+    ) -> RemoteCall:
         """Submit a job; ``is_open`` says that its upload was opened, so that the engine has its facts."""
-        call = self.calls[message.call] = RemoteCall(self, message.call, submission, message, file)
+        call = self.calls[message.call] = RemoteCall(self, message.call, submission, message, file, on_report=on_report)
         if is_open:
             message = msgspec.structs.replace(message, job=None)
         self._send_job(message, file)
@@ -181,6 +192,8 @@ class RemoteJobs:
         if call is None:
             self._on_upload_refused(message, result)
             return
+        if not call.submission.takes_files:
+            result = _in_memory(result)
         _add_headers(call.submission, message.headers)
         call.queue_seconds = message.queue_seconds
         call.execution_seconds = message.execution_seconds
@@ -222,6 +235,22 @@ class RemoteJobs:
         call = self.calls.get(message.call)
         if call is not None:
             call.add_chunks(message.bodies)
+
+    def _on_progress(self, message: ReportProgress) -> None:
+        call = self.calls.get(message.call)
+        if call is not None and call.on_report is not None:
+            call.on_report(message.progress)
+
+
+def _in_memory(result: Encoded | PenstockError) -> Encoded | PenstockError:
+    """Return a result whose body may be in a file with that body as bytes."""
+    file: Any = getattr(result, "body", None)
+    if isinstance(result, PenstockError) or not isinstance(file, BodyFile):
+        return result
+    try:
+        return msgspec.structs.replace(result, body=file.read_all())
+    finally:
+        file.release()
 
 
 def _add_headers(submission: Submission, headers: HeaderPairs) -> None:

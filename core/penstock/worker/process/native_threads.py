@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 _FORK_SAFE_THREADS = frozenset({"jemalloc_bg_thd"})
 
 _STACK_BYTES = 8192
+_LOOKS = 20
+_PAUSE_SECONDS = 0.005
 # Every thread passes through these on its way to the code that it is for.
 _SYSTEM_LIBRARY = re.compile(r"(lib(c|pthread|stdc\+\+|gcc_s|m|python[\d.]+)|ld-[\w-]+|ld)[-.\d]*\.so|python")
 
@@ -68,11 +71,11 @@ def _library_of(task: int) -> str:
     A guess for the log: it is the first address of code on the thread's stack that is not the system's.
     """
     try:
-        stack = int(Path(f"/proc/self/task/{task}/syscall").read_text(encoding="ascii").split()[-2], 16)
+        stack = int(_system_call_of(task).split()[-2], 16)
         with Path("/proc/self/mem").open("rb", buffering=0) as memory:
             memory.seek(stack)
             data = memory.read(_STACK_BYTES)
-    except (OSError, ValueError, IndexError):  # it runs, has ended, or the kernel does not tell
+    except (OSError, ValueError, IndexError):  # it runs on, has ended, or the kernel does not tell
         return ""
     code = list(_code_of_libraries())
     for (address,) in struct.iter_unpack("Q", data[: len(data) // 8 * 8]):
@@ -80,6 +83,19 @@ def _library_of(task: int) -> str:
             if start <= address < end:
                 return name
     return ""
+
+
+def _system_call_of(task: int) -> str:
+    """Return what the kernel says of the system call that a thread waits in; "running" if it waits in none.
+
+    The threads of a pool often run for some milliseconds, looking for work, before they wait for it.
+    """
+    for _ in range(_LOOKS):
+        call = Path(f"/proc/self/task/{task}/syscall").read_text(encoding="ascii")
+        if not call.startswith("running"):
+            break
+        time.sleep(_PAUSE_SECONDS)
+    return call
 
 
 def _code_of_libraries() -> Iterator[tuple[int, int, str]]:
