@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +62,19 @@ def test_a_client_is_content_with_another_server(way: str) -> None:
     with Served(APP, *LARGE, *WAYS[way], environment={"PENSTOCK_OIP_PREFIX": path}) as served:
         found = faults_of(Judge("tritonclient", "tests"), f"{served.base_url}{path}")
     assert {check: fault for check, fault in found.items() if fault} == {}
+
+
+def test_a_client_is_content_with_a_key(tmp_path: Path) -> None:
+    """Sent by the client's own kind of plug-in; without it, its requests are refused."""
+    keys = str(tmp_path / "keys")
+    command = [sys.executable, "-m", "penstock_cli", "keys", "new", "alice", "--file", keys]
+    key = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()[0]
+    judge = Judge("tritonclient", "tests")
+    with Served(APP, *LARGE, environment={"PENSTOCK_AUTH_KEYS_FILE": keys}) as served:
+        found = faults_of(judge, served.base_url, key)
+        without = faults_of(judge, served.base_url)
+    assert {check: fault for check, fault in found.items() if fault} == {}
+    assert "[401]" in str(without["check_ids"])
 
 
 @pytest.mark.soak

@@ -11,12 +11,27 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from inference_values import FLOWERS, PLAIN_VALUES
 from ml_dtypes import bfloat16
-from program import URL, expect, raised_by, run
+from program import KEY, URL, expect, raised_by, run
 from tritonclient.utils import InferenceServerException
 
 HOST = URL.partition("://")[2]  # it may have a path
 VALUES = {**PLAIN_VALUES, "BF16": np.array([[0.5, -3.0]], dtype=bfloat16)}
-client = triton.InferenceServerClient(HOST, concurrency=16)
+
+
+class KeyPlugin(triton.InferenceServerClientPlugin):
+    """The client's own way to send a key with each request."""
+
+    def __call__(self, request: triton.Request) -> None:
+        request.headers["Authorization"] = f"Bearer {KEY}"
+
+
+def with_key(new_client: Any) -> Any:
+    """Return a client that sends the key."""
+    new_client.register_plugin(KeyPlugin())
+    return new_client
+
+
+client = with_key(triton.InferenceServerClient(HOST, concurrency=16))
 """One for all checks, as its documentation recommends; it has 16 connections."""
 
 
@@ -384,7 +399,7 @@ def check_large_tensors() -> None:
 
 
 async def check_asynchronously() -> None:
-    async with triton_aio.InferenceServerClient(HOST) as asynchronous:
+    async with with_key(triton_aio.InferenceServerClient(HOST)) as asynchronous:
         expect((await asynchronous.is_server_live(), await asynchronous.is_server_ready()), (True, True))
         expect(await asynchronous.is_model_ready("none"), False)
         expect((await asynchronous.get_server_metadata())["name"], "penstock")
@@ -397,7 +412,7 @@ async def check_asynchronously() -> None:
 
 
 async def check_errors_asynchronously() -> None:
-    async with triton_aio.InferenceServerClient(HOST) as asynchronous:
+    async with with_key(triton_aio.InferenceServerClient(HOST)) as asynchronous:
         try:
             await asynchronous.infer("iris", [sent("y", FLOWERS, "FP32")])
         except InferenceServerException as error:
@@ -408,7 +423,7 @@ async def check_errors_asynchronously() -> None:
 
 async def check_compression_asynchronously() -> None:
     array = np.zeros((100, 1000), dtype=np.float32)
-    async with triton_aio.InferenceServerClient(HOST) as asynchronous:
+    async with with_key(triton_aio.InferenceServerClient(HOST)) as asynchronous:
         for algorithm in (None, "gzip", "deflate"):
             result = await asynchronous.infer(
                 "echo-fp32",
