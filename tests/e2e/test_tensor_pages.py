@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,14 +31,16 @@ def served(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         yield served
 
 
-def test_each_command_prints_what_the_page_says(page: Path, served: Served) -> None:
+def test_each_command_prints_what_the_page_says(page: Path, served: Served, tmp_path: Path) -> None:
     """An ellipsis in the output stands for anything."""
     commands = [
         found for block in CONSOLE.findall(page.read_text(encoding="utf-8")) for found in COMMAND.findall(block)
     ]
     assert len(commands) > 2
     for command, output in commands:
-        here = command.replace("localhost:8000", f"{served.host}:{served.port}")
-        ran = subprocess.run(here, shell=True, capture_output=True, text=True, timeout=30, check=True)
+        here = command.replace("localhost:8000", f"{served.host}:{served.port}").replace(
+            "python ", f"{sys.executable} "
+        )
+        ran = subprocess.run(here, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
         pattern = ".*".join(map(re.escape, output.rstrip("\n").split("...")))
         assert re.fullmatch(pattern, ran.stdout.rstrip("\n")), (command, ran.stdout)

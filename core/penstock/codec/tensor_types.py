@@ -25,7 +25,7 @@ class _AnyArray(type):
         return True
 
 
-class TensorStandIn(metaclass=_AnyArray):
+class StandInTensor(metaclass=_AnyArray):
     """A stand-in, as msgspec sees it, for an array with a ``Tensor``. Each has a subclass of its own."""
 
     tensor: ClassVar[Tensor]
@@ -59,7 +59,7 @@ def readable(annotation: Any, *, owner: str) -> Any:
     """
     tensor = tensor_of(annotation)
     if tensor is not None:
-        stand_in = type("Tensor", (TensorStandIn,), {"tensor": tensor})
+        stand_in = type("Tensor", (StandInTensor,), {"tensor": tensor})
         return stand_in if typing.get_origin(annotation) is Annotated else stand_in | None
     if typing.get_origin(annotation) is list:
         (item,) = typing.get_args(annotation)

@@ -79,10 +79,7 @@ class LiveEndpoint:
 
         With a slot, the handler is the ``admit`` of a generation loop.
         """
-        work = invocation.run.works[0]
-        decoded = self._codec.decode(work.body, work.input_form)
-        if work.input_form is not None or self.has_filter:
-            decoded, invocation.chunk_filter = self._codec.with_filter(decoded)
+        decoded, invocation.chunk_filter = self.decode(invocation.run.works[0])
         predict = self._predict if slot is None else partial(self._predict, slot)
         return self._codec.call(predict, decoded, invocation.context())
 
@@ -159,6 +156,8 @@ class LiveEndpoint:
         decoded = self._codec.decode(work.body, work.input_form)
         if work.input_form is None and not self.has_filter:
             return decoded, None
+        if work.input_form is not None and work.input_form.decoder:
+            work.body = b""  # a decoder has copied what the handler gets, so a large body need not stay in memory
         return self._codec.with_filter(decoded)
 
     def groups(self, inputs: list[Any]) -> list[list[int]] | None:
