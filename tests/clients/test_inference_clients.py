@@ -55,6 +55,7 @@ def test_a_client_with_grpc_is_content(grpc_url: str, judge: Judge, check: str) 
     assert fault is None, fault
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 def test_a_client_is_content_with_another_server(way: str) -> None:
     """With a path in front of all others, which is part of a client's URL; and with several HTTP processes."""
@@ -64,6 +65,7 @@ def test_a_client_is_content_with_another_server(way: str) -> None:
     assert {check: fault for check, fault in found.items() if fault} == {}
 
 
+@pytest.mark.thorough
 def test_a_client_is_content_with_a_key(tmp_path: Path) -> None:
     """Sent by the client's own kind of plug-in; without it, its requests are refused."""
     keys = str(tmp_path / "keys")

@@ -19,6 +19,7 @@ from tests.serving import Served
 
 pytestmark = pytest.mark.e2e
 SPECIFICATION = json.loads((FOLDER / "open_inference_rest.json").read_text(encoding="utf-8"))
+MOST_CHECKED = 1_000
 CODINGS: dict[str, Callable[[bytes], bytes]] = {"identity": bytes, "gzip": gzip.decompress, "deflate": zlib.decompress}
 MODEL = r"/v2/models/.+?(/versions/[^/]+)?"
 SCHEMAS = {
@@ -38,7 +39,7 @@ def schema_of(exchange: Exchange) -> str | None:
 
 
 def document_of(exchange: Exchange) -> Any:
-    """Return the JSON of an answer; each output that is binary data gets an empty list as its data."""
+    """Return the JSON of an answer, with the beginnings of its data; those that are binary are an empty list."""
     body = CODINGS[exchange.headers.get("content-encoding", "identity")](exchange.body)
     length = exchange.headers.get("inference-header-content-length")
     document = json.loads(body[: int(length)] if length is not None else body)
@@ -46,10 +47,9 @@ def document_of(exchange: Exchange) -> Any:
         rest = 0 if length is None else len(body) - int(length)
         for output in document.get("outputs", ()):
             size = output.get("parameters", {}).get("binary_data_size")
-            if size is not None:
-                assert "data" not in output
-                rest -= size
-                output["data"] = []
+            assert (size is None) == ("data" in output), output
+            rest -= size or 0
+            output["data"] = output.get("data", [])[:MOST_CHECKED]
         assert rest == 0
     return document
 
