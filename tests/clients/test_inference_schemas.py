@@ -43,9 +43,9 @@ def document_of(exchange: Exchange) -> Any:
     body = CODINGS[exchange.headers.get("content-encoding", "identity")](exchange.body)
     length = exchange.headers.get("inference-header-content-length")
     document = json.loads(body[: int(length)] if length is not None else body)
-    if isinstance(document, dict):
+    if "model_name" in document:
         rest = 0 if length is None else len(body) - int(length)
-        for output in document.get("outputs", ()):
+        for output in document["outputs"]:
             size = output.get("parameters", {}).get("binary_data_size")
             assert (size is None) == ("data" in output), output
             rest -= size or 0
