@@ -32,7 +32,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETUP := setup.cfg pyproject.toml requirements/runtime.txt
 CLIENT := client/pyproject.toml
 # Clients of other projects that cannot share an environment, each with a file requirements/clients-*.txt.
-CLIENT_STAMPS := .venv-openai2/.for-clients .venv-agents/.for-clients .venv-mcp1/.for-clients .venv-mcp2/.for-clients
+CLIENT_STAMPS := $(foreach name,openai2 agents mcp1 mcp2 mlserver kserve,.venv-$(name)/.for-clients)
 
 # Of the tests of a pytest expression, run those that measure time one by one, then the others side by side. pytest ends
 # with 5 if PYTEST_OPTIONS leaves it no test.

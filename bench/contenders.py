@@ -46,6 +46,8 @@ class Contender:
         Additional environment variables.
     headers:
         Additional headers of each request.
+    is_general:
+        False if it serves the endpoints of some cases only, those that name it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Contender:
     item: Callable[[bytes], Payload] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_general: bool = True
 
     @property
     def pins(self) -> Path:
@@ -147,6 +150,10 @@ def _bentoml(python: str, port: int, _options: Mapping[str, float]) -> list[str]
     return [*command, "--do-not-track", "--quiet"]
 
 
+def _mlserver(python: str, _port: int, _options: Mapping[str, float]) -> list[str]:
+    return [python, "mlserver_app.py"]
+
+
 def _bentoml_item(content: bytes) -> Payload:
     return as_json({"files": [content.decode()]})
 
@@ -221,4 +228,12 @@ BENTOML = Contender(
     item=_bentoml_item,
     environment={"BENTOML_DO_NOT_TRACK": "True"},
 )
-CONTENDERS = {each.name: each for each in (PENSTOCK, BARE, MOSEC, LITSERVE, FASTAPI, RAY, BENTOML)}
+MLSERVER = Contender(
+    name="mlserver",
+    title="MLServer",
+    line=_mlserver,
+    packages=("mlserver", "fastapi", "uvicorn"),
+    note="`parallel_workers: 1`, its default: one HTTP process and one worker process. No access log.",
+    is_general=False,
+)
+CONTENDERS = {each.name: each for each in (PENSTOCK, BARE, MOSEC, LITSERVE, FASTAPI, RAY, BENTOML, MLSERVER)}

@@ -74,7 +74,7 @@ class Case:
 
     def run(self, contenders: Sequence[Contender], pace: Pace) -> dict[str, Any]:
         """Measure all contenders in turns; return all figures of all rounds."""
-        contenders = self.contenders or contenders
+        contenders = self.contenders or [each for each in contenders if each.is_general]
         rounds = min(pace.rounds, self.most_rounds)
         begin, busy = time.monotonic(), round(os.getloadavg()[0], 1)
         figures: dict[str, dict[str, list[Figures]]] = {

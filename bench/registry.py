@@ -9,6 +9,7 @@ from cases import (
     crashes,
     embedded,
     hangups,
+    inferences,
     noop,
     overload,
     plugins,
@@ -17,11 +18,12 @@ from cases import (
     startup,
     streams,
     stuck,
+    tensors,
 )
 from harness import Case
 
 MODULES = [
-    *(noop, bodies, streams, chat, batching, overload, stuck, hangups),
+    *(noop, bodies, streams, chat, inferences, tensors, batching, overload, stuck, hangups),
     *(crashes, shutdown, startup, plugins, queued, embedded),
 ]
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}

@@ -59,9 +59,10 @@ def install(contenders: list[Contender], *, only_known: bool) -> list[Contender]
 
 
 def is_needed(name: str, cases: list[str]) -> bool:
-    """Return whether one of the cases compares this contender; a case that does not say so compares all."""
+    """Return whether one of the cases compares this contender; a case that names none compares all general ones."""
+    contender = CONTENDERS[name]
     compared = [CASES[case].contenders for case in cases]
-    return any(each is None or CONTENDERS[name] in each for each in compared)
+    return any(contender.is_general if each is None else contender in each for each in compared)
 
 
 def main() -> None:

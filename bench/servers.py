@@ -23,6 +23,8 @@ READY_SECONDS = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SET_CHILD_SUBREAPER = 36
 SAMPLE = Path(__file__).resolve().parent.parent / "examples" / "data" / "table.csv"
+IRIS = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
+"""An inference of the Open Inference Protocol, about one flower."""
 
 Options = Mapping[str, float]
 
@@ -111,6 +113,8 @@ class Server:
             "sleep": {"seconds": 0},
             "loop": {"seconds": 0},
             "v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "1"}]},
+            "v2/models/iris/infer": IRIS,
+            "v2/models/same/infer": {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]}]},
         }
         if self.endpoint in bodies:
             return self.request(as_json(bodies[self.endpoint]))

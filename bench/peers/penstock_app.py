@@ -65,6 +65,32 @@ if os.environ.get("BENCH_ENDPOINT") == "v1/chat/completions":
             yield "tok "
 
 
+if os.environ.get("BENCH_ENDPOINT", "").startswith("v2/models"):
+    from typing import Annotated
+
+    import numpy as np
+
+    from penstock import Tensor
+    from penstock_oip import Infer
+
+    Vector = Annotated[np.ndarray, Tensor("FP32", [-1])]
+
+    @app.endpoint("/iris", dialects=[Infer(name="iris")])
+    def iris(x: Annotated[np.ndarray, Tensor("FP32", [-1, 4])]) -> Annotated[np.ndarray, Tensor("INT64", [-1])]:
+        """Return the place of the largest measure of each flower."""
+        return x.argmax(axis=1)
+
+    @app.endpoint("/same", dialects=[Infer(name="same")])
+    def same(x: Vector) -> Vector:
+        """Return the tensor."""
+        return x
+
+    @app.endpoint("/bytes")
+    def same_bytes(body: bytes) -> bytes:
+        """Return the body."""
+        return body
+
+
 if os.environ.get("BENCH_ENDPOINT") == "identify":
 
     @app.endpoint("/identify", batching=Batching(max_size=8, max_wait=0.002))

@@ -15,7 +15,7 @@ from typing import Any
 
 URL = os.environ.get("JUDGED_URL", "")
 BASE_URL = f"{URL}/v1"
-KEY = "sk-none"
+KEY = os.environ.get("JUDGED_KEY", "sk-none")
 
 
 def run(checks: dict[str, Any]) -> None:

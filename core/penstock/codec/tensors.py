@@ -140,11 +140,12 @@ class Tensor:
             If it does not fit.
         """
         numpy = _numpy()
-        if isinstance(value, (list, tuple, int, float, bool, str, bytes)):
+        is_plain = isinstance(value, (list, tuple, int, float, bool, str, bytes))
+        if is_plain and not isinstance(value, numpy.generic):  # some of numpy's scalars are numbers of Python, too
             return self._checked(self._from_lists(numpy, value))
         array = numpy.asarray(value)
         if self.datatype == "BYTES" and array.dtype.kind in "OSU":
-            array = _bytes_array(numpy, self, array.tolist())
+            array = _bytes_array(numpy, self, array)  # as lists, an empty one would lose its shape
         return self._checked(array)
 
     def _checked(self, array: Any) -> Any:
@@ -166,7 +167,7 @@ class Tensor:
             raise ValueError(f"Expected {self}, got {_ITEMS.get(array.dtype.kind, 'items of several types')}")
         with numpy.errstate(over="ignore", invalid="ignore"):
             narrow = array.astype(self.dtype)
-        is_kept = numpy.isfinite(narrow) if self._kind.kinds == _REAL else narrow == array
+        is_kept = numpy.isfinite(narrow) | ~numpy.isfinite(array) if self._kind.kinds == _REAL else narrow == array
         if not is_kept.all():
             raise ValueError(f"Expected {self}, got a number that it cannot hold")
         return narrow

@@ -72,6 +72,24 @@ def test_each_datatype_is_read_and_written(datatype: str) -> None:
     assert (tensor.write(array) == array).all()
 
 
+@pytest.mark.parametrize("datatype", DATATYPES)
+def test_an_empty_result_keeps_its_shape(datatype: str) -> None:
+    """Its dimensions that are not empty as well."""
+    tensor = Tensor(datatype, [-1, -1])
+    assert tensor.write(np.empty((0, 3), dtype=tensor.dtype)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "BF16", "FP32", "FP64"])
+def test_a_result_may_have_numbers_that_are_not_finite(datatype: str) -> None:
+    """As arrays, as lists, and as a number of numpy, which arithmetic makes of a scalar."""
+    scalar, vector = Tensor(datatype, []), Tensor(datatype, [2])
+    for number in (float("nan"), float("inf")):
+        array = np.array(number, dtype=scalar.dtype)
+        for result in (array, array + np.array(1, dtype=scalar.dtype), number):
+            assert not np.isfinite(scalar.write(result))
+        assert np.isfinite(vector.write([number, 1.0])).tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     ("datatype", "values"),
     [
