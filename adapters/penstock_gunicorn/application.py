@@ -21,6 +21,7 @@ from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
 from penstock_gunicorn.report_stream import ReportStream
+from penstock_gunicorn.serving_processes import ServingProcesses
 from penstock_gunicorn.supervisor import Supervisor
 from penstock_gunicorn.temporary_folder import heartbeat_folder
 from penstock_gunicorn.tls import server_context
@@ -94,6 +95,8 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         The way from the gunicorn workers to the arbiter.
     bulletin:
         The arbiter's publication about reloads.
+    serving:
+        The gunicorn workers that still have requests to serve.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self.assignment = Assignment()
         self.reports = ReportStream()
         self.bulletin = Bulletin()
+        self.serving = ServingProcesses()
         self._environment = os.environ.copy()  # for a new master, started by SIGUSR2
         self.supervisor = Supervisor(os.environ)
         self.listeners = listeners

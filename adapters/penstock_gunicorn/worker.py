@@ -301,6 +301,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.app.reports.send(READY)
 
     async def _listen(self) -> None:
+        self.app.serving.join()
         own = ServedProtocol(functools.partial(DirectProtocol, self), self._tls, ("http", "https"))
         self.app.on_listening(await self._beside.listen(self.sockets, self.servers, own, self.cfg.backlog))
 
@@ -313,9 +314,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         deadline = self.loop.time() + ending.drain_timeout
         await self._stop_intake(ending, deadline)
         await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
+        self.app.serving.leave()
         if ending.listener == KEEP:
-            self.app.listeners.withdraw()
-            await self._listeners.end()
+            await self._end_listening(deadline)
         await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
         if self._idle_watch.refuse_rest():
             await self._until(self._idle_watch.is_over, self.loop.time() + LAST_ANSWERS)
@@ -339,6 +340,16 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             await self._until(self._intake_is_empty, now + INTAKE_LIMIT)
         else:
             await self._listeners.end()
+
+    async def _end_listening(self, deadline: float) -> None:
+        """Close the sockets; until the other processes have drained too, go on and refuse what comes."""
+        serving = self.app.serving
+        await self._until(serving.are_none, deadline)
+        if serving.are_none():
+            self.app.listeners.withdraw()
+            await self._listeners.end()
+        else:
+            self._listeners.close()
 
     async def _drain_engine(self, ending: Ending, seconds: float) -> None:
         engine = self._engine()

@@ -257,6 +257,20 @@ def test_a_stop_finishes_what_runs_and_leaves_nothing(served: Served, tmp_path: 
     assert served.events("shutdown")[0]["finished"] >= 0
 
 
+def test_what_comes_during_a_stop_is_refused_until_all_processes_have_drained(served: Served) -> None:
+    """A process that has nothing to finish goes on and refuses, so that no connection waits for the other one."""
+    with in_background() as start:
+        answer = start(served.post_json, "/wait", {"name": new_id(), "seconds": 3.0})
+        wait_running(served, "wait")
+        served.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: served.get("/readyz").status == 503, "the drain")
+        for _ in range(30):
+            refused = served.post_json("/wait", {"name": new_id(), "seconds": 0.0}, timeout=2)
+            assert (refused.status, refused.json()["error"]["code"]) == (503, "draining")
+        assert answer.result(timeout=10).status == 200
+    assert served.wait() == 0
+
+
 def test_a_signal_to_all_processes_at_once(served: Served) -> None:
     """A terminal, or a service manager, signals the whole group: the engine still waits for the HTTP processes."""
     with in_background() as start:
