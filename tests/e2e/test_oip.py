@@ -194,6 +194,49 @@ def test_statistics(served: Served) -> None:
     assert count() == before + 1
 
 
+def test_bytes_that_are_not_text_are_not_sent_as_json(served: Served) -> None:
+    """The handler has run, but it is the client that asked for JSON."""
+    content = json.dumps({"inputs": [raw_input("text", "BYTES", [1], texts(b"\xff"))]}).encode()
+    headers = {JSON_SIZE: str(len(content))}
+    answer = served.post("/v2/models/upper/infer", content + texts(b"\xff"), headers=headers)
+    assert answer.status == 400
+    assert "ask for it with binary_data" in error_of(answer)
+
+
+JOBS = """
+from typing import Annotated
+
+import numpy as np
+
+from penstock import App, Jobs
+from penstock_oip import Infer, Tensor
+
+Rows = Annotated[np.ndarray, Tensor("FP32", [-1])]
+app = App(__name__)
+
+
+@app.endpoint("/double", dialects=[Infer()], jobs=Jobs())
+def double(x: Rows) -> Rows:
+    return x * np.float32(2)
+"""
+
+
+def test_an_inference_may_be_a_background_job(tmp_path: Path) -> None:
+    """Its stored result is the answer as the protocol has it, raw data included."""
+    store = {"PENSTOCK_JOBS_STORE": f"sqlite:///{tmp_path / 'jobs.db'}"}
+    raw = np.array([1, 2], dtype="<f4").tobytes()
+    content = json.dumps({"inputs": [raw_input("x", "FP32", [2], raw)], "parameters": AS_RAW}).encode()
+    headers = {JSON_SIZE: str(len(content)), "Prefer": "respond-async"}
+    with Served(write_app(tmp_path, JOBS), environment=store) as served:
+        accepted = served.post("/v2/models/double/infer", content + raw, headers=headers)
+        assert accepted.status == 202
+        result = f"{accepted.headers['location']}/result"
+        answer = wait_until(lambda: found if (found := served.get(result)).status == 200 else None, "the result")
+        assert answer is not None
+        assert answer.body.endswith(np.array([2, 4], dtype="<f4").tobytes())
+        assert json.loads(answer.body[: int(answer.headers[JSON_SIZE.lower()])])["model_name"] == "double"
+
+
 def test_errors_have_the_shape_of_the_protocol(served: Served) -> None:
     """Also those around the models: unknown paths, methods and codings."""
     assert error_of(infer(served, "nothing", ROW)).startswith("There is no model 'nothing'")
