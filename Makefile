@@ -12,6 +12,7 @@
 #   make bench-quick           the cost of a request, in two minutes, once the peers are installed
 #   make bench-check           count the instructions of one request of each kind, beside the committed baseline
 #   make study                 simulate queue disciplines and retries; write docs/overload-study.* and docs/retry-study.*
+#   make proto                 regenerate what is made from .proto files
 #   make docs                  regenerate the generated parts of docs/
 #   make clean                 remove everything that these targets create
 
@@ -40,7 +41,7 @@ define tested
 	$(BIN)/python -m pytest -m '$(1) and not timed' -n $(JOBS) --dist worksteal $(PYTEST_OPTIONS) || [ $$? -eq 5 ]
 endef
 
-.PHONY: serve test test-all test-clients lint format soak bench bench-quick bench-check study docs clean
+.PHONY: serve test test-all test-clients lint format soak bench bench-quick bench-check study proto docs clean
 .DEFAULT_GOAL := test
 
 # `exec`, so that Ctrl-C and SIGTERM reach the server directly and not a shell.
@@ -85,6 +86,12 @@ bench-check: $(VENV)/.for-test
 study: $(VENV)/.for-study
 	$(BIN)/python bench/overload_study.py
 	$(BIN)/python bench/retry_study.py
+
+proto: $(VENV)/.for-test
+	$(BIN)/python -m grpc_tools.protoc -I adapters --python_out=adapters --pyi_out=adapters --grpc_python_out=adapters \
+		adapters/penstock_grpc/endpoints.proto
+	$(BIN)/python -m grpc_tools.protoc -I plugins --descriptor_set_out=plugins/penstock_oip/open_inference.bin \
+		plugins/penstock_oip/open_inference.proto
 
 docs: $(VENV)/.for-test
 	$(BIN)/python docs/make_state_diagrams.py

@@ -150,7 +150,9 @@ def test_the_engine_is_still_in_the_package() -> None:
 def test_adapters_have_what_they_need_and_no_more() -> None:
     """Each name of ``penstock.hosting`` is used by an adapter: a surface that is not used is a promise for nothing."""
     adapters = [
-        TREES[name] for name in MODULES if name.startswith(("penstock_falcon", "penstock_gunicorn", "penstock_cli"))
+        TREES[name]
+        for name in MODULES
+        if name.startswith(("penstock_falcon", "penstock_gunicorn", "penstock_grpc", "penstock_cli"))
     ]
     imported = {
         alias.name

@@ -30,10 +30,11 @@ def spell(word: str) -> Iterator[str]:
     yield from word
 """
 # The blocks of hooks.md are signatures and plug-ins; tests/test_docs_hooks.py runs the plug-ins. Those of
-# client-tutorial.md and anthropic.md need a server; tests/client/test_tutorial_page.py and
-# tests/e2e/test_anthropic_page.py run them. Those of openai-clients.md, inference-clients.md and mcp.md need other
-# environments, too; the tests of these pages in tests/clients run them.
-ELSEWHERE = {"hooks.md", "client-tutorial.md", "anthropic.md", "openai-clients.md", "inference-clients.md", "mcp.md"}
+# client-tutorial.md, anthropic.md and grpc.md need a server; tests/client/test_tutorial_page.py,
+# tests/e2e/test_anthropic_page.py and tests/e2e/test_grpc_page.py run them. Those of openai-clients.md,
+# inference-clients.md and mcp.md need other environments, too; the tests of these pages in tests/clients run them.
+OTHER_ENVIRONMENTS = {"openai-clients.md", "inference-clients.md", "mcp.md"}
+ELSEWHERE = {"hooks.md", "client-tutorial.md", "anthropic.md", "grpc.md", *OTHER_ENVIRONMENTS}
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.name not in ELSEWHERE]
 
 

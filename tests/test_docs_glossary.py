@@ -43,9 +43,9 @@ def listed(words: str) -> list[str]:
 
 
 def source_files() -> list[Path]:
-    """Return the modules of the core, the adapters and the client."""
+    """Return the modules of the core, the adapters and the client, without generated ones."""
     packages = [init.parent for root in ("core", "adapters", "client") for init in (ROOT / root).glob("*/__init__.py")]
-    return [file for package in packages for file in package.rglob("*.py")]
+    return [file for package in packages for file in package.rglob("*.py") if "_pb2" not in file.stem]
 
 
 def words_of_the_code() -> str:

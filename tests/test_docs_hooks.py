@@ -181,6 +181,15 @@ def test_every_field_of_a_dialect_is_listed(kind: str) -> None:
     assert listed - {kind} == {*inspect.get_annotations(cls), *members}
 
 
+@pytest.mark.parametrize("kind", ["RpcService", "RpcOperation", "RpcQuestion", "RpcRequest"])
+def test_every_field_of_a_grpc_service_is_listed(kind: str) -> None:
+    """Each record of the part about gRPC has a table with all of its fields, and no other."""
+    part = TEXT[TEXT.index("## gRPC services") : TEXT.index("## Services")]
+    table = part[part.index(f"| `{kind}` |") :].partition("\n\n")[0]
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    assert listed - {kind} == set(inspect.get_annotations(getattr(hooks, kind)))
+
+
 # The hooks that no plug-in of Penstock's own needs yet.
 FOR_OTHERS: set[str] = set()
 

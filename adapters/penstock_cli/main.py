@@ -24,6 +24,7 @@ from penstock_cli.serve_options import (
     SocketMode,
     VariableOption,
     clean_root_path,
+    grpc_installed,
     listen_addresses,
     seconds_option,
     settle_conflicts,
@@ -85,6 +86,16 @@ def cli() -> None:
     callback=listen_addresses,
     help="An address to listen on, in place of --host and --port: HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME or "
     "fd://NUMBER. May be repeated.",
+)
+@click.option(
+    "--grpc-port",
+    cls=VariableOption,
+    type=click.IntRange(0, 65535),
+    callback=grpc_installed,
+    help="Serve gRPC too, on this port; 0 picks a free one.",
+)
+@click.option(
+    "--grpc-host", cls=VariableOption, metavar="HOST", help="The address to listen on for gRPC.  [default: as --host]"
 )
 @click.option(
     "--socket-mode",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 from collections.abc import Callable
@@ -27,6 +28,7 @@ ELSEWHERE: Final = {
 
 # The variables of a Kubernetes service called "penstock": PENSTOCK_PORT=tcp://10.0.0.1:80, for example.
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
+GRPC_PACKAGES: Final = ("grpc", "grpc_health", "grpc_reflection", "google.rpc")
 _SEPARATOR = re.compile(r"[,\s]+")
 _ROOT_PATH = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 
@@ -118,6 +120,24 @@ def watching_installed(_context: click.Context, _parameter: click.Parameter, val
     return value
 
 
+def grpc_installed(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:
+    """Check that gRPC can be served, if it is to be; for an option's callback."""
+    if value is None:
+        return None
+    # Not imported here: the master, which forks, must have none of gRPC's threads.
+    missing = [name for name in GRPC_PACKAGES if not _is_installed(name)]
+    if missing:
+        raise click.BadParameter(f"it needs {', '.join(missing)}; run pip install 'penstock[grpc]'.")
+    return value
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # nor is the package around it
+        return False
+
+
 def settle_conflicts(context: click.Context, options: dict[str, Any]) -> None:
     """Leave one way of naming the address, and check what belongs together.
 
@@ -126,7 +146,8 @@ def settle_conflicts(context: click.Context, options: dict[str, Any]) -> None:
     Raises
     ------
     click.UsageError
-        For both ways at once, a key without a certificate, and ``--reload`` with several HTTP processes.
+        For both ways at once, a key without a certificate, ``--reload`` with several HTTP processes, and a host for
+        gRPC without its port.
     """
     ranks = {ParameterSource.COMMANDLINE: 2, ParameterSource.ENVIRONMENT: 1}
 
@@ -145,6 +166,8 @@ def settle_conflicts(context: click.Context, options: dict[str, Any]) -> None:
         options["bind"] = []
     if options["reload"] and options["http_workers"] > 1:
         raise click.UsageError("--reload is for a single HTTP process; leave --http-workers out.", context)
+    if options["grpc_host"] and options["grpc_port"] is None:
+        raise click.UsageError("--grpc-host needs --grpc-port, without which no gRPC is served.", context)
     if options["keyfile"] and not options["certfile"]:
         raise click.UsageError("--keyfile needs --certfile, with the certificate that the key belongs to.", context)
 

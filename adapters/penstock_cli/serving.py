@@ -20,6 +20,7 @@ from penstock_cli.example_calls import client_url, curl_call
 from penstock_cli.import_output import output_as_events, records_as_events
 from penstock_cli.targets import check_target, include_current_folder
 from penstock_gunicorn import (
+    Companion,
     ListenAddress,
     Listeners,
     ListenSettings,
@@ -48,6 +49,8 @@ class ServeOptions:
     host: str
     port: int
     bind: Sequence[ListenAddress]
+    grpc_port: int | None
+    grpc_host: str | None
     socket_mode: int
     certfile: str | None
     keyfile: str | None
@@ -116,6 +119,7 @@ def _application(options: ServeOptions, served: ServedApp) -> PenstockApplicatio
         drain_timeout=options.drain_timeout,
         on_engine_started=served.announce_endpoints,
         on_listening=served.announce,
+        new_companion=None if options.grpc_port is None else served.grpc_server,
         configure_logging=served.configure_logging,
         peers=PeerSettings(
             header_timeout=options.header_timeout,
@@ -151,10 +155,25 @@ def _listeners(options: ServeOptions, backlog: int) -> Listeners:
     addresses = options.bind or [
         TcpAddress(options.host, options.port, advice="choose others with --host and --port"),
     ]
-    inherited = inherited_listeners(addresses)
-    if inherited is None:
-        return open_listeners(addresses, ListenSettings(backlog=backlog, socket_mode=options.socket_mode))
-    return inherited
+    settings = ListenSettings(backlog=backlog, socket_mode=options.socket_mode)
+    is_upgrade = replaces_master()  # inheriting removes what says so
+    listeners = inherited_listeners(addresses) or open_listeners(addresses, settings)
+    if options.grpc_port is not None:
+        if is_upgrade:
+            listeners.mark_companions()
+        else:
+            _listen_for_grpc(options, listeners, settings)
+    return listeners
+
+
+def _listen_for_grpc(options: ServeOptions, listeners: Listeners, settings: ListenSettings) -> None:
+    advice = "choose others with --grpc-host and --grpc-port"
+    address = TcpAddress(options.grpc_host or options.host, options.grpc_port or 0, advice=advice)
+    try:
+        listeners.add_companions([address.open(settings)])
+    except BaseException:
+        listeners.remove_files()
+        raise
 
 
 def serves_docs(options: ServeOptions, listeners: Listeners) -> bool:
@@ -232,6 +251,12 @@ class ServedApp:
         application.serve_below(options.root_path)
         self._application = application
         return application
+
+    def grpc_server(self, application: Any) -> Companion:
+        """Return the gRPC server for the app that has been loaded."""
+        from penstock_grpc import GrpcServer  # noqa: PLC0415 - it needs grpcio, an extra, and its import takes long
+
+        return GrpcServer(application.penstock)
 
     def announce(self, urls: Sequence[str]) -> None:
         """Log the addresses and, unless the engine's own process does that, the endpoints; watch the files if asked."""

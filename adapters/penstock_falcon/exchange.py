@@ -19,6 +19,7 @@ from penstock.hosting import (
     JSON,
     NORMAL_RANK,
     SMALL_BODY_BYTES,
+    AnnotationCheck,
     Body,
     BodyFile,
     Encoded,
@@ -26,9 +27,9 @@ from penstock.hosting import (
     choose_framing,
     problem_document,
     public_error,
+    request_id,
 )
 from penstock_falcon.added_headers import add_headers
-from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.compression import coding_for, compress
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, WatchedCall
 from penstock_falcon.problems import (
@@ -38,7 +39,6 @@ from penstock_falcon.problems import (
 )
 from penstock_falcon.request_checks import AnyBudget, BodyChecks, RequestChecks, cut_short
 from penstock_falcon.request_decoding import content_coding, inflated
-from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import NO_JOB_TIMING, OK, STREAM_HEADERS, HttpResponse, common_headers, server_timing
 from penstock_falcon.service import SCHEMA_HEADER, Service
 from penstock_falcon.transport import HeaderLookup, Transport
@@ -380,7 +380,7 @@ class EndpointResource(Resource):
     ) -> AnyCall:
         """Check a body that has arrived in full, and submit it. ``headers`` is for handlers that take a context."""
         try:
-            self._checks.check_body(body, announced, exchange.input_form)
+            exchange.input_form = self._checks.check_body(body, announced, exchange.input_form)
             if exchange.timeouts.total is not None:
                 exchange.elapsed = monotonic() - exchange.began
             call: AnyCall

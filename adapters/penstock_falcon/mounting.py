@@ -10,11 +10,10 @@ import falcon
 
 from penstock.errors import DeclarationError, MethodNotAllowed, NotFound
 from penstock.hooks import RequestAnswered
-from penstock.hosting import problem_document
+from penstock.hosting import problem_document, request_id
 from penstock_falcon.dialect_operations import DialectEndpoint, OperationResource
 from penstock_falcon.exchange import EndpointResource, Resource
 from penstock_falcon.problems import ErrorWriter, framework_problem, internal_problem, problem
-from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, common_headers
 from penstock_falcon.route_resource import RouteResource
 from penstock_falcon.service import Service

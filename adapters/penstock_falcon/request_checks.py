@@ -153,7 +153,7 @@ class RequestChecks(BodyChecks):
         False if all parameters come from the path and the query.
     """
 
-    __slots__ = ("_codec", "_decode", "_endpoint", "takes_body", "takes_json")
+    __slots__ = ("_codec", "_decode", "_endpoint", "_joins_tensors", "takes_body", "takes_json")
 
     def __init__(self, endpoint: Endpoint, max_body: int, spill_above: int = DEFAULT_SPILL_BYTES) -> None:
         super().__init__(max_body, spill_above)
@@ -162,7 +162,8 @@ class RequestChecks(BodyChecks):
         self._decode = endpoint.codec.decode
         codec = endpoint.codec
         self.takes_json = not (codec.has_values or codec.tensors.npy_answer) and codec.reads != "form"
-        self.takes_body = endpoint.codec.reads != "query"
+        self.takes_body = codec.reads != "query"
+        self._joins_tensors = codec.tensors.are_joined
 
     def input_form(
         self, content_type: str | None, values: Mapping[str, str], query: str, accept: str | None
@@ -180,8 +181,8 @@ class RequestChecks(BodyChecks):
         """
         return self._codec.input_form(values, query, form_type_of(self._endpoint, content_type), accept)
 
-    def check_body(self, body: Body, announced: int | None, input_form: InputForm | None = None) -> None:
-        """Check a body that has arrived in full.
+    def check_body(self, body: Body, announced: int | None, input_form: InputForm | None = None) -> InputForm | None:
+        """Check a body that has arrived in full, and return how it is to be read: with its share of a batch, if known.
 
         Raises
         ------
@@ -197,7 +198,10 @@ class RequestChecks(BodyChecks):
         # Others are decoded in the worker alone: here, that would delay other requests.
         if len(body) <= SMALL_BODY_BYTES and (input_form is None or not input_form.decoder):
             assert not isinstance(body, BodyFile), "only a large one is in a file"
-            self._decode(body, input_form)
+            decoded = self._decode(body, input_form)
+            if self._joins_tensors:
+                return self._codec.tensors.counted(decoded, input_form)
+        return input_form
 
 
 class BodyBudget:

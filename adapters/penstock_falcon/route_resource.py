@@ -8,10 +8,10 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.hooks import Route, RouteRequest
-from penstock.hosting import JSON, Body, Encoded, RawFraming, log_refusal, public_error
+from penstock.hosting import JSON, Body, Encoded, RawFraming, log_refusal, public_error, retry_after
 from penstock_falcon.exchange import Exchange, Resource
 from penstock_falcon.hangups import GIVEN_UP, AnyCall, AnyRouteCall, WatchedCall
-from penstock_falcon.problems import guarded_writer, retry_after
+from penstock_falcon.problems import guarded_writer
 from penstock_falcon.request_checks import AnyBudget, BodyChecks
 from penstock_falcon.request_decoding import content_coding
 from penstock_falcon.responses import STREAM_HEADERS, HttpResponse, common_headers

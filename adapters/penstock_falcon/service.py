@@ -29,6 +29,7 @@ from penstock.hosting import (
     ThreadedEngine,
     documentation_routes,
     endpoint_pipeline,
+    request_id,
     route_pipeline,
     schema_digest,
 )
@@ -40,7 +41,6 @@ from penstock_falcon.hangups import AnyCall, AnyRouteCall
 from penstock_falcon.joint_calls import submit_together
 from penstock_falcon.problems import framework_problem
 from penstock_falcon.request_checks import DEFAULT_SPILL_BYTES, AnyBudget, BodyBudget, HostCheck
-from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import HttpResponse, write_handler_headers
 from penstock_falcon.transport import HeaderLookup
 

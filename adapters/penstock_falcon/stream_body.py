@@ -8,8 +8,7 @@ from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from penstock.errors import HandlerError, PenstockError
 from penstock.hooks import Framing, PublicError
-from penstock.hosting import Encoded
-from penstock_falcon.annotation_checks import AnnotationCheck
+from penstock.hosting import AnnotationCheck, Encoded
 from penstock_falcon.hangups import CLOSED, WatchedCall
 
 KEEP_ALIVE_SECONDS = 15.0

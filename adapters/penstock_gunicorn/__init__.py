@@ -15,6 +15,7 @@ from penstock_gunicorn.addresses import (
 from penstock_gunicorn.application import PenstockApplication, replaces_master
 from penstock_gunicorn.arbiter import PenstockArbiter
 from penstock_gunicorn.bulletin import ReloadRecord, published_by
+from penstock_gunicorn.companion import Companion
 from penstock_gunicorn.gunicorn_config import REFUSED as REFUSED_SETTINGS
 from penstock_gunicorn.gunicorn_config import read_gunicorn_config
 from penstock_gunicorn.listeners import Listeners, inherited_listeners, open_listeners
@@ -27,6 +28,7 @@ from penstock_gunicorn.worker import PenstockWorker
 __all__ = [
     "DEFAULT_SOCKET_MODE",
     "REFUSED_SETTINGS",
+    "Companion",
     "ListenAddress",
     "ListenSettings",
     "Listeners",

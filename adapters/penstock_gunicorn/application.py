@@ -16,6 +16,7 @@ from penstock.policies import DEFAULT_DRAIN_TIMEOUT
 from penstock_gunicorn.addresses import BACKLOG
 from penstock_gunicorn.arbiter import PenstockArbiter
 from penstock_gunicorn.bulletin import Bulletin
+from penstock_gunicorn.companion import Companion
 from penstock_gunicorn.listeners import Listeners
 from penstock_gunicorn.logger import EventLogger
 from penstock_gunicorn.peer_settings import PeerSettings
@@ -62,6 +63,9 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         Called in the engine's process, if it has one, once the app is loaded and its models begin to load.
     on_listening:
         Called in the gunicorn worker with the URLs, once it accepts connections.
+    new_companion:
+        Called in the gunicorn worker with the ASGI application; returns the server for another protocol, to which the
+        listeners that are marked as its own belong. None: there is none.
     configure_logging:
         Called in the gunicorn worker after the app has been loaded, since loading it may have changed the logging.
     peers:
@@ -101,6 +105,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         on_engine_started: Callable[[], None] = lambda: None,
         on_listening: Callable[[Sequence[str]], None] = lambda _urls: None,
+        new_companion: Callable[[Any], Companion] | None = None,
         configure_logging: Callable[[], None] = lambda: None,
         peers: PeerSettings | None = None,
         pid_file: Path | None = None,
@@ -113,6 +118,7 @@ class PenstockApplication(BaseApplication):  # type: ignore[misc]  # gunicorn ha
         self._pid_file = pid_file
         self.drain_timeout = drain_timeout
         self.on_listening = on_listening
+        self.new_companion = new_companion
         self.configure_logging = configure_logging
         self.peers = PeerSettings() if peers is None else peers
         # Shared with the gunicorn workers: a second signal right before SIGTERM could hide that one from a system call.

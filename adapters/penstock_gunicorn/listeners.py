@@ -35,10 +35,13 @@ class Listener:
     ----------
     path:
         The path of its file; "" if it has none.
+    is_companions:
+        True if it is for the server beside HTTP: see ``Companion``.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.is_companions = False
         self._name: Any = sock.getsockname()
         if isinstance(self._name, bytes):  # an abstract socket
             self._name = os.fsdecode(self._name)
@@ -117,6 +120,17 @@ class Listeners(Sequence[Listener]):
     def are_local(self) -> bool:
         """True if only programs on this machine can connect to any of them."""
         return all(listener.is_local for listener in self)
+
+    def add_companions(self, sockets: Sequence[socket.socket]) -> None:
+        """Add sockets for the server beside HTTP. They come last."""
+        added = [Listener(sock) for sock in sockets]
+        for listener in added:
+            listener.is_companions = True
+        self._listeners += added
+
+    def mark_companions(self) -> None:
+        """Note that the last socket, which was inherited from a server like this one, is for the server beside HTTP."""
+        self._listeners[-1].is_companions = True
 
     def close(self) -> None:
         """Close the sockets in this process."""

@@ -39,6 +39,7 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from penstock.hooks import ShutdownRequest, log_event
 from penstock.hosting import Engine, flush_log, flush_plugins
+from penstock_gunicorn.companion_keeper import CompanionKeeper, ServedProtocol
 from penstock_gunicorn.descriptors import most_connections, raise_descriptor_limit
 from penstock_gunicorn.direct_protocol import DirectProtocol
 from penstock_gunicorn.garbage import calm_garbage_collector
@@ -139,6 +140,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.is_leaving = False
         """True once each response is the last one of its connection."""
         self.peers: PeerWatch
+        self._beside = CompanionKeeper()
         self._listeners = ListenerGroup(self.sockets, self.servers)
         self._idle_watch = IdleWatch(self.connections)
         self._woken = asyncio.Event()
@@ -208,6 +210,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             self._tls = tls_options(self.cfg, self.app.peers.header_timeout)
             self.asgi = self.app.wsgi()
+            self._beside.load(self.app.new_companion, self.asgi, self.cfg, self._tls)
         except BaseException as error:  # sys.exit() in an app's module is a failure like any other
             message, trace = describe_failure(error)
             log_event(logging.CRITICAL, getattr(error, "event", "app-failed"), message, traceback=trace)
@@ -263,6 +266,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         finally:
             beat.cancel()
             self.peers.stop()
+            await self._beside.stop()
             self._close()
 
     async def _beat(self) -> None:
@@ -297,17 +301,15 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.app.reports.send(READY)
 
     async def _listen(self) -> None:
-        protocol = functools.partial(DirectProtocol, self)
-        for listener in self.sockets:
-            self.servers.append(await listener.serve(self.loop, protocol, self.cfg.backlog, self._tls))
-        scheme = "https" if self._tls else "http"
-        self.app.on_listening([listener.url(scheme) for listener in self.sockets])
+        own = ServedProtocol(functools.partial(DirectProtocol, self), self._tls, ("http", "https"))
+        self.app.on_listening(await self._beside.listen(self.sockets, self.servers, own, self.cfg.backlog))
 
     # ---- stopping
 
     async def _stop(self, ending: Ending) -> None:
         self.is_leaving = True
         self.peers.hurry()
+        self._beside.ask_to_leave(has_successor=ending.listener == LEAVE)
         deadline = self.loop.time() + ending.drain_timeout
         await self._stop_intake(ending, deadline)
         await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
@@ -317,11 +319,13 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
         if self._idle_watch.refuse_rest():
             await self._until(self._idle_watch.is_over, self.loop.time() + LAST_ANSWERS)
-        await self._until(self._everything_is_sent, deadline)
+        await self._until(lambda: not any(connection.has_unsent for connection in self.connections), deadline)
         if self._hurried:
             self._close_engine()  # answers the jobs that are left
             await asyncio.sleep(LAST_ANSWERS)
-        else:
+        await self._until(self._beside.is_idle, self.loop.time() + SETTLE_LIMIT)
+        await self._beside.stop()
+        if not self._hurried:
             await self._stop_app()
 
     async def _stop_intake(self, ending: Ending, deadline: float) -> None:
@@ -329,7 +333,8 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         now = self.loop.time()
         if ending.listener == LEAVE:
             self._listeners.close()
-            await self._until(self._idle_watch.is_handed_over, min(deadline, now + HANDOVER_LIMIT), SWEEP_INTERVAL)
+            handed_over = self._beside.left_once(self._idle_watch.is_handed_over)
+            await self._until(handed_over, min(deadline, now + HANDOVER_LIMIT), SWEEP_INTERVAL)
         elif ending.listener == KEEP:
             await self._until(self._intake_is_empty, now + INTAKE_LIMIT)
         else:
@@ -352,9 +357,6 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
     def _intake_is_empty(self) -> bool:
         return not self._listeners.has_backlog() and not any(peer.is_arriving for peer in self.connections)
 
-    def _everything_is_sent(self) -> bool:
-        return not any(connection.has_unsent for connection in self.connections)
-
     async def _stop_app(self) -> None:
         if self.lifespan is None:
             return
@@ -364,7 +366,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.exception("The app did not stop")
 
     def _status(self) -> dict[str, Any]:
-        return {"connections": self.peers.status(), **self.app.bulletin.status()}
+        return {"connections": self.peers.status(), **self._beside.status(), **self.app.bulletin.status()}
 
     def _engine(self) -> Engine | None:
         engine: Engine | None = self.asgi.penstock.engine

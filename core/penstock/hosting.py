@@ -26,13 +26,17 @@ from penstock.eventlog.import_records import own_import
 from penstock.eventlog.log_writer import flush_all as flush_log
 from penstock.eventlog.standard_streams import replace_missing_streams
 from penstock.eventlog.stream_records import StreamRecord, divert_records
+from penstock.hooks.annotation_checks import AnnotationCheck
 from penstock.hooks.dialects import door_of
 from penstock.hooks.exit_flushes import flush_plugins
 from penstock.hooks.framings import DataFraming, RawFraming, choose_framing
 from penstock.hooks.native_dialect import NATIVE, form_type_of, problem_document
 from penstock.hooks.pipeline import Pipeline, endpoint_pipeline, request_pipeline, route_pipeline
 from penstock.hooks.public_errors import public_error
-from penstock.hooks.registry import Registry
+from penstock.hooks.registry import Registry, rpc_services_of
+from penstock.hooks.request_ids import request_id
+from penstock.hooks.retry_advice import retry_after, should_retry
+from penstock.hooks.rpc_services import rpc_door
 from penstock.hooks.settings import CONFIG_VARIABLE, ENGINE_VARIABLE
 from penstock.hooks.submission import NORMAL_RANK
 from penstock.openapi import PAGE_PATH, documentation_routes, openapi_document, schema_digest
@@ -51,6 +55,7 @@ __all__ = [
     "PAGE_PATH",
     "SERVER_HEADERS",
     "SMALL_BODY_BYTES",
+    "AnnotationCheck",
     "AsyncioReactor",
     "Body",
     "BodyFile",
@@ -98,8 +103,13 @@ __all__ = [
     "problem_document",
     "public_error",
     "replace_missing_streams",
+    "request_id",
     "request_pipeline",
+    "retry_after",
     "route_pipeline",
+    "rpc_door",
+    "rpc_services_of",
     "schema_digest",
+    "should_retry",
     "shows_records_of",
 ]

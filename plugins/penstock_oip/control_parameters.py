@@ -61,7 +61,7 @@ def refuse_sequences(parameters: Mapping[str, Any]) -> None:
 
 
 def plain_values(model: ServedModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that the handler takes. Others are ignored, because clients add some of their own.
+    """Return the parameters that the handler takes. Clients add some of their own, and nulls, which are ignored.
 
     Raises
     ------
@@ -69,6 +69,6 @@ def plain_values(model: ServedModel, parameters: Mapping[str, Any]) -> dict[str,
         If one is missing.
     """
     for name, is_required in model.plain.items():
-        if is_required and name not in parameters:
+        if is_required and parameters.get(name) is None:
             refuse(f"parameters.{name}", "it is missing")
-    return {name: parameters[name] for name in model.plain if name in parameters}
+    return {name: parameters[name] for name in model.plain if parameters.get(name) is not None}

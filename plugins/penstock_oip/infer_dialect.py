@@ -14,6 +14,7 @@ from penstock_oip.served_models import VERSIONS, ServedModel, ServedModels
 from penstock_oip.tensor_payloads import payload_of
 
 INFER: Final = "/infer"
+_SMALL_BYTES: Final = 1 << 16
 _PLAIN_PATH: Final = re.compile(r"[\w.~/-]+", re.ASCII)
 
 
@@ -66,12 +67,25 @@ def _other_names(root: str, models: ServedModels) -> Operation:
         model = found(request)
         return payload_of(model, tensor_request(request, model))
 
+    def choose(request: DialectRequest) -> str | None:
+        try:
+            return found(request).endpoint.name
+        except NotFound:
+            if not _is_small(request):
+                raise
+            return None  # `read` says so: a connection whose request has been read can be used again
+
     return Operation(
         path=f"{root}{{model:path}}",
-        choose=lambda request: found(request).endpoint.name,
+        choose=choose,
         read=read,
         head_bytes=json_bytes_of,
     )
+
+
+def _is_small(request: DialectRequest) -> bool:
+    announced = request.header("content-length") or ""
+    return announced.isdecimal() and len(announced) < 6 and int(announced) <= _SMALL_BYTES
 
 
 def _written(answer: Any, _payload: Payload) -> RouteResponse:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from penstock.hooks import App, Dialect, Route, hookimpl, offers_of
+from importlib.util import find_spec
+
+from penstock.hooks import App, Dialect, Route, RpcService, hookimpl, offers_of
 from penstock_chat import PathSettings
 from penstock_oip.infer_dialect import infer_dialect
 from penstock_oip.infer_offers import PLUGIN, Infer
@@ -55,3 +57,20 @@ class OipPlugin:
             *repository_routes(models, prefix),
             *unknown_routes(prefix),
         ]
+
+    @hookimpl
+    def penstock_grpc_services(self, app: App) -> list[RpcService]:
+        """Return the protocol's service over gRPC, if the app has any models, and protobuf is installed."""
+        offers = offers_of(app, Infer)
+        if not offers or not _has_protobuf():
+            return []
+        from penstock_oip.inference_service import inference_service  # noqa: PLC0415 - only for gRPC
+
+        return [inference_service(ServedModels(offers), self.penstock_routes(app))]
+
+
+def _has_protobuf() -> bool:
+    try:
+        return find_spec("google.protobuf") is not None
+    except ModuleNotFoundError:  # nor is the package around it
+        return False

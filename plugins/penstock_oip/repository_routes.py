@@ -31,8 +31,8 @@ def repository_routes(models: ServedModels, prefix: str) -> list[Route]:
 
     root = f"{prefix}/v2/repository"
     return [
-        protocol_route(f"{root}/index", "oip-index", index, method="POST"),
-        protocol_route(f"{root}/models/{{model:path}}", "oip-load", _refuse_to_load, method="POST"),
+        protocol_route(f"{root}/index", "oip-index", index, method="POST", reads_body=True),
+        protocol_route(f"{root}/models/{{model:path}}", "oip-load", _refuse_to_load, method="POST", reads_body=True),
     ]
 
 

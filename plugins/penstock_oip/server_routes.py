@@ -34,7 +34,7 @@ def unknown_routes(prefix: str) -> list[Route]:
     path = f"{prefix}/v2/{{rest:path}}"
     return [
         protocol_route(path, "oip-unknown", _unknown),
-        protocol_route(path, "oip-unknown-post", _unknown, method="POST"),
+        protocol_route(path, "oip-unknown-post", _unknown, method="POST", reads_body=True),
     ]
 
 

@@ -254,6 +254,20 @@ def test_errors_have_the_shape_of_the_protocol(served: Served) -> None:
         assert error_of(answer)
 
 
+def test_a_connection_survives_a_mistake(served: Served) -> None:
+    """A small request is read before it is refused, so clients that keep connections can use theirs again."""
+    connection = http.client.HTTPConnection(served.host, served.port, timeout=30)
+    body = json.dumps({"inputs": [ROW]}).encode()
+    with contextlib.closing(connection):
+        for _ in range(20):
+            for path in ("models/nothing/infer", "models/iris/infer", "repository/models/iris/load", "trace/setting"):
+                connection.request("POST", f"/v2/{path}", body)
+                connection.getresponse().read()
+                assert connection.sock is not None
+    refused = served.request("POST", "/v2/models/nothing/infer", bytes(1 << 20))
+    assert refused.status == 404
+
+
 # ---- deadlines, hang-ups, limits, keys, metrics
 
 

@@ -105,6 +105,13 @@ def test_requests_are_joined_along_the_first_dimension(served: Served) -> None:
     assert (first.result().json(), second.json()) == ([8] * 3, [8] * 5)
 
 
+def test_a_batch_that_is_full_of_rows_goes_at_once(served: Served) -> None:
+    """The rows of a small body are counted before it is queued: eight fill a batch, however few requests they are."""
+    answer = served.post_json("/rows-patient", {"x": [[0, 0]] * 8}, timeout=20)
+    assert answer.json() == [8] * 8
+    assert answer.seconds < 10
+
+
 def test_no_call_has_more_rows_than_a_batch(served: Served) -> None:
     """Too many for one are divided; too many in one request are refused."""
     with ThreadPoolExecutor(6) as threads:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from penstock.errors import PenstockError
 from penstock.hooks import Framing, PublicError
+from penstock.hosting import AnnotationCheck
 from penstock_falcon._asgi.asgi_hangups import AsgiWatchedCall
 from penstock_falcon._asgi.server_loop import LoopHandle, LoopWaiter, current_task, is_on_asyncio, running_loop
 from penstock_falcon._asgi.server_task import TrioStreamCutShort
-from penstock_falcon.annotation_checks import AnnotationCheck
 from penstock_falcon.stream_body import KEEP_ALIVE_SECONDS, StreamBody
 
 # The time that a slow client still has to read what was written, once its job has failed.

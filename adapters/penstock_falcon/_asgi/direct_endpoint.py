@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from penstock import Endpoint
 from penstock.errors import Cancelled, PenstockError, RequestTimeout
 from penstock.hooks import Dialect, Operation, Route
-from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded
+from penstock.hosting import JSON, SERVER_HEADERS, BodyFile, Call, Encoded, request_id
 from penstock_falcon._asgi.asgi_transport import encoded_names
 from penstock_falcon.added_headers import add_headers
 from penstock_falcon.compression import AT_ONCE_BYTES, COMPRESSED_FROM_BYTES, coding_for, compress_at_once
@@ -24,7 +24,6 @@ from penstock_falcon.dialect_operations import DialectEndpoint, DialectExchange,
 from penstock_falcon.exchange import NO_VALUES, EndpointResource, Exchange, Resource
 from penstock_falcon.hangups import GIVEN_UP, GONE
 from penstock_falcon.request_checks import late_body, too_large
-from penstock_falcon.request_ids import request_id
 from penstock_falcon.responses import OK, HttpResponse, server_timing
 from penstock_falcon.service import SCHEMA_HEADER, Service
 from penstock_falcon.transport import Transport

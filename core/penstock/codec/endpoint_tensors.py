@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
+from penstock.codec.dialect_decoders import FilteredInput
 from penstock.codec.npy_bodies import NpyAnswer
 from penstock.codec.tensor_batches import JoinedTensors
 from penstock.codec.tensor_results import TensorResults
 from penstock.codec.tensors import Tensor
+from penstock.wire import InputForm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +54,13 @@ class EndpointTensors:
             If one does not fit its tensor.
         """
         return {} if self._results is None else self._results.arrays(result)
+
+    def counted(self, decoded: Any, input_form: InputForm | None) -> InputForm | None:
+        """Return the form of an input, with the share of a batch that the decoded input takes."""
+        if self._joined is None:
+            return input_form
+        items = self._joined.items_of(decoded.value if isinstance(decoded, FilteredInput) else decoded)
+        return InputForm("", items=items) if input_form is None else msgspec.structs.replace(input_form, items=items)
 
     def groups(self, inputs: Sequence[Any]) -> list[list[int]] | None:
         """Return which decoded inputs of a batch go to the handler together, by their places; None for all of them."""

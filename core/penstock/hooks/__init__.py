@@ -62,6 +62,7 @@ from penstock.hooks.records import (
 )
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteEngine, RouteRequest, RouteResponse
+from penstock.hooks.rpc_services import RpcOperation, RpcQuestion, RpcRequest, RpcService
 from penstock.hooks.services import EngineService, OnReport, ServiceCall, ServiceEngine, StoredSubmission
 from penstock.hooks.settings import PluginSettings, Secret, require_endpoints
 from penstock.hooks.submission import PRIORITIES, Priority, Release, Submission
@@ -128,6 +129,10 @@ __all__ = [
     "RouteEngine",
     "RouteRequest",
     "RouteResponse",
+    "RpcOperation",
+    "RpcQuestion",
+    "RpcRequest",
+    "RpcService",
     "Schedule",
     "Secret",
     "ServiceCall",

@@ -6,7 +6,7 @@ failure are counted, and logged at a limited rate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -27,6 +27,7 @@ from penstock.hooks.records import HookFailed, JobAnswered, ShutdownRequest
 from penstock.hooks.response_headers import checked_headers
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route, RouteHandler, RouteResponse, is_async
+from penstock.hooks.rpc_services import RpcOperation, RpcQuestion, RpcService
 from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release
 from penstock.policies import Timeouts
@@ -208,6 +209,23 @@ class HookGuard:
             reporting=dialect.reporting and GuardedDecision(self, dialect.reporting, _anything),
         )
 
+    def rpc_service(self, service: RpcService) -> RpcService:
+        """Guard the functions of a gRPC service."""
+        return replace(service, methods=tuple(map(self._rpc_method, service.methods)))
+
+    def _rpc_method(self, method: RpcOperation | RpcQuestion) -> RpcOperation | RpcQuestion:
+        if isinstance(method, RpcQuestion):
+            read = GuardedDecision(self, method.read, _values)
+            return replace(method, read=read, reply=GuardedDecision(self, method.reply, _message))
+        return replace(
+            method,
+            read=GuardedDecision(self, method.read, _payload),
+            result=method.result and GuardedDecision(self, method.result, _message),
+            chunk=method.chunk and GuardedDecision(self, method.chunk, _message),
+            collected=method.collected and GuardedDecision(self, method.collected, _message),
+            error=method.error and GuardedDecision(self, method.error, _message),
+        )
+
     def response_headers(self, decide: Callable[..., Any]) -> Callable[[ResponseHead], Sequence[tuple[str, str]]]:
         """Guard a callable that adds headers to every response. If it fails, the response is sent without them."""
 
@@ -289,6 +307,24 @@ def _whole_response(result: Any) -> RouteResponse:
     if response.stream is not None:
         raise ValueError("it returned a response with a stream, which only a route can have")
     return response
+
+
+def _payload(result: Any) -> Payload:
+    if isinstance(result, Payload):
+        return result
+    raise _wrong_type(result, "a Payload")
+
+
+def _message(result: Any) -> bytes:
+    if isinstance(result, bytes):
+        return result
+    raise _wrong_type(result, "a message as bytes")
+
+
+def _values(result: Any) -> Mapping[str, str]:
+    if isinstance(result, Mapping):
+        return result
+    raise _wrong_type(result, "the values of the route's path")
 
 
 def _read_request(result: Any) -> ReadRequest:

@@ -28,6 +28,7 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import Record, ShutdownRequest
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
+from penstock.hooks.rpc_services import RpcService
 from penstock.hooks.services import EngineService
 from penstock.hooks.submission import Release, Submission
 from penstock.job_store import JobStore
@@ -287,6 +288,23 @@ def penstock_dialects(app: App) -> Iterable[Dialect] | None:
     Returns
     -------
     The dialects, each of which names its endpoints, or is named by them; or None.
+    """
+
+
+@hookspec
+def penstock_grpc_services(app: App) -> Iterable[RpcService] | None:
+    """Add gRPC services over endpoints, beside ``penstock.v1.Endpoints``.
+
+    Called only in processes that serve gRPC, so the modules that protobuf has generated are best imported here.
+
+    Parameters
+    ----------
+    app:
+        The app being served.
+
+    Returns
+    -------
+    The services; or None.
     """
 
 

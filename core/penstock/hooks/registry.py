@@ -25,6 +25,7 @@ from penstock.hooks.principal import Principal
 from penstock.hooks.records import HookFailed, Record, ShutdownRequest
 from penstock.hooks.response_heads import ResponseHead
 from penstock.hooks.routes import Route
+from penstock.hooks.rpc_services import RpcService
 from penstock.hooks.settings import Sources
 from penstock.hooks.submission import Release
 from penstock.hooks.validation import HOOKS, guarded
@@ -291,6 +292,12 @@ class Registry:
     def observer_of(self, kind: type[Record]) -> Callable[[Any], None] | None:
         """Return the callable to pass each record of this type to, or None if no plug-in observes it."""
         return (self._observers or {}).get(kind)
+
+
+def rpc_services_of(registry: Registry, app: App) -> list[RpcService]:
+    """Return the gRPC services of all plug-ins, highest precedence last. For processes that serve gRPC."""
+    found = reversed(list(registry._results("penstock_grpc_services", app=app)))
+    return [service for services in found for service in services]
 
 
 def _installed() -> Iterable[EntryPoint]:

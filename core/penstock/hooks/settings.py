@@ -26,9 +26,9 @@ CONFIG_VARIABLE: Final = "PENSTOCK_CONFIG"
 ENGINE_VARIABLE: Final = "PENSTOCK_ENGINE_SOCKET"
 """The path of a shared engine's socket: the server sets it in its HTTP processes, if there are several."""
 _SERVER_OPTIONS = """
-    bind, body_timeout, certfile, compress, debug, docs, drain_timeout, gunicorn_config, header_timeout, host,
-    http_workers, keyfile, log_format, log_level, max_body, max_unread, max_waiting, min_body_rate, pid_file, port,
-    reload, root_path, socket_mode, spill_above, start_method, trusted_proxy
+    bind, body_timeout, certfile, compress, debug, docs, drain_timeout, grpc_host, grpc_port, gunicorn_config,
+    header_timeout, host, http_workers, keyfile, log_format, log_level, max_body, max_unread, max_waiting,
+    min_body_rate, pid_file, port, reload, root_path, socket_mode, spill_above, start_method, trusted_proxy
 """
 SERVER_VARIABLES: Final = frozenset(
     {CONFIG_VARIABLE, ENGINE_VARIABLE, *(f"{PREFIX}{name.strip().upper()}" for name in _SERVER_OPTIONS.split(","))}

@@ -23,6 +23,7 @@ from penstock.hooks.hook_failures import HookFailures
 from penstock.hooks.plugin import Plugin
 from penstock.hooks.records import Record
 from penstock.hooks.routes import Route, is_async
+from penstock.hooks.rpc_services import RpcService, functions_of_service
 from penstock.job_store import JobStore
 from penstock.suggestions import near_miss
 
@@ -229,6 +230,16 @@ def _dialects(returned: _Returned, result: Any, guard: HookGuard) -> list[Dialec
     return [guard.dialect(dialect) for dialect in dialects]
 
 
+def _rpc_services(returned: _Returned, result: Any, guard: HookGuard) -> list[RpcService]:
+    services = returned.listed(result)
+    for service in services:
+        if not isinstance(service, RpcService):
+            raise returned.error(f"a {type(service).__name__} in the place of an RpcService")
+        for function, count, part in functions_of_service(service):
+            returned.require_callable(function, f"{service.name}, {part}", count=count)
+    return [guard.rpc_service(service) for service in services]
+
+
 def _description(returned: _Returned, result: Any, _guard: HookGuard) -> EndpointDescription:
     if not isinstance(result, EndpointDescription):
         raise returned.error(f"a {type(result).__name__} instead of an EndpointDescription")
@@ -283,6 +294,7 @@ HOOKS: Final = {
     "penstock_job_store": Hook(("app",), _job_store),
     "penstock_routes": Hook(("app",), _routes, arguments=2),
     "penstock_dialects": Hook(("app",), _dialects),
+    "penstock_grpc_services": Hook(("app",), _rpc_services),
     "penstock_response_headers": Hook(("app",), _decision(HookGuard.response_headers)),
     "penstock_description": Hook(("endpoint", "app"), _description),
     "penstock_cli_commands": Hook((), _commands, arguments=0),

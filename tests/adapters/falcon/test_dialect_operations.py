@@ -29,10 +29,10 @@ from penstock.hooks import (
     hookimpl,
     split_chunk,
 )
+from penstock.hooks.annotation_checks import CHECKED_RESULTS
 from penstock.hooks.registry import Registry
 from penstock.hosting import BodyFile
 from penstock.response import Encoded
-from penstock_falcon.annotation_checks import CHECKED_RESULTS
 from tests.adapters.falcon.direct_server import direct
 from tests.adapters.falcon.fake_engine import FakeCall, FakeEngine, FakeThreadedEngine, make_app
 from tests.adapters.falcon.shared_server import shared

@@ -24,6 +24,11 @@ def rows(x: Rows) -> Annotated[np.ndarray, Tensor("INT64", [-1])]:
     return np.full(len(x), len(x))
 
 
+@app.endpoint("/rows-patient", batching=Batching(max_size=8, max_wait=60.0))
+def rows_patient(x: Rows) -> Annotated[np.ndarray, Tensor("INT64", [-1])]:
+    return np.full(len(x), len(x))
+
+
 @app.endpoint("/wrong")
 def wrong(x: Rows) -> Rows:
     return x.astype("float64")

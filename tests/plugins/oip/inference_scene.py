@@ -105,6 +105,7 @@ class InferenceScene:
         assert operation.head_bytes is not None
         head = body[: operation.head_bytes(request)]
         payload = operation.read(msgspec.structs.replace(request, body=head, size_bytes=len(body)))
+        assert isinstance(payload, Payload)
         assert payload.endpoint == name
         return payload
 

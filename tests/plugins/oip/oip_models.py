@@ -52,6 +52,10 @@ def models_app(datatypes: Iterable[str] = DATATYPES) -> App:
     def joined(x: Annotated[np.ndarray, Tensor("FP32", [-1, -1])]) -> Annotated[np.ndarray, Tensor("FP32", [-1])]:
         return x.sum(axis=1)
 
+    @app.endpoint("/listed", batching=Batching(max_size=4, max_wait=0.1), dialects=[Infer()])
+    def listed(x: list[Rows]) -> list[Rows]:
+        return [rows * np.float32(3) for rows in x]
+
     @app.endpoint("/transposed", dialects=[Infer()])
     def transposed(x: Rows) -> Annotated[np.ndarray, Tensor("FP32", [2, -1])]:
         return x.T

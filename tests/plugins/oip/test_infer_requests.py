@@ -53,6 +53,7 @@ def test_fields_of_other_clients_are_ignored(scene: InferenceScene) -> None:
 def test_parameters_of_the_model(scene: InferenceScene) -> None:
     """Those that the handler takes besides tensors are the request's parameters, checked like any input."""
     assert scene.infer("double", {"inputs": [ROW], "parameters": {"factor": 3}}).data == {"twice": [3.0, 7.5]}
+    assert scene.infer("double", {"inputs": [ROW], "parameters": {"factor": None}}).data == {"twice": [2.0, 5.0]}
     assert "factor" in scene.infer("double", {"inputs": [ROW], "parameters": {"factor": "x"}}).refusal
 
 
@@ -231,6 +232,15 @@ def test_the_items_of_a_batch_are_checked(scene: InferenceScene) -> None:
     assert form is not None
     assert form.items == 3
     assert "takes 4 at a time" in scene.post(path, rows(5)).refusal
+
+
+def test_a_batch_of_lists_takes_any_number_of_rows(scene: InferenceScene) -> None:
+    """Its requests are not joined, so each counts as one."""
+    body = {"inputs": [described("x", "FP32", [5, 2], [1] * 10)]}
+    form = scene.read("/v2/models/listed/infer", msgspec.json.encode(body)).input_form
+    assert form is not None
+    assert form.items == 1
+    assert scene.infer("listed", body).data == {"output": [3.0] * 10}
 
 
 def test_nothing_of_raw_data_is_read_by_the_server(scene: InferenceScene) -> None:

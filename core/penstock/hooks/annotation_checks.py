@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from penstock import Endpoint
+from penstock.app import Endpoint
 from penstock.errors import HandlerError
-from penstock.hooks import log_event
-from penstock.hosting import Encoded
+from penstock.eventlog import log_event
+from penstock.response import Encoded
 
 # Without --debug, the first results of each endpoint are checked, and none that takes long: one is enough to see it.
 CHECKED_RESULTS = 100
