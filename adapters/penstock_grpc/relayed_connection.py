@@ -49,6 +49,8 @@ class RelayedConnection(asyncio.Protocol):
         self._is_leaving = False
         self._is_notified = False
         self._is_over = False
+        self._has_accepted = False
+        """True once the library has sent something, and so has accepted the connection."""
         self.peer = ""
 
     # ---- the client's side
@@ -81,18 +83,17 @@ class RelayedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Have the library cancel the calls of a client that has left."""
-        if self._library is not None:
-            self._library.abort()
+        self._leave_library()
         self._end()
 
     # ---- the library's side
 
     def connected(self, library: asyncio.Transport) -> None:
         """Begin to relay."""
-        if self._client.is_closing():
-            library.abort()
-            return
         self._library = library
+        if self._client.is_closing():
+            self._leave_library()
+            return
         if self._early:
             library.write(self._early)
             self._early = b""
@@ -100,6 +101,10 @@ class RelayedConnection(asyncio.Protocol):
 
     def pass_to_client(self, data: bytes) -> None:
         """Pass on what the library sends, with the notice at the first place for it, if it is due."""
+        self._has_accepted = True
+        if self._is_over:
+            self._leave_library()
+            return
         place = self._frames.pass_on(data)
         if self._is_leaving and not self._is_notified and place is not None:
             self._is_notified = True
@@ -133,6 +138,14 @@ class RelayedConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection at once."""
         self._client.abort()
+
+    def _leave_library(self) -> None:
+        """Close the library's side, once the library has accepted the connection.
+
+        At a connection whose other end is closed before that, the library stops to accept any.
+        """
+        if self._library is not None and self._has_accepted:
+            self._library.abort()
 
     def _end(self) -> None:
         if not self._is_over:

@@ -147,6 +147,38 @@ def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     run(test)
 
 
+def test_a_client_that_leaves_early_is_kept_until_the_library_has_accepted_it() -> None:
+    """The library stops to accept connections at one whose other end is closed: each must be open until it speaks."""
+
+    async def whole() -> None:
+        loop = asyncio.get_running_loop()
+        group = ConnectionGroup()
+        ends: list[str] = []
+        transports: list[Any] = []
+
+        class SlowLibrary(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                transports.append(transport)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                ends.append("lost")
+
+        library = await loop.create_unix_server(SlowLibrary, group.address.removeprefix("unix:"))
+        server = await loop.create_server(group.new, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.close()
+        await settled(lambda: bool(transports) and len(group) == 0)
+        await asyncio.sleep(0.05)
+        assert ends == []
+        transports[0].write(SETTINGS)
+        await settled(lambda: ends == ["lost"])
+        group.close()
+        server.close()
+        library.close()
+
+    asyncio.run(asyncio.wait_for(whole(), PATIENCE))
+
+
 def test_nothing_is_left_behind() -> None:
     """The folder of the sockets is for this user alone, and is removed at the end."""
     folders = []
