@@ -6,12 +6,7 @@ from importlib.util import find_spec
 
 from penstock.hooks import App, Dialect, Route, RpcService, hookimpl, offers_of
 from penstock_chat import PathSettings
-from penstock_oip.infer_dialect import infer_dialect
 from penstock_oip.infer_offers import PLUGIN, Infer
-from penstock_oip.model_documents import model_routes_of
-from penstock_oip.repository_routes import repository_routes
-from penstock_oip.served_models import ServedModels
-from penstock_oip.server_routes import server_routes, unknown_routes
 
 
 class OipSettings(PathSettings, frozen=True, kw_only=True):
@@ -41,7 +36,12 @@ class OipPlugin:
     def penstock_dialects(self, app: App) -> list[Dialect]:
         """Return the dialect of the models, if the app has any."""
         offers = offers_of(app, Infer)
-        return [infer_dialect(ServedModels(offers), self._prefix)] if offers else []
+        if not offers:
+            return []
+        from penstock_oip.infer_dialect import infer_dialect  # noqa: PLC0415 - apps without models start without it
+        from penstock_oip.served_models import ServedModels  # noqa: PLC0415 - as above
+
+        return [infer_dialect(ServedModels(offers), self._prefix)]
 
     @hookimpl
     def penstock_routes(self, app: App) -> list[Route]:
@@ -49,14 +49,10 @@ class OipPlugin:
         offers = offers_of(app, Infer)
         if not offers:
             return []
-        models = ServedModels(offers)
-        prefix = self._prefix
-        return [
-            *server_routes(prefix),
-            *model_routes_of(models, prefix),
-            *repository_routes(models, prefix),
-            *unknown_routes(prefix),
-        ]
+        from penstock_oip.rest_routes import rest_routes  # noqa: PLC0415 - as above
+        from penstock_oip.served_models import ServedModels  # noqa: PLC0415 - as above
+
+        return rest_routes(ServedModels(offers), self._prefix)
 
     @hookimpl
     def penstock_grpc_services(self, app: App) -> list[RpcService]:
@@ -65,6 +61,7 @@ class OipPlugin:
         if not offers or not _has_protobuf():
             return []
         from penstock_oip.inference_service import inference_service  # noqa: PLC0415 - only for gRPC
+        from penstock_oip.served_models import ServedModels  # noqa: PLC0415 - as above
 
         return [inference_service(ServedModels(offers), self.penstock_routes(app))]
 
