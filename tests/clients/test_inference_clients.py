@@ -23,7 +23,7 @@ JUDGES = [
     Judge("mlserver", "mlserver"),
     Judge("kserve", "kserve"),
 ]
-GRPC = [Judge("tritonclient_grpc", "mlserver")]
+GRPC = [Judge("tritonclient_grpc", "mlserver"), Judge("kserve_grpc", "kserve")]
 WAYS = {"prefix": (), "http-workers": ("--http-workers", "2"), "compress": ("--compress",)}
 
 
