@@ -33,20 +33,23 @@ async def check_health_over_grpc() -> None:
         expect(await client.is_model_ready("iris"), True)
 
 
+async def expect_echo(datatype: str, array: Any, *, binary: bool) -> None:
+    response = await inferred(f"echo-{datatype.lower()}", sent("x", array, datatype, binary=binary))
+    found = response.outputs[0].as_numpy()
+    if datatype == "BYTES":
+        found = np.array([[item if isinstance(item, str) else item.decode() for item in found[0]]], dtype=object)
+    expect((datatype, found.tolist()), (datatype, array.tolist()))
+
+
 async def check_every_datatype_as_raw_bytes() -> None:
     for datatype, array in PLAIN_VALUES.items():
-        response = await inferred(f"echo-{datatype.lower()}", sent("x", array, datatype, binary=True))
-        found = response.outputs[0].as_numpy()
-        if datatype == "BYTES":
-            found = np.array([[item if isinstance(item, str) else item.decode() for item in found[0]]], dtype=object)
-        expect((datatype, found.tolist()), (datatype, array.tolist()))
+        await expect_echo(datatype, array, binary=True)
 
 
 async def check_every_datatype_as_typed_contents() -> None:
     for datatype, array in PLAIN_VALUES.items():
-        if datatype not in ("FP16", "BYTES"):  # the first has no typed contents; for the second it sends no valid ones
-            response = await inferred(f"echo-{datatype.lower()}", sent("x", array, datatype, binary=False))
-            expect((datatype, response.outputs[0].as_numpy().tolist()), (datatype, array.tolist()))
+        if datatype != "FP16":  # which has none
+            await expect_echo(datatype, array, binary=False)
 
 
 async def check_errors_over_grpc() -> None:
