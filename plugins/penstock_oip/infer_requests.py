@@ -91,7 +91,7 @@ def described_request(found: InferObject, json_bytes: int | None, size_bytes: in
         refuse("inputs", f"the JSON and the raw data have {end} bytes together, and the body has {size_bytes}")
     parameters = found.parameters or {}
     is_binary = _flag(parameters, "binary_data_output", "parameters") or False
-    _refuse_classes(parameters, "parameters")
+    refuse_classes(parameters, "parameters")
     return TensorRequest(
         inputs=inputs,
         outputs=None if not found.outputs else [_wish(given, is_binary=is_binary) for given in found.outputs],
@@ -118,7 +118,7 @@ def _raw_bytes(given: InputObject, *, may_be_raw: bool) -> int | None:
         refuse(where, "binary_data_size is a whole number of bytes, 0 or more")
     if has_data:
         refuse(where, "it has data, and a binary_data_size as well; leave one out")
-    if not may_be_raw:
+    if size and not may_be_raw:
         refuse(where, "it has a binary_data_size, so the request needs the header Inference-Header-Content-Length")
     return size
 
@@ -131,7 +131,7 @@ def _has_data(given: InputObject) -> bool:
 def _wish(given: OutputObject, *, is_binary: bool) -> OutputWish:
     where = f"outputs.{given.name[:200]}"
     parameters = given.parameters or {}
-    _refuse_classes(parameters, where)
+    refuse_classes(parameters, where)
     if "shared_memory_region" in parameters:
         refuse(where, "shared memory is not supported; the data are sent in the body")
     wish = _flag(parameters, "binary_data", where)
@@ -145,6 +145,13 @@ def _flag(parameters: Mapping[str, Any], name: str, where: str) -> bool | None:
     return value
 
 
-def _refuse_classes(parameters: Mapping[str, Any], where: str) -> None:
+def refuse_classes(parameters: Mapping[str, Any], where: str) -> None:
+    """Refuse parameters of a request, or of one of its outputs, that ask for classes.
+
+    Raises
+    ------
+    InvalidRequest
+        If they do.
+    """
     if parameters.get("classification"):
         refuse(where, "classification is not supported; ask for the tensor, and sort its values")

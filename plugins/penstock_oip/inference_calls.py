@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from penstock.errors import MalformedRequest
 from penstock.hooks import Payload, PublicError, RpcRequest
 from penstock_chat import refuse
-from penstock_oip.infer_requests import JSON_SIZE_HEADER
+from penstock_oip.infer_requests import JSON_SIZE_HEADER, refuse_classes
 from penstock_oip.inference_messages import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from penstock_oip.served_models import ServedModels
 from penstock_oip.tensor_answers import InferAnswer
@@ -72,14 +72,23 @@ def _tensor_request(asked: Any, data: list[bytes]) -> TensorRequest:
         place += len(raw)
     return TensorRequest(
         inputs=inputs,
-        outputs=[OutputWish(name=wish.name, is_binary=True) for wish in asked.outputs] or None,
+        outputs=[_wish(wish) for wish in asked.outputs] or None,
         is_binary=True,
         id=asked.id,
-        parameters={
-            name: getattr(value, value.WhichOneof("parameter_choice") or "", None)
-            for name, value in asked.parameters.items()
-        },
+        parameters=_parameters(asked),
     )
+
+
+def _wish(asked: Any) -> OutputWish:
+    refuse_classes(_parameters(asked), f"outputs.{asked.name[:200]}")
+    return OutputWish(name=asked.name, is_binary=True)
+
+
+def _parameters(asked: Any) -> dict[str, Any]:
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "", None)
+        for name, value in asked.parameters.items()
+    }
 
 
 def infer_reply(result: Any, payload: Payload) -> bytes:

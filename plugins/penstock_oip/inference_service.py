@@ -89,7 +89,9 @@ def _server_ready(response: RouteResponse) -> bytes:
 
 
 def _model_ready(response: RouteResponse) -> bytes:
-    reply: bytes = messages.ModelReadyResponse(ready=_content(response)["ready"]).SerializeToString()
+    is_known = response.status != NotFound.status  # Triton, too, says that a model it does not have is not ready
+    is_ready = is_known and _content(response)["ready"]
+    reply: bytes = messages.ModelReadyResponse(ready=is_ready).SerializeToString()
     return reply
 
 

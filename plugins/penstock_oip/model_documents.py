@@ -11,6 +11,7 @@ from penstock.errors import NotFound
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock_oip.model_statistics import statistics_of
 from penstock_oip.oip_errors import refused
+from penstock_oip.plain_answers import plain_answer
 from penstock_oip.served_models import ServedModel, ServedModels
 from penstock_oip.server_routes import protocol_route
 
@@ -29,7 +30,7 @@ def model_routes_of(models: ServedModels, prefix: str) -> list[Route]:
     """
     views: dict[str, _View] = {
         "/ready": _ready,
-        "/config": lambda model, _engine: RouteResponse.json(configuration_of(model)),
+        "/config": lambda model, _engine: plain_answer(configuration_of(model)),
         "/stats": lambda model, engine: _statistics([model], engine),
     }
 
@@ -41,7 +42,7 @@ def model_routes_of(models: ServedModels, prefix: str) -> list[Route]:
             return refused(error)
 
     def listed(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
-        return RouteResponse.json({"models": models.names})
+        return plain_answer({"models": models.names})
 
     def all_statistics(_request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         return _statistics(models.all, engine)
@@ -67,7 +68,7 @@ def _view_of(models: ServedModels, views: dict[str, _View], path: str) -> Callab
         if path.endswith(ending) and path not in models.names:
             return partial(view, models.named(path.removesuffix(ending)))
     model = models.named(path)
-    return lambda _engine: RouteResponse.json(metadata_of(model, models.versions(model.name)))
+    return lambda _engine: plain_answer(metadata_of(model, models.versions(model.name)))
 
 
 def metadata_of(model: ServedModel, versions: list[str]) -> dict[str, Any]:
@@ -123,11 +124,9 @@ def _configured(name: str, tensor: Tensor, first: int, *, is_required: bool) -> 
 def _ready(model: ServedModel, engine: RouteEngine) -> RouteResponse:
     """Return whether a model's workers are ready, and the server takes requests."""
     is_ready = not engine.draining and bool(engine.status()["pools"][model.endpoint.pool]["ready"])
-    return RouteResponse.json({"name": model.name, "ready": is_ready}, status=200 if is_ready else 503)
+    return plain_answer({"name": model.name, "ready": is_ready}, status=200 if is_ready else 503)
 
 
 def _statistics(models: list[ServedModel], engine: RouteEngine) -> RouteResponse:
     endpoints = engine.status()["endpoints"]
-    return RouteResponse.json(
-        {"model_stats": [statistics_of(model, endpoints[model.endpoint.name]) for model in models]}
-    )
+    return plain_answer({"model_stats": [statistics_of(model, endpoints[model.endpoint.name]) for model in models]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.errors import PenstockError
 from penstock.hooks import PublicError, RouteResponse
+from penstock_oip.plain_answers import plain_answer
 
 
 def error_response(error: PublicError) -> RouteResponse:
@@ -13,7 +14,7 @@ def error_response(error: PublicError) -> RouteResponse:
 
 def refusal(message: str, status: int) -> RouteResponse:
     """Return the response with a status and a sentence that says why."""
-    return RouteResponse.json({"error": message}, status=status)
+    return plain_answer({"error": message}, status=status)
 
 
 def refused(error: PenstockError) -> RouteResponse:

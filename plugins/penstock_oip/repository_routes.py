@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock_oip.oip_errors import refusal
+from penstock_oip.plain_answers import plain_answer
 from penstock_oip.served_models import ServedModels
 from penstock_oip.server_routes import protocol_route
 
@@ -25,9 +26,7 @@ def repository_routes(models: ServedModels, prefix: str) -> list[Route]:
 
     def index(_request: RouteRequest, engine: RouteEngine) -> RouteResponse:
         pools = engine.status()["pools"]
-        return RouteResponse.json(
-            [_entry(model.name, model.version, pools[model.endpoint.pool]) for model in models.all]
-        )
+        return plain_answer([_entry(model.name, model.version, pools[model.endpoint.pool]) for model in models.all])
 
     root = f"{prefix}/v2/repository"
     return [

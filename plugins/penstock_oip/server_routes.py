@@ -7,6 +7,7 @@ from typing import Any, Final
 from penstock import __version__
 from penstock.hooks import Route, RouteEngine, RouteRequest, RouteResponse
 from penstock_oip.oip_errors import error_response, refusal
+from penstock_oip.plain_answers import plain_answer
 
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
 
@@ -45,18 +46,18 @@ def protocol_route(path: str, name: str, handler: Any, **more: Any) -> Route:
 
 
 def _server(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
-    return RouteResponse.json({"name": "penstock", "version": __version__, "extensions": EXTENSIONS})
+    return plain_answer({"name": "penstock", "version": __version__, "extensions": EXTENSIONS})
 
 
 def _live(_request: RouteRequest, _engine: RouteEngine) -> RouteResponse:
-    return RouteResponse.json({"live": True})
+    return plain_answer({"live": True})
 
 
 def _ready(_request: RouteRequest, engine: RouteEngine) -> RouteResponse:
     reasons = engine.unready_reasons()
     if not reasons:
-        return RouteResponse.json({"ready": True})
-    return RouteResponse.json({"ready": False, "error": "; ".join(reasons)}, status=503)
+        return plain_answer({"ready": True})
+    return plain_answer({"ready": False, "error": "; ".join(reasons)}, status=503)
 
 
 def _unknown(request: RouteRequest, _engine: RouteEngine) -> RouteResponse:

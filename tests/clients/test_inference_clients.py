@@ -23,8 +23,8 @@ JUDGES = [
     Judge("mlserver", "mlserver"),
     Judge("kserve", "kserve"),
 ]
-GRPC = [Judge("tritonclient_grpc", "mlserver")]
-WAYS = {"prefix": (), "http-workers": ("--http-workers", "2")}
+GRPC = [Judge("tritonclient_grpc", "mlserver"), Judge("kserve_grpc", "kserve")]
+WAYS = {"prefix": (), "http-workers": ("--http-workers", "2"), "compress": ("--compress",)}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_client_with_grpc_is_content(grpc_url: str, judge: Judge, check: str) 
 @pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 def test_a_client_is_content_with_another_server(way: str) -> None:
-    """With a path in front of all others, which is part of a client's URL; and with several HTTP processes."""
+    """With a prefix, which is a part of its address; with several HTTP processes; with compressed answers."""
     path = "/triton" if way == "prefix" else ""
     with Served(APP, *LARGE, *WAYS[way], environment={"PENSTOCK_OIP_PREFIX": path}) as served:
         found = faults_of(Judge("tritonclient", "tests"), f"{served.base_url}{path}")

@@ -201,6 +201,22 @@ def check_parallel_requests() -> None:
     expect(sorted(result.as_numpy("output")[0, 0] for result, _ in found), list(range(50)))
 
 
+def check_a_stream_of_requests() -> None:
+    answers: queue.Queue[Any] = queue.Queue()
+    client.start_stream(lambda result, error: answers.put((result, error)))
+    try:
+        for number in range(20):
+            array = np.full((1, 3), number, dtype=np.float32)
+            client.async_stream_infer("echo-fp32", [sent("x", array, "FP32")], request_id=str(number))
+        client.async_stream_infer("iris", [sent("y", FLOWERS, "FP32")], request_id="wrong")
+        found = [answers.get(timeout=30) for _ in range(21)]
+    finally:
+        client.stop_stream()
+    results = [(result.get_response().id, result.as_numpy("output")[0, 0]) for result, error in found if not error]
+    expect(results, [(str(number), number) for number in range(20)])
+    expect(["y" in str(error) for _, error in found if error], [True])
+
+
 def check_large_tensors() -> None:
     array = np.arange(8 * 2**20, dtype=np.float32).reshape(8, 2**20)
     expect(bool((inferred("echo-fp32", sent("x", array, "FP32")) == array).all()), True)

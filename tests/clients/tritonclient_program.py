@@ -389,6 +389,12 @@ def check_a_batch_is_joined() -> None:
         raise AssertionError(f"at most {max(array[0, 1] for array in found)} rows were handled together")
 
 
+def check_no_rows_of_a_batch() -> None:
+    for binary in (True, False):
+        found = inferred("rows", sent("x", np.empty((0, 2), dtype=np.float32), "FP32", binary=binary))
+        expect((binary, found.shape), (binary, (0, 2)))
+
+
 def check_more_rows_than_a_batch_are_refused() -> None:
     expect_words(refused("rows", sent("x", np.zeros((65, 2), dtype=np.float32), "FP32")), "400", "64")
 

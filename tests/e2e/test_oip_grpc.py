@@ -193,9 +193,9 @@ def test_bad_requests_have_their_status(stub: Any, wrong: dict[str, Any], code: 
 
 
 def test_unknown_models_are_not_found(stub: Any) -> None:
-    """By questions as well."""
-    for method, kind in ((stub.ModelMetadata, "ModelMetadataRequest"), (stub.ModelReady, "ModelReadyRequest")):
-        assert refusal(method, getattr(service_pb2, kind)(name="nope")).code is StatusCode.NOT_FOUND
+    """By questions as well; and they are not ready, which is an answer."""
+    assert refusal(stub.ModelMetadata, service_pb2.ModelMetadataRequest(name="nope")).code is StatusCode.NOT_FOUND
+    assert not stub.ModelReady(service_pb2.ModelReadyRequest(name="nope")).ready
 
 
 def test_messages_broken_at_random_are_refused(served: GrpcServed, stub: Any) -> None:

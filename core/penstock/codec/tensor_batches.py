@@ -94,11 +94,12 @@ class JoinedTensors:
         """Return which of these inputs go together, by their places: those that fit, up to the size of a batch."""
         groups: list[list[int]] = []
         open_groups: dict[Any, tuple[list[int], int]] = {}
+        none: tuple[list[int], int] = [], self._most_items + 1  # so full that not even an input without rows fits
         for place, decoded in enumerate(inputs):
             arrays = self._arrays_of(decoded)
             key = tuple((name, array.shape[1:]) for name, array in arrays.items())
             items = len(next(iter(arrays.values())))
-            group, used = open_groups.get(key, ([], self._most_items))
+            group, used = open_groups.get(key, none)
             if used + items > self._most_items:
                 group, used = [], 0
                 groups.append(group)

@@ -271,6 +271,18 @@ def test_a_group_has_no_more_rows_than_a_batch() -> None:
     assert codec.tensors.groups(inputs) == [[0], [1, 2]]
 
 
+def test_an_input_without_rows_is_part_of_a_group() -> None:
+    """Alone, and behind others that fill a batch."""
+    codec, predict = joined_codec()
+    none, full = (DialectInput({"x": np.zeros((rows, 2), dtype=np.float32)}) for rows in (0, 4))
+    inputs = [_taken(codec, each) for each in (none, full, none)]
+    assert codec.tensors.groups(inputs[:1]) == [[0]]
+    assert codec.tensors.groups(inputs) == [[0, 1, 2]]
+    assert codec.tensors.groups(inputs[1:]) == [[0, 1]]
+    parts = codec.tensors.taken_apart(codec.call(predict, inputs), inputs)
+    assert [part.shape for part in parts] == [(0, 2), (4, 2), (0, 2)]
+
+
 def test_only_equal_shapes_are_joined() -> None:
     """Where another dimension is free, inputs that differ in it go in calls of their own."""
 
