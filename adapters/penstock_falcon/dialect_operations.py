@@ -310,7 +310,11 @@ class OperationResource(Resource):
         return self._new_exchange(self.exchange_class, req, path_values)
 
     async def _ask_policies(self, exchange: Exchange) -> None:
-        name = self._chosen(exchange)
+        try:
+            name = self._chosen(exchange)
+        except PenstockError:
+            await super()._ask_policies(exchange)  # the error may name endpoints, which not everybody is to know
+            raise
         if name is None:
             await super()._ask_policies(exchange)
         else:

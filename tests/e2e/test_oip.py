@@ -337,8 +337,11 @@ def test_keys_and_limits(tmp_path: Path) -> None:
         refused = infer(served, "iris", ROW)
         assert refused.status == 401
         assert error_of(refused)
+        unknown = served.post("/v2/models/no/such/infer", b"{}")
+        assert (unknown.status, b"iris" in unknown.body) == (401, False)
         key = {"X-API-Key": KEY}
         assert served.get("/v2/models/iris", headers=key).status == 200
+        assert served.post("/v2/models/no/such/infer", b"{}", headers=key).status == 404
         large = served.post("/v2/models/iris/infer", bytes(2 << 20), headers=key)
         assert large.status == 413
         assert error_of(large)

@@ -327,7 +327,12 @@ class DirectOperation(OperationResource, DirectResource):
         if headers.get(b"host") not in self._known_hosts:
             self._check_host(exchange, headers)
         engine = self._service.engine or self._service.start()
-        name = self._chosen(exchange)
+        try:
+            name = self._chosen(exchange)
+        except PenstockError:
+            if self._ask is not None:
+                self._ask(exchange)  # see OperationResource
+            raise
         if name is not None:
             self._take_over(exchange, name).ask(exchange)
         elif self._ask is not None:

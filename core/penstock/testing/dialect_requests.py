@@ -124,10 +124,14 @@ class FakeOperations:
     ) -> tuple[Submission, ReadRequest]:
         """Read a request as a server does, in the same order."""
         name = next(iter(dialect.endpoints)) if len(dialect.endpoints) == 1 else None
-        if operation.choose is not None:
-            name = operation.choose(request)
         door = door_of(dialect, operation)
         submission = Submission(door, request_id=request.request_id, header=request.header, query=request.query)
+        if operation.choose is not None:
+            try:
+                name = operation.choose(request)
+            except PenstockError:
+                _ask(route_pipeline(self._registry, door), submission)
+                raise
         if name is None:
             _ask(route_pipeline(self._registry, door), submission)
         else:

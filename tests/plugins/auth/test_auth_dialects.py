@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from penstock.app import App
+from penstock.errors import NotFound
 from penstock.hooks import Dialect, DialectRequest, Operation, Payload, PublicError, RouteResponse
 from penstock.response import Encoded
 from penstock.testing import PluginHarness
@@ -27,8 +28,14 @@ CHOSEN_BY_BODY = Operation(path="/v1/answers", read=read)
 CHOSEN_BY_PATH = Operation(
     path="/v1/{model}/answers",
     read=lambda request: Payload(endpoint=request.path_values["model"], body=b'{"input": 1}'),
-    choose=lambda request: request.path_values["model"],
+    choose=lambda request: known(request.path_values["model"]),
 )
+
+
+def known(model: str) -> str:
+    if model not in ("square", "echo"):
+        raise NotFound("there are only square and echo")
+    return model
 
 
 @pytest.fixture
@@ -61,6 +68,8 @@ def harness() -> PluginHarness:
         (BOB, "echo", 200, b"1.0"),
         (None, "echo", 401, b"unauthorized"),
         ("a-key-that-the-server-does-not-know", "echo", 401, b"unauthorized"),
+        (BOB, "nowhere", 404, b"not-found"),
+        (None, "nowhere", 401, b"unauthorized"),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/answers", "/v1/{model}/answers"])
