@@ -132,6 +132,7 @@ def test_a_stream_of_requests_is_answered_in_order(client: triton.InferenceServe
     assert third[0].get_response().id == "three"
 
 
+@pytest.mark.timed
 def test_the_clients_deadline_holds(client: triton.InferenceServerClient) -> None:
     """The deadline of the call, and the parameter of the protocol, in microseconds."""
     x = np.array([3.0], dtype=np.float32)
