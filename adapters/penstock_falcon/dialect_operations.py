@@ -313,7 +313,7 @@ class OperationResource(Resource):
         try:
             name = self._chosen(exchange)
         except PenstockError:
-            await super()._ask_policies(exchange)  # the error may name endpoints, which not everybody is to know
+            await super()._ask_policies(exchange)  # the error may name endpoints, which a stranger is not to know
             raise
         if name is None:
             await super()._ask_policies(exchange)

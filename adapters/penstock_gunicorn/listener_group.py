@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penstock_gunicorn.packet_filters import drop_handshakes
+from penstock_gunicorn.serving_processes import ServingProcesses
 
 # Time for handshakes that have begun: a round trip.
 HANDSHAKE_TIME = 0.1
@@ -39,6 +40,24 @@ class ListenerGroup:
         for listener in self._sockets:
             poll.register(listener.sock, select.POLLIN)
         return bool(poll.poll(0))
+
+    async def end_for_all(self, serving: ServingProcesses, withdraw: Callable[[], None]) -> None:
+        """Close the sockets once every process has drained; until then this one has refused what came.
+
+        If another one still serves them, they are left to it.
+
+        Parameters
+        ----------
+        serving:
+            The processes.
+        withdraw:
+            Removes the files of the sockets, so that no client finds them any more.
+        """
+        if serving.are_none_left():
+            withdraw()
+            await self.end()
+        else:
+            self.close()
 
     async def end(self) -> None:
         """Close the sockets, once the connections that the kernel has begun are accepted. For the last one to do so."""

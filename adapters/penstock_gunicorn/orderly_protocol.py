@@ -129,7 +129,8 @@ class OrderlyProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no ty
 
         One whose response has begun before is kept: its client may have sent the next request already.
         """
-        if self.worker.is_leaving or super()._will_close(request, response_requires_close):
+        # The rest of a body could be taken for the next request, so gunicorn closes then.
+        if self.worker.is_leaving or self._is_amid_body or super()._will_close(request, response_requires_close):
             self._is_last = True
         self._promises_more = not self._is_last
         return self._is_last

@@ -28,15 +28,12 @@ class ServingProcesses:
         """Count this process among them."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_SH)
 
-    def leave(self) -> None:
-        """Count it no more."""
+    def are_none_left(self) -> bool:
+        """Count this process no more, and return whether no other one is left."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-
-    def are_none(self) -> bool:
-        """Return whether no other process is among them; this one has to have left."""
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
-        self.leave()
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         return True

@@ -314,9 +314,9 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         deadline = self.loop.time() + ending.drain_timeout
         await self._stop_intake(ending, deadline)
         await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
-        self.app.serving.leave()
         if ending.listener == KEEP:
-            await self._end_listening(deadline)
+            await self._until(self.app.serving.are_none_left, deadline)
+            await self._listeners.end_for_all(self.app.serving, self.app.listeners.withdraw)
         await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
         if self._idle_watch.refuse_rest():
             await self._until(self._idle_watch.is_over, self.loop.time() + LAST_ANSWERS)
@@ -341,16 +341,6 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             await self._listeners.end()
 
-    async def _end_listening(self, deadline: float) -> None:
-        """Close the sockets; until the other processes have drained too, go on and refuse what comes."""
-        serving = self.app.serving
-        await self._until(serving.are_none, deadline)
-        if serving.are_none():
-            self.app.listeners.withdraw()
-            await self._listeners.end()
-        else:
-            self._listeners.close()
-
     async def _drain_engine(self, ending: Ending, seconds: float) -> None:
         engine = self._engine()
         if engine is None or self._hurried:
@@ -361,8 +351,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     async def _until(self, condition: Callable[[], bool], deadline: float, interval: float = POLL_INTERVAL) -> None:
         """Wait until the condition holds, the deadline has passed, or an immediate stop is asked for."""
-        # Polled: the engine, gunicorn and the transports share no event to wait on.
-        while not (condition() or self._hurried) and self.loop.time() < deadline:  # noqa: ASYNC110 - see above
+        while not (condition() or self._hurried) and self.loop.time() < deadline:  # noqa: ASYNC110 - no event
             await asyncio.sleep(interval)
 
     def _intake_is_empty(self) -> bool:

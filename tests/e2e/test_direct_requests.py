@@ -213,6 +213,22 @@ def test_a_stream_that_is_left_frees_its_worker(served: Served) -> None:
         check(responses(client, 1), ["usual"])
 
 
+def test_an_answer_before_the_body_says_that_the_connection_closes(served: Served) -> None:
+    """Otherwise the client would send its next request on it. One whose body is here is kept."""
+    head = b"POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n"
+    with served.connect() as client:
+        client.sendall(head)
+        received = client.recv(65536)
+        assert received.startswith(b"HTTP/1.1 404 ")
+        assert b"\r\nconnection: close\r\n" in received.lower()
+    with served.connect() as client:
+        for _ in range(2):
+            client.sendall(head + b"{}")
+            received = client.recv(65536)
+            assert received.startswith(b"HTTP/1.1 404 ")
+            assert b"connection: close" not in received.lower()
+
+
 def test_a_drain_ends_kept_connections(served: Served) -> None:
     """During a stop, the response says that the connection closes, and a request that runs is still answered."""
     with Served(TARGET, "--log-format", "json") as server, server.connect(timeout=10.0) as client:
