@@ -9,8 +9,12 @@ from penstock.body_files import BodyFile
 from penstock.response import Encoded
 from penstock.wire import MAX_FRAME_BYTES, Failure, Run
 
-LARGE_RESULT_BYTES: Final = 4 << 20
-"""A result above this size is passed on in a file. In a frame, a smaller one costs less, and holds no loop for long."""
+LARGE_RESULT_BYTES: Final = (4 << 20) + (64 << 10)
+"""A result above this size is passed on in a file. In a frame, a smaller one costs less, and holds no loop for long.
+
+4 MiB of data, and room for what describes them: a tensor of 4 MiB takes 1.2 times as long as its bytes alone in a
+frame, and 1.7 times in a file.
+"""
 
 
 def set_aside(result: Encoded) -> Encoded:
