@@ -12,6 +12,7 @@ from tests.serving import ROOT
 TRIES = 3
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("driver", ["sync", "asyncio", "trio"])
 def test_a_call_costs_at_most_a_fifth_more_than_bare_httpx2(driver: str) -> None:
     """The CPU time of a call with a deadline, the best of many interleaved rounds, is below 1.2 times httpx2's.
