@@ -161,7 +161,7 @@ class RequestChecks(BodyChecks):
         self._codec = endpoint.codec
         self._decode = endpoint.codec.decode
         codec = endpoint.codec
-        self.takes_json = not (codec.has_values or codec.tensors.npy_answer) and codec.reads != "form"
+        self.takes_json = not (codec.has_values or codec.tensors.answers_npy) and codec.reads != "form"
         self.takes_body = codec.reads != "query"
         self._joins_tensors = codec.tensors.are_joined
 

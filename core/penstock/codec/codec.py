@@ -108,7 +108,7 @@ class Codec:
     def _decode_form(self, body: bytes, input_form: InputForm) -> DecodedInput:
         if input_form.answer_type:
             own = self.decode(body, msgspec.structs.replace(input_form, answer_type=""))
-            return FilteredInput(own, self.tensors.npy_answer)
+            return FilteredInput(own, self.tensors.npy_answer())
         if input_form.decoder:
             plain = decoded(body, input_form.decoder, input_form.media_type)
             return _taken(self, plain) if isinstance(plain, DialectInput) else self.decode(plain)
@@ -148,7 +148,7 @@ class Codec:
         MalformedRequest
             If the path or the query is not UTF-8.
         """
-        answer_type = NPY if accept and self.tensors.npy_answer and accepts_npy(accept) else ""
+        answer_type = NPY if accept and self.tensors.answers_npy and accepts_npy(accept) else ""
         if self._routed is None:
             return InputForm(form_type, answer_type=answer_type) if form_type or answer_type else None
         return InputForm(form_type, self._routed.values(path_values, query), answer_type=answer_type)
@@ -525,10 +525,9 @@ def _taken(codec: Codec, found: DialectInput) -> DecodedInput:
         taken = decoding.converted(values, codec._input_type)
     if codec._after is not None:
         taken = codec._after(taken)
-    answer = found.answer
-    if found.arrays_answer is not None:
-        answer = ArraysFilter(codec.tensors.arrays_of, found.arrays_answer)
-    return taken if answer is None else FilteredInput(taken, answer)
+    if found.arrays_answer is None:
+        return taken
+    return FilteredInput(taken, ArraysFilter(codec.tensors.arrays_of, found.arrays_answer))
 
 
 # ---- calling

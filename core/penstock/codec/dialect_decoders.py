@@ -21,16 +21,13 @@ class DialectInput:
     values:
         The value of each parameter by name, or of each field, if the whole body is a class. Arrays are taken as they
         are, if they fit the handler's tensors; other values are read as if they were JSON.
-    answer:
-        Writes the answer to this request, in the worker: what its ``whole`` returns is sent, for instance a
-        ``Response`` with bytes. None: the answer is what the handler returns.
     arrays_answer:
-        The same for results that are tensors: takes the arrays of the result by name, which fit the handler's tensors,
-        and returns what is sent.
+        Writes the answer to this request, in the worker: takes the arrays of the result by name, which fit the
+        handler's tensors, and returns what is sent, for instance a ``Response`` with bytes. None: the answer is what
+        the handler returns.
     """
 
     values: Mapping[str, Any]
-    answer: ChunkFilter | None = None
     arrays_answer: Callable[[dict[str, Any]], Any] | None = None
 
 

@@ -21,13 +21,13 @@ class EndpointTensors:
     """The tensors of one endpoint."""
 
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
-    """Those among the inputs by name: parameters, or fields of the class that is the whole body."""
+    """The tensors that the handler takes, by name: parameters, or fields of the class that is the whole body."""
     _results: TensorResults | None = None
     _joined: JoinedTensors | None = None
 
     @property
     def results(self) -> Mapping[str, Tensor]:
-        """Those among the results by name: the fields of a class, or ``output`` for a single array."""
+        """The tensors that the handler returns, by name: fields of a class, or ``output`` for a single array."""
         return {} if self._results is None else self._results.tensors
 
     @property
@@ -41,9 +41,14 @@ class EndpointTensors:
         return next(iter(self.inputs)) if len(self.inputs) == 1 else None
 
     @property
-    def npy_answer(self) -> NpyAnswer | None:
-        """A writer of answers in numpy's format; None if there are several arrays, or anything but an array."""
-        return NpyAnswer(self._results) if self._results is not None and self._results.is_one_array else None
+    def answers_npy(self) -> bool:
+        """True if the result is one array, which can be sent in numpy's format."""
+        return self._results is not None and self._results.is_one_array
+
+    def npy_answer(self) -> NpyAnswer:
+        """Return the filter that writes a result in numpy's format."""
+        assert self._results is not None, "only an endpoint that answers so is asked"
+        return NpyAnswer(self._results)
 
     def arrays_of(self, result: Any) -> dict[str, Any]:
         """Return the arrays of a result by name, without those that are None.

@@ -82,16 +82,12 @@ def arrays_reader(names: list[str], record: Any) -> Callable[[Any], dict[str, An
     """
 
     def of_record(decoded: Any) -> dict[str, Any]:
-        values: Mapping[str, Any] = decoded if isinstance(decoded, Mapping) else vars_of(decoded, names)
-        return {name: array for name, array in values.items() if array is not None}
+        is_mapping = isinstance(decoded, Mapping)  # a TypedDict
+        pairs = decoded.items() if is_mapping else ((name, getattr(decoded, name)) for name in names)
+        return {name: array for name, array in pairs if array is not None}
 
     def of_fields(decoded: Any) -> dict[str, Any]:
         pairs = zip(names, astuple(decoded), strict=True)
         return {name: array for name, array in pairs if array is not None}
 
     return of_fields if record is None else of_record
-
-
-def vars_of(instance: Any, names: list[str]) -> dict[str, Any]:
-    """Return these attributes of an instance."""
-    return {name: getattr(instance, name) for name in names}

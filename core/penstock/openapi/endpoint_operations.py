@@ -255,7 +255,7 @@ def _content(endpoint: Endpoint, schemas: EndpointSchemas) -> dict[str, Any]:
         found = {NDJSON: schema, EVENTS: schema}
     else:
         found = _json_and_bytes(schema)
-        if codec.tensors.npy_answer is not None:
+        if codec.tensors.answers_npy:
             found[NPY] = binary({"type": "string", "contentMediaType": NPY})
     mark = {"x-stream": True} if endpoint.is_stream else {}
     return {name: {"schema": each, **mark} for name, each in found.items()}
