@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from penstock_gunicorn.nameless_files import open_nameless
 
 _NAME: Final = "penstock-master"
 _SIZE: Final = 1 << 14
@@ -47,11 +47,7 @@ class Bulletin:
     """The file, in the master and in the processes that it forks."""
 
     def __init__(self) -> None:
-        if sys.platform == "linux":
-            self._descriptor = os.memfd_create(_NAME)
-        else:
-            with tempfile.TemporaryFile() as file:
-                self._descriptor = os.dup(file.fileno())
+        self._descriptor = open_nameless(_NAME)
 
     def publish(self, record: ReloadRecord) -> None:
         """Replace what is published. Only the master does this."""

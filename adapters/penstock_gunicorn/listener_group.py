@@ -53,7 +53,7 @@ class ListenerGroup:
         withdraw:
             Removes the files of the sockets, so that no client finds them any more.
         """
-        if serving.are_none_left():
+        if serving.leave():
             withdraw()
             await self.end()
         else:

@@ -6,10 +6,9 @@ Each holds a lock on one file, which the kernel releases when the process dies, 
 from __future__ import annotations
 
 import fcntl
-import os
-import sys
-import tempfile
 from typing import Final
+
+from penstock_gunicorn.nameless_files import open_nameless
 
 _NAME: Final = "penstock-serving"
 
@@ -18,17 +17,13 @@ class ServingProcesses:
     """The processes, as each of them sees the others. Created by the master, before it forks the first of them."""
 
     def __init__(self) -> None:
-        if sys.platform == "linux":
-            self._descriptor = os.memfd_create(_NAME)
-        else:
-            with tempfile.TemporaryFile() as file:
-                self._descriptor = os.dup(file.fileno())
+        self._descriptor = open_nameless(_NAME)
 
     def join(self) -> None:
         """Count this process among them."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_SH)
 
-    def are_none_left(self) -> bool:
+    def leave(self) -> bool:
         """Count this process no more, and return whether no other one is left."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         try:

@@ -315,7 +315,7 @@ class PenstockWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         await self._stop_intake(ending, deadline)
         await self._drain_engine(ending, max(deadline - self.loop.time(), 0.0))
         if ending.listener == KEEP:
-            await self._until(self.app.serving.are_none_left, deadline)
+            await self._until(self.app.serving.leave, deadline)
             await self._listeners.end_for_all(self.app.serving, self.app.listeners.withdraw)
         await self._until(self._idle_watch.is_over, self.loop.time() + SETTLE_LIMIT, SWEEP_INTERVAL)
         if self._idle_watch.refuse_rest():
